@@ -1,1 +1,5 @@
-//! Placeholder
+//! The actors that carry out the rules of `queenright-protocol`: queen, agents, links, consensus and store.
+
+pub mod consensus;
+pub mod link;
+pub mod store;

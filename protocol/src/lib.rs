@@ -1,1 +1,7 @@
-//! Placeholder
+//! What all nodes of a Queenright cluster must agree on. Pure: no I/O, no clock, no randomness, no async runtime.
+
+pub mod colony;
+pub mod conflict;
+pub mod id;
+pub mod topology;
+pub mod wire;

@@ -1,0 +1,3 @@
+//! Consensus of the nodes: openraft behind the types of this project. Nothing outside this module names openraft.
+
+pub mod types;
