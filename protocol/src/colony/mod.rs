@@ -1,1 +1,208 @@
-//! To come.
+//! The colony: what the nodes agree on, and the rules by which it changes.
+//!
+//! [`Colony::apply`] is a pure function of the state, the time that the entry carries, and its rounds: no clock, no
+//! randomness, no order of a hash table. It takes the commands of the rounds one by one, each against the state that
+//! those before it left, so **where rounds are cut never shows in an outcome** and the colony has a plain sequential
+//! specification.
+//!
+//! The state of a project is made of persistent maps: a clone costs O(1) and is a snapshot.
+
+mod command;
+mod digest;
+mod event;
+mod image;
+mod memory;
+mod once;
+mod project;
+mod proposal;
+mod round;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+pub use self::command::{
+    Body, Change, Command, Condition, Content, ContentHash, IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX, Key,
+    NAME_BYTES_MAX, Op, Outcome, Refusal, TAG_BYTES_MAX, TAGS_MAX, VALUE_BYTES_MAX,
+};
+pub use self::digest::Digest;
+pub use self::event::{Cursor, CursorError, EVENT_BYTES_KEPT_MAX, EVENTS_KEPT_MAX, Event, Events, What};
+pub use self::image::{ImageError, Meta, Pair, content_pair, event_pair, record_pair, remembered_key, remembered_pair};
+pub use self::memory::{KEPT_BYTES_MIN, Kept, Memory, Record, Value};
+use self::once::Seen;
+pub use self::once::{IDEMPOTENCY_MS, IdempotencyKeys, Remembered, Session, Sessions};
+pub use self::project::Project;
+use self::project::Scope;
+pub use self::proposal::{
+    BATCH_PROPOSALS_MAX, CONFLICTS_LISTED_MAX, Conflict, Expected, PROPOSAL_KEYS_MAX, Proposal, ProposalBatch, Read,
+    Verdict, Write,
+};
+pub use self::round::{Batch, ROUND_BYTES_MAX, ROUND_VERSION, Round, RoundError};
+use crate::id::NodeId;
+
+/// The version of the rules that [`Colony::apply`] follows.
+pub const RULES_VERSION: u32 = 1;
+
+/// The replicated state.
+#[derive(Clone, Debug)]
+pub struct Colony {
+    /// The position of the last command; grows by one with each.
+    seq: u64,
+    /// Cluster time of the last entry, in milliseconds.
+    cluster_ms: u64,
+    /// Wall time of the last entry, in milliseconds since 1970.
+    wall_ms: u64,
+    /// The version of the rules in force.
+    rules_version: u32,
+    projects: OrdMap<Arc<str>, Project>,
+    sessions: Sessions,
+}
+
+impl Default for Colony {
+    fn default() -> Colony {
+        Colony {
+            seq: 0,
+            cluster_ms: 0,
+            wall_ms: 0,
+            rules_version: RULES_VERSION,
+            projects: OrdMap::new(),
+            sessions: Sessions::default(),
+        }
+    }
+}
+
+/// What one entry did: for the queen that waits for outcomes, for those who watch keys, and for the store.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// How many commands were in the rounds, repeated ones included.
+    pub commands: u64,
+    /// The outcomes of the commands of the node that asked for them, in order.
+    pub outcomes: Vec<Answer>,
+    /// Each change of a key, in order; a key changed twice stands here twice.
+    pub records: Vec<(Arc<str>, Key, Arc<Record>)>,
+    /// The kept contents that came or went.
+    pub contents: Vec<(Arc<str>, ContentHash)>,
+    /// The idempotency keys that came or went.
+    pub remembered: Vec<(Arc<str>, Arc<str>)>,
+    /// The new events, in order.
+    pub events: Vec<(Arc<str>, Arc<Event>)>,
+}
+
+/// The outcome of one command.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// Which start of its node gathered the command.
+    pub incarnation: u64,
+    /// Its number there.
+    pub number: u64,
+    /// The outcome.
+    pub outcome: Outcome,
+}
+
+impl Colony {
+    /// The position of the last command.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Cluster time of the last entry, in milliseconds.
+    pub fn cluster_ms(&self) -> u64 {
+        self.cluster_ms
+    }
+
+    /// The project of this name, if anything was ever written to it.
+    pub fn project(&self, name: &str) -> Option<&Project> {
+        self.projects.get(name)
+    }
+
+    /// All projects by name.
+    pub fn projects(&self) -> impl Iterator<Item = (&Arc<str>, &Project)> {
+        self.projects.iter()
+    }
+
+    /// The dedup sessions of the nodes.
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// Applies the rounds of one entry, in order. `reporter` is the node whose outcomes are wanted.
+    pub fn apply(&mut self, cluster_ms: u64, wall_ms: u64, rounds: &[Round], reporter: NodeId) -> Applied {
+        // A leader whose clock is behind must not turn cluster time back.
+        self.cluster_ms = self.cluster_ms.max(cluster_ms);
+        self.wall_ms = wall_ms;
+        let mut applied = Applied::default();
+        for round in rounds {
+            for command in &round.commands {
+                let outcome = self.once(round, command, &mut applied);
+                applied.commands += 1;
+                if let Some(outcome) = outcome
+                    && round.node == reporter
+                {
+                    let answer = Answer {
+                        incarnation: round.incarnation,
+                        number: command.number,
+                        outcome,
+                    };
+                    applied.outcomes.push(answer);
+                }
+            }
+        }
+        applied
+    }
+
+    fn once(&mut self, round: &Round, command: &Command, applied: &mut Applied) -> Option<Outcome> {
+        match self.sessions.look_up(round.node, round.incarnation, command.number) {
+            Seen::Forgotten => None,
+            Seen::Before(outcome) => Some(outcome),
+            Seen::New => {
+                self.seq += 1;
+                let outcome = self.judge(command, applied);
+                self.sessions
+                    .record(round.node, command.number, command.settled, outcome.clone());
+                Some(outcome)
+            }
+        }
+    }
+
+    fn judge(&mut self, command: &Command, applied: &mut Applied) -> Outcome {
+        if command.expires_ms < self.cluster_ms {
+            let refusal = Refusal::Expired {
+                expires_ms: command.expires_ms,
+                cluster_ms: self.cluster_ms,
+            };
+            return Outcome::Refused(refusal);
+        }
+        if let Err(refusal) = project::check_names(command) {
+            return Outcome::Refused(refusal);
+        }
+        let scope = Scope {
+            seq: self.seq,
+            cluster_ms: self.cluster_ms,
+            wall_ms: self.wall_ms,
+            project: &command.project,
+            author: &command.author,
+        };
+        self.projects
+            .entry(command.project.clone())
+            .or_default()
+            .execute(command, &scope, applied)
+    }
+
+    /// The digest over all that a snapshot of this state holds.
+    pub fn digest(&self) -> Digest {
+        let mut sum = Digest::of(b'm', &(self.seq, self.cluster_ms, self.wall_ms, self.rules_version));
+        for (name, project) in &self.projects {
+            sum.add(Digest::of(b'p', &(name, project.digests())));
+        }
+        for (node, session) in &self.sessions.by_node {
+            let outcomes: Vec<_> = session.outcomes.iter().collect();
+            sum.add(Digest::of(
+                b's',
+                &(node, session.incarnation, session.settled, outcomes),
+            ));
+        }
+        sum
+    }
+}

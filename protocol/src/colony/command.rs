@@ -1,0 +1,246 @@
+//! What somebody wants ([`Command`]) and the answer to it ([`Outcome`]).
+//!
+//! | message | from | to | answered by | meaning |
+//! |---|---|---|---|---|
+//! | [`Body::Change`] | agent or door | colony | [`Outcome::Changed`] | change one key of the memory |
+//! | [`Body::Propose`] | agent or door | colony | [`Outcome::Committed`], [`Outcome::Lost`] | change keys if what was read still holds |
+//! | [`Body::ProposeBatch`] | agent or door | colony | [`Outcome::Judged`] | judge several proposals together against one state |
+//!
+//! Any command may be answered by [`Outcome::Refused`]: nothing was changed.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::proposal::{Conflict, Proposal, ProposalBatch, Verdict};
+
+/// The longest key, in bytes.
+pub const KEY_BYTES_MAX: usize = 4096;
+/// The longest value, in bytes. A node's configuration may set a lower bound at its doors, never a higher one.
+pub const VALUE_BYTES_MAX: usize = 8 << 20;
+/// The longest name of a project or an author, in bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+/// The longest idempotency key, in bytes.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
+/// How many tags a record may have.
+pub const TAGS_MAX: usize = 16;
+/// The longest tag, in bytes.
+pub const TAG_BYTES_MAX: usize = 128;
+
+/// A key of the collective memory, relative to its project.
+pub type Key = Arc<str>;
+
+/// BLAKE3 of a value's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ContentHash(pub [u8; 32]);
+
+impl ContentHash {
+    /// The hash of `bytes`.
+    pub fn of(bytes: &[u8]) -> ContentHash {
+        ContentHash(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// Reads 64 hexadecimal digits; `None` for anything else.
+    pub fn from_hex(text: &str) -> Option<ContentHash> {
+        blake3::Hash::from_hex(text)
+            .ok()
+            .map(|hash| ContentHash(*hash.as_bytes()))
+    }
+}
+
+impl fmt::Display for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// A command as it stands in a round.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Command {
+    /// Its place in the dedup session of the node that gathers it; counts from 1.
+    pub number: u64,
+    /// All commands of the session below this number have been answered at the node: their outcomes may be forgotten.
+    pub settled: u64,
+    /// Cluster time in milliseconds after which `apply` refuses it.
+    pub expires_ms: u64,
+    /// The project it belongs to.
+    pub project: Arc<str>,
+    /// Who wants it: the name of an agent, or of a door's caller.
+    pub author: Arc<str>,
+    /// The caller's own identity of this command, if it gave one: a repeat is answered with the first outcome.
+    pub idempotency_key: Option<Arc<str>>,
+    /// What is wanted.
+    pub body: Body,
+}
+
+/// What is wanted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Body {
+    /// Change one key of the memory.
+    Change(Change),
+    /// Change several keys at once, if what was read still holds.
+    Propose(Proposal),
+    /// Judge several proposals together against one state.
+    ProposeBatch(ProposalBatch),
+}
+
+/// A change of one key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// The key.
+    pub key: Key,
+    /// What happens to it.
+    pub op: Op,
+    /// The tags of the record from now on, sorted.
+    pub tags: Vec<Arc<str>>,
+    /// When the change is refused.
+    pub condition: Condition,
+}
+
+/// What must hold of a key before it is changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Condition {
+    /// Nothing: a plain change never conflicts.
+    #[default]
+    None,
+    /// The key has no value: it never had one, or it was deleted.
+    IfAbsent,
+    /// The key has been changed exactly this many times; 0 for a key that was never written.
+    IfRevision(u64),
+}
+
+/// What happens to a key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Op {
+    /// The value becomes this.
+    Put(Content),
+    /// The value goes; the revision stays and grows by one.
+    Delete,
+    /// The value, a whole number in decimal digits, grows by this much; an absent one counts as 0. Commutes.
+    Increment(i64),
+    /// The value, a whole number in decimal digits, becomes at least this. Commutes.
+    Max(i64),
+    /// These bytes are added at the end. Commutes: writers do not mind each other's order.
+    Append(Bytes),
+    /// This line joins a set, kept as sorted lines. Commutes.
+    SetAdd(Arc<str>),
+}
+
+/// The bytes of a value: brought along, or named by hash when the project already keeps them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Content {
+    /// The bytes themselves.
+    Inline(Bytes),
+    /// Bytes that the project keeps by hash (values of [`super::memory::KEPT_BYTES_MIN`] and more).
+    Kept(ContentHash),
+}
+
+/// The answer to a command: what every node computes, and the one whose caller waits hands out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The key was changed.
+    Changed {
+        /// The position of the command in the order of all commands.
+        seq: u64,
+        /// How often the key has been changed, this time included.
+        revision: u64,
+    },
+    /// The proposal was committed.
+    Committed {
+        /// The position of the command in the order of all commands.
+        seq: u64,
+        /// The new revision of each written key, in the order of the writes.
+        revisions: Vec<u64>,
+    },
+    /// The proposal lost: nothing was changed.
+    Lost {
+        /// The position of the command in the order of all commands.
+        seq: u64,
+        /// Why, at most [`super::proposal::CONFLICTS_LISTED_MAX`] of them.
+        conflicts: Vec<Conflict>,
+        /// How many conflicts there are in all.
+        total: u64,
+    },
+    /// The batch was judged.
+    Judged {
+        /// The position of the command in the order of all commands.
+        seq: u64,
+        /// One verdict for each proposal, in the order of the batch.
+        verdicts: Vec<Verdict>,
+        /// How many conflicting (pair, key, kind) there are among the proposals of the batch.
+        pairs: u64,
+    },
+    /// Nothing was changed, for this reason.
+    Refused(Refusal),
+}
+
+/// Why a command was refused. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// It arrived after its time; the caller may try again as a new command.
+    #[error("the command expired at {expires_ms} ms of cluster time, it is {cluster_ms} ms")]
+    Expired {
+        /// When it expired.
+        expires_ms: u64,
+        /// The cluster time at its place in the order.
+        cluster_ms: u64,
+    },
+    /// The condition of a change does not hold.
+    #[error("{key}: {} (revision {revision})", if *.present { "has a value" } else { "has no value" })]
+    Condition {
+        /// The key.
+        key: Key,
+        /// Its revision at the command's place in the order.
+        revision: u64,
+        /// Whether it has a value.
+        present: bool,
+    },
+    /// A field is out of its bounds.
+    #[error("{field}: {value} is over the limit of {limit}")]
+    OverLimit {
+        /// Which field.
+        field: Arc<str>,
+        /// Its size.
+        value: u64,
+        /// The bound.
+        limit: u64,
+    },
+    /// A field does not have the form it must have.
+    #[error("{field}: {problem}")]
+    Malformed {
+        /// Which field.
+        field: Arc<str>,
+        /// What is wrong with it.
+        problem: Arc<str>,
+    },
+    /// Content was named by a hash under which the project keeps nothing.
+    #[error("{key}: the project keeps no content with hash {hash}")]
+    MissingContent {
+        /// The key that was to receive it.
+        key: Key,
+        /// The hash.
+        hash: ContentHash,
+    },
+    /// The operation does not fit the value that stands there.
+    #[error("{key}: its value is not {wanted}")]
+    WrongType {
+        /// The key.
+        key: Key,
+        /// What the operation needs.
+        wanted: Arc<str>,
+    },
+    /// The idempotency key was used for another command.
+    #[error("idempotency key {key:?} was used for another command")]
+    IdempotencyKeyReused {
+        /// The key.
+        key: Arc<str>,
+    },
+}

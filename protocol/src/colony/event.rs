@@ -1,0 +1,180 @@
+//! What happened in a project, in order, for those who follow it. Bounded by count and bytes: the oldest events go, and
+//! a reader whose cursor lies before them is told so.
+
+use std::sync::Arc;
+
+use imbl::Vector;
+use serde::{Deserialize, Serialize};
+
+use super::command::{ContentHash, Key};
+use super::digest::Digest;
+use crate::conflict::Kind;
+
+/// How many events a project keeps.
+pub const EVENTS_KEPT_MAX: usize = 262_144;
+/// How many bytes of events a project keeps, by [`Event::bytes`].
+pub const EVENT_BYTES_KEPT_MAX: u64 = 64 << 20;
+
+/// The place of an event: the position of its command, and its place among the events of that command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Cursor {
+    /// The position of the command in the order of all commands.
+    pub seq: u64,
+    /// The place among the events of that command, from 0.
+    pub ordinal: u32,
+}
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its place.
+    pub cursor: Cursor,
+    /// Cluster time in milliseconds.
+    pub cluster_ms: u64,
+    /// The leader's wall clock in milliseconds since 1970.
+    pub wall_ms: u64,
+    /// Who caused it.
+    pub author: Arc<str>,
+    /// What happened.
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum What {
+    /// A key was changed.
+    Changed {
+        /// The key.
+        key: Key,
+        /// Its revision from then on.
+        revision: u64,
+        /// The hash of its value, or `None` when it was deleted.
+        hash: Option<ContentHash>,
+        /// The length of its value in bytes, 0 when it was deleted.
+        bytes: u64,
+        /// The tags of its record.
+        tags: Vec<Arc<str>>,
+    },
+    /// A proposal was committed; the changes of its keys follow as events of the same `seq`.
+    Committed {
+        /// How many keys it wrote.
+        writes: u64,
+    },
+    /// A proposal lost.
+    Lost {
+        /// The kind of the first conflict.
+        kind: Kind,
+        /// How many conflicts there were.
+        conflicts: u64,
+    },
+    /// A batch of proposals was judged; the changes of those that won follow as events of the same `seq`.
+    Judged {
+        /// How many were committed.
+        committed: u64,
+        /// How many lost.
+        lost: u64,
+    },
+}
+
+impl Event {
+    /// What this event counts towards [`EVENT_BYTES_KEPT_MAX`]: its text and a fixed share for the rest.
+    pub fn bytes(&self) -> u64 {
+        let what = match &self.what {
+            What::Changed { key, tags, .. } => key.len() + tags.iter().map(|tag| tag.len() + 16).sum::<usize>(),
+            What::Committed { .. } | What::Lost { .. } | What::Judged { .. } => 0,
+        };
+        (128 + self.author.len() + what) as u64
+    }
+}
+
+/// Why events cannot be read from a cursor on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CursorError {
+    /// Events after the cursor have been dropped; `oldest` is the first one that is kept.
+    #[error("events after {after:?} are no longer kept, the oldest kept one is at seq {}", oldest.seq)]
+    Expired {
+        /// The cursor asked for.
+        after: Cursor,
+        /// The oldest event kept.
+        oldest: Cursor,
+    },
+}
+
+/// The events that a project keeps.
+#[derive(Clone, Debug, Default)]
+pub struct Events {
+    kept: Vector<(Arc<Event>, Digest)>,
+    bytes: u64,
+    /// The newest event that was dropped.
+    dropped: Option<Cursor>,
+    pub(crate) digest: Digest,
+}
+
+const EVENT_DIGEST: u8 = 2;
+
+impl Events {
+    /// The newest event dropped so far, if any was.
+    pub fn dropped(&self) -> Option<Cursor> {
+        self.dropped
+    }
+
+    /// How many events are kept.
+    pub fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Whether no event is kept.
+    pub fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// The events after `after`, oldest first.
+    ///
+    /// # Errors
+    /// When some of them have been dropped already: never a silent gap.
+    pub fn after(&self, after: Cursor) -> Result<impl Iterator<Item = &Arc<Event>>, CursorError> {
+        if let Some(dropped) = self.dropped
+            && after < dropped
+        {
+            let oldest = self.kept.front().map_or(dropped, |(event, _)| event.cursor);
+            return Err(CursorError::Expired { after, oldest });
+        }
+        let start = match self.kept.binary_search_by(|(event, _)| event.cursor.cmp(&after)) {
+            Ok(place) => place + 1,
+            Err(place) => place,
+        };
+        Ok(self.kept.focus().narrow(start..).into_iter().map(|(event, _)| event))
+    }
+
+    /// Adds an event, and drops the oldest ones past the limits.
+    pub(crate) fn push(&mut self, event: Arc<Event>) {
+        let digest = Digest::of(EVENT_DIGEST, &event);
+        self.digest.add(digest);
+        self.bytes += event.bytes();
+        self.kept.push_back((event, digest));
+        while self.kept.len() > EVENTS_KEPT_MAX || (self.bytes > EVENT_BYTES_KEPT_MAX && self.kept.len() > 1) {
+            let (event, digest) = self.kept.pop_front().expect("it holds more than one event");
+            self.digest.subtract(digest);
+            self.bytes -= event.bytes();
+            self.dropped = Some(event.cursor);
+        }
+    }
+
+    /// Puts back what was stored or sent.
+    pub(crate) fn restore(dropped: Option<Cursor>, events: impl IntoIterator<Item = Event>) -> Events {
+        let mut restored = Events {
+            dropped,
+            ..Events::default()
+        };
+        for event in events {
+            if dropped.is_none_or(|dropped| event.cursor > dropped) {
+                restored.push(Arc::new(event));
+            }
+        }
+        restored
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Event>> {
+        self.kept.iter().map(|(event, _)| event)
+    }
+}

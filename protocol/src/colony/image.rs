@@ -1,0 +1,416 @@
+//! The state as pairs of bytes: what the store keeps, and what a snapshot carries. A pair's first byte says what it is;
+//! in byte order all contents come before the records that hold them.
+//!
+//! | key | value |
+//! |---|---|
+//! | `c` project `\0` hash (32 B) | the bytes of a kept content |
+//! | `e` project `\0` seq (8 B, big-endian) ordinal (4 B, big-endian) | events, the first of which has this cursor |
+//! | `i` project `\0` idempotency key | what is remembered under it |
+//! | `r` project `\0` key | a record; kept contents by hash only |
+//!
+//! Everything else is in [`Meta`]. Values are bincode 1.3 (fixed-size little-endian integers).
+
+use std::sync::Arc;
+
+use bincode::Options;
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::command::{ContentHash, Outcome};
+use super::digest::Digest;
+use super::event::{Cursor, Event, Events};
+use super::memory::{Kept, Record, Value};
+use super::once::{Remembered, Session};
+use super::{Colony, Project, RULES_VERSION};
+use crate::id::NodeId;
+
+/// How many events stand in one pair of a snapshot.
+const EVENTS_PER_PAIR: usize = 256;
+
+/// A key and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
+/// All of the state that is not in pairs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Meta {
+    seq: u64,
+    cluster_ms: u64,
+    wall_ms: u64,
+    rules_version: u32,
+    projects: Vec<(Arc<str>, Option<Cursor>)>,
+    sessions: Vec<StoredSession>,
+    digest: Digest,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct StoredSession {
+    node: NodeId,
+    incarnation: u64,
+    settled: u64,
+    outcomes: Vec<(u64, Outcome)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredRecord {
+    revision: u64,
+    value: Option<StoredValue>,
+    tags: Vec<Arc<str>>,
+    author: Arc<str>,
+    seq: u64,
+    changed_ms: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+enum StoredValue {
+    Inline(Bytes),
+    Kept(ContentHash),
+}
+
+/// Pairs from which no state can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// A pair does not have the form that its first byte asks for.
+    #[error("pair {key:?}: {problem}")]
+    Malformed {
+        /// The pair's key, shown as text where it is text.
+        key: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The rules that made this state are newer than this program.
+    #[error("the state follows rules of version {found}, this program knows up to {RULES_VERSION}")]
+    NewerRules {
+        /// The version found.
+        found: u32,
+    },
+    /// The pairs do not add up to the digest that was noted with them.
+    #[error("the digest of the pairs is {found}, {noted} was noted")]
+    Digest {
+        /// The digest of what was read.
+        found: Digest,
+        /// The digest noted when it was written.
+        noted: Digest,
+    },
+}
+
+impl Meta {
+    /// The digest of the state that this belongs to.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+impl Colony {
+    /// What is not in pairs.
+    pub fn meta(&self) -> Meta {
+        let sessions = self.sessions.by_node.iter().map(|(node, session)| StoredSession {
+            node: *node,
+            incarnation: session.incarnation,
+            settled: session.settled,
+            outcomes: session
+                .outcomes
+                .iter()
+                .map(|(number, outcome)| (*number, outcome.clone()))
+                .collect(),
+        });
+        Meta {
+            seq: self.seq,
+            cluster_ms: self.cluster_ms,
+            wall_ms: self.wall_ms,
+            rules_version: self.rules_version,
+            projects: self
+                .projects
+                .iter()
+                .map(|(name, project)| (name.clone(), project.events.dropped()))
+                .collect(),
+            sessions: sessions.collect(),
+            digest: self.digest(),
+        }
+    }
+
+    /// All pairs, in the order in which [`Colony::restore`] takes them.
+    pub fn pairs(&self) -> impl Iterator<Item = Pair> + '_ {
+        let contents = self.projects.iter().flat_map(|(name, project)| {
+            project
+                .memory
+                .contents
+                .iter()
+                .map(move |(hash, kept)| content_pair(name, hash, Some(&kept.bytes)))
+        });
+        let events = self.projects.iter().flat_map(|(name, project)| {
+            let events: Vec<&Arc<Event>> = project.events.iter().collect();
+            events
+                .chunks(EVENTS_PER_PAIR)
+                .map(|chunk| event_pair(name, chunk))
+                .collect::<Vec<_>>()
+        });
+        let remembered = self.projects.iter().flat_map(|(name, project)| {
+            project
+                .idempotency
+                .iter()
+                .map(move |(key, remembered)| remembered_pair(name, key, remembered))
+        });
+        let records = self.projects.iter().flat_map(|(name, project)| {
+            project
+                .memory
+                .records
+                .iter()
+                .map(move |(key, record)| record_pair(name, key, record))
+        });
+        contents
+            .map(|(key, value)| (key, value.unwrap_or_default()))
+            .chain(events)
+            .chain(remembered)
+            .chain(records)
+    }
+
+    /// The state that `meta` and `pairs` describe.
+    ///
+    /// # Errors
+    /// When a pair is malformed, or they do not add up to the digest noted in `meta`.
+    pub fn restore(meta: Meta, pairs: impl IntoIterator<Item = Pair>) -> Result<Colony, ImageError> {
+        if meta.rules_version > RULES_VERSION {
+            return Err(ImageError::NewerRules {
+                found: meta.rules_version,
+            });
+        }
+        let mut restorer = Restorer {
+            colony: Colony::default(),
+            events: Vec::new(),
+        };
+        for (name, _) in &meta.projects {
+            restorer.colony.projects.insert(name.clone(), Project::default());
+        }
+        let mut pairs: Vec<Pair> = pairs.into_iter().collect();
+        pairs.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        for (key, value) in pairs {
+            restorer.take(&key, value).map_err(|problem| ImageError::Malformed {
+                key: String::from_utf8_lossy(&key).into_owned(),
+                problem,
+            })?;
+        }
+        restorer.finish(meta)
+    }
+
+    /// The whole state as one string of bytes: meta and pairs with their lengths. For snapshots.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = encode(&self.meta());
+        let mut image = (bytes.len() as u64).to_le_bytes().to_vec();
+        image.append(&mut bytes);
+        for (key, value) in self.pairs() {
+            image.extend((key.len() as u32).to_le_bytes());
+            image.extend((value.len() as u32).to_le_bytes());
+            image.extend(key);
+            image.extend(value);
+        }
+        image
+    }
+
+    /// The state that [`Colony::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// When the bytes end too early, are malformed, or do not add up to their digest.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Colony, ImageError> {
+        let short = || ImageError::Malformed {
+            key: "image".into(),
+            problem: "ends too early".into(),
+        };
+        let mut rest = bytes;
+        let mut take = |length: usize| -> Result<&[u8], ImageError> {
+            let (head, tail) = rest.split_at_checked(length).ok_or_else(short)?;
+            rest = tail;
+            Ok(head)
+        };
+        let length = u64::from_le_bytes(take(8)?.try_into().expect("eight bytes were taken"));
+        let length = usize::try_from(length).map_err(|_| short())?;
+        let meta = decode(take(length)?).map_err(|problem| ImageError::Malformed {
+            key: "meta".into(),
+            problem,
+        })?;
+        let mut pairs = Vec::new();
+        while let Ok(head) = take(8) {
+            let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes")) as usize;
+            let (key, value) = (word(0), word(4));
+            pairs.push((take(key)?.to_vec(), take(value)?.to_vec()));
+        }
+        Colony::restore(meta, pairs)
+    }
+}
+
+/// The pair of a kept content; the value is `None` when it went.
+pub fn content_pair(project: &str, hash: &ContentHash, bytes: Option<&Bytes>) -> (Vec<u8>, Option<Vec<u8>>) {
+    (pair_key(b'c', project, &hash.0), bytes.map(|bytes| bytes.to_vec()))
+}
+
+/// The pair of some events of one project, in order.
+///
+/// # Panics
+/// When there is no event.
+pub fn event_pair(project: &str, events: &[&Arc<Event>]) -> Pair {
+    let first = events.first().expect("a pair holds at least one event").cursor;
+    let mut place = first.seq.to_be_bytes().to_vec();
+    place.extend(first.ordinal.to_be_bytes());
+    (pair_key(b'e', project, &place), encode(&events))
+}
+
+/// The pair of an idempotency key.
+pub fn remembered_pair(project: &str, key: &str, remembered: &Remembered) -> Pair {
+    (pair_key(b'i', project, key.as_bytes()), encode(remembered))
+}
+
+/// The key of the pair of an idempotency key: to remove it.
+pub fn remembered_key(project: &str, key: &str) -> Vec<u8> {
+    pair_key(b'i', project, key.as_bytes())
+}
+
+/// The pair of a record.
+pub fn record_pair(project: &str, key: &str, record: &Record) -> Pair {
+    let value = record.value.as_ref().map(|value| match value.is_kept() {
+        true => StoredValue::Kept(value.hash),
+        false => StoredValue::Inline(value.bytes.clone()),
+    });
+    let stored = StoredRecord {
+        revision: record.revision,
+        value,
+        tags: record.tags.clone(),
+        author: record.author.clone(),
+        seq: record.seq,
+        changed_ms: record.changed_ms,
+    };
+    (pair_key(b'r', project, key.as_bytes()), encode(&stored))
+}
+
+fn pair_key(kind: u8, project: &str, rest: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(2 + project.len() + rest.len());
+    key.push(kind);
+    key.extend(project.as_bytes());
+    key.push(0);
+    key.extend(rest);
+    key
+}
+
+fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    bincode::DefaultOptions::new()
+        .with_fixint_encoding()
+        .serialize(value)
+        .expect("plain data serialises into memory")
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    // The limit is the input itself: lengths inside it cannot make the decoder allocate more.
+    bincode::DefaultOptions::new()
+        .with_fixint_encoding()
+        .with_limit(bytes.len() as u64)
+        .deserialize(bytes)
+        .map_err(|error| error.to_string())
+}
+
+struct Restorer {
+    colony: Colony,
+    events: Vec<(Arc<str>, Vec<Event>)>,
+}
+
+impl Restorer {
+    fn take(&mut self, key: &[u8], value: Vec<u8>) -> Result<(), String> {
+        let (kind, rest) = key.split_first().ok_or("is empty")?;
+        let end = rest.iter().position(|byte| *byte == 0).ok_or("names no project")?;
+        let name = std::str::from_utf8(&rest[..end]).map_err(|_| "its project is not UTF-8")?;
+        let rest = &rest[end + 1..];
+        let text = || {
+            std::str::from_utf8(rest)
+                .map(Arc::<str>::from)
+                .map_err(|_| "its key is not UTF-8".to_string())
+        };
+        let project = self
+            .colony
+            .projects
+            .get_mut(name)
+            .ok_or("its project is not in the meta record")?;
+        match kind {
+            b'c' => {
+                let hash = ContentHash(rest.try_into().map_err(|_| "its hash is not 32 bytes long")?);
+                project.memory.contents.insert(
+                    hash,
+                    Kept {
+                        bytes: Bytes::from(value),
+                        holders: 0,
+                    },
+                );
+            }
+            b'e' => {
+                let events: Vec<Event> = decode(&value)?;
+                match self.events.last_mut().filter(|(last, _)| &**last == name) {
+                    Some((_, before)) => before.extend(events),
+                    None => self.events.push((name.into(), events)),
+                }
+            }
+            b'i' => project.idempotency.restore(text()?, decode::<Remembered>(&value)?),
+            b'r' => {
+                let record = stored_record(decode(&value)?, project)?;
+                project.memory.restore(text()?, record);
+            }
+            other => return Err(format!("is of unknown kind {other}")),
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, meta: Meta) -> Result<Colony, ImageError> {
+        for (name, dropped) in meta.projects {
+            let place = self.events.iter().position(|(project, _)| *project == name);
+            let events = place.map(|place| self.events.swap_remove(place).1).unwrap_or_default();
+            let project = self
+                .colony
+                .projects
+                .get_mut(&name)
+                .expect("it was made from the same list");
+            project.events = Events::restore(dropped, events);
+        }
+        let mut colony = self.colony;
+        colony.seq = meta.seq;
+        colony.cluster_ms = meta.cluster_ms;
+        colony.wall_ms = meta.wall_ms;
+        colony.rules_version = meta.rules_version;
+        for stored in meta.sessions {
+            let session = Session {
+                incarnation: stored.incarnation,
+                settled: stored.settled,
+                outcomes: stored.outcomes.into_iter().collect(),
+            };
+            colony.sessions.by_node.insert(stored.node, session);
+        }
+        let found = colony.digest();
+        if found != meta.digest {
+            return Err(ImageError::Digest {
+                found,
+                noted: meta.digest,
+            });
+        }
+        Ok(colony)
+    }
+}
+
+fn stored_record(stored: StoredRecord, project: &Project) -> Result<Record, String> {
+    let value = match stored.value {
+        None => None,
+        Some(StoredValue::Inline(bytes)) => Some(Value::of(bytes)),
+        Some(StoredValue::Kept(hash)) => {
+            let kept = project
+                .memory
+                .contents
+                .get(&hash)
+                .ok_or_else(|| format!("its content {hash} is not there"))?;
+            // Hashed again, so that damaged content shows in the digest.
+            Some(Value::of(kept.bytes.clone()))
+        }
+    };
+    Ok(Record {
+        revision: stored.revision,
+        value,
+        tags: stored.tags,
+        author: stored.author,
+        seq: stored.seq,
+        changed_ms: stored.changed_ms,
+        digest: Digest::default(),
+    })
+}

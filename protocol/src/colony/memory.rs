@@ -1,0 +1,375 @@
+//! The collective memory of a project: records by key, and large contents kept once by their hash.
+
+use std::str;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use imbl::OrdMap;
+use serde::Serialize;
+
+use super::command::{
+    Condition, Content, ContentHash, KEY_BYTES_MAX, Key, Op, Refusal, TAG_BYTES_MAX, TAGS_MAX, VALUE_BYTES_MAX,
+};
+use super::digest::Digest;
+
+/// Values of this many bytes and more are kept once by their hash, however many keys hold them.
+pub const KEPT_BYTES_MIN: usize = 1024;
+
+/// What a key holds and how it came to hold it. A deleted key keeps its record, so that its revision goes on counting.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// How often the key has been changed, deletions included. The first change gives 1.
+    pub revision: u64,
+    /// The value, or `None` after a deletion.
+    pub value: Option<Value>,
+    /// Sorted labels that travel with the value.
+    pub tags: Vec<Arc<str>>,
+    /// Who changed it last.
+    pub author: Arc<str>,
+    /// The position of the command that changed it last.
+    pub seq: u64,
+    /// Cluster time of that change, in milliseconds.
+    pub changed_ms: u64,
+    /// The digest of this record, as it stands in the project's sum.
+    pub(crate) digest: Digest,
+}
+
+/// The bytes of a value and their hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Value {
+    /// BLAKE3 of the bytes.
+    pub hash: ContentHash,
+    /// The bytes; shared with the content kept by hash, if it is.
+    pub bytes: Bytes,
+}
+
+impl Value {
+    /// The value of these bytes.
+    pub fn of(bytes: Bytes) -> Value {
+        Value {
+            hash: ContentHash::of(&bytes),
+            bytes,
+        }
+    }
+
+    /// Whether the bytes are kept by hash, once for all keys that hold them.
+    pub fn is_kept(&self) -> bool {
+        self.bytes.len() >= KEPT_BYTES_MIN
+    }
+}
+
+/// Content kept by its hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// How many records hold it; it goes with the last.
+    pub holders: u64,
+}
+
+/// The canonical form of a record: what the digest covers.
+#[derive(Serialize)]
+struct Canonical<'a> {
+    key: &'a str,
+    revision: u64,
+    value: Option<(ContentHash, u64)>,
+    tags: &'a [Arc<str>],
+    author: &'a str,
+    seq: u64,
+    changed_ms: u64,
+}
+
+const RECORD_DIGEST: u8 = 1;
+
+impl Record {
+    /// The digest of this record under `key`.
+    pub(crate) fn compute_digest(&self, key: &str) -> Digest {
+        let canonical = Canonical {
+            key,
+            revision: self.revision,
+            value: self.value.as_ref().map(|value| (value.hash, value.bytes.len() as u64)),
+            tags: &self.tags,
+            author: &self.author,
+            seq: self.seq,
+            changed_ms: self.changed_ms,
+        };
+        Digest::of(RECORD_DIGEST, &canonical)
+    }
+}
+
+/// The records and kept contents of one project.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    pub(crate) records: OrdMap<Key, Arc<Record>>,
+    pub(crate) contents: OrdMap<ContentHash, Kept>,
+    pub(crate) digest: Digest,
+}
+
+/// Who changes a key, and when.
+pub(crate) struct Stamp<'a> {
+    pub(crate) author: &'a Arc<str>,
+    pub(crate) seq: u64,
+    pub(crate) now_ms: u64,
+}
+
+impl Memory {
+    /// The record of `key`, also of a deleted one.
+    pub fn record(&self, key: &str) -> Option<&Arc<Record>> {
+        self.records.get(key)
+    }
+
+    /// How often `key` has been changed; 0 for a key that was never written.
+    pub fn revision(&self, key: &str) -> u64 {
+        self.records.get(key).map_or(0, |record| record.revision)
+    }
+
+    /// The keys that begin with `prefix` and come after `after`, in order, deleted ones included.
+    pub fn range<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+    ) -> impl Iterator<Item = (&'a Key, &'a Arc<Record>)> {
+        use std::ops::Bound;
+        let start = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        self.records
+            .range::<_, str>((start, Bound::Unbounded))
+            .take_while(move |(key, _)| key.starts_with(prefix))
+    }
+
+    /// The content kept under `hash`.
+    pub fn content(&self, hash: &ContentHash) -> Option<&Kept> {
+        self.contents.get(hash)
+    }
+
+    /// How many contents are kept by hash, and their bytes in all.
+    pub fn kept(&self) -> (u64, u64) {
+        let bytes = self.contents.values().map(|kept| kept.bytes.len() as u64).sum();
+        (self.contents.len() as u64, bytes)
+    }
+
+    /// How many keys there are, deleted ones included.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether no key was ever written.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Whether `condition` holds of `key`.
+    pub(crate) fn check(&self, key: &Key, condition: Condition) -> Result<(), Refusal> {
+        let record = self.records.get(key);
+        let (revision, present) = record.map_or((0, false), |record| (record.revision, record.value.is_some()));
+        let holds = match condition {
+            Condition::None => true,
+            Condition::IfAbsent => !present,
+            Condition::IfRevision(wanted) => revision == wanted,
+        };
+        if holds {
+            Ok(())
+        } else {
+            Err(Refusal::Condition {
+                key: key.clone(),
+                revision,
+                present,
+            })
+        }
+    }
+
+    /// The value that `op` would leave under `key`. Changes nothing.
+    pub(crate) fn prepare(&self, key: &Key, op: &Op) -> Result<Option<Value>, Refusal> {
+        let current = self.records.get(key).and_then(|record| record.value.as_ref());
+        let bytes = match op {
+            Op::Delete => return Ok(None),
+            Op::Put(Content::Kept(hash)) => return self.prepare_kept(key, hash).map(Some),
+            Op::Put(Content::Inline(bytes)) => bytes.clone(),
+            Op::Increment(step) => {
+                let number = whole_number(key, current)?.unwrap_or(0);
+                let sum = number
+                    .checked_add(*step)
+                    .ok_or_else(|| wrong_type(key, "a number with room for the step"))?;
+                Bytes::from(sum.to_string())
+            }
+            Op::Max(least) => {
+                let number = whole_number(key, current)?.unwrap_or(*least);
+                Bytes::from(number.max(*least).to_string())
+            }
+            Op::Append(tail) => match current {
+                None => tail.clone(),
+                Some(value) => Bytes::from([&value.bytes[..], &tail[..]].concat()),
+            },
+            Op::SetAdd(line) => add_line(key, current, line)?,
+        };
+        if bytes.len() > VALUE_BYTES_MAX {
+            return Err(over_limit("value_bytes", bytes.len(), VALUE_BYTES_MAX));
+        }
+        Ok(Some(Value::of(bytes)))
+    }
+
+    fn prepare_kept(&self, key: &Key, hash: &ContentHash) -> Result<Value, Refusal> {
+        match self.contents.get(hash) {
+            Some(kept) => Ok(Value {
+                hash: *hash,
+                bytes: kept.bytes.clone(),
+            }),
+            None => Err(Refusal::MissingContent {
+                key: key.clone(),
+                hash: *hash,
+            }),
+        }
+    }
+
+    /// Puts `value` under `key` as its next revision, and returns that record. Contents that came or went are told to
+    /// `content_changed`.
+    pub(crate) fn set(
+        &mut self,
+        key: &Key,
+        value: Option<Value>,
+        tags: &[Arc<str>],
+        stamp: &Stamp<'_>,
+        content_changed: &mut dyn FnMut(ContentHash),
+    ) -> Arc<Record> {
+        let old = self.records.get(key);
+        let mut record = Record {
+            revision: old.map_or(0, |old| old.revision) + 1,
+            value,
+            tags: tags.to_vec(),
+            author: stamp.author.clone(),
+            seq: stamp.seq,
+            changed_ms: stamp.now_ms,
+            digest: Digest::default(),
+        };
+        record.digest = record.compute_digest(key);
+        if let Some(value) = record.value.as_ref().filter(|value| value.is_kept()) {
+            let kept = self.contents.entry(value.hash).or_insert_with(|| Kept {
+                bytes: value.bytes.clone(),
+                holders: 0,
+            });
+            kept.holders += 1;
+            // All holders share one copy of the bytes.
+            let bytes = kept.bytes.clone();
+            record.value = Some(Value {
+                hash: value.hash,
+                bytes,
+            });
+            content_changed(record.value.as_ref().expect("it was just put there").hash);
+        }
+        let record = Arc::new(record);
+        self.digest.add(record.digest);
+        if let Some(old) = self.records.insert(key.clone(), record.clone()) {
+            self.digest.subtract(old.digest);
+            self.release(&old, content_changed);
+        }
+        record
+    }
+
+    fn release(&mut self, old: &Record, content_changed: &mut dyn FnMut(ContentHash)) {
+        let Some(value) = old.value.as_ref().filter(|value| value.is_kept()) else {
+            return;
+        };
+        let kept = self
+            .contents
+            .get_mut(&value.hash)
+            .expect("a record's kept content is counted");
+        kept.holders -= 1;
+        if kept.holders == 0 {
+            self.contents.remove(&value.hash);
+            content_changed(value.hash);
+        }
+    }
+
+    /// Puts a record back that was stored or sent: kept contents are counted, the digest is summed.
+    pub(crate) fn restore(&mut self, key: Key, mut record: Record) {
+        record.digest = record.compute_digest(&key);
+        if let Some(value) = record.value.as_mut().filter(|value| value.is_kept()) {
+            let kept = self.contents.entry(value.hash).or_insert_with(|| Kept {
+                bytes: value.bytes.clone(),
+                holders: 0,
+            });
+            kept.holders += 1;
+            value.bytes = kept.bytes.clone();
+        }
+        self.digest.add(record.digest);
+        self.records.insert(key, Arc::new(record));
+    }
+}
+
+/// Checks the form of a key and its tags.
+pub(crate) fn check_form(key: &Key, tags: &[Arc<str>], op: &Op) -> Result<(), Refusal> {
+    if key.is_empty() {
+        return Err(malformed("key", "is empty"));
+    }
+    if key.len() > KEY_BYTES_MAX {
+        return Err(over_limit("key_bytes", key.len(), KEY_BYTES_MAX));
+    }
+    if key.chars().any(|c| c == '\0') {
+        return Err(malformed("key", "has a NUL character"));
+    }
+    if tags.len() > TAGS_MAX {
+        return Err(over_limit("tags", tags.len(), TAGS_MAX));
+    }
+    if let Some(tag) = tags.iter().find(|tag| tag.len() > TAG_BYTES_MAX) {
+        return Err(over_limit("tag_bytes", tag.len(), TAG_BYTES_MAX));
+    }
+    match op {
+        Op::Put(Content::Inline(bytes)) | Op::Append(bytes) if bytes.len() > VALUE_BYTES_MAX => {
+            Err(over_limit("value_bytes", bytes.len(), VALUE_BYTES_MAX))
+        }
+        Op::SetAdd(line) if line.contains('\n') => Err(malformed("set_add", "a line of a set has no line break")),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn over_limit(field: &str, value: usize, limit: usize) -> Refusal {
+    Refusal::OverLimit {
+        field: field.into(),
+        value: value as u64,
+        limit: limit as u64,
+    }
+}
+
+pub(crate) fn malformed(field: &str, problem: &str) -> Refusal {
+    Refusal::Malformed {
+        field: field.into(),
+        problem: problem.into(),
+    }
+}
+
+fn wrong_type(key: &Key, wanted: &str) -> Refusal {
+    Refusal::WrongType {
+        key: key.clone(),
+        wanted: wanted.into(),
+    }
+}
+
+fn text<'a>(key: &Key, value: &'a Value, wanted: &str) -> Result<&'a str, Refusal> {
+    str::from_utf8(&value.bytes).map_err(|_| wrong_type(key, wanted))
+}
+
+fn whole_number(key: &Key, current: Option<&Value>) -> Result<Option<i64>, Refusal> {
+    let wanted = "a whole number of 64 bits";
+    let Some(value) = current else { return Ok(None) };
+    text(key, value, wanted)?
+        .parse()
+        .map(Some)
+        .map_err(|_| wrong_type(key, wanted))
+}
+
+fn add_line(key: &Key, current: Option<&Value>, line: &str) -> Result<Bytes, Refusal> {
+    let Some(value) = current else {
+        return Ok(Bytes::copy_from_slice(line.as_bytes()));
+    };
+    let mut lines: Vec<&str> = text(key, value, "lines of UTF-8 text")?.split('\n').collect();
+    match lines.binary_search(&line) {
+        Ok(_) => Ok(value.bytes.clone()),
+        Err(_) if !lines.is_sorted() => Err(wrong_type(key, "sorted lines")),
+        Err(place) => {
+            lines.insert(place, line);
+            Ok(Bytes::from(lines.join("\n")))
+        }
+    }
+}

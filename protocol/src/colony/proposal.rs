@@ -1,0 +1,190 @@
+//! Atomic changes of several keys, with optimistic checks (the validation of Silo, SOSP 2013, at the proposal's place in
+//! the order): every read must still hold, every write may name the revision that it replaces. Costs O(reads + writes).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::command::{ContentHash, Key, Op, Refusal};
+use super::memory::{Memory, Record, Value, check_form, malformed, over_limit};
+use crate::conflict::{Kind, Policy};
+
+/// How many keys a proposal may read, and how many it may write.
+pub const PROPOSAL_KEYS_MAX: usize = 65_536;
+/// How many proposals a batch may have.
+pub const BATCH_PROPOSALS_MAX: usize = 65_536;
+/// How many conflicts an answer lists.
+pub const CONFLICTS_LISTED_MAX: usize = 64;
+
+/// An atomic change of several keys.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// What was read, and must still hold.
+    pub reads: Vec<Read>,
+    /// What is to be changed; each key at most once.
+    pub writes: Vec<Write>,
+    /// In a batch, the proposal with the higher priority wins; among equals the earlier one.
+    pub priority: u8,
+    /// Judge only: change nothing, whatever the verdict.
+    pub dry_run: bool,
+}
+
+/// A key that was read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Read {
+    /// The key.
+    pub key: Key,
+    /// Its revision as it was read; 0 for a key that was never written. Deleted keys have a revision too.
+    pub revision: u64,
+    /// Its value as it was read, if that is to be compared as well.
+    pub content: Expected,
+}
+
+/// What a read found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Expected {
+    /// The revision alone decides.
+    #[default]
+    Any,
+    /// No value.
+    Absent,
+    /// A value with this hash.
+    Hash(ContentHash),
+}
+
+/// A key that is to be changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Write {
+    /// The key.
+    pub key: Key,
+    /// What happens to it.
+    pub op: Op,
+    /// The tags of its record from then on, sorted.
+    pub tags: Vec<Arc<str>>,
+    /// The revision that this write replaces, if it must be that one.
+    pub before: Option<u64>,
+}
+
+/// One reason why a proposal lost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Conflict {
+    /// What kind of conflict it is.
+    pub kind: Kind,
+    /// The key.
+    pub key: Key,
+    /// The revision that the proposal named.
+    pub expected: u64,
+    /// The revision of the key at the proposal's place in the order.
+    pub revision: u64,
+    /// The hash of the key's present value, if it has one: what to read again.
+    pub hash: Option<ContentHash>,
+    /// Who won: the position of the command that changed the key last (0 when nobody did), or inside a batch the place
+    /// of the winning proposal.
+    pub winner: u64,
+}
+
+/// Several proposals that are judged together against one state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProposalBatch {
+    /// The proposals, in the order that decides among equal priorities.
+    pub proposals: Vec<Proposal>,
+    /// What becomes of those in conflict with one another.
+    pub policy: Policy,
+}
+
+/// What became of one proposal of a batch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// It was committed; the new revision of each written key, in the order of its writes.
+    Committed {
+        /// The new revisions.
+        revisions: Vec<u64>,
+    },
+    /// It lost; nothing of it was changed.
+    Lost {
+        /// Why, at most [`CONFLICTS_LISTED_MAX`] of them.
+        conflicts: Vec<Conflict>,
+        /// How many conflicts there are in all.
+        total: u64,
+    },
+    /// It could not be judged.
+    Refused(Refusal),
+}
+
+/// The values that the writes of a proposal would leave, in their order.
+pub(crate) type Prepared = Vec<Option<Value>>;
+
+impl Proposal {
+    /// Checks the form: bounds, and that no key is written twice.
+    pub(crate) fn check_form(&self) -> Result<(), Refusal> {
+        if self.reads.len() > PROPOSAL_KEYS_MAX {
+            return Err(over_limit("reads", self.reads.len(), PROPOSAL_KEYS_MAX));
+        }
+        if self.writes.len() > PROPOSAL_KEYS_MAX {
+            return Err(over_limit("writes", self.writes.len(), PROPOSAL_KEYS_MAX));
+        }
+        let mut written = BTreeSet::new();
+        for write in &self.writes {
+            check_form(&write.key, &write.tags, &write.op)?;
+            if !written.insert(&write.key) {
+                return Err(malformed("writes", &format!("{} is written twice", write.key)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares what was read, and what is to be replaced, with the present state.
+    pub(crate) fn conflicts(&self, memory: &Memory) -> Vec<Conflict> {
+        let reads = self.reads.iter().filter_map(|read| {
+            let record = memory.record(&read.key);
+            read_conflict(read, record).map(|kind| conflict(kind, &read.key, read.revision, record))
+        });
+        let writes = self.writes.iter().filter_map(|write| {
+            let before = write.before?;
+            let record = memory.record(&write.key);
+            (revision(record) != before).then(|| conflict(Kind::StaleWrite, &write.key, before, record))
+        });
+        reads.chain(writes).collect()
+    }
+
+    /// The values that the writes would leave. Changes nothing.
+    pub(crate) fn prepare(&self, memory: &Memory) -> Result<Prepared, Refusal> {
+        self.writes
+            .iter()
+            .map(|write| memory.prepare(&write.key, &write.op))
+            .collect()
+    }
+}
+
+fn revision(record: Option<&Arc<Record>>) -> u64 {
+    record.map_or(0, |record| record.revision)
+}
+
+fn read_conflict(read: &Read, record: Option<&Arc<Record>>) -> Option<Kind> {
+    let revision = revision(record);
+    if revision > read.revision {
+        return Some(Kind::StaleRead);
+    }
+    if revision < read.revision {
+        return Some(Kind::FutureRead);
+    }
+    let value = record.and_then(|record| record.value.as_ref());
+    let same = match (read.content, value) {
+        (Expected::Any, _) | (Expected::Absent, None) => true,
+        (Expected::Hash(hash), Some(value)) => hash == value.hash,
+        (Expected::Absent, Some(_)) | (Expected::Hash(_), None) => false,
+    };
+    (!same).then_some(Kind::StaleRead)
+}
+
+fn conflict(kind: Kind, key: &Key, expected: u64, record: Option<&Arc<Record>>) -> Conflict {
+    Conflict {
+        kind,
+        key: key.clone(),
+        expected,
+        revision: revision(record),
+        hash: record.and_then(|record| record.value.as_ref()).map(|value| value.hash),
+        winner: record.map_or(0, |record| record.seq),
+    }
+}
