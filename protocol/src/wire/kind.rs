@@ -1,0 +1,107 @@
+//! The kinds of envelopes.
+//!
+//! | kind | nr | from | to | answered by | lane |
+//! |---|---|---|---|---|---|
+//! | hello | 1 | a node at its first start, or one that joins | each configured peer | hello | command |
+//! | founding | 2 | the node that founds the cluster | each expected node | founding_ack | command |
+//! | founding_ack | 3 | a node that took its number | the founder | nothing | command |
+//! | vote_request | 10 | a candidate | each voter | vote_reply | urgent |
+//! | vote_reply | 11 | a voter | the candidate | nothing | urgent |
+//! | append_request | 12 | the leader | a follower or learner | append_reply | append, or urgent for a heartbeat |
+//! | append_reply | 13 | a follower or learner | the leader | nothing | urgent |
+//! | snapshot_request | 14 | the leader | a follower or learner | snapshot_reply | snapshot |
+//! | snapshot_reply | 15 | a follower or learner | the leader | nothing | urgent |
+//! | round | 20 | a queen | the leader's queen | its log entry, or round_refused | command |
+//! | round_refused | 21 | a node that does not lead; names the leader | the queen that sent the round | nothing | command |
+//! | read_index_request | 22 | any node | the leader | read_index_reply | command |
+//! | read_index_reply | 23 | the leader, or a node that names it | the node that asked | nothing | command |
+//! | signal | 30 | an agent's node | another agent's node | nothing, or signal_refused | signal |
+//! | signal_refused | 31 | the node that could not deliver or forward | the agent's node | nothing | signal |
+//! | control | 40 | any node (status and the like) | any node | control_reply | command |
+//! | control_reply | 41 | the node that was asked | the node that asked | nothing | command |
+//!
+//! Numbers are never used again. A new kind takes a new number; a changed body takes a new kind.
+
+use std::fmt;
+
+use super::{Lane, WireError};
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal, $lane:ident;)*) => {
+        /// What the body of an envelope is. The table stands in the documentation of this module's source.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Kind {
+            $($(#[$doc])* $variant = $number,)*
+        }
+
+        impl Kind {
+            /// All kinds, by number.
+            pub const ALL: &'static [Kind] = &[$(Kind::$variant,)*];
+
+            /// The name as logs show it.
+            pub fn name(self) -> &'static str {
+                match self { $(Kind::$variant => $name,)* }
+            }
+
+            /// The lane on which envelopes of this kind travel unless the sender has a reason of its own.
+            pub fn lane(self) -> Lane {
+                match self { $(Kind::$variant => Lane::$lane,)* }
+            }
+        }
+
+        impl TryFrom<u8> for Kind {
+            type Error = WireError;
+
+            fn try_from(found: u8) -> Result<Self, WireError> {
+                match found {
+                    $($number => Ok(Kind::$variant),)*
+                    _ => Err(WireError::UnknownKind { found }),
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// Who a node is and whether it belongs to a cluster yet.
+    Hello = 1, "hello", Command;
+    /// The cluster id and the node numbers, from the founder.
+    Founding = 2, "founding", Command;
+    /// A node has stored what the founding gave it.
+    FoundingAck = 3, "founding_ack", Command;
+    /// A candidate asks for a vote.
+    VoteRequest = 10, "vote_request", Urgent;
+    /// A voter's answer.
+    VoteReply = 11, "vote_reply", Urgent;
+    /// Log entries, or none for a heartbeat.
+    AppendRequest = 12, "append_request", Append;
+    /// How far a follower's log has come.
+    AppendReply = 13, "append_reply", Urgent;
+    /// A chunk of a snapshot.
+    SnapshotRequest = 14, "snapshot_request", Snapshot;
+    /// How far a snapshot has come.
+    SnapshotReply = 15, "snapshot_reply", Urgent;
+    /// The commands that a queen has gathered.
+    Round = 20, "round", Command;
+    /// The receiver of a round does not lead; names the leader if it knows it.
+    RoundRefused = 21, "round_refused", Command;
+    /// Asks for the position behind which a read is linearizable.
+    ReadIndexRequest = 22, "read_index_request", Command;
+    /// That position, or the leader's name.
+    ReadIndexReply = 23, "read_index_reply", Command;
+    /// A volatile message from agent to agent.
+    Signal = 30, "signal", Signal;
+    /// A signal was not delivered, and why.
+    SignalRefused = 31, "signal_refused", Signal;
+    /// A request from node to node, such as status.
+    Control = 40, "control", Command;
+    /// The answer to a control request.
+    ControlReply = 41, "control_reply", Command;
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
