@@ -1,0 +1,229 @@
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use proptest::prelude::*;
+
+use super::{FanOut, Kind, KindError, Topology, neighbours};
+use crate::id::NodeId;
+
+const SIZE_MAX: usize = 64;
+
+fn kinds() -> Vec<Kind> {
+    let mut kinds = vec![Kind::Mesh, Kind::Star, Kind::Ring];
+    kinds.extend([2, 3, 5, 64].map(|children| Kind::Hierarchical {
+        fan_out: FanOut::new(children).unwrap(),
+    }));
+    kinds
+}
+
+/// Ids with gaps that differ, so that a rank is never mistaken for an id.
+fn members(size: usize) -> BTreeSet<NodeId> {
+    (0..size as u64).map(|i| NodeId(3 + 7 * i + i * i % 5)).collect()
+}
+
+fn each(mut check: impl FnMut(&Topology)) {
+    for kind in kinds() {
+        for size in 0..=SIZE_MAX {
+            check(&Topology::new(kind, &members(size)));
+        }
+    }
+}
+
+type Links = BTreeMap<NodeId, BTreeSet<NodeId>>;
+
+fn links(topology: &Topology) -> Links {
+    topology
+        .members()
+        .iter()
+        .map(|&me| (me, topology.neighbours(me)))
+        .collect()
+}
+
+/// Distances from `from` by breadth-first search.
+fn distances(links: &Links, from: NodeId) -> BTreeMap<NodeId, u32> {
+    let mut found = BTreeMap::from([(from, 0)]);
+    let mut queue = VecDeque::from([from]);
+    while let Some(node) = queue.pop_front() {
+        for &next in &links[&node] {
+            if !found.contains_key(&next) {
+                found.insert(next, found[&node] + 1);
+                queue.push_back(next);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn links_are_symmetric_and_never_lead_to_oneself() {
+    each(|topology| {
+        for &a in topology.members() {
+            for b in topology.neighbours(a) {
+                assert_ne!(a, b, "{topology:?}");
+                assert!(topology.neighbours(b).contains(&a), "{topology:?}: {a} {b}");
+            }
+        }
+    });
+}
+
+#[test]
+fn every_member_reaches_every_other() {
+    each(|topology| {
+        if let Some(&first) = topology.members().first() {
+            assert_eq!(
+                distances(&links(topology), first).len(),
+                topology.members().len(),
+                "{topology:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn degrees_are_those_of_the_kind() {
+    each(|topology| {
+        let n = topology.members().len();
+        let degrees: Vec<usize> = topology
+            .members()
+            .iter()
+            .map(|&me| topology.neighbours(me).len())
+            .collect();
+        let expected = match topology.kind() {
+            Kind::Mesh => vec![n.saturating_sub(1); n],
+            Kind::Star => (0..n).map(|rank| if rank == 0 { n - 1 } else { 1 }).collect(),
+            Kind::Ring => vec![n.saturating_sub(1).min(2); n],
+            Kind::Hierarchical { fan_out } => {
+                let k = usize::from(fan_out.get());
+                let children = |rank: usize| (n - 1).saturating_sub(k * rank).min(k);
+                (0..n).map(|rank| children(rank) + usize::from(rank > 0)).collect()
+            }
+        };
+        assert_eq!(degrees, expected, "{topology:?}");
+        if !matches!(topology.kind(), Kind::Mesh | Kind::Ring) {
+            assert_eq!(
+                degrees.iter().sum::<usize>(),
+                2 * n.saturating_sub(1),
+                "a tree: {topology:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn next_hop_follows_links_and_arrives_in_the_fewest_hops() {
+    each(|topology| {
+        let links = links(topology);
+        for &from in topology.members() {
+            let distances = distances(&links, from);
+            for &to in topology.members() {
+                let (mut at, mut steps) = (from, 0);
+                while let Some(next) = topology.next_hop(at, to) {
+                    assert!(links[&at].contains(&next), "{topology:?}: {at} {next}");
+                    (at, steps) = (next, steps + 1);
+                    assert!(steps <= SIZE_MAX as u32, "{topology:?}: {from} never reaches {to}");
+                }
+                assert_eq!(at, to, "{topology:?}");
+                assert_eq!(topology.hops(from, to), Some(steps), "{topology:?}");
+                assert_eq!(distances[&to], steps, "{topology:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_broadcast_reaches_every_member_once_along_links() {
+    each(|topology| {
+        for &root in topology.members() {
+            let mut reached = BTreeSet::from([root]);
+            let mut queue = VecDeque::from([root]);
+            while let Some(me) = queue.pop_front() {
+                for child in topology.broadcast_children(root, me) {
+                    assert!(topology.neighbours(me).contains(&child), "{topology:?}");
+                    assert!(reached.insert(child), "{topology:?}: {child} twice from {root}");
+                    queue.push_back(child);
+                }
+            }
+            assert_eq!(reached.len(), topology.members().len(), "{topology:?}");
+        }
+    });
+}
+
+#[test]
+fn a_stranger_has_no_links_and_no_routes() {
+    let stranger = NodeId(1);
+    each(|topology| {
+        assert!(topology.neighbours(stranger).is_empty());
+        assert_eq!(topology.next_hop(stranger, stranger), None);
+        assert_eq!(topology.hops(stranger, stranger), None);
+        for &member in topology.members() {
+            assert_eq!(topology.next_hop(member, stranger), None);
+            assert_eq!(topology.next_hop(stranger, member), None);
+            assert_eq!(topology.next_hop(member, member), None);
+            assert_eq!(topology.hops(member, stranger), None);
+            assert!(topology.broadcast_children(stranger, member).is_empty());
+            assert!(topology.broadcast_children(member, stranger).is_empty());
+        }
+    });
+}
+
+#[test]
+fn a_ring_breaks_ties_upwards() {
+    let topology = Topology::new(Kind::Ring, &(1..=4).map(NodeId).collect());
+    assert_eq!(topology.next_hop(NodeId(1), NodeId(3)), Some(NodeId(2)));
+    assert_eq!(topology.next_hop(NodeId(4), NodeId(2)), Some(NodeId(1)));
+}
+
+proptest! {
+    #[test]
+    fn links_do_not_depend_on_the_order_of_insertion(
+        (sorted, shuffled) in prop::collection::btree_set(any::<u64>(), 0..=SIZE_MAX)
+            .prop_map(|ids| ids.into_iter().collect::<Vec<_>>())
+            .prop_flat_map(|ids| (Just(ids.clone()), Just(ids).prop_shuffle())),
+    ) {
+        let sorted: BTreeSet<NodeId> = sorted.into_iter().map(NodeId).collect();
+        let mut grown = BTreeSet::new();
+        for id in shuffled {
+            grown.insert(NodeId(id));
+        }
+        for kind in kinds() {
+            for &me in &sorted {
+                prop_assert_eq!(neighbours(kind, &sorted, me), neighbours(kind, &grown, me));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_kind_is_read_as_it_is_written() {
+    for kind in kinds() {
+        assert_eq!(kind.to_string().parse(), Ok(kind));
+        let bytes = bincode::serialize(&kind).unwrap();
+        assert_eq!(bincode::deserialize::<Kind>(&bytes).unwrap(), kind);
+    }
+    assert_eq!(
+        "hierarchical".parse(),
+        Ok(Kind::Hierarchical {
+            fan_out: FanOut::DEFAULT
+        })
+    );
+}
+
+#[test]
+fn a_text_that_is_no_kind_is_refused_by_name() {
+    for text in [
+        "",
+        "Mesh",
+        "tree",
+        "hierarchical:",
+        "hierarchical:x",
+        "hierarchical:70000",
+        "star:2",
+    ] {
+        assert_eq!(text.parse::<Kind>(), Err(KindError::Unknown { text: text.to_owned() }));
+    }
+    for children in [0, 1] {
+        assert_eq!(
+            format!("hierarchical:{children}").parse::<Kind>(),
+            Err(KindError::FanOut { children })
+        );
+    }
+}
