@@ -2,4 +2,5 @@
 
 pub mod consensus;
 pub mod link;
+pub mod replica;
 pub mod store;

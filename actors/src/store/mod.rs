@@ -1,1 +1,8 @@
 //! To come.
+/// A pass.
+pub struct Pass {
+    /// Changes.
+    pub changes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// Meta.
+    pub meta: Vec<u8>,
+}

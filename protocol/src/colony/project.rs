@@ -9,7 +9,7 @@ use super::command::{
 use super::digest::Digest;
 use super::event::{Cursor, Event, Events, What};
 use super::memory::{Memory, Record, Stamp, Value, check_form, malformed, over_limit};
-use super::once::{IdempotencyKeys, body_digest};
+use super::once::{IdempotencyKeys, Remembered, body_digest};
 use super::proposal::{
     BATCH_PROPOSALS_MAX, CONFLICTS_LISTED_MAX, Conflict, Prepared, Proposal, ProposalBatch, Verdict,
 };
@@ -68,6 +68,16 @@ impl Project {
     /// What happened in it.
     pub fn events(&self) -> &Events {
         &self.events
+    }
+
+    /// What is stored under an idempotency key, also when its time is over.
+    pub fn remembered(&self, key: &str) -> Option<&Arc<Remembered>> {
+        self.idempotency.stored(key)
+    }
+
+    /// The idempotency keys that are stored.
+    pub fn remembered_keys(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.idempotency.iter().map(|(key, _)| key)
     }
 
     pub(crate) fn digests(&self) -> [Digest; 3] {

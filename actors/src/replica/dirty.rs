@@ -1,0 +1,172 @@
+//! What changed since the last pass of the store: a set and not a stream, so that a key that is overwritten many times
+//! between two passes is written once.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use queenright_protocol::colony::{
+    Applied, Colony, ContentHash, Cursor, Event, Key, Record, content_pair, event_pair, record_pair, remembered_key,
+    remembered_pair,
+};
+
+/// How many changed records may wait for the store before applying waits for it.
+pub const DIRTY_RECORDS_MAX: usize = 1 << 20;
+/// How many events stand in one pair of the store.
+const EVENTS_PER_PAIR: usize = 256;
+
+type Name = Arc<str>;
+
+/// The changed set.
+#[derive(Default)]
+pub(crate) struct Dirty {
+    records: HashMap<(Name, Key), Arc<Record>>,
+    contents: HashSet<(Name, ContentHash)>,
+    remembered: HashSet<(Name, Arc<str>)>,
+    events: Vec<(Name, Arc<Event>)>,
+    /// Pairs of an earlier state that are to go, after a snapshot replaced it.
+    removed: Vec<Vec<u8>>,
+    /// The index at which the last pass was taken.
+    taken: u64,
+}
+
+impl Dirty {
+    pub(crate) fn note(&mut self, applied: &Applied) {
+        for (project, key, record) in &applied.records {
+            self.records.insert((project.clone(), key.clone()), record.clone());
+        }
+        self.contents.extend(applied.contents.iter().cloned());
+        self.remembered.extend(applied.remembered.iter().cloned());
+        self.events.extend(applied.events.iter().cloned());
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether the store already holds the state at `index`.
+    pub(crate) fn is_clean(&self, index: u64) -> bool {
+        self.taken == index && self.removed.is_empty()
+    }
+
+    pub(crate) fn take(&mut self, index: u64) -> Dirty {
+        std::mem::replace(self, Dirty { taken: index, ..Dirty::default() })
+    }
+
+    /// Everything changes: the pairs of `old` go, those of `new` come.
+    pub(crate) fn replace_all(&mut self, old: &Colony, new: &Colony) {
+        *self = Dirty { removed: old.pairs().map(|(key, _)| key).collect(), ..Dirty::default() };
+        for (name, project) in new.projects() {
+            for (key, record) in project.memory().range("", None) {
+                self.records.insert((name.clone(), key.clone()), record.clone());
+                if let Some(value) = record.value.as_ref().filter(|value| value.is_kept()) {
+                    self.contents.insert((name.clone(), value.hash));
+                }
+            }
+            self.remembered.extend(project.remembered_keys().map(|key| (name.clone(), key.clone())));
+            let after = project.events().dropped().unwrap_or_default();
+            let events = project.events().after(after).into_iter().flatten();
+            self.events.extend(events.map(|event| (name.clone(), event.clone())));
+        }
+    }
+
+    /// The changes of the store that bring it to `colony`.
+    pub(crate) fn into_changes(self, colony: &Colony, blocks: &mut EventBlocks) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        // A later change of the same key in one batch wins, so what is removed comes first.
+        let mut changes: Vec<_> = self.removed.into_iter().map(|key| (key, None)).collect();
+        for ((project, key), record) in &self.records {
+            let (key, value) = record_pair(project, key, record);
+            changes.push((key, Some(value)));
+        }
+        for (name, hash) in &self.contents {
+            let kept = colony.project(name).and_then(|project| project.memory().content(hash));
+            changes.push(content_pair(name, hash, kept.map(|kept| &kept.bytes)));
+        }
+        for (name, key) in &self.remembered {
+            let remembered = colony.project(name).and_then(|project| project.remembered(key));
+            changes.push(match remembered {
+                Some(remembered) => {
+                    let (key, value) = remembered_pair(name, key, remembered);
+                    (key, Some(value))
+                }
+                None => (remembered_key(name, key), None),
+            });
+        }
+        blocks.write(&self.events, &mut changes);
+        blocks.drop_old(colony, &mut changes);
+        changes
+    }
+}
+
+/// Which pairs of events the store holds: for each project the key of each pair and the last event in it.
+#[derive(Default)]
+pub(crate) struct EventBlocks {
+    by_project: BTreeMap<Name, VecDeque<(Vec<u8>, Cursor)>>,
+}
+
+impl EventBlocks {
+    /// The blocks among the pairs of a store. The last event of a block is not read: a block counts as ending where the
+    /// next one begins, which only keeps it a little longer.
+    pub(crate) fn of(pairs: &[(Vec<u8>, Vec<u8>)]) -> EventBlocks {
+        let mut found: BTreeMap<Name, Vec<(Vec<u8>, Cursor)>> = BTreeMap::new();
+        for (key, _) in pairs {
+            if let Some((project, first)) = parse(key) {
+                found.entry(project).or_default().push((key.clone(), first));
+            }
+        }
+        let mut blocks = EventBlocks::default();
+        for (project, mut list) in found {
+            list.sort_by_key(|(_, first)| *first);
+            let ends: Vec<Cursor> = list
+                .iter()
+                .skip(1)
+                .map(|(_, next)| *next)
+                .chain([Cursor { seq: u64::MAX, ordinal: u32::MAX }])
+                .collect();
+            let list = list.into_iter().zip(ends).map(|((key, _), end)| (key, end)).collect();
+            blocks.by_project.insert(project, list);
+        }
+        blocks
+    }
+
+    fn write(&mut self, events: &[(Name, Arc<Event>)], changes: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>) {
+        let mut by_project: BTreeMap<&Name, Vec<&Arc<Event>>> = BTreeMap::new();
+        for (name, event) in events {
+            by_project.entry(name).or_default().push(event);
+        }
+        for (name, events) in by_project {
+            let blocks = self.by_project.entry(name.clone()).or_default();
+            if let (Some(last), Some(event)) = (blocks.back_mut(), events.first())
+                && last.1.seq == u64::MAX
+            {
+                // The open end of what was found at the start is known now.
+                last.1 = event.cursor;
+            }
+            for chunk in events.chunks(EVENTS_PER_PAIR) {
+                let (key, value) = event_pair(name, chunk);
+                blocks.push_back((key.clone(), chunk[chunk.len() - 1].cursor));
+                changes.push((key, Some(value)));
+            }
+        }
+    }
+
+    fn drop_old(&mut self, colony: &Colony, changes: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>) {
+        for (name, blocks) in &mut self.by_project {
+            let Some(dropped) = colony.project(name).and_then(|project| project.events().dropped()) else { continue };
+            while blocks.front().is_some_and(|(_, last)| *last <= dropped) {
+                let (key, _) = blocks.pop_front().expect("it was just looked at");
+                changes.push((key, None));
+            }
+        }
+    }
+}
+
+/// The project and the first cursor of a pair of events; `None` for other pairs.
+fn parse(key: &[u8]) -> Option<(Name, Cursor)> {
+    let rest = key.strip_prefix(b"e")?;
+    let end = rest.iter().position(|byte| *byte == 0)?;
+    let project = std::str::from_utf8(&rest[..end]).ok()?;
+    let (seq, ordinal) = rest[end + 1..].split_at_checked(8)?;
+    let cursor =
+        Cursor { seq: u64::from_be_bytes(seq.try_into().ok()?), ordinal: u32::from_be_bytes(ordinal.try_into().ok()?) };
+    Some((project.into(), cursor))
+}

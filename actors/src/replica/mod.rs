@@ -1,0 +1,389 @@
+//! This node's copy of the colony: the state machine under the log. openraft's worker is its only writer; readers take
+//! snapshots; the store thread takes what changed.
+
+mod dirty;
+mod revisions;
+mod waiters;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
+use std::time::Instant;
+
+use openraft::type_config::alias::{LogIdOf, StoredMembershipOf};
+use queenright_protocol::colony::{Answer, Applied, Batch, Colony, Digest, ImageError, Key, Meta, Round, RoundError};
+use queenright_protocol::id::NodeId;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{oneshot, watch};
+
+pub use self::dirty::DIRTY_RECORDS_MAX;
+use self::dirty::{Dirty, EventBlocks};
+use self::revisions::RevisionTable;
+use self::waiters::Waiters;
+use crate::consensus::types::TypeConfig;
+use crate::store::Pass;
+
+type LogId = LogIdOf<TypeConfig>;
+type Membership = StoredMembershipOf<TypeConfig>;
+
+/// What is stored beside the pairs of the colony, in the same batch.
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredMeta {
+    last_applied: Option<LogId>,
+    membership: Membership,
+    colony: Meta,
+}
+
+/// The state, and how far the log was applied to it. Changed only under the lock of [`Replica::state`].
+struct State {
+    colony: Colony,
+    last_applied: Option<LogId>,
+    membership: Membership,
+    dirty: Dirty,
+}
+
+/// A reader's view of the state: it does not change, and keeps no writer waiting. Drop it when done: while one is alive
+/// each write copies the path that it changes.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The state.
+    pub colony: Colony,
+    /// The index of the last log entry applied to it; 0 before the first.
+    pub index: u64,
+}
+
+/// Counts of what was applied since this node started.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ApplyCounts {
+    /// Log entries.
+    pub entries: u64,
+    /// Rounds.
+    pub rounds: u64,
+    /// Commands.
+    pub commands: u64,
+    /// Bytes of the entries.
+    pub bytes: u64,
+    /// How many rounds had up to 1, 2, 4, … commands; the last place counts all larger ones.
+    pub rounds_by_commands: [u64; 16],
+    /// How many entries joined up to 1, 2, 4, … commands.
+    pub entries_by_commands: [u64; 16],
+}
+
+impl ApplyCounts {
+    fn bucket(commands: u64) -> usize {
+        (u64::BITS - commands.max(1).saturating_sub(1).leading_zeros()).min(15) as usize
+    }
+}
+
+/// Why an entry could not be applied: the log holds what this program cannot read. The node must stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The entry is not a batch of rounds.
+    #[error("log entry {index}: {source}")]
+    Undecodable {
+        /// The index of the entry.
+        index: u64,
+        /// What is wrong with it.
+        source: RoundError,
+    },
+}
+
+/// Why a stored state was not taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The record that says how far the log was applied does not decode.
+    #[error("the record of the applied position does not decode: {0}")]
+    Meta(#[from] bincode::Error),
+    /// The pairs are damaged.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+}
+
+/// Takes the outcomes of this node's commands, in order. Set once, when the queen starts.
+pub type AnswerSink = Box<dyn Fn(Vec<Answer>) + Send + Sync>;
+
+/// This node's copy of the colony.
+pub struct Replica {
+    me: NodeId,
+    // A mutex and not an actor: openraft's worker must apply on its own task, and a reader that only wants an O(1) clone
+    // must not wait in a mailbox behind rounds. Held for one entry, or for one clone; never across an await.
+    state: Mutex<State>,
+    // Weak, so that nothing keeps a snapshot alive when no reader does.
+    published: Mutex<Weak<Snapshot>>,
+    applied: AtomicU64,
+    /// The position of the last applied command, for those who follow events.
+    seq: watch::Sender<u64>,
+    /// The index of the last applied entry, for those who wait for a position.
+    index: watch::Sender<u64>,
+    /// Cluster time of the last entry, and when this node saw it.
+    clock: Mutex<(u64, Instant)>,
+    revisions: RevisionTable,
+    waiters: Waiters,
+    counts: Mutex<ApplyCounts>,
+    answers: OnceLock<AnswerSink>,
+    wake_store: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    blocks: Mutex<EventBlocks>,
+}
+
+impl Replica {
+    /// An empty copy, for the node `me`.
+    pub fn new(me: NodeId) -> Arc<Replica> {
+        Replica::with(me, Colony::default(), None, Membership::default(), EventBlocks::default())
+    }
+
+    /// The copy that a store held.
+    ///
+    /// # Errors
+    /// When the stored bytes are damaged: the store must be set aside and the state rebuilt from the log.
+    pub fn restore(
+        me: NodeId,
+        meta: &[u8],
+        pairs: Vec<(Vec<u8>, Vec<u8>)>,
+    ) -> Result<Arc<Replica>, RestoreError> {
+        let stored: StoredMeta = bincode::deserialize(meta)?;
+        let blocks = EventBlocks::of(&pairs);
+        let colony = Colony::restore(stored.colony, pairs)?;
+        Ok(Replica::with(me, colony, stored.last_applied, stored.membership, blocks))
+    }
+
+    fn with(
+        me: NodeId,
+        colony: Colony,
+        last_applied: Option<LogId>,
+        membership: Membership,
+        blocks: EventBlocks,
+    ) -> Arc<Replica> {
+        let applied = last_applied.as_ref().map_or(0, |id| id.index);
+        let revisions = RevisionTable::default();
+        revisions.fill(&colony);
+        Arc::new(Replica {
+            me,
+            applied: AtomicU64::new(applied),
+            seq: watch::Sender::new(colony.seq()),
+            index: watch::Sender::new(applied),
+            clock: Mutex::new((colony.cluster_ms(), Instant::now())),
+            state: Mutex::new(State { colony, last_applied, membership, dirty: Dirty::default() }),
+            published: Mutex::new(Weak::new()),
+            revisions,
+            waiters: Waiters::default(),
+            counts: Mutex::new(ApplyCounts::default()),
+            answers: OnceLock::new(),
+            wake_store: OnceLock::new(),
+            blocks: Mutex::new(blocks),
+        })
+    }
+
+    /// Says where the outcomes of this node's commands go.
+    ///
+    /// # Panics
+    /// When it was said before.
+    pub fn answer_to(&self, sink: AnswerSink) {
+        assert!(self.answers.set(sink).is_ok(), "a node has one queen");
+    }
+
+    /// Says how the store thread is woken.
+    ///
+    /// # Panics
+    /// When it was said before.
+    pub fn wake_store_by(&self, wake: Box<dyn Fn() + Send + Sync>) {
+        assert!(self.wake_store.set(wake).is_ok(), "a node has one store");
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("apply does not panic while it holds the state")
+    }
+
+    /// The state after the last applied entry.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        let mut published = self.published.lock().expect("nothing panics under this lock");
+        if let Some(snapshot) = published.upgrade()
+            && snapshot.index == self.applied.load(Ordering::Acquire)
+        {
+            return snapshot;
+        }
+        let snapshot = {
+            let state = self.state();
+            let index = state.last_applied.as_ref().map_or(0, |id| id.index);
+            Arc::new(Snapshot { colony: state.colony.clone(), index })
+        };
+        *published = Arc::downgrade(&snapshot);
+        snapshot
+    }
+
+    /// The index of the last applied entry; 0 before the first.
+    pub fn applied_index(&self) -> u64 {
+        self.applied.load(Ordering::Acquire)
+    }
+
+    /// Returns when the entry `index` has been applied here.
+    pub async fn wait_applied(&self, index: u64) {
+        let mut watch = self.index.subscribe();
+        // The sender lives as long as this replica, so waiting cannot fail.
+        let _ = watch.wait_for(|applied| *applied >= index).await;
+    }
+
+    /// Follows the position of the last applied command.
+    pub fn follow_seq(&self) -> watch::Receiver<u64> {
+        self.seq.subscribe()
+    }
+
+    /// The position, the last applied index and the digest, all of one state.
+    pub fn digest(&self) -> (u64, u64, Digest) {
+        let snapshot = self.snapshot();
+        (snapshot.colony.seq(), snapshot.index, snapshot.colony.digest())
+    }
+
+    /// The best that this node knows of cluster time, in milliseconds: that of the last entry, plus the time since. Not
+    /// exact while there is no leader; good for giving commands a time to live.
+    pub fn cluster_ms_estimate(&self) -> u64 {
+        let (cluster_ms, seen) = *self.clock.lock().expect("nothing panics under this lock");
+        cluster_ms + seen.elapsed().as_millis() as u64
+    }
+
+    /// Counts of what was applied since this node started.
+    pub fn counts(&self) -> ApplyCounts {
+        self.counts.lock().expect("nothing panics under this lock").clone()
+    }
+
+    /// Whether this node has already seen a revision of `key` that is higher than `revision`: then a proposal that read
+    /// that one has lost, and need not burden the log.
+    pub fn is_stale(&self, project: &str, key: &str, revision: u64) -> Option<u64> {
+        // The table may confuse keys; the state does not.
+        if !self.revisions.may_exceed(project, key, revision) {
+            return None;
+        }
+        let state = self.state();
+        let found = state.colony.project(project)?.memory().revision(key);
+        (found > revision).then_some(found)
+    }
+
+    /// Returns the revision of `key` when it is at least `revision`: at once, or when the change is applied.
+    pub fn wait_revision(&self, project: &str, key: &Key, revision: u64) -> oneshot::Receiver<u64> {
+        let receiver = self.waiters.register(project, key, revision);
+        // Looked up after registering: a change in between finds the waiter, one before is found here.
+        let found = self.state().colony.project(project).map_or(0, |project| project.memory().revision(key));
+        self.waiters.changed(project, key, found);
+        receiver
+    }
+
+    /// Applies one log entry. An entry without payload (a blank or a change of members) only moves the position.
+    pub(crate) fn apply(&self, log_id: LogId, payload: Payload<'_>) -> Result<(), ApplyError> {
+        let index = log_id.index;
+        let decoded = match payload {
+            Payload::Rounds(bytes) => {
+                let decoded = decode(bytes).map_err(|source| ApplyError::Undecodable { index, source })?;
+                Some((decoded, bytes.len()))
+            }
+            Payload::Blank | Payload::Membership(_) => None,
+        };
+        let (applied, seq) = {
+            let mut state = self.state();
+            let applied = decoded.as_ref().map(|((batch, rounds), _)| {
+                state.colony.apply(batch.cluster_ms, batch.wall_ms, rounds, self.me)
+            });
+            if let Payload::Membership(membership) = payload {
+                state.membership = Membership::new(Some(log_id), membership.clone());
+            }
+            state.last_applied = Some(log_id);
+            if let Some(applied) = &applied {
+                state.dirty.note(applied);
+            }
+            self.applied.store(index, Ordering::Release);
+            (applied, state.colony.seq())
+        };
+        if let (Some(applied), Some(((batch, rounds), bytes))) = (applied, decoded) {
+            *self.clock.lock().expect("nothing panics under this lock") = (batch.cluster_ms, Instant::now());
+            self.count(&rounds, applied.commands, bytes);
+            self.tell(applied);
+        }
+        self.seq.send_replace(seq);
+        self.index.send_replace(index);
+        if let Some(wake) = self.wake_store.get() {
+            wake();
+        }
+        Ok(())
+    }
+
+    fn tell(&self, applied: Applied) {
+        for (project, key, record) in &applied.records {
+            self.revisions.note(project, key, record.revision);
+            self.waiters.changed(project, key, record.revision);
+        }
+        if let Some(sink) = self.answers.get()
+            && !applied.outcomes.is_empty()
+        {
+            sink(applied.outcomes);
+        }
+    }
+
+    fn count(&self, rounds: &[Round], commands: u64, bytes: usize) {
+        let mut counts = self.counts.lock().expect("nothing panics under this lock");
+        counts.entries += 1;
+        counts.rounds += rounds.len() as u64;
+        counts.commands += commands;
+        counts.bytes += bytes as u64;
+        counts.entries_by_commands[ApplyCounts::bucket(commands)] += 1;
+        for round in rounds {
+            counts.rounds_by_commands[ApplyCounts::bucket(round.commands.len() as u64)] += 1;
+        }
+    }
+
+    /// How far the log was applied, and the members as of then.
+    pub(crate) fn position(&self) -> (Option<LogId>, Membership) {
+        let state = self.state();
+        (state.last_applied, state.membership.clone())
+    }
+
+    /// Replaces everything by what a snapshot holds.
+    pub(crate) fn install(&self, colony: Colony, last_applied: Option<LogId>, membership: Membership) {
+        let index = last_applied.as_ref().map_or(0, |id| id.index);
+        self.revisions.fill(&colony);
+        *self.clock.lock().expect("nothing panics under this lock") = (colony.cluster_ms(), Instant::now());
+        let seq = colony.seq();
+        {
+            let mut state = self.state();
+            let mut dirty = Dirty::default();
+            dirty.replace_all(&state.colony, &colony);
+            *state = State { colony, last_applied, membership, dirty };
+            self.applied.store(index, Ordering::Release);
+        }
+        self.seq.send_replace(seq);
+        self.index.send_replace(index);
+    }
+
+    /// How many changed records wait for the store.
+    pub fn dirty_records(&self) -> usize {
+        self.state().dirty.len()
+    }
+
+    /// What changed since the last call, as one pass of the store; `None` when nothing did. Called by the store thread.
+    pub fn take_pass(&self) -> Option<Pass> {
+        let (dirty, colony, meta) = {
+            let mut state = self.state();
+            if state.dirty.is_clean(state.last_applied.as_ref().map_or(0, |id| id.index)) {
+                return None;
+            }
+            let index = state.last_applied.as_ref().map_or(0, |id| id.index);
+            let dirty = state.dirty.take(index);
+            (dirty, state.colony.clone(), (state.last_applied, state.membership.clone()))
+        };
+        let stored = StoredMeta { last_applied: meta.0, membership: meta.1, colony: colony.meta() };
+        let mut blocks = self.blocks.lock().expect("only the store thread takes this lock");
+        let changes = dirty.into_changes(&colony, &mut blocks);
+        let meta = bincode::serialize(&stored).expect("plain data serialises into memory");
+        Some(Pass { changes, meta })
+    }
+}
+
+/// What a log entry brings.
+#[derive(Clone, Copy)]
+pub(crate) enum Payload<'a> {
+    Blank,
+    Rounds(&'a [u8]),
+    Membership(&'a openraft::Membership<u64, openraft::EmptyNode>),
+}
+
+fn decode(bytes: &[u8]) -> Result<(Batch, Vec<Round>), RoundError> {
+    let batch = Batch::decode(bytes)?;
+    let rounds = batch.rounds.iter().map(|round| Round::decode(round)).collect::<Result<_, _>>()?;
+    Ok((batch, rounds))
+}
