@@ -143,6 +143,16 @@ pub enum Content {
     Kept(ContentHash),
 }
 
+impl Content {
+    /// The hash of the bytes.
+    pub fn hash(&self) -> ContentHash {
+        match self {
+            Content::Inline(bytes) => ContentHash::of(bytes),
+            Content::Kept(hash) => *hash,
+        }
+    }
+}
+
 /// The answer to a command: what every node computes, and the one whose caller waits hands out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {

@@ -36,8 +36,8 @@ pub use self::once::{IDEMPOTENCY_MS, IdempotencyKeys, Remembered, Session, Sessi
 pub use self::project::Project;
 use self::project::Scope;
 pub use self::proposal::{
-    BATCH_PROPOSALS_MAX, CONFLICTS_LISTED_MAX, Conflict, Expected, PROPOSAL_KEYS_MAX, Proposal, ProposalBatch, Read,
-    Verdict, Write,
+    BATCH_KEYS_MAX, BATCH_PROPOSALS_MAX, CONFLICTS_LISTED_MAX, Conflict, Expected, PROPOSAL_KEYS_MAX, Proposal,
+    ProposalBatch, Read, Verdict, Write,
 };
 pub use self::round::{Batch, ROUND_BYTES_MAX, ROUND_VERSION, Round, RoundError};
 use crate::id::NodeId;

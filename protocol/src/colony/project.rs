@@ -11,8 +11,9 @@ use super::event::{Cursor, Event, Events, What};
 use super::memory::{Memory, Record, Stamp, Value, check_form, malformed, over_limit};
 use super::once::{IdempotencyKeys, Remembered, body_digest};
 use super::proposal::{
-    BATCH_PROPOSALS_MAX, CONFLICTS_LISTED_MAX, Conflict, Prepared, Proposal, ProposalBatch, Verdict,
+    BATCH_KEYS_MAX, BATCH_PROPOSALS_MAX, CONFLICTS_LISTED_MAX, Conflict, Prepared, Proposal, ProposalBatch, Verdict,
 };
+use crate::conflict;
 
 /// The state of one project.
 #[derive(Clone, Debug, Default)]
@@ -234,7 +235,7 @@ impl Step<'_> {
             .map(|proposal| self.against_state(proposal))
             .collect();
         let judged: Vec<usize> = (0..verdicts.len()).filter(|&place| verdicts[place].is_none()).collect();
-        let pairs = self.against_each_other(batch, &judged, &mut verdicts);
+        let pairs = self.against_each_other(batch, &judged, &mut verdicts)?;
         // Those still without a verdict have won; the order of the batch is the order of their changes.
         let won = verdicts.iter().filter(|verdict| verdict.is_none()).count() as u64;
         self.event(What::Judged {
@@ -265,8 +266,79 @@ impl Step<'_> {
         proposal.prepare(&self.project.memory).err().map(Verdict::Refused)
     }
 
-    fn against_each_other(&self, _batch: &ProposalBatch, _judged: &[usize], _verdicts: &mut [Option<Verdict>]) -> u64 {
-        0 // TEMPORARY until conflict::detect lands
+    /// Judges the proposals of the batch whose places are in `judged` against each other, and notes the losers in
+    /// `verdicts`. Returns how many conflicts there are among them.
+    fn against_each_other(
+        &self,
+        batch: &ProposalBatch,
+        judged: &[usize],
+        verdicts: &mut [Option<Verdict>],
+    ) -> Result<u64, Refusal> {
+        let mut accesses = conflict::Batch::with_capacity(judged.len(), judged.len());
+        let mut keys = 0;
+        for &place in judged {
+            let proposal = &batch.proposals[place];
+            keys += proposal.reads.len() + proposal.writes.len();
+            if keys > BATCH_KEYS_MAX {
+                return Err(over_limit("keys of the batch", keys, BATCH_KEYS_MAX));
+            }
+            let reads = proposal.reads.iter().map(|read| read.key.as_bytes());
+            let writes = proposal
+                .writes
+                .iter()
+                .map(|write| (write.key.as_bytes(), write.class()));
+            accesses.push(proposal.priority, reads, writes);
+        }
+        let detection = conflict::detect(&accesses);
+        let write_of = |position: u32, key: &[u8]| {
+            let writes = &batch.proposals[judged[position as usize]].writes;
+            writes.iter().find(|write| write.key.as_bytes() == key)
+        };
+        let resolved = conflict::resolve_merging(batch.policy, &accesses, &detection, |same| {
+            match (write_of(same.kept, same.key), write_of(same.candidate, same.key)) {
+                (Some(kept), Some(candidate)) => kept.leaves_the_same(candidate),
+                _ => false,
+            }
+        });
+        for (&place, verdict) in judged.iter().zip(resolved.iter()) {
+            let conflict::Verdict::Lost { clashes, more } = verdict else {
+                continue;
+            };
+            let conflicts: Vec<Conflict> = clashes
+                .iter()
+                .map(|clash| self.clash(batch, place, judged[clash.with as usize], clash, &detection))
+                .collect();
+            let total = conflicts.len() as u64 + u64::from(more);
+            verdicts[place] = Some(Verdict::Lost { conflicts, total });
+        }
+        Ok(detection.counts().total())
+    }
+
+    fn clash(
+        &self,
+        batch: &ProposalBatch,
+        place: usize,
+        winner: usize,
+        clash: &conflict::Clash,
+        detection: &conflict::Detection<'_>,
+    ) -> Conflict {
+        let key = detection.group(clash.group as usize).key;
+        let key: Key = String::from_utf8_lossy(key).into();
+        let record = self.project.memory.record(&key);
+        let expected = batch.proposals[place]
+            .reads
+            .iter()
+            .find(|read| read.key == key)
+            .map(|read| read.revision);
+        let revision = record.map_or(0, |record| record.revision);
+        Conflict {
+            kind: clash.kind,
+            expected: expected.unwrap_or(revision),
+            revision,
+            hash: record.and_then(|record| record.value.as_ref()).map(|value| value.hash),
+            winner: winner as u64,
+            key,
+        }
     }
 
     fn commit_of_batch(&mut self, proposal: &Proposal) -> Verdict {

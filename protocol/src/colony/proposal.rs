@@ -8,12 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use super::command::{ContentHash, Key, Op, Refusal};
 use super::memory::{Memory, Record, Value, check_form, malformed, over_limit};
-use crate::conflict::{Kind, Policy};
+use crate::conflict::{Kind, Operation, Policy, WriteClass};
 
 /// How many keys a proposal may read, and how many it may write.
 pub const PROPOSAL_KEYS_MAX: usize = 65_536;
 /// How many proposals a batch may have.
 pub const BATCH_PROPOSALS_MAX: usize = 65_536;
+/// How many keys the proposals of a batch may name in all.
+pub const BATCH_KEYS_MAX: usize = 1 << 20;
 /// How many conflicts an answer lists.
 pub const CONFLICTS_LISTED_MAX: usize = 64;
 
@@ -154,6 +156,29 @@ impl Proposal {
             .iter()
             .map(|write| memory.prepare(&write.key, &write.op))
             .collect()
+    }
+}
+
+impl Write {
+    /// How this write bears others of the same key in a batch. One that names the revision that it replaces bears none.
+    pub(crate) fn class(&self) -> WriteClass {
+        match (&self.op, self.before) {
+            (_, Some(_)) | (Op::Put(_) | Op::Delete, None) => WriteClass::Exclusive,
+            (Op::Increment(_), None) => WriteClass::Commutes(Operation::Add),
+            (Op::Max(_), None) => WriteClass::Commutes(Operation::Max),
+            (Op::Append(_), None) => WriteClass::Commutes(Operation::Append),
+            (Op::SetAdd(_), None) => WriteClass::Commutes(Operation::SetAdd),
+        }
+    }
+
+    /// Whether both writes leave the key with the same value and tags: only plain puts and deletions do for certain.
+    pub(crate) fn leaves_the_same(&self, other: &Write) -> bool {
+        let same = match (&self.op, &other.op) {
+            (Op::Delete, Op::Delete) => true,
+            (Op::Put(mine), Op::Put(theirs)) => mine.hash() == theirs.hash(),
+            _ => false,
+        };
+        same && self.tags == other.tags && self.before == other.before
     }
 }
 
