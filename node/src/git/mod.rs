@@ -3,6 +3,7 @@
 //!
 //! Nothing here writes to a repository that it reads, asks the network, or depends on the user's configuration
 //! (`process.rs` lists what is neutralised). All calls block; an async caller makes them from a blocking task.
+//! [`generate`] makes repositories to replay where no suitable checkout exists.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use process::Git;
 
 mod blobs;
 mod error;
+pub mod generate;
 mod history;
 mod object;
 mod process;
