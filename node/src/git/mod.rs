@@ -16,6 +16,8 @@ pub mod generate;
 mod history;
 mod object;
 mod process;
+#[cfg(test)]
+mod tests;
 
 pub use blobs::BlobReader;
 pub use error::GitError;
