@@ -1,1 +1,3 @@
 //! A cluster for swarms of agents.
+
+pub mod git;
