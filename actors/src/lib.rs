@@ -1,6 +1,9 @@
 //! The actors that carry out the rules of `queenright-protocol`: queen, agents, links, consensus and store.
 
+pub mod agent;
 pub mod consensus;
 pub mod link;
+pub mod node;
+pub mod queen;
 pub mod replica;
 pub mod store;

@@ -49,12 +49,21 @@ impl Dirty {
     }
 
     pub(crate) fn take(&mut self, index: u64) -> Dirty {
-        std::mem::replace(self, Dirty { taken: index, ..Dirty::default() })
+        std::mem::replace(
+            self,
+            Dirty {
+                taken: index,
+                ..Dirty::default()
+            },
+        )
     }
 
     /// Everything changes: the pairs of `old` go, those of `new` come.
     pub(crate) fn replace_all(&mut self, old: &Colony, new: &Colony) {
-        *self = Dirty { removed: old.pairs().map(|(key, _)| key).collect(), ..Dirty::default() };
+        *self = Dirty {
+            removed: old.pairs().map(|(key, _)| key).collect(),
+            ..Dirty::default()
+        };
         for (name, project) in new.projects() {
             for (key, record) in project.memory().range("", None) {
                 self.records.insert((name.clone(), key.clone()), record.clone());
@@ -62,7 +71,8 @@ impl Dirty {
                     self.contents.insert((name.clone(), value.hash));
                 }
             }
-            self.remembered.extend(project.remembered_keys().map(|key| (name.clone(), key.clone())));
+            self.remembered
+                .extend(project.remembered_keys().map(|key| (name.clone(), key.clone())));
             let after = project.events().dropped().unwrap_or_default();
             let events = project.events().after(after).into_iter().flatten();
             self.events.extend(events.map(|event| (name.clone(), event.clone())));
@@ -120,7 +130,10 @@ impl EventBlocks {
                 .iter()
                 .skip(1)
                 .map(|(_, next)| *next)
-                .chain([Cursor { seq: u64::MAX, ordinal: u32::MAX }])
+                .chain([Cursor {
+                    seq: u64::MAX,
+                    ordinal: u32::MAX,
+                }])
                 .collect();
             let list = list.into_iter().zip(ends).map(|((key, _), end)| (key, end)).collect();
             blocks.by_project.insert(project, list);
@@ -151,7 +164,9 @@ impl EventBlocks {
 
     fn drop_old(&mut self, colony: &Colony, changes: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>) {
         for (name, blocks) in &mut self.by_project {
-            let Some(dropped) = colony.project(name).and_then(|project| project.events().dropped()) else { continue };
+            let Some(dropped) = colony.project(name).and_then(|project| project.events().dropped()) else {
+                continue;
+            };
             while blocks.front().is_some_and(|(_, last)| *last <= dropped) {
                 let (key, _) = blocks.pop_front().expect("it was just looked at");
                 changes.push((key, None));
@@ -166,7 +181,9 @@ fn parse(key: &[u8]) -> Option<(Name, Cursor)> {
     let end = rest.iter().position(|byte| *byte == 0)?;
     let project = std::str::from_utf8(&rest[..end]).ok()?;
     let (seq, ordinal) = rest[end + 1..].split_at_checked(8)?;
-    let cursor =
-        Cursor { seq: u64::from_be_bytes(seq.try_into().ok()?), ordinal: u32::from_be_bytes(ordinal.try_into().ok()?) };
+    let cursor = Cursor {
+        seq: u64::from_be_bytes(seq.try_into().ok()?),
+        ordinal: u32::from_be_bytes(ordinal.try_into().ok()?),
+    };
     Some((project.into(), cursor))
 }

@@ -127,22 +127,30 @@ pub struct Replica {
 impl Replica {
     /// An empty copy, for the node `me`.
     pub fn new(me: NodeId) -> Arc<Replica> {
-        Replica::with(me, Colony::default(), None, Membership::default(), EventBlocks::default())
+        Replica::with(
+            me,
+            Colony::default(),
+            None,
+            Membership::default(),
+            EventBlocks::default(),
+        )
     }
 
     /// The copy that a store held.
     ///
     /// # Errors
     /// When the stored bytes are damaged: the store must be set aside and the state rebuilt from the log.
-    pub fn restore(
-        me: NodeId,
-        meta: &[u8],
-        pairs: Vec<(Vec<u8>, Vec<u8>)>,
-    ) -> Result<Arc<Replica>, RestoreError> {
+    pub fn restore(me: NodeId, meta: &[u8], pairs: Vec<(Vec<u8>, Vec<u8>)>) -> Result<Arc<Replica>, RestoreError> {
         let stored: StoredMeta = bincode::deserialize(meta)?;
         let blocks = EventBlocks::of(&pairs);
         let colony = Colony::restore(stored.colony, pairs)?;
-        Ok(Replica::with(me, colony, stored.last_applied, stored.membership, blocks))
+        Ok(Replica::with(
+            me,
+            colony,
+            stored.last_applied,
+            stored.membership,
+            blocks,
+        ))
     }
 
     fn with(
@@ -161,7 +169,12 @@ impl Replica {
             seq: watch::Sender::new(colony.seq()),
             index: watch::Sender::new(applied),
             clock: Mutex::new((colony.cluster_ms(), Instant::now())),
-            state: Mutex::new(State { colony, last_applied, membership, dirty: Dirty::default() }),
+            state: Mutex::new(State {
+                colony,
+                last_applied,
+                membership,
+                dirty: Dirty::default(),
+            }),
             published: Mutex::new(Weak::new()),
             revisions,
             waiters: Waiters::default(),
@@ -189,7 +202,9 @@ impl Replica {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("apply does not panic while it holds the state")
+        self.state
+            .lock()
+            .expect("apply does not panic while it holds the state")
     }
 
     /// The state after the last applied entry.
@@ -203,7 +218,10 @@ impl Replica {
         let snapshot = {
             let state = self.state();
             let index = state.last_applied.as_ref().map_or(0, |id| id.index);
-            Arc::new(Snapshot { colony: state.colony.clone(), index })
+            Arc::new(Snapshot {
+                colony: state.colony.clone(),
+                index,
+            })
         };
         *published = Arc::downgrade(&snapshot);
         snapshot
@@ -260,7 +278,11 @@ impl Replica {
     pub fn wait_revision(&self, project: &str, key: &Key, revision: u64) -> oneshot::Receiver<u64> {
         let receiver = self.waiters.register(project, key, revision);
         // Looked up after registering: a change in between finds the waiter, one before is found here.
-        let found = self.state().colony.project(project).map_or(0, |project| project.memory().revision(key));
+        let found = self
+            .state()
+            .colony
+            .project(project)
+            .map_or(0, |project| project.memory().revision(key));
         self.waiters.changed(project, key, found);
         receiver
     }
@@ -277,9 +299,9 @@ impl Replica {
         };
         let (applied, seq) = {
             let mut state = self.state();
-            let applied = decoded.as_ref().map(|((batch, rounds), _)| {
-                state.colony.apply(batch.cluster_ms, batch.wall_ms, rounds, self.me)
-            });
+            let applied = decoded
+                .as_ref()
+                .map(|((batch, rounds), _)| state.colony.apply(batch.cluster_ms, batch.wall_ms, rounds, self.me));
             if let Payload::Membership(membership) = payload {
                 state.membership = Membership::new(Some(log_id), membership.clone());
             }
@@ -343,7 +365,12 @@ impl Replica {
             let mut state = self.state();
             let mut dirty = Dirty::default();
             dirty.replace_all(&state.colony, &colony);
-            *state = State { colony, last_applied, membership, dirty };
+            *state = State {
+                colony,
+                last_applied,
+                membership,
+                dirty,
+            };
             self.applied.store(index, Ordering::Release);
         }
         self.seq.send_replace(seq);
@@ -359,14 +386,25 @@ impl Replica {
     pub fn take_pass(&self) -> Option<Pass> {
         let (dirty, colony, meta) = {
             let mut state = self.state();
-            if state.dirty.is_clean(state.last_applied.as_ref().map_or(0, |id| id.index)) {
+            if state
+                .dirty
+                .is_clean(state.last_applied.as_ref().map_or(0, |id| id.index))
+            {
                 return None;
             }
             let index = state.last_applied.as_ref().map_or(0, |id| id.index);
             let dirty = state.dirty.take(index);
-            (dirty, state.colony.clone(), (state.last_applied, state.membership.clone()))
+            (
+                dirty,
+                state.colony.clone(),
+                (state.last_applied, state.membership.clone()),
+            )
         };
-        let stored = StoredMeta { last_applied: meta.0, membership: meta.1, colony: colony.meta() };
+        let stored = StoredMeta {
+            last_applied: meta.0,
+            membership: meta.1,
+            colony: colony.meta(),
+        };
         let mut blocks = self.blocks.lock().expect("only the store thread takes this lock");
         let changes = dirty.into_changes(&colony, &mut blocks);
         let meta = bincode::serialize(&stored).expect("plain data serialises into memory");
@@ -384,6 +422,10 @@ pub(crate) enum Payload<'a> {
 
 fn decode(bytes: &[u8]) -> Result<(Batch, Vec<Round>), RoundError> {
     let batch = Batch::decode(bytes)?;
-    let rounds = batch.rounds.iter().map(|round| Round::decode(round)).collect::<Result<_, _>>()?;
+    let rounds = batch
+        .rounds
+        .iter()
+        .map(|round| Round::decode(round))
+        .collect::<Result<_, _>>()?;
     Ok((batch, rounds))
 }

@@ -20,7 +20,9 @@ pub(crate) struct RevisionTable {
 
 impl Default for RevisionTable {
     fn default() -> RevisionTable {
-        RevisionTable { slots: (0..SLOTS).map(|_| AtomicU64::new(0)).collect() }
+        RevisionTable {
+            slots: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
+        }
     }
 }
 

@@ -6,3 +6,10 @@ pub struct Pass {
     /// Meta.
     pub meta: Vec<u8>,
 }
+/// Errors.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// To come.
+    #[error("to come")]
+    ToCome,
+}

@@ -1,0 +1,5 @@
+//! The queen.
+
+mod request;
+
+pub use self::request::{Request, SubmitError};
