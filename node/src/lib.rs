@@ -1,1 +1,3 @@
-//! A cluster for swarms of agents.
+//! A cluster for swarms of agents: configuration, state folder, processes, command line and doors of a node.
+
+pub mod config;
