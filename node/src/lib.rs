@@ -1,3 +1,6 @@
 //! A cluster for swarms of agents: configuration, state folder, processes, command line and doors of a node.
 
 pub mod config;
+pub mod exit;
+pub mod state;
+pub mod wall_time;
