@@ -2,5 +2,7 @@
 
 pub mod config;
 pub mod exit;
+pub mod server;
 pub mod state;
+pub mod up;
 pub mod wall_time;
