@@ -1,5 +1,7 @@
-//! A cluster for swarms of agents: configuration, state folder, processes, command line and doors of a node.
+//! A cluster for swarms of agents: configuration, state folders, processes, command line and doors of a node.
 
+pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod exit;
 pub mod server;

@@ -45,7 +45,7 @@ pub enum ConfigError {
         message: String,
     },
     /// A key that no section of this name has.
-    #[error("{}: unknown key {key:?} in {section}{}", file.display(), hint(meant, known))]
+    #[error("{}: unknown key {key:?} in {section} ({hint})", file.display())]
     UnknownKey {
         /// The file, as the caller named it.
         file: PathBuf,
@@ -53,10 +53,8 @@ pub enum ConfigError {
         section: String,
         /// The key.
         key: String,
-        /// The key that was probably meant.
-        meant: Option<String>,
-        /// The keys that the section has.
-        known: Vec<String>,
+        /// The key that was probably meant, or else the keys that the section has.
+        hint: String,
     },
     /// A key is missing or holds a value of the wrong type.
     #[error("{}: {key}: {problem}", file.display())]
@@ -98,11 +96,4 @@ pub enum ConfigError {
         /// The names that there are.
         names: Vec<String>,
     },
-}
-
-fn hint(meant: &Option<String>, known: &[String]) -> String {
-    match meant {
-        Some(meant) => format!(" (did you mean {meant:?}?)"),
-        None => format!(" (known: {})", known.join(", ")),
-    }
 }

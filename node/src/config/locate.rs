@@ -35,13 +35,15 @@ pub(super) fn explain(file: &Path, text: &str, error: &toml::de::Error) -> Confi
             Some(part) if part.starts_with('[') => join(&path),
             Some(_) => format!("[{}]", join(&path)),
         };
-        let meant = closest(&key, &known);
+        let hint = match closest(&key, &known) {
+            Some(meant) => format!("did you mean {meant:?}?"),
+            None => format!("known: {}", known.join(", ")),
+        };
         return ConfigError::UnknownKey {
             file: file.to_path_buf(),
             section,
             key,
-            meant,
-            known,
+            hint,
         };
     }
     // The reader names Rust's type; people write integers.

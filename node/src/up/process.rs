@@ -109,11 +109,8 @@ impl NodeProcess {
             return None;
         }
         Some(async {
-            let status = match self.child.wait().await {
-                Ok(status) => status,
-                // A child that cannot be waited for is nobody's any more; saying nothing would hide that it is gone.
-                Err(_) => ExitStatus::default(),
-            };
+            // A child that cannot be waited for is nobody's any more; to say nothing would hide that it is gone.
+            let status = self.child.wait().await.unwrap_or_default();
             self.status = Some(status);
             Ended {
                 name: self.node.name.clone(),
