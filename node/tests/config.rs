@@ -170,3 +170,14 @@ fn state_needs_a_folder() {
         "{line}"
     );
 }
+
+#[test]
+fn the_readme_lists_the_exit_codes_as_they_are() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
+    for (exit, meaning) in queenright::exit::Exit::TABLE {
+        assert!(
+            readme.contains(&format!("\n| {} | {meaning} |\n", exit.code())),
+            "{exit:?}"
+        );
+    }
+}
