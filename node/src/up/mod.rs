@@ -187,7 +187,7 @@ impl Cluster {
     /// [`UpError::StillRunning`], and those of [`Cluster::start`]; the other nodes run on.
     pub async fn start_node(&mut self, name: &str) -> Result<(), UpError> {
         let index = self.index(name)?;
-        if let Some(pid) = self.nodes[index].view().pid {
+        if let Some(pid) = self.nodes[index].running() {
             return Err(UpError::StillRunning {
                 name: name.to_owned(),
                 pid,

@@ -60,6 +60,15 @@ impl NodeProcess {
         }
     }
 
+    /// The process, if it has not ended by now.
+    pub(super) fn running(&mut self) -> Option<u32> {
+        if self.status.is_none() {
+            // Without an answer it counts as running: starting a second one on its data would be worse.
+            self.status = self.child.try_wait().unwrap_or_default();
+        }
+        self.view().pid
+    }
+
     /// Waits for the line that says that the node is ready.
     pub(super) async fn ready(&mut self, deadline: Instant) -> Result<(), UpError> {
         let name = self.node.name.clone();
