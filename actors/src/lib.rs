@@ -6,4 +6,5 @@ pub mod link;
 pub mod node;
 pub mod queen;
 pub mod replica;
+pub mod router;
 pub mod store;

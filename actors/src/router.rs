@@ -11,7 +11,7 @@ use queenright_protocol::topology::{self, Topology};
 use queenright_protocol::wire::{Envelope, Kind, Lane};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::link::{Deliver, LinkConfig, LinkError, Links, Outbox, Peer, SendError};
+use crate::link::{Deliver, LinkConfig, LinkError, Links, LinksStats, Outbox, Peer, SendError};
 
 /// How many envelopes of the first start may wait to be read.
 const FOUNDING_QUEUE: usize = 1024;
@@ -60,12 +60,12 @@ struct Routes {
     me: NodeId,
     topology: Topology,
     /// The link to each neighbour.
-    links: BTreeMap<NodeId, usize>,
+    links: BTreeMap<NodeId, u16>,
 }
 
 /// A question that waits for its answer, and the link it went out on.
 struct Pending {
-    link: usize,
+    link: u16,
     answer: oneshot::Sender<Bytes>,
 }
 
@@ -74,16 +74,18 @@ struct Inbound {
     // A mutex: asked from many tasks, answered from gateways. Held for one look-up.
     pending: Mutex<HashMap<u64, Pending>>,
     services: OnceLock<Arc<dyn Services>>,
-    founding: mpsc::Sender<(usize, Envelope)>,
+    founding: mpsc::Sender<(u16, Envelope)>,
     /// Links that came up since the founding asked last.
-    came_up: mpsc::UnboundedSender<usize>,
+    came_up: mpsc::Sender<u16>,
     /// Envelopes that nobody here could take.
     unclaimed: AtomicU64,
 }
 
 /// Sends envelopes, and ties answers to questions.
 pub struct Router {
-    links: Links,
+    // A mutex: links are stopped once, by whoever stops the node; sending goes through the outboxes below.
+    links: Mutex<Option<Links>>,
+    outboxes: Vec<Option<Arc<Outbox>>>,
     inbound: Arc<Inbound>,
     routes: OnceLock<Routes>,
     next_correlation: AtomicU64,
@@ -91,8 +93,15 @@ pub struct Router {
 
 /// What the first start reads: envelopes of its kinds with the link they came on, and links that came up.
 pub(crate) struct FoundingInbox {
-    pub(crate) envelopes: mpsc::Receiver<(usize, Envelope)>,
-    pub(crate) came_up: mpsc::UnboundedReceiver<usize>,
+    pub(crate) envelopes: mpsc::Receiver<(u16, Envelope)>,
+    pub(crate) came_up: mpsc::Receiver<u16>,
+}
+
+impl RouteError {
+    /// Whether it is only that too much waits already: there may be room later.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, RouteError::Link(SendError::Busy { .. }))
+    }
 }
 
 impl Router {
@@ -102,7 +111,7 @@ impl Router {
     /// When the address of this node cannot be bound, or the configuration of the links is wrong.
     pub(crate) async fn start(config: LinkConfig) -> Result<(Arc<Router>, FoundingInbox), LinkError> {
         let (founding, envelopes) = mpsc::channel(FOUNDING_QUEUE);
-        let (came_up, came_up_receiver) = mpsc::unbounded_channel();
+        let (came_up, came_up_receiver) = mpsc::channel(FOUNDING_QUEUE);
         let inbound = Arc::new(Inbound {
             pending: Mutex::new(HashMap::new()),
             services: OnceLock::new(),
@@ -111,7 +120,15 @@ impl Router {
             unclaimed: AtomicU64::new(0),
         });
         let links = Links::start(config, inbound.clone()).await?;
-        let router = Router { links, inbound, routes: OnceLock::new(), next_correlation: AtomicU64::new(1) };
+        let last = links.peers().map(|peer| peer.index).max().unwrap_or(0);
+        let outboxes = (0..=last).map(|index| links.outbox(index).cloned()).collect();
+        let router = Router {
+            links: Mutex::new(Some(links)),
+            outboxes,
+            inbound,
+            routes: OnceLock::new(),
+            next_correlation: AtomicU64::new(1),
+        };
         Ok((Arc::new(router), FoundingInbox { envelopes, came_up: came_up_receiver }))
     }
 
@@ -119,7 +136,7 @@ impl Router {
     ///
     /// # Panics
     /// When they were set before.
-    pub(crate) fn set_members(&self, me: NodeId, kind: topology::Kind, members: &BTreeSet<NodeId>, links: BTreeMap<NodeId, usize>) {
+    pub(crate) fn set_members(&self, me: NodeId, kind: topology::Kind, members: &BTreeSet<NodeId>, links: BTreeMap<NodeId, u16>) {
         let routes = Routes { me, topology: Topology::new(kind, members), links };
         assert!(self.routes.set(routes).is_ok(), "members are set once");
     }
@@ -147,8 +164,8 @@ impl Router {
         let unknown = RouteError::Unknown { to };
         let routes = self.routes.get().ok_or(unknown.clone())?;
         let hop = routes.topology.next_hop(routes.me, to).ok_or(unknown.clone())?;
-        let link = *routes.links.get(&hop).ok_or(unknown)?;
-        Ok(self.links.outbox(link as u16))
+        let link = *routes.links.get(&hop).ok_or(unknown.clone())?;
+        self.outbox_of(link).ok_or(unknown)
     }
 
     /// Sends an envelope towards `to`.
@@ -158,9 +175,13 @@ impl Router {
     }
 
     /// Sends an envelope to the peer at the end of `link`, whatever its number.
-    pub(crate) fn send_on(&self, link: usize, kind: Kind, body: Bytes) -> Result<(), SendError> {
+    pub(crate) fn send_on(&self, link: u16, kind: Kind, body: Bytes) -> Result<(), SendError> {
         let envelope = Envelope { kind, hops: 0, from: self.me(), to: NodeId::NONE, correlation: 0, body };
-        self.links.outbox(link as u16).send(kind.lane(), &envelope)
+        self.outbox_of(link).ok_or(SendError::Down)?.send(kind.lane(), &envelope)
+    }
+
+    fn outbox_of(&self, link: u16) -> Option<&Arc<Outbox>> {
+        self.outboxes.get(link as usize)?.as_ref()
     }
 
     /// Sends a question and waits for its answer.
@@ -196,9 +217,18 @@ impl Router {
         self.inbound.pending.lock().expect("nothing panics under this lock")
     }
 
-    /// The links.
-    pub fn links(&self) -> &Links {
-        &self.links
+    /// What the links have counted so far.
+    pub fn link_stats(&self) -> LinksStats {
+        let links = self.links.lock().expect("nothing panics under this lock");
+        links.as_ref().map_or_else(|| LinksStats { links: Vec::new() }, Links::stats)
+    }
+
+    /// Closes the links.
+    pub(crate) async fn stop(&self) {
+        let links = self.links.lock().expect("nothing panics under this lock").take();
+        if let Some(links) = links {
+            links.stop().await;
+        }
     }
 
     /// How many envelopes nobody here could take.
@@ -220,7 +250,7 @@ impl Drop for Forget<'_> {
 }
 
 impl Inbound {
-    fn one(&self, link: usize, envelope: Envelope) {
+    fn one(&self, link: u16, envelope: Envelope) {
         let taken = match envelope.kind {
             Kind::Hello | Kind::Founding | Kind::FoundingAck => self.founding.try_send((link, envelope)).is_ok(),
             Kind::VoteReply | Kind::SnapshotReply | Kind::ReadIndexReply | Kind::ControlReply => {
@@ -245,7 +275,7 @@ impl Inbound {
 
 impl Deliver for Inbound {
     fn envelopes(&self, from: &Peer, batch: Vec<Envelope>) {
-        let link = from.index as usize;
+        let link = from.index;
         let mut signals = Vec::new();
         for envelope in batch {
             match envelope.kind {
@@ -267,12 +297,12 @@ impl Deliver for Inbound {
     fn link_up(&self, peer: &Peer) {
         tracing::info!(peer = %peer.name, "link up");
         // Nobody listens any more once the first start is complete.
-        let _ = self.came_up.send(peer.index as usize);
+        let _ = self.came_up.try_send(peer.index);
     }
 
     fn link_down(&self, peer: &Peer) {
         tracing::info!(peer = %peer.name, "link down");
         let mut pending = self.pending.lock().expect("nothing panics under this lock");
-        pending.retain(|_, pending| pending.link != peer.index as usize);
+        pending.retain(|_, pending| pending.link != peer.index);
     }
 }

@@ -139,11 +139,11 @@ impl Feeder {
     /// Feeds one session, until a request of another one comes or openraft ends the stream.
     async fn session(&mut self, first: Numbered) -> Option<Numbered> {
         let session = first.0 >> 32;
-        let (requests, receiver) = mpsc::unbounded_channel();
+        let (requests, receiver) = mpsc::channel(APPENDS_WAITING);
         let stream = drain(receiver);
         let mut results = std::pin::pin!(self.raft.stream_append(stream));
         let mut correlations = VecDeque::from([first.0]);
-        requests.send(first.1).ok()?;
+        requests.try_send(first.1).ok()?;
         let mut requests = Some(requests);
         let mut following = None;
         loop {
@@ -168,10 +168,12 @@ impl Feeder {
                         requests = None;
                         continue;
                     }
-                    correlations.push_back(next.0);
-                    if let Some(requests) = &requests {
-                        let _ = requests.send(next.1);
+                    let (correlation, request) = next;
+                    if requests.as_ref().is_none_or(|requests| requests.try_send(request).is_err()) {
+                        // A leader has fewer under way than fit; the stream is given up, and it starts another.
+                        return None;
                     }
+                    correlations.push_back(correlation);
                 }
             }
         }
@@ -179,6 +181,6 @@ impl Feeder {
     }
 }
 
-fn drain<T: Send + 'static>(receiver: mpsc::UnboundedReceiver<T>) -> impl Stream<Item = T> + Send + 'static {
+fn drain<T: Send + 'static>(receiver: mpsc::Receiver<T>) -> impl Stream<Item = T> + Send + 'static {
     futures::stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) })
 }

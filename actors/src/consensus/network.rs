@@ -101,7 +101,7 @@ pub(super) fn correlation(session: u32, number: u32) -> u64 {
 pub(super) struct Streams {
     next: AtomicU32,
     // A mutex: gateways look a stream up, replication tasks open and close one. Held for one look-up.
-    by_session: Mutex<HashMap<u32, mpsc::UnboundedSender<(u32, AppendAnswer)>>>,
+    by_session: Mutex<HashMap<u32, mpsc::Sender<(u32, AppendAnswer)>>>,
 }
 
 impl Streams {
@@ -109,13 +109,13 @@ impl Streams {
     pub(super) fn answer(&self, correlation: u64, answer: AppendAnswer) {
         let sessions = self.by_session.lock().expect("nothing panics under this lock");
         if let Some(stream) = sessions.get(&(((correlation & !HEARTBEAT) >> 32) as u32)) {
-            // At most APPENDS_IN_FLIGHT answers are outstanding, so the channel is bounded by its use.
-            let _ = stream.send((correlation as u32, answer));
+            // A stream has no more requests under way than its channel has places.
+            let _ = stream.try_send((correlation as u32, answer));
         }
     }
 
-    fn open(self: &Arc<Self>) -> (Session, mpsc::UnboundedReceiver<(u32, AppendAnswer)>) {
-        let (sender, receiver) = mpsc::unbounded_channel();
+    fn open(self: &Arc<Self>) -> (Session, mpsc::Receiver<(u32, AppendAnswer)>) {
+        let (sender, receiver) = mpsc::channel(APPENDS_IN_FLIGHT);
         // One bit is left for the mark of heartbeats.
         let id = self.next.fetch_add(1, Ordering::Relaxed) & (u32::MAX >> 1);
         self.by_session.lock().expect("nothing panics under this lock").insert(id, sender);
@@ -254,7 +254,7 @@ struct Appends<'s, S> {
     client: &'s Client,
     session: Session,
     heartbeat: bool,
-    answers: mpsc::UnboundedReceiver<(u32, AppendAnswer)>,
+    answers: mpsc::Receiver<(u32, AppendAnswer)>,
     /// `None` once openraft has no more requests.
     input: Option<S>,
     sent: VecDeque<(u32, Instant)>,
