@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod consensus;
+mod founding;
 pub mod link;
 pub mod node;
 pub mod queen;

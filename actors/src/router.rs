@@ -129,15 +129,31 @@ impl Router {
             routes: OnceLock::new(),
             next_correlation: AtomicU64::new(1),
         };
-        Ok((Arc::new(router), FoundingInbox { envelopes, came_up: came_up_receiver }))
+        Ok((
+            Arc::new(router),
+            FoundingInbox {
+                envelopes,
+                came_up: came_up_receiver,
+            },
+        ))
     }
 
     /// Sets the members, once the first start has given them their numbers. `links` is the link of each neighbour.
     ///
     /// # Panics
     /// When they were set before.
-    pub(crate) fn set_members(&self, me: NodeId, kind: topology::Kind, members: &BTreeSet<NodeId>, links: BTreeMap<NodeId, u16>) {
-        let routes = Routes { me, topology: Topology::new(kind, members), links };
+    pub(crate) fn set_members(
+        &self,
+        me: NodeId,
+        kind: topology::Kind,
+        members: &BTreeSet<NodeId>,
+        links: BTreeMap<NodeId, u16>,
+    ) {
+        let routes = Routes {
+            me,
+            topology: Topology::new(kind, members),
+            links,
+        };
         assert!(self.routes.set(routes).is_ok(), "members are set once");
     }
 
@@ -171,13 +187,32 @@ impl Router {
     /// Sends an envelope towards `to`.
     pub fn send(&self, to: NodeId, lane: Lane, kind: Kind, correlation: u64, body: Bytes) -> Result<(), RouteError> {
         let outbox = self.outbox(to)?;
-        Ok(outbox.send(lane, &Envelope { kind, hops: 0, from: self.me(), to, correlation, body })?)
+        Ok(outbox.send(
+            lane,
+            &Envelope {
+                kind,
+                hops: 0,
+                from: self.me(),
+                to,
+                correlation,
+                body,
+            },
+        )?)
     }
 
     /// Sends an envelope to the peer at the end of `link`, whatever its number.
     pub(crate) fn send_on(&self, link: u16, kind: Kind, body: Bytes) -> Result<(), SendError> {
-        let envelope = Envelope { kind, hops: 0, from: self.me(), to: NodeId::NONE, correlation: 0, body };
-        self.outbox_of(link).ok_or(SendError::Down)?.send(kind.lane(), &envelope)
+        let envelope = Envelope {
+            kind,
+            hops: 0,
+            from: self.me(),
+            to: NodeId::NONE,
+            correlation: 0,
+            body,
+        };
+        self.outbox_of(link)
+            .ok_or(SendError::Down)?
+            .send(kind.lane(), &envelope)
     }
 
     fn outbox_of(&self, link: u16) -> Option<&Arc<Outbox>> {
@@ -188,7 +223,14 @@ impl Router {
     ///
     /// # Errors
     /// When it cannot be sent, or no answer comes in time.
-    pub async fn ask(&self, to: NodeId, lane: Lane, kind: Kind, body: Bytes, timeout: Duration) -> Result<Bytes, AskError> {
+    pub async fn ask(
+        &self,
+        to: NodeId,
+        lane: Lane,
+        kind: Kind,
+        body: Bytes,
+        timeout: Duration,
+    ) -> Result<Bytes, AskError> {
         let correlation = self.next_correlation.fetch_add(1, Ordering::Relaxed);
         let (answer, receiver) = oneshot::channel();
         let hop = self.routes.get().and_then(|routes| {
@@ -197,14 +239,19 @@ impl Router {
         });
         let link = hop.ok_or(RouteError::Unknown { to })?;
         self.pending().insert(correlation, Pending { link, answer });
-        let forget = Forget { inbound: &self.inbound, correlation };
+        let forget = Forget {
+            inbound: &self.inbound,
+            correlation,
+        };
         self.send(to, lane, kind, correlation, body)?;
         let answer = tokio::time::timeout(timeout, receiver).await;
         drop(forget);
         match answer {
             Ok(Ok(body)) => Ok(body),
             Ok(Err(_)) => Err(AskError::LinkDown),
-            Err(_) => Err(AskError::Timeout { waited_ms: timeout.as_millis() as u64 }),
+            Err(_) => Err(AskError::Timeout {
+                waited_ms: timeout.as_millis() as u64,
+            }),
         }
     }
 
@@ -220,7 +267,9 @@ impl Router {
     /// What the links have counted so far.
     pub fn link_stats(&self) -> LinksStats {
         let links = self.links.lock().expect("nothing panics under this lock");
-        links.as_ref().map_or_else(|| LinksStats { links: Vec::new() }, Links::stats)
+        links
+            .as_ref()
+            .map_or_else(|| LinksStats { links: Vec::new() }, Links::stats)
     }
 
     /// Closes the links.
@@ -245,7 +294,11 @@ struct Forget<'a> {
 
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
-        self.inbound.pending.lock().expect("nothing panics under this lock").remove(&self.correlation);
+        self.inbound
+            .pending
+            .lock()
+            .expect("nothing panics under this lock")
+            .remove(&self.correlation);
     }
 }
 
@@ -254,8 +307,11 @@ impl Inbound {
         let taken = match envelope.kind {
             Kind::Hello | Kind::Founding | Kind::FoundingAck => self.founding.try_send((link, envelope)).is_ok(),
             Kind::VoteReply | Kind::SnapshotReply | Kind::ReadIndexReply | Kind::ControlReply => {
-                let pending =
-                    self.pending.lock().expect("nothing panics under this lock").remove(&envelope.correlation);
+                let pending = self
+                    .pending
+                    .lock()
+                    .expect("nothing panics under this lock")
+                    .remove(&envelope.correlation);
                 // An answer that comes too late is nobody's.
                 pending.is_some_and(|pending| pending.answer.send(envelope.body).is_ok())
             }

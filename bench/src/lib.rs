@@ -1,1 +1,3 @@
-//! Placeholder
+//! Workloads of Queenright.
+
+pub mod load;

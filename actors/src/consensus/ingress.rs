@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::{Stream, StreamExt};
+use openraft::Raft;
 use openraft::raft::AppendEntriesRequest;
 use openraft::storage::Snapshot;
-use openraft::Raft;
 use queenright_protocol::id::NodeId;
 use queenright_protocol::wire::{Envelope, Kind, Lane};
 use tokio::sync::mpsc;
@@ -42,12 +42,22 @@ impl Ingress {
     ) -> Ingress {
         let appends = peers.iter().map(|&peer| {
             let (sender, receiver) = mpsc::channel(APPENDS_WAITING);
-            let feeder = Feeder { raft: raft.clone(), router: router.clone(), peer, waiting: receiver };
+            let feeder = Feeder {
+                raft: raft.clone(),
+                router: router.clone(),
+                peer,
+                waiting: receiver,
+            };
             let stop = stop.clone();
             tokio::spawn(async move { stop.run_until_cancelled(feeder.run()).await });
             (peer, sender)
         });
-        Ingress { appends: appends.collect(), raft, router, dropped: AtomicU64::new(0) }
+        Ingress {
+            appends: appends.collect(),
+            raft,
+            router,
+            dropped: AtomicU64::new(0),
+        }
     }
 
     /// Takes a request of consensus. Does not block: what finds its queue full is dropped, and its sender repeats it.
@@ -67,13 +77,17 @@ impl Ingress {
     }
 
     fn append(&self, envelope: &Envelope) -> bool {
-        let Ok(request) = decode(&envelope.body) else { return false };
+        let Ok(request) = decode(&envelope.body) else {
+            return false;
+        };
         let queue = self.appends.iter().find(|(peer, _)| *peer == envelope.from);
         queue.is_some_and(|(_, queue)| queue.try_send((envelope.correlation, request)).is_ok())
     }
 
     fn heartbeat(&self, envelope: Envelope) -> bool {
-        let Ok(request) = decode(&envelope.body) else { return false };
+        let Ok(request) = decode(&envelope.body) else {
+            return false;
+        };
         let (raft, router) = (self.raft.clone(), self.router.clone());
         tokio::spawn(async move {
             let AppendEntriesRequest { prev_log_id, .. } = &request;
@@ -88,10 +102,16 @@ impl Ingress {
     }
 
     fn vote(&self, envelope: Envelope) -> bool {
-        let Ok(VoteMessage { pre, request }) = decode(&envelope.body) else { return false };
+        let Ok(VoteMessage { pre, request }) = decode(&envelope.body) else {
+            return false;
+        };
         let (raft, router) = (self.raft.clone(), self.router.clone());
         tokio::spawn(async move {
-            let answer = if pre { raft.pre_vote(request).await } else { raft.vote(request).await };
+            let answer = if pre {
+                raft.pre_vote(request).await
+            } else {
+                raft.vote(request).await
+            };
             // Without an answer the candidate asks again: a stopped consensus grants nothing.
             if let Ok(answer) = answer {
                 let _ = router.answer(&envelope, Lane::Urgent, Kind::VoteReply, encode(&answer));
@@ -101,7 +121,9 @@ impl Ingress {
     }
 
     fn snapshot(&self, envelope: Envelope) -> bool {
-        let Ok(SnapshotMessage { vote, meta, data }) = decode(&envelope.body) else { return false };
+        let Ok(SnapshotMessage { vote, meta, data }) = decode(&envelope.body) else {
+            return false;
+        };
         let (raft, router) = (self.raft.clone(), self.router.clone());
         tokio::spawn(async move {
             let snapshot = Snapshot { meta, snapshot: data };
@@ -182,5 +204,7 @@ impl Feeder {
 }
 
 fn drain<T: Send + 'static>(receiver: mpsc::Receiver<T>) -> impl Stream<Item = T> + Send + 'static {
-    futures::stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) })
+    futures::stream::unfold(receiver, |mut receiver| async move {
+        Some((receiver.recv().await?, receiver))
+    })
 }

@@ -50,7 +50,6 @@ mod tests;
 use codec::{LogTypes, Payload, Position, SavedVote};
 use flush::{FlushState, Waiting};
 
-pub use codec::ENTRY_BYTES_MAX;
 pub use recover::LogError;
 
 /// Bytes that may wait for a flush before `append` itself waits: what memory a stalled disk may cost.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
+use openraft::EntryPayload;
 use openraft::entry::RaftEntry;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, SnapshotMeta};
 use openraft::type_config::alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
-use openraft::EntryPayload;
 use queenright_protocol::colony::Colony;
 
 use super::types::TypeConfig;
@@ -26,7 +26,11 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn new(replica: Arc<Replica>, store: Option<Arc<Store>>) -> Machine {
-        Machine { replica, store, snapshot: None }
+        Machine {
+            replica,
+            store,
+            snapshot: None,
+        }
     }
 }
 
@@ -65,17 +69,19 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
-        Builder { replica: self.replica.clone() }
+        Builder {
+            replica: self.replica.clone(),
+        }
     }
 
-    async fn install_snapshot(
-        &mut self,
-        meta: &SnapshotMetaOf<TypeConfig>,
-        snapshot: Bytes,
-    ) -> Result<(), io::Error> {
+    async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<TypeConfig>, snapshot: Bytes) -> Result<(), io::Error> {
         let colony = Colony::from_bytes(&snapshot).map_err(io::Error::other)?;
-        self.replica.install(colony, meta.last_log_id, meta.last_membership.clone());
-        self.snapshot = Some(SnapshotOf::<TypeConfig, Bytes> { meta: meta.clone(), snapshot });
+        self.replica
+            .install(colony, meta.last_log_id, meta.last_membership.clone());
+        self.snapshot = Some(SnapshotOf::<TypeConfig, Bytes> {
+            meta: meta.clone(),
+            snapshot,
+        });
         Ok(())
     }
 
@@ -96,6 +102,12 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         let (colony, last_log_id, last_membership) = self.replica.whole();
         let encoded = tokio::task::spawn_blocking(move || Bytes::from(colony.to_bytes())).await;
         let snapshot = encoded.map_err(io::Error::other)?;
-        Ok(SnapshotOf::<TypeConfig, Bytes> { meta: SnapshotMeta { last_log_id, last_membership }, snapshot })
+        Ok(SnapshotOf::<TypeConfig, Bytes> {
+            meta: SnapshotMeta {
+                last_log_id,
+                last_membership,
+            },
+            snapshot,
+        })
     }
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
 use openraft::raft::ReadPolicy;
+use openraft::raft::responder::ProgressResponder;
 use openraft::{Config, EmptyNode, Raft, ServerState, SnapshotPolicy};
 use queenright_protocol::id::NodeId;
 use queenright_protocol::wire::{Envelope, Kind, Lane};
@@ -103,17 +104,33 @@ impl Consensus {
     ) -> Result<Consensus, ConsensusError> {
         let config = Arc::new(config(timing, cluster).validate()?);
         let streams = Arc::new(Streams::default());
-        let network = Network { router: router.clone(), streams: streams.clone() };
+        let network = Network {
+            router: router.clone(),
+            streams: streams.clone(),
+        };
         let machine = Machine::new(replica.clone(), store);
         let me = router.me();
         let raft = Raft::new(me.0, config, network, log, machine)
             .await
             .map_err(|error| ConsensusError::Failed(error.to_string()))?;
         let stop = CancellationToken::new();
-        let peers: Vec<NodeId> = router.members().iter().copied().filter(|member| *member != me).collect();
+        let peers: Vec<NodeId> = router
+            .members()
+            .iter()
+            .copied()
+            .filter(|member| *member != me)
+            .collect();
         let ingress = Ingress::start(raft.clone(), router.clone(), &peers, &stop);
         let leadership = watch_leadership(&raft, &stop);
-        Ok(Consensus { raft, router, replica, streams, ingress, leadership, stop })
+        Ok(Consensus {
+            raft,
+            router,
+            replica,
+            streams,
+            ingress,
+            leadership,
+            stop,
+        })
     }
 
     /// Makes `members` the voters of a new cluster: the founder's act, once. Does nothing when that was done before.
@@ -122,17 +139,25 @@ impl Consensus {
     /// When consensus has failed.
     pub async fn initialise(&self, members: &BTreeSet<NodeId>) -> Result<(), ConsensusError> {
         let failed = |error: String| ConsensusError::Failed(error);
-        if self.raft.is_initialized().await.map_err(|error| failed(error.to_string()))? {
+        if self
+            .raft
+            .is_initialized()
+            .await
+            .map_err(|error| failed(error.to_string()))?
+        {
             return Ok(());
         }
         let members: BTreeMap<u64, EmptyNode> = members.iter().map(|member| (member.0, EmptyNode {})).collect();
-        self.raft.initialize(members).await.map_err(|error| failed(error.to_string()))
+        self.raft
+            .initialize(members)
+            .await
+            .map_err(|error| failed(error.to_string()))
     }
 
     /// Hands an entry to openraft, in order; `done` is called when it was applied here, or will not be. Only a leader's
     /// entries are taken.
     pub async fn append(&self, entry: Bytes, done: impl FnOnce() + Send + 'static) {
-        let (responder, receiver) = openraft::raft::responder::OneshotResponder::new_pair();
+        let (responder, receiver) = ProgressResponder::complete_only();
         let handed = self.raft.client_write_ff(EntryBytes(entry), Some(responder)).await;
         if handed.is_err() {
             done();
@@ -175,10 +200,15 @@ impl Consensus {
     async fn ask_read_index(&self, deadline: Instant) -> Option<u64> {
         let leader = self.current().leader?;
         if leader == self.router.me() {
-            return tokio::time::timeout_at(deadline.into(), self.own_read_index()).await.ok()?;
+            return tokio::time::timeout_at(deadline.into(), self.own_read_index())
+                .await
+                .ok()?;
         }
         let timeout = READ_INDEX_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
-        let answer = self.router.ask(leader, Lane::Command, Kind::ReadIndexRequest, Bytes::new(), timeout).await;
+        let answer = self
+            .router
+            .ask(leader, Lane::Command, Kind::ReadIndexRequest, Bytes::new(), timeout)
+            .await;
         match decode(&answer.ok()?) {
             Ok(ReadIndexAnswer::Index(index)) => Some(index),
             Ok(ReadIndexAnswer::NotLeader) | Err(_) => None,
@@ -203,7 +233,9 @@ impl Consensus {
                 tokio::spawn(async move {
                     let index = consensus.own_read_index().await;
                     let answer = index.map_or(ReadIndexAnswer::NotLeader, ReadIndexAnswer::Index);
-                    let _ = consensus.router.answer(&envelope, Lane::Command, Kind::ReadIndexReply, encode(&answer));
+                    let _ = consensus
+                        .router
+                        .answer(&envelope, Lane::Command, Kind::ReadIndexReply, encode(&answer));
                 });
             }
             _ => self.ingress.receive(envelope),

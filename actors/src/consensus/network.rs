@@ -15,6 +15,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
+use openraft::EmptyNode;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{RPCOption, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
@@ -22,7 +23,6 @@ use openraft::raft::{
     VoteResponse,
 };
 use openraft::type_config::alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, VoteOf};
-use openraft::EmptyNode;
 use queenright_protocol::id::NodeId;
 use queenright_protocol::wire::{Kind, Lane};
 use serde::de::DeserializeOwned;
@@ -118,8 +118,17 @@ impl Streams {
         let (sender, receiver) = mpsc::channel(APPENDS_IN_FLIGHT);
         // One bit is left for the mark of heartbeats.
         let id = self.next.fetch_add(1, Ordering::Relaxed) & (u32::MAX >> 1);
-        self.by_session.lock().expect("nothing panics under this lock").insert(id, sender);
-        (Session { streams: self.clone(), id }, receiver)
+        self.by_session
+            .lock()
+            .expect("nothing panics under this lock")
+            .insert(id, sender);
+        (
+            Session {
+                streams: self.clone(),
+                id,
+            },
+            receiver,
+        )
     }
 }
 
@@ -131,7 +140,11 @@ struct Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.streams.by_session.lock().expect("nothing panics under this lock").remove(&self.id);
+        self.streams
+            .by_session
+            .lock()
+            .expect("nothing panics under this lock")
+            .remove(&self.id);
     }
 }
 
@@ -145,7 +158,11 @@ impl RaftNetworkFactory<C> for Network {
     type Network = Client;
 
     async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> Client {
-        Client { router: self.router.clone(), streams: self.streams.clone(), target: NodeId(target) }
+        Client {
+            router: self.router.clone(),
+            streams: self.streams.clone(),
+            target: NodeId(target),
+        }
     }
 }
 
@@ -163,8 +180,16 @@ impl Client {
     {
         let (session, answers) = self.streams.open();
         let sent = VecDeque::new();
-        let appends =
-            Appends { client: self, session, heartbeat, answers, input: Some(input), sent, next: 0, failed: false };
+        let appends = Appends {
+            client: self,
+            session,
+            heartbeat,
+            answers,
+            input: Some(input),
+            sent,
+            next: 0,
+            failed: false,
+        };
         futures::stream::unfold(appends, Appends::next).boxed()
     }
 
@@ -185,7 +210,12 @@ impl Client {
     }
 
     fn timeout(&self, action: RPCTypes, timeout: Duration) -> RPCError<C> {
-        RPCError::Timeout(Timeout { action, id: self.router.me().0, target: self.target.0, timeout })
+        RPCError::Timeout(Timeout {
+            action,
+            id: self.router.me().0,
+            target: self.target.0,
+            timeout,
+        })
     }
 }
 
@@ -221,12 +251,14 @@ impl RaftNetworkV2<C> for Client {
 
     async fn vote(&mut self, request: VoteRequest<C>, option: RPCOption) -> Result<VoteResponse<C>, RPCError<C>> {
         let body = encode(&VoteMessage { pre: false, request });
-        self.ask(Lane::Urgent, Kind::VoteRequest, body, option.hard_ttl(), RPCTypes::Vote).await
+        self.ask(Lane::Urgent, Kind::VoteRequest, body, option.hard_ttl(), RPCTypes::Vote)
+            .await
     }
 
     async fn pre_vote(&mut self, request: VoteRequest<C>, option: RPCOption) -> Result<VoteResponse<C>, RPCError<C>> {
         let body = encode(&VoteMessage { pre: true, request });
-        self.ask(Lane::Urgent, Kind::VoteRequest, body, option.hard_ttl(), RPCTypes::Vote).await
+        self.ask(Lane::Urgent, Kind::VoteRequest, body, option.hard_ttl(), RPCTypes::Vote)
+            .await
     }
 
     async fn full_snapshot(
@@ -236,9 +268,18 @@ impl RaftNetworkV2<C> for Client {
         cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<C>, StreamingError<C>> {
-        let body = encode(&SnapshotMessage { vote, meta: snapshot.meta, data: snapshot.snapshot });
-        let answer =
-            self.router.ask(self.target, Lane::Snapshot, Kind::SnapshotRequest, body, SNAPSHOT_TIMEOUT);
+        let body = encode(&SnapshotMessage {
+            vote,
+            meta: snapshot.meta,
+            data: snapshot.snapshot,
+        });
+        let answer = self.router.ask(
+            self.target,
+            Lane::Snapshot,
+            Kind::SnapshotRequest,
+            body,
+            SNAPSHOT_TIMEOUT,
+        );
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
             answer = answer => {
@@ -330,7 +371,9 @@ where
         let deadline = Instant::now() + APPEND_TIMEOUT;
         loop {
             let sent =
-                self.client.router.send(self.client.target, lane, Kind::AppendRequest, correlation, body.clone());
+                self.client
+                    .router
+                    .send(self.client.target, lane, Kind::AppendRequest, correlation, body.clone());
             match sent {
                 Ok(()) => break,
                 Err(error) if error.is_busy() && Instant::now() < deadline => tokio::time::sleep(ROOM_PAUSE).await,

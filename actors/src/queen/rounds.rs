@@ -174,7 +174,11 @@ impl<T> Rounds<T> {
     /// Takes an input at `now_ms`, any clock that does not go back, and adds what is to be done to `out`.
     pub fn step(&mut self, now_ms: u64, input: Input<T>, out: &mut Vec<Effect<T>>) {
         match input {
-            Input::Submit { ticket, request, expires_ms } => self.submit(ticket, request, expires_ms, out),
+            Input::Submit {
+                ticket,
+                request,
+                expires_ms,
+            } => self.submit(ticket, request, expires_ms, out),
             Input::Drain => self.drain(now_ms, out),
             Input::Applied(answers) => self.applied(answers, out),
             Input::Leader(leader) => self.leader(now_ms, leader, out),
@@ -208,28 +212,45 @@ impl<T> Rounds<T> {
 
     /// Gives back all tickets: for a node that stops.
     pub fn into_tickets(self) -> impl Iterator<Item = T> {
-        self.tickets.into_values().chain(self.waiting.into_iter().map(|waiting| waiting.ticket))
+        self.tickets
+            .into_values()
+            .chain(self.waiting.into_iter().map(|waiting| waiting.ticket))
     }
 
     fn submit(&mut self, ticket: T, request: Request, expires_ms: u64, out: &mut Vec<Effect<T>>) {
         let bytes = request.body.encoded_bytes();
         let refusal = self.refusal(bytes);
         if let Some(refusal) = refusal {
-            out.push(Effect::Answer { ticket, outcome: Err(refusal) });
+            out.push(Effect::Answer {
+                ticket,
+                outcome: Err(refusal),
+            });
             return;
         }
         self.waiting_bytes += bytes;
-        self.waiting.push_back(Waiting { ticket, request, expires_ms, bytes });
+        self.waiting.push_back(Waiting {
+            ticket,
+            request,
+            expires_ms,
+            bytes,
+        });
     }
 
     fn refusal(&self, bytes: usize) -> Option<SubmitError> {
         let limits = &self.limits;
         let held = self.waiting.len() + self.tickets.len();
         if bytes > limits.command_bytes {
-            return Some(SubmitError::TooLarge { bytes: bytes as u64, limit: limits.command_bytes as u64 });
+            return Some(SubmitError::TooLarge {
+                bytes: bytes as u64,
+                limit: limits.command_bytes as u64,
+            });
         }
         if held >= limits.commands {
-            return Some(SubmitError::Busy { held: held as u64, unit: "commands", limit: limits.commands as u64 });
+            return Some(SubmitError::Busy {
+                held: held as u64,
+                unit: "commands",
+                limit: limits.commands as u64,
+            });
         }
         let held = self.waiting_bytes + bytes;
         (held > limits.waiting_bytes).then_some(SubmitError::Busy {
@@ -257,18 +278,49 @@ impl<T> Rounds<T> {
             if !commands.is_empty() && bytes + next.bytes > self.limits.round_bytes {
                 break;
             }
-            let Waiting { ticket, request, expires_ms, bytes: size } = self.waiting.pop_front().expect("it has a front");
+            let Waiting {
+                ticket,
+                request,
+                expires_ms,
+                bytes: size,
+            } = self.waiting.pop_front().expect("it has a front");
             bytes += size;
             self.waiting_bytes -= size;
             let number = self.next_number;
             self.next_number += 1;
             self.tickets.insert(number, ticket);
-            let Request { project, author, idempotency_key, body } = request;
-            commands.push(Command { number, settled, expires_ms, project, author, idempotency_key, body });
+            let Request {
+                project,
+                author,
+                idempotency_key,
+                body,
+            } = request;
+            commands.push(Command {
+                number,
+                settled,
+                expires_ms,
+                project,
+                author,
+                idempotency_key,
+                body,
+            });
         }
         let open = commands.len();
-        let bytes = Round { node: self.me, incarnation: self.incarnation, commands }.encode();
-        self.flights.insert(first, Flight { bytes, open, sent_ms: now_ms, sends: 0 });
+        let bytes = Round {
+            node: self.me,
+            incarnation: self.incarnation,
+            commands,
+        }
+        .encode();
+        self.flights.insert(
+            first,
+            Flight {
+                bytes,
+                open,
+                sent_ms: now_ms,
+                sends: 0,
+            },
+        );
         self.send_flight(first, now_ms, out);
     }
 
@@ -314,10 +366,18 @@ impl<T> Rounds<T> {
                 continue;
             }
             // A repeated command is answered each time it is applied; the first time counts.
-            let Some(ticket) = self.tickets.remove(&answer.number) else { continue };
-            out.push(Effect::Answer { ticket, outcome: Ok(answer.outcome) });
-            let (&first, flight) =
-                self.flights.range_mut(..=answer.number).next_back().expect("a command under way is in a round");
+            let Some(ticket) = self.tickets.remove(&answer.number) else {
+                continue;
+            };
+            out.push(Effect::Answer {
+                ticket,
+                outcome: Ok(answer.outcome),
+            });
+            let (&first, flight) = self
+                .flights
+                .range_mut(..=answer.number)
+                .next_back()
+                .expect("a command under way is in a round");
             flight.open -= 1;
             if flight.open == 0 {
                 self.flights.remove(&first);

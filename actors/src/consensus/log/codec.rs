@@ -29,7 +29,7 @@ use crate::consensus::types::{EntryBytes, TypeConfig};
 
 /// The largest payload of one entry, in bytes. The queen keeps entries far below it; the bound is what a reader of a
 /// damaged file may be made to allocate.
-pub const ENTRY_BYTES_MAX: usize = 64 << 20;
+pub(super) const ENTRY_BYTES_MAX: usize = 64 << 20;
 
 /// The largest encoded membership, in bytes: room for some thousand nodes.
 const MEMBERSHIP_BYTES_MAX: u64 = 1 << 20;
