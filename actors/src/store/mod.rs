@@ -44,8 +44,9 @@ pub type Records = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// What makes the last version in the store the next one.
 ///
-/// The store copies a pass into a batch and sled copies it into pages before anything is written: a pass costs some
-/// three times its size in memory while it is written. The source bounds it by what it lets get dirty.
+/// While a batch is written, sled keeps every page that it went through: measured, some 9 KB of memory per change of 256 B,
+/// which stay allocated afterwards (1,000 changes a pass: nothing to notice; 100,000: 0.9 GB and 1.5 s). So the source
+/// wakes the store early enough that not more than about 10,000 keys are dirty at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pass {
     /// New values, and `None` for keys that are gone. Of several for one key the last counts. Keys up to
