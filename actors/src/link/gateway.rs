@@ -139,7 +139,9 @@ impl Link {
             ActorId::Remote { node_id, .. } => self.sessions.peer_of(node_id) == Some(self.peer.index),
             ActorId::Local(_) => false,
         });
-        if let Some(remote) = remote {
+        // A new gateway both looks who is there and is told who comes, and may so hear of one twice.
+        let current = self.remote().map(|remote| remote.get_id());
+        if let Some(remote) = remote.filter(|remote| Some(remote.get_id()) != current) {
             self.connect(remote.clone().into());
         }
     }
@@ -151,7 +153,7 @@ impl Link {
         }
     }
 
-    fn remote(&self) -> Option<ActorRef<Vec<u8>>> {
+    pub(super) fn remote(&self) -> Option<ActorRef<Vec<u8>>> {
         self.remote.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

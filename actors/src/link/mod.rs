@@ -169,7 +169,7 @@ impl Links {
         }
     }
 
-    /// Closes all links and the listener. Returns when the port is free and nothing is delivered any more.
+    /// Closes all links and the listener; what waits in outboxes is lost. Returns when the port is free and nothing is delivered any more.
     pub async fn stop(self) {
         for task in &self.tasks {
             task.abort();
