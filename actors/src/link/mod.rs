@@ -90,7 +90,7 @@ pub struct Links {
 }
 
 impl Links {
-    /// Listens, and keeps each neighbour linked from now on.
+    /// Listens, and keeps each neighbour linked from now on. `deliver` may be called before this returns.
     ///
     /// # Errors
     /// [`LinkError`] if the configuration is wrong or the address is taken. Nothing is left running then.
@@ -169,7 +169,7 @@ impl Links {
         }
     }
 
-    /// Closes all links and the listener. Returns when the port is free and nothing is delivered any more.
+    /// Closes all links and the listener; what waits in outboxes is lost. Returns when the port is free and nothing is delivered any more.
     pub async fn stop(self) {
         for task in &self.tasks {
             task.abort();

@@ -36,7 +36,7 @@ const SHARES: [usize; Lane::COUNT] = [1, 4, 4, 5, 2];
 /// Why an envelope was not taken. The outbox is unchanged, and the envelope is counted as refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// The lane is full. Await [`Outbox::room`], or drop the envelope.
+    /// The lane is full. Drop the envelope, or use [`Outbox::send_waiting`].
     #[error("lane {lane} is full: {bytes} B of {limit} B")]
     Busy {
         /// The lane.
@@ -67,6 +67,13 @@ pub(super) struct CreditError {
     in_flight: usize,
 }
 
+/// A frame, and the session that it belongs to: on another connection it would only be taken for a fault.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Outgoing {
+    pub(super) session: u64,
+    pub(super) bytes: Vec<u8>,
+}
+
 /// The sending half of a link. Cheap to share; made by [`super::Links`].
 #[derive(Debug)]
 pub struct Outbox {
@@ -76,7 +83,7 @@ pub struct Outbox {
     state: Mutex<State>,
     /// Tells the drain task that there may be a frame.
     wake: Notify,
-    /// Tells those who wait for room.
+    /// Tells senders that wait for room.
     room: Notify,
 }
 
@@ -154,31 +161,38 @@ impl Outbox {
     pub fn send(&self, lane: Lane, envelope: &Envelope) -> Result<(), SendError> {
         let mut state = self.lock();
         let taken = state.take(lane, envelope);
+        if taken.is_err() {
+            state.counters[lane.index()].refused += 1;
+        }
         let wake = taken.is_ok() && state.drain == Drain::Idle;
-        if wake {
-            state.drain = Drain::Running;
-        }
-        drop(state);
-        if wake {
-            self.wake.notify_one();
-        }
+        self.wake(state, wake);
         taken
     }
 
-    /// Waits until at least half of the lane is free, or the link is down.
-    pub async fn room(&self, lane: Lane) {
+    /// Like [`Outbox::send`], but waits while the lane is full. Nothing was sent if the future is dropped. Waiting
+    /// senders take their chances when there is room; none of them has a place in line.
+    ///
+    /// # Errors
+    /// [`SendError::Down`] or [`SendError::TooLarge`].
+    pub async fn send_waiting(&self, lane: Lane, envelope: &Envelope) -> Result<(), SendError> {
         loop {
-            let mut notified = pin!(self.room.notified());
-            notified.as_mut().enable();
+            let mut room = pin!(self.room.notified());
             {
                 let mut state = self.lock();
-                let queue = &state.lanes[lane.index()];
-                if !state.up || queue.bytes() <= queue.limit() / 2 {
-                    return;
+                let taken = state.take(lane, envelope);
+                if !matches!(taken, Err(SendError::Busy { .. })) {
+                    if taken.is_err() {
+                        state.counters[lane.index()].refused += 1;
+                    }
+                    let wake = taken.is_ok() && state.drain == Drain::Idle;
+                    self.wake(state, wake);
+                    return taken;
                 }
                 state.room_wanted = true;
+                // Under the lock: the frame that makes room cannot be taken before this waiter is known.
+                room.as_mut().enable();
             }
-            notified.await;
+            room.await;
         }
     }
 
@@ -213,9 +227,12 @@ impl Outbox {
 
     /// The next frame, if there is one and the neighbour can take it. Only the drain task may call this, since frames
     /// must leave in the order in which they are numbered.
-    pub(super) fn next_frame(&self) -> Option<Vec<u8>> {
+    pub(super) fn next_frame(&self) -> Option<Outgoing> {
         let mut state = self.lock();
-        let frame = state.next_frame();
+        let frame = state.next_frame().map(|bytes| Outgoing {
+            session: state.session,
+            bytes,
+        });
         let room = state.room_wanted && frame.is_some();
         state.room_wanted &= !room;
         drop(state);
@@ -285,33 +302,29 @@ impl Outbox {
 
 impl State {
     fn take(&mut self, lane: Lane, envelope: &Envelope) -> Result<(), SendError> {
-        let counters = &mut self.counters[lane.index()];
         // The longest header instead of the real one: the difference does not matter here, encoding it twice does.
         let bytes = ENVELOPE_HEADER_BYTES_MAX + envelope.body.len();
-        let refused = if !self.up {
-            SendError::Down
-        } else if bytes > ENVELOPE_BYTES_MAX {
-            SendError::TooLarge {
+        if !self.up {
+            return Err(SendError::Down);
+        }
+        if bytes > ENVELOPE_BYTES_MAX {
+            return Err(SendError::TooLarge {
                 bytes,
                 limit: ENVELOPE_BYTES_MAX,
-            }
-        } else {
-            let queue = &mut self.lanes[lane.index()];
-            match queue.push(envelope) {
-                Some(bytes) => {
-                    counters.sent += 1;
-                    counters.sent_bytes += bytes as u64;
-                    return Ok(());
-                }
-                None => SendError::Busy {
-                    lane,
-                    bytes: queue.bytes(),
-                    limit: queue.limit(),
-                },
-            }
+            });
+        }
+        let queue = &mut self.lanes[lane.index()];
+        let Some(bytes) = queue.push(envelope) else {
+            return Err(SendError::Busy {
+                lane,
+                bytes: queue.bytes(),
+                limit: queue.limit(),
+            });
         };
-        counters.refused += 1;
-        Err(refused)
+        let counters = &mut self.counters[lane.index()];
+        counters.sent += 1;
+        counters.sent_bytes += bytes as u64;
+        Ok(())
     }
 
     fn reset(&mut self) {
