@@ -253,6 +253,24 @@ impl Store {
         result
     }
 
+    /// Closes a store whose contents make no state, and sets it aside: a store opened anew is empty.
+    ///
+    /// # Errors
+    /// `Io` if its folder cannot be renamed.
+    pub async fn set_aside(&self) -> Result<PathBuf, StoreError> {
+        // What it could not write any more is not missed.
+        let _ = self.close().await;
+        let sled_path = self.shared.sled_path.clone();
+        let moved = tokio::task::spawn_blocking(move || {
+            let folder = sled_path.parent().unwrap_or(&sled_path);
+            open::set_aside(folder, &sled_path).map_err(|source| StoreError::Io {
+                path: sled_path.clone(),
+                source,
+            })
+        });
+        moved.await.map_err(|_| StoreError::Closed)?
+    }
+
     async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
         self.request(request(answer));

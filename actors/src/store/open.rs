@@ -239,7 +239,7 @@ fn contents(values: BTreeMap<Vec<u8>, Vec<u8>>) -> Result<(u64, Contents), Unusa
 }
 
 /// Renames sled's folder to a name that is free and removes the oldest of those that were set aside before.
-fn set_aside(folder: &Path, sled_path: &Path) -> io::Result<PathBuf> {
+pub(super) fn set_aside(folder: &Path, sled_path: &Path) -> io::Result<PathBuf> {
     let mut before: Vec<(u64, u64, PathBuf)> = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
