@@ -184,17 +184,23 @@ impl Colony {
             project: &command.project,
             author: &command.author,
         };
-        self.projects
-            .entry(command.project.clone())
-            .or_default()
-            .execute(command, &scope, applied)
+        if let Some(project) = self.projects.get_mut(&command.project) {
+            return project.execute(command, &scope, applied);
+        }
+        let mut project = Project::default();
+        let outcome = project.execute(command, &scope, applied);
+        // A command that was refused, or was only to be judged, leaves no project behind.
+        if !project.is_untouched() {
+            self.projects.insert(command.project.clone(), project);
+        }
+        outcome
     }
 
     /// The digest over all that a snapshot of this state holds.
     pub fn digest(&self) -> Digest {
         let mut sum = Digest::of(b'm', &(self.seq, self.cluster_ms, self.wall_ms, self.rules_version));
         for (name, project) in &self.projects {
-            sum.add(Digest::of(b'p', &(name, project.digests())));
+            sum.add(project.digest(name));
         }
         for (node, session) in &self.sessions.by_node {
             let outcomes: Vec<_> = session.outcomes.iter().collect();
