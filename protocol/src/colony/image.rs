@@ -165,6 +165,18 @@ impl Colony {
             .chain(records)
     }
 
+    /// The keys of all pairs but those of events, which the store groups in its own way.
+    pub fn pair_keys(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
+        self.projects.iter().flat_map(|(name, project)| {
+            let contents = project.memory.contents.keys();
+            let contents = contents.map(move |hash| pair_key(b'c', name, &hash.0));
+            let remembered = project.remembered_keys().map(move |key| remembered_key(name, key));
+            let records = project.memory.records.keys();
+            let records = records.map(move |key| pair_key(b'r', name, key.as_bytes()));
+            contents.chain(remembered).chain(records)
+        })
+    }
+
     /// The state that `meta` and `pairs` describe.
     ///
     /// # Errors

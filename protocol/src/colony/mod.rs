@@ -80,8 +80,9 @@ pub struct Applied {
     pub commands: u64,
     /// The outcomes of the commands of the node that asked for them, in order.
     pub outcomes: Vec<Answer>,
-    /// Each change of a key, in order; a key changed twice stands here twice.
-    pub records: Vec<(Arc<str>, Key, Arc<Record>)>,
+    /// Each change of a key and its new revision, in order; a key changed twice stands here twice. Not the records: those
+    /// that were replaced within the entry need not be kept until its end.
+    pub records: Vec<(Arc<str>, Key, u64)>,
     /// The kept contents that came or went.
     pub contents: Vec<(Arc<str>, ContentHash)>,
     /// The idempotency keys that came or went.

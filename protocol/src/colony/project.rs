@@ -214,7 +214,7 @@ impl Step<'_> {
         let record = self.project.memory.set(key, next, tags, &stamp, content_changed);
         let revision = record.revision;
         self.event(changed(key, &record));
-        self.applied.records.push((project.clone(), key.clone(), record));
+        self.applied.records.push((project.clone(), key.clone(), revision));
         revision
     }
 
