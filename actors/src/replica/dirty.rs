@@ -1,15 +1,15 @@
 //! What changed since the last pass of the store: a set and not a stream, so that a key that is overwritten many times
 //! between two passes is written once.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use queenright_protocol::colony::{
-    Applied, Colony, ContentHash, Cursor, Event, Key, Record, content_pair, event_pair, record_pair, remembered_key,
+    Applied, Colony, ContentHash, Cursor, Event, Key, content_pair, event_pair, record_pair, remembered_key,
     remembered_pair,
 };
 
-/// How many changed records may wait for the store before applying waits for it.
+/// How many changed records, or events, may wait for the store before applying waits for it.
 pub const DIRTY_RECORDS_MAX: usize = 1 << 20;
 /// How many events stand in one pair of the store.
 const EVENTS_PER_PAIR: usize = 256;
@@ -19,11 +19,13 @@ type Name = Arc<str>;
 /// The changed set.
 #[derive(Default)]
 pub(crate) struct Dirty {
-    records: HashMap<(Name, Key), Arc<Record>>,
+    records: HashSet<(Name, Key)>,
     contents: HashSet<(Name, ContentHash)>,
     remembered: HashSet<(Name, Arc<str>)>,
     events: Vec<(Name, Arc<Event>)>,
-    /// Pairs of an earlier state that are to go, after a snapshot replaced it.
+    /// Whether a snapshot replaced the state: then all pairs of events that the store holds are to go.
+    replaced: bool,
+    /// The other pairs of an earlier state that are to go, after a snapshot replaced it.
     removed: Vec<Vec<u8>>,
     /// The index at which the last pass was taken.
     taken: u64,
@@ -31,21 +33,21 @@ pub(crate) struct Dirty {
 
 impl Dirty {
     pub(crate) fn note(&mut self, applied: &Applied) {
-        for (project, key, record) in &applied.records {
-            self.records.insert((project.clone(), key.clone()), record.clone());
-        }
+        let records = applied.records.iter();
+        self.records
+            .extend(records.map(|(project, key, _)| (project.clone(), key.clone())));
         self.contents.extend(applied.contents.iter().cloned());
         self.remembered.extend(applied.remembered.iter().cloned());
         self.events.extend(applied.events.iter().cloned());
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.records.len()
+        self.records.len().max(self.events.len())
     }
 
     /// Whether the store already holds the state at `index`.
     pub(crate) fn is_clean(&self, index: u64) -> bool {
-        self.taken == index && self.removed.is_empty()
+        self.taken == index && !self.replaced
     }
 
     pub(crate) fn take(&mut self, index: u64) -> Dirty {
@@ -60,13 +62,23 @@ impl Dirty {
 
     /// Everything changes: the pairs of `old` go, those of `new` come.
     pub(crate) fn replace_all(&mut self, old: &Colony, new: &Colony) {
+        let mut removed = std::mem::take(&mut self.removed);
+        removed.extend(old.pair_keys());
+        // What went since the last pass is no longer in the old state, but still in the store.
+        removed.extend(
+            self.contents
+                .iter()
+                .map(|(name, hash)| content_pair(name, hash, None).0),
+        );
+        removed.extend(self.remembered.iter().map(|(name, key)| remembered_key(name, key)));
         *self = Dirty {
-            removed: old.pairs().map(|(key, _)| key).collect(),
+            replaced: true,
+            removed,
             ..Dirty::default()
         };
         for (name, project) in new.projects() {
             for (key, record) in project.memory().range("", None) {
-                self.records.insert((name.clone(), key.clone()), record.clone());
+                self.records.insert((name.clone(), key.clone()));
                 if let Some(value) = record.value.as_ref().filter(|value| value.is_kept()) {
                     self.contents.insert((name.clone(), value.hash));
                 }
@@ -83,8 +95,16 @@ impl Dirty {
     pub(crate) fn into_changes(self, colony: &Colony, blocks: &mut EventBlocks) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
         // A later change of the same key in one batch wins, so what is removed comes first.
         let mut changes: Vec<_> = self.removed.into_iter().map(|key| (key, None)).collect();
-        for ((project, key), record) in &self.records {
-            let (key, value) = record_pair(project, key, record);
+        if self.replaced {
+            blocks.remove_all(&mut changes);
+        }
+        for (name, key) in &self.records {
+            let project = colony.project(name).expect("a project with a record stays");
+            let record = project
+                .memory()
+                .record(key)
+                .expect("a record stays, if without a value");
+            let (key, value) = record_pair(name, key, record);
             changes.push((key, Some(value)));
         }
         for (name, hash) in &self.contents {
@@ -160,6 +180,11 @@ impl EventBlocks {
                 changes.push((key, Some(value)));
             }
         }
+    }
+
+    fn remove_all(&mut self, changes: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>) {
+        let blocks = std::mem::take(&mut self.by_project).into_values().flatten();
+        changes.extend(blocks.map(|(key, _)| (key, None)));
     }
 
     fn drop_old(&mut self, colony: &Colony, changes: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>) {

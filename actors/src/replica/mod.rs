@@ -278,13 +278,16 @@ impl Replica {
     pub fn wait_revision(&self, project: &str, key: &Key, revision: u64) -> oneshot::Receiver<u64> {
         let receiver = self.waiters.register(project, key, revision);
         // Looked up after registering: a change in between finds the waiter, one before is found here.
-        let found = self
-            .state()
+        self.waiters.changed(project, key, self.current_revision(project, key));
+        receiver
+    }
+
+    fn current_revision(&self, project: &str, key: &str) -> u64 {
+        let state = self.state();
+        state
             .colony
             .project(project)
-            .map_or(0, |project| project.memory().revision(key));
-        self.waiters.changed(project, key, found);
-        receiver
+            .map_or(0, |project| project.memory().revision(key))
     }
 
     /// Applies one log entry. An entry without payload (a blank or a change of members) only moves the position.
@@ -297,7 +300,7 @@ impl Replica {
             }
             Payload::Blank | Payload::Membership(_) => None,
         };
-        let (applied, seq) = {
+        let (applied, seq, cluster_ms) = {
             let mut state = self.state();
             let applied = decoded
                 .as_ref()
@@ -310,25 +313,30 @@ impl Replica {
                 state.dirty.note(applied);
             }
             self.applied.store(index, Ordering::Release);
-            (applied, state.colony.seq())
+            (applied, state.colony.seq(), state.colony.cluster_ms())
         };
-        if let (Some(applied), Some(((batch, rounds), bytes))) = (applied, decoded) {
-            *self.clock.lock().expect("nothing panics under this lock") = (batch.cluster_ms, Instant::now());
+        if let (Some(applied), Some(((_, rounds), bytes))) = (applied, decoded) {
+            // Not the time in the entry: that of a leader whose clock is behind does not count.
+            *self.clock.lock().expect("nothing panics under this lock") = (cluster_ms, Instant::now());
             self.count(&rounds, applied.commands, bytes);
             self.tell(applied);
         }
         self.seq.send_replace(seq);
         self.index.send_replace(index);
-        if let Some(wake) = self.wake_store.get() {
-            wake();
-        }
+        self.wake_store();
         Ok(())
     }
 
+    fn wake_store(&self) {
+        if let Some(wake) = self.wake_store.get() {
+            wake();
+        }
+    }
+
     fn tell(&self, applied: Applied) {
-        for (project, key, record) in &applied.records {
-            self.revisions.note(project, key, record.revision);
-            self.waiters.changed(project, key, record.revision);
+        for (project, key, revision) in &applied.records {
+            self.revisions.note(project, key, *revision);
+            self.waiters.changed(project, key, *revision);
         }
         if let Some(sink) = self.answers.get()
             && !applied.outcomes.is_empty()
@@ -367,23 +375,28 @@ impl Replica {
         self.revisions.fill(&colony);
         *self.clock.lock().expect("nothing panics under this lock") = (colony.cluster_ms(), Instant::now());
         let seq = colony.seq();
-        {
+        let old = {
             let mut state = self.state();
-            let mut dirty = Dirty::default();
-            dirty.replace_all(&state.colony, &colony);
-            *state = State {
-                colony,
-                last_applied,
-                membership,
-                dirty,
-            };
+            let State { colony: old, dirty, .. } = &mut *state;
+            dirty.replace_all(old, &colony);
+            let old = std::mem::replace(&mut state.colony, colony);
+            state.last_applied = last_applied;
+            state.membership = membership;
             self.applied.store(index, Ordering::Release);
+            old
+        };
+        // Freeing a large state takes time: not under the lock.
+        drop(old);
+        for (project, key) in self.waiters.keys() {
+            self.waiters
+                .changed(&project, &key, self.current_revision(&project, &key));
         }
         self.seq.send_replace(seq);
         self.index.send_replace(index);
+        self.wake_store();
     }
 
-    /// How many changed records wait for the store.
+    /// How many changed records, or events, wait for the store: the greater number.
     pub fn dirty_records(&self) -> usize {
         self.state().dirty.len()
     }

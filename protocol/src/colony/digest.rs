@@ -13,16 +13,14 @@ pub struct Digest(pub u128);
 impl Digest {
     /// The hash of one record: BLAKE3 of a kind byte and the record's bincode, cut to 128 bits.
     pub(crate) fn of(kind: u8, record: &impl Serialize) -> Digest {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&[kind]);
         let mut bytes = Vec::with_capacity(256);
+        bytes.push(kind);
         bincode::DefaultOptions::new()
             .with_fixint_encoding()
             .serialize_into(&mut bytes, record)
             .expect("plain data serialises into memory");
-        hasher.update(&bytes);
         let mut half = [0; 16];
-        half.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        half.copy_from_slice(&blake3::hash(&bytes).as_bytes()[..16]);
         Digest(u128::from_le_bytes(half))
     }
 

@@ -67,11 +67,11 @@ pub enum What {
         /// How many conflicts there were.
         conflicts: u64,
     },
-    /// A batch of proposals was judged; the changes of those that won follow as events of the same `seq`.
+    /// A batch of proposals was judged; the changes of those that won stand before it as events of the same `seq`.
     Judged {
         /// How many were committed.
         committed: u64,
-        /// How many lost.
+        /// How many were not: lost or refused.
         lost: u64,
     },
 }

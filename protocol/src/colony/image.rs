@@ -165,6 +165,18 @@ impl Colony {
             .chain(records)
     }
 
+    /// The keys of all pairs but those of events, which the store groups in its own way.
+    pub fn pair_keys(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
+        self.projects.iter().flat_map(|(name, project)| {
+            let contents = project.memory.contents.keys();
+            let contents = contents.map(move |hash| pair_key(b'c', name, &hash.0));
+            let remembered = project.remembered_keys().map(move |key| remembered_key(name, key));
+            let records = project.memory.records.keys();
+            let records = records.map(move |key| pair_key(b'r', name, key.as_bytes()));
+            contents.chain(remembered).chain(records)
+        })
+    }
+
     /// The state that `meta` and `pairs` describe.
     ///
     /// # Errors
@@ -212,27 +224,18 @@ impl Colony {
     /// # Errors
     /// When the bytes end too early, are malformed, or do not add up to their digest.
     pub fn from_bytes(bytes: &[u8]) -> Result<Colony, ImageError> {
-        let short = || ImageError::Malformed {
-            key: "image".into(),
-            problem: "ends too early".into(),
-        };
         let mut rest = bytes;
-        let mut take = |length: usize| -> Result<&[u8], ImageError> {
-            let (head, tail) = rest.split_at_checked(length).ok_or_else(short)?;
-            rest = tail;
-            Ok(head)
-        };
-        let length = u64::from_le_bytes(take(8)?.try_into().expect("eight bytes were taken"));
-        let length = usize::try_from(length).map_err(|_| short())?;
-        let meta = decode(take(length)?).map_err(|problem| ImageError::Malformed {
+        let length = u64::from_le_bytes(take(&mut rest, 8)?.try_into().expect("eight bytes"));
+        let meta = take(&mut rest, usize::try_from(length).unwrap_or(usize::MAX))?;
+        let meta = decode(meta).map_err(|problem| ImageError::Malformed {
             key: "meta".into(),
             problem,
         })?;
         let mut pairs = Vec::new();
-        while let Ok(head) = take(8) {
-            let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes")) as usize;
-            let (key, value) = (word(0), word(4));
-            pairs.push((take(key)?.to_vec(), take(value)?.to_vec()));
+        while !rest.is_empty() {
+            let mut length = || take(&mut rest, 4).map(|word| u32::from_le_bytes(word.try_into().expect("four bytes")));
+            let (key, value) = (length()? as usize, length()? as usize);
+            pairs.push((take(&mut rest, key)?.to_vec(), take(&mut rest, value)?.to_vec()));
         }
         Colony::restore(meta, pairs)
     }
@@ -351,6 +354,14 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
         .map_err(|error| error.to_string())
 }
 
+/// Takes `length` bytes off the front of an image.
+fn take<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8], ImageError> {
+    rest.split_off(..length).ok_or_else(|| ImageError::Malformed {
+        key: "image".into(),
+        problem: "ends too early".into(),
+    })
+}
+
 struct Restorer {
     colony: Colony,
     events: Vec<(Arc<str>, Vec<Event>)>,
@@ -375,6 +386,9 @@ impl Restorer {
         match kind {
             b'c' => {
                 let hash = ContentHash(rest.try_into().map_err(|_| "its hash is not 32 bytes long")?);
+                if ContentHash::of(&value) != hash {
+                    return Err("its bytes have another hash".into());
+                }
                 project.memory.contents.insert(
                     hash,
                     Kept {
@@ -401,6 +415,15 @@ impl Restorer {
     }
 
     fn finish(mut self, meta: Meta) -> Result<Colony, ImageError> {
+        for (name, project) in &self.colony.projects {
+            let mut contents = project.memory.contents.iter();
+            if let Some((hash, _)) = contents.find(|(_, kept)| kept.holders == 0) {
+                return Err(ImageError::Malformed {
+                    key: format!("c{name} {hash}"),
+                    problem: "no record holds this content".into(),
+                });
+            }
+        }
         for (name, dropped) in meta.projects {
             let place = self.events.iter().position(|(project, _)| *project == name);
             let events = place.map(|place| self.events.swap_remove(place).1).unwrap_or_default();
@@ -444,8 +467,10 @@ fn stored_record(stored: StoredRecord, memory: &Memory) -> Result<Record, String
                 .contents
                 .get(&hash)
                 .ok_or_else(|| format!("its content {hash} is not there"))?;
-            // Hashed again, so that damaged content shows in the digest.
-            Some(Value::of(kept.bytes.clone()))
+            Some(Value {
+                hash,
+                bytes: kept.bytes.clone(),
+            })
         }
     };
     Ok(Record {

@@ -105,6 +105,19 @@ pub struct Memory {
     pub(crate) digest: Digest,
 }
 
+/// What a key holds before a change.
+#[derive(Clone, Copy)]
+pub(crate) struct Current<'a> {
+    revision: u64,
+    value: Option<&'a Value>,
+}
+
+/// What a change would leave under its key.
+pub(crate) struct Next {
+    pub(crate) revision: u64,
+    value: Option<Value>,
+}
+
 /// Who changes a key, and when.
 pub(crate) struct Stamp<'a> {
     pub(crate) author: &'a Arc<str>,
@@ -160,29 +173,24 @@ impl Memory {
         self.records.is_empty()
     }
 
-    /// Whether `condition` holds of `key`.
-    pub(crate) fn check(&self, key: &Key, condition: Condition) -> Result<(), Refusal> {
+    /// What `key` holds.
+    pub(crate) fn current(&self, key: &str) -> Current<'_> {
         let record = self.records.get(key);
-        let (revision, present) = record.map_or((0, false), |record| (record.revision, record.value.is_some()));
-        let holds = match condition {
-            Condition::None => true,
-            Condition::IfAbsent => !present,
-            Condition::IfRevision(wanted) => revision == wanted,
-        };
-        if holds {
-            Ok(())
-        } else {
-            Err(Refusal::Condition {
-                key: key.clone(),
-                revision,
-                present,
-            })
+        Current {
+            revision: record.map_or(0, |record| record.revision),
+            value: record.and_then(|record| record.value.as_ref()),
         }
     }
 
-    /// The value that `op` would leave under `key`. Changes nothing.
-    pub(crate) fn prepare(&self, key: &Key, op: &Op) -> Result<Option<Value>, Refusal> {
-        let current = self.records.get(key).and_then(|record| record.value.as_ref());
+    /// What `op` would leave under `key`, which holds `current`. Changes nothing.
+    pub(crate) fn prepare(&self, key: &Key, current: Current<'_>, op: &Op) -> Result<Next, Refusal> {
+        Ok(Next {
+            revision: current.revision + 1,
+            value: self.prepare_value(key, current.value, op)?,
+        })
+    }
+
+    fn prepare_value(&self, key: &Key, current: Option<&Value>, op: &Op) -> Result<Option<Value>, Refusal> {
         let bytes = match op {
             Op::Delete => return Ok(None),
             Op::Put(Content::Kept(hash)) => return self.prepare_kept(key, hash).map(Some),
@@ -200,13 +208,14 @@ impl Memory {
             }
             Op::Append(tail) => match current {
                 None => tail.clone(),
-                Some(value) => Bytes::from([&value.bytes[..], &tail[..]].concat()),
+                Some(value) => {
+                    check_value_bytes(value.bytes.len() + tail.len())?;
+                    Bytes::from([&value.bytes[..], &tail[..]].concat())
+                }
             },
             Op::SetAdd(line) => add_line(key, current, line)?,
         };
-        if bytes.len() > VALUE_BYTES_MAX {
-            return Err(over_limit("value_bytes", bytes.len(), VALUE_BYTES_MAX));
-        }
+        check_value_bytes(bytes.len())?;
         Ok(Some(Value::of(bytes)))
     }
 
@@ -223,20 +232,19 @@ impl Memory {
         }
     }
 
-    /// Puts `value` under `key` as its next revision, and returns that record. Contents that came or went are told to
+    /// Puts under `key` what was prepared for it, and returns the record. Contents that came or went are told to
     /// `content_changed`.
     pub(crate) fn set(
         &mut self,
         key: &Key,
-        value: Option<Value>,
+        next: Next,
         tags: &[Arc<str>],
         stamp: &Stamp<'_>,
         content_changed: &mut dyn FnMut(ContentHash),
     ) -> Arc<Record> {
-        let old = self.records.get(key);
         let mut record = Record {
-            revision: old.map_or(0, |old| old.revision) + 1,
-            value,
+            revision: next.revision,
+            value: next.value,
             tags: tags.to_vec(),
             author: stamp.author.clone(),
             seq: stamp.seq,
@@ -262,23 +270,26 @@ impl Memory {
         self.digest.add(record.digest);
         if let Some(old) = self.records.insert(key.clone(), record.clone()) {
             self.digest.subtract(old.digest);
-            self.release(&old, content_changed);
+            if let Some(value) = old.value.as_ref().filter(|value| value.is_kept()) {
+                self.release(&value.hash, content_changed);
+            }
         }
         record
     }
 
-    fn release(&mut self, old: &Record, content_changed: &mut dyn FnMut(ContentHash)) {
-        let Some(value) = old.value.as_ref().filter(|value| value.is_kept()) else {
-            return;
-        };
-        let kept = self
-            .contents
-            .get_mut(&value.hash)
-            .expect("a record's kept content is counted");
+    /// Counts one more holder of a content, so that it stays until [`Memory::release`]; `false` when it is not kept.
+    pub(crate) fn hold(&mut self, hash: &ContentHash) -> bool {
+        let kept = self.contents.get_mut(hash);
+        kept.map(|kept| kept.holders += 1).is_some()
+    }
+
+    /// Counts one holder less.
+    pub(crate) fn release(&mut self, hash: &ContentHash, content_changed: &mut dyn FnMut(ContentHash)) {
+        let kept = self.contents.get_mut(hash).expect("a held content is kept");
         kept.holders -= 1;
         if kept.holders == 0 {
-            self.contents.remove(&value.hash);
-            content_changed(value.hash);
+            self.contents.remove(hash);
+            content_changed(*hash);
         }
     }
 
@@ -298,8 +309,29 @@ impl Memory {
     }
 }
 
-/// Checks the form of a key and its tags.
-pub(crate) fn check_form(key: &Key, tags: &[Arc<str>], op: &Op) -> Result<(), Refusal> {
+impl Current<'_> {
+    /// Whether `condition` holds of `key`, which this is the state of.
+    pub(crate) fn check(self, key: &Key, condition: Condition) -> Result<(), Refusal> {
+        let Current { revision, value } = self;
+        let holds = match condition {
+            Condition::None => true,
+            Condition::IfAbsent => value.is_none(),
+            Condition::IfRevision(wanted) => revision == wanted,
+        };
+        if holds {
+            Ok(())
+        } else {
+            Err(Refusal::Condition {
+                key: key.clone(),
+                revision,
+                present: value.is_some(),
+            })
+        }
+    }
+}
+
+/// Checks the form of a key.
+pub(crate) fn check_key(key: &Key) -> Result<(), Refusal> {
     if key.is_empty() {
         return Err(malformed("key", "is empty"));
     }
@@ -309,6 +341,12 @@ pub(crate) fn check_form(key: &Key, tags: &[Arc<str>], op: &Op) -> Result<(), Re
     if key.chars().any(|c| c == '\0') {
         return Err(malformed("key", "has a NUL character"));
     }
+    Ok(())
+}
+
+/// Checks the form of a change: its key, its tags, and what can be told of the operation without the state.
+pub(crate) fn check_form(key: &Key, tags: &[Arc<str>], op: &Op) -> Result<(), Refusal> {
+    check_key(key)?;
     if tags.len() > TAGS_MAX {
         return Err(over_limit("tags", tags.len(), TAGS_MAX));
     }
@@ -316,12 +354,17 @@ pub(crate) fn check_form(key: &Key, tags: &[Arc<str>], op: &Op) -> Result<(), Re
         return Err(over_limit("tag_bytes", tag.len(), TAG_BYTES_MAX));
     }
     match op {
-        Op::Put(Content::Inline(bytes)) | Op::Append(bytes) if bytes.len() > VALUE_BYTES_MAX => {
-            Err(over_limit("value_bytes", bytes.len(), VALUE_BYTES_MAX))
-        }
+        Op::Put(Content::Inline(bytes)) | Op::Append(bytes) => check_value_bytes(bytes.len()),
         Op::SetAdd(line) if line.contains('\n') => Err(malformed("set_add", "a line of a set has no line break")),
         _ => Ok(()),
     }
+}
+
+fn check_value_bytes(bytes: usize) -> Result<(), Refusal> {
+    if bytes > VALUE_BYTES_MAX {
+        return Err(over_limit("value_bytes", bytes, VALUE_BYTES_MAX));
+    }
+    Ok(())
 }
 
 pub(crate) fn over_limit(field: &str, value: usize, limit: usize) -> Refusal {
@@ -364,9 +407,12 @@ fn add_line(key: &Key, current: Option<&Value>, line: &str) -> Result<Bytes, Ref
         return Ok(Bytes::copy_from_slice(line.as_bytes()));
     };
     let mut lines: Vec<&str> = text(key, value, "lines of UTF-8 text")?.split('\n').collect();
+    // Asked first: what a binary search answers on unsorted lines is the standard library's choice.
+    if !lines.is_sorted() {
+        return Err(wrong_type(key, "sorted lines"));
+    }
     match lines.binary_search(&line) {
         Ok(_) => Ok(value.bytes.clone()),
-        Err(_) if !lines.is_sorted() => Err(wrong_type(key, "sorted lines")),
         Err(place) => {
             lines.insert(place, line);
             Ok(Bytes::from(lines.join("\n")))

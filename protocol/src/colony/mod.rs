@@ -83,8 +83,9 @@ pub struct Applied {
     pub commands: u64,
     /// The outcomes of the commands of the node that asked for them, in order.
     pub outcomes: Vec<Answer>,
-    /// Each change of a key, in order; a key changed twice stands here twice.
-    pub records: Vec<(Arc<str>, Key, Arc<Record>)>,
+    /// Each change of a key and its new revision, in order; a key changed twice stands here twice. Not the records: those
+    /// that were replaced within the entry need not be kept until its end.
+    pub records: Vec<(Arc<str>, Key, u64)>,
     /// The kept contents that came or went.
     pub contents: Vec<(Arc<str>, ContentHash)>,
     /// The idempotency keys that came or went.
@@ -187,17 +188,23 @@ impl Colony {
             project: &command.project,
             author: &command.author,
         };
-        self.projects
-            .entry(command.project.clone())
-            .or_default()
-            .execute(command, &scope, applied)
+        if let Some(project) = self.projects.get_mut(&command.project) {
+            return project.execute(command, &scope, applied);
+        }
+        let mut project = Project::default();
+        let outcome = project.execute(command, &scope, applied);
+        // A command that was refused, or was only to be judged, leaves no project behind.
+        if !project.is_untouched() {
+            self.projects.insert(command.project.clone(), project);
+        }
+        outcome
     }
 
     /// The digest over all that a snapshot of this state holds.
     pub fn digest(&self) -> Digest {
         let mut sum = Digest::of(b'm', &(self.seq, self.cluster_ms, self.wall_ms, self.rules_version));
         for (name, project) in &self.projects {
-            sum.add(Digest::of(b'p', &(name, project.digests())));
+            sum.add(project.digest(name));
         }
         for (node, session) in &self.sessions.by_node {
             let outcomes: Vec<_> = session.outcomes.iter().collect();

@@ -152,7 +152,7 @@ impl IdempotencyKeys {
             Remembered {
                 body,
                 outcome,
-                until_ms: now_ms + IDEMPOTENCY_MS,
+                until_ms: now_ms.saturating_add(IDEMPOTENCY_MS),
             },
         );
         changed(key);

@@ -8,12 +8,10 @@ use super::command::{
 };
 use super::digest::Digest;
 use super::event::{Cursor, Event, Events, What};
-use super::memory::{Memory, Record, Stamp, Value, check_form, malformed, over_limit};
+use super::memory::{Memory, Next, Record, Stamp, check_form, malformed, over_limit};
 use super::once::{IdempotencyKeys, Remembered, body_digest};
-use super::proposal::{
-    BATCH_KEYS_MAX, BATCH_PROPOSALS_MAX, CONFLICTS_LISTED_MAX, Conflict, Prepared, Proposal, ProposalBatch, Verdict,
-};
-use crate::conflict;
+use super::proposal::{CONFLICTS_LISTED_MAX, Changes, Conflict, Prepared, Proposal, ProposalBatch, Verdict};
+use crate::conflict::{self, Policy};
 
 /// The state of one project.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +23,8 @@ pub struct Project {
     /// The idempotency keys of its callers.
     pub(crate) idempotency: IdempotencyKeys,
 }
+
+const PROJECT_DIGEST: u8 = b'p';
 
 /// The command that is being executed: where it stands in the order, and whose it is.
 pub(crate) struct Scope<'a> {
@@ -81,8 +81,16 @@ impl Project {
         self.idempotency.iter().map(|(key, _)| key)
     }
 
-    pub(crate) fn digests(&self) -> [Digest; 3] {
-        [self.memory.digest, self.events.digest, self.idempotency.digest]
+    /// Whether nothing was ever changed, told or remembered in it.
+    pub(crate) fn is_untouched(&self) -> bool {
+        let told = !self.events.is_empty() || self.events.dropped().is_some();
+        self.memory.is_empty() && !told && self.remembered_keys().next().is_none()
+    }
+
+    /// The digest over all that a snapshot holds of it.
+    pub(crate) fn digest(&self, name: &str) -> Digest {
+        let sums = [self.memory.digest, self.events.digest, self.idempotency.digest];
+        Digest::of(PROJECT_DIGEST, &(name, sums, self.events.dropped()))
     }
 
     /// Executes a command once for each idempotency key.
@@ -132,9 +140,11 @@ struct Step<'a> {
 impl Step<'_> {
     fn change(&mut self, change: &Change) -> Result<Outcome, Refusal> {
         check_form(&change.key, &change.tags, &change.op)?;
-        self.project.memory.check(&change.key, change.condition)?;
-        let value = self.project.memory.prepare(&change.key, &change.op)?;
-        let revision = self.set(&change.key, value, &change.tags);
+        let memory = &self.project.memory;
+        let current = memory.current(&change.key);
+        current.check(&change.key, change.condition)?;
+        let next = memory.prepare(&change.key, current, &change.op)?;
+        let revision = self.set(&change.key, next, &change.tags);
         Ok(Outcome::Changed {
             seq: self.scope.seq,
             revision,
@@ -146,11 +156,10 @@ impl Step<'_> {
         let seq = self.scope.seq;
         let mut conflicts = proposal.conflicts(&self.project.memory);
         if let Some(first) = conflicts.first() {
-            let total = conflicts.len() as u64;
-            self.event(What::Lost {
-                kind: first.kind,
-                conflicts: total,
-            });
+            let (kind, total) = (first.kind, conflicts.len() as u64);
+            if !proposal.dry_run {
+                self.event(What::Lost { kind, conflicts: total });
+            }
             conflicts.truncate(CONFLICTS_LISTED_MAX);
             return Ok(Outcome::Lost { seq, conflicts, total });
         }
@@ -183,11 +192,11 @@ impl Step<'_> {
             .writes
             .iter()
             .zip(prepared)
-            .map(|(write, value)| self.set(&write.key, value, &write.tags))
+            .map(|(write, next)| self.set(&write.key, next, &write.tags))
             .collect()
     }
 
-    fn set(&mut self, key: &Key, value: Option<Value>, tags: &[Arc<str>]) -> u64 {
+    fn set(&mut self, key: &Key, next: Next, tags: &[Arc<str>]) -> u64 {
         let Scope {
             seq,
             cluster_ms,
@@ -202,10 +211,10 @@ impl Step<'_> {
         };
         let contents = &mut self.applied.contents;
         let content_changed = &mut |hash: ContentHash| contents.push((project.clone(), hash));
-        let record = self.project.memory.set(key, value, tags, &stamp, content_changed);
+        let record = self.project.memory.set(key, next, tags, &stamp, content_changed);
         let revision = record.revision;
         self.event(changed(key, &record));
-        self.applied.records.push((project.clone(), key.clone(), record));
+        self.applied.records.push((project.clone(), key.clone(), revision));
         revision
     }
 
@@ -226,27 +235,19 @@ impl Step<'_> {
     }
 
     fn propose_batch(&mut self, batch: &ProposalBatch) -> Result<Outcome, Refusal> {
-        if batch.proposals.len() > BATCH_PROPOSALS_MAX {
-            return Err(over_limit("proposals", batch.proposals.len(), BATCH_PROPOSALS_MAX));
-        }
+        batch.check_form()?;
         let mut verdicts: Vec<Option<Verdict>> = batch
             .proposals
             .iter()
             .map(|proposal| self.against_state(proposal))
             .collect();
         let judged: Vec<usize> = (0..verdicts.len()).filter(|&place| verdicts[place].is_none()).collect();
-        let pairs = self.against_each_other(batch, &judged, &mut verdicts)?;
-        // Those still without a verdict have won; the order of the batch is the order of their changes.
-        let won = verdicts.iter().filter(|verdict| verdict.is_none()).count() as u64;
-        self.event(What::Judged {
-            committed: won,
-            lost: verdicts.len() as u64 - won,
-        });
-        let verdicts = verdicts
-            .into_iter()
-            .zip(&batch.proposals)
-            .map(|(verdict, proposal)| verdict.unwrap_or_else(|| self.commit_of_batch(proposal)))
-            .collect();
+        let pairs = self.against_each_other(batch, &judged, &mut verdicts);
+        // Those still without a verdict have won.
+        let verdicts = match batch.is_dry_run() {
+            true => self.next_revisions_of_batch(batch, verdicts),
+            false => self.commit_of_batch(batch, verdicts),
+        };
         Ok(Outcome::Judged {
             seq: self.scope.seq,
             verdicts,
@@ -268,20 +269,10 @@ impl Step<'_> {
 
     /// Judges the proposals of the batch whose places are in `judged` against each other, and notes the losers in
     /// `verdicts`. Returns how many conflicts there are among them.
-    fn against_each_other(
-        &self,
-        batch: &ProposalBatch,
-        judged: &[usize],
-        verdicts: &mut [Option<Verdict>],
-    ) -> Result<u64, Refusal> {
+    fn against_each_other(&self, batch: &ProposalBatch, judged: &[usize], verdicts: &mut [Option<Verdict>]) -> u64 {
         let mut accesses = conflict::Batch::with_capacity(judged.len(), judged.len());
-        let mut keys = 0;
         for &place in judged {
             let proposal = &batch.proposals[place];
-            keys += proposal.reads.len() + proposal.writes.len();
-            if keys > BATCH_KEYS_MAX {
-                return Err(over_limit("keys of the batch", keys, BATCH_KEYS_MAX));
-            }
             let reads = proposal.reads.iter().map(|read| read.key.as_bytes());
             let writes = proposal
                 .writes
@@ -290,15 +281,16 @@ impl Step<'_> {
             accesses.push(proposal.priority, reads, writes);
         }
         let detection = conflict::detect(&accesses);
-        let write_of = |position: u32, key: &[u8]| {
-            let writes = &batch.proposals[judged[position as usize]].writes;
-            writes.iter().find(|write| write.key.as_bytes() == key)
+        let changes: Vec<Changes<'_>> = match batch.policy == Policy::Merge && !detection.is_empty() {
+            true => judged
+                .iter()
+                .map(|&place| Changes::of(&batch.proposals[place]))
+                .collect(),
+            false => Vec::new(),
         };
         let resolved = conflict::resolve_merging(batch.policy, &accesses, &detection, |same| {
-            match (write_of(same.kept, same.key), write_of(same.candidate, same.key)) {
-                (Some(kept), Some(candidate)) => kept.leaves_the_same(candidate),
-                _ => false,
-            }
+            let (kept, candidate) = (&changes[same.kept as usize], &changes[same.candidate as usize]);
+            kept.leave_the_same(candidate, same.key)
         });
         for (&place, verdict) in judged.iter().zip(resolved.iter()) {
             let conflict::Verdict::Lost { clashes, more } = verdict else {
@@ -311,7 +303,7 @@ impl Step<'_> {
             let total = conflicts.len() as u64 + u64::from(more);
             verdicts[place] = Some(Verdict::Lost { conflicts, total });
         }
-        Ok(detection.counts().total())
+        detection.counts().total()
     }
 
     fn clash(
@@ -341,12 +333,44 @@ impl Step<'_> {
         }
     }
 
-    fn commit_of_batch(&mut self, proposal: &Proposal) -> Verdict {
-        if proposal.dry_run {
-            return Verdict::Committed {
-                revisions: self.next_revisions(proposal),
-            };
+    fn next_revisions_of_batch(&self, batch: &ProposalBatch, verdicts: Vec<Option<Verdict>>) -> Vec<Verdict> {
+        let committed = |proposal| Verdict::Committed {
+            revisions: self.next_revisions(proposal),
+        };
+        let places = verdicts.into_iter().zip(&batch.proposals);
+        places
+            .map(|(verdict, proposal)| verdict.unwrap_or_else(|| committed(proposal)))
+            .collect()
+    }
+
+    /// Commits the winners; the order of the batch is the order of their changes.
+    fn commit_of_batch(&mut self, batch: &ProposalBatch, verdicts: Vec<Option<Verdict>>) -> Vec<Verdict> {
+        // The batch is judged against one state: a winner's change must not take away what another one puts by hash.
+        let held: Vec<&ContentHash> = batch
+            .kept_contents()
+            .filter(|hash| self.project.memory.hold(hash))
+            .collect();
+        let places = verdicts.into_iter().zip(&batch.proposals);
+        let verdicts: Vec<Verdict> = places
+            .map(|(verdict, proposal)| verdict.unwrap_or_else(|| self.commit_winner(proposal)))
+            .collect();
+        let contents = &mut self.applied.contents;
+        let project = self.scope.project;
+        for hash in held {
+            let content_changed = &mut |hash: ContentHash| contents.push((project.clone(), hash));
+            self.project.memory.release(hash, content_changed);
         }
+        // Last, because a winner may still be refused.
+        let committed = |verdict: &&Verdict| matches!(verdict, Verdict::Committed { .. });
+        let committed = verdicts.iter().filter(committed).count() as u64;
+        self.event(What::Judged {
+            committed,
+            lost: verdicts.len() as u64 - committed,
+        });
+        verdicts
+    }
+
+    fn commit_winner(&mut self, proposal: &Proposal) -> Verdict {
         // Prepared again: writes that commute see what the winners before them left.
         match proposal.prepare(&self.project.memory) {
             Ok(prepared) => Verdict::Committed {

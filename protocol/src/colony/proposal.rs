@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::command::{ContentHash, Key, Op, Refusal};
-use super::memory::{Memory, Record, Value, check_form, malformed, over_limit};
+use super::command::{Content, ContentHash, Key, Op, Refusal};
+use super::memory::{Memory, Next, Record, check_form, check_key, malformed, over_limit};
 use crate::conflict::{Kind, Operation, Policy, WriteClass};
 
 /// How many keys a proposal may read, and how many it may write.
@@ -28,7 +28,8 @@ pub struct Proposal {
     pub writes: Vec<Write>,
     /// In a batch, the proposal with the higher priority wins; among equals the earlier one.
     pub priority: u8,
-    /// Judge only: change nothing, whatever the verdict.
+    /// Judge only: change nothing and tell nobody, whatever the verdict. The proposals of a batch agree on this: one that
+    /// is not to be committed must not make another one lose.
     pub dry_run: bool,
 }
 
@@ -114,8 +115,8 @@ pub enum Verdict {
     Refused(Refusal),
 }
 
-/// The values that the writes of a proposal would leave, in their order.
-pub(crate) type Prepared = Vec<Option<Value>>;
+/// What the writes of a proposal would leave, in their order.
+pub(crate) type Prepared = Vec<Next>;
 
 impl Proposal {
     /// Checks the form: bounds, and that no key is written twice.
@@ -125,6 +126,9 @@ impl Proposal {
         }
         if self.writes.len() > PROPOSAL_KEYS_MAX {
             return Err(over_limit("writes", self.writes.len(), PROPOSAL_KEYS_MAX));
+        }
+        for read in &self.reads {
+            check_key(&read.key)?;
         }
         let mut written = BTreeSet::new();
         for write in &self.writes {
@@ -150,12 +154,48 @@ impl Proposal {
         reads.chain(writes).collect()
     }
 
-    /// The values that the writes would leave. Changes nothing.
+    /// What the writes would leave. Changes nothing.
     pub(crate) fn prepare(&self, memory: &Memory) -> Result<Prepared, Refusal> {
         self.writes
             .iter()
-            .map(|write| memory.prepare(&write.key, &write.op))
+            .map(|write| memory.prepare(&write.key, memory.current(&write.key), &write.op))
             .collect()
+    }
+}
+
+impl ProposalBatch {
+    /// Checks the form of the batch as a whole; that of its proposals is judged with each.
+    pub(crate) fn check_form(&self) -> Result<(), Refusal> {
+        if self.proposals.len() > BATCH_PROPOSALS_MAX {
+            return Err(over_limit("proposals", self.proposals.len(), BATCH_PROPOSALS_MAX));
+        }
+        let named = |proposal: &Proposal| proposal.reads.len() + proposal.writes.len();
+        let keys = self.proposals.iter().map(named).sum();
+        if keys > BATCH_KEYS_MAX {
+            return Err(over_limit("batch_keys", keys, BATCH_KEYS_MAX));
+        }
+        let dry_runs = self.proposals.iter().filter(|proposal| proposal.dry_run).count();
+        if dry_runs > 0 && dry_runs < self.proposals.len() {
+            return Err(malformed(
+                "dry_run",
+                "is set on some proposals of the batch and not on others",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether nothing of it is to be changed.
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.proposals.iter().any(|proposal| proposal.dry_run)
+    }
+
+    /// The contents that its writes name by hash.
+    pub(crate) fn kept_contents(&self) -> impl Iterator<Item = &ContentHash> {
+        let writes = self.proposals.iter().flat_map(|proposal| &proposal.writes);
+        writes.filter_map(|write| match &write.op {
+            Op::Put(Content::Kept(hash)) => Some(hash),
+            _ => None,
+        })
     }
 }
 
@@ -170,15 +210,41 @@ impl Write {
             (Op::SetAdd(_), None) => WriteClass::Commutes(Operation::SetAdd),
         }
     }
+}
 
-    /// Whether both writes leave the key with the same value and tags: only plain puts and deletions do for certain.
-    pub(crate) fn leaves_the_same(&self, other: &Write) -> bool {
-        let same = match (&self.op, &other.op) {
+/// The writes of a proposal by key, and the hashes of what they put: to tell quickly, and without hashing a value for
+/// each question, which writes of a batch make the same change.
+pub(crate) struct Changes<'a> {
+    by_key: Vec<(&'a Write, Option<ContentHash>)>,
+}
+
+impl<'a> Changes<'a> {
+    pub(crate) fn of(proposal: &'a Proposal) -> Changes<'a> {
+        let hash = |write: &Write| match &write.op {
+            Op::Put(content) => Some(content.hash()),
+            _ => None,
+        };
+        let mut by_key: Vec<_> = proposal.writes.iter().map(|write| (write, hash(write))).collect();
+        by_key.sort_unstable_by(|(a, _), (b, _)| a.key.cmp(&b.key));
+        Changes { by_key }
+    }
+
+    /// Whether both leave `key` with the same value and tags: only plain puts and deletions do for certain.
+    pub(crate) fn leave_the_same(&self, other: &Changes<'_>, key: &[u8]) -> bool {
+        let (Some((mine, my_hash)), Some((theirs, their_hash))) = (self.write(key), other.write(key)) else {
+            return false;
+        };
+        let same = match (&mine.op, &theirs.op) {
             (Op::Delete, Op::Delete) => true,
-            (Op::Put(mine), Op::Put(theirs)) => mine.hash() == theirs.hash(),
+            (Op::Put(_), Op::Put(_)) => my_hash == their_hash,
             _ => false,
         };
-        same && self.tags == other.tags && self.before == other.before
+        same && mine.tags == theirs.tags && mine.before == theirs.before
+    }
+
+    fn write(&self, key: &[u8]) -> Option<&(&'a Write, Option<ContentHash>)> {
+        let place = self.by_key.binary_search_by(|(write, _)| write.key.as_bytes().cmp(key));
+        place.ok().map(|place| &self.by_key[place])
     }
 }
 
