@@ -200,6 +200,29 @@ impl Router {
         )?)
     }
 
+    /// Like [`Router::send`], but waits while the lane is full.
+    ///
+    /// # Errors
+    /// When there is no way to `to`, or the envelope is too large for any.
+    pub async fn send_waiting(
+        &self,
+        to: NodeId,
+        lane: Lane,
+        kind: Kind,
+        correlation: u64,
+        body: Bytes,
+    ) -> Result<(), RouteError> {
+        let envelope = Envelope {
+            kind,
+            hops: 0,
+            from: self.me(),
+            to,
+            correlation,
+            body,
+        };
+        Ok(self.outbox(to)?.send_waiting(lane, &envelope).await?)
+    }
+
     /// Sends an envelope to the peer at the end of `link`, whatever its number.
     pub(crate) fn send_on(&self, link: u16, kind: Kind, body: Bytes) -> Result<(), SendError> {
         let envelope = Envelope {

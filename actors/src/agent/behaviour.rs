@@ -165,9 +165,12 @@ impl AgentContext {
         self.signals.tell(self.entry.number, to, payload)
     }
 
-    /// Returns when there may be room for signals to that node again.
-    pub async fn room(&self, to: AgentAddress) {
-        self.signals.room(to).await;
+    /// Like [`AgentContext::tell`], but waits while too many signals wait already.
+    ///
+    /// # Errors
+    /// When there is no such agent, or no way to its node: nothing was sent.
+    pub async fn tell_waiting(&self, to: AgentAddress, payload: &[u8]) -> Result<(), TellError> {
+        self.signals.tell_waiting(self.entry.number, to, payload).await
     }
 
     /// Puts a figure into the agent's report, for those who look at it from outside.

@@ -150,22 +150,49 @@ impl Signals {
         }
     }
 
-    fn send(&self, from: u64, to: AgentAddress, payload: &[u8]) -> Result<(), TellError> {
-        let mut body = BytesMut::with_capacity(HEAD_BYTES + payload.len());
-        body.put_u64_le(to.number);
-        body.put_u64_le(from);
-        body.put_slice(payload);
-        match self.router.send(to.node, Lane::Signal, Kind::Signal, 0, body.freeze()) {
-            Err(error) if error.is_busy() => Err(TellError::Busy { to }),
-            sent => Ok(sent?),
+    /// Like [`Signals::tell`], but waits while the link or the mailbox is full.
+    pub(super) async fn tell_waiting(&self, from: u64, to: AgentAddress, payload: &[u8]) -> Result<(), TellError> {
+        match self.tell(from, to, payload) {
+            Err(TellError::Busy { .. }) => {}
+            told => return told,
         }
+        // Taken after all: it does not count as refused.
+        self.counters.refused.fetch_sub(1, Ordering::Relaxed);
+        if to.node == self.me() {
+            loop {
+                // The mailbox has room when its agent has had a turn.
+                tokio::task::yield_now().await;
+                match self.tell_here(from, to, payload) {
+                    Err(TellError::Busy { .. }) => {}
+                    told => return self.count(told),
+                }
+            }
+        }
+        let body = body(from, to, payload);
+        let sent = self
+            .router
+            .send_waiting(to.node, Lane::Signal, Kind::Signal, 0, body)
+            .await;
+        self.count(sent.map_err(TellError::from))
     }
 
-    pub(super) async fn room(&self, to: AgentAddress) {
-        match self.router.outbox(to.node) {
-            Ok(outbox) => outbox.room(Lane::Signal).await,
-            // A mailbox of this node has room when its agent has had a turn.
-            Err(_) => tokio::task::yield_now().await,
+    fn count(&self, told: Result<(), TellError>) -> Result<(), TellError> {
+        let counter = if told.is_ok() {
+            &self.counters.sent
+        } else {
+            &self.counters.refused
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        told
+    }
+
+    fn send(&self, from: u64, to: AgentAddress, payload: &[u8]) -> Result<(), TellError> {
+        match self
+            .router
+            .send(to.node, Lane::Signal, Kind::Signal, 0, body(from, to, payload))
+        {
+            Err(error) if error.is_busy() => Err(TellError::Busy { to }),
+            sent => Ok(sent?),
         }
     }
 
@@ -224,6 +251,14 @@ impl Signals {
             lost: lost.load(Ordering::Relaxed),
         }
     }
+}
+
+fn body(from: u64, to: AgentAddress, payload: &[u8]) -> Bytes {
+    let mut body = BytesMut::with_capacity(HEAD_BYTES + payload.len());
+    body.put_u64_le(to.number);
+    body.put_u64_le(from);
+    body.put_slice(payload);
+    body.freeze()
 }
 
 /// The agent that a signal is for, and the signal; `None` when the body is too short.

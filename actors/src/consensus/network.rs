@@ -39,9 +39,6 @@ const APPENDS_IN_FLIGHT: usize = 64;
 const APPEND_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a whole snapshot may take.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long to wait for room in a full outbox before looking again.
-const ROOM_PAUSE: Duration = Duration::from_millis(2);
-
 type C = TypeConfig;
 
 /// A vote or a question for one.
@@ -368,17 +365,15 @@ where
             (correlation, lane) = (correlation | HEARTBEAT, Lane::Urgent);
         }
         let body = encode(request);
-        let deadline = Instant::now() + APPEND_TIMEOUT;
-        loop {
-            let sent =
-                self.client
-                    .router
-                    .send(self.client.target, lane, Kind::AppendRequest, correlation, body.clone());
-            match sent {
-                Ok(()) => break,
-                Err(error) if error.is_busy() && Instant::now() < deadline => tokio::time::sleep(ROOM_PAUSE).await,
-                Err(error) => return Err(RPCError::Unreachable(Unreachable::new(&error))),
-            }
+        let target = self.client.target;
+        let sent = self
+            .client
+            .router
+            .send_waiting(target, lane, Kind::AppendRequest, correlation, body);
+        match tokio::time::timeout(APPEND_TIMEOUT, sent).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(RPCError::Unreachable(Unreachable::new(&error))),
+            Err(_) => return Err(self.client.timeout(RPCTypes::AppendEntries, APPEND_TIMEOUT)),
         }
         self.sent.push_back((number, Instant::now()));
         Ok(())

@@ -16,8 +16,12 @@ const NANOS_MAX: u64 = 60_000_000_000;
 
 /// Adds the kinds of this module to those that a node hosts.
 pub fn add_kinds(kinds: &mut Kinds) {
-    kinds.add("load-put", |spec| Ok(Box::new(Put::new(arguments(spec)?)) as Box<dyn Behaviour>));
-    kinds.add("load-source", |spec| Ok(Box::new(Source::new(arguments(spec)?)) as Box<dyn Behaviour>));
+    kinds.add("load-put", |spec| {
+        Ok(Box::new(Put::new(arguments(spec)?)) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-source", |spec| {
+        Ok(Box::new(Source::new(arguments(spec)?)) as Box<dyn Behaviour>)
+    });
     kinds.add("load-sink", |_| Ok(Box::new(Sink::default()) as Box<dyn Behaviour>));
 }
 
@@ -32,7 +36,9 @@ pub fn histogram() -> Histogram<u64> {
 
 /// A histogram as an agent reports it: pairs of a value in nanoseconds and how often it came.
 pub fn to_report(histogram: &Histogram<u64>) -> Value {
-    let pairs = histogram.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value()));
+    let pairs = histogram
+        .iter_recorded()
+        .map(|step| (step.value_iterated_to(), step.count_at_value()));
     Value::from_iter(pairs.map(|(value, count)| serde_json::json!([value, count])))
 }
 

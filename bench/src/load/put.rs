@@ -17,7 +17,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// What the agent is told.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PutArguments {
+pub(super) struct PutArguments {
     /// What its keys begin with.
     prefix: String,
     /// How many keys it writes, in turn.
@@ -43,7 +43,14 @@ pub struct Put {
 impl Put {
     pub(super) fn new(arguments: PutArguments) -> Put {
         let value = Bytes::from(vec![b'x'; arguments.value_bytes]);
-        Put { arguments, value, done: 0, measured: 0, started: None, latency: super::histogram() }
+        Put {
+            arguments,
+            value,
+            done: 0,
+            measured: 0,
+            started: None,
+            latency: super::histogram(),
+        }
     }
 
     async fn put(&mut self, context: &AgentContext) -> Result<Step, BehaviourError> {
@@ -58,7 +65,12 @@ impl Put {
         }
         let key = format!("{}/{}", arguments.prefix, self.done % arguments.keys.max(1));
         let op = Op::Put(Content::Inline(self.value.clone()));
-        let change = Change { key: key.into(), op, tags: Vec::new(), condition: Condition::None };
+        let change = Change {
+            key: key.into(),
+            op,
+            tags: Vec::new(),
+            condition: Condition::None,
+        };
         let request = Request {
             project: Arc::from("default"),
             author: context.name().into(),

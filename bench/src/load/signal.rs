@@ -12,7 +12,7 @@ const SIGNALS_PER_STEP: u64 = 1024;
 /// What a source is told.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SourceArguments {
+pub(super) struct SourceArguments {
     /// To whom it sends.
     to: AgentAddress,
     /// How many signals.
@@ -34,7 +34,13 @@ pub struct Source {
 impl Source {
     pub(super) fn new(arguments: SourceArguments) -> Source {
         let payload = vec![7; arguments.bytes.max(8)];
-        Source { arguments, payload, sent: 0, busy: 0, started: None }
+        Source {
+            arguments,
+            payload,
+            sent: 0,
+            busy: 0,
+            started: None,
+        }
     }
 
     async fn send(&mut self, context: &AgentContext) -> Result<Step, BehaviourError> {
@@ -43,14 +49,15 @@ impl Source {
         let until = self.arguments.count.min(self.sent + SIGNALS_PER_STEP);
         while self.sent < until {
             self.payload[..8].copy_from_slice(&self.sent.to_le_bytes());
-            match context.tell(to, &self.payload) {
-                Ok(()) => self.sent += 1,
+            let told = match context.tell(to, &self.payload) {
                 Err(TellError::Busy { .. }) => {
                     self.busy += 1;
-                    context.room(to).await;
+                    context.tell_waiting(to, &self.payload).await
                 }
-                Err(error) => return Err(BehaviourError(error.to_string())),
-            }
+                told => told,
+            };
+            told.map_err(|error| BehaviourError(error.to_string()))?;
+            self.sent += 1;
         }
         if self.sent < self.arguments.count {
             return Ok(Step::Again);
@@ -85,7 +92,10 @@ impl Behaviour for Sink {
     fn signals(&mut self, signals: Vec<Signal>, context: &AgentContext) -> Result<Step, BehaviourError> {
         let first = *self.first.get_or_insert_with(Instant::now);
         for signal in &signals {
-            let place = signal.payload.first_chunk().map_or(0, |place| u64::from_le_bytes(*place));
+            let place = signal
+                .payload
+                .first_chunk()
+                .map_or(0, |place| u64::from_le_bytes(*place));
             let next = self.next.entry(signal.from).or_insert(0);
             self.out_of_order += u64::from(place != *next);
             *next = place + 1;

@@ -13,6 +13,7 @@ use openraft::vote::RaftLeaderIdExt;
 use openraft::{EntryPayload, Membership, RaftSnapshotBuilder, StorageError, StoredMembership};
 use tempfile::TempDir;
 
+use super::codec::ENTRY_BYTES_MAX;
 use super::*;
 use crate::consensus::types::EntryBytes;
 
