@@ -11,14 +11,14 @@
 //! | `save_committed`, `truncate_after` | with the next flush: openraft needs them in order, not at once |
 //! | `purge` | starts a flush, waits for nothing; chunks are removed once the purge is on disk |
 //!
-//! **A failed write or fdatasync is final.** The writer stops, nothing is tried again, every waiting and every later call
-//! gets the error, with which openraft goes fatal, and [`LogStore::failed`] resolves: the node must end its process then,
-//! since nobody knows any more what is on disk.
+//! **A failed write or fdatasync is final.** The writer stops, nothing is tried again, every waiting and every later
+//! call gets the error, with which openraft goes fatal, and [`LogStore::failed`] resolves: the node must end its
+//! process then, since nobody knows any more what is on disk.
 //!
-//! The lock around `raft-log` is held for encoding into memory and for reads from its cache, never for an fdatasync. It is
-//! a lock and not an actor because openraft's core, its replication streams and the state machine read the log at the
-//! same time. Two things can hold it longer: a full chunk (a file is created and its folder synced, once per 64 MiB),
-//! and 64 MiB waiting for a disk that stalls; before that, `append` waits without the lock.
+//! The lock around `raft-log` is held for encoding into memory and for reads from its cache, never for an fdatasync. It
+//! is a lock and not an actor because openraft's core, its replication streams and the state machine read the log at
+//! the same time. Two things can hold it longer: a full chunk (a file is created and its folder synced, once per 64
+//! MiB), and 64 MiB waiting for a disk that stalls; before that, `append` waits without the lock.
 //!
 //! Memory: about 100 B of index per entry that is not purged, the entries of the open chunk, and the cache.
 
@@ -112,8 +112,8 @@ struct Open {
 }
 
 impl LogStore {
-    /// Opens the log in `folder`, which exists, and creates it if there is none. A torn tail (a record cut by the end of
-    /// the last file, or zeros up to that end) is cut off; whatever else is in the log is on disk when this returns.
+    /// Opens the log in `folder`, which exists, and creates it if there is none. A torn tail (a record cut by the end
+    /// of the last file, or zeros up to that end) is cut off; whatever else is in the log is on disk when this returns.
     ///
     /// Blocks while it reads all chunks: call it on a thread that may block.
     ///
@@ -355,8 +355,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let mut guard = self.lock()?;
         let log = &mut opened(&mut guard)?.log;
         let state = log.log_state();
-        // `raft-log` refuses to go back, or beyond its last entry (a snapshot may be ahead of it). The committed position
-        // is only a help for the next start, so it keeps what it has.
+        // `raft-log` refuses to go back, or beyond its last entry (a snapshot may be ahead of it). The committed
+        // position is only a help for the next start, so it keeps what it has.
         if Some(&committed) > state.committed() && Some(&committed) <= state.last() {
             log.commit(committed)?;
         }
@@ -430,9 +430,9 @@ fn limits(range: &impl RangeBounds<u64>) -> (u64, u64) {
     (from, to)
 }
 
-/// From which index on the entries are surely in `raft-log`'s cache, which does not tell: it keeps the latest entries up
-/// to its capacity. Kept as marks a thirty-second of the capacity apart. An entry wrongly held for gone costs a hop to a
-/// blocking thread, the other way round a read from disk under the lock; neither is wrong.
+/// From which index on the entries are surely in `raft-log`'s cache, which does not tell: it keeps the latest entries
+/// up to its capacity. Kept as marks a thirty-second of the capacity apart. An entry wrongly held for gone costs a hop
+/// to a blocking thread, the other way round a read from disk under the lock; neither is wrong.
 struct Recent {
     /// Index of an entry, and the bytes appended before it.
     marks: VecDeque<(u64, usize)>,

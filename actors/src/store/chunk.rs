@@ -1,15 +1,16 @@
 //! Values as sled's records.
 //!
-//! sled 0.34.7 writes a leaf larger than 131,052 B as a file of its own below `blobs/`, which it never syncs, and splits
-//! a leaf only above 16 items. So a record (key and value together) stays within 7 KiB, and larger values become several:
+//! sled 0.34.7 writes a leaf larger than 131,052 B as a file of its own below `blobs/`, which it never syncs, and
+//! splits a leaf only above 16 items. So a record (key and value together) stays within 7 KiB, and larger values become
+//! several:
 //!
 //! ```text
 //! key in sled    space u8 · key · number u16 (big-endian)
 //! number 0       `ValueHead` record: length of the whole value u32 (big-endian) · its first bytes
 //! number 1, 2 …  `ValueRest` records: the bytes that follow, all but the last one full
 //! ```
-//! How much a record takes follows from the length of the key, so the number of records follows from the lengths. A value
-//! is whole if its records are numbered without a gap and their bytes add up.
+//! How much a record takes follows from the length of the key, so the number of records follows from the lengths. A
+//! value is whole if its records are numbered without a gap and their bytes add up.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;

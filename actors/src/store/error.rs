@@ -54,8 +54,8 @@ pub enum StoreError {
         /// The name that asks now.
         asked: String,
     },
-    /// A small file that is never rebuilt (format, identity, a note) cannot be read. Who the node is may be lost: it can
-    /// come back only as a new node with an empty folder. Nothing was changed.
+    /// A small file that is never rebuilt (format, identity, a note) cannot be read. Who the node is may be lost: it
+    /// can come back only as a new node with an empty folder. Nothing was changed.
     #[error("{} is damaged: {reason}", file.display())]
     Damaged {
         /// The file.

@@ -8,8 +8,8 @@
 //! log/        the log of consensus
 //! store/      the materialised state (sled)
 //! ```
-//! Small files are replaced as a whole: written beside, synced, renamed, the folder synced. So a crash leaves the old or
-//! the new one. None of them can be rebuilt: a damaged one stops the node.
+//! Small files are replaced as a whole: written beside, synced, renamed, the folder synced. So a crash leaves the old
+//! or the new one. None of them can be rebuilt: a damaged one stops the node.
 
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
@@ -166,8 +166,8 @@ impl DataFolder {
         read_record(&self.note_path(name)?, Kind::Note, NOTE_BYTES_MAX)
     }
 
-    /// Sets a note to at most [`NOTE_BYTES_MAX`] bytes. On disk when this returns. Blocks for two syncs. Two calls for the
-    /// same name at the same time leave one of the two.
+    /// Sets a note to at most [`NOTE_BYTES_MAX`] bytes. On disk when this returns. Blocks for two syncs. Two calls for
+    /// the same name at the same time leave one of the two.
     ///
     /// # Errors
     /// `NoteName`, `TooLarge`, `Io`; after `Io` the old or the new one is on disk.

@@ -10,7 +10,7 @@
 //! | The store is one version, never a mixture | a pass is one sled batch on one tree, meta bytes included |
 //! | A pass that was answered survives `kill -9` | `sled::Db::flush` after each batch |
 //! | `sync` survives power loss | fsync of sled's files through handles of our own |
-//! | Damage is noticed | a checksum per record; and what was synced is counted, since sled opens a damaged log as an older one |
+//! | Damage is noticed | a checksum per record, and the number of the last synced pass kept apart (see `open`) |
 //! | A key written often between two passes is written once | the thread asks for the dirty set when it is ready |
 //! | An idle store costs nothing | the thread sleeps in a channel; sled's cleaner looks once a second |
 //!
@@ -44,9 +44,9 @@ pub type Records = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// What makes the last version in the store the next one.
 ///
-/// While a batch is written, sled keeps every page that it went through: measured, some 9 KB of memory per change of 256 B,
-/// which stay allocated afterwards (1,000 changes a pass: nothing to notice; 100,000: 0.9 GB and 1.5 s). So the source
-/// wakes the store early enough that not more than about 10,000 keys are dirty at once.
+/// While a batch is written, sled keeps every page that it went through: measured, some 9 KB of memory per change of
+/// 256 B, which stay allocated afterwards (1,000 changes a pass: nothing to notice; 100,000: 0.9 GB and 1.5 s). So the
+/// source wakes the store early enough that not more than about 10,000 keys are dirty at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pass {
     /// New values, and `None` for keys that are gone. Of several for one key the last counts. Keys up to
@@ -95,8 +95,8 @@ struct Shared {
 }
 
 impl Store {
-    /// Opens the store of a data folder and reads all of it; a store that cannot be read is set aside. Blocks for as long
-    /// as that takes: call it on a thread that may block.
+    /// Opens the store of a data folder and reads all of it; a store that cannot be read is set aside. Blocks for as
+    /// long as that takes: call it on a thread that may block.
     ///
     /// # Errors
     /// `InUse` if this process has it open, `NewerFormat`, and `Io` for what is not a matter of the contents (no
@@ -151,7 +151,8 @@ impl Store {
         *self.shared.progress.passes.borrow()
     }
 
-    /// Waits until more than `passes` passes were written and returns their number. Wakes nobody.
+    /// Waits until more than `passes` passes were written and returns their number. Wakes nobody, and waits
+    /// for ever on a store that is closed.
     ///
     /// # Errors
     /// `Failed`.
@@ -242,7 +243,8 @@ impl Store {
     /// returns the folder can be opened again.
     ///
     /// # Errors
-    /// `Failed` if the last pass or an earlier one was not written; the store is closed all the same. `Closed` if it was.
+    /// `Failed` if the last pass or an earlier one was not written; the store is closed all the same. `Closed` if it
+    /// was.
     pub async fn close(&self) -> Result<(), StoreError> {
         let result = self.ask(Request::Close).await;
         let thread = self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner).take();

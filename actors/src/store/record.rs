@@ -13,8 +13,8 @@
 //! same lengths of burst errors as CRC-32C. The *place* is the record's key in sled and empty in a file: a record that
 //! turns up under another key does not pass.
 //!
-//! A payload with structure is bincode 1.3.3 with fixed-width little-endian integers. A new shape is a new kind, never an
-//! edited struct.
+//! A payload with structure is bincode 1.3.3 with fixed-width little-endian integers. A new shape is a new kind, never
+//! an edited struct.
 
 use bincode::Options;
 use serde::Serialize;

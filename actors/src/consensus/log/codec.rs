@@ -1,8 +1,8 @@
 //! What stands in one record of the log on disk.
 //!
 //! `raft-log` frames every record as `type u32 · body · crc32 u64` (big-endian, the checksum last) and finds the end of
-//! a record only by decoding its body. It takes a body that runs past the end of the file for a write that was torn by a
-//! crash and cuts it off, so a damaged length in the middle of the file would silently drop everything behind it. The
+//! a record only by decoding its body. It takes a body that runs past the end of the file for a write that was torn by
+//! a crash and cuts it off, so a damaged length in the middle of the file would silently drop everything behind it. The
 //! bodies below therefore carry a mark in front, and the payload's length a checksum of its own: a body runs past the
 //! end of the file only if the file was cut there; everything else is damage.
 //!

@@ -1,7 +1,7 @@
 //! Group commit: at most one flush is under way, and everything that is appended meanwhile rides in the next one.
 //!
-//! `raft-log` joins queued flushes only if it is told to wait for more of them (`flush_batch_wait`); without the wait it
-//! does one fdatasync per flush. The wait would cost an idle cluster a millisecond per write, so the joining is done
+//! `raft-log` joins queued flushes only if it is told to wait for more of them (`flush_batch_wait`); without the wait
+//! it does one fdatasync per flush. The wait would cost an idle cluster a millisecond per write, so the joining is done
 //! here instead: an append that finds no flush under way starts one at once, all others queue their callbacks, and the
 //! end of a flush starts the next.
 
@@ -137,8 +137,8 @@ impl Group {
         if let Err(error) = &result {
             self.state.stop(error);
         }
-        // Before the callbacks run, so that a writer that waits for each of its writes finds the way free and starts its
-        // next flush itself instead of through the flush thread.
+        // Before the callbacks run, so that a writer that waits for each of its writes finds the way free and starts
+        // its next flush itself instead of through the flush thread.
         self.state.under_way.store(false, Ordering::SeqCst);
         self.state.unsynced_bytes.fetch_sub(self.batch.bytes, Ordering::SeqCst);
         self.state.room.notify_waiters();

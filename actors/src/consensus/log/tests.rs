@@ -98,8 +98,8 @@ impl StoreBuilder<TypeConfig, LogStore, Machine, TempDir> for Builder {
     }
 }
 
-/// Once as in production, once with chunks so small and a cache so empty that most reads go to closed chunks. Both at the
-/// same time, because the suite mostly sleeps.
+/// Once as in production, once with chunks so small and a cache so empty that most reads go to closed chunks. Both at
+/// the same time, because the suite mostly sleeps.
 #[test]
 fn the_suite_of_openraft_passes() {
     let tiny = LogOptions {
