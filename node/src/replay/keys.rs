@@ -1,0 +1,102 @@
+//! The keys of a replay, and paths inside keys.
+
+use std::fmt::Write;
+
+/// What all keys of a replay begin with.
+pub(super) const BLOBS: &str = "replay/blob/";
+pub(super) const TASKS: &str = "replay/task/";
+pub(super) const TREE: &str = "replay/tree/";
+pub(super) const DONE: &str = "replay/done/";
+/// What the tag of a mode begins with.
+pub(super) const MODE_TAG: &str = "mode:";
+
+/// The key of the bytes of a blob.
+pub(super) fn blob(id: &impl std::fmt::Display) -> String {
+    format!("{BLOBS}{id}")
+}
+
+/// The key of the task of a commit; keys sort as places do.
+pub(super) fn task(place: u64) -> String {
+    format!("{TASKS}{place:08}")
+}
+
+/// The key that says that a commit was committed.
+pub(super) fn done(place: u64) -> String {
+    format!("{DONE}{place:08}")
+}
+
+/// The place in a key of [`done`] or [`task`].
+pub(super) fn place(key: &str) -> Option<u64> {
+    key.strip_prefix(DONE).or_else(|| key.strip_prefix(TASKS))?.parse().ok()
+}
+
+/// The key of a path. Keys are text, paths are bytes: what is not UTF-8, control characters and `%` stand as `%XX`.
+pub(super) fn tree(path: &[u8]) -> String {
+    let mut key = TREE.to_string();
+    for chunk in path.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '%' => key.push_str("%25"),
+                c if c.is_control() => c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| escape(&mut key, byte)),
+                c => key.push(c),
+            }
+        }
+        chunk.invalid().iter().for_each(|byte| escape(&mut key, *byte));
+    }
+    key
+}
+
+fn escape(key: &mut String, byte: u8) {
+    write!(key, "%{byte:02X}").expect("a string takes everything");
+}
+
+/// The path of a key of [`tree`]; `None` when the key is not of that form.
+pub(super) fn path(key: &str) -> Option<Vec<u8>> {
+    let escaped = key.strip_prefix(TREE)?;
+    let mut path = Vec::with_capacity(escaped.len());
+    let mut rest = escaped.as_bytes();
+    while let Some((byte, tail)) = rest.split_first() {
+        rest = tail;
+        if *byte != b'%' {
+            path.push(*byte);
+            continue;
+        }
+        let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
+        path.push(u8::from_str_radix(digits, 16).ok()?);
+        rest = &rest[2..];
+    }
+    Some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_path_survives_its_key(bytes in proptest::collection::vec(1u8.., 0..40)) {
+            prop_assert_eq!(path(&tree(&bytes)), Some(bytes));
+        }
+
+        #[test]
+        fn different_paths_have_different_keys(a in proptest::collection::vec(1u8.., 0..6), b in proptest::collection::vec(1u8.., 0..6)) {
+            prop_assert_eq!(a == b, tree(&a) == tree(&b));
+        }
+    }
+
+    #[test]
+    fn ordinary_paths_stay_readable() {
+        assert_eq!(tree("src/größe %1.rs".as_bytes()), "replay/tree/src/größe %251.rs");
+        assert_eq!(tree(b"a\xffb\n"), "replay/tree/a%FFb%0A");
+        assert_eq!(path("replay/tree/%4"), None);
+    }
+
+    #[test]
+    fn places_are_read_back() {
+        assert_eq!(place(&done(7)), Some(7));
+        assert_eq!(place(&task(123_456_789)), Some(123_456_789));
+        assert_eq!(place("replay/tree/7"), None);
+    }
+}

@@ -1,0 +1,33 @@
+//! `queenright replay`: the commits of a git repository as the work of a swarm.
+//!
+//! The process that replays is a client: it alone reads git ([`job`]). It puts the contents and one task for each commit
+//! into the memory, and starts agents of kind `replay` on the nodes ([`agent`]), which need only the cluster. At the end
+//! each node recomputes the blob id of every path from the bytes that its store holds ([`tree`]), and the client compares
+//! ([`compare`]).
+//!
+//! | key | value |
+//! |---|---|
+//! | `replay/blob/ID` | the bytes of the blob ID |
+//! | `replay/task/N` | [`task::Task`] as JSON: what the N-th commit changes |
+//! | `replay/tree/PATH` | the bytes at PATH, tagged `mode:MODE`; a submodule entry holds the id of its commit as text |
+//! | `replay/done/N` | [`task::Done`] as JSON, written by the proposal of the N-th commit and by nothing else |
+//!
+//! A commit is one proposal. It reads each path that the commit touches, with the revision that the path has in git's
+//! history, and `replay/done/N`, which must be absent; it writes the new states and `replay/done/N`. So a commit is
+//! committed once, and after all earlier changes of its paths, whoever proposes it and however often.
+
+pub mod agent;
+pub mod compare;
+mod error;
+mod job;
+mod keys;
+mod load;
+pub mod report;
+pub mod task;
+pub mod tree;
+mod watch;
+
+pub use self::agent::add_kind;
+pub use self::error::ReplayError;
+pub use self::job::{Job, JobOptions, Progress};
+pub use self::report::Report;
