@@ -20,7 +20,7 @@ pub(super) struct Link {
     pub(super) outbox: Arc<Outbox>,
     pub(super) received: Received,
     /// Where frames go. A mutex since the gateway sets it and the drain task reads it, once per frame.
-    remote: Mutex<Option<ActorRef<Vec<u8>>>>,
+    remote: Mutex<Option<Remote>>,
     /// The upper half of all sessions of this process, and how many there were.
     session_base: u64,
     sessions: Arc<Sessions>,
@@ -28,6 +28,13 @@ pub(super) struct Link {
     group: String,
     group_of_peer: String,
     up: watch::Sender<bool>,
+}
+
+/// The gateway of the neighbour for this node, and the session of this node with it.
+#[derive(Clone)]
+pub(super) struct Remote {
+    pub(super) gateway: ActorRef<Vec<u8>>,
+    session: u64,
 }
 
 /// The actor. Its message type is what lets ractor_cluster move frames as they are; what is in them is checked here.
@@ -70,11 +77,10 @@ impl Link {
             self.outbox.woken().await;
             // The credit of the neighbour bounds how often this repeats without waiting.
             while let Some(frame) = self.outbox.next_frame() {
-                let remote = self.remote();
-                // Without a remote, or with one that has just ended, the session of the frame is over as well: the
-                // gateway is about to write its envelopes off.
-                if let Some(remote) = remote {
-                    let _ = remote.cast(frame);
+                // Without its remote, or with one that has just ended, the session of the frame is over as well, and
+                // its envelopes are written off by the gateway.
+                if let Some(remote) = self.remote().filter(|remote| remote.session == frame.session) {
+                    let _ = remote.gateway.cast(frame.bytes);
                 }
             }
         }
@@ -111,11 +117,12 @@ impl Link {
     }
 
     /// The neighbour's gateway is there.
-    fn connect(&self, remote: ActorRef<Vec<u8>>) {
+    fn connect(&self, gateway: ActorRef<Vec<u8>>) {
         self.disconnect();
-        *self.remote.lock().unwrap_or_else(PoisonError::into_inner) = Some(remote);
         let count = self.received.link_ups.fetch_add(1, Ordering::Relaxed) + 1;
-        self.outbox.open(self.session_base | (count & u64::from(u32::MAX)));
+        let session = self.session_base | (count & u64::from(u32::MAX));
+        *self.remote.lock().unwrap_or_else(PoisonError::into_inner) = Some(Remote { gateway, session });
+        self.outbox.open(session);
         self.up.send_replace(true);
         tracing::info!(peer = %self.peer.name, count, "link up");
         self.deliver.link_up(&self.peer);
@@ -140,20 +147,20 @@ impl Link {
             ActorId::Local(_) => false,
         });
         // A new gateway both looks who is there and is told who comes, and may so hear of one twice.
-        let current = self.remote().map(|remote| remote.get_id());
+        let current = self.remote().map(|remote| remote.gateway.get_id());
         if let Some(remote) = remote.filter(|remote| Some(remote.get_id()) != current) {
             self.connect(remote.clone().into());
         }
     }
 
     fn left(&self, actors: &[ActorCell]) {
-        let current = self.remote().map(|remote| remote.get_id());
+        let current = self.remote().map(|remote| remote.gateway.get_id());
         if actors.iter().any(|actor| Some(actor.get_id()) == current) {
             self.disconnect();
         }
     }
 
-    pub(super) fn remote(&self) -> Option<ActorRef<Vec<u8>>> {
+    pub(super) fn remote(&self) -> Option<Remote> {
         self.remote.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -164,7 +171,7 @@ impl Link {
         if let Err(fault) = self.deliver_frame(inbox, frame) {
             add(&received.malformed, 1);
             tracing::warn!(peer = %self.peer.name, %fault, "closing the link");
-            if let Some(ActorId::Remote { node_id, .. }) = self.remote().map(|remote| remote.get_id()) {
+            if let Some(ActorId::Remote { node_id, .. }) = self.remote().map(|remote| remote.gateway.get_id()) {
                 self.sessions.close(node_id, "malformed frame");
             }
         }

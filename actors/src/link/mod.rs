@@ -90,7 +90,7 @@ pub struct Links {
 }
 
 impl Links {
-    /// Listens, and keeps each neighbour linked from now on.
+    /// Listens, and keeps each neighbour linked from now on. `deliver` may be called before this returns.
     ///
     /// # Errors
     /// [`LinkError`] if the configuration is wrong or the address is taken. Nothing is left running then.

@@ -67,6 +67,13 @@ pub(super) struct CreditError {
     in_flight: usize,
 }
 
+/// A frame, and the session that it belongs to: on another connection it would only be taken for a fault.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Outgoing {
+    pub(super) session: u64,
+    pub(super) bytes: Vec<u8>,
+}
+
 /// The sending half of a link. Cheap to share; made by [`super::Links`].
 #[derive(Debug)]
 pub struct Outbox {
@@ -220,9 +227,12 @@ impl Outbox {
 
     /// The next frame, if there is one and the neighbour can take it. Only the drain task may call this, since frames
     /// must leave in the order in which they are numbered.
-    pub(super) fn next_frame(&self) -> Option<Vec<u8>> {
+    pub(super) fn next_frame(&self) -> Option<Outgoing> {
         let mut state = self.lock();
-        let frame = state.next_frame();
+        let frame = state.next_frame().map(|bytes| Outgoing {
+            session: state.session,
+            bytes,
+        });
         let room = state.room_wanted && frame.is_some();
         state.room_wanted &= !room;
         drop(state);

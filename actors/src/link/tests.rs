@@ -32,7 +32,7 @@ impl Pipe {
 
     /// Moves one frame and returns its credit.
     fn step(&mut self) -> Option<Arrival> {
-        let frame = self.outbox.next_frame()?;
+        let frame = self.outbox.next_frame()?.bytes;
         let arrival = self
             .inbox
             .accept(frame)
@@ -220,7 +220,7 @@ fn without_credit_the_window_closes() {
     let pipe = Pipe::new();
     fill(&pipe.outbox, Lane::Signal, 128);
     let sent: usize = std::iter::from_fn(|| pipe.outbox.next_frame())
-        .map(|frame| frame.len())
+        .map(|frame| frame.bytes.len())
         .sum();
     assert!(
         (WINDOW_BYTES - FRAME_BYTES_MAX..=WINDOW_BYTES).contains(&sent),
@@ -248,7 +248,7 @@ fn credit_returns_without_an_envelope_to_carry_it() {
         assert_eq!(pipe.outbox.next_frame(), None);
     }
     pipe.outbox.handled(peer_session, 100);
-    let frame = FrameReader::new(pipe.outbox.next_frame().expect("credit")).expect("a frame");
+    let frame = FrameReader::new(pipe.outbox.next_frame().expect("credit").bytes).expect("a frame");
     let expected = (100 * CREDIT_FRAMES, peer_session, 0);
     assert_eq!(
         (frame.header().credit, frame.header().credit_session, frame.item_bytes()),
@@ -293,7 +293,7 @@ fn frames_of_an_older_connection_are_dropped() {
         pipe.outbox
             .send(Lane::Signal, &envelope(Lane::Signal, number, 10))
             .expect("room");
-        pipe.outbox.next_frame().expect("a frame")
+        pipe.outbox.next_frame().expect("a frame").bytes
     };
     let (first, late) = (frame_of(&mut pipe, 1), frame_of(&mut pipe, 2));
     pipe.outbox.open(SESSION + 1);
@@ -315,7 +315,7 @@ fn a_missing_frame_is_a_fault_that_ends_the_session() {
         pipe.outbox
             .send(Lane::Signal, &envelope(Lane::Signal, 0, 10))
             .expect("room");
-        pipe.outbox.next_frame().expect("a frame")
+        pipe.outbox.next_frame().expect("a frame").bytes
     };
     let frames = [
         frame_of(&mut pipe),
@@ -395,7 +395,7 @@ fn an_outbox_does_not_look_into_what_it_carries() {
         ..envelope(Lane::Signal, 1, 10)
     };
     pipe.outbox.send(Lane::Urgent, &signal).expect("room");
-    let frame = FrameReader::new(pipe.outbox.next_frame().expect("a frame")).expect("a frame");
+    let frame = FrameReader::new(pipe.outbox.next_frame().expect("a frame").bytes).expect("a frame");
     let items: Vec<_> = frame.collect();
     assert_eq!(items, [Ok(Item::Envelope(Lane::Urgent, signal))]);
     assert!(pipe.drain().is_empty());

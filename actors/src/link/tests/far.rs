@@ -87,8 +87,10 @@ pub(super) async fn far() {
     config.limits.unauthenticated_max = 4;
     config.limits.handshake_timeout = Duration::from_millis(500);
     let links = Links::start(config, far.clone()).await.expect("started");
-    println!("\nADDRESS {}", links.address());
-    std::io::stdout().flush().expect("flushed");
+    let address = links.address();
     assert!(far.links.set(links).is_ok());
+    // Only now: the near node connects as soon as it knows the address.
+    println!("\nADDRESS {address}");
+    std::io::stdout().flush().expect("flushed");
     std::future::pending().await
 }

@@ -209,7 +209,7 @@ impl Near {
             .expect("linked");
         match self.event().await {
             Event::Answer(report) => report,
-            Event::Up | Event::Down => panic!("the link changed"),
+            Event::Up | Event::Down => panic!("the link changed: {:?}", self.stats()),
         }
     }
 }
@@ -394,8 +394,8 @@ async fn stop() {
 
 async fn malformed() {
     let (_far, mut near) = linked().await;
-    let gateway = near.links.links[0].remote().expect("linked");
-    gateway.cast(vec![1, 2, 3]).expect("sent");
+    let remote = near.links.links[0].remote().expect("linked");
+    remote.gateway.cast(vec![1, 2, 3]).expect("sent");
     near.down().await;
     near.up().await;
     near.signals(0..10).await;
