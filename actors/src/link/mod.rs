@@ -19,7 +19,8 @@
 //!
 //! Limits: ractor keeps its registries per process, so two nodes never share a process. Connections are plain TCP with
 //! a shared cookie: for loopback and trusted networks. ractor_cluster also opens a listener of its own, which cannot
-//! be switched off; it is bound to a free port of the loopback interface.
+//! be switched off; it is bound to a free port of the loopback interface. A neighbour that vanished without closing its
+//! connection and comes back may be refused until [`LinkLimits::idle_timeout`] has closed the old one.
 
 mod config;
 mod connect;

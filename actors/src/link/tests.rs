@@ -220,7 +220,7 @@ fn without_credit_the_window_closes() {
     let pipe = Pipe::new();
     fill(&pipe.outbox, Lane::Signal, 128);
     let sent: usize = std::iter::from_fn(|| pipe.outbox.next_frame())
-        .map(|frame| frame.len())
+        .map(|frame| frame.bytes.len())
         .sum();
     assert!(
         (WINDOW_BYTES - FRAME_BYTES_MAX..=WINDOW_BYTES).contains(&sent),

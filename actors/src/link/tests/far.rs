@@ -1,15 +1,17 @@
 //! The far node of the process tests.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use queenright_protocol::wire::{Envelope, Kind, Lane};
+use rustix::process::{Pid, Signal, kill_process};
 
-use super::processes::{FAR, LISTEN, NEAR, config, large_body};
+use super::processes::{FAR, LISTEN, ME, NEAR, NEAR_ADDRESS, config, large_body, process};
 use crate::link::{Deliver, Links, Peer};
 
 /// Checks what it gets and tells when asked.
@@ -81,9 +83,17 @@ impl Far {
 }
 
 pub(super) async fn far() {
-    let listen: SocketAddr = std::env::var(LISTEN).expect("set").parse().expect("an address");
+    let told = |what| std::env::var(what).expect("set by the near node");
+    let listen: SocketAddr = told(LISTEN).parse().expect("an address");
+    let me = told(ME);
+    let (name, index) = me.split_once('/').expect("name/index");
     let far = Arc::new(Far::default());
-    let mut config = config(("far", FAR), listen, ("near", NEAR), "127.0.0.1:1".into());
+    let mut config = config(
+        (name, index.parse().expect("a number")),
+        listen,
+        ("near", NEAR),
+        told(NEAR_ADDRESS),
+    );
     config.limits.unauthenticated_max = 4;
     config.limits.handshake_timeout = Duration::from_millis(500);
     let links = Links::start(config, far.clone()).await.expect("started");
@@ -93,4 +103,46 @@ pub(super) async fn far() {
     println!("\nADDRESS {address}");
     std::io::stdout().flush().expect("flushed");
     std::future::pending().await
+}
+
+/// A running far node, as the near node holds it; killed when dropped.
+pub(super) struct FarProcess {
+    child: Child,
+    pub(super) address: SocketAddr,
+}
+
+impl FarProcess {
+    pub(super) fn start(listen: &str) -> Self {
+        // The far node has the lower index and never dials.
+        FarProcess::start_as(("far", FAR), listen, "127.0.0.1:1")
+    }
+
+    pub(super) fn start_as(me: (&str, u16), listen: &str, near: &str) -> Self {
+        let mut command = process("far");
+        command
+            .env(LISTEN, listen)
+            .env(ME, format!("{}/{}", me.0, me.1))
+            .env(NEAR_ADDRESS, near);
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("spawned");
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let address = stdout.lines().map_while(Result::ok).find_map(|line| {
+            let address = line.strip_prefix("ADDRESS ")?;
+            Some(address.parse().expect("an address"))
+        });
+        FarProcess {
+            child,
+            address: address.expect("the far node has started"),
+        }
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it runs");
+    }
+}
+
+impl Drop for FarProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }

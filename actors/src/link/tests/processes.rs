@@ -1,25 +1,29 @@
 //! Links between real processes. ractor's registries are global, so each scenario runs in a process of its own, the
 //! near node, which starts another one, the far node. Both are this test binary, told by the environment what to be.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use queenright_protocol::id::NodeId;
 use queenright_protocol::wire::{Envelope, Kind, Lane};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tokio::sync::mpsc;
 
-use super::far::{Report, far};
+use super::far::{FarProcess, Report, far};
 use crate::link::*;
 
 const ROLE: &str = "QUEENRIGHT_LINK_TEST_ROLE";
 pub(super) const LISTEN: &str = "QUEENRIGHT_LINK_TEST_LISTEN";
+pub(super) const ME: &str = "QUEENRIGHT_LINK_TEST_ME";
+pub(super) const NEAR_ADDRESS: &str = "QUEENRIGHT_LINK_TEST_NEAR_ADDRESS";
 pub(super) const NEAR: u16 = 1;
 pub(super) const FAR: u16 = 0;
+/// A second far node, which dials the near one.
+const THIRD: u16 = 2;
 const COOKIE: &str = "0123456789abcdef0123456789abcdef";
 
 /// What must happen within seconds gets this long, since machines are shared.
@@ -65,6 +69,11 @@ fn links_can_be_stopped_and_started_again() {
     run("restart");
 }
 
+#[test]
+fn a_node_has_a_link_of_its_own_with_each_neighbour() {
+    run("three");
+}
+
 /// Does nothing unless it was started by one of the tests above.
 #[test]
 fn entry() {
@@ -89,13 +98,14 @@ fn entry() {
             "cookie" => cookie().await,
             "panic" => panic().await,
             "restart" => restart().await,
+            "three" => three().await,
             other => panic!("unknown role {other}"),
         }
     };
     runtime.expect("a runtime").block_on(scenario);
 }
 
-fn process(role: &str) -> Command {
+pub(super) fn process(role: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this binary"));
     let entry = [module_path!().split_once("::").expect("crate::path").1, "entry"].join("::");
     command.args(["--exact", &entry, "--nocapture", "--test-threads=1"]);
@@ -211,42 +221,6 @@ impl Near {
             Event::Answer(report) => report,
             Event::Up | Event::Down => panic!("the link changed: {:?}", self.stats()),
         }
-    }
-}
-
-/// A running far node; killed when dropped.
-struct FarProcess {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl FarProcess {
-    fn start(listen: &str) -> Self {
-        let mut child = process("far")
-            .env(LISTEN, listen)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("spawned");
-        let stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let address = stdout.lines().map_while(Result::ok).find_map(|line| {
-            let address = line.strip_prefix("ADDRESS ")?;
-            Some(address.parse().expect("an address"))
-        });
-        FarProcess {
-            child,
-            address: address.expect("the far node has started"),
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("it runs");
-    }
-}
-
-impl Drop for FarProcess {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -470,4 +444,54 @@ async fn restart() {
     let mut near = Near::start(far.address).await;
     near.up().await;
     assert_eq!(near.report().await.signals, 10);
+}
+
+async fn three() {
+    let far = FarProcess::start("127.0.0.1:0");
+    let listen = "127.0.0.1:0".parse().expect("an address");
+    let mut config = config(("near", NEAR), listen, ("far", FAR), far.address.to_string());
+    // The near node has the lower index here, so the address is not used.
+    config.peers.push(PeerConfig {
+        name: "third".into(),
+        index: THIRD,
+        address: "127.0.0.1:1".into(),
+    });
+    let mut near = Near::start_with(config).await;
+    near.up().await;
+    let third = FarProcess::start_as(("third", THIRD), "127.0.0.1:0", &near.links.address().to_string());
+    near.up().await;
+    near.signals(0..1_000).await;
+    let outbox = near.links.outbox(THIRD).expect("the third node").clone();
+    for number in 0..10 {
+        outbox.send(Lane::Signal, &signal(number)).expect("room");
+    }
+    outbox
+        .send(
+            Lane::Signal,
+            &Envelope {
+                kind: Kind::Control,
+                ..signal(0)
+            },
+        )
+        .expect("room");
+    let Event::Answer(report) = near.event().await else {
+        panic!("the link changed")
+    };
+    assert_eq!(
+        report,
+        Report {
+            signals: 10,
+            ..Report::default()
+        }
+    );
+    drop(third);
+    near.down().await;
+    assert!(near.outbox().is_up() && !outbox.is_up());
+    assert_eq!(
+        near.report().await,
+        Report {
+            signals: 1_000,
+            ..Report::default()
+        }
+    );
 }
