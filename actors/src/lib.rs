@@ -2,8 +2,10 @@
 
 pub mod agent;
 pub mod consensus;
+mod founding;
 pub mod link;
 pub mod node;
 pub mod queen;
 pub mod replica;
+pub mod router;
 pub mod store;

@@ -1,15 +1,34 @@
 //! A running node, as its doors see it.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
-use queenright_protocol::colony::{Key, Outcome};
+use bytes::Bytes;
+use queenright_protocol::colony::{Key, Outcome, Record, content_prefix, read_records, record_key};
+use queenright_protocol::id::NodeId;
+use queenright_protocol::topology;
+use queenright_protocol::wire::{Envelope, Kind, Lane};
+use ractor::{Actor, ActorRef};
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
-use crate::agent::{AgentError, AgentSpec, AgentStatus};
-use crate::queen::{Request, SubmitError};
+use crate::agent::{AgentError, AgentSpec, AgentStatus, Agents, Kinds, SignalCounts, Signals, submit};
+use crate::consensus::{Consensus, ConsensusError, LogError, LogOptions, LogStore, Timing};
+use crate::founding::{AnsweringHello, FirstStart, FoundingError, Members, answer_hellos, links_of};
+use crate::link::{Cookie, LinkConfig, LinkError, LinkLimits, PeerConfig};
+use crate::queen::{Queen, QueenArguments, QueenCounts, QueenMessage, Request, RoundLimits, SubmitError};
 use crate::replica::{Replica, Snapshot};
-use crate::store::StoreError;
+use crate::router::{Router, Services};
+use crate::store::{DataFolder, Store, StoreError, StoreOptions};
+
+/// How long a node waits for the status of another one.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,25 +140,294 @@ pub struct NodeFigures {
     pub rounds_repeated: u64,
     /// Links of this node and their lanes.
     pub links: serde_json::Value,
+    /// Signals of this node's agents.
+    pub signals: SignalCounts,
+    /// Size of the log, in bytes.
+    pub log_bytes: u64,
+    /// fdatasyncs of the log.
+    pub log_syncs: u64,
+    /// Median of one of them, in microseconds.
+    pub log_sync_p50_us: u64,
+    /// Its 99th percentile, in microseconds.
+    pub log_sync_p99_us: u64,
     /// The folder of its data.
     pub data: String,
     /// Bytes of the store on disk.
     pub store_bytes: u64,
 }
 
+/// A node of the cluster file.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// Where other nodes connect to.
+    pub links: SocketAddr,
+    /// Its door.
+    pub http: SocketAddr,
+}
+
+/// What a node is started with.
+#[derive(Debug)]
+pub struct NodeOptions {
+    /// The name of the cluster.
+    pub cluster: String,
+    /// All nodes, in the order of the cluster file.
+    pub nodes: Vec<Member>,
+    /// The place of this node among them.
+    pub me: usize,
+    /// The topology of the links.
+    pub topology: topology::Kind,
+    /// The folder of this node's data.
+    pub data: PathBuf,
+    /// The secret that all nodes of the cluster share.
+    pub cookie: Cookie,
+    /// The times of consensus.
+    pub timing: Timing,
+    /// Bounds of rounds.
+    pub rounds: RoundLimits,
+    /// Bounds of links.
+    pub links: LinkLimits,
+    /// The kinds of agents that it hosts.
+    pub kinds: Kinds,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its data folder or store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Its log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Its links.
+    #[error(transparent)]
+    Links(#[from] LinkError),
+    /// The first start.
+    #[error(transparent)]
+    Founding(#[from] FoundingError),
+    /// Consensus.
+    #[error(transparent)]
+    Consensus(#[from] ConsensusError),
+    /// The queen did not start.
+    #[error("the queen did not start")]
+    Queen(#[source] ractor::SpawnErr),
+    /// A thread of this process was broken off.
+    #[error("a part of the start was broken off")]
+    BrokenOff(#[from] tokio::task::JoinError),
+}
+
 /// A running node.
 pub struct Node {
+    cluster: String,
+    cluster_id: String,
+    members: Members,
+    doors: Vec<SocketAddr>,
+    topology: topology::Kind,
+    folder: DataFolder,
+    store: Arc<Store>,
+    log: LogStore,
     replica: Arc<Replica>,
+    router: Arc<Router>,
+    consensus: Arc<Consensus>,
+    queen: ActorRef<QueenMessage>,
+    queen_counts: Arc<QueenCounts>,
+    agents: Arc<Agents>,
+    signals: Arc<Signals>,
+    stop: CancellationToken,
+    // A mutex: taken once, by whoever stops the node.
+    tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What one node asks of another.
+#[derive(Debug, Serialize, Deserialize)]
+enum Control {
+    /// How are you?
+    Status,
+}
+
+/// The parts that envelopes from other nodes reach; complete once the node is.
+struct Inbox {
+    consensus: Arc<Consensus>,
+    queen: ActorRef<QueenMessage>,
+    signals: Arc<Signals>,
+    node: OnceLock<std::sync::Weak<Node>>,
+}
+
+impl Services for Inbox {
+    fn receive(&self, envelope: Envelope) {
+        match envelope.kind {
+            Kind::Round => {
+                // A queen that has stopped takes nothing; the sender repeats the round to the next leader.
+                let _ = self.queen.cast(QueenMessage::Round {
+                    from: envelope.from,
+                    bytes: envelope.body,
+                });
+            }
+            // The sender's timer repeats the round: this only says that nothing else will come of it.
+            Kind::RoundRefused => tracing::debug!(from = %envelope.from, "a round was refused"),
+            Kind::Control => {
+                let node = self.node.get().and_then(std::sync::Weak::upgrade);
+                if let Some(node) = node {
+                    tokio::spawn(async move { node.answer_control(envelope).await });
+                }
+            }
+            _ => self.consensus.receive(envelope),
+        }
+    }
+
+    fn signals(&self, signals: Vec<Envelope>) {
+        self.signals.arrived(signals);
+    }
 }
 
 impl Node {
+    /// Starts a node. At its first start it returns when all nodes of the cluster have met.
+    ///
+    /// # Errors
+    /// See [`StartError`]: the data folder is in use or damaged, a port is taken, the other nodes belong elsewhere.
+    pub async fn start(options: NodeOptions) -> Result<Arc<Node>, StartError> {
+        let name = options.nodes[options.me].name.clone();
+        let folder = {
+            let (data, name) = (options.data.clone(), name.clone());
+            tokio::task::spawn_blocking(move || DataFolder::open(&data, &name)).await??
+        };
+        let (router, mut inbox) = Router::start(link_config(&options)).await?;
+        let first_start = FirstStart {
+            folder: &folder,
+            router: &router,
+            cluster_name: options.cluster.clone(),
+            nodes: options.nodes.iter().map(|node| node.name.clone()).collect(),
+            me: options.me,
+        };
+        let founded = first_start.run(&mut inbox).await?;
+        let numbers: BTreeSet<NodeId> = founded.members.iter().map(|(_, number)| *number).collect();
+        router.set_members(
+            founded.me,
+            options.topology,
+            &numbers,
+            links_of(&founded.members, founded.me),
+        );
+
+        let (store, replica) = open_store(&folder, founded.me).await?;
+        let log = {
+            let path = folder.log_path();
+            tokio::task::spawn_blocking(move || LogStore::open(&path, &LogOptions::default())).await??
+        };
+        let (cluster, timing) = (options.cluster.clone(), options.timing);
+        let consensus = Consensus::start(
+            timing,
+            cluster,
+            log.clone(),
+            replica.clone(),
+            Some(store.clone()),
+            router.clone(),
+        )
+        .await?;
+        let consensus = Arc::new(consensus);
+        let signals = Arc::new(Signals::new(router.clone()));
+        let agents = Arc::new(Agents::new(options.kinds, replica.clone(), signals.clone()));
+        let queen_counts = Arc::new(QueenCounts::default());
+        let arguments = QueenArguments {
+            incarnation: folder.incarnation(),
+            limits: options.rounds,
+            replica: replica.clone(),
+            consensus: consensus.clone(),
+            router: router.clone(),
+            agents: agents.clone(),
+            counts: queen_counts.clone(),
+        };
+        let (queen, _) = Actor::spawn(None, Queen, arguments).await.map_err(StartError::Queen)?;
+        answer_through(&replica, &queen);
+        let services = Arc::new(Inbox {
+            consensus: consensus.clone(),
+            queen: queen.clone(),
+            signals: signals.clone(),
+            node: OnceLock::new(),
+        });
+        router.serve(services.clone());
+
+        if founded.unfinished {
+            consensus.initialise(&numbers).await?;
+            first_start.finish()?;
+        }
+        let hello = AnsweringHello::of(&first_start, &founded);
+        let stop = CancellationToken::new();
+        let tasks = vec![
+            tokio::spawn(run_until(stop.clone(), follow_leader(consensus.clone(), queen.clone()))),
+            tokio::spawn(run_until(stop.clone(), log_end_of_hellos(hello, router.clone(), inbox))),
+        ];
+        let node = Arc::new(Node {
+            cluster: options.cluster,
+            cluster_id: founded.cluster.to_string(),
+            members: founded.members,
+            doors: options.nodes.iter().map(|node| node.http).collect(),
+            topology: options.topology,
+            folder,
+            store,
+            log,
+            replica,
+            router,
+            consensus,
+            queen,
+            queen_counts,
+            agents,
+            signals,
+            stop,
+            tasks: std::sync::Mutex::new(tasks),
+        });
+        assert!(services.node.set(Arc::downgrade(&node)).is_ok(), "it was just made");
+        Ok(node)
+    }
+
+    /// Stops the node: agents first, then consensus, then the links; the log is synced and the store written last.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        if let Err(error) = self.queen.stop_and_wait(None, Some(Duration::from_secs(2))).await {
+            tracing::debug!(%error, "the queen did not end in time");
+        }
+        self.consensus.stop().await;
+        self.router.stop().await;
+        if let Err(error) = self.log.close().await {
+            tracing::error!(%error, "the log was not closed cleanly");
+        }
+        if let Err(error) = self.store.close().await {
+            tracing::error!(%error, "the store was not closed cleanly");
+        }
+        let tasks = std::mem::take(&mut *self.tasks.lock().expect("nothing panics under this lock"));
+        for task in tasks {
+            // A task that was cancelled has nothing to say.
+            let _ = task.await;
+        }
+    }
+
+    /// Resolves with the reason when this node cannot go on: its disk has failed, or consensus has. The process must
+    /// end then, so that the others do not count on it.
+    pub async fn failed(&self) -> String {
+        let mut leadership = self.consensus.leadership();
+        tokio::select! {
+            reason = self.log.failed() => format!("the log: {reason}"),
+            reason = self.store.failed() => format!("the store: {reason}"),
+            _ = leadership.wait_for(|leadership| !leadership.running) => "consensus has stopped".to_string(),
+        }
+    }
+
+    /// The name of this node.
+    pub fn name(&self) -> &str {
+        let me = self.router.me();
+        self.members
+            .iter()
+            .find(|(_, number)| *number == me)
+            .map_or("", |(name, _)| name)
+    }
+
     /// Carries out a command: returns its outcome once a majority has it on disk.
     ///
     /// # Errors
     /// When the queen does not take it, or no outcome came before the deadline: then it is unknown.
     pub async fn submit(&self, request: Request, deadline: Duration) -> Result<Outcome, SubmitError> {
-        let _ = (request, deadline);
-        Err(SubmitError::Stopping)
+        submit(&self.queen, request, deadline).await
     }
 
     /// The state, as fresh as asked for. Drop it when done.
@@ -147,8 +435,13 @@ impl Node {
     /// # Errors
     /// When no quorum confirmed the read before the deadline.
     pub async fn read(&self, consistency: Consistency, deadline: Duration) -> Result<Arc<Snapshot>, ReadError> {
-        let _ = (consistency, deadline);
-        Err(ReadError::Stopping)
+        if consistency == Consistency::Linearizable {
+            let barrier = self.consensus.read_barrier(Instant::now() + deadline).await;
+            barrier.ok_or(ReadError::NoQuorum {
+                waited_ms: deadline.as_millis() as u64,
+            })?;
+        }
+        Ok(self.replica.snapshot())
     }
 
     /// This node's copy of the colony.
@@ -159,12 +452,115 @@ impl Node {
     /// The cluster as this node sees it; asks the other nodes, and waits for those that do not answer no longer than a
     /// second.
     pub async fn cluster_status(&self) -> ClusterStatus {
-        unreachable!()
+        let others = self
+            .members
+            .iter()
+            .enumerate()
+            .map(|(place, (name, number))| async move {
+                if *number == self.router.me() {
+                    return self.own_status();
+                }
+                let question = Bytes::from(rmp_serde::to_vec(&Control::Status).expect("plain data serialises"));
+                let answer = self
+                    .router
+                    .ask(*number, Lane::Command, Kind::Control, question, STATUS_TIMEOUT)
+                    .await;
+                let status = answer.ok().and_then(|body| rmp_serde::from_slice(&body).ok());
+                status.unwrap_or_else(|| NodeStatus {
+                    name: name.clone(),
+                    number: number.0,
+                    role: Role::Unreachable,
+                    applied: None,
+                    seq: None,
+                    digest: None,
+                    agents: None,
+                    http: self.doors[place].to_string(),
+                    pid: None,
+                })
+            });
+        let nodes = futures::future::join_all(others).await;
+        let leadership = self.consensus.current();
+        let reachable = nodes.iter().filter(|node| node.role != Role::Unreachable).count();
+        // A leader that cannot reach a majority may not know yet that it leads no more.
+        let queenright = leadership.leader.is_some() && reachable > self.members.len() / 2;
+        let leader = leadership
+            .leader
+            .and_then(|leader| self.members.iter().find(|(_, number)| *number == leader));
+        ClusterStatus {
+            cluster: self.cluster.clone(),
+            cluster_id: Some(self.cluster_id.clone()),
+            node: self.name().to_string(),
+            queenright,
+            leader: leader.map(|(name, _)| name.clone()),
+            term: leadership.term,
+            topology: self.topology.to_string(),
+            nodes,
+        }
+    }
+
+    fn own_status(&self) -> NodeStatus {
+        let (seq, applied, digest) = self.replica.digest();
+        let me = self.router.me();
+        let place = self
+            .members
+            .iter()
+            .position(|(_, number)| *number == me)
+            .unwrap_or_default();
+        NodeStatus {
+            name: self.name().to_string(),
+            number: me.0,
+            role: self.consensus.current().role,
+            applied: Some(applied),
+            seq: Some(seq),
+            digest: Some(digest.to_string()),
+            agents: Some(self.agents.working()),
+            http: self.doors[place].to_string(),
+            pid: Some(std::process::id()),
+        }
+    }
+
+    async fn answer_control(&self, envelope: Envelope) {
+        let Ok(Control::Status) = rmp_serde::from_slice(&envelope.body) else {
+            return;
+        };
+        let body = rmp_serde::to_vec_named(&self.own_status()).expect("plain data serialises");
+        // The one who asked gives up after a second.
+        let _ = self
+            .router
+            .answer(&envelope, Lane::Command, Kind::ControlReply, body.into());
     }
 
     /// What this node counts and measures.
-    pub async fn figures(&self) -> NodeFigures {
-        unreachable!()
+    ///
+    /// # Errors
+    /// When its store has failed.
+    pub async fn figures(&self) -> Result<NodeFigures, StoreError> {
+        let counts = self.replica.counts();
+        let snapshot = self.replica.snapshot();
+        let kept = snapshot.colony.projects().map(|(_, project)| project.memory().kept());
+        let (contents, content_bytes) = kept.fold((0, 0), |sum, kept| (sum.0 + kept.0, sum.1 + kept.1));
+        drop(snapshot);
+        let log = self.log.metrics().unwrap_or_default();
+        Ok(NodeFigures {
+            entries: counts.entries,
+            rounds: counts.rounds,
+            commands: counts.commands,
+            bytes: counts.bytes,
+            rounds_by_commands: counts.rounds_by_commands.to_vec(),
+            entries_by_commands: counts.entries_by_commands.to_vec(),
+            contents,
+            content_bytes,
+            refused_early: self.queen_counts.refused_early.load(Ordering::Relaxed),
+            rounds_repeated: self.queen_counts.rounds_repeated.load(Ordering::Relaxed),
+            links: serde_json::to_value(self.router.link_stats()).unwrap_or_default(),
+            signals: self.signals.counts(),
+            log_bytes: log.bytes_on_disk,
+            log_syncs: log.syncs,
+            log_sync_p50_us: log.sync_p50.as_micros() as u64,
+            log_sync_p99_us: log.sync_p99.as_micros() as u64,
+            data: self.folder.path().display().to_string(),
+            store_bytes: self.store.size_on_disk()?,
+        })
     }
 
     /// Starts an agent on this node.
@@ -172,24 +568,24 @@ impl Node {
     /// # Errors
     /// When its kind is unknown, its name is taken or its arguments do not fit.
     pub async fn spawn_agent(&self, spec: AgentSpec) -> Result<AgentStatus, AgentError> {
-        let _ = spec;
-        Err(AgentError::Stopping)
+        let (reply, answer) = oneshot::channel();
+        self.queen
+            .cast(QueenMessage::SpawnAgent(spec, reply))
+            .map_err(|_| AgentError::Stopping)?;
+        answer.await.unwrap_or(Err(AgentError::Stopping))
     }
 
     /// The agents of this node, by name.
-    ///
-    /// # Errors
-    /// When the node is stopping.
-    pub async fn agents(&self) -> Result<Vec<AgentStatus>, AgentError> {
-        Err(AgentError::Stopping)
+    pub fn agents(&self) -> Vec<AgentStatus> {
+        self.agents.all()
     }
 
     /// One agent, with its report.
     ///
     /// # Errors
     /// When there is no such agent.
-    pub async fn agent(&self, name: &str) -> Result<AgentStatus, AgentError> {
-        Err(AgentError::NotFound { name: name.to_string() })
+    pub fn agent(&self, name: &str) -> Result<AgentStatus, AgentError> {
+        self.agents.status(name)
     }
 
     /// Stops an agent.
@@ -197,16 +593,98 @@ impl Node {
     /// # Errors
     /// When there is no such agent.
     pub async fn stop_agent(&self, name: &str) -> Result<(), AgentError> {
-        Err(AgentError::NotFound { name: name.to_string() })
+        let (reply, answer) = oneshot::channel();
+        let message = QueenMessage::StopAgent(name.to_string(), reply);
+        self.queen.cast(message).map_err(|_| AgentError::Stopping)?;
+        answer.await.unwrap_or(Err(AgentError::Stopping))
     }
 
     /// The records whose keys begin with `prefix`, as the store on disk holds them once everything applied so far has
-    /// been written to it: (key, tags, bytes), by key; deleted keys are left out.
+    /// been written to it, by key; deleted keys are among them, without a value.
     ///
     /// # Errors
-    /// When the store has failed.
-    pub async fn stored(&self, project: &str, prefix: &str) -> Result<Vec<(Key, Vec<Arc<str>>, Vec<u8>)>, StoreError> {
-        let _ = (project, prefix);
-        Ok(Vec::new())
+    /// When the store has failed or holds what does not decode.
+    pub async fn stored(&self, project: &str, prefix: &str) -> Result<Vec<(Key, Record)>, StoreError> {
+        self.store.flush().await?;
+        let records = self.store.scan(&record_key(project, prefix)).await?;
+        let contents = self.store.scan(&content_prefix(project)).await?;
+        let decoded = tokio::task::spawn_blocking(move || read_records(records, contents)).await;
+        let decoded = decoded.map_err(|_| StoreError::Closed)?;
+        decoded.map_err(|problem| StoreError::Failed {
+            reason: problem.to_string().into(),
+        })
     }
+}
+
+fn link_config(options: &NodeOptions) -> LinkConfig {
+    let me = &options.nodes[options.me];
+    let peers = options
+        .nodes
+        .iter()
+        .enumerate()
+        .filter(|(place, _)| *place != options.me);
+    LinkConfig {
+        name: me.name.clone(),
+        index: options.me as u16,
+        listen: me.links,
+        peers: peers
+            .map(|(place, peer)| PeerConfig {
+                name: peer.name.clone(),
+                index: place as u16,
+                address: peer.links.to_string(),
+            })
+            .collect(),
+        cookie: options.cookie.clone(),
+        limits: options.links.clone(),
+    }
+}
+
+/// Opens the store and takes over what it holds; what does not add up is set aside, and comes back from the log.
+async fn open_store(folder: &DataFolder, me: NodeId) -> Result<(Arc<Store>, Arc<Replica>), StartError> {
+    let (store, contents) = Store::open(folder, &StoreOptions::default())?;
+    if let Some(place) = &contents.set_aside {
+        tracing::warn!(place = %place.display(), "the store was damaged and set aside; the state comes back from the log");
+    }
+    let restored = contents.meta.map(|meta| Replica::restore(me, &meta, contents.records));
+    let (store, replica) = match restored {
+        None => (store, Replica::new(me)),
+        Some(Ok(replica)) => (store, replica),
+        Some(Err(error)) => {
+            let place = store.set_aside().await?;
+            tracing::warn!(place = %place.display(), %error, "the store did not add up and was set aside");
+            (Store::open(folder, &StoreOptions::default())?.0, Replica::new(me))
+        }
+    };
+    let source = replica.clone();
+    store.start(move || source.take_pass());
+    let wake = store.clone();
+    replica.wake_store_by(Box::new(move || wake.wake()));
+    Ok((Arc::new(store), replica))
+}
+
+fn answer_through(replica: &Replica, queen: &ActorRef<QueenMessage>) {
+    let queen = queen.clone();
+    replica.answer_to(Box::new(move |answers| {
+        // A queen that has stopped has nobody waiting.
+        let _ = queen.cast(QueenMessage::Applied(answers));
+    }));
+}
+
+async fn follow_leader(consensus: Arc<Consensus>, queen: ActorRef<QueenMessage>) {
+    let mut leadership = consensus.leadership();
+    loop {
+        let leader = leadership.borrow_and_update().leader;
+        if queen.cast(QueenMessage::Leader(leader)).is_err() || leadership.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn log_end_of_hellos(hello: AnsweringHello, router: Arc<Router>, inbox: crate::router::FoundingInbox) {
+    let error = answer_hellos(hello, router, inbox).await;
+    tracing::debug!(%error, "no hello is answered any more");
+}
+
+async fn run_until(stop: CancellationToken, task: impl Future<Output = ()>) {
+    stop.run_until_cancelled(task).await;
 }

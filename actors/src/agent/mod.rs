@@ -1,8 +1,18 @@
-//! Hosted agents.
+//! Hosted agents: behaviours that run in the node, each as an actor of its own, supervised by the queen.
+
+mod actor;
+mod behaviour;
+mod registry;
+mod signal;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub(crate) use self::behaviour::submit;
+pub use self::behaviour::{AgentContext, Behaviour, BehaviourError, Kinds, Make, Step, WaitError};
+pub(crate) use self::registry::Agents;
+pub use self::signal::{AgentAddress, Signal, SignalCounts, Signals, TellError};
 
 /// What an agent is to be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

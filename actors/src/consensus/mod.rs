@@ -1,3 +1,297 @@
 //! Consensus of the nodes: openraft behind the types of this project. Nothing outside this module names openraft.
 
+mod ingress;
+mod log;
+mod machine;
+mod network;
 pub mod types;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use openraft::async_runtime::WatchReceiver;
+use openraft::raft::ReadPolicy;
+use openraft::raft::responder::ProgressResponder;
+use openraft::{Config, EmptyNode, Raft, ServerState, SnapshotPolicy};
+use queenright_protocol::id::NodeId;
+use queenright_protocol::wire::{Envelope, Kind, Lane};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use self::ingress::Ingress;
+pub use self::log::{LogError, LogOptions, LogStore};
+use self::machine::Machine;
+use self::network::{Network, Streams, decode, encode};
+use self::types::{EntryBytes, TypeConfig};
+use crate::node::Role;
+use crate::replica::Replica;
+use crate::router::Router;
+use crate::store::Store;
+
+/// How long one question for a read position may take before it is asked again.
+const READ_INDEX_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long to wait before asking again when nobody leads.
+const READ_INDEX_PAUSE: Duration = Duration::from_millis(20);
+
+/// The times of consensus.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// How often a leader sends a heartbeat.
+    pub heartbeat: Duration,
+    /// After how long without one a follower stands for election: a random time between these.
+    pub election: (Duration, Duration),
+}
+
+/// Who leads, as this node sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leadership {
+    /// The leader, if there is one that this node follows (or is).
+    pub leader: Option<NodeId>,
+    /// The term.
+    pub term: u64,
+    /// What this node does.
+    pub role: Role,
+    /// Whether openraft still runs: a failed log stops it for good.
+    pub running: bool,
+}
+
+/// Why consensus did not start or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsensusError {
+    /// The configuration is inconsistent.
+    #[error("configuration of consensus: {0}")]
+    Config(#[from] openraft::ConfigError),
+    /// The log or the state machine failed; the node must stop.
+    #[error("consensus has failed: {0}")]
+    Failed(String),
+}
+
+/// The answer to a question for a read position.
+#[derive(Serialize, Deserialize)]
+enum ReadIndexAnswer {
+    /// Reads behind this index are linearizable.
+    Index(u64),
+    /// The node asked does not lead.
+    NotLeader,
+}
+
+/// Consensus of this node.
+pub struct Consensus {
+    raft: Raft<TypeConfig, Machine>,
+    router: Arc<Router>,
+    replica: Arc<Replica>,
+    streams: Arc<Streams>,
+    ingress: Ingress,
+    leadership: watch::Receiver<Leadership>,
+    stop: CancellationToken,
+}
+
+impl Consensus {
+    /// Starts consensus on this node's log and replica. The members must be known to the router.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn start(
+        timing: Timing,
+        cluster: String,
+        log: LogStore,
+        replica: Arc<Replica>,
+        store: Option<Arc<Store>>,
+        router: Arc<Router>,
+    ) -> Result<Consensus, ConsensusError> {
+        let config = Arc::new(config(timing, cluster).validate()?);
+        let streams = Arc::new(Streams::default());
+        let network = Network {
+            router: router.clone(),
+            streams: streams.clone(),
+        };
+        let machine = Machine::new(replica.clone(), store);
+        let me = router.me();
+        let raft = Raft::new(me.0, config, network, log, machine)
+            .await
+            .map_err(|error| ConsensusError::Failed(error.to_string()))?;
+        let stop = CancellationToken::new();
+        let peers: Vec<NodeId> = router
+            .members()
+            .iter()
+            .copied()
+            .filter(|member| *member != me)
+            .collect();
+        let ingress = Ingress::start(raft.clone(), router.clone(), &peers, &stop);
+        let leadership = watch_leadership(&raft, &stop);
+        Ok(Consensus {
+            raft,
+            router,
+            replica,
+            streams,
+            ingress,
+            leadership,
+            stop,
+        })
+    }
+
+    /// Makes `members` the voters of a new cluster: the founder's act, once. Does nothing when that was done before.
+    ///
+    /// # Errors
+    /// When consensus has failed.
+    pub async fn initialise(&self, members: &BTreeSet<NodeId>) -> Result<(), ConsensusError> {
+        let failed = |error: String| ConsensusError::Failed(error);
+        if self
+            .raft
+            .is_initialized()
+            .await
+            .map_err(|error| failed(error.to_string()))?
+        {
+            return Ok(());
+        }
+        let members: BTreeMap<u64, EmptyNode> = members.iter().map(|member| (member.0, EmptyNode {})).collect();
+        self.raft
+            .initialize(members)
+            .await
+            .map_err(|error| failed(error.to_string()))
+    }
+
+    /// Hands an entry to openraft, in order; `done` is called when it was applied here, or will not be. Only a leader's
+    /// entries are taken.
+    pub async fn append(&self, entry: Bytes, done: impl FnOnce() + Send + 'static) {
+        let (responder, receiver) = ProgressResponder::complete_only();
+        let handed = self.raft.client_write_ff(EntryBytes(entry), Some(responder)).await;
+        if handed.is_err() {
+            done();
+            return;
+        }
+        tokio::spawn(async move {
+            // Applied, refused, or forgotten by a stopping consensus: in each case the next entry may follow.
+            let _ = receiver.await;
+            done();
+        });
+    }
+
+    /// Follows who leads.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.clone()
+    }
+
+    /// Who leads now.
+    pub fn current(&self) -> Leadership {
+        *self.leadership.borrow()
+    }
+
+    /// Returns once this node has applied everything that was acknowledged before the call, on whatever node: the read
+    /// index of Raft (Ongaro's thesis, section 6.4). `None` when no leader confirmed it before the deadline.
+    pub async fn read_barrier(&self, deadline: Instant) -> Option<()> {
+        loop {
+            if let Some(index) = self.ask_read_index(deadline).await {
+                let applied = self.replica.wait_applied(index);
+                return tokio::time::timeout_at(deadline.into(), applied).await.ok();
+            }
+            if Instant::now() + READ_INDEX_PAUSE >= deadline {
+                return None;
+            }
+            // Nobody leads, or the leader changed while it was asked.
+            let mut leadership = self.leadership();
+            let _ = tokio::time::timeout(READ_INDEX_PAUSE, leadership.changed()).await;
+        }
+    }
+
+    async fn ask_read_index(&self, deadline: Instant) -> Option<u64> {
+        let leader = self.current().leader?;
+        if leader == self.router.me() {
+            return tokio::time::timeout_at(deadline.into(), self.own_read_index())
+                .await
+                .ok()?;
+        }
+        let timeout = READ_INDEX_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
+        let answer = self
+            .router
+            .ask(leader, Lane::Command, Kind::ReadIndexRequest, Bytes::new(), timeout)
+            .await;
+        match decode(&answer.ok()?) {
+            Ok(ReadIndexAnswer::Index(index)) => Some(index),
+            Ok(ReadIndexAnswer::NotLeader) | Err(_) => None,
+        }
+    }
+
+    async fn own_read_index(&self) -> Option<u64> {
+        let linearizer = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await.ok()?;
+        Some(linearizer.read_log_id().log_id().index)
+    }
+
+    /// Takes an envelope of consensus from another node. Does not block.
+    pub fn receive(self: &Arc<Self>, envelope: Envelope) {
+        match envelope.kind {
+            Kind::AppendReply => {
+                if let Ok(answer) = decode(&envelope.body) {
+                    self.streams.answer(envelope.correlation, answer);
+                }
+            }
+            Kind::ReadIndexRequest => {
+                let consensus = self.clone();
+                tokio::spawn(async move {
+                    let index = consensus.own_read_index().await;
+                    let answer = index.map_or(ReadIndexAnswer::NotLeader, ReadIndexAnswer::Index);
+                    let _ = consensus
+                        .router
+                        .answer(&envelope, Lane::Command, Kind::ReadIndexReply, encode(&answer));
+                });
+            }
+            _ => self.ingress.receive(envelope),
+        }
+    }
+
+    /// Stops consensus; the log is closed when this returns.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "consensus did not end cleanly");
+        }
+    }
+}
+
+fn config(timing: Timing, cluster: String) -> Config {
+    Config {
+        cluster_name: cluster,
+        heartbeat_interval: timing.heartbeat.as_millis() as u64,
+        election_timeout_min: timing.election.0.as_millis() as u64,
+        election_timeout_max: timing.election.1.as_millis() as u64,
+        // The log is kept whole: snapshots and purging come with recovery.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_payload_entries: 64,
+        enable_pre_vote: Some(true),
+        enable_leader_restore: Some(false),
+        allow_log_reversion: Some(false),
+        broadcast_submitted_on_append: Some(true),
+        ..Config::default()
+    }
+}
+
+fn watch_leadership(raft: &Raft<TypeConfig, Machine>, stop: &CancellationToken) -> watch::Receiver<Leadership> {
+    let mut metrics = raft.metrics();
+    let me = *raft.node_id();
+    let look = move |metrics: &openraft::RaftMetrics<TypeConfig>| Leadership {
+        leader: metrics.current_leader.map(NodeId),
+        term: metrics.current_term,
+        role: match metrics.state {
+            _ if metrics.current_leader == Some(me) => Role::Leader,
+            ServerState::Candidate => Role::Candidate,
+            ServerState::Learner => Role::Learner,
+            _ => Role::Follower,
+        },
+        running: metrics.running_state.is_ok(),
+    };
+    let (sender, receiver) = watch::channel(look(&metrics.borrow_watched()));
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        let follow = async {
+            while metrics.changed().await.is_ok() {
+                let now = look(&metrics.borrow_watched());
+                sender.send_if_modified(|before| std::mem::replace(before, now) != now);
+            }
+        };
+        stop.run_until_cancelled(follow).await;
+    });
+    receiver
+}

@@ -1,1 +1,223 @@
-//! To come.
+//! The links of a node: one connection per neighbour, carried by ractor_cluster.
+//!
+//! | file | what |
+//! |---|---|
+//! | `outbox`, `lane_queue` | what waits for a neighbour: bounded lanes, packed into frames by priority, within credit |
+//! | `inbox` | frames of a neighbour: session, sequence, fragments |
+//! | `gateway` | the actor at this end of a link, and the task that drains its outbox |
+//! | `supervisor` | starts and restarts gateways |
+//! | `connect`, `stream`, `sessions` | connections: accept and dial, deadlines and bounds, who is on the other side |
+//!
+//! What the path below a gateway does not do, and this module therefore does: ractor_cluster queues without bound, has
+//! one stream per neighbour, accepts any number of connections, and never reconnects. So at most
+//! [`LinkLimits::window_bytes`] are given to it at a time, everything else waits in the outbox in lanes, and the
+//! connections are opened and watched here.
+//!
+//! Guarantees: in order within a lane while a connection lasts; at most once; everything counted ([`LinkStats`]).
+//! What waits in an outbox when its link breaks is lost: consensus and commands are repeated end to end, signals are
+//! not. Envelopes that had arrived before a link broke may be delivered after [`Deliver::link_down`].
+//!
+//! Limits: ractor keeps its registries per process, so two nodes never share a process. Connections are plain TCP with
+//! a shared cookie: for loopback and trusted networks. ractor_cluster also opens a listener of its own, which cannot
+//! be switched off; it is bound to a free port of the loopback interface.
+
+mod config;
+mod connect;
+mod gateway;
+mod inbox;
+mod lane_queue;
+mod outbox;
+mod sessions;
+mod stats;
+mod stream;
+mod supervisor;
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use queenright_protocol::wire::Envelope;
+use ractor::{Actor, ActorRef};
+use ractor_cluster::node::NodeConnectionMode;
+use ractor_cluster::{NodeServer, NodeServerMessage};
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+pub use config::{Cookie, LinkConfig, LinkError, LinkLimits, PeerConfig};
+pub use outbox::{Outbox, SendError};
+pub use stats::{LaneStats, LinkStats, LinksStats};
+
+use connect::Hangar;
+use gateway::Link;
+use sessions::{Sessions, Subscription};
+use supervisor::{Never, Supervisor};
+
+/// Directives for a log filter. At `debug` ractor_cluster formats the content of every message, and at `info` each
+/// session tells its life.
+pub const LOG_DIRECTIVES: &str = "ractor=warn,ractor_cluster=warn";
+
+/// A neighbour, as it is named to the receiver of its envelopes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its index in the cluster's list.
+    pub index: u16,
+}
+
+/// Who receives what arrives on links. Called from the gateway of each link, one call at a time per link, links side
+/// by side. Implementations must not block, and a slow one slows its neighbour down: credit is returned afterwards.
+pub trait Deliver: Send + Sync + 'static {
+    /// The envelopes that a frame completed, in the order of each lane. Bodies may be slices of the frame.
+    fn envelopes(&self, from: &Peer, batch: Vec<Envelope>);
+
+    /// The link is up: envelopes of this connection follow, and the outbox takes envelopes.
+    fn link_up(&self, peer: &Peer);
+
+    /// The link is down, and what waited in the outbox is gone.
+    fn link_down(&self, peer: &Peer);
+}
+
+/// The links of this node. At most one per process. Dropping it leaves the links running; [`Links::stop`] ends them.
+pub struct Links {
+    links: Vec<Arc<Link>>,
+    address: SocketAddr,
+    supervisor: ActorRef<Never>,
+    supervisor_task: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Links {
+    /// Listens, and keeps each neighbour linked from now on. `deliver` may be called before this returns.
+    ///
+    /// # Errors
+    /// [`LinkError`] if the configuration is wrong or the address is taken. Nothing is left running then.
+    pub async fn start(config: LinkConfig, deliver: Arc<dyn Deliver>) -> Result<Self, LinkError> {
+        config.validate()?;
+        let address = config.listen;
+        let listen_error = |source| LinkError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen_error)?;
+        let address = listener.local_addr().map_err(listen_error)?;
+
+        let sessions = Sessions::new(config.peers.iter().map(|peer| (peer.name.clone(), peer.index)));
+        let links = new_links(&config, &sessions, &deliver);
+        let (started, server) = oneshot::channel();
+        let arguments = supervisor::Arguments {
+            server: node_server(&config),
+            links: links.clone(),
+            started,
+        };
+        let spawned = Actor::spawn(None, Supervisor, arguments).await;
+        let (supervisor, supervisor_task) = spawned.map_err(|source| LinkError::Actors { source })?;
+        let server = server.await.expect("a supervisor that has started has sent its server");
+
+        // Before any connection is handed over: the mailbox of the server keeps the order.
+        let subscription = Box::new(Subscription(sessions.clone()));
+        let subscribe = NodeServerMessage::SubscribeToEvents {
+            id: "links".to_owned(),
+            subscription,
+        };
+        server
+            .cast(subscribe)
+            .expect("the server runs as long as the supervisor");
+
+        let hangar = Hangar {
+            server,
+            sessions,
+            limits: config.limits,
+        };
+        let mut tasks: Vec<_> = links.iter().map(|link| tokio::spawn(link.clone().drain())).collect();
+        tasks.push(tokio::spawn(hangar.clone().accept(listener)));
+        for peer in config.peers.into_iter().filter(|peer| peer.index < config.index) {
+            tasks.push(tokio::spawn(hangar.clone().dial(peer.name.into(), peer.address)));
+        }
+        Ok(Links {
+            links,
+            address,
+            supervisor,
+            supervisor_task,
+            tasks,
+        })
+    }
+
+    /// Where this node listens. Differs from the configured address if that had port 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What to send to a neighbour with. None if there is no neighbour of this index.
+    pub fn outbox(&self, index: u16) -> Option<&Arc<Outbox>> {
+        Some(&self.link(index)?.outbox)
+    }
+
+    /// The neighbours, by index.
+    pub fn peers(&self) -> impl Iterator<Item = &Peer> {
+        self.links.iter().map(|link| &link.peer)
+    }
+
+    /// Follows whether a neighbour is linked. None if there is no neighbour of this index.
+    pub fn watch(&self, index: u16) -> Option<watch::Receiver<bool>> {
+        Some(self.link(index)?.watch())
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> LinksStats {
+        LinksStats {
+            links: self.links.iter().map(|link| link.stats()).collect(),
+        }
+    }
+
+    /// Closes all links and the listener; what waits in outboxes is lost. Returns when the port is free and nothing is delivered any more.
+    pub async fn stop(self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        for task in self.tasks {
+            // An aborted task always says so.
+            let _ = task.await;
+        }
+        self.supervisor.stop(None);
+        // Fails only if the supervisor panicked, and then it has ended as well.
+        let _ = self.supervisor_task.await;
+        // A gateway that hung in its last frame has not said goodbye.
+        self.links.iter().for_each(|link| link.disconnect());
+    }
+
+    fn link(&self, index: u16) -> Option<&Arc<Link>> {
+        let at = self.links.binary_search_by_key(&index, |link| link.peer.index).ok()?;
+        Some(&self.links[at])
+    }
+}
+
+fn new_links(config: &LinkConfig, sessions: &Arc<Sessions>, deliver: &Arc<dyn Deliver>) -> Vec<Arc<Link>> {
+    let incarnation = rand::random_range(1..=u32::MAX);
+    let new_link = |peer: &PeerConfig| {
+        let outbox = Arc::new(Outbox::new(config.limits.outbox_bytes, config.limits.window_bytes));
+        let peer = Peer {
+            name: peer.name.as_str().into(),
+            index: peer.index,
+        };
+        Link::new(
+            &config.name,
+            peer,
+            outbox,
+            incarnation,
+            sessions.clone(),
+            deliver.clone(),
+        )
+    };
+    let mut links: Vec<_> = config.peers.iter().map(new_link).collect();
+    links.sort_by_key(|link| link.peer.index);
+    links
+}
+
+/// Isolated: links are those of the topology and no others. Never format a server, its `Debug` shows the cookie.
+fn node_server(config: &LinkConfig) -> NodeServer {
+    let cookie = config.cookie.reveal().to_owned();
+    let (name, host) = (config.name.clone(), config.name.clone());
+    NodeServer::new(0, cookie, name, host, None, Some(NodeConnectionMode::Isolated))
+        .with_listen_addr(IpAddr::V4(Ipv4Addr::LOCALHOST))
+        .with_max_inbound_frame_size(connect::INBOUND_BYTES_MAX)
+}

@@ -1,5 +1,9 @@
-//! The queen.
+//! The queen of a node: her rounds as a plain machine, and the actor that drives it.
 
+mod actor;
 mod request;
+mod rounds;
 
+pub(crate) use self::actor::{Queen, QueenArguments, QueenCounts, QueenMessage};
 pub use self::request::{Request, SubmitError};
+pub use self::rounds::{Effect, Input, RoundLimits, Rounds};

@@ -363,6 +363,12 @@ impl Replica {
         (state.last_applied, state.membership.clone())
     }
 
+    /// The whole state with its position, all of one moment.
+    pub(crate) fn whole(&self) -> (Colony, Option<LogId>, Membership) {
+        let state = self.state();
+        (state.colony.clone(), state.last_applied, state.membership.clone())
+    }
+
     /// Replaces everything by what a snapshot holds.
     pub(crate) fn install(&self, colony: Colony, last_applied: Option<LogId>, membership: Membership) {
         let index = last_applied.as_ref().map_or(0, |id| id.index);

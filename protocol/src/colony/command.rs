@@ -11,6 +11,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bincode::Options;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +91,14 @@ pub enum Body {
     Propose(Proposal),
     /// Judge several proposals together against one state.
     ProposeBatch(ProposalBatch),
+}
+
+impl Body {
+    /// Its encoded size in bytes.
+    pub fn encoded_bytes(&self) -> usize {
+        let options = bincode::DefaultOptions::new().with_fixint_encoding();
+        options.serialized_size(self).expect("plain data has a size") as usize
+    }
 }
 
 /// A change of one key.

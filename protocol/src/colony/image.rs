@@ -17,10 +17,10 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::command::{ContentHash, Outcome};
+use super::command::{ContentHash, Key, Outcome};
 use super::digest::Digest;
 use super::event::{Cursor, Event, Events};
-use super::memory::{Kept, Record, Value};
+use super::memory::{Kept, Memory, Record, Value};
 use super::once::{Remembered, Session};
 use super::{Colony, Project, RULES_VERSION};
 use crate::id::NodeId;
@@ -288,6 +288,51 @@ pub fn record_pair(project: &str, key: &str, record: &Record) -> Pair {
     (pair_key(b'r', project, key.as_bytes()), encode(&stored))
 }
 
+/// The key of the pair of a record; with the beginning of a key, the beginning of all such pairs.
+pub fn record_key(project: &str, key: &str) -> Vec<u8> {
+    pair_key(b'r', project, key.as_bytes())
+}
+
+/// The beginning of the keys of all kept contents of a project.
+pub fn content_prefix(project: &str) -> Vec<u8> {
+    pair_key(b'c', project, b"")
+}
+
+/// Reads pairs of records of one project, given the pairs of its kept contents. Every value is hashed anew from its
+/// bytes.
+///
+/// # Errors
+/// When a pair is malformed, a content is missing, or its bytes do not have the hash that they are kept under.
+pub fn read_records(records: Vec<Pair>, contents: Vec<Pair>) -> Result<Vec<(Key, Record)>, ImageError> {
+    let mut memory = Memory::default();
+    let malformed = |key: &[u8], problem: String| ImageError::Malformed {
+        key: String::from_utf8_lossy(key).into_owned(),
+        problem,
+    };
+    for (key, bytes) in contents {
+        let hash = key.split_last_chunk().map(|(_, hash)| ContentHash(*hash));
+        let hash = hash.ok_or_else(|| malformed(&key, "its hash is not 32 bytes long".into()))?;
+        if ContentHash::of(&bytes) != hash {
+            return Err(malformed(&key, "its bytes have another hash".into()));
+        }
+        memory.contents.insert(
+            hash,
+            Kept {
+                bytes: Bytes::from(bytes),
+                holders: 0,
+            },
+        );
+    }
+    let read = |(key, value): Pair| {
+        let record = decode(&value).and_then(|stored| stored_record(stored, &memory));
+        let record = record.map_err(|problem| malformed(&key, problem))?;
+        let end = key.iter().position(|byte| *byte == 0).map_or(key.len(), |end| end + 1);
+        let name = std::str::from_utf8(&key[end..]).map_err(|_| malformed(&key, "its key is not UTF-8".into()))?;
+        Ok((name.into(), record))
+    };
+    records.into_iter().map(read).collect()
+}
+
 fn pair_key(kind: u8, project: &str, rest: &[u8]) -> Vec<u8> {
     let mut key = Vec::with_capacity(2 + project.len() + rest.len());
     key.push(kind);
@@ -374,7 +419,7 @@ impl Restorer {
             }
             b'i' => project.idempotency.restore(text()?, decode::<Remembered>(&value)?),
             b'r' => {
-                let record = stored_record(decode(&value)?, project)?;
+                let record = stored_record(decode(&value)?, &project.memory)?;
                 project.memory.restore(text()?, record);
             }
             other => return Err(format!("is of unknown kind {other}")),
@@ -426,13 +471,12 @@ impl Restorer {
     }
 }
 
-fn stored_record(stored: StoredRecord, project: &Project) -> Result<Record, String> {
+fn stored_record(stored: StoredRecord, memory: &Memory) -> Result<Record, String> {
     let value = match stored.value {
         None => None,
         Some(StoredValue::Inline(bytes)) => Some(Value::of(bytes)),
         Some(StoredValue::Kept(hash)) => {
-            let kept = project
-                .memory
+            let kept = memory
                 .contents
                 .get(&hash)
                 .ok_or_else(|| format!("its content {hash} is not there"))?;

@@ -29,7 +29,10 @@ pub use self::command::{
 };
 pub use self::digest::Digest;
 pub use self::event::{Cursor, CursorError, EVENT_BYTES_KEPT_MAX, EVENTS_KEPT_MAX, Event, Events, What};
-pub use self::image::{ImageError, Meta, Pair, content_pair, event_pair, record_pair, remembered_key, remembered_pair};
+pub use self::image::{
+    ImageError, Meta, Pair, content_pair, content_prefix, event_pair, read_records, record_key, record_pair,
+    remembered_key, remembered_pair,
+};
 pub use self::memory::{KEPT_BYTES_MIN, Kept, Memory, Record, Value};
 use self::once::Seen;
 pub use self::once::{IDEMPOTENCY_MS, IdempotencyKeys, Remembered, Session, Sessions};

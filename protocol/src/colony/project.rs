@@ -270,7 +270,7 @@ impl Step<'_> {
     /// Judges the proposals of the batch whose places are in `judged` against each other, and notes the losers in
     /// `verdicts`. Returns how many conflicts there are among them.
     fn against_each_other(&self, batch: &ProposalBatch, judged: &[usize], verdicts: &mut [Option<Verdict>]) -> u64 {
-        let mut accesses = conflict::Batch::with_capacity(judged.len(), judged.len());
+        let mut accesses = conflict::Batch::with_capacity(judged.len(), judged.len(), 0);
         for &place in judged {
             let proposal = &batch.proposals[place];
             let reads = proposal.reads.iter().map(|read| read.key.as_bytes());
@@ -288,7 +288,7 @@ impl Step<'_> {
                 .collect(),
             false => Vec::new(),
         };
-        let resolved = conflict::resolve_merging(batch.policy, &accesses, &detection, |same| {
+        let resolved = conflict::resolve_merging(batch.policy, &detection, |same| {
             let (kept, candidate) = (&changes[same.kept as usize], &changes[same.candidate as usize]);
             kept.leave_the_same(candidate, same.key)
         });

@@ -32,25 +32,33 @@ impl Operation {
 
 /// The reads and writes of the proposals that are judged together, by position.
 ///
-/// Flat, so that building it costs one append per key and [`detect`](super::detect()) walks memory in order.
+/// Flat, and with a copy of every key: [`detect`](super::detect()) then goes through 12 bytes a key and the keys
+/// themselves in order, and what it visits out of order lies close together. At a million keys the copy costs less
+/// than the cache misses on keys that lie where they were decoded.
 #[derive(Clone, Debug, Default)]
-pub struct Batch<'a> {
+pub struct Batch {
     pub(super) priorities: Vec<u8>,
     /// Grouped by proposal, in ascending order of position.
-    pub(super) accesses: Vec<Access<'a>>,
+    pub(super) accesses: Vec<Access>,
+    /// The keys of the accesses, one after the other.
+    bytes: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Access<'a> {
-    pub(super) key: &'a [u8],
+pub(super) struct Access {
+    /// Where the key ends; it starts where the one before ends.
+    key_end: u32,
     pub(super) proposal: u32,
     pub(super) role: Role,
 }
 
 /// What a proposal does to a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub enum Role {
+    /// It only reads the key.
     Read,
+    /// It writes the key. Exclusive also for a commuting write by a proposal that reads the key or uses several
+    /// operations on it.
     Write(WriteClass),
 }
 
@@ -65,29 +73,30 @@ impl Role {
     }
 }
 
-impl<'a> Batch<'a> {
+impl Batch {
     /// A batch without proposals.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A batch with room for `proposals` that name `keys` keys in all.
-    pub fn with_capacity(proposals: usize, keys: usize) -> Self {
+    /// A batch with room for `proposals` that name `keys` keys in all, of `key_bytes` bytes together.
+    pub fn with_capacity(proposals: usize, keys: usize, key_bytes: usize) -> Self {
         Self {
             priorities: Vec::with_capacity(proposals),
             accesses: Vec::with_capacity(keys),
+            bytes: Vec::with_capacity(key_bytes),
         }
     }
 
     /// Adds a proposal and returns its position. Greater priorities win under [`Policy::First`](super::Policy::First).
     ///
     /// # Panics
-    /// At 2³² − 1 proposals or keys, far above the limit on the bytes of a command.
-    pub fn push(
+    /// At 2³² − 1 proposals or keys or 4 GiB of keys, far above the limit on the bytes of a command.
+    pub fn push<'k>(
         &mut self,
         priority: u8,
-        reads: impl IntoIterator<Item = &'a [u8]>,
-        writes: impl IntoIterator<Item = (&'a [u8], WriteClass)>,
+        reads: impl IntoIterator<Item = &'k [u8]>,
+        writes: impl IntoIterator<Item = (&'k [u8], WriteClass)>,
     ) -> usize {
         let position = self.priorities.len();
         assert!(
@@ -96,21 +105,36 @@ impl<'a> Batch<'a> {
         );
         let proposal = position as u32;
         self.priorities.push(priority);
-        self.accesses.extend(reads.into_iter().map(|key| Access {
-            key,
-            proposal,
-            role: Role::Read,
-        }));
-        self.accesses.extend(writes.into_iter().map(|(key, class)| Access {
-            key,
-            proposal,
-            role: Role::Write(class),
-        }));
+        reads.into_iter().for_each(|key| self.access(key, proposal, Role::Read));
+        writes
+            .into_iter()
+            .for_each(|(key, class)| self.access(key, proposal, Role::Write(class)));
+        position
+    }
+
+    fn access(&mut self, key: &[u8], proposal: u32, role: Role) {
         assert!(
-            self.accesses.len() < u32::MAX as usize,
+            self.accesses.len() < u32::MAX as usize - 1,
             "a batch names fewer than 2^32 - 1 keys"
         );
-        position
+        self.bytes.extend_from_slice(key);
+        let key_end = u32::try_from(self.bytes.len()).expect("the keys of a batch take less than 4 GiB");
+        self.accesses.push(Access {
+            key_end,
+            proposal,
+            role,
+        });
+    }
+
+    /// The key of the access at `index`.
+    pub(super) fn key(&self, index: u32) -> &[u8] {
+        let index = index as usize;
+        let start = if index == 0 {
+            0
+        } else {
+            self.accesses[index - 1].key_end
+        };
+        &self.bytes[start as usize..self.accesses[index].key_end as usize]
     }
 
     /// The number of proposals.

@@ -1,34 +1,37 @@
 //! What [`detect`](super::detect()) found: groups, counts and, on demand, pairs.
 
 use super::Kind;
-use super::batch::WriteClass;
+use super::batch::{Batch, Role, WriteClass};
 
 /// The conflicts of a batch. Two are equal if their groups are.
-#[derive(Clone, Debug, Default)]
-pub struct Detection<'a> {
-    pub(super) spans: Vec<Span<'a>>,
-    pub(super) writers: Vec<Writer>,
-    pub(super) readers: Vec<u32>,
+#[derive(Clone, Debug)]
+pub struct Detection<'b> {
+    pub(super) batch: &'b Batch,
+    /// The indices of the spans with a conflict, in the order in which their keys first appear in the batch.
+    pub(super) order: Vec<u32>,
+    pub(super) spans: Vec<Span>,
+    /// Span after span; within one the writers by class, then the readers.
+    pub(super) members: Vec<Member>,
     pub(super) counts: Counts,
 }
 
-/// Where the members of a group stand in the lists of all groups.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Span<'a> {
-    pub(super) key: &'a [u8],
-    pub(super) writers_start: u32,
-    pub(super) writers_len: u32,
-    pub(super) readers_start: u32,
-    pub(super) readers_len: u32,
+/// A key that is named more than once, and where those who name it stand in the list of members.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    /// The first access to the key.
+    pub(super) first: u32,
+    pub(super) start: u32,
+    pub(super) writers: u32,
+    pub(super) readers: u32,
 }
 
-/// A proposal that writes the key of a [`Group`].
+/// A proposal that has a part in a [`Group`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Writer {
+pub struct Member {
     /// The position of the proposal in its batch.
     pub proposal: u32,
-    /// Exclusive also for a commuting write by a proposal that reads the key or uses several operations on it.
-    pub class: WriteClass,
+    /// What it does to the key.
+    pub role: Role,
 }
 
 /// The number of conflicts by kind; each counts a pair of proposals and a key.
@@ -53,9 +56,9 @@ pub struct Group<'d> {
     /// The key.
     pub key: &'d [u8],
     /// Who writes the key: exclusive writers, then one operation after the other, each run by position.
-    pub writers: &'d [Writer],
-    /// The positions of those who only read the key, ascending.
-    pub readers: &'d [u32],
+    pub writers: &'d [Member],
+    /// Who only reads the key, by position.
+    pub readers: &'d [Member],
 }
 
 /// One conflict: a pair of proposals and the key they meet on.
@@ -71,15 +74,20 @@ pub struct Conflict<'d> {
     pub kind: Kind,
 }
 
-impl<'a> Detection<'a> {
+impl<'b> Detection<'b> {
+    /// The batch whose conflicts these are.
+    pub fn batch(&self) -> &'b Batch {
+        self.batch
+    }
+
     /// Whether no two proposals conflict.
     pub fn is_empty(&self) -> bool {
-        self.spans.is_empty()
+        self.order.is_empty()
     }
 
     /// The number of groups.
     pub fn len(&self) -> usize {
-        self.spans.len()
+        self.order.len()
     }
 
     /// The number of conflicts, without listing them.
@@ -89,7 +97,7 @@ impl<'a> Detection<'a> {
 
     /// The groups, in the order in which their keys first appear in the batch.
     pub fn groups(&self) -> impl ExactSizeIterator<Item = Group<'_>> {
-        (0..self.spans.len()).map(|index| self.group(index))
+        (0..self.order.len()).map(|index| self.group(index))
     }
 
     /// The group at `index` of [`Detection::groups`].
@@ -97,14 +105,21 @@ impl<'a> Detection<'a> {
     /// # Panics
     /// If `index` is not below [`Detection::len`].
     pub fn group(&self, index: usize) -> Group<'_> {
-        let span = &self.spans[index];
-        let writers = span.writers_start as usize..(span.writers_start + span.writers_len) as usize;
-        let readers = span.readers_start as usize..(span.readers_start + span.readers_len) as usize;
-        Group {
-            key: span.key,
-            writers: &self.writers[writers],
-            readers: &self.readers[readers],
-        }
+        let key = self.batch.key(self.spans[self.order[index] as usize].first);
+        let (writers, readers) = self.members(index);
+        Group { key, writers, readers }
+    }
+
+    /// The writers and the readers of the group at `index`, for those who need no key: it lies elsewhere in memory.
+    pub(super) fn members(&self, index: usize) -> (&[Member], &[Member]) {
+        let Span {
+            start,
+            writers,
+            readers,
+            ..
+        } = self.spans[self.order[index] as usize];
+        let members = &self.members[start as usize..(start + writers + readers) as usize];
+        members.split_at(writers as usize)
     }
 
     /// Every conflict, found as it is asked for: the whole list costs O(its length).
@@ -133,22 +148,22 @@ impl<'d> Group<'d> {
             kind,
         };
         writers.iter().enumerate().flat_map(move |(index, writer)| {
-            let write_write = writers[self.next_rival(index)..]
+            let write_write = writers[next_rival(writers, index)..]
                 .iter()
                 .map(move |other| conflict(writer.proposal, other.proposal, Kind::WriteWrite));
             let read_write = readers
                 .iter()
-                .map(move |&reader| conflict(writer.proposal, reader, Kind::ReadWrite));
+                .map(move |reader| conflict(writer.proposal, reader.proposal, Kind::ReadWrite));
             write_write.chain(read_write)
         })
     }
+}
 
-    /// The first index after `index` from which on every writer conflicts with the one at `index`: writers stand in
-    /// runs of one class, so the rest of a commuting run is all there is to skip.
-    pub(super) fn next_rival(&self, index: usize) -> usize {
-        match self.writers[index].class {
-            WriteClass::Exclusive => index + 1,
-            class => index + self.writers[index..].partition_point(|writer| writer.class == class),
-        }
+/// The first index after `index` from which on every writer conflicts with the one at `index`: writers stand in runs of
+/// one class, so the rest of a commuting run is all there is to skip.
+pub(super) fn next_rival(writers: &[Member], index: usize) -> usize {
+    match writers[index].role {
+        Role::Write(WriteClass::Exclusive) => index + 1,
+        role => index + writers[index..].partition_point(|writer| writer.role == role),
     }
 }

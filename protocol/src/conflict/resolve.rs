@@ -6,8 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::Kind;
-use super::batch::{Batch, WriteClass};
-use super::detection::{Detection, Group};
+use super::batch::{Role, WriteClass};
+use super::detection::{Detection, Member, next_rival};
 use super::verdict::{Clash, Verdicts};
 
 /// How the conflicts of a batch are decided. What is a conflict does not depend on the policy; in particular commuting
@@ -77,10 +77,10 @@ pub struct SameChange<'d> {
     pub candidate: u32,
 }
 
-/// Decides on every proposal of `batch`, whose conflicts `detection` holds. No two exclusive writes are taken for the
+/// Decides on every proposal of the batch whose conflicts `detection` holds. No two exclusive writes are taken for the
 /// same change, so [`Policy::Merge`] decides as [`Policy::First`].
-pub fn resolve(policy: Policy, batch: &Batch<'_>, detection: &Detection<'_>) -> Verdicts {
-    resolve_merging(policy, batch, detection, |_| false)
+pub fn resolve(policy: Policy, detection: &Detection<'_>) -> Verdicts {
+    resolve_merging(policy, detection, |_| false)
 }
 
 /// As [`resolve`]; under [`Policy::Merge`] `same_change` tells which exclusive writes of one key may stand together.
@@ -90,18 +90,17 @@ pub fn resolve(policy: Policy, batch: &Batch<'_>, detection: &Detection<'_>) -> 
 /// key of each proposal.
 pub fn resolve_merging(
     policy: Policy,
-    batch: &Batch<'_>,
     detection: &Detection<'_>,
     same_change: impl FnMut(SameChange<'_>) -> bool,
 ) -> Verdicts {
-    let verdicts = Verdicts::all_committed(batch.len());
+    let verdicts = Verdicts::all_committed(detection.batch().len());
     if detection.is_empty() {
         return verdicts;
     }
-    let memberships = Memberships::of(batch, detection);
+    let memberships = Memberships::of(detection);
     match policy {
-        Policy::First => in_order(verdicts, batch, detection, &memberships, |_| false),
-        Policy::Merge => in_order(verdicts, batch, detection, &memberships, same_change),
+        Policy::First => in_order(verdicts, detection, &memberships, |_| false),
+        Policy::Merge => in_order(verdicts, detection, &memberships, same_change),
         Policy::Exclude => without_winner(verdicts, detection, &memberships, Innocent::Commit),
         Policy::Reject => without_winner(verdicts, detection, &memberships, Innocent::Lose),
     }
@@ -111,11 +110,8 @@ pub fn resolve_merging(
 #[derive(Clone, Copy)]
 struct Membership {
     group: u32,
-    /// The index among the writers of the group, or [`READER`].
-    writer: u32,
+    role: Role,
 }
-
-const READER: u32 = u32::MAX;
 
 /// The groups of each proposal, in the order of the groups.
 struct Memberships {
@@ -125,43 +121,34 @@ struct Memberships {
 }
 
 impl Memberships {
-    fn of(batch: &Batch<'_>, detection: &Detection<'_>) -> Self {
-        let mut ends = vec![0u32; batch.len()];
-        for group in detection.groups() {
-            group
-                .writers
-                .iter()
-                .for_each(|writer| ends[writer.proposal as usize] += 1);
-            group.readers.iter().for_each(|&reader| ends[reader as usize] += 1);
+    fn of(detection: &Detection<'_>) -> Self {
+        let mut ends = vec![0u32; detection.batch().len()];
+        let both = |index| {
+            let (writers, readers) = detection.members(index);
+            writers.iter().chain(readers)
+        };
+        for index in 0..detection.len() {
+            both(index).for_each(|member| ends[member.proposal as usize] += 1);
         }
         let mut start = 0;
         for end in &mut ends {
             start += std::mem::replace(end, start);
         }
-        let mut list = vec![Membership { group: 0, writer: 0 }; start as usize];
-        let mut add = |proposal: u32, membership| {
-            let end = &mut ends[proposal as usize];
-            list[*end as usize] = membership;
-            *end += 1;
-        };
-        for (index, group) in detection.groups().enumerate() {
-            for (writer, of) in group.writers.iter().enumerate() {
-                add(
-                    of.proposal,
-                    Membership {
-                        group: index as u32,
-                        writer: writer as u32,
-                    },
-                );
-            }
-            for &reader in group.readers {
-                add(
-                    reader,
-                    Membership {
-                        group: index as u32,
-                        writer: READER,
-                    },
-                );
+        let mut list = vec![
+            Membership {
+                group: 0,
+                role: Role::Read
+            };
+            start as usize
+        ];
+        for index in 0..detection.len() {
+            for &Member { proposal, role } in both(index) {
+                let end = &mut ends[proposal as usize];
+                list[*end as usize] = Membership {
+                    group: index as u32,
+                    role,
+                };
+                *end += 1;
             }
         }
         Self { ends, list }
@@ -174,63 +161,50 @@ impl Memberships {
     }
 }
 
-/// Who has committed on the key of a group. Readers and writers never have both, nor writers that conflict.
+/// The first that committed on the key of a group. Whoever committed after it has the same role: readers and writers
+/// never have both, nor writers that conflict.
 #[derive(Clone, Copy)]
-enum Held {
-    Free,
-    Readers { first: u32 },
-    Writers { first: u32, class: WriteClass },
+struct Held {
+    by: u32,
+    role: Role,
 }
 
 fn in_order(
     mut verdicts: Verdicts,
-    batch: &Batch<'_>,
     detection: &Detection<'_>,
     memberships: &Memberships,
     mut same_change: impl FnMut(SameChange<'_>) -> bool,
 ) -> Verdicts {
-    let mut held = vec![Held::Free; detection.len()];
+    let mut held: Vec<Option<Held>> = vec![None; detection.len()];
     let mut clashes = Vec::new();
-    for proposal in by_priority(&batch.priorities) {
-        let memberships = memberships.of_proposal(proposal);
+    for candidate in by_priority(&detection.batch().priorities) {
+        let memberships = memberships.of_proposal(candidate);
         clashes.clear();
-        for &Membership { group, writer } in memberships {
-            let clash = |kind, with| Some(Clash { group, kind, with });
-            let class = || detection.group(group as usize).writers[writer as usize].class;
-            let clash = match held[group as usize] {
-                Held::Free => None,
-                Held::Readers { .. } if writer == READER => None,
-                Held::Readers { first } => clash(Kind::ReadWrite, first),
-                Held::Writers { first, .. } if writer == READER => clash(Kind::ReadWrite, first),
-                Held::Writers { first, class: held } => {
-                    let key = || detection.group(group as usize).key;
-                    let together = held == class()
-                        && (held != WriteClass::Exclusive
-                            || same_change(SameChange {
-                                key: key(),
-                                kept: first,
-                                candidate: proposal,
-                            }));
-                    if together { None } else { clash(Kind::WriteWrite, first) }
-                }
+        clashes.extend(memberships.iter().filter_map(|&Membership { group, role }| {
+            let Held { by, role: held } = held[group as usize]?;
+            let mut same = || {
+                let key = detection.group(group as usize).key;
+                same_change(SameChange {
+                    key,
+                    kept: by,
+                    candidate,
+                })
             };
-            clashes.extend(clash);
-        }
+            let kind = match (held, role) {
+                (Role::Read, Role::Read) => return None,
+                (Role::Read, _) | (_, Role::Read) => Kind::ReadWrite,
+                (Role::Write(WriteClass::Exclusive), Role::Write(WriteClass::Exclusive)) if same() => return None,
+                (Role::Write(WriteClass::Commutes(a)), Role::Write(WriteClass::Commutes(b))) if a == b => return None,
+                _ => Kind::WriteWrite,
+            };
+            Some(Clash { group, kind, with: by })
+        }));
         if !clashes.is_empty() {
-            verdicts.lose(proposal, clashes.drain(..));
+            verdicts.lose(candidate, clashes.drain(..));
             continue;
         }
-        for &Membership { group, writer } in memberships {
-            let held = &mut held[group as usize];
-            if matches!(held, Held::Free) {
-                *held = match writer {
-                    READER => Held::Readers { first: proposal },
-                    _ => {
-                        let class = detection.group(group as usize).writers[writer as usize].class;
-                        Held::Writers { first: proposal, class }
-                    }
-                };
-            }
+        for &Membership { group, role } in memberships {
+            held[group as usize].get_or_insert(Held { by: candidate, role });
         }
     }
     verdicts
@@ -269,18 +243,16 @@ fn without_winner(
     memberships: &Memberships,
     innocent: Innocent,
 ) -> Verdicts {
-    let rivals: Vec<Rivals> = detection.groups().map(Rivals::of).collect();
+    let second: Vec<u32> = (0..detection.len())
+        .map(|index| next_rival(detection.members(index).0, 0) as u32)
+        .collect();
     for proposal in 0..verdicts.len() as u32 {
         let memberships = memberships.of_proposal(proposal);
         if !memberships.is_empty() || innocent == Innocent::Lose {
-            let clashes = memberships.iter().map(|membership| {
-                let group = detection.group(membership.group as usize);
-                let (kind, with) = rivals[membership.group as usize].of_member(group, membership.writer);
-                Clash {
-                    group: membership.group,
-                    kind,
-                    with,
-                }
+            let clashes = memberships.iter().map(|&Membership { group, role }| {
+                let members = detection.members(group as usize);
+                let (kind, with) = rival(members, second[group as usize], Member { proposal, role });
+                Clash { group, kind, with }
             });
             verdicts.lose(proposal, clashes);
         }
@@ -288,31 +260,22 @@ fn without_winner(
     verdicts
 }
 
-/// For the members of a group, somebody each is in conflict with.
-#[derive(Clone, Copy)]
-struct Rivals {
-    /// The index of the first writer that conflicts with the first writer; the number of writers if there is none.
-    second: usize,
-}
-
-impl Rivals {
-    fn of(group: Group<'_>) -> Self {
-        Self {
-            second: group.next_rival(0),
-        }
-    }
-
-    fn of_member(self, group: Group<'_>, writer: u32) -> (Kind, u32) {
-        let Group { writers, readers, .. } = group;
-        let rival = match writer {
-            READER => return (Kind::ReadWrite, writers[0].proposal),
-            // The writers before `second` are the first one and those that commute with it.
-            writer if (writer as usize) < self.second => self.second,
-            _ => 0,
-        };
-        match writers.get(rival) {
-            Some(rival) => (Kind::WriteWrite, rival.proposal),
-            None => (Kind::ReadWrite, readers[0]),
-        }
+/// Somebody whom `member` is in conflict with; `second` is the [`next_rival`] of the first writer.
+fn rival((writers, readers): (&[Member], &[Member]), second: u32, member: Member) -> (Kind, u32) {
+    let first = writers[0];
+    let is_reader = member.role == Role::Read;
+    let meets_first = match first.role {
+        Role::Write(WriteClass::Exclusive) => member.proposal != first.proposal,
+        role => member.role != role,
+    };
+    let rival = if is_reader || meets_first {
+        Some(&first)
+    } else {
+        writers.get(second as usize)
+    };
+    match rival {
+        Some(writer) if is_reader => (Kind::ReadWrite, writer.proposal),
+        Some(writer) => (Kind::WriteWrite, writer.proposal),
+        None => (Kind::ReadWrite, readers[0].proposal),
     }
 }

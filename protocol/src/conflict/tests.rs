@@ -52,7 +52,7 @@ impl Proposal {
     }
 }
 
-fn batch(proposals: &[Proposal]) -> Batch<'_> {
+fn batch(proposals: &[Proposal]) -> Batch {
     let mut batch = Batch::new();
     for proposal in proposals {
         batch.push(
@@ -186,7 +186,7 @@ fn check_detection(proposals: &[Proposal], detection: &Detection<'_>) {
 
 fn check_verdicts(proposals: &[Proposal], detection: &Detection<'_>, policy: Policy) {
     let same = |same: SameChange<'_>| proposals[same.kept as usize].change == proposals[same.candidate as usize].change;
-    let verdicts = resolve_merging(policy, &batch(proposals), detection, same);
+    let verdicts = resolve_merging(policy, detection, same);
     let expected = oracle::losers(policy, proposals);
     assert_eq!(verdicts.lost(), expected.len(), "{policy}");
     let committed: Vec<usize> = (0..proposals.len()).filter(|i| !expected.contains_key(i)).collect();
@@ -280,7 +280,8 @@ fn detection_equals_pairwise_comparison_on_random_batches() {
 #[test]
 fn policies_decide_as_a_naive_model_on_random_batches() {
     each_random_batch(|proposals| {
-        let detection = detect(&batch(proposals));
+        let batch = batch(proposals);
+        let detection = detect(&batch);
         for policy in [Policy::First, Policy::Merge, Policy::Exclude, Policy::Reject] {
             check_verdicts(proposals, &detection, policy);
         }
@@ -316,8 +317,8 @@ fn a_batch_of_many_partitions_keeps_groups_in_order_of_appearance() {
     let batch = batch(&proposals);
     let detection = detect(&batch);
     let mut appeared = BTreeMap::new();
-    for (index, access) in batch.accesses.iter().enumerate() {
-        appeared.entry(access.key).or_insert(index);
+    for index in 0..batch.keys() as u32 {
+        appeared.entry(batch.key(index)).or_insert(index);
     }
     assert!(detection.len() > 1_000);
     assert!(detection.groups().is_sorted_by_key(|group| appeared[group.key]));
@@ -424,7 +425,7 @@ fn committed(policy: Policy, proposals: &[Proposal]) -> Vec<usize> {
 
 fn verdicts(policy: Policy, proposals: &[Proposal]) -> Verdicts {
     let batch = batch(proposals);
-    resolve(policy, &batch, &detect(&batch))
+    resolve(policy, &detect(&batch))
 }
 
 #[test]
@@ -464,7 +465,7 @@ fn merge_keeps_exclusive_writes_that_are_the_same_change() {
     let batch = batch(&proposals);
     let same = |same: SameChange<'_>| proposals[same.kept as usize].change == proposals[same.candidate as usize].change;
     let merged = |policy| {
-        resolve_merging(policy, &batch, &detect(&batch), same)
+        resolve_merging(policy, &detect(&batch), same)
             .committed()
             .collect::<Vec<_>>()
     };

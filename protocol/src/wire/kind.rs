@@ -28,7 +28,7 @@ use super::{Lane, WireError};
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal, $lane:ident;)*) => {
-        /// What the body of an envelope is. The table stands in the documentation of this module's source.
+        /// What the body of an envelope is. The documentation of the module has the table.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
         pub enum Kind {

@@ -13,8 +13,8 @@
 mod envelope;
 mod error;
 mod fragment;
-mod frame;
-mod kind;
+pub mod frame;
+pub mod kind;
 mod lane;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,200 @@
+//! What an agent does, and what it can do it with.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use queenright_protocol::colony::{Key, Outcome};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::AgentSpec;
+use super::registry::Entry;
+use super::signal::{AgentAddress, Signal, Signals, TellError};
+use crate::queen::{QueenMessage, Request, SubmitError};
+use crate::replica::Replica;
+
+/// What an agent does after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It has more to do at once.
+    Again,
+    /// It waits for signals.
+    Wait,
+    /// It has done what it was to do.
+    Done,
+}
+
+/// Why an agent cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BehaviourError(pub String);
+
+/// What an agent does. Each call runs alone: an agent is an actor.
+pub trait Behaviour: Send + 'static {
+    /// Does one piece of work. Called at the start, and as long as it says [`Step::Again`].
+    fn step<'a>(&'a mut self, context: &'a AgentContext) -> BoxFuture<'a, Result<Step, BehaviourError>>;
+
+    /// Takes signals, in the order in which each sender sent them.
+    fn signals(&mut self, signals: Vec<Signal>, context: &AgentContext) -> Result<Step, BehaviourError> {
+        let _ = (signals, context);
+        Ok(Step::Wait)
+    }
+}
+
+/// Makes the behaviour of an agent, or says what is wrong with its arguments.
+pub type Make = Box<dyn Fn(&AgentSpec) -> Result<Box<dyn Behaviour>, BehaviourError> + Send + Sync>;
+
+/// The kinds of agents that a node hosts.
+#[derive(Default)]
+pub struct Kinds {
+    by_name: BTreeMap<&'static str, Make>,
+}
+
+impl fmt::Debug for Kinds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.by_name.keys()).finish()
+    }
+}
+
+impl Kinds {
+    /// Adds a kind.
+    ///
+    /// # Panics
+    /// When the name is taken.
+    pub fn add(
+        &mut self,
+        name: &'static str,
+        make: impl Fn(&AgentSpec) -> Result<Box<dyn Behaviour>, BehaviourError> + Send + Sync + 'static,
+    ) {
+        assert!(
+            self.by_name.insert(name, Box::new(make)).is_none(),
+            "kind {name} stands twice"
+        );
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Make> {
+        self.by_name.get(name)
+    }
+
+    pub(crate) fn names(&self) -> String {
+        self.by_name.keys().copied().collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Why waiting ended without the change.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WaitError {
+    /// The deadline passed.
+    #[error("{key} did not reach revision {revision} within {waited_ms} ms")]
+    Deadline {
+        /// The key.
+        key: Key,
+        /// The revision waited for.
+        revision: u64,
+        /// How long.
+        waited_ms: u64,
+    },
+}
+
+/// What an agent can do: hand commands to its queen, read this node's state, send signals.
+pub struct AgentContext {
+    pub(super) entry: Arc<Entry>,
+    pub(super) queen: ractor::ActorRef<QueenMessage>,
+    pub(super) replica: Arc<Replica>,
+    pub(super) signals: Arc<Signals>,
+}
+
+impl AgentContext {
+    /// The agent's name.
+    pub fn name(&self) -> &str {
+        &self.entry.spec.name
+    }
+
+    /// Where signals reach this agent.
+    pub fn address(&self) -> AgentAddress {
+        AgentAddress {
+            node: self.signals.me(),
+            number: self.entry.number,
+        }
+    }
+
+    /// Hands a command to the queen and waits for its outcome.
+    ///
+    /// # Errors
+    /// When she does not take it, or no outcome came before the deadline: then it is unknown.
+    pub async fn submit(&self, request: Request, deadline: Duration) -> Result<Outcome, SubmitError> {
+        submit(&self.queen, request, deadline).await
+    }
+
+    /// This node's copy of the colony.
+    pub fn replica(&self) -> &Arc<Replica> {
+        &self.replica
+    }
+
+    /// Waits for the event that brings `key` to `revision` here.
+    ///
+    /// # Errors
+    /// When it did not come before the deadline.
+    pub async fn wait_revision(
+        &self,
+        project: &str,
+        key: &Key,
+        revision: u64,
+        deadline: Duration,
+    ) -> Result<u64, WaitError> {
+        let reached = self.replica.wait_revision(project, key, revision);
+        let waited_ms = deadline.as_millis() as u64;
+        match tokio::time::timeout(deadline, reached).await {
+            Ok(Ok(found)) => Ok(found),
+            _ => Err(WaitError::Deadline {
+                key: key.clone(),
+                revision,
+                waited_ms,
+            }),
+        }
+    }
+
+    /// Sends a signal. At most once; in order for each pair of agents.
+    ///
+    /// # Errors
+    /// When it was not taken: nothing was sent.
+    pub fn tell(&self, to: AgentAddress, payload: &[u8]) -> Result<(), TellError> {
+        self.signals.tell(self.entry.number, to, payload)
+    }
+
+    /// Like [`AgentContext::tell`], but waits while too many signals wait already.
+    ///
+    /// # Errors
+    /// When there is no such agent, or no way to its node: nothing was sent.
+    pub async fn tell_waiting(&self, to: AgentAddress, payload: &[u8]) -> Result<(), TellError> {
+        self.signals.tell_waiting(self.entry.number, to, payload).await
+    }
+
+    /// Puts a figure into the agent's report, for those who look at it from outside.
+    pub fn report(&self, name: &str, value: impl Into<Value>) {
+        self.entry.report(name, value.into());
+    }
+}
+
+/// Hands a command to the queen and waits for its outcome.
+pub(crate) async fn submit(
+    queen: &ractor::ActorRef<QueenMessage>,
+    request: Request,
+    deadline: Duration,
+) -> Result<Outcome, SubmitError> {
+    let (ticket, outcome) = oneshot::channel();
+    let asked = Instant::now();
+    queen
+        .cast(QueenMessage::Submit(request, ticket))
+        .map_err(|_| SubmitError::Stopping)?;
+    match tokio::time::timeout(deadline, outcome).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => Err(SubmitError::Stopping),
+        Err(_) => Err(SubmitError::Unknown {
+            waited_ms: asked.elapsed().as_millis() as u64,
+        }),
+    }
+}

@@ -1,0 +1,210 @@
+//! The follower's side of consensus: what arrives from other nodes is fed to openraft, in order, and answered.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::{Stream, StreamExt};
+use openraft::Raft;
+use openraft::raft::AppendEntriesRequest;
+use openraft::storage::Snapshot;
+use queenright_protocol::id::NodeId;
+use queenright_protocol::wire::{Envelope, Kind, Lane};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::machine::Machine;
+use super::network::{AppendAnswer, HEARTBEAT, SnapshotMessage, VoteMessage, decode, encode};
+use super::types::TypeConfig;
+use crate::router::Router;
+
+/// How many append requests of one peer may wait; a leader has at most 64 under way in a stream.
+const APPENDS_WAITING: usize = 256;
+
+/// An append request with its correlation.
+type Numbered = (u64, AppendEntriesRequest<TypeConfig>);
+
+/// Feeds openraft with what other nodes send.
+pub(super) struct Ingress {
+    raft: Raft<TypeConfig, Machine>,
+    router: Arc<Router>,
+    /// One queue for each peer, by number.
+    appends: Vec<(NodeId, mpsc::Sender<Numbered>)>,
+    dropped: AtomicU64,
+}
+
+impl Ingress {
+    pub(super) fn start(
+        raft: Raft<TypeConfig, Machine>,
+        router: Arc<Router>,
+        peers: &[NodeId],
+        stop: &CancellationToken,
+    ) -> Ingress {
+        let appends = peers.iter().map(|&peer| {
+            let (sender, receiver) = mpsc::channel(APPENDS_WAITING);
+            let feeder = Feeder {
+                raft: raft.clone(),
+                router: router.clone(),
+                peer,
+                waiting: receiver,
+            };
+            let stop = stop.clone();
+            tokio::spawn(async move { stop.run_until_cancelled(feeder.run()).await });
+            (peer, sender)
+        });
+        Ingress {
+            appends: appends.collect(),
+            raft,
+            router,
+            dropped: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes a request of consensus. Does not block: what finds its queue full is dropped, and its sender repeats it.
+    pub(super) fn receive(&self, envelope: Envelope) {
+        let (from, kind) = (envelope.from, envelope.kind);
+        let taken = match kind {
+            Kind::AppendRequest if envelope.correlation & HEARTBEAT != 0 => self.heartbeat(envelope),
+            Kind::AppendRequest => self.append(&envelope),
+            Kind::VoteRequest => self.vote(envelope),
+            Kind::SnapshotRequest => self.snapshot(envelope),
+            _ => false,
+        };
+        if !taken {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(%from, %kind, "a request of consensus was dropped: malformed, or too many wait");
+        }
+    }
+
+    fn append(&self, envelope: &Envelope) -> bool {
+        let Ok(request) = decode(&envelope.body) else {
+            return false;
+        };
+        let queue = self.appends.iter().find(|(peer, _)| *peer == envelope.from);
+        queue.is_some_and(|(_, queue)| queue.try_send((envelope.correlation, request)).is_ok())
+    }
+
+    fn heartbeat(&self, envelope: Envelope) -> bool {
+        let Ok(request) = decode(&envelope.body) else {
+            return false;
+        };
+        let (raft, router) = (self.raft.clone(), self.router.clone());
+        tokio::spawn(async move {
+            let AppendEntriesRequest { prev_log_id, .. } = &request;
+            let prev_log_id = *prev_log_id;
+            let answer = match raft.append_entries(request).await {
+                Ok(answer) => answer.into_stream_result(prev_log_id, prev_log_id).into(),
+                Err(_) => AppendAnswer::Stopped,
+            };
+            let _ = router.answer(&envelope, Lane::Urgent, Kind::AppendReply, encode(&answer));
+        });
+        true
+    }
+
+    fn vote(&self, envelope: Envelope) -> bool {
+        let Ok(VoteMessage { pre, request }) = decode(&envelope.body) else {
+            return false;
+        };
+        let (raft, router) = (self.raft.clone(), self.router.clone());
+        tokio::spawn(async move {
+            let answer = if pre {
+                raft.pre_vote(request).await
+            } else {
+                raft.vote(request).await
+            };
+            // Without an answer the candidate asks again: a stopped consensus grants nothing.
+            if let Ok(answer) = answer {
+                let _ = router.answer(&envelope, Lane::Urgent, Kind::VoteReply, encode(&answer));
+            }
+        });
+        true
+    }
+
+    fn snapshot(&self, envelope: Envelope) -> bool {
+        let Ok(SnapshotMessage { vote, meta, data }) = decode(&envelope.body) else {
+            return false;
+        };
+        let (raft, router) = (self.raft.clone(), self.router.clone());
+        tokio::spawn(async move {
+            let snapshot = Snapshot { meta, snapshot: data };
+            if let Ok(answer) = raft.install_full_snapshot(vote, snapshot).await {
+                let _ = router.answer(&envelope, Lane::Urgent, Kind::SnapshotReply, encode(&answer));
+            }
+        });
+        true
+    }
+}
+
+/// Feeds the append requests of one peer to openraft.
+struct Feeder {
+    raft: Raft<TypeConfig, Machine>,
+    router: Arc<Router>,
+    peer: NodeId,
+    waiting: mpsc::Receiver<Numbered>,
+}
+
+impl Feeder {
+    async fn run(mut self) {
+        let mut first = None;
+        loop {
+            let next = match first.take() {
+                Some(next) => next,
+                None => match self.waiting.recv().await {
+                    Some(next) => next,
+                    None => return,
+                },
+            };
+            first = self.session(next).await;
+        }
+    }
+
+    /// Feeds one session, until a request of another one comes or openraft ends the stream.
+    async fn session(&mut self, first: Numbered) -> Option<Numbered> {
+        let session = first.0 >> 32;
+        let (requests, receiver) = mpsc::channel(APPENDS_WAITING);
+        let stream = drain(receiver);
+        let mut results = std::pin::pin!(self.raft.stream_append(stream));
+        let mut correlations = VecDeque::from([first.0]);
+        requests.try_send(first.1).ok()?;
+        let mut requests = Some(requests);
+        let mut following = None;
+        loop {
+            tokio::select! {
+                biased;
+                result = results.next() => {
+                    let Some(result) = result else { break };
+                    let correlation = correlations.pop_front().expect("openraft answers what it was given");
+                    let answer = result.map_or(AppendAnswer::Stopped, AppendAnswer::from);
+                    let ended = !matches!(answer, AppendAnswer::Flushed(_));
+                    // An answer that cannot be sent is lost with its link; the leader starts a new stream then.
+                    let _ = self.router.send(self.peer, Lane::Urgent, Kind::AppendReply, correlation, encode(&answer));
+                    if ended {
+                        break;
+                    }
+                }
+                next = self.waiting.recv(), if requests.is_some() => {
+                    let Some(next) = next else { requests = None; continue };
+                    if next.0 >> 32 != session {
+                        // What is under way is answered first.
+                        following = Some(next);
+                        requests = None;
+                        continue;
+                    }
+                    let (correlation, request) = next;
+                    if requests.as_ref().is_none_or(|requests| requests.try_send(request).is_err()) {
+                        // A leader has fewer under way than fit; the stream is given up, and it starts another.
+                        return None;
+                    }
+                    correlations.push_back(correlation);
+                }
+            }
+        }
+        following
+    }
+}
+
+fn drain<T: Send + 'static>(receiver: mpsc::Receiver<T>) -> impl Stream<Item = T> + Send + 'static {
+    futures::stream::unfold(receiver, |mut receiver| async move {
+        Some((receiver.recv().await?, receiver))
+    })
+}

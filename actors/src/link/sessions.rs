@@ -1,0 +1,100 @@
+//! Which sessions of ractor_cluster belong to which neighbours.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ractor::ActorRef;
+use ractor_cluster::node::NodeServerSessionInformation;
+use ractor_cluster::{NodeEventSubscription, NodeSessionMessage};
+
+use super::stream::Connection;
+
+/// The sessions that are authenticated, and the connections that are not closed.
+///
+/// A mutex since ractor_cluster reports from its own actor and gateways ask from theirs; held for a map access.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    /// The index of each neighbour, by the name that ractor_cluster knows it by.
+    peers: HashMap<String, u16>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    connections: HashMap<String, Arc<Connection>>,
+    /// By ractor_cluster's number for the session, which is part of the id of each remote actor.
+    authenticated: HashMap<u64, (u16, ActorRef<NodeSessionMessage>)>,
+}
+
+/// The name of a node in ractor_cluster. It refuses peers that share either the name or `hostname:port` with this
+/// node, and listens on ports that differ only by chance: so the host is the node's name too.
+pub(super) fn full_name(name: &str) -> String {
+    format!("{name}@{name}")
+}
+
+impl Sessions {
+    pub(super) fn new(peers: impl Iterator<Item = (String, u16)>) -> Arc<Self> {
+        let peers = peers.map(|(name, index)| (full_name(&name), index)).collect();
+        Arc::new(Sessions {
+            peers,
+            state: Mutex::default(),
+        })
+    }
+
+    /// Must be called before the connection is handed over.
+    pub(super) fn add(&self, connection: &Arc<Connection>) {
+        let mut state = self.lock();
+        state.connections.insert(connection.label.clone(), connection.clone());
+    }
+
+    /// The neighbour on the other side of a session.
+    pub(super) fn peer_of(&self, node_id: u64) -> Option<u16> {
+        self.lock().authenticated.get(&node_id).map(|(index, _)| *index)
+    }
+
+    /// Closes a session.
+    pub(super) fn close(&self, node_id: u64, reason: &str) {
+        if let Some((_, actor)) = self.lock().authenticated.get(&node_id) {
+            actor.stop(Some(reason.to_owned()));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps [`Sessions`] up to date. Called from within ractor_cluster's server, so it may not block.
+pub(super) struct Subscription(pub(super) Arc<Sessions>);
+
+impl NodeEventSubscription for Subscription {
+    fn node_session_opened(&self, _: NodeServerSessionInformation) {}
+
+    fn node_session_authenticated(&self, session: NodeServerSessionInformation) {
+        let name = session
+            .peer_name
+            .as_ref()
+            .map(|peer| peer.name.as_str())
+            .unwrap_or_default();
+        let Some(index) = self.0.peers.get(name).copied() else {
+            tracing::warn!(
+                peer = name,
+                connection = session.peer_addr,
+                "a node that is no neighbour has connected"
+            );
+            session.actor.stop(Some("not a neighbour".to_owned()));
+            return;
+        };
+        let mut state = self.0.lock();
+        if let Some(connection) = state.connections.get(&session.peer_addr) {
+            connection.authenticated();
+        }
+        state.authenticated.insert(session.node_id, (index, session.actor));
+    }
+
+    fn node_session_disconnected(&self, session: NodeServerSessionInformation) {
+        let mut state = self.0.lock();
+        state.connections.remove(&session.peer_addr);
+        state.authenticated.remove(&session.node_id);
+    }
+}

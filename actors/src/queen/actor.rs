@@ -1,0 +1,306 @@
+//! The queen: the actor of a node that supervises its agents and drives its rounds. The node starts her, and ends when
+//! she does.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use queenright_protocol::colony::{Answer, Batch, Body, Conflict, Outcome, Proposal};
+use queenright_protocol::conflict;
+use queenright_protocol::id::NodeId;
+use queenright_protocol::wire::{Kind, Lane};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::oneshot;
+
+use super::request::{Request, SubmitError};
+use super::rounds::{Effect, Input, RoundLimits, Rounds};
+use crate::agent::{AgentError, AgentSpec, AgentStatus, Agents};
+use crate::consensus::Consensus;
+use crate::replica::Replica;
+use crate::router::Router;
+
+/// How long a command may be on its way before `apply` refuses it, in milliseconds of cluster time. Shorter than any
+/// memory of outcomes.
+const COMMAND_LIFE_MS: u64 = 60_000;
+/// How often rounds under way are looked at, to send again those without outcome.
+const TICK: Duration = Duration::from_millis(100);
+
+/// By which a caller gets its outcome.
+type Ticket = oneshot::Sender<Result<Outcome, SubmitError>>;
+
+/// What the queen is told. Local only: no other node can send these.
+pub(crate) enum QueenMessage {
+    /// From an agent or a door; answered by the ticket.
+    Submit(Request, Ticket),
+    /// From herself: everything that was in her mailbox has been taken in.
+    Drain,
+    /// From the replica: outcomes of this node's commands.
+    Applied(Vec<Answer>),
+    /// From the node: who leads.
+    Leader(Option<NodeId>),
+    /// From another queen.
+    Round {
+        /// Who sent it.
+        from: NodeId,
+        /// The encoded round.
+        bytes: Bytes,
+    },
+    /// From consensus: an entry of hers was applied, or will not be.
+    EntryDone,
+    /// From her timer.
+    Tick,
+    /// From a door: start an agent.
+    SpawnAgent(AgentSpec, oneshot::Sender<Result<AgentStatus, AgentError>>),
+    /// From a door: stop an agent.
+    StopAgent(String, oneshot::Sender<Result<(), AgentError>>),
+}
+
+impl ractor::Message for QueenMessage {}
+
+/// What the queen needs at her start.
+pub(crate) struct QueenArguments {
+    pub(crate) incarnation: u64,
+    pub(crate) limits: RoundLimits,
+    pub(crate) replica: Arc<Replica>,
+    pub(crate) consensus: Arc<Consensus>,
+    pub(crate) router: Arc<Router>,
+    pub(crate) agents: Arc<Agents>,
+    pub(crate) counts: Arc<QueenCounts>,
+}
+
+/// What the queen counts.
+#[derive(Debug, Default)]
+pub(crate) struct QueenCounts {
+    /// Proposals that the pre-check refused before the log.
+    pub(crate) refused_early: AtomicU64,
+    /// Rounds that were sent again.
+    pub(crate) rounds_repeated: AtomicU64,
+}
+
+/// The queen's state.
+pub(crate) struct QueenState {
+    rounds: Rounds<Ticket>,
+    replica: Arc<Replica>,
+    consensus: Arc<Consensus>,
+    router: Arc<Router>,
+    agents: Arc<Agents>,
+    counts: Arc<QueenCounts>,
+    started: Instant,
+    /// Cluster time at the moment when this node began to lead, and that moment.
+    clock: Option<(u64, Instant)>,
+    /// Whether a drain is in the mailbox already.
+    draining: bool,
+    /// Whether the timer runs.
+    ticking: Arc<AtomicBool>,
+    effects: Vec<Effect<Ticket>>,
+}
+
+/// The actor.
+pub(crate) struct Queen;
+
+impl Actor for Queen {
+    type Msg = QueenMessage;
+    type State = QueenState;
+    type Arguments = QueenArguments;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<QueenMessage>,
+        arguments: QueenArguments,
+    ) -> Result<QueenState, ActorProcessingErr> {
+        let QueenArguments {
+            incarnation,
+            limits,
+            replica,
+            consensus,
+            router,
+            agents,
+            counts,
+        } = arguments;
+        Ok(QueenState {
+            rounds: Rounds::new(router.me(), incarnation, limits),
+            replica,
+            consensus,
+            router,
+            agents,
+            counts,
+            started: Instant::now(),
+            clock: None,
+            draining: false,
+            ticking: Arc::new(AtomicBool::new(false)),
+            effects: Vec::new(),
+        })
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<QueenMessage>,
+        message: QueenMessage,
+        state: &mut QueenState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            QueenMessage::Submit(request, ticket) => state.submit(request, ticket),
+            QueenMessage::Drain => {
+                state.draining = false;
+                state.step(Input::Drain);
+            }
+            QueenMessage::Applied(answers) => state.step(Input::Applied(answers)),
+            QueenMessage::Leader(leader) => state.leader(leader),
+            QueenMessage::Round { from, bytes } => state.step(Input::Round { from, bytes }),
+            QueenMessage::EntryDone => state.step(Input::EntryDone),
+            QueenMessage::Tick => {
+                state.ticking.store(false, Ordering::Relaxed);
+                state.step(Input::Tick);
+            }
+            QueenMessage::SpawnAgent(spec, reply) => {
+                let spawned = state.agents.spawn(spec, me.get_cell()).await;
+                // A door that went away leaves the agent running, as any caller of a command that was carried out.
+                let _ = reply.send(spawned);
+            }
+            QueenMessage::StopAgent(name, reply) => {
+                let _ = reply.send(state.agents.stop(&name));
+            }
+        }
+        state.carry_out(&me).await;
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<QueenMessage>,
+        event: SupervisionEvent,
+        state: &mut QueenState,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(agent, error) => {
+                state.agents.ended(agent.get_id(), Some(error.to_string()));
+            }
+            SupervisionEvent::ActorTerminated(agent, _, _) => state.agents.ended(agent.get_id(), None),
+            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
+            SupervisionEvent::PidLifecycleEvent(_) => {}
+        }
+        Ok(())
+    }
+
+    async fn post_stop(&self, _: ActorRef<QueenMessage>, state: &mut QueenState) -> Result<(), ActorProcessingErr> {
+        state.agents.stop_all();
+        Ok(())
+    }
+}
+
+impl QueenState {
+    fn step(&mut self, input: Input<Ticket>) {
+        let now_ms = self.started.elapsed().as_millis() as u64;
+        self.rounds.step(now_ms, input, &mut self.effects);
+    }
+
+    fn submit(&mut self, request: Request, ticket: Ticket) {
+        if let Some(lost) = self.pre_check(&request) {
+            self.counts.refused_early.fetch_add(1, Ordering::Relaxed);
+            // A caller that went away needs no outcome.
+            let _ = ticket.send(Ok(lost));
+            return;
+        }
+        let expires_ms = self.replica.cluster_ms_estimate() + COMMAND_LIFE_MS;
+        self.step(Input::Submit {
+            ticket,
+            request,
+            expires_ms,
+        });
+    }
+
+    /// Spares the log a proposal that has lost already: one of its reads is older than what this node has applied.
+    /// A command that the colony may know (it has an idempotency key) is left to the colony.
+    fn pre_check(&self, request: &Request) -> Option<Outcome> {
+        let Body::Propose(Proposal { reads, .. }) = &request.body else {
+            return None;
+        };
+        if request.idempotency_key.is_some() {
+            return None;
+        }
+        let conflicts: Vec<Conflict> = reads
+            .iter()
+            .filter_map(|read| {
+                let revision = self.replica.is_stale(&request.project, &read.key, read.revision)?;
+                Some(Conflict {
+                    kind: conflict::Kind::StaleRead,
+                    key: read.key.clone(),
+                    expected: read.revision,
+                    revision,
+                    hash: None,
+                    winner: 0,
+                })
+            })
+            .take(queenright_protocol::colony::CONFLICTS_LISTED_MAX)
+            .collect();
+        let total = conflicts.len() as u64;
+        (total > 0).then_some(Outcome::Lost {
+            seq: 0,
+            conflicts,
+            total,
+        })
+    }
+
+    fn leader(&mut self, leader: Option<NodeId>) {
+        let leads = leader == Some(self.router.me());
+        if !leads {
+            self.clock = None;
+        } else if self.clock.is_none() {
+            // Cluster time goes on from the last entry: it stands while nobody leads.
+            self.clock = Some((self.replica.snapshot().colony.cluster_ms(), Instant::now()));
+        }
+        self.step(Input::Leader(leader));
+    }
+
+    async fn carry_out(&mut self, me: &ActorRef<QueenMessage>) {
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                Effect::Answer { ticket, outcome } => {
+                    // A caller whose deadline has passed does not listen any more.
+                    let _ = ticket.send(outcome);
+                }
+                Effect::Send { to, bytes } => {
+                    // Not sent is like lost on the way: the round is repeated until it has an outcome.
+                    if let Err(error) = self.router.send(to, Lane::Command, Kind::Round, 0, bytes) {
+                        tracing::debug!(%to, %error, "a round was not sent");
+                    }
+                }
+                Effect::Refuse { to } => {
+                    let _ = self.router.send(to, Lane::Command, Kind::RoundRefused, 0, Bytes::new());
+                }
+                Effect::Append { rounds } => self.append(rounds, me).await,
+            }
+        }
+        self.counts
+            .rounds_repeated
+            .store(self.rounds.repeated(), Ordering::Relaxed);
+        if self.rounds.has_work() && !self.draining {
+            // Behind everything that is in the mailbox now: all of it joins the round.
+            self.draining = me.cast(QueenMessage::Drain).is_ok();
+        }
+        if self.rounds.is_waiting() && !self.ticking.swap(true, Ordering::Relaxed) {
+            me.send_after(TICK, || QueenMessage::Tick);
+        }
+    }
+
+    async fn append(&mut self, rounds: Vec<Bytes>, me: &ActorRef<QueenMessage>) {
+        let (base_ms, since) = *self
+            .clock
+            .get_or_insert_with(|| (self.replica.snapshot().colony.cluster_ms(), Instant::now()));
+        let cluster_ms = base_ms + since.elapsed().as_millis() as u64;
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let entry = Batch {
+            cluster_ms,
+            wall_ms: wall.as_millis() as u64,
+            rounds,
+        }
+        .encode();
+        let queen = me.clone();
+        let done = move || {
+            // A queen that has stopped appends nothing more.
+            let _ = queen.cast(QueenMessage::EntryDone);
+        };
+        self.consensus.append(entry, done).await;
+    }
+}

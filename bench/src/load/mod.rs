@@ -1,0 +1,52 @@
+//! Agents that make load and measure it: hosted on the nodes that are measured, as any other agents.
+
+mod put;
+mod signal;
+
+pub use self::put::Put;
+pub use self::signal::{Sink, Source};
+
+use hdrhistogram::Histogram;
+use queenright_actors::agent::{AgentSpec, Behaviour, BehaviourError, Kinds};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// The longest latency that a histogram tells apart, in nanoseconds: a minute.
+const NANOS_MAX: u64 = 60_000_000_000;
+
+/// Adds the kinds of this module to those that a node hosts.
+pub fn add_kinds(kinds: &mut Kinds) {
+    kinds.add("load-put", |spec| {
+        Ok(Box::new(Put::new(arguments(spec)?)) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-source", |spec| {
+        Ok(Box::new(Source::new(arguments(spec)?)) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-sink", |_| Ok(Box::new(Sink::default()) as Box<dyn Behaviour>));
+}
+
+fn arguments<T: DeserializeOwned>(spec: &AgentSpec) -> Result<T, BehaviourError> {
+    serde_json::from_value(spec.arguments.clone()).map_err(|error| BehaviourError(error.to_string()))
+}
+
+/// An empty histogram of latencies in nanoseconds, exact to three digits.
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, NANOS_MAX, 3).expect("the bounds are constants in order")
+}
+
+/// A histogram as an agent reports it: pairs of a value in nanoseconds and how often it came.
+pub fn to_report(histogram: &Histogram<u64>) -> Value {
+    let pairs = histogram
+        .iter_recorded()
+        .map(|step| (step.value_iterated_to(), step.count_at_value()));
+    Value::from_iter(pairs.map(|(value, count)| serde_json::json!([value, count])))
+}
+
+/// Adds what an agent reported; `None` when it is not of that form.
+pub fn add_report(histogram: &mut Histogram<u64>, report: &Value) -> Option<()> {
+    for pair in report.as_array()? {
+        let (value, count) = (pair.get(0)?.as_u64()?, pair.get(1)?.as_u64()?);
+        histogram.record_n(value.clamp(1, NANOS_MAX), count).ok()?;
+    }
+    Some(())
+}

@@ -1,0 +1,96 @@
+//! The workloads, one module each, and the table from which a command line picks them.
+
+pub mod b17;
+pub mod b7;
+pub mod b8;
+mod keys;
+mod packs;
+
+use crate::report::Report;
+use crate::{BenchError, Options};
+
+/// A workload as the command line sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Workload {
+    /// Its id, such as `B8`.
+    pub id: &'static str,
+    /// What it is about, in a few words.
+    pub title: &'static str,
+    /// What must be there before it can run.
+    pub needs: Needs,
+    /// Runs it.
+    pub run: fn(&Options) -> Result<Report, BenchError>,
+}
+
+/// What a workload must find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// A processor.
+    Nothing,
+    /// A writable folder, [`Options::data`], on the disk to be measured.
+    Disk,
+}
+
+/// All workloads, by id.
+pub fn workloads() -> &'static [Workload] {
+    &[
+        Workload {
+            id: b7::ID,
+            title: b7::TITLE,
+            needs: Needs::Nothing,
+            run: b7::run,
+        },
+        Workload {
+            id: b8::ID,
+            title: b8::TITLE,
+            needs: Needs::Nothing,
+            run: b8::run,
+        },
+        Workload {
+            id: b17::ID,
+            title: b17::TITLE,
+            needs: Needs::Disk,
+            run: b17::run,
+        },
+    ]
+}
+
+/// The workload with this id, in whatever case.
+pub fn workload(id: &str) -> Option<&'static Workload> {
+    workloads().iter().find(|workload| workload.id.eq_ignore_ascii_case(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{workload, workloads};
+    use crate::Options;
+
+    #[test]
+    fn ids_are_unique_and_found_in_any_case() {
+        for listed in workloads() {
+            let found = workload(&listed.id.to_lowercase()).unwrap();
+            assert_eq!(found.title, listed.title);
+        }
+        assert!(workload("B99").is_none());
+    }
+
+    #[test]
+    fn every_workload_runs_and_reports_under_its_id() {
+        let dir = tempfile::tempdir().unwrap();
+        let small = Options {
+            repeats: 1,
+            proposals_max: 1_000,
+            syncs: 5,
+            ..Options::full(dir.path().to_owned())
+        };
+        for workload in workloads() {
+            let report = (workload.run)(&small).unwrap();
+            assert_eq!(report.workload, workload.id);
+            assert!(
+                report.rows.iter().all(|row| row.value.is_finite() && row.samples > 0),
+                "{report}"
+            );
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}

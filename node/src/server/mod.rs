@@ -1,0 +1,204 @@
+//! One node, from its start to its end.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use queenright_actors::agent::Kinds;
+use queenright_actors::consensus::Timing;
+use queenright_actors::link::{Cookie as LinkCookie, LinkError, LinkLimits};
+use queenright_actors::node::{Member, Node, NodeOptions, StartError};
+use queenright_actors::queen::RoundLimits;
+use queenright_protocol::topology::{self, FanOut};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{ClusterConfig, NodeConfig, Topology};
+use crate::http::{self, DoorError, DoorLimits};
+use crate::replay;
+use crate::state::{Cookie, Registration, Registry, RunningNode, StateError};
+use crate::up::{Announcement, StopSignals};
+
+/// How long the door may take to close.
+const DOOR_CLOSES_WITHIN: Duration = Duration::from_secs(1);
+
+/// What a node needs to run.
+#[derive(Debug)]
+pub struct NodePlan {
+    /// Its cluster.
+    pub config: ClusterConfig,
+    /// Its name, which the cluster file lists.
+    pub name: String,
+    /// The folder of its data, which exists.
+    pub data_dir: PathBuf,
+    /// What the nodes of the cluster prove to each other that they know.
+    pub cookie: Cookie,
+    /// Where its running is recorded.
+    pub registry: Registry,
+    /// Whether another process started it, waits for one line on stdout, and holds the pipe on stdin.
+    pub parent_pipe: bool,
+    /// What tells it to end.
+    pub stop: StopSignals,
+}
+
+impl NodePlan {
+    /// The node in the cluster file.
+    ///
+    /// # Panics
+    /// If the plan was made for a name that the file does not list.
+    pub fn node(&self) -> &NodeConfig {
+        self.config
+            .node(&self.name)
+            .expect("a plan is made for a node of its file")
+    }
+
+    /// The place of the node in the cluster file.
+    fn place(&self) -> usize {
+        let place = self.config.nodes.iter().position(|node| node.name == self.name);
+        place.expect("a plan is made for a node of its file")
+    }
+
+    /// Says that the door is open: records the node and tells the process that started it, or the person who did. The
+    /// record goes when the returned value is dropped.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn announce_ready(&self) -> Result<Registration, StateError> {
+        let node = self.node();
+        let running = RunningNode::this_process(
+            &self.config.name,
+            &self.name,
+            node.http,
+            node.links,
+            self.data_dir.clone(),
+        );
+        let registration = self.registry.record(running.clone())?;
+        // Whoever started the node may have stopped reading; the record says the same.
+        let _ = if self.parent_pipe {
+            Announcement::Ready(running).print()
+        } else {
+            let (name, cluster, door) = (&self.name, &self.config.name, running.door());
+            writeln!(
+                io::stdout(),
+                "node {name} of {cluster} is ready at {door} (stop with Ctrl-C)"
+            )
+        };
+        Ok(registration)
+    }
+}
+
+/// Why a node could not run, or not go on.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// The door's address is taken or not of this host.
+    #[error("nodes[{place}].http: cannot listen on {address}")]
+    Door {
+        /// The place of the node in the cluster file.
+        place: usize,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The node did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Its running could not be recorded.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The link settings make no sense together.
+    #[error(transparent)]
+    Links(#[from] LinkError),
+    /// It cannot go on: its disk or consensus has failed. What was acknowledged is on disk.
+    #[error("the node cannot go on: {0}")]
+    Failed(String),
+    /// The door failed.
+    #[error("the door failed")]
+    Serve(#[source] DoorError),
+}
+
+/// Runs a node until it is told to end.
+///
+/// # Errors
+/// [`ServerError`] says why it could not start or go on.
+pub async fn run(mut plan: NodePlan) -> Result<(), ServerError> {
+    let address = plan.node().http;
+    let place = plan.place();
+    // Bound before anything else: a port in use must not leave a half-started node behind.
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| ServerError::Door { place, address, source })?;
+    let options = options(&plan)?;
+    let node = tokio::select! {
+        node = Node::start(options) => node?,
+        _ = plan.stop.next() => return Ok(()),
+    };
+    let closing = CancellationToken::new();
+    let shutdown = closing.clone();
+    let limits = DoorLimits::of(&plan.config.limits);
+    let serving = http::serve(listener, node.clone(), limits, async move { shutdown.cancelled().await });
+    let mut door = tokio::spawn(serving);
+    let registration = plan.announce_ready()?;
+    let result = tokio::select! {
+        cause = plan.stop.next() => {
+            tracing::info!(?cause, "stopping");
+            Ok(())
+        }
+        reason = node.failed() => Err(ServerError::Failed(reason)),
+        served = &mut door => match served {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(ServerError::Serve(error)),
+            Err(error) => Err(ServerError::Failed(error.to_string())),
+        },
+    };
+    drop(registration);
+    closing.cancel();
+    // Long polls and followers end with the node; they are not waited for longer than this.
+    if !door.is_finished() {
+        let _ = tokio::time::timeout(DOOR_CLOSES_WITHIN, door).await;
+    }
+    node.stop().await;
+    result
+}
+
+fn options(plan: &NodePlan) -> Result<NodeOptions, ServerError> {
+    let ClusterConfig { name, nodes, topology, consensus, limits, .. } = &plan.config;
+    let members = nodes.iter().map(|node| Member { name: node.name.clone(), links: node.links, http: node.http });
+    let mut kinds = Kinds::default();
+    queenright_bench::load::add_kinds(&mut kinds);
+    replay::add_kind(&mut kinds);
+    Ok(NodeOptions {
+        cluster: name.clone(),
+        nodes: members.collect(),
+        me: plan.place(),
+        topology: kind(*topology),
+        data: plan.data_dir.clone(),
+        cookie: LinkCookie::new(plan.cookie.as_hex())?,
+        timing: Timing {
+            heartbeat: consensus.heartbeat,
+            election: (consensus.election_min, consensus.election_max),
+        },
+        rounds: RoundLimits {
+            rounds_in_flight: limits.rounds_in_flight,
+            entries_in_flight: limits.rounds_in_flight,
+            round_bytes: limits.round_bytes,
+            command_bytes: limits.command_bytes,
+            ..RoundLimits::default()
+        },
+        links: LinkLimits { outbox_bytes: limits.outbox_bytes, ..LinkLimits::default() },
+        kinds,
+    })
+}
+
+fn kind(topology: Topology) -> topology::Kind {
+    match topology {
+        Topology::Mesh => topology::Kind::Mesh,
+        Topology::Star => topology::Kind::Star,
+        Topology::Ring => topology::Kind::Ring,
+        Topology::Hierarchical { fan_out } => topology::Kind::Hierarchical {
+            fan_out: FanOut::new(fan_out as u16).expect("the cluster file bounds the fan-out"),
+        },
+    }
+}
