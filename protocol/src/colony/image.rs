@@ -252,9 +252,13 @@ pub fn content_pair(project: &str, hash: &ContentHash, bytes: Option<&Bytes>) ->
 /// When there is no event.
 pub fn event_pair(project: &str, events: &[&Arc<Event>]) -> Pair {
     let first = events.first().expect("a pair holds at least one event").cursor;
-    let mut place = first.seq.to_be_bytes().to_vec();
-    place.extend(first.ordinal.to_be_bytes());
-    (pair_key(b'e', project, &place), encode(&events))
+    (pair_key(b'e', project, &place(first)), encode(&events))
+}
+
+fn place(cursor: Cursor) -> Vec<u8> {
+    let mut place = cursor.seq.to_be_bytes().to_vec();
+    place.extend(cursor.ordinal.to_be_bytes());
+    place
 }
 
 /// The pair of an idempotency key.
@@ -399,10 +403,19 @@ impl Restorer {
             }
             b'e' => {
                 let events: Vec<Event> = decode(&value)?;
-                match self.events.last_mut().filter(|(last, _)| &**last == name) {
-                    Some((_, before)) => before.extend(events),
-                    None => self.events.push((name.into(), events)),
+                let first = events.first().ok_or("has no event")?;
+                if place(first.cursor) != rest {
+                    return Err("its first event has another place".into());
                 }
+                if self.events.last().is_none_or(|(last, _)| &**last != name) {
+                    self.events.push((name.into(), Vec::new()));
+                }
+                let (_, before) = self.events.last_mut().expect("it was pushed if it was not there");
+                let before_first = before.last().map(|event| event.cursor);
+                if !events.is_sorted_by(|a, b| a.cursor < b.cursor) || before_first >= Some(first.cursor) {
+                    return Err("its events are not in order".into());
+                }
+                before.extend(events);
             }
             b'i' => project.idempotency.restore(text()?, decode::<Remembered>(&value)?),
             b'r' => {

@@ -1,0 +1,123 @@
+//! Proposal batches: many against the pairwise model, and the corners one by one.
+
+use super::model::Model;
+use super::random::{Generator, Seeded, Step, each_seed};
+use super::*;
+
+/// A colony with some keys, and the model of it.
+fn prepared() -> (Colony, Model) {
+    let (mut generator, mut colony, mut model) = (Generator::new(77), Colony::default(), Model::default());
+    for _ in 0..60 {
+        let step = generator.next(&colony);
+        step.apply(&mut colony);
+        model.apply(&step);
+    }
+    assert!(colony.project("p").unwrap().memory().len() > 4);
+    (colony, model)
+}
+
+#[test]
+fn batches_are_judged_as_by_comparing_every_pair() {
+    let (colony, model) = prepared();
+    each_seed(0..10_000, |seed| {
+        let (mut colony, mut model) = (colony.clone(), model.clone());
+        let batch = Seeded(seed).batch(colony.project("p").unwrap().memory());
+        let step = Step {
+            cluster_ms: colony.cluster_ms(),
+            node: NodeId(9),
+            incarnation: 1,
+            command: Rig::default().command(Body::ProposeBatch(batch)),
+        };
+        let outcome = step.apply(&mut colony).outcomes.remove(0).outcome;
+        assert_eq!(Some(outcome), model.apply(&step), "{step:#?}");
+    });
+}
+
+fn verdicts(outcome: Outcome) -> Vec<Verdict> {
+    match outcome {
+        Outcome::Judged { verdicts, .. } => verdicts,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn writing(writes: Vec<Write>) -> Proposal {
+    proposal(vec![], writes)
+}
+
+#[test]
+fn a_winner_may_put_what_another_winner_deletes() {
+    let mut rig = Rig::default();
+    rig.run(change("a", inline(large(1))));
+    let proposals = vec![
+        writing(vec![write("a", Op::Delete)]),
+        writing(vec![write("b", kept(&large(1)))]),
+        writing(vec![write("b", Op::Delete)]),
+    ];
+    rig.run(batch(Policy::First, proposals));
+    assert_eq!((rig.value("a"), rig.value("b")), (None, Some(&large(1)[..])));
+    assert_eq!(rig.memory().content(&ContentHash::of(&large(1))).unwrap().holders, 1);
+}
+
+#[test]
+fn content_that_a_batch_names_and_deletes_is_gone_afterwards() {
+    let mut rig = Rig::default();
+    rig.run(change("a", inline(large(1))));
+    let proposals = vec![
+        writing(vec![write("a", Op::Delete), write("b", Op::Delete)]),
+        writing(vec![write("b", kept(&large(1)))]),
+    ];
+    let command = rig.command(batch(Policy::First, proposals));
+    let (_, applied) = rig.send(command);
+    assert_eq!(rig.memory().kept(), (0, 0));
+    assert_eq!(applied.contents, [("p".into(), ContentHash::of(&large(1)))]);
+}
+
+#[test]
+fn a_winner_that_no_longer_fits_is_refused_and_not_counted_as_committed() {
+    let mut rig = Rig::default();
+    let add = || writing(vec![write("n", Op::Increment(i64::MAX))]);
+    let command = rig.command(batch(Policy::First, vec![add(), add()]));
+    let (outcome, applied) = rig.send(command);
+    assert!(matches!(
+        verdicts(outcome)[..],
+        [Verdict::Committed { .. }, Verdict::Refused(_)]
+    ));
+    let (_, last) = applied.events.last().unwrap();
+    assert_eq!(last.what, What::Judged { committed: 1, lost: 1 });
+}
+
+#[test]
+fn a_dry_run_and_a_real_proposal_do_not_share_a_batch() {
+    let mut rig = Rig::default();
+    let dry = Proposal {
+        dry_run: true,
+        ..writing(vec![write("a", inline("1"))])
+    };
+    let outcome = rig.run(batch(Policy::First, vec![dry, writing(vec![write("a", inline("2"))])]));
+    assert!(
+        matches!(outcome, Outcome::Refused(Refusal::Malformed { .. })),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn merging_many_proposals_of_many_equal_writes_costs_no_square() {
+    // With a search through all writes for each key this compares 500 million keys; with a hash for each question it
+    // hashes 16 GiB.
+    let mut rig = Rig::default();
+    let mut writes: Vec<Write> = (0..8_000).map(|key| write(&format!("k{key}"), Op::Delete)).collect();
+    writes.push(write("large", inline(vec![1; 1 << 20])));
+    let outcome = rig.run(batch(Policy::Merge, vec![writing(writes); 16]));
+    assert!(
+        verdicts(outcome)
+            .iter()
+            .all(|verdict| matches!(verdict, Verdict::Committed { .. }))
+    );
+    assert_eq!(rig.memory().revision("k0"), 16);
+}
+
+#[test]
+fn an_empty_batch_is_judged() {
+    let mut rig = Rig::default();
+    assert_eq!(verdicts(rig.run(batch(Policy::Reject, vec![]))), []);
+}

@@ -1,0 +1,61 @@
+//! A fixed sequence of commands and the digest that it leads to.
+
+use super::*;
+
+/// Changes only together with [`RULES_VERSION`]: a node that replays an old log must come to the digest of the others.
+const DIGEST: &str = "6058136d1cc58966c22cfb40f5bb4b07";
+
+fn commands(rig: &mut Rig) -> Vec<Command> {
+    let mut tagged = write("notes/1", inline("first"));
+    tagged.tags = vec!["draft".into(), "urgent".into()];
+    let stale = proposal(vec![read("counter", 9)], vec![write("counter", inline("0"))]);
+    let together = vec![
+        proposal(
+            vec![],
+            vec![write("counter", Op::Increment(2)), write("x", inline("1"))],
+        ),
+        proposal(vec![], vec![write("counter", Op::Increment(3))]),
+        Proposal {
+            priority: 1,
+            ..proposal(vec![read("x", 0)], vec![write("y", inline("2"))])
+        },
+    ];
+    let bodies = [
+        put("notes/1", "zero"),
+        change("counter", Op::Increment(40)),
+        change("counter", Op::Max(7)),
+        change("large", inline(large(1))),
+        change("copy", kept(&large(1))),
+        change("log", Op::Append("line".into())),
+        change("set", Op::SetAdd("b".into())),
+        change("set", Op::SetAdd("a".into())),
+        change_if("set", Op::Delete, Condition::IfRevision(1)),
+        Body::Propose(proposal(vec![read("notes/1", 1), read("none", 0)], vec![tagged])),
+        Body::Propose(stale),
+        batch(Policy::First, together.clone()),
+        batch(Policy::Merge, together.clone()),
+        batch(Policy::Exclude, together.clone()),
+        batch(Policy::Reject, together),
+        change("large", Op::Delete),
+    ];
+    let mut commands: Vec<Command> = bodies.into_iter().map(|body| rig.command(body)).collect();
+    commands[1].idempotency_key = Some("once".into());
+    commands[5].project = "q".into();
+    commands.push(Command {
+        expires_ms: 1,
+        ..rig.command(put("late", "1"))
+    });
+    commands.iter_mut().for_each(|command| command.settled = 2);
+    commands.push(commands[2].clone());
+    commands
+}
+
+#[test]
+fn a_recorded_sequence_leads_to_the_recorded_digest() {
+    let mut rig = Rig::default();
+    for (place, command) in commands(&mut rig).into_iter().enumerate() {
+        rig.now_ms = 10 * place as u64;
+        rig.send(command);
+    }
+    assert_eq!(rig.colony.digest().to_string(), DIGEST);
+}

@@ -1,0 +1,589 @@
+//! What the colony promises, written down as plainly as it goes: whole states in ordered maps, every pair of a batch
+//! compared with every other. It shares types with the colony and no rule.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::random::Step;
+use super::*;
+use crate::conflict::{Kind, Policy};
+
+#[derive(Clone, Default)]
+pub(super) struct Model {
+    seq: u64,
+    cluster_ms: u64,
+    pub(super) projects: BTreeMap<String, ModelProject>,
+    /// By node and incarnation; what is settled, and every outcome from there on.
+    sessions: BTreeMap<(NodeId, u64), (u64, BTreeMap<u64, Outcome>)>,
+}
+
+#[derive(Clone, Default)]
+pub(super) struct ModelProject {
+    pub(super) held: BTreeMap<String, Held>,
+    pub(super) events: Vec<Event>,
+    /// By idempotency key: the body, the outcome, and when it is forgotten.
+    once: BTreeMap<String, (Body, Outcome, u64)>,
+}
+
+/// What a key holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Held {
+    pub(super) revision: u64,
+    pub(super) value: Option<Vec<u8>>,
+    pub(super) tags: Vec<Arc<str>>,
+    pub(super) author: Arc<str>,
+    pub(super) seq: u64,
+    pub(super) changed_ms: u64,
+}
+
+type State = BTreeMap<String, Held>;
+
+impl Model {
+    pub(super) fn apply(&mut self, step: &Step) -> Option<Outcome> {
+        self.cluster_ms = self.cluster_ms.max(step.cluster_ms);
+        let newest = self
+            .sessions
+            .keys()
+            .filter(|(node, _)| *node == step.node)
+            .map(|key| key.1);
+        if newest.max().is_some_and(|newest| newest > step.incarnation) {
+            return None;
+        }
+        let session = self.sessions.entry((step.node, step.incarnation)).or_default();
+        let number = step.command.number;
+        if let Some(outcome) = session.1.get(&number) {
+            return Some(outcome.clone());
+        }
+        if number < session.0 {
+            return None;
+        }
+        self.seq += 1;
+        let outcome = self.judge(&step.command, wall_ms(step.cluster_ms));
+        let session = self.sessions.entry((step.node, step.incarnation)).or_default();
+        session.1.insert(number, outcome.clone());
+        session.0 = session.0.max(step.command.settled);
+        let settled = session.0;
+        session.1.retain(|number, _| *number >= settled);
+        Some(outcome)
+    }
+
+    fn judge(&mut self, command: &Command, wall_ms: u64) -> Outcome {
+        let now_ms = self.cluster_ms;
+        if command.expires_ms < now_ms {
+            return Outcome::Refused(Refusal::Expired {
+                expires_ms: command.expires_ms,
+                cluster_ms: now_ms,
+            });
+        }
+        if let Some(refusal) = bad_names(command) {
+            return Outcome::Refused(refusal);
+        }
+        let mut project = self.projects.get(&*command.project).cloned().unwrap_or_default();
+        let key = command.idempotency_key.clone();
+        let known = key
+            .as_ref()
+            .and_then(|key| project.once.get(&**key))
+            .filter(|known| known.2 > now_ms);
+        match known {
+            Some((body, outcome, _)) if *body == command.body => return outcome.clone(),
+            Some(_) => return Outcome::Refused(Refusal::IdempotencyKeyReused { key: key.unwrap() }),
+            None => {}
+        }
+        let at = At {
+            seq: self.seq,
+            now_ms,
+            wall_ms,
+            author: command.author.clone(),
+        };
+        let outcome = project.carry_out(&command.body, &at).unwrap_or_else(Outcome::Refused);
+        if let Some(key) = key {
+            project.once.insert(
+                key.to_string(),
+                (command.body.clone(), outcome.clone(), now_ms + 3_600_000),
+            );
+        }
+        if !(project.held.is_empty() && project.events.is_empty() && project.once.is_empty()) {
+            self.projects.insert(command.project.to_string(), project);
+        }
+        outcome
+    }
+}
+
+/// The place of a command.
+struct At {
+    seq: u64,
+    now_ms: u64,
+    wall_ms: u64,
+    author: Arc<str>,
+}
+
+fn over(field: &str, value: usize, limit: u64) -> Refusal {
+    Refusal::OverLimit {
+        field: field.into(),
+        value: value as u64,
+        limit,
+    }
+}
+
+fn bad(field: &str, problem: &str) -> Refusal {
+    Refusal::Malformed {
+        field: field.into(),
+        problem: problem.into(),
+    }
+}
+
+fn bad_names(command: &Command) -> Option<Refusal> {
+    for (field, name) in [("project", &command.project), ("author", &command.author)] {
+        if name.len() > 128 {
+            return Some(over(field, name.len(), 128));
+        }
+        if name.is_empty() || name.contains('/') || name.contains(char::is_control) {
+            return Some(bad(field, "is empty, or has a slash or a control character"));
+        }
+    }
+    match command.idempotency_key.as_deref() {
+        Some(key) if key.len() > 256 => Some(over("idempotency_key", key.len(), 256)),
+        Some("") => Some(bad("idempotency_key", "is empty or has a control character")),
+        _ => None,
+    }
+}
+
+fn bad_key(key: &str) -> Option<Refusal> {
+    match key {
+        "" => Some(bad("key", "is empty")),
+        _ if key.len() > 4096 => Some(over("key_bytes", key.len(), 4096)),
+        _ => key.contains('\0').then(|| bad("key", "has a NUL character")),
+    }
+}
+
+fn bad_change(key: &str, tags: &[Arc<str>], op: &Op) -> Option<Refusal> {
+    let long = tags.iter().map(|tag| tag.len()).find(|bytes| *bytes > 128);
+    let too_many = (tags.len() > 16).then(|| over("tags", tags.len(), 16));
+    let broken = matches!(op, Op::SetAdd(line) if line.contains('\n'));
+    bad_key(key)
+        .or(too_many)
+        .or(long.map(|bytes| over("tag_bytes", bytes, 128)))
+        .or(broken.then(|| bad("set_add", "a line of a set has no line break")))
+}
+
+fn bad_proposal(proposal: &Proposal) -> Option<Refusal> {
+    if let Some(refusal) = proposal.reads.iter().find_map(|read| bad_key(&read.key)) {
+        return Some(refusal);
+    }
+    let mut before: Vec<&str> = Vec::new();
+    for write in &proposal.writes {
+        if let Some(refusal) = bad_change(&write.key, &write.tags, &write.op) {
+            return Some(refusal);
+        }
+        if before.contains(&&*write.key) {
+            return Some(bad("writes", &format!("{} is written twice", write.key)));
+        }
+        before.push(&write.key);
+    }
+    None
+}
+
+fn held(state: &State, key: &str) -> Held {
+    state.get(key).cloned().unwrap_or_default()
+}
+
+fn hash(held: &Held) -> Option<ContentHash> {
+    held.value.as_ref().map(|value| ContentHash::of(value))
+}
+
+/// The content that the keys of `state` keep under `hash`.
+fn find_content(state: &State, hash: &ContentHash) -> Option<Vec<u8>> {
+    let mut values = state.values().filter_map(|held| held.value.clone());
+    values.find(|value| value.len() >= 1024 && ContentHash::of(value) == *hash)
+}
+
+/// The value that `op` leaves under `key`. `contents` is where it finds contents by hash.
+fn left_by(op: &Op, key: &Key, state: &State, contents: &State) -> Result<Option<Vec<u8>>, Refusal> {
+    let value = held(state, key).value;
+    let wrong = |wanted: &str| Refusal::WrongType {
+        key: key.clone(),
+        wanted: wanted.into(),
+    };
+    let number = |value: &[u8]| -> Result<i64, Refusal> {
+        let text = String::from_utf8(value.to_vec()).unwrap_or_default();
+        text.parse().map_err(|_| wrong("a whole number of 64 bits"))
+    };
+    Ok(Some(match op {
+        Op::Delete => return Ok(None),
+        Op::Put(Content::Inline(bytes)) => bytes.to_vec(),
+        Op::Put(Content::Kept(hash)) => find_content(contents, hash).ok_or(Refusal::MissingContent {
+            key: key.clone(),
+            hash: *hash,
+        })?,
+        Op::Increment(step) => {
+            let sum = i128::from(value.map_or(Ok(0), |value| number(&value))?) + i128::from(*step);
+            let sum = i64::try_from(sum).map_err(|_| wrong("a number with room for the step"))?;
+            sum.to_string().into_bytes()
+        }
+        Op::Max(least) => {
+            let number = value.map_or(Ok(*least), |value| number(&value))?;
+            if number > *least { number } else { *least }.to_string().into_bytes()
+        }
+        Op::Append(tail) => value.into_iter().flatten().chain(tail.to_vec()).collect(),
+        Op::SetAdd(line) => {
+            let Some(value) = value else {
+                return Ok(Some(line.as_bytes().to_vec()));
+            };
+            let text = String::from_utf8(value).map_err(|_| wrong("lines of UTF-8 text"))?;
+            let mut lines: Vec<&str> = text.split('\n').collect();
+            if lines.windows(2).any(|pair| pair[0] > pair[1]) {
+                return Err(wrong("sorted lines"));
+            }
+            if !lines.contains(&&**line) {
+                lines.push(line);
+                lines.sort();
+            }
+            lines.join("\n").into_bytes()
+        }
+    }))
+}
+
+fn against(proposal: &Proposal, state: &State) -> Vec<Conflict> {
+    let mut found = Vec::new();
+    let mut note = |kind, key: &Key, expected| {
+        let held = held(state, key);
+        found.push(Conflict {
+            kind,
+            key: key.clone(),
+            expected,
+            revision: held.revision,
+            hash: hash(&held),
+            winner: held.seq,
+        });
+    };
+    for read in &proposal.reads {
+        let held = held(state, &read.key);
+        let as_expected = match read.content {
+            Expected::Any => true,
+            Expected::Absent => held.value.is_none(),
+            Expected::Hash(wanted) => hash(&held) == Some(wanted),
+        };
+        if held.revision < read.revision {
+            note(Kind::FutureRead, &read.key, read.revision);
+        } else if held.revision > read.revision || !as_expected {
+            note(Kind::StaleRead, &read.key, read.revision);
+        }
+    }
+    for write in &proposal.writes {
+        if let Some(before) = write.before
+            && before != held(state, &write.key).revision
+        {
+            note(Kind::StaleWrite, &write.key, before);
+        }
+    }
+    found
+}
+
+impl ModelProject {
+    fn carry_out(&mut self, body: &Body, at: &At) -> Result<Outcome, Refusal> {
+        let seq = at.seq;
+        match body {
+            Body::Change(change) => {
+                bad_change(&change.key, &change.tags, &change.op).map_or(Ok(()), Err)?;
+                let held = held(&self.held, &change.key);
+                let (revision, present) = (held.revision, held.value.is_some());
+                if match change.condition {
+                    Condition::None => false,
+                    Condition::IfAbsent => present,
+                    Condition::IfRevision(wanted) => wanted != revision,
+                } {
+                    let key = change.key.clone();
+                    return Err(Refusal::Condition { key, revision, present });
+                }
+                let value = left_by(&change.op, &change.key, &self.held, &self.held)?;
+                let revision = self.set(&change.key, value, &change.tags, at);
+                Ok(Outcome::Changed { seq, revision })
+            }
+            Body::Propose(proposal) => {
+                bad_proposal(proposal).map_or(Ok(()), Err)?;
+                let mut conflicts = against(proposal, &self.held);
+                if let Some(first) = conflicts.first() {
+                    let (kind, total) = (first.kind, conflicts.len() as u64);
+                    if !proposal.dry_run {
+                        self.event(What::Lost { kind, conflicts: total }, at);
+                    }
+                    conflicts.truncate(64);
+                    return Ok(Outcome::Lost { seq, conflicts, total });
+                }
+                let before = self.held.clone();
+                let values = values(proposal, &before, &before)?;
+                if !proposal.dry_run {
+                    let writes = proposal.writes.len() as u64;
+                    self.event(What::Committed { writes }, at);
+                }
+                let revisions = self.commit(proposal, values, at);
+                Ok(Outcome::Committed { seq, revisions })
+            }
+            Body::ProposeBatch(batch) => self.batch(batch, at),
+        }
+    }
+
+    /// Commits what is not a dry run; the revisions that each write has, or would have.
+    fn commit(&mut self, proposal: &Proposal, values: Vec<Option<Vec<u8>>>, at: &At) -> Vec<u64> {
+        let writes = proposal.writes.iter().zip(values);
+        writes
+            .map(|(write, value)| match proposal.dry_run {
+                true => held(&self.held, &write.key).revision + 1,
+                false => self.set(&write.key, value, &write.tags, at),
+            })
+            .collect()
+    }
+
+    fn set(&mut self, key: &Key, value: Option<Vec<u8>>, tags: &[Arc<str>], at: &At) -> u64 {
+        let held = Held {
+            revision: held(&self.held, key).revision + 1,
+            value,
+            tags: tags.to_vec(),
+            author: at.author.clone(),
+            seq: at.seq,
+            changed_ms: at.now_ms,
+        };
+        let (revision, hash) = (held.revision, hash(&held));
+        let bytes = held.value.as_ref().map_or(0, Vec::len) as u64;
+        self.held.insert(key.to_string(), held);
+        let (key, tags) = (key.clone(), tags.to_vec());
+        self.event(
+            What::Changed {
+                key,
+                revision,
+                hash,
+                bytes,
+                tags,
+            },
+            at,
+        );
+        revision
+    }
+
+    fn event(&mut self, what: What, at: &At) {
+        let ordinal = self.events.iter().filter(|event| event.cursor.seq == at.seq).count() as u32;
+        self.events.push(Event {
+            cursor: Cursor { seq: at.seq, ordinal },
+            cluster_ms: at.now_ms,
+            wall_ms: at.wall_ms,
+            author: at.author.clone(),
+            what,
+        });
+    }
+
+    fn batch(&mut self, batch: &ProposalBatch, at: &At) -> Result<Outcome, Refusal> {
+        let dry: BTreeSet<bool> = batch.proposals.iter().map(|proposal| proposal.dry_run).collect();
+        if dry.len() == 2 {
+            return Err(bad(
+                "dry_run",
+                "is set on some proposals of the batch and not on others",
+            ));
+        }
+        let before = self.held.clone();
+        let mut verdicts: BTreeMap<usize, Verdict> = BTreeMap::new();
+        for (place, proposal) in batch.proposals.iter().enumerate() {
+            let mut conflicts = against(proposal, &before);
+            let total = conflicts.len() as u64;
+            conflicts.truncate(64);
+            if let Some(refusal) = bad_proposal(proposal) {
+                verdicts.insert(place, Verdict::Refused(refusal));
+            } else if total > 0 {
+                verdicts.insert(place, Verdict::Lost { conflicts, total });
+            } else if let Err(refusal) = values(proposal, &before, &before) {
+                verdicts.insert(place, Verdict::Refused(refusal));
+            }
+        }
+        let judged: Vec<usize> = (0..batch.proposals.len())
+            .filter(|place| !verdicts.contains_key(place))
+            .collect();
+        let pairwise = Pairwise {
+            batch,
+            judged,
+            before: &before,
+        };
+        let pairs = pairwise.pairs();
+        verdicts.extend(pairwise.losers());
+        let mut committed = 0;
+        for (place, proposal) in batch.proposals.iter().enumerate() {
+            if verdicts.contains_key(&place) {
+                continue;
+            }
+            let values = match proposal.dry_run {
+                true => Ok(vec![None; proposal.writes.len()]),
+                false => values(proposal, &self.held, &before),
+            };
+            let verdict = match values {
+                Err(refusal) => Verdict::Refused(refusal),
+                Ok(values) => {
+                    committed += 1;
+                    let revisions = self.commit(proposal, values, at);
+                    Verdict::Committed { revisions }
+                }
+            };
+            verdicts.insert(place, verdict);
+        }
+        if !dry.contains(&true) {
+            let lost = batch.proposals.len() as u64 - committed;
+            self.event(What::Judged { committed, lost }, at);
+        }
+        let verdicts = verdicts.into_values().collect();
+        Ok(Outcome::Judged {
+            seq: at.seq,
+            verdicts,
+            pairs,
+        })
+    }
+}
+
+fn values(proposal: &Proposal, state: &State, contents: &State) -> Result<Vec<Option<Vec<u8>>>, Refusal> {
+    let writes = proposal.writes.iter();
+    writes
+        .map(|write| left_by(&write.op, &write.key, state, contents))
+        .collect()
+}
+
+/// What a proposal of a batch is to a key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Exclusive,
+    Adds,
+    Appends,
+    Maximises,
+    AddsToSet,
+    Reads,
+}
+
+/// The proposals of a batch that the state does not stop, each compared with each other.
+struct Pairwise<'a> {
+    batch: &'a ProposalBatch,
+    judged: Vec<usize>,
+    before: &'a State,
+}
+
+impl Pairwise<'_> {
+    fn part(&self, place: usize, key: &str) -> Option<Part> {
+        let proposal = &self.batch.proposals[place];
+        let reads = proposal.reads.iter().any(|read| &*read.key == key);
+        match proposal.writes.iter().find(|write| &*write.key == key) {
+            None => reads.then_some(Part::Reads),
+            Some(write) if reads || write.before.is_some() => Some(Part::Exclusive),
+            Some(write) => Some(match write.op {
+                Op::Put(_) | Op::Delete => Part::Exclusive,
+                Op::Increment(_) => Part::Adds,
+                Op::Append(_) => Part::Appends,
+                Op::Max(_) => Part::Maximises,
+                Op::SetAdd(_) => Part::AddsToSet,
+            }),
+        }
+    }
+
+    fn conflict(&self, a: usize, b: usize, key: &str) -> Option<Kind> {
+        let (mine, theirs) = (self.part(a, key)?, self.part(b, key)?);
+        match (mine == Part::Reads, theirs == Part::Reads) {
+            (true, true) => None,
+            (false, false) if mine == theirs && mine != Part::Exclusive => None,
+            (false, false) => Some(Kind::WriteWrite),
+            _ => Some(Kind::ReadWrite),
+        }
+    }
+
+    /// All keys, in the order in which they first appear.
+    fn keys(&self) -> Vec<Key> {
+        let mut keys: Vec<Key> = Vec::new();
+        for &place in &self.judged {
+            let proposal = &self.batch.proposals[place];
+            let writes = proposal.writes.iter().map(|write| &write.key);
+            for key in proposal.reads.iter().map(|read| &read.key).chain(writes) {
+                if !keys.contains(key) {
+                    keys.push(key.clone());
+                }
+            }
+        }
+        keys
+    }
+
+    fn pairs(&self) -> u64 {
+        let mut pairs = 0;
+        for key in self.keys() {
+            for &a in &self.judged {
+                let later = self.judged.iter().filter(|b| **b > a);
+                pairs += later.filter(|b| self.conflict(a, **b, &key).is_some()).count() as u64;
+            }
+        }
+        pairs
+    }
+
+    fn losers(&self) -> BTreeMap<usize, Verdict> {
+        let mut order = self.judged.clone();
+        order.sort_by_key(|&place| (255 - self.batch.proposals[place].priority, place));
+        let mut committed: Vec<usize> = Vec::new();
+        let mut losers = BTreeMap::new();
+        for &place in &order {
+            let mut clashes = Vec::new();
+            for key in self.keys() {
+                if let Some((kind, winner)) = self.clash(place, &key, &committed) {
+                    clashes.push(self.described(place, key, kind, winner));
+                }
+            }
+            if !clashes.is_empty() || (self.batch.policy == Policy::Reject && self.pairs() > 0) {
+                let total = clashes.len() as u64;
+                clashes.truncate(8);
+                losers.insert(
+                    place,
+                    Verdict::Lost {
+                        conflicts: clashes,
+                        total,
+                    },
+                );
+            } else {
+                committed.push(place);
+            }
+        }
+        losers
+    }
+
+    /// Why `place` loses on `key`, and to whom.
+    fn clash(&self, place: usize, key: &str, committed: &[usize]) -> Option<(Kind, usize)> {
+        let mut rivals = match self.batch.policy {
+            Policy::First | Policy::Merge => committed.to_vec(),
+            Policy::Exclude | Policy::Reject => {
+                let mut all = self.judged.clone();
+                all.sort_by_key(|&other| (self.part(other, key), other));
+                all
+            }
+        };
+        rivals.retain(|&other| other != place && !self.merges(place, other, key));
+        rivals
+            .into_iter()
+            .find_map(|other| Some((self.conflict(place, other, key)?, other)))
+    }
+
+    fn merges(&self, a: usize, b: usize, key: &str) -> bool {
+        let change = |place: usize| {
+            let write = self.batch.proposals[place]
+                .writes
+                .iter()
+                .find(|write| &*write.key == key)?;
+            let value = match &write.op {
+                Op::Delete => None,
+                Op::Put(Content::Inline(bytes)) => Some(bytes.to_vec()),
+                Op::Put(Content::Kept(hash)) => find_content(self.before, hash),
+                _ => return None,
+            };
+            Some((value, write.tags.clone(), write.before))
+        };
+        self.batch.policy == Policy::Merge && change(a).is_some() && change(a) == change(b)
+    }
+
+    fn described(&self, place: usize, key: Key, kind: Kind, winner: usize) -> Conflict {
+        let held = held(self.before, &key);
+        let read = self.batch.proposals[place].reads.iter().find(|read| read.key == key);
+        Conflict {
+            kind,
+            expected: read.map_or(held.revision, |read| read.revision),
+            revision: held.revision,
+            hash: hash(&held),
+            winner: winner as u64,
+            key,
+        }
+    }
+}

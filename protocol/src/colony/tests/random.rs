@@ -1,0 +1,318 @@
+//! Random sequences of commands over few keys, projects, nodes and incarnations, so that they meet often. Each follows
+//! from its seed.
+
+use super::*;
+use crate::conflict::Policy;
+
+/// SplitMix64.
+pub(super) struct Seeded(pub(super) u64);
+
+impl Seeded {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (word ^ word >> 31) % bound
+    }
+
+    /// True once in `times`.
+    pub(super) fn once_in(&mut self, times: u64) -> bool {
+        self.below(times) == 0
+    }
+
+    pub(super) fn pick<T: Clone>(&mut self, list: &[T]) -> T {
+        list[self.below(list.len() as u64) as usize].clone()
+    }
+
+    fn key(&mut self) -> Key {
+        match self.below(60) {
+            0 => "".into(),
+            1 => "a\0b".into(),
+            2 => "k".repeat(KEY_BYTES_MAX + 1).into(),
+            _ => self.pick(&["a", "b", "c", "d", "dir/e", "dir/é"]).into(),
+        }
+    }
+
+    fn tags(&mut self) -> Vec<Arc<str>> {
+        match self.below(30) {
+            0 => vec!["t".into(); TAGS_MAX + 1],
+            1 => vec!["t".repeat(TAG_BYTES_MAX + 1).into()],
+            2..8 => vec!["draft".into(), "urgent".into()],
+            _ => Vec::new(),
+        }
+    }
+
+    fn content(&mut self) -> Content {
+        let fill = b'a' + self.below(3) as u8;
+        match self.below(6) {
+            0 => Content::Inline(large(fill).into()),
+            1 => Content::Kept(ContentHash::of(&large(fill))),
+            _ => {
+                let texts: [&str; 9] = [
+                    "1",
+                    "-7",
+                    "+3",
+                    "9223372036854775800",
+                    "",
+                    "x",
+                    "a\nb",
+                    "b\na",
+                    "a\na\nc",
+                ];
+                let value = self.pick(&texts).as_bytes().to_vec();
+                let value = if self.once_in(20) { vec![0xff] } else { value };
+                Content::Inline(value.into())
+            }
+        }
+    }
+
+    fn op(&mut self) -> Op {
+        match self.below(11) {
+            0..4 => Op::Put(self.content()),
+            4 => Op::Delete,
+            5 | 6 => Op::Increment(self.pick(&[1, 5, -2, i64::MAX])),
+            7 => Op::Max(self.below(20) as i64 - 5),
+            8 => Op::Append(self.pick(&["7", "\nz", ""]).into()),
+            _ => Op::SetAdd(self.pick(&["a", "b", "zz", "", "m\nn"]).into()),
+        }
+    }
+
+    /// A revision that is most often the present one.
+    fn revision(&mut self, memory: &Memory, key: &str) -> u64 {
+        let present = memory.revision(key);
+        match self.below(8) {
+            0 => present + 1,
+            1 => present.saturating_sub(1),
+            _ => present,
+        }
+    }
+
+    fn read(&mut self, memory: &Memory) -> Read {
+        let key = self.key();
+        let value = memory.record(&key).and_then(|record| record.value.as_ref());
+        let present = value.map_or(Expected::Absent, |value| Expected::Hash(value.hash));
+        Read {
+            revision: self.revision(memory, &key),
+            content: match self.below(10) {
+                0 => Expected::Absent,
+                1 => Expected::Hash(ContentHash::of(b"x")),
+                2..5 => present,
+                _ => Expected::Any,
+            },
+            key,
+        }
+    }
+
+    fn write(&mut self, memory: &Memory) -> Write {
+        let key = self.key();
+        Write {
+            op: self.op(),
+            tags: self.tags(),
+            before: self.once_in(4).then(|| self.revision(memory, &key)),
+            key,
+        }
+    }
+
+    pub(super) fn proposal(&mut self, memory: &Memory) -> Proposal {
+        Proposal {
+            reads: (0..self.below(3)).map(|_| self.read(memory)).collect(),
+            writes: (0..self.below(4)).map(|_| self.write(memory)).collect(),
+            priority: self.below(3) as u8,
+            dry_run: self.once_in(6),
+        }
+    }
+
+    pub(super) fn batch(&mut self, memory: &Memory) -> ProposalBatch {
+        let mut proposals: Vec<Proposal> = (0..self.below(7)).map(|_| self.proposal(memory)).collect();
+        let dry_run = self.once_in(8);
+        if !self.once_in(16) {
+            proposals.iter_mut().for_each(|proposal| proposal.dry_run = dry_run);
+        }
+        let policies = [Policy::First, Policy::Merge, Policy::Exclude, Policy::Reject];
+        ProposalBatch {
+            proposals,
+            policy: self.pick(&policies),
+        }
+    }
+
+    fn condition(&mut self, memory: &Memory, key: &str) -> Condition {
+        match self.below(5) {
+            0 => Condition::IfAbsent,
+            1 => Condition::IfRevision(self.revision(memory, key)),
+            _ => Condition::None,
+        }
+    }
+
+    fn body(&mut self, memory: &Memory) -> Body {
+        match self.below(10) {
+            0..6 => {
+                let key = self.key();
+                Body::Change(Change {
+                    op: self.op(),
+                    tags: self.tags(),
+                    condition: self.condition(memory, &key),
+                    key,
+                })
+            }
+            6 | 7 => Body::Propose(self.proposal(memory)),
+            _ => Body::ProposeBatch(self.batch(memory)),
+        }
+    }
+}
+
+/// One command as it arrives: when, and from which start of which node.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    pub(super) cluster_ms: u64,
+    pub(super) node: NodeId,
+    pub(super) incarnation: u64,
+    pub(super) command: Command,
+}
+
+impl Step {
+    pub(super) fn apply(&self, colony: &mut Colony) -> Applied {
+        let round = Round {
+            node: self.node,
+            incarnation: self.incarnation,
+            commands: vec![self.command.clone()],
+        };
+        colony.apply(self.cluster_ms, wall_ms(self.cluster_ms), &[round], self.node)
+    }
+}
+
+/// The number of nodes that send commands, numbered from 1.
+pub(super) const NODES: u64 = 3;
+
+/// Makes the commands of all nodes. It looks at the colony, so that reads and conditions hold often enough.
+pub(super) struct Generator {
+    pub(super) seeded: Seeded,
+    cluster_ms: u64,
+    /// By node: incarnation, next number, settled.
+    nodes: [(u64, u64, u64); NODES as usize],
+    sent: Vec<Step>,
+}
+
+impl Generator {
+    pub(super) fn new(seed: u64) -> Generator {
+        Generator {
+            seeded: Seeded(seed),
+            cluster_ms: 1_000,
+            nodes: [(1, 1, 0); NODES as usize],
+            sent: Vec::new(),
+        }
+    }
+
+    pub(super) fn next(&mut self, colony: &Colony) -> Step {
+        self.cluster_ms = match self.seeded.below(40) {
+            0 => self.cluster_ms + IDEMPOTENCY_MS / 2,
+            // A new leader whose clock is behind.
+            1 => self.cluster_ms.saturating_sub(500),
+            2..10 => self.cluster_ms + self.seeded.below(2_000),
+            _ => self.cluster_ms,
+        };
+        let step = match self.seeded.below(8) {
+            0 if !self.sent.is_empty() => self.repeated(colony),
+            _ => self.fresh(colony),
+        };
+        self.sent.push(step.clone());
+        step
+    }
+
+    /// A command that was sent before; now and then under its number stands another one, which must not matter.
+    fn repeated(&mut self, colony: &Colony) -> Step {
+        let mut step = self.seeded.pick(&self.sent);
+        step.cluster_ms = self.cluster_ms;
+        if self.seeded.once_in(4) {
+            step.command.body = self.fresh(colony).command.body;
+        }
+        step
+    }
+
+    fn fresh(&mut self, colony: &Colony) -> Step {
+        let place = self.seeded.below(NODES);
+        let (incarnation, next, settled) = &mut self.nodes[place as usize];
+        if self.seeded.once_in(40) {
+            (*incarnation, *next, *settled) = (*incarnation + 1 + self.seeded.below(2), 1, 0);
+        }
+        if self.seeded.once_in(4) {
+            *settled = *settled + self.seeded.below(*next + 1 - *settled);
+        }
+        // Now and then numbers arrive out of order.
+        let number = match self.seeded.once_in(6) {
+            true => self.seeded.below(*next + 3),
+            false => *next,
+        };
+        *next += 1;
+        let (incarnation, settled) = (*incarnation, *settled);
+        Step {
+            cluster_ms: self.cluster_ms,
+            node: NodeId(place + 1),
+            incarnation,
+            command: self.command(number, settled, colony),
+        }
+    }
+
+    fn command(&mut self, number: u64, settled: u64, colony: &Colony) -> Command {
+        let project = match self.seeded.below(40) {
+            0 => "",
+            1 => "a/b",
+            2..12 => "q",
+            _ => "p",
+        };
+        let nothing = Memory::default();
+        let memory = colony.project(project).map_or(&nothing, Project::memory);
+        let author = if self.seeded.once_in(40) {
+            "a\nb"
+        } else {
+            self.seeded.pick(&["ann", "bob"])
+        };
+        let key = self.seeded.once_in(4).then(|| match self.seeded.below(20) {
+            0 => "".into(),
+            1 => "i".repeat(IDEMPOTENCY_KEY_BYTES_MAX + 1).into(),
+            _ => self.seeded.pick(&["one", "two", "three"]).into(),
+        });
+        let same_body = self
+            .sent
+            .iter()
+            .rev()
+            .find(|step| key.is_some() && step.command.idempotency_key == key);
+        let body = match same_body {
+            Some(step) if self.seeded.once_in(2) => step.command.body.clone(),
+            _ => self.seeded.body(memory),
+        };
+        Command {
+            number,
+            settled,
+            expires_ms: match self.seeded.once_in(20) {
+                true => self.cluster_ms.saturating_sub(1 + self.seeded.below(100)),
+                false => self.cluster_ms + self.seeded.below(5_000),
+            },
+            project: project.into(),
+            author: author.into(),
+            idempotency_key: key,
+            body,
+        }
+    }
+}
+
+/// A sequence of commands, made while they are applied one by one, and the colony that they lead to.
+pub(super) fn sequence(seed: u64, length: usize) -> (Vec<Step>, Colony) {
+    let (mut generator, mut colony) = (Generator::new(seed), Colony::default());
+    let steps = (0..length)
+        .map(|_| {
+            let step = generator.next(&colony);
+            step.apply(&mut colony);
+            step
+        })
+        .collect();
+    (steps, colony)
+}
+
+/// Runs `check` for each seed, and names the seed that fails.
+pub(super) fn each_seed(seeds: std::ops::Range<u64>, check: impl Fn(u64)) {
+    for seed in seeds {
+        let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(seed)));
+        assert!(checked.is_ok(), "seed {seed}");
+    }
+}
