@@ -1,0 +1,68 @@
+//! The routes about the cluster, the node and its agents.
+
+use queenright_actors::agent::{AgentSpec, AgentStatus};
+use queenright_actors::node::{ClusterStatus, NodeFigures};
+use reqwest::Method;
+
+use super::request::path_of;
+use super::{Client, ClientError};
+
+impl Client {
+    /// Whether the node has a leader that a quorum follows, so that it serves reads.
+    ///
+    /// # Errors
+    /// [`ClientError`], such as a problem with code `UNAVAILABLE` while it has none.
+    pub async fn ready(&self) -> Result<(), ClientError> {
+        self.send(self.request(Method::GET, "/readyz")?).await.map(drop)
+    }
+
+    /// The cluster as the node sees it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn status(&self) -> Result<ClusterStatus, ClientError> {
+        self.fetch(self.request(Method::GET, "/v1/status")?).await
+    }
+
+    /// What the node counts and measures.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn figures(&self) -> Result<NodeFigures, ClientError> {
+        self.fetch(self.request(Method::GET, "/v1/figures")?).await
+    }
+
+    /// Starts an agent on the node.
+    ///
+    /// # Errors
+    /// [`ClientError`], such as a problem with code `CONFLICT` when its name is taken.
+    pub async fn spawn_agent(&self, spec: &AgentSpec) -> Result<AgentStatus, ClientError> {
+        self.fetch(self.request(Method::POST, "/v1/agents")?.json(spec)).await
+    }
+
+    /// The agents of the node, by name.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn agents(&self) -> Result<Vec<AgentStatus>, ClientError> {
+        self.fetch(self.request(Method::GET, "/v1/agents")?).await
+    }
+
+    /// One agent of the node.
+    ///
+    /// # Errors
+    /// [`ClientError`], such as a problem with code `NOT_FOUND`.
+    pub async fn agent(&self, name: &str) -> Result<AgentStatus, ClientError> {
+        let path = path_of("/v1/agents", "the name of the agent", name)?;
+        self.fetch(self.request(Method::GET, &path)?).await
+    }
+
+    /// Stops an agent of the node.
+    ///
+    /// # Errors
+    /// As [`Client::agent`].
+    pub async fn stop_agent(&self, name: &str) -> Result<(), ClientError> {
+        let path = path_of("/v1/agents", "the name of the agent", name)?;
+        self.send(self.request(Method::DELETE, &path)?).await.map(drop)
+    }
+}
