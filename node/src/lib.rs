@@ -1,3 +1,11 @@
-//! A cluster for swarms of agents.
+//! A cluster for swarms of agents: configuration, state folders, processes, command line and doors of a node.
 
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod exit;
 pub mod git;
+pub mod server;
+pub mod state;
+pub mod up;
+pub mod wall_time;

@@ -1,0 +1,439 @@
+//! The command line: names, types and help. Nothing is done here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::state::{Door, Registry, StateError};
+
+const AFTER_HELP: &str = "\
+Examples:
+  queenright demo                             three nodes replay this checkout's history
+  queenright up cluster-configs/mesh-3.toml   start a cluster on this host; Ctrl-C stops it
+  queenright memory put greeting hello        in another terminal
+  queenright status
+
+A command finds its node by --node, then QUEENRIGHT_NODE, then the one cluster that runs on this host.
+
+Exit codes:
+    0  done
+    1  failed
+    2  usage: the command line is wrong
+    3  conflict, or held by another
+    4  fenced or expired
+    5  nothing to do, or not found
+    6  unauthorized
+    7  unavailable: no node or no quorum
+   75  temporary: try again
+  124  timeout: the outcome is unknown";
+
+/// A cluster for swarms of agents.
+#[derive(Debug, Parser)]
+#[command(name = "queenright", version, after_help = AFTER_HELP, arg_required_else_help = true)]
+pub struct Cli {
+    /// How to print.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How to print; understood by every command.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct OutputArgs {
+    /// Print JSON: results on stdout, an error as one object {code, message} on stderr
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print results and errors only, no progress and no notes
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start all nodes of a cluster file as processes of this host
+    Up(UpArgs),
+    /// Run one node of a cluster file in the foreground
+    Node(NodeArgs),
+    /// Look at cluster files
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Show whether the cluster has a leader, and the state of each node
+    Status(StatusArgs),
+    /// Read and write the collective memory
+    #[command(subcommand)]
+    Memory(MemoryCommand),
+    /// Propose an atomic change of several keys
+    Propose(ProposeArgs),
+    /// Show what happened, from a cursor on
+    Events(EventsArgs),
+    /// Replay the history of a git repository as the work of a swarm, and check every byte
+    Replay(ReplayArgs),
+    /// Start three nodes, replay this checkout's history, print the report, stop everything
+    Demo(DemoArgs),
+    /// Measure
+    #[command(subcommand)]
+    Bench(BenchCommand),
+}
+
+/// How a command reaches a node, and how long it waits for it.
+#[derive(Args, Clone, Debug)]
+pub struct ClientArgs {
+    /// The node to ask; else the first node of the one cluster that runs on this host
+    #[arg(long, value_name = "HOST:PORT", env = "QUEENRIGHT_NODE")]
+    pub node: Option<String>,
+    /// How long to wait for the outcome, in seconds
+    #[arg(long, value_name = "SECS", default_value = "30", value_parser = seconds)]
+    pub timeout: Duration,
+}
+
+impl ClientArgs {
+    /// The door of the node that is meant.
+    ///
+    /// # Errors
+    /// [`StateError`] says what is wrong with the name of the node, or why none was found.
+    pub fn door(&self) -> Result<Door, StateError> {
+        match &self.node {
+            Some(text) => Door::parse(text),
+            None => Registry::of_user()?.find_door(),
+        }
+    }
+}
+
+/// `queenright up`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  queenright up cluster-configs/mesh-3.toml
+
+Each node has a log file, which the summary names. Ctrl-C or SIGTERM stops all nodes.
+If `up` itself is killed, its nodes end within five seconds.")]
+pub struct UpArgs {
+    /// The cluster file
+    pub file: PathBuf,
+    /// Keep the cluster's state in DIR instead of the user's state folder
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+/// `queenright node`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  queenright node --config cluster-configs/mesh-3.toml --name n1
+
+QUEENRIGHT_LOG sets what is logged on stderr, for instance QUEENRIGHT_LOG=debug.")]
+pub struct NodeArgs {
+    /// The cluster file
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Which of its nodes to run
+    #[arg(long)]
+    pub name: String,
+    /// Keep the cluster's state in DIR instead of the user's state folder
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// End when stdin ends, and say on stdout in one line of JSON that the node is ready or why not
+    #[arg(long, hide = true)]
+    pub parent_pipe: bool,
+    /// Record the running node in DIR
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub registry: Option<PathBuf>,
+}
+
+/// `queenright config`
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Check a cluster file: one line says what it describes, or what is wrong and where
+    Check {
+        /// The cluster file
+        file: PathBuf,
+    },
+}
+
+/// `queenright status`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  queenright status
+  queenright status --json --node 127.0.0.1:7202")]
+pub struct StatusArgs {
+    /// The node to ask.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `queenright memory`
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  queenright memory put plan/title 'Move the parser'
+  queenright memory put plan/body --file plan.md --if-rev 3
+  queenright memory get plan/title
+  queenright memory list plan/")]
+pub enum MemoryCommand {
+    /// Print the value of a key; exit code 5 if there is none
+    Get {
+        /// The key
+        key: String,
+        /// How fresh the answer must be
+        #[arg(long, value_enum, default_value_t = ReadMode::Linearizable)]
+        read: ReadMode,
+        /// Whose memory.
+        #[command(flatten)]
+        target: TargetArgs,
+    },
+    /// Set the value of a key
+    Put {
+        /// The key
+        key: String,
+        /// The value, as text
+        #[arg(required_unless_present = "file")]
+        value: Option<String>,
+        /// Take the value from FILE, or from stdin if FILE is -
+        #[arg(long, value_name = "FILE", conflicts_with = "value")]
+        file: Option<PathBuf>,
+        /// On what condition.
+        #[command(flatten)]
+        condition: ConditionArgs,
+        /// Only if the key is absent; else exit code 3
+        #[arg(long, conflicts_with = "if_rev")]
+        if_absent: bool,
+        /// Whose memory.
+        #[command(flatten)]
+        target: TargetArgs,
+    },
+    /// Delete a key; exit code 5 if there is none
+    Delete {
+        /// The key
+        key: String,
+        /// On what condition.
+        #[command(flatten)]
+        condition: ConditionArgs,
+        /// Whose memory.
+        #[command(flatten)]
+        target: TargetArgs,
+    },
+    /// List keys with their revisions, in order
+    List {
+        /// Only keys that begin with this
+        #[arg(default_value = "")]
+        prefix: String,
+        /// At most this many
+        #[arg(long, value_name = "N", default_value_t = 1000)]
+        limit: usize,
+        /// Only keys after this one: the last of the list before
+        #[arg(long, value_name = "KEY")]
+        after: Option<String>,
+        /// How fresh the answer must be
+        #[arg(long, value_enum, default_value_t = ReadMode::Linearizable)]
+        read: ReadMode,
+        /// Whose memory.
+        #[command(flatten)]
+        target: TargetArgs,
+    },
+}
+
+/// How fresh a read must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReadMode {
+    /// As of a moment after the read began; needs a quorum
+    Linearizable,
+    /// What the asked node knows
+    Local,
+}
+
+/// Which project of which cluster.
+#[derive(Args, Clone, Debug)]
+pub struct TargetArgs {
+    /// The project
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub project: String,
+    /// The node to ask.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// On what condition a key is changed, and under which name the command may be repeated.
+#[derive(Args, Clone, Debug)]
+pub struct ConditionArgs {
+    /// Only if the key has this revision; else exit code 3
+    #[arg(long, value_name = "N")]
+    pub if_rev: Option<u64>,
+    /// A name for this command: repeated under the same name it takes effect once
+    #[arg(long, value_name = "NAME")]
+    pub idempotency_key: Option<String>,
+}
+
+/// `queenright propose`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  echo '{\"reads\": [{\"key\": \"a\", \"rev\": 3}], \"writes\": [{\"key\": \"b\", \"put\": \"text\"}]}' | queenright propose -
+
+Exit code 3 if the proposal loses; the answer names the keys in conflict.")]
+pub struct ProposeArgs {
+    /// The proposal as JSON: a file, or - for stdin
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// A name for this command: repeated under the same name it takes effect once
+    #[arg(long, value_name = "NAME")]
+    pub idempotency_key: Option<String>,
+    /// To which project.
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+/// `queenright events`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  queenright events --limit 20
+  queenright events --after 1500 --follow --json")]
+pub struct EventsArgs {
+    /// Only events after this cursor, as printed with each event; else from the oldest that is kept
+    #[arg(long, value_name = "CURSOR")]
+    pub after: Option<String>,
+    /// Wait for more, until Ctrl-C
+    #[arg(long, short)]
+    pub follow: bool,
+    /// At most this many
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Of which project.
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+/// `queenright replay`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  queenright replay ~/src/project --commits 500 --agents 24
+  queenright replay . --cluster cluster-configs/mesh-3.toml --dump /tmp/trees
+
+Exit code 0 only if every node ends with the tree that git has. Run again, it goes on from what is committed.")]
+pub struct ReplayArgs {
+    /// The repository
+    pub repo: PathBuf,
+    /// The commit whose first-parent history is replayed
+    #[arg(long, value_name = "REV", default_value = "HEAD")]
+    pub revision: String,
+    /// Replay the oldest N commits only
+    #[arg(long, value_name = "N")]
+    pub commits: Option<usize>,
+    /// How many agents work, spread over the nodes
+    #[arg(long, value_name = "N", default_value_t = 24)]
+    pub agents: usize,
+    /// Use the running cluster of this file, whatever --node says
+    #[arg(long, value_name = "FILE")]
+    pub cluster: Option<PathBuf>,
+    /// Write the path, mode and id that each node ends with to DIR/NODE
+    #[arg(long, value_name = "DIR")]
+    pub dump: Option<PathBuf>,
+    /// In which project.
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+/// `queenright demo`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  queenright demo --agents 24
+
+With fewer than 50 commits at hand it replays a generated repository, and says so.")]
+pub struct DemoArgs {
+    /// Replay at most N commits
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    pub commits: usize,
+    /// How many agents work, spread over the nodes
+    #[arg(long, value_name = "N", default_value_t = 24)]
+    pub agents: usize,
+    /// Keep the cluster's state in DIR instead of a folder below target/
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+/// `queenright bench`
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  queenright bench list
+  queenright bench run B7 B8
+  queenright bench run B3 --json > b3.json")]
+pub enum BenchCommand {
+    /// Run workloads and print what was measured, with its conditions
+    Run {
+        /// The workloads, as `bench list` names them
+        #[arg(required = true, value_name = "WORKLOAD")]
+        workloads: Vec<String>,
+        /// What the random choices are made from
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+        /// Keep the state of clusters that are started in DIR instead of a folder below target/
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
+    },
+    /// List the workloads
+    List,
+}
+
+/// Longest `--timeout`: a day.
+const TIMEOUT_SECONDS_MAX: f64 = 86_400.0;
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 && seconds <= TIMEOUT_SECONDS_MAX => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err(format!("expected seconds, above 0 and at most {TIMEOUT_SECONDS_MAX}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::exit::Exit;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_lists_the_exit_codes_as_they_are() {
+        let table: String = Exit::TABLE
+            .iter()
+            .map(|(exit, meaning)| format!("\n  {:3}  {meaning}", exit.code()))
+            .collect();
+        assert!(AFTER_HELP.ends_with(&format!("Exit codes:{table}")), "{table}");
+    }
+
+    #[test]
+    fn flags_for_printing_may_follow_the_command() {
+        let cli = Cli::try_parse_from(["queenright", "memory", "get", "k", "--json", "--timeout", "0.5"]).unwrap();
+        assert!(cli.output.json);
+        let Command::Memory(MemoryCommand::Get { target, .. }) = cli.command else {
+            panic!("another command")
+        };
+        assert_eq!(
+            (target.client.timeout, target.project.as_str()),
+            (Duration::from_millis(500), "default")
+        );
+    }
+
+    #[test]
+    fn what_cannot_go_together_is_refused() {
+        let refused = |line: &str| assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        refused("queenright memory put k");
+        refused("queenright memory put k v --file f");
+        refused("queenright memory put k v --if-rev 1 --if-absent");
+        refused("queenright memory get k --timeout 0");
+        refused("queenright memory get k --timeout NaN");
+        refused("queenright bench run");
+    }
+}

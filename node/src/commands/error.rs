@@ -1,0 +1,140 @@
+//! Everything that a command can fail with, and the exit code of each.
+
+use std::error::Error;
+use std::io;
+
+use serde::Serialize;
+
+use crate::config::ConfigError;
+use crate::exit::Exit;
+use crate::server::ServerError;
+use crate::state::StateError;
+use crate::up::UpError;
+
+/// Why a command failed. `main` prints it with its causes, once.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The cluster file cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// State, or a running node, was not found or cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The cluster did not start.
+    #[error(transparent)]
+    Up(#[from] UpError),
+    /// The node did not start, or could not go on.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// All nodes of the cluster ended although nobody stopped them.
+    #[error("all nodes of {cluster} have ended")]
+    AllEnded {
+        /// The cluster.
+        cluster: String,
+    },
+    /// The command line parses, but what it asks for makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// A refusal by a node, or by anything else with a code of its own.
+    #[error("{message}")]
+    Refused {
+        /// The exit code.
+        exit: Exit,
+        /// A stable word for programs, such as `CONFLICT`.
+        code: String,
+        /// One line for people.
+        message: String,
+    },
+    /// Anything else, with its cause.
+    #[error("{message}")]
+    Failed {
+        /// One line for people.
+        message: String,
+        /// The cause.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// Stdout cannot be written. That its reader has gone away is no failure.
+    #[error("cannot write to stdout")]
+    Stdout(#[source] io::Error),
+    /// The command is to come in a later version.
+    #[error("{verb}: not available yet")]
+    NotYet {
+        /// The command.
+        verb: &'static str,
+    },
+}
+
+impl CliError {
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        match self {
+            CliError::Stdout(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
+            CliError::Usage(_) => Exit::Usage,
+            CliError::Refused { exit, .. } => *exit,
+            CliError::State(error) => match error {
+                StateError::NothingRunning => Exit::Unavailable,
+                StateError::BadDoor { .. } => Exit::Usage,
+                StateError::NoHome { .. }
+                | StateError::Io { .. }
+                | StateError::BadCookie { .. }
+                | StateError::BadRecord { .. }
+                | StateError::SeveralClusters { .. } => Exit::Error,
+            },
+            CliError::Config(_)
+            | CliError::Up(_)
+            | CliError::Server(_)
+            | CliError::AllEnded { .. }
+            | CliError::Failed { .. }
+            | CliError::Stdout(_)
+            | CliError::NotYet { .. } => Exit::Error,
+        }
+    }
+
+    /// A stable word for programs.
+    pub fn code(&self) -> &str {
+        match self {
+            CliError::Config(_) => "INVALID_CONFIG",
+            CliError::State(StateError::NothingRunning) => "UNAVAILABLE",
+            CliError::State(StateError::SeveralClusters { .. }) => "AMBIGUOUS",
+            CliError::State(StateError::BadDoor { .. }) | CliError::Usage(_) => "USAGE",
+            CliError::State(_) => "STATE",
+            CliError::Up(_) | CliError::Server(_) => "START_FAILED",
+            CliError::AllEnded { .. } => "ALL_ENDED",
+            CliError::Refused { code, .. } => code,
+            CliError::Failed { .. } => "FAILED",
+            CliError::Stdout(_) => "STDOUT",
+            CliError::NotYet { .. } => "NOT_YET",
+        }
+    }
+
+    /// The error with its causes in one line.
+    pub fn line(&self) -> String {
+        let mut line = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            line.push_str(": ");
+            line.push_str(&error.to_string());
+            cause = error.source();
+        }
+        line
+    }
+
+    /// What is printed on stderr: a line for people, or an object for programs.
+    pub fn report(&self, json: bool) -> String {
+        let line = self.line();
+        if json {
+            error_json(self.code(), &line)
+        } else {
+            format!("error: {line}")
+        }
+    }
+}
+
+fn error_json(code: &str, message: &str) -> String {
+    #[derive(Serialize)]
+    struct ErrorObject<'a> {
+        code: &'a str,
+        message: &'a str,
+    }
+    serde_json::to_string(&ErrorObject { code, message }).expect("two strings are always JSON")
+}

@@ -1,0 +1,190 @@
+//! The shape of a cluster file's text. No meaning yet: bounds and relations are `validate`'s.
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::{Deserialize as DeriveDeserialize, Serialize, Serializer};
+
+use super::{ClusterConfig, ConfigError, Limits, Topology, locate};
+
+/// A cluster file as written.
+#[derive(Debug, DeriveDeserialize, Serialize)]
+#[serde(deny_unknown_fields, expecting = "a section")]
+pub(super) struct ClusterFile {
+    pub(super) cluster: ClusterSection,
+    pub(super) nodes: Vec<NodeSection>,
+    pub(super) consensus: Option<ConsensusSection>,
+    pub(super) limits: Option<LimitsSection>,
+}
+
+#[derive(Debug, DeriveDeserialize, Serialize)]
+#[serde(deny_unknown_fields, expecting = "a section")]
+pub(super) struct ClusterSection {
+    pub(super) name: String,
+    pub(super) topology: String,
+    pub(super) fan_out: Option<i64>,
+}
+
+#[derive(Debug, DeriveDeserialize, Serialize)]
+#[serde(deny_unknown_fields, expecting = "a section")]
+pub(super) struct NodeSection {
+    pub(super) name: String,
+    pub(super) links: String,
+    pub(super) http: String,
+}
+
+#[derive(Debug, Default, DeriveDeserialize, Serialize)]
+#[serde(deny_unknown_fields, expecting = "a section")]
+pub(super) struct ConsensusSection {
+    pub(super) heartbeat_ms: Option<i64>,
+    pub(super) election_ms: Option<[i64; 2]>,
+}
+
+#[derive(Debug, Default, DeriveDeserialize, Serialize)]
+#[serde(deny_unknown_fields, expecting = "a section")]
+pub(super) struct LimitsSection {
+    pub(super) value_bytes: Option<Amount>,
+    pub(super) command_bytes: Option<Amount>,
+    pub(super) round_bytes: Option<Amount>,
+    pub(super) rounds_in_flight: Option<i64>,
+    pub(super) frame_bytes: Option<Amount>,
+    pub(super) http_body_bytes: Option<Amount>,
+    pub(super) outbox_bytes: Option<Amount>,
+    pub(super) events_kept: Option<i64>,
+}
+
+/// A number of bytes: an integer, or text such as `"8 MiB"`.
+#[derive(Debug)]
+pub(super) enum Amount {
+    Bytes(i64),
+    Text(String),
+}
+
+impl Amount {
+    /// The number of bytes, if it is one.
+    pub(super) fn bytes(&self) -> Option<u64> {
+        let text = match self {
+            Amount::Bytes(bytes) => return u64::try_from(*bytes).ok(),
+            Amount::Text(text) => text.trim(),
+        };
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let unit = match text[digits..].trim_start() {
+            "B" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            _ => return None,
+        };
+        text[..digits].parse::<u64>().ok()?.checked_mul(unit)
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Amount::Bytes(bytes) => write!(f, "{bytes}"),
+            Amount::Text(text) => write!(f, "{text:?}"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AmountVisitor;
+        impl Visitor<'_> for AmountVisitor {
+            type Value = Amount;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of bytes, such as 8388608 or \"8 MiB\"")
+            }
+            fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<Amount, E> {
+                Ok(Amount::Bytes(bytes))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Amount, E> {
+                Ok(Amount::Text(text.to_owned()))
+            }
+        }
+        deserializer.deserialize_any(AmountVisitor)
+    }
+}
+
+impl Serialize for Amount {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Amount::Bytes(bytes) => serializer.serialize_i64(*bytes),
+            Amount::Text(text) => serializer.serialize_str(text),
+        }
+    }
+}
+
+impl ClusterFile {
+    /// Reads the text; errors carry the line of a syntax error and the path of any other.
+    pub(super) fn parse(file: &Path, text: &str) -> Result<ClusterFile, ConfigError> {
+        toml::from_str(text).map_err(|error| locate::explain(file, text, &error))
+    }
+
+    /// The file that says all of `config`, defaults included.
+    pub(super) fn of(config: &ClusterConfig) -> ClusterFile {
+        let fan_out = match config.topology {
+            Topology::Hierarchical { fan_out } => Some(integer(fan_out as u64)),
+            Topology::Mesh | Topology::Star | Topology::Ring => None,
+        };
+        let Limits {
+            value_bytes,
+            command_bytes,
+            round_bytes,
+            rounds_in_flight,
+            frame_bytes,
+            http_body_bytes,
+            outbox_bytes,
+            events_kept,
+        } = config.limits;
+        let bytes = |bytes: usize| Some(Amount::Bytes(integer(bytes as u64)));
+        ClusterFile {
+            cluster: ClusterSection {
+                name: config.name.clone(),
+                topology: config.topology.to_string(),
+                fan_out,
+            },
+            nodes: config
+                .nodes
+                .iter()
+                .map(|node| NodeSection {
+                    name: node.name.clone(),
+                    links: node.links.to_string(),
+                    http: node.http.to_string(),
+                })
+                .collect(),
+            consensus: Some(ConsensusSection {
+                heartbeat_ms: Some(millis(config.consensus.heartbeat)),
+                election_ms: Some([
+                    millis(config.consensus.election_min),
+                    millis(config.consensus.election_max),
+                ]),
+            }),
+            limits: Some(LimitsSection {
+                value_bytes: bytes(value_bytes),
+                command_bytes: bytes(command_bytes),
+                round_bytes: bytes(round_bytes),
+                rounds_in_flight: Some(integer(rounds_in_flight as u64)),
+                frame_bytes: bytes(frame_bytes),
+                http_body_bytes: bytes(http_body_bytes),
+                outbox_bytes: bytes(outbox_bytes),
+                events_kept: Some(integer(events_kept)),
+            }),
+        }
+    }
+
+    pub(super) fn to_toml(&self) -> String {
+        toml::to_string(self).expect("tables of integers and text are always TOML")
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,105 @@
+//! The limits of a node, with their bounds and defaults: the only place where these numbers stand.
+
+/// What a limit may be set to, and what it is if nobody sets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// Used when the file says nothing.
+    pub default: u64,
+    /// The least that is accepted.
+    pub min: u64,
+    /// The most that is accepted.
+    pub max: u64,
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// `[limits]`: what a node refuses to exceed. Sizes are in bytes, written as integers or as text such as `"8 MiB"`
+/// (units B, KiB, MiB, GiB). Every refusal names the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// `value_bytes`: the largest value of one memory key; at most `command_bytes` and `http_body_bytes`.
+    pub value_bytes: usize,
+    /// `command_bytes`: the largest command, such as a proposal with all its writes.
+    pub command_bytes: usize,
+    /// `round_bytes`: where a round is cut. A round holds at least one command, so a larger command makes a larger round.
+    pub round_bytes: usize,
+    /// `rounds_in_flight`: how many rounds of one queen may be on their way through consensus.
+    pub rounds_in_flight: usize,
+    /// `frame_bytes`: the largest frame on a link; larger messages go in fragments. At most `outbox_bytes`.
+    pub frame_bytes: usize,
+    /// `http_body_bytes`: the largest body that the door reads.
+    pub http_body_bytes: usize,
+    /// `outbox_bytes`: how much may wait for one link before it is refused.
+    pub outbox_bytes: usize,
+    /// `events_kept`: how many events of a project are kept for those who read them later.
+    pub events_kept: u64,
+}
+
+impl Limits {
+    /// 8 MiB holds a large source file or a model's whole context; bulk data belongs elsewhere, with its hash here.
+    pub const VALUE_BYTES: Bound = Bound {
+        default: 8 * MIB,
+        min: KIB,
+        max: 64 * MIB,
+    };
+    /// Twice the largest value, so that a proposal may carry one and more.
+    pub const COMMAND_BYTES: Bound = Bound {
+        default: 16 * MIB,
+        min: 4 * KIB,
+        max: 128 * MIB,
+    };
+    /// 1 MiB takes some milliseconds to write and send, so that a small command behind it waits no longer.
+    pub const ROUND_BYTES: Bound = Bound {
+        default: MIB,
+        min: 4 * KIB,
+        max: 64 * MIB,
+    };
+    /// Trials favour 2 to 4 over 1; beyond that only the latency grows.
+    pub const ROUNDS_IN_FLIGHT: Bound = Bound {
+        default: 4,
+        min: 1,
+        max: 64,
+    };
+    /// Small frames cost throughput (1 KiB frames carried a twentieth of what 64 KiB frames did in a trial), large ones
+    /// make urgent messages wait.
+    pub const FRAME_BYTES: Bound = Bound {
+        default: 64 * KIB,
+        min: KIB,
+        max: MIB,
+    };
+    /// As large as a command.
+    pub const HTTP_BODY_BYTES: Bound = Bound {
+        default: 16 * MIB,
+        min: 4 * KIB,
+        max: 256 * MIB,
+    };
+    /// What a gigabit link carries in about 70 ms: longer queues add delay, not throughput.
+    pub const OUTBOX_BYTES: Bound = Bound {
+        default: 8 * MIB,
+        min: 64 * KIB,
+        max: GIB,
+    };
+    /// At some hundred bytes an event, some hundred megabytes.
+    pub const EVENTS_KEPT: Bound = Bound {
+        default: 1_000_000,
+        min: 1_000,
+        max: 100_000_000,
+    };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            value_bytes: Limits::VALUE_BYTES.default as usize,
+            command_bytes: Limits::COMMAND_BYTES.default as usize,
+            round_bytes: Limits::ROUND_BYTES.default as usize,
+            rounds_in_flight: Limits::ROUNDS_IN_FLIGHT.default as usize,
+            frame_bytes: Limits::FRAME_BYTES.default as usize,
+            http_body_bytes: Limits::HTTP_BODY_BYTES.default as usize,
+            outbox_bytes: Limits::OUTBOX_BYTES.default as usize,
+            events_kept: Limits::EVENTS_KEPT.default,
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The cluster file: who the nodes are, where they listen, and the limits that they keep.
+//!
+//! A file goes two ways: its TOML becomes a `ClusterFile` (the shape of the text, unknown keys refused), and that is
+//! validated into a [`ClusterConfig`] (the meaning). Everything after this module works with the second one only.
+//! What a key may hold, its default and why stands beside the key: nodes here, timing in [`Consensus`], sizes in [`Limits`].
+
+mod error;
+mod file;
+mod free_ports;
+mod limits;
+mod locate;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use error::ConfigError;
+pub use limits::{Bound, Limits};
+
+/// Most nodes that one cluster file may list. Topologies are tested up to this size.
+pub const NODES_MAX: usize = 64;
+
+/// Largest cluster file that is read. 64 nodes with every key set take under 16 KiB; this only keeps a file given by
+/// mistake from being read whole.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// A validated cluster file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClusterConfig {
+    /// The file it came from, as the caller named it.
+    pub file: PathBuf,
+    /// `cluster.name`: 1 to 40 characters of `[a-z0-9-]`, not beginning with `-`. It names the folder of the cluster.
+    pub name: String,
+    /// `cluster.topology`: how the nodes are linked.
+    pub topology: Topology,
+    /// `[[nodes]]`: 1 to [`NODES_MAX`], in the order of the file, with distinct names and addresses.
+    pub nodes: Vec<NodeConfig>,
+    /// `[consensus]`: the timing of leaders and elections.
+    pub consensus: Consensus,
+    /// `[limits]`: what the nodes refuse to exceed.
+    pub limits: Limits,
+}
+
+/// One node of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// `name`: unique in its cluster, of the same form as the cluster's name. It names the folder of the node, so the
+    /// names of that folder's neighbours (`cookie`, `logs`, `running`) are refused.
+    pub name: String,
+    /// `links`: where other nodes connect. Loopback only for now. `localhost` stands for 127.0.0.1.
+    pub links: SocketAddr,
+    /// `http`: the door of the node, for people and programs. Loopback only for now.
+    pub http: SocketAddr,
+}
+
+/// How the nodes of a cluster are linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topology {
+    /// Every node is linked with every other.
+    Mesh,
+    /// One hub is linked with all the others.
+    Star,
+    /// Every node is linked with two others.
+    Ring,
+    /// A tree.
+    Hierarchical {
+        /// `cluster.fan_out`: most children of a node, 2 to 16; 2 by default, the deepest tree and so the one that shows
+        /// the most about routing.
+        fan_out: usize,
+    },
+}
+
+impl Topology {
+    /// The words of `cluster.topology`.
+    pub const NAMES: [&'static str; 4] = ["mesh", "star", "ring", "hierarchical"];
+}
+
+impl fmt::Display for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Topology::Mesh => Topology::NAMES[0],
+            Topology::Star => Topology::NAMES[1],
+            Topology::Ring => Topology::NAMES[2],
+            Topology::Hierarchical { .. } => Topology::NAMES[3],
+        })
+    }
+}
+
+/// The timing of consensus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Consensus {
+    /// `heartbeat_ms`: the time between two signs of life of a leader, 20 to 5,000 ms.
+    pub heartbeat: Duration,
+    /// `election_ms[0]`: the shortest time without a sign of life after which a node asks for an election; at least
+    /// three heartbeats, so that one lost heartbeat elects nobody.
+    pub election_min: Duration,
+    /// `election_ms[1]`: the longest such time, above the shortest and at most 60,000 ms. Each node draws its own time
+    /// between the two; the wider the span, the rarer the split votes.
+    pub election_max: Duration,
+}
+
+impl Default for Consensus {
+    /// 250 ms and 1,000 to 2,000 ms: a dead leader is replaced within about two seconds, while the pauses of a busy
+    /// host, an fdatasync of some hundred milliseconds among them, depose nobody.
+    fn default() -> Self {
+        Consensus {
+            heartbeat: Duration::from_millis(250),
+            election_min: Duration::from_millis(1000),
+            election_max: Duration::from_millis(2000),
+        }
+    }
+}
+
+impl ClusterConfig {
+    /// Reads and validates a cluster file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the file and, for what is in it, the key, the value and the bound.
+    pub fn load(file: &Path) -> Result<ClusterConfig, ConfigError> {
+        let unreadable = |source| ConfigError::Unreadable {
+            file: file.to_path_buf(),
+            source,
+        };
+        let mut bytes = Vec::new();
+        let opened = File::open(file).map_err(unreadable)?;
+        opened
+            .take(FILE_BYTES_MAX + 1)
+            .read_to_end(&mut bytes)
+            .map_err(unreadable)?;
+        if bytes.len() as u64 > FILE_BYTES_MAX {
+            return Err(ConfigError::TooLong {
+                file: file.to_path_buf(),
+                bytes_max: FILE_BYTES_MAX,
+            });
+        }
+        let text = String::from_utf8(bytes).map_err(|_| ConfigError::NotText {
+            file: file.to_path_buf(),
+        })?;
+        ClusterConfig::parse(file, &text)
+    }
+
+    /// Validates the text of a cluster file; `file` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`ClusterConfig::load`].
+    pub fn parse(file: &Path, text: &str) -> Result<ClusterConfig, ConfigError> {
+        validate::cluster(file, file::ClusterFile::parse(file, text)?)
+    }
+
+    /// Whether this version can run the cluster: only meshes run for now, the other topologies load and are checked.
+    ///
+    /// # Errors
+    /// [`ConfigError::TopologyNotYet`].
+    pub fn check_runnable(&self) -> Result<(), ConfigError> {
+        match self.topology {
+            Topology::Mesh => Ok(()),
+            topology => Err(ConfigError::TopologyNotYet {
+                file: self.file.clone(),
+                topology,
+            }),
+        }
+    }
+
+    /// The node of this name.
+    ///
+    /// # Errors
+    /// [`ConfigError::NoSuchNode`] lists the names that there are.
+    pub fn node(&self, name: &str) -> Result<&NodeConfig, ConfigError> {
+        self.nodes
+            .iter()
+            .find(|node| node.name == name)
+            .ok_or_else(|| ConfigError::NoSuchNode {
+                file: self.file.clone(),
+                name: name.to_owned(),
+                names: self.nodes.iter().map(|node| node.name.clone()).collect(),
+            })
+    }
+
+    /// The text of a cluster file that loads as this configuration.
+    pub fn to_toml(&self) -> String {
+        file::ClusterFile::of(self).to_toml()
+    }
+}
+
+impl fmt::Display for ClusterConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nodes = self.nodes.len();
+        write!(
+            f,
+            "{}: {} of {nodes} node{}",
+            self.name,
+            self.topology,
+            if nodes == 1 { "" } else { "s" }
+        )?;
+        write!(
+            f,
+            ", heartbeat {} ms, election {} to {} ms",
+            self.consensus.heartbeat.as_millis(),
+            self.consensus.election_min.as_millis(),
+            self.consensus.election_max.as_millis()
+        )
+    }
+}

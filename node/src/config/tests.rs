@@ -1,0 +1,299 @@
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const MESH: &str = r#"
+[cluster]
+name = "mesh-1"
+topology = "mesh"
+[[nodes]]
+name = "n1"
+links = "127.0.0.1:7101"
+http = "127.0.0.1:7201"
+"#;
+
+fn parse(text: &str) -> Result<ClusterConfig, ConfigError> {
+    ClusterConfig::parse(Path::new("c.toml"), text)
+}
+
+/// The file must be refused with exactly this line.
+fn refused(text: &str, line: &str) {
+    let error = parse(text).expect_err(text).to_string();
+    assert_eq!(error, line);
+    assert!(!error.contains('\n'));
+}
+
+fn refused_with(addition: &str, line: &str) {
+    refused(&format!("{MESH}{addition}"), line);
+}
+
+fn refused_instead_of(old: &str, new: &str, line: &str) {
+    assert!(MESH.contains(old));
+    refused(&MESH.replace(old, new), line);
+}
+
+#[test]
+fn what_the_file_does_not_say_has_its_default() {
+    let config = parse(MESH).unwrap();
+    assert_eq!(config.limits, Limits::default());
+    assert_eq!(config.consensus, Consensus::default());
+    assert_eq!(
+        config.to_string(),
+        "mesh-1: mesh of 1 node, heartbeat 250 ms, election 1000 to 2000 ms"
+    );
+}
+
+#[test]
+fn sizes_are_integers_or_text_with_a_unit() {
+    let config = parse(&format!(
+        "{MESH}[limits]\nvalue_bytes = 4096\nround_bytes = \"2 MiB\"\nframe_bytes = \"8KiB\""
+    ))
+    .unwrap();
+    assert_eq!(
+        (
+            config.limits.value_bytes,
+            config.limits.round_bytes,
+            config.limits.frame_bytes
+        ),
+        (4096, 2 << 20, 8192)
+    );
+}
+
+#[test]
+fn a_syntax_error_names_line_and_column() {
+    refused(
+        "[cluster]\nname = \"a\" b",
+        "c.toml:2:12: unexpected key or value, expected newline, `#`",
+    );
+    refused("[cluster\n", "c.toml:1:9: unclosed table, expected `]`");
+    refused("[cluster]\nname = \"a\"\nname = \"b\"", "c.toml:3:1: duplicate key");
+}
+
+#[test]
+fn an_unknown_key_names_its_section_and_the_key_meant() {
+    refused_with(
+        "[limits]\nvalue_byte = 1",
+        "c.toml: unknown key \"value_byte\" in [limits] (did you mean \"value_bytes\"?)",
+    );
+    refused_with(
+        "link = 3",
+        "c.toml: unknown key \"link\" in nodes[0] (did you mean \"links\"?)",
+    );
+    refused_with(
+        "port = 3",
+        "c.toml: unknown key \"port\" in nodes[0] (known: name, links, http)",
+    );
+    refused_with(
+        "[limit]",
+        "c.toml: unknown key \"limit\" in the file (did you mean \"limits\"?)",
+    );
+    refused_instead_of(
+        "topology =",
+        "topologie =",
+        "c.toml: unknown key \"topologie\" in [cluster] (did you mean \"topology\"?)",
+    );
+}
+
+#[test]
+fn a_missing_key_or_a_wrong_type_names_the_key() {
+    refused("", "c.toml: cluster: missing");
+    refused_instead_of("http = \"127.0.0.1:7201\"", "", "c.toml: nodes[0].http: missing");
+    refused_instead_of(
+        "\"n1\"",
+        "1",
+        "c.toml: nodes[0].name: invalid type: integer `1`, expected a string",
+    );
+    refused_with(
+        "[consensus]\nheartbeat_ms = \"fast\"",
+        "c.toml: consensus.heartbeat_ms: invalid type: string \"fast\", expected an integer",
+    );
+    refused_with(
+        "[consensus]\nelection_ms = [1000]",
+        "c.toml: consensus.election_ms: invalid length 1, expected an array of length 2",
+    );
+    refused_with(
+        "[limits]\nvalue_bytes = 1.5",
+        "c.toml: limits.value_bytes: invalid type: floating point `1.5`, expected a number of bytes, such as 8388608 or \"8 MiB\"",
+    );
+    refused(
+        "cluster = 3",
+        "c.toml: cluster: invalid type: integer `3`, expected a section",
+    );
+}
+
+#[test]
+fn an_address_is_a_loopback_host_and_a_port() {
+    let links = |text: &str, line: &str| {
+        refused_instead_of("\"127.0.0.1:7101\"", text, &format!("c.toml: nodes[0].links: {line}"))
+    };
+    links("\"10.0.0.3\"", "\"10.0.0.3\" has no port (expected host:port)");
+    links("\"::1\"", "\"::1\" has no port (expected host:port)");
+    links("\":80\"", "\":80\" has no host (expected host:port)");
+    links("\"127.0.0.1:0\"", "\"127.0.0.1:0\" has no usable port (1 to 65535)");
+    links(
+        "\"127.0.0.1:70000\"",
+        "\"127.0.0.1:70000\" has no usable port (1 to 65535)",
+    );
+    let elsewhere =
+        "is not a loopback address (binding elsewhere demands TLS and a token, which this version does not have)";
+    links("\"0.0.0.0:7101\"", &format!("\"0.0.0.0:7101\" {elsewhere}"));
+    links("\"example.org:7101\"", &format!("\"example.org:7101\" {elsewhere}"));
+    for fine in ["localhost:1", "[::1]:7101", "127.1.2.3:65535"] {
+        parse(&MESH.replace("127.0.0.1:7101", fine)).expect(fine);
+    }
+}
+
+#[test]
+fn names_and_addresses_are_distinct() {
+    let second = "[[nodes]]\nname = \"n2\"\nlinks = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\n";
+    parse(&format!("{MESH}{second}")).unwrap();
+    refused_with(
+        &second.replace("n2", "n1"),
+        "c.toml: nodes[1].name: \"n1\" is also nodes[0].name (names are unique)",
+    );
+    refused_with(
+        &second.replace("127.0.0.1:2", "localhost:7101"),
+        "c.toml: nodes[1].http: \"127.0.0.1:7101\" is also nodes[0].links (each address has one listener)",
+    );
+}
+
+#[test]
+fn names_are_safe_as_folders() {
+    refused_instead_of(
+        "mesh-1",
+        "../x",
+        "c.toml: cluster.name: \"../x\" has '.' (only a to z, 0 to 9 and - are allowed)",
+    );
+    refused_instead_of("mesh-1", "", "c.toml: cluster.name: \"\" has 0 characters (1 to 40)");
+    refused_instead_of(
+        "\"n1\"",
+        "\"-n\"",
+        "c.toml: nodes[0].name: \"-n\" begins with - (it would read as an option)",
+    );
+    refused_instead_of(
+        "\"n1\"",
+        "\"logs\"",
+        "c.toml: nodes[0].name: \"logs\" is taken by a folder of the program itself",
+    );
+}
+
+#[test]
+fn there_are_1_to_64_nodes() {
+    let node = |n: usize| {
+        let (links, http) = (10_000 + n, 20_000 + n);
+        format!("[[nodes]]\nname = \"n{n}\"\nlinks = \"127.0.0.1:{links}\"\nhttp = \"127.0.0.1:{http}\"\n")
+    };
+    let head = "[cluster]\nname = \"c\"\ntopology = \"mesh\"\n";
+    let cluster = |n: usize| format!("{head}{}", (0..n).map(node).collect::<String>());
+    parse(&cluster(64)).unwrap();
+    refused(&cluster(65), "c.toml: nodes: 65 nodes are listed (1 to 64)");
+    refused(
+        &format!("nodes = []\n{head}"),
+        "c.toml: nodes: 0 nodes are listed (1 to 64)",
+    );
+}
+
+#[test]
+fn elections_wait_for_several_heartbeats() {
+    let timing =
+        |text: &str, line: &str| refused_with(&format!("[consensus]\n{text}"), &format!("c.toml: consensus.{line}"));
+    timing("heartbeat_ms = 10", "heartbeat_ms: 10 is out of range (20 to 5000)");
+    timing("heartbeat_ms = -1", "heartbeat_ms: -1 is out of range (20 to 5000)");
+    let why = "(3 × consensus.heartbeat_ms, so that one lost heartbeat elects nobody)";
+    timing(
+        "heartbeat_ms = 500",
+        &format!("election_ms[0]: 1000 is below 1500 {why}"),
+    );
+    timing(
+        "election_ms = [1000, 1000]",
+        "election_ms[1]: 1000 is not above election_ms[0] = 1000",
+    );
+    timing("election_ms = [1000, 60001]", "election_ms[1]: 60001 is above 60000");
+}
+
+#[test]
+fn limits_have_bounds_and_fit_each_other() {
+    let limit = |text: &str, line: &str| refused_with(&format!("[limits]\n{text}"), &format!("c.toml: limits.{line}"));
+    limit(
+        "value_bytes = 10",
+        "value_bytes: 10 is out of range (1024 to 67108864 bytes)",
+    );
+    limit(
+        "value_bytes = \"1 GiB\"",
+        "value_bytes: \"1 GiB\" is out of range (1024 to 67108864 bytes)",
+    );
+    limit(
+        "value_bytes = \"8 MB\"",
+        "value_bytes: \"8 MB\" is no size (a number and B, KiB, MiB or GiB)",
+    );
+    limit("rounds_in_flight = 0", "rounds_in_flight: 0 is out of range (1 to 64)");
+    limit("events_kept = 1", "events_kept: 1 is out of range (1000 to 100000000)");
+    limit(
+        "command_bytes = \"4 MiB\"",
+        "value_bytes: 8388608 is above limits.command_bytes = 4194304, so that none of that size could pass",
+    );
+}
+
+#[test]
+fn topologies_are_named_and_only_a_mesh_runs() {
+    refused_instead_of(
+        "\"mesh\"",
+        "\"starr\"",
+        "c.toml: cluster.topology: \"starr\" is no topology (mesh, star, ring, hierarchical; did you mean \"star\"?)",
+    );
+    refused_instead_of(
+        "\"mesh\"",
+        "\"ring\"\nfan_out = 2",
+        "c.toml: cluster.fan_out: 2 means nothing for ring (only hierarchical)",
+    );
+    parse(MESH).unwrap().check_runnable().unwrap();
+    let tree = parse(&MESH.replace("\"mesh\"", "\"hierarchical\"\nfan_out = 3")).unwrap();
+    assert_eq!(tree.topology, Topology::Hierarchical { fan_out: 3 });
+    assert_eq!(
+        tree.check_runnable().unwrap_err().to_string(),
+        "c.toml: cluster.topology: hierarchical: not available yet (only mesh runs in this version)"
+    );
+}
+
+#[test]
+fn the_shipped_files_load() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cluster-configs");
+    for (name, nodes) in [("mesh-3", 3), ("star-5", 5), ("ring-5", 5), ("hierarchical-7", 7)] {
+        let config = ClusterConfig::load(&folder.join(format!("{name}.toml"))).unwrap();
+        assert_eq!((config.name.as_str(), config.nodes.len()), (name, nodes));
+        assert_eq!(
+            (config.consensus, config.limits),
+            (Consensus::default(), Limits::default())
+        );
+        let text = std::fs::read_to_string(&config.file).unwrap();
+        assert!(text.starts_with("# "), "{name}.toml opens with what it shows");
+    }
+}
+
+#[test]
+fn a_written_configuration_loads_as_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!(
+        "{}[limits]\nframe_bytes = 2048",
+        MESH.replace("\"mesh\"", "\"hierarchical\"")
+    );
+    let written = parse(&text)
+        .unwrap()
+        .with_free_ports()
+        .unwrap()
+        .write_to(&folder.path().join("new"))
+        .unwrap();
+    assert_eq!(ClusterConfig::load(&written.file).unwrap(), written);
+    assert_ne!(written.nodes[0].links, written.nodes[0].http);
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "\\PC{0,80}", at in 0..MESH.len()) {
+        let _ = parse(&text);
+        let _ = parse(&format!("{}{text}{}", &MESH[..at], &MESH[at..]));
+        let _ = parse(&MESH[..at]);
+    }
+}

@@ -1,0 +1,284 @@
+//! From the shape of a cluster file to its meaning: every bound and every relation between keys.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use super::file::{Amount, ClusterFile, ClusterSection, ConsensusSection, LimitsSection, NodeSection};
+use super::limits::{Bound, Limits};
+use super::locate::closest;
+use super::{ClusterConfig, ConfigError, Consensus, NODES_MAX, NodeConfig, Topology};
+
+const NAME_CHARS_MAX: usize = 40;
+/// What lies beside the folders of the nodes in the folder of a cluster.
+const NAMES_TAKEN: [&str; 3] = ["cookie", "logs", "running"];
+const FAN_OUT: Bound = Bound {
+    default: 2,
+    min: 2,
+    max: 16,
+};
+const HEARTBEAT_MS: Bound = Bound {
+    default: 250,
+    min: 20,
+    max: 5_000,
+};
+const ELECTION_MS_MAX: i64 = 60_000;
+const ELECTION_HEARTBEATS_MIN: i64 = 3;
+
+pub(super) fn cluster(file: &Path, raw: ClusterFile) -> Result<ClusterConfig, ConfigError> {
+    let check = Check { file };
+    let ClusterSection {
+        name,
+        topology,
+        fan_out,
+    } = raw.cluster;
+    check.name("cluster.name", &name)?;
+    Ok(ClusterConfig {
+        file: file.to_path_buf(),
+        topology: check.topology(&topology, fan_out)?,
+        name,
+        nodes: check.nodes(raw.nodes)?,
+        consensus: check.consensus(&raw.consensus.unwrap_or_default())?,
+        limits: check.limits(&raw.limits.unwrap_or_default())?,
+    })
+}
+
+/// The checks, with the name of the file that their errors begin with.
+struct Check<'a> {
+    file: &'a Path,
+}
+
+impl Check<'_> {
+    fn refuse(&self, key: &str, value: impl fmt::Display, problem: impl Into<String>) -> ConfigError {
+        ConfigError::Value {
+            file: self.file.to_path_buf(),
+            key: key.to_owned(),
+            value: value.to_string(),
+            problem: problem.into(),
+        }
+    }
+
+    fn name(&self, key: &str, name: &str) -> Result<(), ConfigError> {
+        let refuse = |problem: String| Err(self.refuse(key, format!("{name:?}"), problem));
+        if !(1..=NAME_CHARS_MAX).contains(&name.chars().count()) {
+            return refuse(format!(
+                "has {} characters (1 to {NAME_CHARS_MAX})",
+                name.chars().count()
+            ));
+        }
+        if let Some(odd) = name.chars().find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-')) {
+            return refuse(format!("has {odd:?} (only a to z, 0 to 9 and - are allowed)"));
+        }
+        if name.starts_with('-') {
+            return refuse("begins with - (it would read as an option)".to_owned());
+        }
+        Ok(())
+    }
+
+    fn topology(&self, word: &str, fan_out: Option<i64>) -> Result<Topology, ConfigError> {
+        let topology = match word {
+            "mesh" => Topology::Mesh,
+            "star" => Topology::Star,
+            "ring" => Topology::Ring,
+            "hierarchical" => {
+                let key = "cluster.fan_out";
+                return Ok(Topology::Hierarchical {
+                    fan_out: self.number(key, fan_out, FAN_OUT)? as usize,
+                });
+            }
+            _ => {
+                let meant = closest(word, &Topology::NAMES).map(|name| format!("; did you mean {name:?}?"));
+                let problem = format!(
+                    "is no topology ({}{})",
+                    Topology::NAMES.join(", "),
+                    meant.unwrap_or_default()
+                );
+                return Err(self.refuse("cluster.topology", format!("{word:?}"), problem));
+            }
+        };
+        match fan_out {
+            Some(fan_out) => Err(self.refuse(
+                "cluster.fan_out",
+                fan_out,
+                format!("means nothing for {topology} (only hierarchical)"),
+            )),
+            None => Ok(topology),
+        }
+    }
+
+    fn nodes(&self, raw: Vec<NodeSection>) -> Result<Vec<NodeConfig>, ConfigError> {
+        if !(1..=NODES_MAX).contains(&raw.len()) {
+            return Err(self.refuse("nodes", raw.len(), format!("nodes are listed (1 to {NODES_MAX})")));
+        }
+        let mut names = BTreeMap::new();
+        let mut addresses: BTreeMap<SocketAddr, String> = BTreeMap::new();
+        let mut nodes = Vec::with_capacity(raw.len());
+        for (index, NodeSection { name, links, http }) in raw.into_iter().enumerate() {
+            let key = |field: &str| format!("nodes[{index}].{field}");
+            self.name(&key("name"), &name)?;
+            if NAMES_TAKEN.contains(&name.as_str()) {
+                return Err(self.refuse(
+                    &key("name"),
+                    format!("{name:?}"),
+                    "is taken by a folder of the program itself",
+                ));
+            }
+            if let Some(first) = names.insert(name.clone(), key("name")) {
+                return Err(self.refuse(
+                    &key("name"),
+                    format!("{name:?}"),
+                    format!("is also {first} (names are unique)"),
+                ));
+            }
+            let node = NodeConfig {
+                name,
+                links: self.address(&key("links"), &links)?,
+                http: self.address(&key("http"), &http)?,
+            };
+            for (field, address) in [("links", node.links), ("http", node.http)] {
+                if let Some(first) = addresses.insert(address, key(field)) {
+                    let problem = format!("is also {first} (each address has one listener)");
+                    return Err(self.refuse(&key(field), format!("\"{address}\""), problem));
+                }
+            }
+            nodes.push(node);
+        }
+        Ok(nodes)
+    }
+
+    fn address(&self, key: &str, text: &str) -> Result<SocketAddr, ConfigError> {
+        let refuse = |problem: &str| Err(self.refuse(key, format!("{text:?}"), problem));
+        // A bare IPv6 address is full of colons, none of which sets off a port.
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port),
+            _ => return refuse("has no port (expected host:port)"),
+        };
+        if host.is_empty() {
+            return refuse("has no host (expected host:port)");
+        }
+        let port = match port.parse::<u16>() {
+            Ok(0) | Err(_) => return refuse("has no usable port (1 to 65535)"),
+            Ok(port) => port,
+        };
+        let host = if host == "localhost" {
+            Some(IpAddr::V4(Ipv4Addr::LOCALHOST))
+        } else {
+            host.strip_prefix('[')
+                .and_then(|host| host.strip_suffix(']'))
+                .unwrap_or(host)
+                .parse()
+                .ok()
+        };
+        match host {
+            Some(host) if host.is_loopback() => Ok(SocketAddr::new(host, port)),
+            _ => refuse(
+                "is not a loopback address (binding elsewhere demands TLS and a token, which this version does not have)",
+            ),
+        }
+    }
+
+    fn consensus(&self, raw: &ConsensusSection) -> Result<Consensus, ConfigError> {
+        let defaults = Consensus::default();
+        let heartbeat_ms = self.number("consensus.heartbeat_ms", raw.heartbeat_ms, HEARTBEAT_MS)? as i64;
+        let [min, max] = raw.election_ms.unwrap_or([
+            defaults.election_min.as_millis() as i64,
+            defaults.election_max.as_millis() as i64,
+        ]);
+        let least = ELECTION_HEARTBEATS_MIN * heartbeat_ms;
+        if min < least {
+            let problem = format!(
+                "is below {least} ({ELECTION_HEARTBEATS_MIN} × consensus.heartbeat_ms, so that one lost heartbeat elects nobody)"
+            );
+            return Err(self.refuse("consensus.election_ms[0]", min, problem));
+        }
+        if max <= min {
+            return Err(self.refuse(
+                "consensus.election_ms[1]",
+                max,
+                format!("is not above election_ms[0] = {min}"),
+            ));
+        }
+        if max > ELECTION_MS_MAX {
+            return Err(self.refuse("consensus.election_ms[1]", max, format!("is above {ELECTION_MS_MAX}")));
+        }
+        let millis = |ms: i64| Duration::from_millis(ms.unsigned_abs());
+        Ok(Consensus {
+            heartbeat: millis(heartbeat_ms),
+            election_min: millis(min),
+            election_max: millis(max),
+        })
+    }
+
+    fn limits(&self, raw: &LimitsSection) -> Result<Limits, ConfigError> {
+        let limits = Limits {
+            value_bytes: self.bytes("limits.value_bytes", &raw.value_bytes, Limits::VALUE_BYTES)?,
+            command_bytes: self.bytes("limits.command_bytes", &raw.command_bytes, Limits::COMMAND_BYTES)?,
+            round_bytes: self.bytes("limits.round_bytes", &raw.round_bytes, Limits::ROUND_BYTES)?,
+            rounds_in_flight: self.number(
+                "limits.rounds_in_flight",
+                raw.rounds_in_flight,
+                Limits::ROUNDS_IN_FLIGHT,
+            )? as usize,
+            frame_bytes: self.bytes("limits.frame_bytes", &raw.frame_bytes, Limits::FRAME_BYTES)?,
+            http_body_bytes: self.bytes("limits.http_body_bytes", &raw.http_body_bytes, Limits::HTTP_BODY_BYTES)?,
+            outbox_bytes: self.bytes("limits.outbox_bytes", &raw.outbox_bytes, Limits::OUTBOX_BYTES)?,
+            events_kept: self.number("limits.events_kept", raw.events_kept, Limits::EVENTS_KEPT)?,
+        };
+        let not_above = |key: &str, value: usize, other: &str, bound: usize| {
+            if value <= bound {
+                return Ok(());
+            }
+            Err(self.refuse(
+                key,
+                value,
+                format!("is above {other} = {bound}, so that none of that size could pass"),
+            ))
+        };
+        not_above(
+            "limits.value_bytes",
+            limits.value_bytes,
+            "limits.command_bytes",
+            limits.command_bytes,
+        )?;
+        not_above(
+            "limits.value_bytes",
+            limits.value_bytes,
+            "limits.http_body_bytes",
+            limits.http_body_bytes,
+        )?;
+        not_above(
+            "limits.frame_bytes",
+            limits.frame_bytes,
+            "limits.outbox_bytes",
+            limits.outbox_bytes,
+        )?;
+        Ok(limits)
+    }
+
+    fn number(&self, key: &str, value: Option<i64>, bound: Bound) -> Result<u64, ConfigError> {
+        let Some(value) = value else { return Ok(bound.default) };
+        match u64::try_from(value) {
+            Ok(number) if (bound.min..=bound.max).contains(&number) => Ok(number),
+            _ => Err(self.refuse(key, value, format!("is out of range ({} to {})", bound.min, bound.max))),
+        }
+    }
+
+    fn bytes(&self, key: &str, amount: &Option<Amount>, bound: Bound) -> Result<usize, ConfigError> {
+        let Some(amount) = amount else {
+            return Ok(bound.default as usize);
+        };
+        match amount.bytes() {
+            Some(bytes) if (bound.min..=bound.max).contains(&bytes) => Ok(bytes as usize),
+            None if matches!(amount, Amount::Text(_)) => {
+                Err(self.refuse(key, amount, "is no size (a number and B, KiB, MiB or GiB)"))
+            }
+            _ => Err(self.refuse(
+                key,
+                amount,
+                format!("is out of range ({} to {} bytes)", bound.min, bound.max),
+            )),
+        }
+    }
+}
