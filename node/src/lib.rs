@@ -5,6 +5,7 @@ pub mod commands;
 pub mod config;
 pub mod exit;
 pub mod git;
+pub mod http;
 pub mod server;
 pub mod state;
 pub mod up;

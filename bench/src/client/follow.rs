@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use futures::Stream;
-use futures::stream;
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
 use queenright_actors::node::Consistency;
 use reqwest::Method;
 
 use super::wire::{EventCursor, EventPage, WireEvent};
-use super::{Client, ClientError, TIMEOUT_GRACE};
+use super::{Client, ClientError, EVENTS_WAIT_MAX, TIMEOUT_GRACE};
 
 /// How long one long poll of a stream waits.
 const POLL: Duration = Duration::from_secs(20);
@@ -30,7 +30,8 @@ pub struct Filter {
 }
 
 impl Client {
-    /// The events after a cursor, or the oldest ones that are kept; waits up to `wait` while there are none.
+    /// The events after a cursor, or the oldest ones that are kept; waits up to `wait`, at most [`EVENTS_WAIT_MAX`],
+    /// while there are none.
     ///
     /// # Errors
     /// [`ClientError`], such as a problem with code `CURSOR_EXPIRED`.
@@ -42,6 +43,7 @@ impl Client {
         filter: &Filter,
         consistency: Consistency,
     ) -> Result<EventPage, ClientError> {
+        let wait = wait.min(EVENTS_WAIT_MAX);
         let mut request = self
             .project_request(Method::GET, "/v1/events")?
             .query(&[("limit", limit), ("wait_ms", wait.as_millis() as u64)])
@@ -66,17 +68,18 @@ impl Client {
         &self,
         after: Option<EventCursor>,
         filter: Filter,
-    ) -> impl Stream<Item = Result<WireEvent, ClientError>> + Send + use<> {
+    ) -> BoxStream<'static, Result<WireEvent, ClientError>> {
         let follow = Follow {
             client: self.clone(),
             filter,
             after,
             events: VecDeque::new(),
         };
-        stream::try_unfold(follow, |mut follow| async move {
+        let events = stream::try_unfold(follow, |mut follow| async move {
             let event = follow.next().await?;
             Ok(Some((event, follow)))
-        })
+        });
+        events.boxed()
     }
 }
 

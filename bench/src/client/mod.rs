@@ -21,9 +21,14 @@ pub use self::error::ClientError;
 pub use self::follow::Filter;
 pub use self::memory::{Found, Guard, ListQuery, Lookup, PutOptions, decode_tags, encode_tags};
 use self::request::unsendable;
+pub use self::swarm::agent_path;
 
 /// The longest time that a door lets a request take.
 pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(120);
+/// The longest time for which a door lets a caller wait for events.
+pub const EVENTS_WAIT_MAX: Duration = Duration::from_secs(60);
+/// How many events a page has at most.
+pub const EVENTS_LIMIT_MAX: u64 = 10_000;
 /// The header that says who wants something.
 pub const AGENT_HEADER: &str = "queenright-agent";
 /// The header that bounds a request, in milliseconds.

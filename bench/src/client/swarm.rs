@@ -5,6 +5,7 @@ use queenright_actors::node::{ClusterStatus, NodeFigures};
 use reqwest::Method;
 
 use super::request::path_of;
+use super::wire::AgentList;
 use super::{Client, ClientError};
 
 impl Client {
@@ -45,7 +46,8 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn agents(&self) -> Result<Vec<AgentStatus>, ClientError> {
-        self.fetch(self.request(Method::GET, "/v1/agents")?).await
+        let list: AgentList = self.fetch(self.request(Method::GET, "/v1/agents")?).await?;
+        Ok(list.agents)
     }
 
     /// One agent of the node.
@@ -53,8 +55,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`], such as a problem with code `NOT_FOUND`.
     pub async fn agent(&self, name: &str) -> Result<AgentStatus, ClientError> {
-        let path = path_of("/v1/agents", "the name of the agent", name)?;
-        self.fetch(self.request(Method::GET, &path)?).await
+        self.fetch(self.request(Method::GET, &agent_path(name)?)?).await
     }
 
     /// Stops an agent of the node.
@@ -62,7 +63,16 @@ impl Client {
     /// # Errors
     /// As [`Client::agent`].
     pub async fn stop_agent(&self, name: &str) -> Result<(), ClientError> {
-        let path = path_of("/v1/agents", "the name of the agent", name)?;
-        self.send(self.request(Method::DELETE, &path)?).await.map(drop)
+        self.send(self.request(Method::DELETE, &agent_path(name)?)?)
+            .await
+            .map(drop)
     }
+}
+
+/// The path of an agent.
+///
+/// # Errors
+/// [`ClientError::Unsendable`] for a name that no URL can hold.
+pub fn agent_path(name: &str) -> Result<String, ClientError> {
+    path_of("/v1/agents", "the name of the agent", name)
 }

@@ -11,6 +11,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use queenright_actors::agent::AgentStatus;
 use queenright_protocol::colony::ContentHash;
 use serde::{Deserialize, Serialize};
 
@@ -97,6 +98,13 @@ pub fn sorted_tags<T: AsRef<str>>(tags: impl IntoIterator<Item = T>) -> Vec<Arc<
     tags.sort();
     tags.dedup();
     tags
+}
+
+/// The answer to `GET /v1/agents`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AgentList {
+    /// The agents of the node, by name.
+    pub agents: Vec<AgentStatus>,
 }
 
 fn is_false(flag: &bool) -> bool {
