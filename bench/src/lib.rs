@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`report`] | the result schema, as text table and as JSON |
+//! | [`client`] | the HTTP client of a node's door, for workloads and the command line |
 //! | [`conditions`] | the machine, the build and the disk that a report was made on |
 //! | [`disk`] | the file system of a folder and the cost of `fdatasync` there |
 //! | [`load`] | agents that make load on the nodes that host them |
@@ -12,6 +13,7 @@
 //! A report holds measured values and counts only. A run that finds a wrong result fails with
 //! [`BenchError::Mismatch`] instead of reporting how fast it was wrong.
 
+pub mod client;
 pub mod conditions;
 pub mod disk;
 pub mod load;

@@ -5,6 +5,8 @@ pub mod commands;
 pub mod config;
 pub mod exit;
 pub mod git;
+pub mod http;
+pub mod replay;
 pub mod server;
 pub mod state;
 pub mod up;

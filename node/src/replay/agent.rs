@@ -69,7 +69,12 @@ impl Replay {
         if arguments.step == 0 {
             return Err(failed("step: 0 is below 1".into()));
         }
-        Ok(Replay { next: arguments.first, arguments, committed: 0, latency: load::histogram() })
+        Ok(Replay {
+            next: arguments.first,
+            arguments,
+            committed: 0,
+            latency: load::histogram(),
+        })
     }
 
     async fn one_commit(&mut self, context: &AgentContext) -> Result<Step, BehaviourError> {
@@ -85,9 +90,21 @@ impl Replay {
             return Ok(Step::Again);
         }
         let task = task(context, project, place).await?;
-        let done = Done { commit: task.commit.clone(), agent: context.name().to_string(), ..Done::default() };
+        let done = Done {
+            commit: task.commit.clone(),
+            agent: context.name().to_string(),
+            ..Done::default()
+        };
         let started = Instant::now();
-        if (Attempt { context, project, task: &task, done }).until_committed().await? {
+        if (Attempt {
+            context,
+            project,
+            task: &task,
+            done,
+        })
+        .until_committed()
+        .await?
+        {
             self.latency.saturating_record(started.elapsed().as_nanos() as u64);
             self.committed += 1;
             context.report("committed", self.committed);
@@ -108,7 +125,10 @@ fn failed(reason: String) -> BehaviourError {
 
 fn revision(context: &AgentContext, project: &str, key: &str) -> u64 {
     let snapshot = context.replica().snapshot();
-    snapshot.colony.project(project).map_or(0, |project| project.memory().revision(key))
+    snapshot
+        .colony
+        .project(project)
+        .map_or(0, |project| project.memory().revision(key))
 }
 
 fn value(context: &AgentContext, project: &str, key: &str) -> Option<Bytes> {
@@ -120,7 +140,10 @@ fn value(context: &AgentContext, project: &str, key: &str) -> Option<Bytes> {
 /// The value of a key that was put before this agent was started, but may not have been applied on its node yet.
 async fn awaited(context: &AgentContext, project: &Arc<str>, key: &str) -> Result<Bytes, BehaviourError> {
     let name: Key = key.into();
-    context.wait_revision(project, &name, 1, PATIENCE).await.map_err(|error| failed(error.to_string()))?;
+    context
+        .wait_revision(project, &name, 1, PATIENCE)
+        .await
+        .map_err(|error| failed(error.to_string()))?;
     value(context, project, key).ok_or_else(|| failed(format!("{key} was deleted")))
 }
 
@@ -171,7 +194,13 @@ impl Attempt<'_> {
             return Ok(false);
         }
         if let Some(stale) = conflicts.iter().find(|conflict| conflict.kind != Kind::FutureRead) {
-            let Conflict { kind, key, expected, revision, .. } = stale;
+            let Conflict {
+                kind,
+                key,
+                expected,
+                revision,
+                ..
+            } = stale;
             return Err(failed(format!(
                 "commit {}: {kind} of {key}: revision {revision} instead of {expected}: somebody else writes there",
                 self.task.commit
@@ -182,7 +211,10 @@ impl Attempt<'_> {
         }
         for change in &self.task.changes {
             let key: Key = change.key.as_str().into();
-            let reached = self.context.wait_revision(self.project, &key, change.revision, PATIENCE).await;
+            let reached = self
+                .context
+                .wait_revision(self.project, &key, change.revision, PATIENCE)
+                .await;
             reached.map_err(|error| failed(format!("commit {}: {error}", self.task.commit)))?;
         }
         Ok(true)
@@ -192,10 +224,19 @@ impl Attempt<'_> {
         let done: Key = keys::done(self.task.place).into();
         let mut proposal = Proposal::default();
         for change in &self.task.changes {
-            let TaskChange { key, revision, before, after } = change;
+            let TaskChange {
+                key,
+                revision,
+                before,
+                after,
+            } = change;
             let key: Key = key.as_str().into();
             let content = before.map_or(Expected::Absent, |before| Expected::Hash(before.0));
-            proposal.reads.push(Read { key: key.clone(), revision: *revision, content });
+            proposal.reads.push(Read {
+                key: key.clone(),
+                revision: *revision,
+                content,
+            });
             let (op, tags) = match after {
                 None => (Op::Delete, Vec::new()),
                 Some(after) => {
@@ -203,12 +244,26 @@ impl Attempt<'_> {
                     (Op::Put(self.content(after).await?), vec![mode])
                 }
             };
-            proposal.writes.push(Write { key, op, tags, before: None });
+            proposal.writes.push(Write {
+                key,
+                op,
+                tags,
+                before: None,
+            });
         }
-        proposal.reads.push(Read { key: done.clone(), revision: 0, content: Expected::Absent });
+        proposal.reads.push(Read {
+            key: done.clone(),
+            revision: 0,
+            content: Expected::Absent,
+        });
         let record = serde_json::to_vec(&self.done).expect("plain data is JSON");
         let op = Op::Put(Content::Inline(record.into()));
-        proposal.writes.push(Write { key: done, op, tags: Vec::new(), before: None });
+        proposal.writes.push(Write {
+            key: done,
+            op,
+            tags: Vec::new(),
+            before: None,
+        });
         Ok(proposal)
     }
 
@@ -220,6 +275,8 @@ impl Attempt<'_> {
         if after.bytes >= KEPT_BYTES_MIN as u64 {
             return Ok(Content::Kept(after.hash.0));
         }
-        Ok(Content::Inline(awaited(self.context, self.project, &keys::blob(&after.id)).await?))
+        Ok(Content::Inline(
+            awaited(self.context, self.project, &keys::blob(&after.id)).await?,
+        ))
     }
 }

@@ -37,14 +37,12 @@ impl Differences {
 }
 
 /// Compares path, mode and id with git's tree, and the revision of each path with how often the history changes it.
-pub(super) fn tree(
-    stored: &StoredTree,
-    git: &[TreeEntry],
-    sequences: &HashMap<Vec<u8>, Sequence>,
-) -> Differences {
+pub(super) fn tree(stored: &StoredTree, git: &[TreeEntry], sequences: &HashMap<Vec<u8>, Sequence>) -> Differences {
     let mut differences = Differences::default();
-    let mut expected: BTreeMap<&[u8], (&str, ObjectId)> =
-        git.iter().map(|entry| (&entry.path[..], (entry.state.mode.as_str(), entry.state.id))).collect();
+    let mut expected: BTreeMap<&[u8], (&str, ObjectId)> = git
+        .iter()
+        .map(|entry| (&entry.path[..], (entry.state.mode.as_str(), entry.state.id)))
+        .collect();
     for path in &stored.paths {
         let Some((name, id)) = path.parse() else {
             differences.add(format!("{}: not a path with an id", path.key));
@@ -53,7 +51,10 @@ pub(super) fn tree(
         match expected.remove(&name[..]) {
             None => differences.add(format!("{}: is not in git's tree", path.key)),
             Some(git) if git != (path.mode.as_str(), id) => {
-                differences.add(format!("{}: {} {id} instead of {} {}", path.key, path.mode, git.0, git.1));
+                differences.add(format!(
+                    "{}: {} {id} instead of {} {}",
+                    path.key, path.mode, git.0, git.1
+                ));
             }
             Some(_) => {}
         }
@@ -68,7 +69,10 @@ pub(super) fn tree(
     }
     let known = stored.paths.len() + stored.gone.len();
     if known != sequences.len() {
-        differences.add(format!("{known} paths have a record, the history touches {}", sequences.len()));
+        differences.add(format!(
+            "{known} paths have a record, the history touches {}",
+            sequences.len()
+        ));
     }
     differences
 }
@@ -76,7 +80,9 @@ pub(super) fn tree(
 fn revision(differences: &mut Differences, key: &str, found: u64, sequence: Option<&Sequence>) {
     let expected = sequence.map_or(0, |sequence| sequence.len() as u64);
     if found != expected {
-        differences.add(format!("{key}: revision {found}, the history changes it {expected} times"));
+        differences.add(format!(
+            "{key}: revision {found}, the history changes it {expected} times"
+        ));
     }
 }
 
@@ -101,11 +107,16 @@ pub(super) fn events(
         for (revision, hash, mode) in told {
             compared += 1;
             if before.is_some_and(|before| *revision != before + 1) {
-                differences.add(format!("{key}: the event of revision {revision} follows that of {before:?}"));
+                differences.add(format!(
+                    "{key}: the event of revision {revision} follows that of {before:?}"
+                ));
             }
             before = Some(*revision);
             let Some(state) = revision.checked_sub(1).and_then(|place| sequence.get(place as usize)) else {
-                differences.add(format!("{key}: an event of revision {revision}, the history has {}", sequence.len()));
+                differences.add(format!(
+                    "{key}: an event of revision {revision}, the history has {}",
+                    sequence.len()
+                ));
                 continue;
             };
             let expected = state.map(|state| (bytes[&state.id].hash, state.mode.as_str()));
@@ -120,13 +131,24 @@ pub(super) fn events(
 /// Writes the tree of a node as `git ls-tree -r -z` writes one.
 pub(super) fn dump(folder: &Path, stored: &StoredTree) -> Result<(), ReplayError> {
     let file = folder.join(&stored.node);
-    let failed = |source| ReplayError::Dump { path: file.display().to_string(), source };
+    let failed = |source| ReplayError::Dump {
+        path: file.display().to_string(),
+        source,
+    };
     std::fs::create_dir_all(folder).map_err(failed)?;
-    let mut paths: Vec<_> = stored.paths.iter().filter_map(|path| Some((keys::path(&path.key)?, path))).collect();
+    let mut paths: Vec<_> = stored
+        .paths
+        .iter()
+        .filter_map(|path| Some((keys::path(&path.key)?, path)))
+        .collect();
     paths.sort_by(|a, b| a.0.cmp(&b.0));
     let mut lines = Vec::new();
     for (name, path) in paths {
-        let kind = if path.mode == Mode::Submodule.as_str() { "commit" } else { "blob" };
+        let kind = if path.mode == Mode::Submodule.as_str() {
+            "commit"
+        } else {
+            "blob"
+        };
         write!(lines, "{} {kind} {}\t", path.mode, path.id).expect("memory takes everything");
         lines.extend(name);
         lines.push(0);

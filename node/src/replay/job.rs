@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use queenright_actors::agent::AgentSpec;
@@ -17,7 +16,7 @@ use super::task::{Done, Sequence, Task};
 use super::tree::StoredTree;
 use super::watch::{Door, Swarm, Watch, until_done};
 use super::{keys, load as loading, task};
-use crate::git::{GitError, History, ObjectId, Repository, TreeEntry};
+use crate::git::{GitError, History, Repository, TreeEntry};
 
 /// What the names of the agents begin with.
 pub(super) const AGENT_PREFIX: &str = "replay-";
@@ -25,6 +24,8 @@ pub(super) const AGENT_PREFIX: &str = "replay-";
 const TREE_WITHIN: Duration = Duration::from_secs(60);
 /// How long a node that does not answer is waited for before it counts as gone.
 const NODE_WITHIN: Duration = Duration::from_secs(10);
+/// How many bytes each of them writes.
+const PROBE_BYTES: usize = 4096;
 /// How many fdatasyncs the probe of the disk makes.
 const PROBE_SYNCS: u32 = 500;
 
@@ -94,8 +95,17 @@ impl Job {
             Ok::<_, GitError>((repository, history, tree))
         });
         let (repository, history, git_tree) = read.await??;
-        let doors = options.nodes.iter().map(|(name, client)| Door { name: name.clone(), client: client.clone() });
-        Ok(Job { doors: doors.collect(), options, repository, history, git_tree })
+        let doors = options.nodes.iter().map(|(name, client)| Door {
+            name: name.clone(),
+            client: client.clone(),
+        });
+        Ok(Job {
+            doors: doors.collect(),
+            options,
+            repository,
+            history,
+            git_tree,
+        })
     }
 
     /// How many commits will be replayed.
@@ -218,7 +228,10 @@ impl Job {
     ) -> Result<Report, ReplayError> {
         let mut latency = load::histogram();
         for status in swarm.reports.values() {
-            let reported = status.report.get("latency_ns").and_then(|report| load::add_report(&mut latency, report));
+            let reported = status
+                .report
+                .get("latency_ns")
+                .and_then(|report| load::add_report(&mut latency, report));
             if reported.is_none() {
                 tracing::warn!(agent = status.name, "the agent reported no latency");
             }
@@ -227,7 +240,11 @@ impl Job {
         let disk = self.disk(PathBuf::from(&after.data)).await?;
         Ok(Report {
             repository: self.options.title.clone(),
-            head: self.history.commits.last().map_or_else(String::new, |commit| commit.id.to_string()),
+            head: self
+                .history
+                .commits
+                .last()
+                .map_or_else(String::new, |commit| commit.id.to_string()),
             commits: self.commits(),
             committed_before: 0,
             agents: self.options.agents as u64,
@@ -239,7 +256,11 @@ impl Job {
             loser_bytes_logged: 0,
             seconds,
             proposals_per_second: 0.0,
-            commit_latency: Latency { samples: latency.len(), p50_ms: millis(0.5), p99_ms: millis(0.99) },
+            commit_latency: Latency {
+                samples: latency.len(),
+                p50_ms: millis(0.5),
+                p99_ms: millis(0.99),
+            },
             rounds: rounds(before, after),
             contents_kept: after.contents,
             content_bytes: after.content_bytes,
@@ -261,7 +282,10 @@ impl Job {
         for task in tasks {
             let key = keys::done(task.place);
             let done = records.get(&key).filter(|done| done.commit == task.commit);
-            let done = done.ok_or_else(|| ReplayError::OtherHistory { key, commit: task.commit.clone() })?;
+            let done = done.ok_or_else(|| ReplayError::OtherHistory {
+                key,
+                commit: task.commit.clone(),
+            })?;
             report.proposals += done.attempts;
             report.retries_max = report.retries_max.max(done.attempts.saturating_sub(1));
             report.loser_bytes_logged += done.lost_bytes;
@@ -278,17 +302,14 @@ impl Job {
 
     async fn disk(&self, data: PathBuf) -> Result<Disk, ReplayError> {
         let probed = tokio::task::spawn_blocking(move || {
-            let file_system = disk::file_system(&data).ok()?;
-            let probe = disk::fdatasync_probe(&data, PROBE_SYNCS).ok();
-            Some((file_system, probe))
+            let probe = disk::fdatasync_probe(&data, PROBE_BYTES, PROBE_SYNCS).ok();
+            (disk::file_system(&data), probe)
         });
-        Ok(match probed.await? {
-            None => Disk { file_system: "unknown".to_string(), durability: "unknown".to_string(), fdatasync_p50_us: None },
-            Some((file_system, probe)) => Disk {
-                durability: if file_system.is_memory { "none" } else { "fdatasync" }.to_string(),
-                file_system: file_system.name,
-                fdatasync_p50_us: probe.map(|probe| probe.value_at_quantile(0.5) as f64 / 1e3),
-            },
+        let (file_system, probe) = probed.await?;
+        Ok(Disk {
+            durability: if file_system.is_memory { "none" } else { "fdatasync" }.to_string(),
+            file_system: file_system.name,
+            fdatasync_p50_us: probe.map(|probe| probe.nanos.value_at_quantile(0.5) as f64 / 1e3),
         })
     }
 
@@ -348,6 +369,8 @@ fn rounds(before: &NodeFigures, after: &NodeFigures) -> Rounds {
         entries: after.entries.saturating_sub(before.entries),
         commands,
         commands_per_round: commands as f64 / rounds.max(1) as f64,
-        rounds_by_commands: by_commands.map(|(after, before)| after.saturating_sub(*before)).collect(),
+        rounds_by_commands: by_commands
+            .map(|(after, before)| after.saturating_sub(*before))
+            .collect(),
     }
 }

@@ -37,7 +37,10 @@ pub(super) fn tree(path: &[u8]) -> String {
         for c in chunk.valid().chars() {
             match c {
                 '%' => key.push_str("%25"),
-                c if c.is_control() => c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| escape(&mut key, byte)),
+                c if c.is_control() => c
+                    .encode_utf8(&mut [0; 4])
+                    .bytes()
+                    .for_each(|byte| escape(&mut key, byte)),
                 c => key.push(c),
             }
         }

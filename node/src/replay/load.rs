@@ -23,10 +23,18 @@ const BLOBS_WAITING: usize = 32;
 /// The keys that begin with `prefix`, with the hashes of their values.
 pub(super) async fn listed(client: &Client, prefix: &str) -> Result<HashMap<String, HexHash>, ReplayError> {
     let mut found = HashMap::new();
-    let mut query = ListQuery { prefix: prefix.to_string(), limit: Some(1000), ..ListQuery::default() };
+    let mut query = ListQuery {
+        prefix: prefix.to_string(),
+        limit: Some(1000),
+        ..ListQuery::default()
+    };
     loop {
         let page = client.list(&query).await?;
-        found.extend(page.keys.into_iter().filter_map(|info| Some((info.key.to_string(), info.hash?))));
+        found.extend(
+            page.keys
+                .into_iter()
+                .filter_map(|info| Some((info.key.to_string(), info.hash?))),
+        );
         match page.next {
             Some(next) => query.after = Some(next),
             None => return Ok(found),
@@ -42,11 +50,22 @@ pub(super) async fn contents(
     progress: &dyn Progress,
 ) -> Result<HashMap<ObjectId, Bytes>, ReplayError> {
     let there = listed(client, keys::BLOBS).await?;
-    let states = history.commits.iter().flat_map(|commit| &commit.changes).flat_map(|change| [change.before, change.after]);
+    let states = history
+        .commits
+        .iter()
+        .flat_map(|commit| &commit.changes)
+        .flat_map(|change| [change.before, change.after]);
     let (submodules, blobs): (BTreeSet<_>, BTreeSet<_>) = {
         let states: Vec<_> = states.flatten().collect();
-        let of = |submodule: bool| states.iter().filter(move |state| (state.mode == Mode::Submodule) == submodule);
-        (of(true).map(|state| state.id).collect(), of(false).map(|state| state.id).collect())
+        let of = |submodule: bool| {
+            states
+                .iter()
+                .filter(move |state| (state.mode == Mode::Submodule) == submodule)
+        };
+        (
+            of(true).map(|state| state.id).collect(),
+            of(false).map(|state| state.id).collect(),
+        )
     };
     progress.phase(Phase::Contents, blobs.len() as u64);
     let (sender, mut read) = mpsc::channel(BLOBS_WAITING);
@@ -57,7 +76,10 @@ pub(super) async fn contents(
     let puts = async_stream(&mut read).map(|(id, bytes)| {
         let there = &there;
         async move {
-            let known = Bytes { hash: HexHash(ContentHash::of(&bytes)), bytes: bytes.len() as u64 };
+            let known = Bytes {
+                hash: HexHash(ContentHash::of(&bytes)),
+                bytes: bytes.len() as u64,
+            };
             let key = keys::blob(&id);
             if there.get(&key) != Some(&known.hash) {
                 client.put(&key, bytes.into(), &PutOptions::default()).await?;
@@ -73,13 +95,22 @@ pub(super) async fn contents(
     let mut known = known?;
     known.extend(submodules.into_iter().map(|id| {
         let text = id.to_string();
-        (id, Bytes { hash: HexHash(ContentHash::of(text.as_bytes())), bytes: text.len() as u64 })
+        (
+            id,
+            Bytes {
+                hash: HexHash(ContentHash::of(text.as_bytes())),
+                bytes: text.len() as u64,
+            },
+        )
     }));
     Ok(known)
 }
 
 fn async_stream<T>(receiver: &mut mpsc::Receiver<T>) -> impl futures::Stream<Item = T> {
-    futures::stream::unfold(receiver, |receiver| async move { Some((receiver.recv().await?, receiver)) })
+    futures::stream::unfold(
+        receiver,
+        |receiver| async move { Some((receiver.recv().await?, receiver)) },
+    )
 }
 
 fn read_blobs(
@@ -92,7 +123,11 @@ fn read_blobs(
         let bytes = reader.read(&id).map_err(|error: GitError| ReplayError::Git(error))?;
         if bytes.len() > VALUE_BYTES_MAX {
             let (bytes, limit) = (bytes.len() as u64, VALUE_BYTES_MAX as u64);
-            return Err(ReplayError::BlobTooLarge { id: id.to_string(), bytes, limit });
+            return Err(ReplayError::BlobTooLarge {
+                id: id.to_string(),
+                bytes,
+                limit,
+            });
         }
         if sender.blocking_send((id, bytes)).is_err() {
             // Whoever put them has given up, and says why.
@@ -115,7 +150,12 @@ pub(super) async fn tasks(client: &Client, tasks: &[Task], progress: &dyn Progre
         let value = serde_json::to_vec(task).expect("plain data is JSON");
         match there.get(&key) {
             Some(hash) if *hash == HexHash(ContentHash::of(&value)) => progress.advance(1),
-            Some(_) => return Err(ReplayError::OtherHistory { key, commit: task.commit.clone() }),
+            Some(_) => {
+                return Err(ReplayError::OtherHistory {
+                    key,
+                    commit: task.commit.clone(),
+                });
+            }
             None => missing.push((key, value)),
         }
     }
@@ -128,16 +168,29 @@ pub(super) async fn tasks(client: &Client, tasks: &[Task], progress: &dyn Progre
 }
 
 /// The values of the keys that begin with `prefix`, as what they hold in JSON.
-pub(super) async fn values<T: DeserializeOwned>(client: &Client, prefix: &str) -> Result<HashMap<String, T>, ReplayError> {
+pub(super) async fn values<T: DeserializeOwned>(
+    client: &Client,
+    prefix: &str,
+) -> Result<HashMap<String, T>, ReplayError> {
     let mut found = HashMap::new();
-    let mut query =
-        ListQuery { prefix: prefix.to_string(), limit: Some(1000), values: true, ..ListQuery::default() };
+    let mut query = ListQuery {
+        prefix: prefix.to_string(),
+        limit: Some(1000),
+        values: true,
+        ..ListQuery::default()
+    };
     loop {
         let page = client.list(&query).await?;
         for info in page.keys {
             let key = info.key.to_string();
-            let malformed = |problem: String| ReplayError::Record { key: key.clone(), problem };
-            let bytes = info.value_bytes().map_err(|error| malformed(error.to_string()))?.unwrap_or_default();
+            let malformed = |problem: String| ReplayError::Record {
+                key: key.clone(),
+                problem,
+            };
+            let bytes = info
+                .value_bytes()
+                .map_err(|error| malformed(error.to_string()))?
+                .unwrap_or_default();
             let value = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
             found.insert(key, value);
         }

@@ -122,26 +122,94 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = |name: &str, value: String| writeln!(f, "{name:<26}{value}");
         line("repository", self.repository.clone())?;
-        let before = if self.committed_before > 0 { format!(" ({} before)", self.committed_before) } else { String::new() };
-        line("commits", format!("{}{before}, head {}", self.commits, short(&self.head)))?;
-        let moved = if self.agents_moved > 0 { format!(", {} moved to another node", self.agents_moved) } else { String::new() };
+        let before = if self.committed_before > 0 {
+            format!(" ({} before)", self.committed_before)
+        } else {
+            String::new()
+        };
+        line(
+            "commits",
+            format!("{}{before}, head {}", self.commits, short(&self.head)),
+        )?;
+        let moved = if self.agents_moved > 0 {
+            format!(", {} moved to another node", self.agents_moved)
+        } else {
+            String::new()
+        };
         line("agents", format!("{}{moved}", self.agents))?;
-        line("proposals", format!("{} ({:.0}/s over {:.2} s)", self.proposals, self.proposals_per_second, self.seconds))?;
-        let conflicts: Vec<String> =
-            self.first_attempt_conflicts.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
-        line("first-attempt conflicts", if conflicts.is_empty() { "none".to_string() } else { conflicts.join(", ") })?;
-        line("retries per commit", format!("{:.2} on average, {} at most", self.retries_per_commit, self.retries_max))?;
+        line(
+            "proposals",
+            format!(
+                "{} ({:.0}/s over {:.2} s)",
+                self.proposals, self.proposals_per_second, self.seconds
+            ),
+        )?;
+        let conflicts: Vec<String> = self
+            .first_attempt_conflicts
+            .iter()
+            .map(|(kind, count)| format!("{kind} {count}"))
+            .collect();
+        line(
+            "first-attempt conflicts",
+            if conflicts.is_empty() {
+                "none".to_string()
+            } else {
+                conflicts.join(", ")
+            },
+        )?;
+        line(
+            "retries per commit",
+            format!(
+                "{:.2} on average, {} at most",
+                self.retries_per_commit, self.retries_max
+            ),
+        )?;
         line("logged for losers", format!("{} B", self.loser_bytes_logged))?;
-        let Latency { samples, p50_ms, p99_ms } = &self.commit_latency;
-        line("commit latency", format!("p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms ({samples} samples)"))?;
-        let Rounds { rounds, entries, commands, commands_per_round, .. } = &self.rounds;
-        line("rounds", format!("{rounds} of {commands_per_round:.1} commands ({commands} in {entries} log entries)"))?;
+        let Latency {
+            samples,
+            p50_ms,
+            p99_ms,
+        } = &self.commit_latency;
+        line(
+            "commit latency",
+            format!("p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms ({samples} samples)"),
+        )?;
+        let Rounds {
+            rounds,
+            entries,
+            commands,
+            commands_per_round,
+            ..
+        } = &self.rounds;
+        line(
+            "rounds",
+            format!("{rounds} of {commands_per_round:.1} commands ({commands} in {entries} log entries)"),
+        )?;
         line("rounds by size", sizes(&self.rounds.rounds_by_commands))?;
-        line("contents kept by hash", format!("{} ({} B)", self.contents_kept, self.content_bytes))?;
-        let complete = if self.events_complete { "" } else { " (older ones are no longer kept)" };
-        line("events", format!("{} of {} changes compared{complete}", self.events_compared, self.events_expected))?;
-        let probe = self.disk.fdatasync_p50_us.map_or(String::new(), |p50| format!(", fdatasync p50 {p50:.0} us"));
-        line("disk", format!("{}, durability: {}{probe}", self.disk.file_system, self.disk.durability))?;
+        line(
+            "contents kept by hash",
+            format!("{} ({} B)", self.contents_kept, self.content_bytes),
+        )?;
+        let complete = if self.events_complete {
+            ""
+        } else {
+            " (older ones are no longer kept)"
+        };
+        line(
+            "events",
+            format!(
+                "{} of {} changes compared{complete}",
+                self.events_compared, self.events_expected
+            ),
+        )?;
+        let probe = self
+            .disk
+            .fdatasync_p50_us
+            .map_or(String::new(), |p50| format!(", fdatasync p50 {p50:.0} us"));
+        line(
+            "disk",
+            format!("{}, durability: {}{probe}", self.disk.file_system, self.disk.durability),
+        )?;
         for node in &self.nodes {
             let text = match (&node.problem, &node.digest, node.paths) {
                 (Some(problem), ..) => format!("not compared: {problem}"),
@@ -153,12 +221,20 @@ impl fmt::Display for Report {
             };
             line(&format!("node {}", node.node), text)?;
         }
-        let of_nodes = self.nodes.iter().flat_map(|node| node.differences.first.iter().map(move |line| (&node.node[..], line)));
+        let of_nodes = self
+            .nodes
+            .iter()
+            .flat_map(|node| node.differences.first.iter().map(move |line| (&node.node[..], line)));
         let of_events = self.event_differences.first.iter().map(|line| ("events", line));
         for (place, text) in of_nodes.chain(of_events) {
             line(&format!("  {place}"), text.clone())?;
         }
-        write!(f, "{:<26}{}", "result", if self.equal { "equal on all nodes" } else { "NOT equal" })
+        write!(
+            f,
+            "{:<26}{}",
+            "result",
+            if self.equal { "equal on all nodes" } else { "NOT equal" }
+        )
     }
 }
 
@@ -168,6 +244,8 @@ fn short(id: &str) -> &str {
 
 fn sizes(by_commands: &[u64]) -> String {
     let sizes = by_commands.iter().enumerate().filter(|(_, count)| **count > 0);
-    let sizes: Vec<String> = sizes.map(|(power, count)| format!("≤{}: {count}", 1u64 << power)).collect();
+    let sizes: Vec<String> = sizes
+        .map(|(power, count)| format!("≤{}: {count}", 1u64 << power))
+        .collect();
     sizes.join(", ")
 }

@@ -88,11 +88,20 @@ pub(super) fn tasks(history: &History, bytes: &HashMap<ObjectId, Bytes>) -> (Vec
                 before: change.before.map(|state| bytes[&state.id].hash),
                 after: change.after.map(|state| {
                     let Bytes { hash, bytes } = bytes[&state.id];
-                    After { mode: state.mode, id: state.id, hash, bytes }
+                    After {
+                        mode: state.mode,
+                        id: state.id,
+                        hash,
+                        bytes,
+                    }
                 }),
             }
         });
-        tasks.push(Task { place: place as u64, commit: commit.id.to_string(), changes: changes.collect() });
+        tasks.push(Task {
+            place: place as u64,
+            commit: commit.id.to_string(),
+            changes: changes.collect(),
+        });
     }
     (tasks, sequences)
 }

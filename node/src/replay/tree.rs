@@ -48,7 +48,13 @@ pub async fn stored(node: &Node, project: &str) -> Result<StoredTree, StoreError
     let name = node.name().to_string();
     let listed = tokio::task::spawn_blocking(move || list(records)).await;
     let (paths, gone) = listed.map_err(|_| StoreError::Closed)?;
-    Ok(StoredTree { node: name, seq, digest: digest.to_string(), paths, gone })
+    Ok(StoredTree {
+        node: name,
+        seq,
+        digest: digest.to_string(),
+        paths,
+        gone,
+    })
 }
 
 fn list(records: Vec<(Key, Record)>) -> (Vec<StoredPath>, Vec<(Arc<str>, u64)>) {
@@ -58,12 +64,21 @@ fn list(records: Vec<(Key, Record)>) -> (Vec<StoredPath>, Vec<(Arc<str>, u64)>) 
             gone.push((key, record.revision));
             continue;
         };
-        let mode = record.tags.iter().find_map(|tag| tag.strip_prefix(keys::MODE_TAG)).unwrap_or_default();
+        let mode = record
+            .tags
+            .iter()
+            .find_map(|tag| tag.strip_prefix(keys::MODE_TAG))
+            .unwrap_or_default();
         let id = match mode {
             "160000" => String::from_utf8_lossy(&value.bytes).into_owned(),
             _ => blob_id(&value.bytes).to_string(),
         };
-        paths.push(StoredPath { key, mode: mode.to_string(), id, revision: record.revision });
+        paths.push(StoredPath {
+            key,
+            mode: mode.to_string(),
+            id,
+            revision: record.revision,
+        });
     }
     (paths, gone)
 }

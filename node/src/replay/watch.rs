@@ -56,12 +56,23 @@ pub(super) struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     pub(super) fn new(doors: &'a [Door]) -> Watch<'a> {
-        Watch { doors, at: 0, after: None, seen: Seen { from_the_start: true, ..Seen::default() } }
+        Watch {
+            doors,
+            at: 0,
+            after: None,
+            seen: Seen {
+                from_the_start: true,
+                ..Seen::default()
+            },
+        }
     }
 
     /// Takes in the events that there are, or waits a moment for the next ones. Returns whether there are more.
     pub(super) async fn look(&mut self, wait: Duration) -> Result<bool, ReplayError> {
-        let filter = Filter { prefix: String::new(), types: ["changed", "committed", "lost"].map(String::from).to_vec() };
+        let filter = Filter {
+            prefix: String::new(),
+            types: ["changed", "committed", "lost"].map(String::from).to_vec(),
+        };
         let started = Instant::now();
         loop {
             let client = &self.doors[self.at % self.doors.len()].client;
@@ -96,9 +107,21 @@ impl Seen {
     fn take(&mut self, event: WireEvent) {
         let ours = event.author.starts_with(super::job::AGENT_PREFIX);
         match event.what {
-            WireWhat::Changed { key, revision, hash, tags, .. } if key.starts_with(keys::TREE) => {
-                let mode = tags.iter().find_map(|tag| tag.strip_prefix(keys::MODE_TAG)).unwrap_or_default();
-                self.told.entry(key).or_default().push((revision, hash, mode.to_string()));
+            WireWhat::Changed {
+                key,
+                revision,
+                hash,
+                tags,
+                ..
+            } if key.starts_with(keys::TREE) => {
+                let mode = tags
+                    .iter()
+                    .find_map(|tag| tag.strip_prefix(keys::MODE_TAG))
+                    .unwrap_or_default();
+                self.told
+                    .entry(key)
+                    .or_default()
+                    .push((revision, hash, mode.to_string()));
             }
             WireWhat::Changed { key, .. } => {
                 if key.starts_with(keys::DONE) {
@@ -126,7 +149,12 @@ pub(super) struct Swarm<'a> {
 impl<'a> Swarm<'a> {
     /// Spreads the agents over the nodes that answer.
     pub(super) async fn start(doors: &'a [Door], specs: Vec<AgentSpec>) -> Result<Swarm<'a>, ReplayError> {
-        let mut swarm = Swarm { doors, agents: Vec::new(), reports: HashMap::new(), moved: 0 };
+        let mut swarm = Swarm {
+            doors,
+            agents: Vec::new(),
+            reports: HashMap::new(),
+            moved: 0,
+        };
         for (number, spec) in specs.into_iter().enumerate() {
             let at = swarm.spawn(&spec, number % doors.len()).await?;
             swarm.agents.push((spec, at));
@@ -150,8 +178,9 @@ impl<'a> Swarm<'a> {
     /// Looks at all agents: those of a node that went away, or was started again, go on elsewhere.
     pub(super) async fn look_after(&mut self) -> Result<(), ReplayError> {
         for at in 0..self.doors.len() {
-            let mine: Vec<usize> =
-                (0..self.agents.len()).filter(|&agent| self.agents[agent].1 == at && !self.is_done(agent)).collect();
+            let mine: Vec<usize> = (0..self.agents.len())
+                .filter(|&agent| self.agents[agent].1 == at && !self.is_done(agent))
+                .collect();
             if mine.is_empty() {
                 continue;
             }
@@ -190,7 +219,11 @@ impl<'a> Swarm<'a> {
             },
             None => {
                 let moved = self.spawn(&spec, at + 1).await?;
-                tracing::debug!(agent = spec.name, to = self.doors[moved].name, "an agent was started again");
+                tracing::debug!(
+                    agent = spec.name,
+                    to = self.doors[moved].name,
+                    "an agent was started again"
+                );
                 self.agents[agent].1 = moved;
                 self.moved += 1;
             }
@@ -234,7 +267,11 @@ pub(super) async fn until_done(
             moved = Instant::now();
         }
         if moved.elapsed() > STALL {
-            return Err(ReplayError::Stalled { seconds: STALL.as_secs(), done, commits });
+            return Err(ReplayError::Stalled {
+                seconds: STALL.as_secs(),
+                done,
+                commits,
+            });
         }
         if looked.elapsed() >= POLL {
             swarm.look_after().await?;

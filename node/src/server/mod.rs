@@ -138,7 +138,12 @@ pub async fn run(mut plan: NodePlan) -> Result<(), ServerError> {
     let closing = CancellationToken::new();
     let shutdown = closing.clone();
     let limits = DoorLimits::of(&plan.config.limits);
-    let serving = http::serve(listener, node.clone(), limits, async move { shutdown.cancelled().await });
+    let serving = http::serve(
+        listener,
+        node.clone(),
+        limits,
+        async move { shutdown.cancelled().await },
+    );
     let mut door = tokio::spawn(serving);
     let registration = plan.announce_ready()?;
     let result = tokio::select! {
@@ -164,8 +169,19 @@ pub async fn run(mut plan: NodePlan) -> Result<(), ServerError> {
 }
 
 fn options(plan: &NodePlan) -> Result<NodeOptions, ServerError> {
-    let ClusterConfig { name, nodes, topology, consensus, limits, .. } = &plan.config;
-    let members = nodes.iter().map(|node| Member { name: node.name.clone(), links: node.links, http: node.http });
+    let ClusterConfig {
+        name,
+        nodes,
+        topology,
+        consensus,
+        limits,
+        ..
+    } = &plan.config;
+    let members = nodes.iter().map(|node| Member {
+        name: node.name.clone(),
+        links: node.links,
+        http: node.http,
+    });
     let mut kinds = Kinds::default();
     queenright_bench::load::add_kinds(&mut kinds);
     replay::add_kind(&mut kinds);
@@ -187,7 +203,10 @@ fn options(plan: &NodePlan) -> Result<NodeOptions, ServerError> {
             command_bytes: limits.command_bytes,
             ..RoundLimits::default()
         },
-        links: LinkLimits { outbox_bytes: limits.outbox_bytes, ..LinkLimits::default() },
+        links: LinkLimits {
+            outbox_bytes: limits.outbox_bytes,
+            ..LinkLimits::default()
+        },
         kinds,
     })
 }

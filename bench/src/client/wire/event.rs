@@ -1,0 +1,191 @@
+//! Events and their cursors.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use queenright_protocol::colony::{Cursor, Event, What};
+use queenright_protocol::conflict::Kind;
+use serde::{Deserialize, Serialize};
+
+use super::{HexHash, is_false};
+
+/// The place of an event, written `seq.ordinal`; a `seq` alone is the place behind all events of that command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct EventCursor(pub Cursor);
+
+impl EventCursor {
+    /// The place behind all events of the command at `seq`.
+    pub fn behind(seq: u64) -> EventCursor {
+        EventCursor(Cursor { seq, ordinal: u32::MAX })
+    }
+}
+
+impl fmt::Display for EventCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Cursor { seq, ordinal: u32::MAX } => write!(f, "{seq}"),
+            Cursor { seq, ordinal } => write!(f, "{seq}.{ordinal}"),
+        }
+    }
+}
+
+impl FromStr for EventCursor {
+    type Err = ParseCursorError;
+
+    fn from_str(text: &str) -> Result<EventCursor, ParseCursorError> {
+        let (seq, ordinal) = match text.split_once('.') {
+            Some((seq, ordinal)) => (seq, number(ordinal).and_then(|ordinal| u32::try_from(ordinal).ok())),
+            None => (text, Some(u32::MAX)),
+        };
+        match (number(seq), ordinal) {
+            (Some(seq), Some(ordinal)) => Ok(EventCursor(Cursor { seq, ordinal })),
+            _ => Err(ParseCursorError { text: text.to_owned() }),
+        }
+    }
+}
+
+fn number(text: &str) -> Option<u64> {
+    // `parse` would take a sign.
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())
+        .flatten()
+}
+
+impl TryFrom<String> for EventCursor {
+    type Error = ParseCursorError;
+
+    fn try_from(text: String) -> Result<EventCursor, ParseCursorError> {
+        text.parse()
+    }
+}
+
+impl From<EventCursor> for String {
+    fn from(cursor: EventCursor) -> String {
+        cursor.to_string()
+    }
+}
+
+/// A text is not a cursor. Correct it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a cursor (expected SEQ or SEQ.ORDINAL, such as 1500 or 1500.2)")]
+pub struct ParseCursorError {
+    /// What was read.
+    pub text: String,
+}
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireEvent {
+    /// Its place.
+    pub cursor: EventCursor,
+    /// The position of its command in the order of all commands.
+    pub seq: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: WireWhat,
+    /// Who caused it.
+    pub author: Arc<str>,
+    /// Cluster time in milliseconds.
+    pub cluster_ms: u64,
+    /// The leader's wall clock in milliseconds since 1970.
+    pub wall_ms: u64,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum WireWhat {
+    /// A key was changed.
+    Changed {
+        /// The key.
+        key: Arc<str>,
+        /// Its revision from then on.
+        revision: u64,
+        /// Whether it was deleted.
+        #[serde(default, skip_serializing_if = "is_false")]
+        deleted: bool,
+        /// The hash of its value; absent when it was deleted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hash: Option<HexHash>,
+        /// The length of its value.
+        bytes: u64,
+        /// The tags of its record.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tags: Vec<Arc<str>>,
+    },
+    /// A proposal was committed; the changes of its keys have the same `seq`.
+    Committed {
+        /// How many keys it wrote.
+        writes: u64,
+    },
+    /// A proposal lost.
+    Lost {
+        /// The kind of the first conflict.
+        kind: Kind,
+        /// How many conflicts there were.
+        conflicts: u64,
+    },
+    /// A batch of proposals was judged; the changes of those that won have the same `seq`.
+    Judged {
+        /// How many were committed.
+        committed: u64,
+        /// How many lost.
+        lost: u64,
+    },
+}
+
+impl From<&Event> for WireEvent {
+    fn from(event: &Event) -> WireEvent {
+        let what = match &event.what {
+            What::Changed {
+                key,
+                revision,
+                hash,
+                bytes,
+                tags,
+            } => WireWhat::Changed {
+                key: key.clone(),
+                revision: *revision,
+                deleted: hash.is_none(),
+                hash: hash.map(HexHash),
+                bytes: *bytes,
+                tags: tags.clone(),
+            },
+            What::Committed { writes } => WireWhat::Committed { writes: *writes },
+            What::Lost { kind, conflicts } => WireWhat::Lost {
+                kind: *kind,
+                conflicts: *conflicts,
+            },
+            What::Judged { committed, lost } => WireWhat::Judged {
+                committed: *committed,
+                lost: *lost,
+            },
+        };
+        WireEvent {
+            cursor: EventCursor(event.cursor),
+            seq: event.cursor.seq,
+            what,
+            author: event.author.clone(),
+            cluster_ms: event.cluster_ms,
+            wall_ms: event.wall_ms,
+        }
+    }
+}
+
+/// The answer to `GET /v1/events`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventPage {
+    /// The events, oldest first.
+    pub events: Vec<WireEvent>,
+    /// What to ask `after` next: behind all that was looked at, also where the filter let nothing through.
+    pub next_cursor: EventCursor,
+    /// Whether there is more to look at now.
+    pub has_more: bool,
+    /// The oldest event that is kept, if any is.
+    pub oldest: Option<EventCursor>,
+    /// The place behind the last command that this answer has seen.
+    pub tail: EventCursor,
+}

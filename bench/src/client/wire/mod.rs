@@ -1,0 +1,115 @@
+//! What goes over a door in JSON: the bodies and answers of `/v1`, shared by server and client.
+//!
+//! Unknown fields of a request are refused, unknown fields of an answer are ignored: a newer door may say more.
+
+mod event;
+mod memory;
+mod problem;
+mod proposal;
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use queenright_actors::agent::AgentStatus;
+use queenright_protocol::colony::ContentHash;
+use serde::{Deserialize, Serialize};
+
+pub use self::event::{EventCursor, EventPage, ParseCursorError, WireEvent, WireWhat};
+pub use self::memory::{ChangeOp, ChangeRequest, Changed, KeyInfo, KeyList};
+pub use self::problem::{Code, Problem};
+pub use self::proposal::{
+    BatchOutcome, BatchRequest, BatchVerdict, Loss, ProposalOutcome, ProposalRequest, ReadRequest, Reread,
+    WireConflict, WriteRequest,
+};
+
+/// A body that parses but says something that no command can be made of. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct BodyError {
+    /// Where in the body, such as `writes[2]`.
+    pub field: String,
+    /// What is wrong there.
+    pub problem: String,
+}
+
+impl BodyError {
+    fn new(field: impl Into<String>, problem: impl Into<String>) -> BodyError {
+        BodyError {
+            field: field.into(),
+            problem: problem.into(),
+        }
+    }
+
+    fn below(self, outer: &str) -> BodyError {
+        BodyError {
+            field: format!("{outer}.{}", self.field),
+            ..self
+        }
+    }
+}
+
+/// The hash of a value, as 64 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct HexHash(pub ContentHash);
+
+impl From<HexHash> for String {
+    fn from(hash: HexHash) -> String {
+        hash.to_string()
+    }
+}
+
+impl TryFrom<String> for HexHash {
+    type Error = ParseHashError;
+
+    fn try_from(text: String) -> Result<HexHash, ParseHashError> {
+        text.parse()
+    }
+}
+
+impl FromStr for HexHash {
+    type Err = ParseHashError;
+
+    fn from_str(text: &str) -> Result<HexHash, ParseHashError> {
+        ContentHash::from_hex(text)
+            .map(HexHash)
+            .ok_or_else(|| ParseHashError { text: text.to_owned() })
+    }
+}
+
+impl fmt::Display for HexHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A text is not a hash. Correct it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a BLAKE3 hash (expected 64 hexadecimal digits)")]
+pub struct ParseHashError {
+    /// What was read.
+    pub text: String,
+}
+
+/// Tags as a record has them: sorted, each once.
+pub fn sorted_tags<T: AsRef<str>>(tags: impl IntoIterator<Item = T>) -> Vec<Arc<str>> {
+    let mut tags: Vec<Arc<str>> = tags.into_iter().map(|tag| Arc::from(tag.as_ref())).collect();
+    tags.sort();
+    tags.dedup();
+    tags
+}
+
+/// The answer to `GET /v1/agents`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AgentList {
+    /// The agents of the node, by name.
+    pub agents: Vec<AgentStatus>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,359 @@
+//! Proposals and batches of them, and what became of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use queenright_protocol::colony::{Conflict, Content, Expected, Key, Op, Proposal, ProposalBatch, Read, Write};
+use queenright_protocol::conflict::{Kind, Policy};
+use serde::{Deserialize, Serialize};
+
+use super::memory::{from_base64, inline, text_or_base64};
+use super::{BodyError, Code, HexHash, is_false, sorted_tags};
+
+/// The body of `POST /v1/proposals`: an atomic change of several keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProposalRequest {
+    /// What was read, and must still hold.
+    #[serde(default)]
+    pub reads: Vec<ReadRequest>,
+    /// What is to be changed; each key at most once.
+    #[serde(default)]
+    pub writes: Vec<WriteRequest>,
+    /// In a batch, the higher priority wins.
+    #[serde(default)]
+    pub priority: u8,
+    /// Judge only: change nothing.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub dry_run: bool,
+}
+
+/// A key that was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReadRequest {
+    /// The key.
+    pub key: String,
+    /// Its revision as it was read; 0 for a key that was never written.
+    pub revision: u64,
+    /// The hash of the value that was read, if it is to be compared too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<HexHash>,
+    /// Whether the key must have no value.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub absent: bool,
+}
+
+/// A key that is to be changed. Exactly one of `put`, `put_base64`, `put_kept`, `delete`, `increment`, `max`, `append`,
+/// `append_base64` and `set_add` says how.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WriteRequest {
+    /// The key.
+    pub key: String,
+    /// The value becomes this text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub put: Option<String>,
+    /// The value becomes these bytes, in Base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub put_base64: Option<String>,
+    /// The value becomes the content that the project keeps under this hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub put_kept: Option<HexHash>,
+    /// The value goes.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub delete: bool,
+    /// The value, a whole number, grows by this much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub increment: Option<i64>,
+    /// The value, a whole number, becomes at least this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<i64>,
+    /// This text is added at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub append: Option<String>,
+    /// These bytes, in Base64, are added at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub append_base64: Option<String>,
+    /// This line joins a set, kept as sorted lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_add: Option<String>,
+    /// The tags of its record from then on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// The revision that this write replaces, if it must be that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
+}
+
+/// The body of `POST /v1/proposal-batches`: proposals that are judged together against one state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchRequest {
+    /// What becomes of those in conflict with one another.
+    #[serde(default = "first")]
+    pub policy: Policy,
+    /// The proposals, in the order that decides among equal priorities.
+    pub proposals: Vec<ProposalRequest>,
+}
+
+fn first() -> Policy {
+    Policy::First
+}
+
+impl ProposalRequest {
+    /// The proposal that is meant.
+    ///
+    /// # Errors
+    /// When a read or a write contradicts itself; the error names it.
+    pub fn into_proposal(self) -> Result<Proposal, BodyError> {
+        let reads = self.reads.into_iter().enumerate();
+        let writes = self.writes.into_iter().enumerate();
+        Ok(Proposal {
+            reads: reads
+                .map(|(place, read)| read.into_read(&format!("reads[{place}]")))
+                .collect::<Result<_, _>>()?,
+            writes: writes
+                .map(|(place, write)| write.into_write(&format!("writes[{place}]")))
+                .collect::<Result<_, _>>()?,
+            priority: self.priority,
+            dry_run: self.dry_run,
+        })
+    }
+}
+
+impl BatchRequest {
+    /// The batch that is meant.
+    ///
+    /// # Errors
+    /// As [`ProposalRequest::into_proposal`].
+    pub fn into_batch(self) -> Result<ProposalBatch, BodyError> {
+        let proposals = self.proposals.into_iter().enumerate();
+        Ok(ProposalBatch {
+            proposals: proposals
+                .map(|(place, proposal)| {
+                    proposal
+                        .into_proposal()
+                        .map_err(|error| error.below(&format!("proposals[{place}]")))
+                })
+                .collect::<Result<_, _>>()?,
+            policy: self.policy,
+        })
+    }
+}
+
+impl ReadRequest {
+    fn into_read(self, field: &str) -> Result<Read, BodyError> {
+        let content = match (self.hash, self.absent) {
+            (None, false) => Expected::Any,
+            (None, true) => Expected::Absent,
+            (Some(hash), false) => Expected::Hash(hash.0),
+            (Some(_), true) => return Err(BodyError::new(field, "has both hash and absent")),
+        };
+        Ok(Read {
+            key: self.key.into(),
+            revision: self.revision,
+            content,
+        })
+    }
+}
+
+const WAYS: &str = "put, put_base64, put_kept, delete, increment, max, append, append_base64, set_add";
+
+impl WriteRequest {
+    fn into_write(self, field: &str) -> Result<Write, BodyError> {
+        let put_base64 = self.put_base64.map(|text| from_base64(field, &text)).transpose()?;
+        let append_base64 = self.append_base64.map(|text| from_base64(field, &text)).transpose()?;
+        let ways = [
+            ("put", self.put.map(inline)),
+            ("put_base64", put_base64.map(inline)),
+            ("put_kept", self.put_kept.map(|hash| Op::Put(Content::Kept(hash.0)))),
+            ("delete", self.delete.then_some(Op::Delete)),
+            ("increment", self.increment.map(Op::Increment)),
+            ("max", self.max.map(Op::Max)),
+            ("append", self.append.map(|text| Op::Append(text.into()))),
+            ("append_base64", append_base64.map(Op::Append)),
+            ("set_add", self.set_add.map(|line| Op::SetAdd(line.into()))),
+        ];
+        let mut given = ways.into_iter().filter_map(|(name, op)| Some((name, op?)));
+        let Some((name, op)) = given.next() else {
+            return Err(BodyError::new(field, format!("says not what to write (one of {WAYS})")));
+        };
+        if let Some((other, _)) = given.next() {
+            return Err(BodyError::new(field, format!("has both {name} and {other}")));
+        }
+        Ok(Write {
+            key: self.key.into(),
+            op,
+            tags: sorted_tags(self.tags),
+            before: self.before,
+        })
+    }
+}
+
+impl From<&Proposal> for ProposalRequest {
+    fn from(proposal: &Proposal) -> ProposalRequest {
+        ProposalRequest {
+            reads: proposal.reads.iter().map(ReadRequest::from).collect(),
+            writes: proposal.writes.iter().map(WriteRequest::from).collect(),
+            priority: proposal.priority,
+            dry_run: proposal.dry_run,
+        }
+    }
+}
+
+impl From<&Read> for ReadRequest {
+    fn from(read: &Read) -> ReadRequest {
+        ReadRequest {
+            key: read.key.to_string(),
+            revision: read.revision,
+            hash: match read.content {
+                Expected::Hash(hash) => Some(HexHash(hash)),
+                Expected::Any | Expected::Absent => None,
+            },
+            absent: read.content == Expected::Absent,
+        }
+    }
+}
+
+impl From<&Write> for WriteRequest {
+    fn from(write: &Write) -> WriteRequest {
+        let mut request = WriteRequest {
+            key: write.key.to_string(),
+            tags: write.tags.iter().map(ToString::to_string).collect(),
+            before: write.before,
+            ..WriteRequest::default()
+        };
+        match &write.op {
+            Op::Put(Content::Inline(bytes)) => (request.put, request.put_base64) = text_or_base64(bytes),
+            Op::Put(Content::Kept(hash)) => request.put_kept = Some(HexHash(*hash)),
+            Op::Delete => request.delete = true,
+            Op::Increment(step) => request.increment = Some(*step),
+            Op::Max(least) => request.max = Some(*least),
+            Op::Append(bytes) => (request.append, request.append_base64) = text_or_base64(bytes),
+            Op::SetAdd(line) => request.set_add = Some(line.to_string()),
+        }
+        request
+    }
+}
+
+/// What became of a proposal. A door answers `Lost` as a problem with code `CONFLICT` whose details are the [`Loss`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
+pub enum ProposalOutcome {
+    /// It was committed; a dry run would have been.
+    Committed {
+        /// The position of the command in the order of all commands.
+        seq: u64,
+        /// The new revision of each written key, in the order of the writes.
+        revisions: Vec<u64>,
+    },
+    /// It lost: nothing was changed.
+    Lost(Loss),
+}
+
+/// Why a proposal lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// The position of the command in the order of all commands.
+    pub seq: u64,
+    /// Some of the conflicts, the first ones.
+    pub conflicts: Vec<WireConflict>,
+    /// How many there are in all.
+    pub total: u64,
+    /// The keys to read again, each once.
+    pub reread: Vec<Reread>,
+}
+
+/// One reason why a proposal lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireConflict {
+    /// What kind of conflict it is.
+    pub kind: Kind,
+    /// The key.
+    pub key: Arc<str>,
+    /// The revision that the proposal named.
+    pub expected: u64,
+    /// The revision of the key at the proposal's place in the order.
+    pub revision: u64,
+    /// The hash of the key's value there, if it had one.
+    pub hash: Option<HexHash>,
+    /// Who won: the position of the command that changed the key last (0 when nobody did), or inside a batch the place
+    /// of the winning proposal.
+    pub winner: u64,
+}
+
+/// A key that must be read again, as it stood when the proposal lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reread {
+    /// The key.
+    pub key: Arc<str>,
+    /// Its revision.
+    pub revision: u64,
+    /// The hash of its value, if it had one.
+    pub hash: Option<HexHash>,
+}
+
+impl Loss {
+    /// The loss that these conflicts, some of `total`, are.
+    pub fn of(seq: u64, conflicts: &[Conflict], total: u64) -> Loss {
+        let by_key: BTreeMap<&Key, &Conflict> = conflicts.iter().map(|conflict| (&conflict.key, conflict)).collect();
+        Loss {
+            seq,
+            conflicts: conflicts.iter().map(WireConflict::from).collect(),
+            total,
+            reread: by_key
+                .into_values()
+                .map(|conflict| Reread {
+                    key: conflict.key.clone(),
+                    revision: conflict.revision,
+                    hash: conflict.hash.map(HexHash),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl From<&Conflict> for WireConflict {
+    fn from(conflict: &Conflict) -> WireConflict {
+        WireConflict {
+            kind: conflict.kind,
+            key: conflict.key.clone(),
+            expected: conflict.expected,
+            revision: conflict.revision,
+            hash: conflict.hash.map(HexHash),
+            winner: conflict.winner,
+        }
+    }
+}
+
+/// The answer to a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchOutcome {
+    /// The position of the command in the order of all commands.
+    pub seq: u64,
+    /// One verdict for each proposal, in the order of the batch.
+    pub verdicts: Vec<BatchVerdict>,
+    /// How many conflicting (pair, key, kind) there are among the proposals of the batch.
+    pub pairs: u64,
+}
+
+/// What became of one proposal of a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
+pub enum BatchVerdict {
+    /// It was committed.
+    Committed {
+        /// The new revision of each written key, in the order of its writes.
+        revisions: Vec<u64>,
+    },
+    /// It lost; nothing of it was changed.
+    Lost(Loss),
+    /// It could not be judged.
+    Refused {
+        /// Why, for programs.
+        code: Code,
+        /// Why, for people.
+        detail: String,
+    },
+}

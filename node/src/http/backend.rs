@@ -1,0 +1,76 @@
+//! What the door needs of a node. Two of them exist: [`Node`], and in the tests a colony without a cluster around it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use queenright_actors::agent::{AgentError, AgentSpec, AgentStatus};
+use queenright_actors::node::{ClusterStatus, Consistency, Node, NodeFigures, ReadError};
+use queenright_actors::queen::{Request, SubmitError};
+use queenright_actors::replica::Snapshot;
+use queenright_actors::store::StoreError;
+use queenright_protocol::colony::Outcome;
+use tokio::sync::watch;
+
+use crate::replay::tree::{self, StoredTree};
+
+/// What the door needs of a node; each method is the one of the same name of [`Node`] or of its replica.
+pub(super) trait Backend: Send + Sync + 'static {
+    fn submit(&self, request: Request, deadline: Duration) -> BoxFuture<'_, Result<Outcome, SubmitError>>;
+    fn read(&self, consistency: Consistency, deadline: Duration) -> BoxFuture<'_, Result<Arc<Snapshot>, ReadError>>;
+    fn snapshot(&self) -> Arc<Snapshot>;
+    fn follow_seq(&self) -> watch::Receiver<u64>;
+    fn cluster_status(&self) -> BoxFuture<'_, ClusterStatus>;
+    fn figures(&self) -> BoxFuture<'_, Result<NodeFigures, StoreError>>;
+    fn stored_tree<'a>(&'a self, project: &'a str) -> BoxFuture<'a, Result<StoredTree, StoreError>>;
+    fn spawn_agent(&self, spec: AgentSpec) -> BoxFuture<'_, Result<AgentStatus, AgentError>>;
+    fn agents(&self) -> BoxFuture<'_, Result<Vec<AgentStatus>, AgentError>>;
+    fn agent<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<AgentStatus, AgentError>>;
+    fn stop_agent<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), AgentError>>;
+}
+
+impl Backend for Node {
+    fn submit(&self, request: Request, deadline: Duration) -> BoxFuture<'_, Result<Outcome, SubmitError>> {
+        Box::pin(Node::submit(self, request, deadline))
+    }
+
+    fn read(&self, consistency: Consistency, deadline: Duration) -> BoxFuture<'_, Result<Arc<Snapshot>, ReadError>> {
+        Box::pin(Node::read(self, consistency, deadline))
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.replica().snapshot()
+    }
+
+    fn follow_seq(&self) -> watch::Receiver<u64> {
+        self.replica().follow_seq()
+    }
+
+    fn cluster_status(&self) -> BoxFuture<'_, ClusterStatus> {
+        Box::pin(Node::cluster_status(self))
+    }
+
+    fn figures(&self) -> BoxFuture<'_, Result<NodeFigures, StoreError>> {
+        Box::pin(Node::figures(self))
+    }
+
+    fn stored_tree<'a>(&'a self, project: &'a str) -> BoxFuture<'a, Result<StoredTree, StoreError>> {
+        Box::pin(tree::stored(self, project))
+    }
+
+    fn spawn_agent(&self, spec: AgentSpec) -> BoxFuture<'_, Result<AgentStatus, AgentError>> {
+        Box::pin(Node::spawn_agent(self, spec))
+    }
+
+    fn agents(&self) -> BoxFuture<'_, Result<Vec<AgentStatus>, AgentError>> {
+        Box::pin(async { Ok(Node::agents(self)) })
+    }
+
+    fn agent<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<AgentStatus, AgentError>> {
+        Box::pin(async { Node::agent(self, name) })
+    }
+
+    fn stop_agent<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), AgentError>> {
+        Box::pin(Node::stop_agent(self, name))
+    }
+}

@@ -1,0 +1,80 @@
+//! Who may come in: callers on this host alone, and no more at once than the door holds.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use axum::extract::{Request, State};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use queenright_bench::client::wire::{Code, Problem};
+
+use super::Door;
+use super::problem::{Refused, busy};
+
+/// Refuses requests that a page of another site may have caused: its name can resolve to a loopback address (DNS
+/// rebinding), but the browser still sends that name.
+pub(super) async fn from_this_host(request: Request, next: Next) -> Response {
+    if let Err(refused) = check(request.uri(), request.headers()) {
+        return refused.into_response();
+    }
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Values are what anybody put there: no browser may take one for a page.
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Bounds how many requests are at work.
+pub(super) async fn admit(State(door): State<Door>, request: Request, next: Next) -> Response {
+    match door.requests.try_acquire() {
+        Ok(_permit) => next.run(request).await,
+        Err(_) => busy("requests at work", door.limits.requests).into_response(),
+    }
+}
+
+fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().ok().and_then(|host| host.parse().ok()),
+        (None, _) => uri.authority().cloned(),
+        (Some(_), Some(_)) => None,
+    };
+    if !host.as_ref().is_some_and(is_loopback) {
+        return Err(forbidden("Host", headers.get(header::HOST)));
+    }
+    // A request in absolute form names its host twice.
+    if uri.authority().is_some_and(|authority| !is_loopback(authority)) {
+        return Err(forbidden("the host of the request", None));
+    }
+    for origin in headers.get_all(header::ORIGIN) {
+        let text = origin.to_str().unwrap_or_default();
+        let authority = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+        let authority = authority.and_then(|authority| authority.parse::<Authority>().ok());
+        if !authority.as_ref().is_some_and(is_loopback) {
+            return Err(forbidden("Origin", Some(origin)));
+        }
+    }
+    Ok(())
+}
+
+fn is_loopback(authority: &Authority) -> bool {
+    // Nobody who means this door names a user.
+    if authority.as_str().contains('@') {
+        return false;
+    }
+    let host = authority.host();
+    if let Some(v6) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        return v6
+            .parse::<Ipv6Addr>()
+            .is_ok_and(|address| IpAddr::V6(address).is_loopback());
+    }
+    host.eq_ignore_ascii_case("localhost") || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn forbidden(what: &str, value: Option<&HeaderValue>) -> Refused {
+    let value = value.map_or("absent".into(), |value| String::from_utf8_lossy(value.as_bytes()));
+    let detail = format!("{what}: {value:?} does not name this host; the door answers on loopback only");
+    Problem::new(Code::Forbidden, detail).into()
+}

@@ -1,0 +1,177 @@
+//! The door of a node: HTTP/1.1 under `/v1`, on loopback.
+//!
+//! Handlers parse, call one method of [`Node`], and answer; errors are RFC 9457 problem details whose codes
+//! `problem.rs` gives. What a request may cost is bounded: its time, its body, how many are at work and how many wait
+//! for events.
+//!
+//! | route | |
+//! |---|---|
+//! | `GET /healthz`, `GET /readyz` | the process lives; it has a leader that a quorum follows |
+//! | `GET /v1/status`, `GET /v1/figures` | the cluster as this node sees it; what this node counts and measures |
+//! | `GET`, `PUT`, `DELETE /v1/memory/{key}` | the value of a key, as raw bytes; its revision is the `ETag` |
+//! | `GET /v1/memory` | keys by prefix |
+//! | `POST /v1/memory:change` | increment, max, append, set_add |
+//! | `POST /v1/proposals`, `POST /v1/proposal-batches` | atomic changes of several keys |
+//! | `GET /v1/events` | what happened after a cursor; waits for more if asked to |
+//! | `POST`, `GET /v1/agents`, `GET`, `DELETE /v1/agents/{name}` | the agents of this node |
+//!
+//! Routes about a project take it from the query (`?project=`, else `default`), or from the path:
+//! `/v1/projects/{project}/memory/{key}` and so on.
+
+mod agents;
+mod backend;
+mod call;
+mod events;
+mod guard;
+mod memory;
+mod problem;
+mod proposals;
+mod replay;
+mod router;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::serve::ListenerExt as _;
+use queenright_actors::node::Node;
+use queenright_protocol::colony::VALUE_BYTES_MAX;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+
+use self::backend::Backend;
+use crate::config::Limits;
+
+/// How long requests at work may go on after the door was told to close.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// What the door refuses to exceed.
+#[derive(Clone, Copy, Debug)]
+pub struct DoorLimits {
+    /// The largest value that is put; never more than a value of the colony may have.
+    pub value_bytes: usize,
+    /// The largest body, and how many bytes of values one list carries.
+    pub body_bytes: usize,
+    /// How many requests may be at work. Each may hold a body.
+    pub requests: usize,
+    /// How many may wait for events. Each holds a connection and little else.
+    pub followers: usize,
+}
+
+impl Default for DoorLimits {
+    fn default() -> DoorLimits {
+        DoorLimits {
+            value_bytes: VALUE_BYTES_MAX,
+            body_bytes: 16 << 20,
+            requests: 1024,
+            followers: 1024,
+        }
+    }
+}
+
+impl DoorLimits {
+    /// As the cluster file has them.
+    pub fn of(limits: &Limits) -> DoorLimits {
+        DoorLimits {
+            value_bytes: limits.value_bytes,
+            body_bytes: limits.http_body_bytes,
+            ..DoorLimits::default()
+        }
+    }
+}
+
+/// Why the door could not be opened, or not be kept open.
+#[derive(Debug, thiserror::Error)]
+pub enum DoorError {
+    /// The listener is bound to an address that others can reach. Nothing was served.
+    #[error("the door listens on {address}; it serves loopback addresses only")]
+    NotLoopback {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The listener failed.
+    #[error("the door failed")]
+    Io(#[from] io::Error),
+}
+
+/// Serves a node until `shutdown` completes; then requests at work have five seconds, and those who wait for events are
+/// answered at once.
+///
+/// # Errors
+/// [`DoorError`].
+pub async fn serve(
+    listener: TcpListener,
+    node: Arc<Node>,
+    limits: DoorLimits,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), DoorError> {
+    serve_backend(listener, node, limits, shutdown).await
+}
+
+async fn serve_backend(
+    listener: TcpListener,
+    backend: Arc<dyn Backend>,
+    limits: DoorLimits,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), DoorError> {
+    let address = listener.local_addr()?;
+    if !address.ip().is_loopback() {
+        return Err(DoorError::NotLoopback { address });
+    }
+    let (close, mut closing) = watch::channel(false);
+    let router = router::router(Door::new(backend, limits, closing.clone()));
+    let listener = listener.tap_io(|stream| {
+        // Answers are small and waited for. A stream that refuses still works.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
+        }
+    });
+    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+        // An error says that the sender is gone, with the door.
+        let _ = closing.wait_for(|closing| *closing).await;
+    });
+    let mut server = pin!(server.into_future());
+    tokio::select! {
+        served = &mut server => return Ok(served?),
+        () = shutdown => {}
+    }
+    close.send_replace(true);
+    match tokio::time::timeout(CLOSING, server).await {
+        Ok(served) => Ok(served?),
+        Err(_) => {
+            tracing::warn!("requests were still at work {CLOSING:?} after the door was told to close");
+            Ok(())
+        }
+    }
+}
+
+/// What every handler gets.
+#[derive(Clone)]
+struct Door {
+    backend: Arc<dyn Backend>,
+    limits: DoorLimits,
+    requests: Arc<Semaphore>,
+    followers: Arc<Semaphore>,
+    /// True once the door is told to close.
+    closing: watch::Receiver<bool>,
+}
+
+impl Door {
+    fn new(backend: Arc<dyn Backend>, limits: DoorLimits, closing: watch::Receiver<bool>) -> Door {
+        Door {
+            backend,
+            limits: DoorLimits {
+                value_bytes: limits.value_bytes.min(VALUE_BYTES_MAX),
+                ..limits
+            },
+            requests: Arc::new(Semaphore::new(limits.requests)),
+            followers: Arc::new(Semaphore::new(limits.followers)),
+            closing,
+        }
+    }
+}

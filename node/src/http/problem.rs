@@ -1,0 +1,205 @@
+//! Every error of the door, as problem details: the only place where errors get their codes.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use queenright_actors::agent::AgentError;
+use queenright_actors::node::ReadError;
+use queenright_actors::queen::SubmitError;
+use queenright_actors::store::StoreError;
+use queenright_bench::client::wire::{BodyError, Code, EventCursor, Loss, Problem};
+use queenright_protocol::colony::{CursorError, Outcome, Refusal};
+use serde_json::json;
+
+/// When to try again if a queue was full: it empties within some rounds.
+const BUSY_RETRY_MS: u64 = 50;
+/// When to try again without a quorum: an election takes about this long.
+const NO_QUORUM_RETRY_MS: u64 = 500;
+
+/// An error on its way to the caller.
+#[derive(Debug)]
+pub(super) struct Refused(pub(super) Box<Problem>);
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Refused {
+        Refused(Box::new(problem))
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let problem = self.0;
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(&problem)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some(retry_after_ms) = problem.retry_after_ms {
+            // The header counts whole seconds.
+            headers.insert(header::RETRY_AFTER, retry_after_ms.div_ceil(1000).into());
+        }
+        response
+    }
+}
+
+/// Something in the request that is not as it must be.
+pub(super) fn invalid(field: &str, problem: impl std::fmt::Display) -> Refused {
+    Problem::new(Code::Invalid, format!("{field}: {problem}"))
+        .with_details(json!({ "field": field }))
+        .into()
+}
+
+/// A size or a number over its bound.
+pub(super) fn too_large(field: &str, value: u64, limit: u64) -> Refused {
+    over_limit(
+        field,
+        value,
+        limit,
+        format!("{field}: {value} is over the limit of {limit}"),
+    )
+    .into()
+}
+
+fn over_limit(field: &str, value: u64, limit: u64, detail: String) -> Problem {
+    Problem::new(Code::TooLarge, detail).with_details(json!({ "field": field, "value": value, "limit": limit }))
+}
+
+/// A queue of the door itself that is full.
+pub(super) fn busy(what: &str, limit: usize) -> Refused {
+    Problem::new(Code::Busy, format!("the door has {limit} {what}, which is its limit"))
+        .with_details(json!({ "limit": limit }))
+        .retry_after(BUSY_RETRY_MS)
+        .into()
+}
+
+/// The node did not answer a question in time; nothing was to be changed.
+pub(super) fn no_answer(waited_ms: u64) -> Refused {
+    Problem::new(
+        Code::Unavailable,
+        format!("the node did not answer within {waited_ms} ms"),
+    )
+    .retry_after(NO_QUORUM_RETRY_MS)
+    .into()
+}
+
+/// An outcome that does not fit its command.
+pub(super) fn misfit(outcome: &Outcome) -> Refused {
+    Problem::new(
+        Code::Internal,
+        format!("the outcome does not fit the command: {outcome:?}"),
+    )
+    .into()
+}
+
+/// A proposal that lost.
+pub(super) fn lost(loss: &Loss) -> Refused {
+    let detail = match loss.conflicts.first() {
+        Some(first) => format!(
+            "{} at {:?}: expected revision {}, found {} ({} in all); nothing was changed",
+            first.kind, first.key, first.expected, first.revision, loss.total
+        ),
+        None => "the proposal lost; nothing was changed".to_owned(),
+    };
+    let details = serde_json::to_value(loss).expect("a loss is plain data");
+    Problem::new(Code::Conflict, detail).with_details(details).into()
+}
+
+/// What a refusal by the colony is to a caller.
+pub(super) fn of_refusal(refusal: &Refusal) -> Problem {
+    let detail = refusal.to_string();
+    match refusal {
+        Refusal::Expired { .. } => Problem::new(Code::Expired, detail),
+        Refusal::Condition { key, revision, present } => {
+            let has = if *present { "a value" } else { "no value" };
+            let detail = format!("{key:?} has {has} and is at revision {revision}; nothing was changed");
+            Problem::new(Code::Conflict, detail)
+                .with_status(412)
+                .with_details(json!({ "key": key, "revision": revision, "present": present }))
+        }
+        Refusal::OverLimit { field, value, limit } => over_limit(field, *value, *limit, detail),
+        Refusal::Malformed { field, .. } => Problem::new(Code::Invalid, detail).with_details(json!({ "field": field })),
+        Refusal::MissingContent { key, hash } => {
+            Problem::new(Code::MissingContent, detail).with_details(json!({ "key": key, "hash": hash.to_string() }))
+        }
+        Refusal::WrongType { key, .. } => Problem::new(Code::WrongType, detail).with_details(json!({ "key": key })),
+        Refusal::IdempotencyKeyReused { .. } => Problem::new(Code::IdempotencyKeyConflict, detail),
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Refused {
+        of_refusal(&refusal).into()
+    }
+}
+
+/// A command without an outcome. One whose outcome is unknown may be repeated only if it has an identity by which its
+/// first outcome is found.
+pub(super) fn of_submit(error: &SubmitError, repeatable: bool) -> Refused {
+    let detail = error.to_string();
+    let problem = match error {
+        SubmitError::Busy { held, unit, limit } => Problem::new(Code::Busy, detail)
+            .with_details(json!({ "held": held, "unit": unit, "limit": limit }))
+            .retry_after(BUSY_RETRY_MS),
+        SubmitError::TooLarge { bytes, limit } => over_limit("command_bytes", *bytes, *limit, detail),
+        SubmitError::Unknown { .. } => Problem {
+            retryable: repeatable,
+            ..Problem::new(Code::UnknownOutcome, detail)
+        },
+        SubmitError::Stopping => Problem {
+            retryable: repeatable,
+            ..Problem::new(Code::UnknownOutcome, detail).with_status(503)
+        },
+    };
+    problem.into()
+}
+
+impl From<ReadError> for Refused {
+    fn from(error: ReadError) -> Refused {
+        let problem = Problem::new(Code::Unavailable, error.to_string());
+        match error {
+            ReadError::NoQuorum { .. } => problem.retry_after(NO_QUORUM_RETRY_MS).into(),
+            ReadError::Stopping => problem.into(),
+        }
+    }
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Refused {
+        // The log is on the same disk: the node is about to end.
+        Problem::new(Code::Unavailable, error.to_string()).into()
+    }
+}
+
+impl From<AgentError> for Refused {
+    fn from(error: AgentError) -> Refused {
+        let code = match &error {
+            AgentError::UnknownKind { .. } | AgentError::Arguments { .. } => Code::Invalid,
+            AgentError::NameTaken { .. } => Code::Conflict,
+            AgentError::NotFound { .. } => Code::NotFound,
+            AgentError::TooMany { .. } => Code::Quota,
+            AgentError::Stopping => Code::Unavailable,
+        };
+        Problem::new(code, error.to_string()).into()
+    }
+}
+
+impl From<CursorError> for Refused {
+    fn from(error: CursorError) -> Refused {
+        let CursorError::Expired { after, oldest } = error;
+        let (after, oldest) = (EventCursor(after), EventCursor(oldest));
+        Problem::new(
+            Code::CursorExpired,
+            format!("events after {after} are no longer kept; the oldest one kept is {oldest}"),
+        )
+        .with_details(json!({ "after": after, "oldest": oldest }))
+        .into()
+    }
+}
+
+impl From<BodyError> for Refused {
+    fn from(error: BodyError) -> Refused {
+        invalid(&error.field, error.problem)
+    }
+}

@@ -1,0 +1,55 @@
+//! Proposals.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use queenright_bench::client::wire::{
+    BatchOutcome, BatchRequest, BatchVerdict, Loss, ProposalOutcome, ProposalRequest,
+};
+use queenright_protocol::colony::{Body, Outcome, Verdict};
+
+use super::Door;
+use super::call::Call;
+use super::problem::{Refused, lost, misfit, of_refusal};
+
+/// `POST /v1/proposals`
+pub(super) async fn propose(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
+    let caller = call.caller()?;
+    let request: ProposalRequest = call.json(door.limits.body_bytes, caller.deadline).await?;
+    let proposal = request.into_proposal()?;
+    match door.submit(&caller, Body::Propose(proposal)).await? {
+        Outcome::Committed { seq, revisions } => {
+            Ok(Json(ProposalOutcome::Committed { seq, revisions }).into_response())
+        }
+        Outcome::Lost { seq, conflicts, total } => Err(lost(&Loss::of(seq, &conflicts, total))),
+        other => Err(misfit(&other)),
+    }
+}
+
+/// `POST /v1/proposal-batches`
+pub(super) async fn propose_batch(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
+    let caller = call.caller()?;
+    let request: BatchRequest = call.json(door.limits.body_bytes, caller.deadline).await?;
+    let batch = request.into_batch()?;
+    match door.submit(&caller, Body::ProposeBatch(batch)).await? {
+        Outcome::Judged { seq, verdicts, pairs } => {
+            let verdicts = verdicts.into_iter().map(|verdict| wire(seq, verdict)).collect();
+            Ok(Json(BatchOutcome { seq, verdicts, pairs }).into_response())
+        }
+        other => Err(misfit(&other)),
+    }
+}
+
+fn wire(seq: u64, verdict: Verdict) -> BatchVerdict {
+    match verdict {
+        Verdict::Committed { revisions } => BatchVerdict::Committed { revisions },
+        Verdict::Lost { conflicts, total } => BatchVerdict::Lost(Loss::of(seq, &conflicts, total)),
+        Verdict::Refused(refusal) => {
+            let problem = of_refusal(&refusal);
+            BatchVerdict::Refused {
+                code: problem.code,
+                detail: problem.detail,
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Which handler a path has.
+
+use axum::Router;
+use axum::http::{Method, Uri};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+use queenright_bench::client::wire::{Code, Problem};
+
+use super::problem::Refused;
+use super::{Door, agents, events, guard, memory, proposals, replay, status};
+
+pub(super) fn router(door: Door) -> Router {
+    let node = Router::new()
+        .route("/v1/status", get(status::status))
+        .route("/v1/figures", get(status::figures))
+        .route("/v1/agents", get(agents::list).post(agents::spawn))
+        .route("/v1/agents/{name}", get(agents::show).delete(agents::stop))
+        .route_layer(from_fn_with_state(door.clone(), guard::admit));
+    Router::new()
+        // Watchdogs are answered also when the door is busy.
+        .route("/healthz", get(status::alive))
+        .route("/readyz", get(status::ready))
+        .merge(node)
+        .nest("/v1", of_project(&door))
+        .nest("/v1/projects/{project}", of_project(&door))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(from_fn(guard::from_this_host))
+        .with_state(door)
+}
+
+fn of_project(door: &Door) -> Router<Door> {
+    Router::new()
+        .route("/memory", get(memory::list))
+        .route(
+            "/memory/{*key}",
+            get(memory::get).put(memory::put).delete(memory::delete),
+        )
+        .route("/memory:change", post(memory::change))
+        .route("/replay/tree", get(replay::tree))
+        .route("/proposals", post(proposals::propose))
+        .route("/proposal-batches", post(proposals::propose_batch))
+        .route_layer(from_fn_with_state(door.clone(), guard::admit))
+        // Those who wait for events are bounded by themselves.
+        .route("/events", get(events::events))
+}
+
+async fn no_route(method: Method, uri: Uri) -> Refused {
+    Problem::new(Code::NotFound, format!("there is no route {method} {}", uri.path())).into()
+}
+
+async fn no_method(method: Method, uri: Uri) -> Refused {
+    let detail = format!("{} does not have the method {method}", uri.path());
+    Problem::new(Code::MethodNotAllowed, detail).into()
+}

@@ -1,0 +1,145 @@
+//! A colony without a cluster: every command is a round of its own, applied at once.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, ready};
+use queenright_actors::agent::{AgentError, AgentSpec, AgentState, AgentStatus};
+use queenright_actors::node::{ClusterStatus, Consistency, NodeFigures, ReadError};
+use queenright_actors::queen::{Request, SubmitError};
+use queenright_actors::replica::Snapshot;
+use queenright_protocol::colony::{Colony, Command, Outcome, Round};
+use queenright_protocol::id::NodeId;
+use tokio::sync::watch;
+
+use crate::http::backend::Backend;
+
+const ME: NodeId = NodeId(1);
+
+pub(super) struct Alone {
+    // A mutex: the calls of a test may overlap. Held for one command.
+    colony: Mutex<Colony>,
+    agents: Mutex<BTreeMap<String, AgentStatus>>,
+    seq: watch::Sender<u64>,
+    /// Without a quorum nothing is submitted, and only local reads are served.
+    pub(super) quorum: AtomicBool,
+}
+
+impl Default for Alone {
+    fn default() -> Alone {
+        Alone {
+            colony: Mutex::default(),
+            agents: Mutex::default(),
+            seq: watch::Sender::new(0),
+            quorum: AtomicBool::new(true),
+        }
+    }
+}
+
+impl Alone {
+    fn apply(&self, request: Request) -> Outcome {
+        let mut colony = self.colony.lock().expect("no test panics under this lock");
+        let number = colony.seq() + 1;
+        let round = Round {
+            node: ME,
+            incarnation: 1,
+            commands: vec![Command {
+                number,
+                settled: number,
+                expires_ms: u64::MAX,
+                project: request.project,
+                author: request.author,
+                idempotency_key: request.idempotency_key,
+                body: request.body,
+            }],
+        };
+        let mut applied = colony.apply(number, number, &[round], ME);
+        self.seq.send_replace(colony.seq());
+        applied.outcomes.remove(0).outcome
+    }
+}
+
+impl Backend for Alone {
+    fn submit(&self, request: Request, deadline: Duration) -> BoxFuture<'_, Result<Outcome, SubmitError>> {
+        let waited_ms = deadline.as_millis() as u64;
+        let quorum = self.quorum.load(Ordering::SeqCst);
+        let outcome = quorum.then(|| self.apply(request));
+        ready(outcome.ok_or(SubmitError::Unknown { waited_ms })).boxed()
+    }
+
+    fn read(&self, consistency: Consistency, deadline: Duration) -> BoxFuture<'_, Result<Arc<Snapshot>, ReadError>> {
+        let served = consistency == Consistency::Local || self.quorum.load(Ordering::SeqCst);
+        let waited_ms = deadline.as_millis() as u64;
+        let snapshot = served.then(|| self.snapshot());
+        ready(snapshot.ok_or(ReadError::NoQuorum { waited_ms })).boxed()
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        let colony = self.colony.lock().expect("no test panics under this lock").clone();
+        let index = colony.seq();
+        Arc::new(Snapshot { colony, index })
+    }
+
+    fn follow_seq(&self) -> watch::Receiver<u64> {
+        self.seq.subscribe()
+    }
+
+    fn cluster_status(&self) -> BoxFuture<'_, ClusterStatus> {
+        ready(ClusterStatus {
+            cluster: "alone".to_owned(),
+            cluster_id: None,
+            node: "n1".to_owned(),
+            queenright: self.quorum.load(Ordering::SeqCst),
+            leader: None,
+            term: 1,
+            topology: "mesh".to_owned(),
+            nodes: Vec::new(),
+        })
+        .boxed()
+    }
+
+    fn figures(&self) -> BoxFuture<'_, NodeFigures> {
+        // A node that never answers this.
+        std::future::pending().boxed()
+    }
+
+    fn spawn_agent(&self, spec: AgentSpec) -> BoxFuture<'_, Result<AgentStatus, AgentError>> {
+        let mut agents = self.agents.lock().expect("no test panics under this lock");
+        let status = AgentStatus {
+            name: spec.name.clone(),
+            kind: spec.kind,
+            number: agents.len() as u64,
+            state: AgentState::Working,
+            reason: None,
+            report: BTreeMap::new(),
+        };
+        let taken = agents.contains_key(&spec.name);
+        let answer = if taken {
+            Err(AgentError::NameTaken { name: spec.name })
+        } else {
+            agents.insert(spec.name, status.clone());
+            Ok(status)
+        };
+        ready(answer).boxed()
+    }
+
+    fn agents(&self) -> BoxFuture<'_, Result<Vec<AgentStatus>, AgentError>> {
+        let agents = self.agents.lock().expect("no test panics under this lock");
+        ready(Ok(agents.values().cloned().collect())).boxed()
+    }
+
+    fn agent<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<AgentStatus, AgentError>> {
+        let agents = self.agents.lock().expect("no test panics under this lock");
+        let found = agents.get(name).cloned();
+        ready(found.ok_or_else(|| AgentError::NotFound { name: name.to_owned() })).boxed()
+    }
+
+    fn stop_agent<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), AgentError>> {
+        let mut agents = self.agents.lock().expect("no test panics under this lock");
+        let gone = agents.remove(name).map(drop);
+        ready(gone.ok_or_else(|| AgentError::NotFound { name: name.to_owned() })).boxed()
+    }
+}
