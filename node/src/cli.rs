@@ -1,10 +1,14 @@
 //! The command line: names, types and help. Nothing is done here.
 
+mod agent;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use queenright_bench::client::wire::EventCursor;
 
+pub use self::agent::AgentCommand;
 use crate::state::{Door, Registry, StateError};
 
 const AFTER_HELP: &str = "\
@@ -22,7 +26,7 @@ Exit codes:
     2  usage: the command line is wrong
     3  conflict, or held by another
     4  fenced or expired
-    5  nothing to do, or not found
+    5  nothing to do
     6  unauthorized
     7  unavailable: no node or no quorum
    75  temporary: try again
@@ -70,6 +74,9 @@ pub enum Command {
     Propose(ProposeArgs),
     /// Show what happened, from a cursor on
     Events(EventsArgs),
+    /// Look at the agents of a node, start and stop them
+    #[command(subcommand)]
+    Agent(AgentCommand),
     /// Replay the history of a git repository as the work of a swarm, and check every byte
     Replay(ReplayArgs),
     /// Start three nodes, replay this checkout's history, print the report, stop everything
@@ -171,17 +178,20 @@ pub struct StatusArgs {
 #[command(after_help = "\
 Examples:
   queenright memory put plan/title 'Move the parser'
-  queenright memory put plan/body --file plan.md --if-rev 3
+  queenright memory put plan/body --file plan.md --if-revision 3
   queenright memory get plan/title
   queenright memory list plan/")]
 pub enum MemoryCommand {
-    /// Print the value of a key; exit code 5 if there is none
+    /// Print the value of a key, byte for byte; exit code 1 if there is none
     Get {
         /// The key
         key: String,
+        /// Write the value to FILE instead of stdout
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
         /// How fresh the answer must be
-        #[arg(long, value_enum, default_value_t = ReadMode::Linearizable)]
-        read: ReadMode,
+        #[arg(long, alias = "read", value_enum, default_value_t = ReadMode::Linearizable)]
+        consistency: ReadMode,
         /// Whose memory.
         #[command(flatten)]
         target: TargetArgs,
@@ -190,23 +200,26 @@ pub enum MemoryCommand {
     Put {
         /// The key
         key: String,
-        /// The value, as text
+        /// The value, as text; - takes it from stdin
         #[arg(required_unless_present = "file")]
         value: Option<String>,
         /// Take the value from FILE, or from stdin if FILE is -
         #[arg(long, value_name = "FILE", conflicts_with = "value")]
         file: Option<PathBuf>,
+        /// A tag of the value; give it again for more
+        #[arg(long = "tag", value_name = "TAG")]
+        tags: Vec<String>,
         /// On what condition.
         #[command(flatten)]
         condition: ConditionArgs,
         /// Only if the key is absent; else exit code 3
-        #[arg(long, conflicts_with = "if_rev")]
+        #[arg(long, conflicts_with = "if_revision")]
         if_absent: bool,
         /// Whose memory.
         #[command(flatten)]
         target: TargetArgs,
     },
-    /// Delete a key; exit code 5 if there is none
+    /// Delete a key; its revision goes on counting
     Delete {
         /// The key
         key: String,
@@ -222,15 +235,21 @@ pub enum MemoryCommand {
         /// Only keys that begin with this
         #[arg(default_value = "")]
         prefix: String,
-        /// At most this many
-        #[arg(long, value_name = "N", default_value_t = 1000)]
-        limit: usize,
+        /// At most this many, up to 10000
+        #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+        limit: u64,
+        /// All of them, however many there are
+        #[arg(long, conflicts_with = "limit")]
+        all: bool,
+        /// Deleted keys too
+        #[arg(long)]
+        deleted: bool,
         /// Only keys after this one: the last of the list before
         #[arg(long, value_name = "KEY")]
         after: Option<String>,
         /// How fresh the answer must be
-        #[arg(long, value_enum, default_value_t = ReadMode::Linearizable)]
-        read: ReadMode,
+        #[arg(long, alias = "read", value_enum, default_value_t = ReadMode::Linearizable)]
+        consistency: ReadMode,
         /// Whose memory.
         #[command(flatten)]
         target: TargetArgs,
@@ -261,8 +280,8 @@ pub struct TargetArgs {
 #[derive(Args, Clone, Debug)]
 pub struct ConditionArgs {
     /// Only if the key has this revision; else exit code 3
-    #[arg(long, value_name = "N")]
-    pub if_rev: Option<u64>,
+    #[arg(long, alias = "if-rev", value_name = "N")]
+    pub if_revision: Option<u64>,
     /// A name for this command: repeated under the same name it takes effect once
     #[arg(long, value_name = "NAME")]
     pub idempotency_key: Option<String>,
@@ -272,11 +291,11 @@ pub struct ConditionArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Example:
-  echo '{\"reads\": [{\"key\": \"a\", \"rev\": 3}], \"writes\": [{\"key\": \"b\", \"put\": \"text\"}]}' | queenright propose -
+  echo '{\"reads\": [{\"key\": \"a\", \"revision\": 3}], \"writes\": [{\"key\": \"b\", \"put\": \"text\"}]}' | queenright propose -
 
 Exit code 3 if the proposal loses; the answer names the keys in conflict.")]
 pub struct ProposeArgs {
-    /// The proposal as JSON: a file, or - for stdin
+    /// The proposal as JSON, or a batch of them in "proposals": a file, or - for stdin
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// A name for this command: repeated under the same name it takes effect once
@@ -296,13 +315,16 @@ Examples:
 pub struct EventsArgs {
     /// Only events after this cursor, as printed with each event; else from the oldest that is kept
     #[arg(long, value_name = "CURSOR")]
-    pub after: Option<String>,
+    pub after: Option<EventCursor>,
+    /// Only changes of keys that begin with this
+    #[arg(long, default_value = "")]
+    pub prefix: String,
     /// Wait for more, until Ctrl-C
     #[arg(long, short)]
     pub follow: bool,
     /// At most this many
     #[arg(long, value_name = "N")]
-    pub limit: Option<usize>,
+    pub limit: Option<u64>,
     /// Of which project.
     #[command(flatten)]
     pub target: TargetArgs,
@@ -431,7 +453,7 @@ mod tests {
         let refused = |line: &str| assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         refused("queenright memory put k");
         refused("queenright memory put k v --file f");
-        refused("queenright memory put k v --if-rev 1 --if-absent");
+        refused("queenright memory put k v --if-revision 1 --if-absent");
         refused("queenright memory get k --timeout 0");
         refused("queenright memory get k --timeout NaN");
         refused("queenright bench run");

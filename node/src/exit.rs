@@ -16,7 +16,7 @@ pub enum Exit {
     Conflict = 3,
     /// The lease or the fence that the caller held is no longer valid.
     Fenced = 4,
-    /// Nothing to do, such as a claim when no task is ready, or a key that is absent.
+    /// Nothing to do, such as a claim when no task is ready.
     Nothing = 5,
     /// The caller may not do that.
     Unauthorized = 6,
@@ -36,7 +36,7 @@ impl Exit {
         (Exit::Usage, "usage: the command line is wrong"),
         (Exit::Conflict, "conflict, or held by another"),
         (Exit::Fenced, "fenced or expired"),
-        (Exit::Nothing, "nothing to do, or not found"),
+        (Exit::Nothing, "nothing to do"),
         (Exit::Unauthorized, "unauthorized"),
         (Exit::Unavailable, "unavailable: no node or no quorum"),
         (Exit::Temporary, "temporary: try again"),

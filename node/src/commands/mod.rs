@@ -1,9 +1,17 @@
 //! One module for each command: it parses what is left to parse, calls the library, and prints.
 
+pub mod agent;
 pub mod config;
 mod context;
+mod door;
 mod error;
+pub mod events;
+mod input;
+pub mod memory;
 pub mod node;
+pub mod propose;
+pub mod status;
+mod table;
 pub mod up;
 
 pub use context::Context;
@@ -26,6 +34,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Memory(args) => memory::run(args, context).await,
         Command::Propose(args) => propose::run(args, context).await,
         Command::Events(args) => events::run(args, context).await,
+        Command::Agent(args) => agent::run(args, context).await,
         Command::Replay(args) => replay::run(args, context).await,
         Command::Demo(args) => demo::run(args, context).await,
         Command::Bench(args) => bench::run(args, context).await,
@@ -55,10 +64,6 @@ macro_rules! not_yet {
     };
 }
 
-not_yet!(status, StatusArgs);
-not_yet!(memory, MemoryCommand);
-not_yet!(propose, ProposeArgs);
-not_yet!(events, EventsArgs);
 not_yet!(replay, ReplayArgs);
 not_yet!(demo, DemoArgs);
 not_yet!(bench, BenchCommand);

@@ -176,7 +176,7 @@ async fn agents_through_the_client() {
         arguments: serde_json::Value::Null,
     };
     let status = client.spawn_agent(&spec).await.unwrap();
-    assert_eq!(client.agents().await.unwrap(), [status.clone()]);
+    assert_eq!(client.agents().await.unwrap(), std::slice::from_ref(&status));
     assert_eq!(client.agent("a/b").await.unwrap(), status);
     client.stop_agent("a/b").await.unwrap();
     assert_eq!(client.status().await.unwrap().cluster, "alone");

@@ -1,0 +1,230 @@
+//! `queenright propose`: an atomic change of several keys, or a batch of such changes.
+
+use std::path::Path;
+
+use queenright_bench::client::wire::{
+    BatchOutcome, BatchRequest, BatchVerdict, Code, Loss, ProposalOutcome, ProposalRequest,
+};
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use super::door::client_of_project;
+use super::input::{name_of, read};
+use super::table::{Table, or_dash, shown};
+use super::{CliError, Context};
+use crate::cli::ProposeArgs;
+use crate::exit::Exit;
+
+/// The largest file that is read: as large as a door's largest body may be configured to be.
+const FILE_BYTES_MAX: usize = 256 << 20;
+
+/// Proposes; exit code 3 if something lost.
+///
+/// # Errors
+/// [`CliError`], such as a file that is no proposal.
+pub async fn run(args: ProposeArgs, context: &Context) -> Result<Exit, CliError> {
+    let client = client_of_project(&args.target)?;
+    let request = Request::of_file(&args.file).await?;
+    let key = args.idempotency_key.as_deref();
+    match request {
+        Request::One(proposal) => {
+            let outcome = client.propose(&proposal, key).await?;
+            context.answer(&outcome, text(&outcome))?;
+            Ok(match outcome {
+                ProposalOutcome::Committed { .. } => Exit::Ok,
+                ProposalOutcome::Lost(_) => Exit::Conflict,
+            })
+        }
+        Request::Batch(batch) => {
+            let outcome = client.propose_batch(&batch, key).await?;
+            context.answer(&outcome, batch_text(&outcome))?;
+            Ok(batch_exit(&outcome))
+        }
+    }
+}
+
+/// What a file proposes.
+#[derive(Debug, PartialEq)]
+enum Request {
+    One(ProposalRequest),
+    Batch(BatchRequest),
+}
+
+impl Request {
+    async fn of_file(path: &Path) -> Result<Request, CliError> {
+        Request::parse(&name_of(path), &read(path, FILE_BYTES_MAX).await?)
+    }
+
+    fn parse(name: &str, bytes: &[u8]) -> Result<Request, CliError> {
+        let malformed = |error: serde_json::Error| CliError::Refused {
+            exit: Exit::Error,
+            code: Code::Invalid.to_string(),
+            message: format!("{name}: {error}"),
+        };
+        // Parsed twice: only the text has lines and columns.
+        let value: Value = serde_json::from_slice(bytes).map_err(malformed)?;
+        let mut text = serde_json::Deserializer::from_slice(bytes);
+        if value.get("proposals").is_some() {
+            BatchRequest::deserialize(&mut text)
+                .map(Request::Batch)
+                .map_err(malformed)
+        } else {
+            ProposalRequest::deserialize(&mut text)
+                .map(Request::One)
+                .map_err(malformed)
+        }
+    }
+}
+
+fn text(outcome: &ProposalOutcome) -> String {
+    match outcome {
+        ProposalOutcome::Committed { seq, revisions } => {
+            format!("committed at seq {seq}: {} written", keys(revisions.len()))
+        }
+        ProposalOutcome::Lost(loss) => {
+            let mut table = Table::new(["KIND", "EXPECTED", "FOUND", "CHANGED BY SEQ", "KEY"]);
+            for conflict in &loss.conflicts {
+                table.row([
+                    conflict.kind.to_string(),
+                    conflict.expected.to_string(),
+                    conflict.revision.to_string(),
+                    or_dash(Some(conflict.winner).filter(|winner| *winner > 0)),
+                    shown(&conflict.key),
+                ]);
+            }
+            format!("lost at seq {}, nothing was changed{}\n\n{table}", loss.seq, more(loss))
+        }
+    }
+}
+
+fn more(loss: &Loss) -> String {
+    let listed = loss.conflicts.len() as u64;
+    if loss.total > listed {
+        format!(" ({listed} of {} conflicts listed)", loss.total)
+    } else {
+        String::new()
+    }
+}
+
+fn keys(count: usize) -> String {
+    match count {
+        1 => "1 key".to_owned(),
+        _ => format!("{count} keys"),
+    }
+}
+
+fn batch_text(outcome: &BatchOutcome) -> String {
+    let mut table = Table::new(["PROPOSAL", "VERDICT", "REASON"]);
+    for (place, verdict) in outcome.verdicts.iter().enumerate() {
+        let (word, reason) = match verdict {
+            BatchVerdict::Committed { revisions } => ("committed", format!("{} written", keys(revisions.len()))),
+            BatchVerdict::Lost(loss) => ("lost", reason(loss)),
+            BatchVerdict::Refused { detail, .. } => ("refused", shown(detail)),
+        };
+        table.row([place.to_string(), word.to_owned(), reason]);
+    }
+    format!(
+        "judged at seq {}: {} in conflict\n\n{table}",
+        outcome.seq,
+        match outcome.pairs {
+            1 => "1 pair".to_owned(),
+            pairs => format!("{pairs} pairs"),
+        }
+    )
+}
+
+fn reason(loss: &Loss) -> String {
+    match loss.conflicts.first() {
+        Some(first) if loss.total > 1 => format!("{} {} and {} more", first.kind, shown(&first.key), loss.total - 1),
+        Some(first) => format!("{} {}", first.kind, shown(&first.key)),
+        None => "another proposal of the batch is in conflict".to_owned(),
+    }
+}
+
+fn batch_exit(outcome: &BatchOutcome) -> Exit {
+    let any = |is: fn(&BatchVerdict) -> bool| outcome.verdicts.iter().any(is);
+    if any(|verdict| matches!(verdict, BatchVerdict::Lost(_))) {
+        Exit::Conflict
+    } else if any(|verdict| matches!(verdict, BatchVerdict::Refused { .. })) {
+        Exit::Error
+    } else {
+        Exit::Ok
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use queenright_bench::client::wire::WireConflict;
+    use queenright_protocol::conflict::Kind;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_one_proposal_or_a_batch() {
+        let parse = |text: &str| Request::parse("p.json", text.as_bytes());
+        assert_eq!(parse("{}").unwrap(), Request::One(ProposalRequest::default()));
+        assert!(matches!(parse(r#"{"proposals": [{}]}"#).unwrap(), Request::Batch(_)));
+        let refused = |text: &str| parse(text).unwrap_err().report(false);
+        assert_eq!(
+            refused("{\n\"reads\": [,]}"),
+            "error: p.json: expected value at line 2 column 11"
+        );
+        let line = refused("{\"writes\": [],\n \"rites\": []}");
+        assert!(line.starts_with("error: p.json: unknown field `rites`"), "{line}");
+        assert!(line.ends_with("at line 2 column 8"), "{line}");
+        let line = refused("{} {}");
+        assert!(line.contains("trailing characters"), "{line}");
+    }
+
+    fn loss(total: u64) -> Loss {
+        let conflict = WireConflict {
+            kind: Kind::StaleRead,
+            key: "plan".into(),
+            expected: 1,
+            revision: 2,
+            hash: None,
+            winner: 40,
+        };
+        Loss {
+            seq: 41,
+            conflicts: vec![conflict],
+            total,
+            reread: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_loss_is_a_table_of_conflicts() {
+        let expected = "\
+lost at seq 41, nothing was changed (1 of 9 conflicts listed)
+
+KIND        EXPECTED  FOUND  CHANGED BY SEQ  KEY
+stale_read  1         2      40              plan";
+        assert_eq!(text(&ProposalOutcome::Lost(loss(9))), expected);
+    }
+
+    #[test]
+    fn a_batch_is_a_table_of_verdicts_and_ends_with_the_worst() {
+        let mut outcome = BatchOutcome {
+            seq: 7,
+            verdicts: vec![BatchVerdict::Committed { revisions: vec![1] }],
+            pairs: 0,
+        };
+        assert_eq!(batch_exit(&outcome), Exit::Ok);
+        outcome.verdicts.push(BatchVerdict::Refused {
+            code: Code::Invalid,
+            detail: "key: is empty".to_owned(),
+        });
+        assert_eq!(batch_exit(&outcome), Exit::Error);
+        outcome.verdicts.push(BatchVerdict::Lost(loss(2)));
+        assert_eq!(batch_exit(&outcome), Exit::Conflict);
+        let expected = "\
+judged at seq 7: 0 pairs in conflict
+
+PROPOSAL  VERDICT    REASON
+0         committed  1 key written
+1         refused    key: is empty
+2         lost       stale_read plan and 1 more";
+        assert_eq!(batch_text(&outcome), expected);
+    }
+}
