@@ -1,8 +1,10 @@
 //! One module for each command: it parses what is left to parse, calls the library, and prints.
 
 pub mod agent;
+pub mod bench;
 pub mod config;
 mod context;
+pub mod demo;
 mod door;
 mod error;
 pub mod events;
@@ -10,15 +12,19 @@ mod input;
 pub mod memory;
 pub mod node;
 pub mod propose;
+pub mod replay;
 pub mod status;
 mod table;
 pub mod up;
+
+use std::path::PathBuf;
 
 pub use context::Context;
 pub use error::CliError;
 
 use crate::cli::{Cli, Command};
 use crate::exit::Exit;
+use crate::state::StateFolders;
 
 /// Runs a command to its end.
 ///
@@ -41,29 +47,18 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
     }
 }
 
-/// A command whose name and options are settled and whose work is still to come.
-macro_rules! not_yet {
-    ($verb:ident, $args:ident) => {
-        pub mod $verb {
-            //! Not available yet.
-
-            use super::{CliError, Context};
-            use crate::cli::$args;
-            use crate::exit::Exit;
-
-            /// Refuses.
-            ///
-            /// # Errors
-            /// Always [`CliError::NotYet`].
-            pub async fn run(_args: $args, _context: &Context) -> Result<Exit, CliError> {
-                Err(CliError::NotYet {
-                    verb: stringify!($verb),
-                })
-            }
-        }
-    };
+/// Where commands that start clusters of their own keep state unless told otherwise: the build folder that this program
+/// lies in (a disk, and gone with `cargo clean`), or else the user's state folder.
+///
+/// # Errors
+/// When neither is known.
+fn build_folder() -> Result<PathBuf, CliError> {
+    let executable = std::env::current_exe().ok();
+    let target = executable
+        .as_deref()
+        .and_then(|path| path.ancestors().find(|folder| folder.ends_with("target")));
+    match target {
+        Some(folder) => Ok(folder.to_owned()),
+        None => Ok(StateFolders::find("scratch", None)?.cluster.path().to_owned()),
+    }
 }
-
-not_yet!(replay, ReplayArgs);
-not_yet!(demo, DemoArgs);
-not_yet!(bench, BenchCommand);

@@ -29,5 +29,5 @@ mod watch;
 
 pub use self::agent::add_kind;
 pub use self::error::ReplayError;
-pub use self::job::{Job, JobOptions, Progress};
+pub use self::job::{Job, JobOptions, Phase, Progress};
 pub use self::report::Report;
