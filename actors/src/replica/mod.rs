@@ -3,6 +3,8 @@
 
 mod dirty;
 mod revisions;
+#[cfg(test)]
+mod tests;
 mod waiters;
 
 use std::sync::atomic::{AtomicU64, Ordering};

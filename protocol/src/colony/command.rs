@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use super::proposal::{Conflict, Proposal, ProposalBatch, Verdict};
 
-/// The longest key, in bytes.
-pub const KEY_BYTES_MAX: usize = 4096;
+/// The longest key, in bytes. With the longest name of a project before it, it fits a key of the store, which has 4 KiB.
+pub const KEY_BYTES_MAX: usize = 3_840;
 /// The longest value, in bytes. A node's configuration may set a lower bound at its doors, never a higher one.
 pub const VALUE_BYTES_MAX: usize = 8 << 20;
 /// The longest name of a project or an author, in bytes.

@@ -224,7 +224,7 @@ fn each_limit_of_a_change_is_named_with_the_value_and_the_bound() {
         })
     };
     let key = "k".repeat(KEY_BYTES_MAX + 1);
-    assert_eq!(refused(&mut rig, put(&key, "")), over("key_bytes", 4_097, 4_096));
+    assert_eq!(refused(&mut rig, put(&key, "")), over("key_bytes", 3_841, 3_840));
     assert_eq!(refused(&mut rig, tagged(vec!["t".into(); 17])), over("tags", 17, 16));
     assert_eq!(
         refused(&mut rig, tagged(vec!["t".repeat(129).into()])),
@@ -285,7 +285,7 @@ fn each_limit_of_a_proposal_is_named_with_the_value_and_the_bound() {
     let propose = Body::Propose;
     assert_eq!(refused(&mut rig, propose(reads)), over("reads", 65_537, 65_536));
     assert_eq!(refused(&mut rig, propose(writes)), over("writes", 65_537, 65_536));
-    assert_eq!(refused(&mut rig, propose(long)), over("key_bytes", 4_097, 4_096));
+    assert_eq!(refused(&mut rig, propose(long)), over("key_bytes", 3_841, 3_840));
 }
 
 #[test]

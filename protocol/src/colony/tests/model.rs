@@ -150,7 +150,7 @@ fn bad_names(command: &Command) -> Option<Refusal> {
 fn bad_key(key: &str) -> Option<Refusal> {
     match key {
         "" => Some(bad("key", "is empty")),
-        _ if key.len() > 4096 => Some(over("key_bytes", key.len(), 4096)),
+        _ if key.len() > 3840 => Some(over("key_bytes", key.len(), 3840)),
         _ => key.contains('\0').then(|| bad("key", "has a NUL character")),
     }
 }
