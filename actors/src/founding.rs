@@ -303,7 +303,7 @@ impl FirstStart<'_> {
             None => self.store(founding.cluster, &founding.members)?,
         };
         acknowledge_to(self.router, link, founding.cluster, number);
-        Ok(self.stored()?)
+        self.stored()
     }
 
     fn acknowledge(

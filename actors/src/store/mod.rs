@@ -111,6 +111,10 @@ impl Store {
             failure: watch::Sender::new(None),
         });
         let (worker, contents) = Worker::new(opened, sled_path.clone(), progress.clone());
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "bounded by its use: one wake at a time, and one request for each caller that awaits its answer"
+        )]
         let (requests, receiver) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("store".to_owned())

@@ -28,6 +28,7 @@ fn open(folder: &DataFolder) -> (Store, Contents) {
 
 /// A source to which passes are given by hand, and its end for the store.
 fn queue() -> (mpsc::Sender<Pass>, impl FnMut() -> Option<Pass> + Send + 'static) {
+    #[expect(clippy::disallowed_methods, reason = "the test puts a few passes in")]
     let (passes, queue) = mpsc::channel();
     (passes, move || queue.try_recv().ok())
 }

@@ -90,7 +90,7 @@ impl<'a> Watch<'a> {
                 Err(error) if error.is_temporary() => {
                     // The cursor means the same on every node.
                     self.at += 1;
-                    if self.at % self.doors.len() == 0 {
+                    if self.at.is_multiple_of(self.doors.len()) {
                         tokio::time::sleep(NO_NODE_PAUSE).await;
                     }
                     if started.elapsed() > NO_NODE {

@@ -169,6 +169,7 @@ impl Near {
     }
 
     async fn start_with(config: LinkConfig) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "a child prints a few lines in its short life")]
         let (sender, events) = mpsc::unbounded_channel();
         let links = Links::start(config, Arc::new(Events(sender))).await.expect("started");
         Near { links, events }

@@ -11,11 +11,13 @@ use queenright_actors::agent::{AgentError, AgentSpec, AgentState, AgentStatus};
 use queenright_actors::node::{ClusterStatus, Consistency, NodeFigures, ReadError};
 use queenright_actors::queen::{Request, SubmitError};
 use queenright_actors::replica::Snapshot;
+use queenright_actors::store::StoreError;
 use queenright_protocol::colony::{Colony, Command, Outcome, Round};
 use queenright_protocol::id::NodeId;
 use tokio::sync::watch;
 
 use crate::http::backend::Backend;
+use crate::replay::tree::StoredTree;
 
 const ME: NodeId = NodeId(1);
 
@@ -101,9 +103,14 @@ impl Backend for Alone {
         .boxed()
     }
 
-    fn figures(&self) -> BoxFuture<'_, NodeFigures> {
+    fn figures(&self) -> BoxFuture<'_, Result<NodeFigures, StoreError>> {
         // A node that never answers this.
         std::future::pending().boxed()
+    }
+
+    fn stored_tree<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<StoredTree, StoreError>> {
+        // It has no store.
+        ready(Err(StoreError::Closed)).boxed()
     }
 
     fn spawn_agent(&self, spec: AgentSpec) -> BoxFuture<'_, Result<AgentStatus, AgentError>> {
