@@ -1,6 +1,7 @@
 //! The actors that carry out the rules of `queenright-protocol`: queen, agents, links, consensus and store.
 
 pub mod agent;
+mod body;
 pub mod consensus;
 mod founding;
 pub mod link;

@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use queenright_protocol::colony::{Key, Outcome, Record, content_prefix, read_records, record_key};
 use queenright_protocol::id::NodeId;
 use queenright_protocol::topology;
@@ -19,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{AgentError, AgentSpec, AgentStatus, Agents, Kinds, SignalCounts, Signals, submit};
+use crate::body::{decode, encode};
 use crate::consensus::{Consensus, ConsensusError, LogError, LogOptions, LogStore, Timing};
 use crate::founding::{AnsweringHello, FirstStart, FoundingError, Members, answer_hellos, links_of};
 use crate::link::{Cookie, LinkConfig, LinkError, LinkLimits, PeerConfig};
@@ -467,12 +467,12 @@ impl Node {
                 if *number == self.router.me() {
                     return self.own_status();
                 }
-                let question = Bytes::from(rmp_serde::to_vec(&Control::Status).expect("plain data serialises"));
+                let question = encode(&Control::Status);
                 let answer = self
                     .router
                     .ask(*number, Lane::Command, Kind::Control, question, STATUS_TIMEOUT)
                     .await;
-                let status = answer.ok().and_then(|body| rmp_serde::from_slice(&body).ok());
+                let status = answer.ok().and_then(|body| decode(&body).ok());
                 status.unwrap_or_else(|| NodeStatus {
                     name: name.clone(),
                     number: number.0,
@@ -527,14 +527,12 @@ impl Node {
     }
 
     async fn answer_control(&self, envelope: Envelope) {
-        let Ok(Control::Status) = rmp_serde::from_slice(&envelope.body) else {
+        let Ok(Control::Status) = decode(&envelope.body) else {
             return;
         };
-        let body = rmp_serde::to_vec_named(&self.own_status()).expect("plain data serialises");
+        let body = encode(&self.own_status());
         // The one who asked gives up after a second.
-        let _ = self
-            .router
-            .answer(&envelope, Lane::Command, Kind::ControlReply, body.into());
+        let _ = self.router.answer(&envelope, Lane::Command, Kind::ControlReply, body);
     }
 
     /// What this node counts and measures.
