@@ -29,19 +29,73 @@ const NONE: u32 = u32::MAX;
 
 /// Finds all conflicts between the proposals of `batch` in O(keys), never O(proposals²).
 pub fn detect(batch: &Batch) -> Detection<'_> {
-    detect_by(batch, key_hash)
+    Detector::new().detect(batch)
 }
 
-/// [`detect`] with any hash. The result does not depend on it.
-pub(super) fn detect_by(batch: &Batch, hash: impl Fn(&[u8]) -> u64) -> Detection<'_> {
-    Candidates::by_hash(batch, hash)
-        .and_then(|candidates| candidates.fill(batch))
-        .or_else(|| Candidates::by_sorting(batch).fill(batch))
-        .expect("sorting puts equal keys only into one candidate")
-        .into_detection(batch)
+/// [`detect`] with its working memory kept from batch to batch, for those who judge many large ones.
+#[derive(Debug, Default)]
+pub struct Detector {
+    partitions: Partitions,
+    part: Vec<Record>,
+    chains: Chains,
+    /// By access: its candidate, or [`NONE`].
+    labels: Vec<u32>,
 }
 
-#[derive(Clone, Copy, Default)]
+impl Detector {
+    /// A detector without memory yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Finds all conflicts between the proposals of `batch` in O(keys), never O(proposals²).
+    pub fn detect<'b>(&mut self, batch: &'b Batch) -> Detection<'b> {
+        self.detect_by(batch, key_hash)
+    }
+
+    /// [`Detector::detect`] with any hash. The result does not depend on it.
+    pub(super) fn detect_by<'b>(&mut self, batch: &'b Batch, hash: impl Fn(&[u8]) -> u64) -> Detection<'b> {
+        self.label_by_hash(batch, hash)
+            .and_then(|candidates| candidates.fill(batch, &self.labels))
+            .or_else(|| self.label_by_sorting(batch).fill(batch, &self.labels))
+            .expect("sorting puts equal keys only into one candidate")
+            .into_detection(batch)
+    }
+
+    /// Makes a candidate of every two or more accesses with one hash. `None` if hashes were chosen to collide.
+    fn label_by_hash(&mut self, batch: &Batch, hash: impl Fn(&[u8]) -> u64) -> Option<Candidates> {
+        self.partitions.scatter(batch, hash);
+        self.labels.clear();
+        self.labels.resize(batch.keys(), NONE);
+        let mut candidates = Candidates::default();
+        for partition in 0..self.partitions.ends.len() {
+            self.partitions.read(partition, &mut self.part);
+            self.chains.link(&self.part)?;
+            for chain in self.chains.several() {
+                candidates.add(chain.map(|index| self.part[index].access), &mut self.labels);
+            }
+        }
+        Some(candidates)
+    }
+
+    /// Makes a candidate of every two or more accesses with one key, in O(n log n) whatever the keys are.
+    fn label_by_sorting(&mut self, batch: &Batch) -> Candidates {
+        self.labels.clear();
+        self.labels.resize(batch.keys(), NONE);
+        let mut sorted: Vec<u32> = (0..batch.keys() as u32).collect();
+        sorted.sort_unstable_by(|&a, &b| batch.key(a).cmp(batch.key(b)).then(a.cmp(&b)));
+        let mut candidates = Candidates::default();
+        for run in sorted
+            .chunk_by(|&a, &b| batch.key(a) == batch.key(b))
+            .filter(|run| run.len() > 1)
+        {
+            candidates.add(run.iter().copied(), &mut self.labels);
+        }
+        candidates
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
 struct Record {
     /// The low half of the hash.
     tag: u32,
@@ -51,6 +105,7 @@ struct Record {
 }
 
 /// The accesses by the top bits of their hashes, each partition a list of blocks of [`BLOCK_RECORDS`] records.
+#[derive(Debug, Default)]
 struct Partitions {
     records: Vec<Record>,
     /// By block: the next block of its partition.
@@ -63,17 +118,26 @@ struct Partitions {
 
 impl Partitions {
     /// Accesses keep their order within a partition.
-    fn of(batch: &Batch, hash: impl Fn(&[u8]) -> u64) -> Self {
+    fn scatter(&mut self, batch: &Batch, hash: impl Fn(&[u8]) -> u64) {
+        let Self {
+            records,
+            next,
+            first,
+            ends,
+        } = self;
         let keys = batch.keys();
         let bits = (keys / PARTITION_KEYS)
             .next_power_of_two()
             .trailing_zeros()
             .min(PARTITION_BITS_MAX);
         let blocks_max = (1 << bits) + keys / BLOCK_RECORDS;
-        let mut records = Vec::with_capacity(blocks_max * BLOCK_RECORDS);
-        let mut next = Vec::with_capacity(blocks_max);
-        let mut first = vec![NONE; 1 << bits];
-        let mut ends = vec![0; 1 << bits];
+        records.clear();
+        records.reserve(blocks_max * BLOCK_RECORDS);
+        next.clear();
+        first.clear();
+        first.resize(1 << bits, NONE);
+        ends.clear();
+        ends.resize(1 << bits, 0);
         for access in 0..keys as u32 {
             let hash = hash(batch.key(access));
             // In two shifts, because `bits` may be 0.
@@ -96,12 +160,6 @@ impl Partitions {
             };
             *end += 1;
         }
-        Self {
-            records,
-            next,
-            first,
-            ends,
-        }
     }
 
     fn read(&self, partition: usize, part: &mut Vec<Record>) {
@@ -120,7 +178,7 @@ impl Partitions {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Slot {
     tag: u32,
     /// The last record of the chain, or [`NONE`].
@@ -128,7 +186,7 @@ struct Slot {
 }
 
 /// The records of a partition, chained by hash: a ring per hash, in which the last record links to the first.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Chains {
     slots: Vec<Slot>,
     link: Vec<u32>,
@@ -189,74 +247,33 @@ impl Chains {
 }
 
 /// Sets of two or more accesses whose keys are likely to be equal.
+#[derive(Default)]
 struct Candidates {
-    /// By access: its candidate, or [`NONE`].
-    candidate: Vec<u32>,
-    list: Vec<Candidate>,
+    list: Vec<Span>,
     /// The number of accesses in all of them.
     accesses: u32,
 }
 
-#[derive(Clone, Copy)]
-struct Candidate {
-    /// Its first access.
-    first: u32,
-    /// Where its next member goes; at first where its members start.
-    end: u32,
-}
-
 impl Candidates {
-    fn none(batch: &Batch) -> Self {
-        Self {
-            candidate: vec![NONE; batch.keys()],
-            list: Vec::new(),
-            accesses: 0,
-        }
-    }
-
-    /// Makes `accesses`, ascending, the next candidate.
-    fn add(&mut self, accesses: impl Iterator<Item = u32>) {
-        let (index, end, mut first) = (self.list.len() as u32, self.accesses, NONE);
+    /// Makes `accesses` the next candidate.
+    fn add(&mut self, accesses: impl Iterator<Item = u32>, labels: &mut [u32]) {
+        let (index, start) = (self.list.len() as u32, self.accesses);
         for access in accesses {
-            first = first.min(access);
-            self.candidate[access as usize] = index;
+            labels[access as usize] = index;
             self.accesses += 1;
         }
-        self.list.push(Candidate { first, end });
+        self.list.push(Span {
+            key_start: NONE,
+            key_end: NONE,
+            start,
+            writers: 0,
+            readers: 0,
+        });
     }
 
-    /// Accesses with one hash. `None` if the hashes were chosen to collide.
-    fn by_hash(batch: &Batch, hash: impl Fn(&[u8]) -> u64) -> Option<Self> {
-        let partitions = Partitions::of(batch, hash);
-        let mut candidates = Self::none(batch);
-        let mut part = Vec::new();
-        let mut chains = Chains::default();
-        for partition in 0..partitions.ends.len() {
-            partitions.read(partition, &mut part);
-            chains.link(&part)?;
-            for chain in chains.several() {
-                candidates.add(chain.map(|index| part[index].access));
-            }
-        }
-        Some(candidates)
-    }
-
-    /// Accesses with one key, in O(n log n) whatever the keys are.
-    fn by_sorting(batch: &Batch) -> Self {
-        let mut sorted: Vec<u32> = (0..batch.keys() as u32).collect();
-        sorted.sort_unstable_by(|&a, &b| batch.key(a).cmp(batch.key(b)).then(a.cmp(&b)));
-        let mut candidates = Self::none(batch);
-        for run in sorted
-            .chunk_by(|&a, &b| batch.key(a) == batch.key(b))
-            .filter(|run| run.len() > 1)
-        {
-            candidates.add(run.iter().copied());
-        }
-        candidates
-    }
-
-    /// `None` if a candidate has accesses to different keys.
-    fn fill(mut self, batch: &Batch) -> Option<Filled> {
+    /// Puts the labelled accesses into their candidates, where they count as writers for now. `None` if a candidate
+    /// has accesses to different keys.
+    fn fill(mut self, batch: &Batch, labels: &[u32]) -> Option<Filled> {
         let mut members = vec![
             Member {
                 proposal: 0,
@@ -268,24 +285,29 @@ impl Candidates {
         let mut order = vec![0; self.list.len() + 1];
         let mut appeared = 0;
         let mut equal = true;
-        for (access, &index) in self.candidate.iter().enumerate() {
+        let mut end = 0;
+        for (access, &index) in batch.accesses.iter().zip(labels) {
+            let start = std::mem::replace(&mut end, access.key_end);
             if index == NONE {
                 continue;
             }
             let candidate = &mut self.list[index as usize];
-            let of = &batch.accesses[access];
-            members[candidate.end as usize] = Member {
-                proposal: of.proposal,
-                role: of.role,
+            members[(candidate.start + candidate.writers) as usize] = Member {
+                proposal: access.proposal,
+                role: access.role,
             };
-            candidate.end += 1;
+            candidate.writers += 1;
+            // The key is kept with the candidate: to find it through the first access would be a cache miss more.
+            let is_first = candidate.key_start == NONE;
+            candidate.key_start = if is_first { start } else { candidate.key_start };
+            candidate.key_end = if is_first { end } else { candidate.key_end };
             order[appeared] = index;
-            appeared += usize::from(candidate.first == access as u32);
-            equal &= batch.key(access as u32) == batch.key(candidate.first);
+            appeared += usize::from(is_first);
+            equal &= batch.bytes(start, end) == batch.bytes(candidate.key_start, candidate.key_end);
         }
         order.truncate(appeared);
         equal.then_some(Filled {
-            candidates: self.list,
+            spans: self.list,
             order,
             members,
         })
@@ -294,7 +316,7 @@ impl Candidates {
 
 /// Candidates, confirmed, with their members.
 struct Filled {
-    candidates: Vec<Candidate>,
+    spans: Vec<Span>,
     /// The candidates in the order in which their keys first appear.
     order: Vec<u32>,
     members: Vec<Member>,
@@ -303,30 +325,24 @@ struct Filled {
 impl Filled {
     fn into_detection(self, batch: &Batch) -> Detection<'_> {
         let Self {
-            candidates,
+            mut spans,
             mut order,
             mut members,
         } = self;
         let mut counts = Counts::default();
-        let mut unsorted = Vec::new();
-        let mut start = 0;
-        let mut spans: Vec<Span> = Vec::with_capacity(candidates.len());
-        for Candidate { first, end } in candidates {
-            let group = &mut members[start as usize..end as usize];
-            let (writers, readers, write_write) = arrange(group, &mut unsorted);
-            let read_write = u64::from(writers) * u64::from(readers);
+        let mut scratch = Vec::new();
+        for span in &mut spans {
+            let group = &mut members[span.start as usize..(span.start + span.writers) as usize];
+            let write_write;
+            (span.writers, span.readers, write_write) = arrange(group, &mut scratch);
+            let read_write = u64::from(span.writers) * u64::from(span.readers);
+            if write_write + read_write == 0 {
+                span.key_start = NONE;
+            }
             counts.write_write += write_write;
             counts.read_write += read_write;
-            let readers = if write_write + read_write == 0 { NONE } else { readers };
-            spans.push(Span {
-                first,
-                start,
-                writers,
-                readers,
-            });
-            start = end;
         }
-        order.retain(|&group| spans[group as usize].readers != NONE);
+        order.retain(|&group| spans[group as usize].key_start != NONE);
         Detection {
             batch,
             order,

@@ -18,8 +18,9 @@ pub struct Detection<'b> {
 /// A key that is named more than once, and where those who name it stand in the list of members.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
-    /// The first access to the key.
-    pub(super) first: u32,
+    /// Where the key stands among the bytes of the batch.
+    pub(super) key_start: u32,
+    pub(super) key_end: u32,
     pub(super) start: u32,
     pub(super) writers: u32,
     pub(super) readers: u32,
@@ -105,7 +106,8 @@ impl<'b> Detection<'b> {
     /// # Panics
     /// If `index` is not below [`Detection::len`].
     pub fn group(&self, index: usize) -> Group<'_> {
-        let key = self.batch.key(self.spans[self.order[index] as usize].first);
+        let Span { key_start, key_end, .. } = self.spans[self.order[index] as usize];
+        let key = self.batch.bytes(key_start, key_end);
         let (writers, readers) = self.members(index);
         Group { key, writers, readers }
     }

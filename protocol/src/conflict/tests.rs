@@ -1,11 +1,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::detect::detect_by;
 use super::hash::key_hash;
 use super::{
-    Batch, CLASHES_MAX, Conflict, Counts, Detection, Kind, Operation, Policy, SameChange, Verdict, Verdicts,
+    Batch, CLASHES_MAX, Conflict, Counts, Detection, Detector, Kind, Operation, Policy, SameChange, Verdict, Verdicts,
     WriteClass, detect, resolve, resolve_merging,
 };
+
+fn detect_by(batch: &Batch, hash: impl Fn(&[u8]) -> u64) -> Detection<'_> {
+    Detector::new().detect_by(batch, hash)
+}
 
 const BATCHES: u64 = 10_000;
 const EXCLUSIVE: WriteClass = WriteClass::Exclusive;
@@ -274,7 +277,11 @@ fn each_random_batch(mut check: impl FnMut(&[Proposal])) {
 
 #[test]
 fn detection_equals_pairwise_comparison_on_random_batches() {
-    each_random_batch(|proposals| check_detection(proposals, &detect(&batch(proposals))));
+    let mut detector = Detector::new();
+    each_random_batch(|proposals| {
+        check_detection(proposals, &detect(&batch(proposals)));
+        check_detection(proposals, &detector.detect(&batch(proposals)));
+    });
 }
 
 #[test]
