@@ -1,6 +1,8 @@
 //! Tests of the real binary, one module for each subject.
 
+mod colony;
 mod config;
+mod landing;
 
 use std::path::Path;
 use std::process::{Command, Output};
