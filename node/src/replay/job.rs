@@ -323,6 +323,7 @@ impl Job {
             problem: None,
             seq: None,
             digest: None,
+            tree_digest: None,
             paths: None,
             differences: Differences::default(),
             equal: false,
@@ -342,6 +343,7 @@ impl Job {
         report.seq = Some(stored.seq);
         report.paths = Some(stored.paths.len() as u64);
         report.digest = Some(stored.digest);
+        report.tree_digest = Some(stored.tree_digest);
         Ok(report)
     }
 
