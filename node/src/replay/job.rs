@@ -123,9 +123,11 @@ impl Job {
         let mut watch = Watch::new(&self.doors);
         let prepared = async {
             let loader = self.answering().await?;
-            let bytes = loading::contents(loader, &self.repository, &self.history, progress).await?;
+            let bytes = loading::known(&self.repository, &self.history).await?;
             let (tasks, sequences) = task::tasks(&self.history, &bytes);
-            loading::tasks(loader, &tasks, progress).await?;
+            let missing = loading::missing_tasks(loader, &tasks).await?;
+            loading::contents(loader, &self.repository, &self.history, &bytes, progress).await?;
+            loading::tasks(loader, missing, progress).await?;
             while watch.look(Duration::ZERO).await? {}
             Ok::<_, ReplayError>((bytes, sequences, tasks))
         };
