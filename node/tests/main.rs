@@ -2,7 +2,9 @@
 
 mod colony;
 mod config;
+mod git;
 mod landing;
+mod replay;
 
 use std::path::Path;
 use std::process::{Command, Output};
