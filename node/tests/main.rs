@@ -1,6 +1,10 @@
 //! Tests of the real binary, one module for each subject.
 
+mod colony;
 mod config;
+mod git;
+mod landing;
+mod replay;
 
 use std::path::Path;
 use std::process::{Command, Output};
