@@ -17,6 +17,8 @@ pub async fn run(command: BenchCommand, context: &Context) -> Result<Exit, CliEr
             workloads: ids,
             seed,
             data,
+            repeats,
+            repo,
         } => {
             let chosen: Vec<_> = ids.iter().map(|id| find(id)).collect::<Result<_, _>>()?;
             let folder = match data {
@@ -29,9 +31,13 @@ pub async fn run(command: BenchCommand, context: &Context) -> Result<Exit, CliEr
             })?;
             for workload in chosen {
                 context.note(format_args!("running {}: {}", workload.id, workload.title));
+                let full = Options::full(folder.clone());
                 let options = Options {
                     seed,
-                    ..Options::full(folder.clone())
+                    repeats: repeats.unwrap_or(full.repeats),
+                    cluster_repeats: repeats.unwrap_or(full.cluster_repeats),
+                    repository: repo.clone(),
+                    ..full
                 };
                 let run = workload.run;
                 let report = tokio::task::spawn_blocking(move || run(&options)).await;
