@@ -49,7 +49,11 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
         let from = costs.iter().find(|(proposals, _)| *proposals == GROWTH_FROM);
         if let (Some((from, before)), Some((to, after))) = (from, costs.last()) {
             let name = format!("{}: cost of a key at {to} over that at {from}", distribution.name());
-            rows.push(Row::new(name, after / before, "×", u64::from(options.repeats.max(1))));
+            let growth = after.median() / before.median();
+            rows.push(Row::new(format!("{name}, medians"), growth, "×", after.samples()));
+            // On a shared machine long samples are interrupted more often than short ones; the least are so the least.
+            let growth = after.spread().0 / before.spread().0;
+            rows.push(Row::new(format!("{name}, least samples"), growth, "×", after.samples()));
         }
     }
     Ok(Report {
@@ -96,13 +100,13 @@ fn three_resources(proposals: usize, repeats: u32) -> Result<[Row; 2], BenchErro
     ])
 }
 
-/// Adds the rows of one size and returns the cost of a key in nanoseconds.
+/// Adds the rows of one size and returns what a key costs.
 fn random_keys(
     distribution: Distribution,
     proposals: usize,
     options: &Options,
     rows: &mut Vec<Row>,
-) -> Result<f64, BenchError> {
+) -> Result<Timing, BenchError> {
     let keys = distribution.keys(options.seed, proposals);
     let name = format!("{}, {proposals} proposals", distribution.name());
     let batch = batch(&keys);
@@ -132,7 +136,7 @@ fn random_keys(
         let compared = Timing::of(options.repeats, proposals, || pairwise(&keys).count());
         rows.push(row(format!("{name}: pairwise"), &compared));
     }
-    Ok(whole.median())
+    Ok(whole)
 }
 
 fn batch(keys: &[String]) -> Batch {
