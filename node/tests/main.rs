@@ -2,8 +2,11 @@
 
 mod colony;
 mod config;
+mod counter;
 mod git;
 mod landing;
+mod processes;
+mod proposals;
 mod replay;
 
 use std::path::Path;
