@@ -3,10 +3,12 @@
 mod colony;
 mod config;
 mod counter;
+mod demo;
 mod git;
 mod landing;
 mod processes;
 mod proposals;
+mod refusals;
 mod replay;
 
 use std::path::Path;
