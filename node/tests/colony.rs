@@ -1,6 +1,8 @@
 //! A cluster of three processes of the real binary, with state, records and ports of its own.
 
-use std::fs;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{Seek, Write};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -16,6 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
 use crate::queenright;
 
@@ -107,12 +110,34 @@ impl Drop for Slot {
     }
 }
 
+/// No port is given twice: one of a node that is down for a while would else be free for another cluster.
+static PORTS_GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
 /// The file of a mesh of three nodes on free ports, in `folder`.
 pub(crate) fn mesh(name: &str, folder: &Path) -> ClusterConfig {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cluster-configs/mesh-3.toml");
     let mut config = ClusterConfig::load(&file).unwrap();
     config.name = name.to_owned();
-    config.with_free_ports().unwrap().write_to(folder).unwrap()
+    loop {
+        let moved = config.with_free_ports().unwrap();
+        let addresses = moved.nodes.iter().flat_map(|node| [node.links, node.http]);
+        let ports: BTreeSet<u16> = addresses.map(|address| address.port()).collect();
+        let mut given = PORTS_GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if given.is_disjoint(&ports) {
+            given.extend(ports);
+            return moved.write_to(folder).unwrap();
+        }
+    }
+}
+
+/// Whether no process has the data of any node: a lock ends with the process that holds it, however that ended.
+pub(crate) fn nobody_holds(data: &Path) -> bool {
+    NODES
+        .into_iter()
+        .all(|node| match File::open(data.join(node).join("lock")) {
+            Ok(lock) => lock.try_lock().is_ok(),
+            Err(_) => true,
+        })
 }
 
 /// A running cluster.
@@ -186,6 +211,14 @@ impl Colony {
         self.options.config.node(node).unwrap().http.to_string()
     }
 
+    /// Runs the command line, asking one node, with this on its stdin.
+    pub(crate) fn fed(&self, node: &str, arguments: &[&str], stdin: &[u8]) -> Ran {
+        let mut fed = tempfile::tempfile().unwrap();
+        fed.write_all(stdin).unwrap();
+        fed.rewind().unwrap();
+        Ran::of(self.command_at(node, arguments).stdin(fed))
+    }
+
     /// A client of one node.
     pub(crate) fn client(&self, node: &str, agent: &str) -> Client {
         let options = ClientOptions {
@@ -197,6 +230,10 @@ impl Colony {
 
     pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(future)
+    }
+
+    pub(crate) fn spawn<F: Future<Output: Send> + Send + 'static>(&self, future: F) -> JoinHandle<F::Output> {
+        self.runtime.spawn(future)
     }
 
     /// The cluster as one node sees it; nothing if it does not answer.

@@ -2,8 +2,13 @@
 
 mod colony;
 mod config;
+mod counter;
+mod demo;
 mod git;
 mod landing;
+mod processes;
+mod proposals;
+mod refusals;
 mod replay;
 
 use std::path::Path;
