@@ -415,7 +415,7 @@ fn node(SummaryNode { name, pid, door }: SummaryNode) -> Result<RigNode, String>
         timeout: REQUEST_WITHIN,
         ..ClientOptions::default()
     };
-    let client = Client::new(&format!("http://{door}"), options).map_err(|error| error.to_string())?;
+    let client = Client::new(&door, options).map_err(|error| error.to_string())?;
     let pid = pid.ok_or_else(|| format!("node {name} has no process"))?;
     Ok(RigNode {
         name,
@@ -449,7 +449,8 @@ mod tests {
     #[test]
     fn a_summary_must_have_all_nodes_with_their_processes() {
         let check = |json: &str| nodes(serde_json::from_str(json).unwrap());
-        let one = |name: &str| format!(r#"{{"name":"{name}","pid":7,"door":"127.0.0.1:72","log":"l","data":"d"}}"#);
+        let one =
+            |name: &str| format!(r#"{{"name":"{name}","pid":7,"door":"http://127.0.0.1:72","log":"l","data":"d"}}"#);
         let three = format!(
             r#"{{"cluster":"c","nodes":[{},{},{}]}}"#,
             one("n1"),

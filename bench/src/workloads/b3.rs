@@ -181,7 +181,8 @@ impl Load {
 
     async fn run(&self, rig: &Rig, options: &Options, repeat: u32) -> Result<Run, BenchError> {
         // Keys that no load before has written.
-        let prefix = format!("b3/{}/{repeat}", self.name.replace(' ', "-"));
+        let label: String = self.name.chars().filter(char::is_ascii_alphanumeric).collect();
+        let prefix = format!("b3.{label}.{repeat}");
         let (leader, follower) = rig.leader_and_follower().await?;
         let nodes: Vec<&RigNode> = match self.place {
             Place::Leader => vec![leader],
@@ -222,11 +223,12 @@ impl Load {
         prefix: &str,
         options: &Options,
     ) -> Result<Vec<Share>, BenchError> {
-        let name = |agent: u64| format!("{prefix}/{agent}");
+        // The author of its puts: without a slash.
+        let name = |agent: u64| format!("{prefix}.{agent}");
         let spawning = Instant::now();
         for_all(each.clone(), async |(agent, node)| {
             let arguments = json!({
-                "prefix": name(agent), "keys": self.keys_each(), "value_bytes": VALUE_BYTES,
+                "prefix": format!("{prefix}/{agent}"), "keys": self.keys_each(), "value_bytes": VALUE_BYTES,
                 "warm_up_ms": WARM_UP_MS, "work_ms": options.load_ms, "cool_down_ms": COOL_DOWN_MS,
             });
             node.spawn(&name(agent), "load-put", arguments).await

@@ -42,7 +42,10 @@ pub async fn run(command: BenchCommand, context: &Context) -> Result<Exit, CliEr
                 let run = workload.run;
                 let report = tokio::task::spawn_blocking(move || run(&options)).await;
                 let report = report.map_err(|error| failed(workload.id, error))?;
-                let report = report.map_err(|error: BenchError| failed(workload.id, error))?;
+                let report = report.map_err(|error: BenchError| {
+                    context.note(format_args!("what the run has left is in {}", folder.display()));
+                    failed(workload.id, error)
+                })?;
                 context.answer(&report, &report)?;
             }
             Ok(Exit::Ok)

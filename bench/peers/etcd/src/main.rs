@@ -1,8 +1,8 @@
 //! Durable puts into an etcd cluster, as many at a time as there are clients.
 //!
-//! usage: peer-etcd put --clients C --secs S --size BYTES --ports P1,P2,P3
+//! usage: peer-etcd put --clients C --secs S --warm-up-secs W --size BYTES --ports P1,P2,P3
 //!
-//! Each client writes fresh keys, one request at a time. The clients share up to 8 connections, spread over the nodes.
+//! Each client writes fresh keys, one request at a time, and is measured after the warm-up. The clients share up to 8 connections, spread over the nodes.
 //! Every figure is one line: `METRIC etcd NAME VALUE UNIT PARAMETERS`.
 
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use etcd_client::Client;
 use hdrhistogram::Histogram;
 
-const USAGE: &str = "usage: peer-etcd put --clients C --secs S --size BYTES --ports P1,P2,P3";
+const USAGE: &str = "usage: peer-etcd put --clients C --secs S --warm-up-secs W --size BYTES --ports P1,P2,P3";
 /// The longest latency that is told apart, in nanoseconds: a minute.
 const NANOS_MAX: u64 = 60_000_000_000;
 
@@ -22,6 +22,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 struct Arguments {
     clients: u64,
     secs: u64,
+    warm_up_secs: u64,
     size: usize,
     ports: Vec<u16>,
 }
@@ -29,12 +30,19 @@ struct Arguments {
 impl Arguments {
     fn parse(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
         (words.next()? == "put").then_some(())?;
-        let mut arguments = Arguments { clients: 1, secs: 4, size: 256, ports: Vec::new() };
+        let mut arguments = Arguments {
+            clients: 1,
+            secs: 4,
+            warm_up_secs: 1,
+            size: 256,
+            ports: Vec::new(),
+        };
         while let Some(flag) = words.next() {
             let value = words.next()?;
             match flag.as_str() {
                 "--clients" => arguments.clients = value.parse().ok().filter(|clients| *clients > 0)?,
-                "--secs" => arguments.secs = value.parse().ok()?,
+                "--secs" => arguments.secs = value.parse().ok().filter(|secs| *secs > 0)?,
+                "--warm-up-secs" => arguments.warm_up_secs = value.parse().ok()?,
                 "--size" => arguments.size = value.parse().ok()?,
                 "--ports" => arguments.ports = value.split(',').map(|port| port.parse().ok()).collect::<Option<_>>()?,
                 _ => return None,
@@ -60,7 +68,13 @@ async fn main() -> ExitCode {
 }
 
 async fn puts(arguments: &Arguments) -> Result<(), Failure> {
-    let Arguments { clients, secs, size, ports } = arguments;
+    let Arguments {
+        clients,
+        secs,
+        warm_up_secs,
+        size,
+        ports,
+    } = arguments;
     let mut connections = Vec::new();
     for connection in 0..(*clients).min(8) as usize {
         let endpoint = format!("127.0.0.1:{}", ports[connection % ports.len()]);
@@ -68,7 +82,7 @@ async fn puts(arguments: &Arguments) -> Result<(), Failure> {
     }
     let run = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
     let next = Arc::new(AtomicU64::new(0));
-    let started = Instant::now();
+    let started = Instant::now() + Duration::from_secs(*warm_up_secs);
     let end = started + Duration::from_secs(*secs);
     let mut tasks = Vec::new();
     for client in 0..*clients as usize {
@@ -80,7 +94,10 @@ async fn puts(arguments: &Arguments) -> Result<(), Failure> {
                 let key = format!("/b/{run}/{:010}", next.fetch_add(1, Ordering::Relaxed));
                 let asked = Instant::now();
                 store.put(key, value.clone(), None).await?;
-                latency.saturating_record(asked.elapsed().as_nanos() as u64);
+                // By its end: a put belongs to the span in which it was acknowledged.
+                if (started..end).contains(&Instant::now()) {
+                    latency.saturating_record(asked.elapsed().as_nanos() as u64);
+                }
             }
             Ok::<_, etcd_client::Error>(latency)
         }));
@@ -89,11 +106,19 @@ async fn puts(arguments: &Arguments) -> Result<(), Failure> {
     for task in tasks {
         latency.add(task.await??)?;
     }
-    let elapsed = started.elapsed();
-    let parameters = format!("clients={clients} connections={} endpoints={} size={size}", connections.len(), ports.len());
+    let parameters = format!(
+        "clients={clients} connections={} endpoints={} size={size}",
+        connections.len(),
+        ports.len()
+    );
     let metric = |name: &str, value: f64, unit: &str| println!("METRIC etcd {name} {value:.3} {unit} {parameters}");
-    metric("put.rate", latency.len() as f64 / elapsed.as_secs_f64(), "per_s");
-    for (name, quantile) in [("put.p50", 0.5), ("put.p90", 0.9), ("put.p99", 0.99), ("put.p999", 0.999)] {
+    metric("put.rate", latency.len() as f64 / *secs as f64, "per_s");
+    for (name, quantile) in [
+        ("put.p50", 0.5),
+        ("put.p90", 0.9),
+        ("put.p99", 0.99),
+        ("put.p999", 0.999),
+    ] {
         metric(name, latency.value_at_quantile(quantile) as f64 / 1000.0, "us");
     }
     metric("put.max", latency.max() as f64 / 1000.0, "us");
