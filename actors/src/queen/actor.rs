@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use queenright_protocol::colony::{Answer, Batch, Body, Conflict, Outcome, Proposal};
+use queenright_protocol::colony::{Answer, Batch, Body, CONFLICTS_LISTED_MAX, Conflict, Outcome, Proposal};
 use queenright_protocol::conflict;
 use queenright_protocol::id::NodeId;
 use queenright_protocol::wire::{Kind, Lane};
@@ -234,7 +234,7 @@ impl QueenState {
             })
             .collect();
         let total = conflicts.len() as u64;
-        conflicts.truncate(queenright_protocol::colony::CONFLICTS_LISTED_MAX);
+        conflicts.truncate(CONFLICTS_LISTED_MAX);
         (total > 0).then_some(Outcome::Lost {
             seq: 0,
             conflicts,

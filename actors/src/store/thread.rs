@@ -18,8 +18,8 @@ use super::record::Kind;
 use super::{Pass, Records};
 
 /// How long the thread lets more get dirty before it writes a pass that nobody waits for. Long enough that a busy node
-/// writes some passes a second instead of one for each log entry; what a crash loses comes back from the log.
-const LINGER: Duration = Duration::from_millis(250);
+/// writes a pass a second instead of one for each log entry; what a crash loses comes back from the log.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Where the thread gets its passes. `None` says that nothing is dirty.
 pub(super) type Source = Box<dyn FnMut() -> Option<Pass> + Send>;

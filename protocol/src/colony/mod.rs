@@ -34,6 +34,7 @@ pub use self::image::{
     ImageError, Meta, Pair, content_pair, content_prefix, event_pair, read_records, record_key, record_pair,
     remembered_key, remembered_pair,
 };
+use self::memory::over_limit;
 pub use self::memory::{KEPT_BYTES_MIN, Kept, Memory, Record, Value};
 use self::once::Seen;
 pub use self::once::{IDEMPOTENCY_MS, IdempotencyKeys, Remembered, Session, Sessions};
@@ -53,6 +54,9 @@ use crate::id::NodeId;
 /// |---|---|
 /// | 1 | first |
 pub const RULES_VERSION: u32 = 1;
+
+/// How many projects there may be. They are made on first use and never go.
+pub const PROJECTS_MAX: usize = 65_536;
 
 /// The replicated state.
 #[derive(Clone, Debug)]
@@ -196,6 +200,10 @@ impl Colony {
         };
         if let Some(project) = self.projects.get_mut(&command.project) {
             return project.execute(command, &scope, applied);
+        }
+        if self.projects.len() >= PROJECTS_MAX {
+            let refusal = over_limit("projects", self.projects.len() + 1, PROJECTS_MAX);
+            return Outcome::Refused(refusal);
         }
         let mut project = Project::default();
         let outcome = project.execute(command, &scope, applied);

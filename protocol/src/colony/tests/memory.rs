@@ -204,6 +204,25 @@ fn a_refused_command_leaves_no_project_behind() {
     assert!(rig.colony.project("p").is_none());
 }
 
+#[test]
+fn there_are_as_many_projects_as_there_may_be() {
+    let mut rig = Rig::default();
+    let body = || change("a", Op::Delete);
+    for number in 0..PROJECTS_MAX {
+        let command = rig.command(body());
+        let project = format!("p{number}").into();
+        rig.send(Command { project, ..command });
+    }
+    let refusal = Outcome::Refused(over("projects", PROJECTS_MAX + 1, PROJECTS_MAX));
+    assert_eq!(rig.run(body()), refusal);
+    let command = rig.command(body());
+    let known = Command {
+        project: "p7".into(),
+        ..command
+    };
+    assert!(matches!(rig.send(known).0, Outcome::Changed { revision: 2, .. }));
+}
+
 fn over(field: &str, value: usize, limit: usize) -> Refusal {
     Refusal::OverLimit {
         field: field.into(),
