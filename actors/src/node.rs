@@ -442,12 +442,14 @@ impl Node {
     /// # Errors
     /// When no quorum confirmed the read before the deadline.
     pub async fn read(&self, consistency: Consistency, deadline: Duration) -> Result<Arc<Snapshot>, ReadError> {
-        if consistency == Consistency::Linearizable {
-            let barrier = self.consensus.read_barrier(Instant::now() + deadline).await;
-            barrier.ok_or(ReadError::NoQuorum {
-                waited_ms: deadline.as_millis() as u64,
-            })?;
-        }
+        let until = Instant::now() + deadline;
+        let served = match consistency {
+            Consistency::Linearizable => self.consensus.read_barrier(until).await,
+            Consistency::Local => self.consensus.recovery(until).await,
+        };
+        served.ok_or(ReadError::NoQuorum {
+            waited_ms: deadline.as_millis() as u64,
+        })?;
         Ok(self.replica.snapshot())
     }
 

@@ -7,6 +7,7 @@
 //! | [`conditions`] | the machine, the build and the disk that a report was made on |
 //! | [`disk`] | the file system of a folder and the cost of `fdatasync` there |
 //! | [`load`] | agents that make load on the nodes that host them |
+//! | [`rig`] | a cluster for a workload, started as a user starts one |
 //! | [`timing`] | repeated timing of a function |
 //! | [`workloads`] | one module per workload, and the table of them |
 //!
@@ -18,10 +19,14 @@ pub mod conditions;
 pub mod disk;
 pub mod load;
 pub mod report;
+pub mod rig;
 pub mod timing;
 pub mod workloads;
 
 use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::client::ClientError;
 
 /// What every workload is told. Each one says in its report's `config` what it made of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,10 +41,28 @@ pub struct Options {
     pub proposals_max: usize,
     /// How many times data is synced to disk.
     pub syncs: u32,
+    /// The program that clusters are started with: `queenright` itself.
+    pub program: PathBuf,
+    /// The repository whose history is replayed.
+    pub repository: PathBuf,
+    /// How often each load on a cluster is repeated. At least 1.
+    pub cluster_repeats: u32,
+    /// How long each load of puts is measured, in milliseconds.
+    pub load_ms: u64,
+    /// The greatest number of agents or clients that put at the same time.
+    pub agents_max: u64,
+    /// How many values are read, one after the other.
+    pub gets: u32,
+    /// How many signals are sent one way.
+    pub signals: u64,
+    /// How many calls are made by one caller alone; a hundred callers together make 20 times as many.
+    pub calls: u64,
 }
 
 impl Options {
-    /// The full run, with data in `data`: seed 1, 15 repeats, batches of up to 1,000,000 proposals, 5,000 syncs.
+    /// The full run, with data in `data`: seed 1, 15 repeats, batches of up to 1,000,000 proposals, 5,000 syncs; on
+    /// clusters of the running program 3 repeats, 4 s of puts by up to 256 agents, 1,000 gets, 2,000,000 signals and
+    /// 20,000 calls; the history of the repository around the current folder.
     pub fn full(data: PathBuf) -> Self {
         Self {
             data,
@@ -47,6 +70,14 @@ impl Options {
             repeats: 15,
             proposals_max: 1_000_000,
             syncs: 5_000,
+            program: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("queenright")),
+            repository: PathBuf::from("."),
+            cluster_repeats: 3,
+            load_ms: 4_000,
+            agents_max: 256,
+            gets: 1_000,
+            signals: 2_000_000,
+            calls: 20_000,
         }
     }
 }
@@ -76,6 +107,43 @@ pub enum BenchError {
         /// What the oracle gave.
         expected: String,
     },
+    /// A program that the run needs did not do what it was started for. The folder is kept to be looked at.
+    #[error("{program} {problem}; what it wrote is in {folder}")]
+    Program {
+        /// What was started.
+        program: String,
+        /// What it did instead.
+        problem: String,
+        /// Where its data and its output are.
+        folder: PathBuf,
+    },
+    /// A node of the run refused or did not answer.
+    #[error("cannot {what}")]
+    Door {
+        /// What was tried.
+        what: String,
+        /// What the node said.
+        source: Box<ClientError>,
+    },
+    /// An agent that makes load failed, or reports what such an agent does not.
+    #[error("agent {name}: {problem}")]
+    Agent {
+        /// The agent.
+        name: String,
+        /// What happened.
+        problem: String,
+    },
+    /// Something did not happen in time.
+    #[error("{what} after {} s", waited.as_secs())]
+    Late {
+        /// What is missing.
+        what: String,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The system has no threads for the run.
+    #[error("cannot start the threads of the run")]
+    Threads(#[source] std::io::Error),
 }
 
 impl BenchError {

@@ -124,6 +124,9 @@ pub struct UpArgs {
     /// Keep the cluster's state in DIR instead of the user's state folder
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Stop the nodes when stdin ends
+    #[arg(long, hide = true)]
+    pub parent_pipe: bool,
 }
 
 /// `queenright node`
@@ -386,7 +389,8 @@ pub struct DemoArgs {
 Examples:
   queenright bench list
   queenright bench run B7 B8
-  queenright bench run B3 --json > b3.json")]
+  queenright bench run B3 --json > b3.json
+  queenright bench run B16 --repo ~/src/project")]
 pub enum BenchCommand {
     /// Run workloads and print what was measured, with its conditions
     Run {
@@ -399,6 +403,12 @@ pub enum BenchCommand {
         /// Keep the state of clusters that are started in DIR instead of a folder below target/
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
+        /// Repeat each timing N times instead of as often as the workload does
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        repeats: Option<u32>,
+        /// The repository that B16 replays
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        repo: PathBuf,
     },
     /// List the workloads
     List,

@@ -222,14 +222,14 @@ impl QueenState {
         let mut conflicts: Vec<Conflict> = reads
             .iter()
             .filter_map(|read| {
-                let revision = self.replica.is_stale(&request.project, &read.key, read.revision)?;
+                let found = self.replica.newer_record(&request.project, &read.key, read.revision)?;
                 Some(Conflict {
                     kind: conflict::Kind::StaleRead,
                     key: read.key.clone(),
                     expected: read.revision,
-                    revision,
-                    hash: None,
-                    winner: 0,
+                    revision: found.revision,
+                    hash: found.value.as_ref().map(|value| value.hash),
+                    winner: found.seq,
                 })
             })
             .collect();

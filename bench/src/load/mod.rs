@@ -1,8 +1,12 @@
 //! Agents that make load and measure it: hosted on the nodes that are measured, as any other agents.
 
+mod call;
 mod put;
 mod signal;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub use self::call::{Caller, Echo};
 pub use self::put::Put;
 pub use self::signal::{Sink, Source};
 
@@ -22,7 +26,17 @@ pub fn add_kinds(kinds: &mut Kinds) {
     kinds.add("load-source", |spec| {
         Ok(Box::new(Source::new(arguments(spec)?)) as Box<dyn Behaviour>)
     });
-    kinds.add("load-sink", |_| Ok(Box::new(Sink::default()) as Box<dyn Behaviour>));
+    kinds.add("load-sink", |spec| {
+        let arguments = match spec.arguments {
+            Value::Null => signal::SinkArguments::default(),
+            _ => arguments(spec)?,
+        };
+        Ok(Box::new(Sink::new(arguments)) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-caller", |spec| {
+        Ok(Box::new(Caller::new(arguments(spec)?)) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-echo", |_| Ok(Box::new(Echo::default()) as Box<dyn Behaviour>));
 }
 
 fn arguments<T: DeserializeOwned>(spec: &AgentSpec) -> Result<T, BehaviourError> {
@@ -49,4 +63,11 @@ pub fn add_report(histogram: &mut Histogram<u64>, report: &Value) -> Option<()> 
         histogram.record_n(value.clamp(1, NANOS_MAX), count).ok()?;
     }
     Some(())
+}
+
+/// The present as microseconds of Unix time: what agents of one host can compare. 0 if the clock stands before 1970.
+fn unix_us() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_micros() as u64)
 }

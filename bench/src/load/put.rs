@@ -7,12 +7,14 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use hdrhistogram::Histogram;
 use queenright_actors::agent::{AgentContext, Behaviour, BehaviourError, Step};
-use queenright_actors::queen::Request;
+use queenright_actors::queen::{Request, SubmitError};
 use queenright_protocol::colony::{Body, Change, Condition, Content, Op, Outcome};
 use serde::Deserialize;
 
 /// How long one put may take.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// How long it waits after a put that the queen had no room for.
+const REFUSED_PAUSE: Duration = Duration::from_millis(1);
 
 /// What the agent is told.
 #[derive(Clone, Debug, Deserialize)]
@@ -24,17 +26,25 @@ pub(super) struct PutArguments {
     keys: u64,
     /// Bytes of each value.
     value_bytes: usize,
-    /// How long it works, in milliseconds; the first part is not measured.
+    /// How long it works and is measured, in milliseconds.
     work_ms: u64,
-    /// How long it warms up, in milliseconds.
+    /// How long it works before that, in milliseconds.
     warm_up_ms: u64,
+    /// How long it works after that, in milliseconds: agents that were started later are still measured then, and
+    /// should not have the cluster to themselves.
+    #[serde(default)]
+    cool_down_ms: u64,
 }
 
-/// The behaviour.
+/// The behaviour. Reports `puts` and `latency_ns` of the `measured_ms`, and what became of all puts, those before and
+/// after included: `sent` = `delivered` + `refused` + `unknown`.
 pub struct Put {
     arguments: PutArguments,
     value: Bytes,
-    done: u64,
+    sent: u64,
+    delivered: u64,
+    refused: u64,
+    unknown: u64,
     measured: u64,
     started: Option<Instant>,
     latency: Histogram<u64>,
@@ -46,7 +56,10 @@ impl Put {
         Put {
             arguments,
             value,
-            done: 0,
+            sent: 0,
+            delivered: 0,
+            refused: 0,
+            unknown: 0,
             measured: 0,
             started: None,
             latency: super::histogram(),
@@ -54,43 +67,62 @@ impl Put {
     }
 
     async fn put(&mut self, context: &AgentContext) -> Result<Step, BehaviourError> {
-        let started = *self.started.get_or_insert_with(Instant::now);
+        let asked = Instant::now();
+        let started = *self.started.get_or_insert(asked);
         let Self { arguments, .. } = self;
-        let warm_up = Duration::from_millis(arguments.warm_up_ms);
-        if started.elapsed() >= warm_up + Duration::from_millis(arguments.work_ms) {
-            context.report("puts", self.measured);
-            context.report("measured_ms", arguments.work_ms);
-            context.report("latency_ns", super::to_report(&self.latency));
+        let measured_from = Duration::from_millis(arguments.warm_up_ms);
+        let measured_until = measured_from + Duration::from_millis(arguments.work_ms);
+        if asked - started >= measured_until + Duration::from_millis(arguments.cool_down_ms) {
+            self.report(context);
             return Ok(Step::Done);
         }
-        let key = format!("{}/{}", arguments.prefix, self.done % arguments.keys.max(1));
-        let op = Op::Put(Content::Inline(self.value.clone()));
+        let outcome = context.submit(self.request(context), DEADLINE).await;
+        self.sent += 1;
+        match outcome {
+            Ok(Outcome::Changed { .. }) => {
+                self.delivered += 1;
+                // By its end: a put belongs to the span in which it was acknowledged.
+                if (measured_from..measured_until).contains(&started.elapsed()) {
+                    self.measured += 1;
+                    self.latency.saturating_record(asked.elapsed().as_nanos() as u64);
+                }
+            }
+            Ok(other) => return Err(BehaviourError(format!("a put was answered by {other:?}"))),
+            Err(SubmitError::Busy { .. }) => {
+                self.refused += 1;
+                tokio::time::sleep(REFUSED_PAUSE).await;
+            }
+            Err(SubmitError::Unknown { .. }) => self.unknown += 1,
+            Err(error) => return Err(BehaviourError(error.to_string())),
+        }
+        Ok(Step::Again)
+    }
+
+    fn request(&self, context: &AgentContext) -> Request {
+        let Self { arguments, .. } = self;
+        let key = format!("{}/{}", arguments.prefix, self.sent % arguments.keys.max(1));
         let change = Change {
             key: key.into(),
-            op,
+            op: Op::Put(Content::Inline(self.value.clone())),
             tags: Vec::new(),
             condition: Condition::None,
         };
-        let request = Request {
+        Request {
             project: Arc::from("default"),
             author: context.name().into(),
             idempotency_key: None,
             body: Body::Change(change),
-        };
-        let asked = Instant::now();
-        let outcome = context.submit(request, DEADLINE).await;
-        self.done += 1;
-        match outcome {
-            Ok(Outcome::Changed { .. }) => {
-                if started.elapsed() >= warm_up {
-                    self.measured += 1;
-                    self.latency.saturating_record(asked.elapsed().as_nanos() as u64);
-                }
-                Ok(Step::Again)
-            }
-            Ok(other) => Err(BehaviourError(format!("a put was answered by {other:?}"))),
-            Err(error) => Err(BehaviourError(error.to_string())),
         }
+    }
+
+    fn report(&self, context: &AgentContext) {
+        context.report("puts", self.measured);
+        context.report("measured_ms", self.arguments.work_ms);
+        context.report("latency_ns", super::to_report(&self.latency));
+        context.report("sent", self.sent);
+        context.report("delivered", self.delivered);
+        context.report("refused", self.refused);
+        context.report("unknown", self.unknown);
     }
 }
 

@@ -1,4 +1,4 @@
-//! A pair of agents that measures signals: one sends as fast as it may, the other counts.
+//! Agents that measure signals: one sends as fast as it may, others count.
 
 use std::time::Instant;
 
@@ -6,8 +6,12 @@ use futures::future::BoxFuture;
 use queenright_actors::agent::{AgentAddress, AgentContext, Behaviour, BehaviourError, Signal, Step, TellError};
 use serde::Deserialize;
 
+use super::unix_us;
+
 /// How many signals a source sends before it lets others have a turn.
 const SIGNALS_PER_STEP: u64 = 1024;
+/// After how many signals a sink that knows how many will come reports.
+const SIGNALS_PER_REPORT: u64 = 8192;
 
 /// What a source is told.
 #[derive(Clone, Debug, Deserialize)]
@@ -15,6 +19,9 @@ const SIGNALS_PER_STEP: u64 = 1024;
 pub(super) struct SourceArguments {
     /// To whom it sends.
     to: AgentAddress,
+    /// To whom it sends in turn with that one.
+    #[serde(default)]
+    also_to: Vec<AgentAddress>,
     /// How many signals.
     count: u64,
     /// Bytes of each payload.
@@ -22,21 +29,24 @@ pub(super) struct SourceArguments {
 }
 
 /// Sends a number of signals, each with its place in front of the payload; a full lane makes it wait, nothing is given
-/// up.
+/// up. Reports how many were `sent`, how often one was refused at first (`busy`), and when it started.
 pub struct Source {
-    arguments: SourceArguments,
+    targets: Vec<AgentAddress>,
+    count: u64,
     payload: Vec<u8>,
     sent: u64,
     busy: u64,
-    started: Option<Instant>,
+    started: Option<(Instant, u64)>,
 }
 
 impl Source {
     pub(super) fn new(arguments: SourceArguments) -> Source {
-        let payload = vec![7; arguments.bytes.max(8)];
+        let mut targets = vec![arguments.to];
+        targets.extend(arguments.also_to);
         Source {
-            arguments,
-            payload,
+            targets,
+            count: arguments.count,
+            payload: vec![7; arguments.bytes.max(8)],
             sent: 0,
             busy: 0,
             started: None,
@@ -44,11 +54,13 @@ impl Source {
     }
 
     async fn send(&mut self, context: &AgentContext) -> Result<Step, BehaviourError> {
-        let started = *self.started.get_or_insert_with(Instant::now);
-        let to = self.arguments.to;
-        let until = self.arguments.count.min(self.sent + SIGNALS_PER_STEP);
+        let (started, started_at_us) = *self.started.get_or_insert_with(|| (Instant::now(), unix_us()));
+        let until = self.count.min(self.sent + SIGNALS_PER_STEP);
+        let targets = self.targets.len() as u64;
         while self.sent < until {
-            self.payload[..8].copy_from_slice(&self.sent.to_le_bytes());
+            let to = self.targets[(self.sent % targets) as usize];
+            let place = self.sent / targets;
+            self.payload[..8].copy_from_slice(&place.to_le_bytes());
             let told = match context.tell(to, &self.payload) {
                 Err(TellError::Busy { .. }) => {
                     self.busy += 1;
@@ -59,12 +71,13 @@ impl Source {
             told.map_err(|error| BehaviourError(error.to_string()))?;
             self.sent += 1;
         }
-        if self.sent < self.arguments.count {
+        if self.sent < self.count {
             return Ok(Step::Again);
         }
         context.report("sent", self.sent);
         context.report("busy", self.busy);
         context.report("sending_ms", started.elapsed().as_secs_f64() * 1e3);
+        context.report("started_at_us", started_at_us);
         Ok(Step::Done)
     }
 }
@@ -75,13 +88,34 @@ impl Behaviour for Source {
     }
 }
 
-/// Counts signals, and those that are out of the order in which their sender sent them.
+/// What a sink is told.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SinkArguments {
+    /// How many signals will come. It reports at the last of them and seldom before; without this, all the time.
+    #[serde(default)]
+    expect: u64,
+}
+
+/// Counts signals, and those that are out of the order in which their sender sent them. Reports `received`,
+/// `out_of_order`, and from when to when.
 #[derive(Default)]
 pub struct Sink {
+    expect: u64,
     received: u64,
+    reported: u64,
     out_of_order: u64,
     next: std::collections::HashMap<AgentAddress, u64>,
-    first: Option<Instant>,
+    first: Option<(Instant, u64)>,
+}
+
+impl Sink {
+    pub(super) fn new(SinkArguments { expect }: SinkArguments) -> Sink {
+        Sink {
+            expect,
+            ..Sink::default()
+        }
+    }
 }
 
 impl Behaviour for Sink {
@@ -90,7 +124,7 @@ impl Behaviour for Sink {
     }
 
     fn signals(&mut self, signals: Vec<Signal>, context: &AgentContext) -> Result<Step, BehaviourError> {
-        let first = *self.first.get_or_insert_with(Instant::now);
+        let (first, first_at_us) = *self.first.get_or_insert_with(|| (Instant::now(), unix_us()));
         for signal in &signals {
             let place = signal
                 .payload
@@ -101,9 +135,15 @@ impl Behaviour for Sink {
             *next = place + 1;
         }
         self.received += signals.len() as u64;
-        context.report("received", self.received);
-        context.report("out_of_order", self.out_of_order);
-        context.report("receiving_ms", first.elapsed().as_secs_f64() * 1e3);
+        if self.received >= self.expect || self.received - self.reported >= SIGNALS_PER_REPORT {
+            self.reported = self.received;
+            context.report("out_of_order", self.out_of_order);
+            context.report("receiving_ms", first.elapsed().as_secs_f64() * 1e3);
+            context.report("first_at_us", first_at_us);
+            context.report("last_at_us", unix_us());
+            // The last of them: who sees it complete sees the others of the same moment or later.
+            context.report("received", self.received);
+        }
         Ok(Step::Wait)
     }
 }

@@ -1,10 +1,14 @@
 //! The workloads, one module each, and the table from which a command line picks them.
 
+pub mod b13;
+pub mod b16;
 pub mod b17;
+pub mod b3;
 pub mod b7;
 pub mod b8;
 mod keys;
 mod packs;
+mod spread;
 
 use crate::report::Report;
 use crate::{BenchError, Options};
@@ -29,11 +33,21 @@ pub enum Needs {
     Nothing,
     /// A writable folder, [`Options::data`], on the disk to be measured.
     Disk,
+    /// Such a folder, and the program that clusters are started with, [`Options::program`].
+    Cluster,
+    /// Both, and a git repository, [`Options::repository`].
+    Repository,
 }
 
 /// All workloads, by id.
 pub fn workloads() -> &'static [Workload] {
     &[
+        Workload {
+            id: b3::ID,
+            title: b3::TITLE,
+            needs: Needs::Cluster,
+            run: b3::run,
+        },
         Workload {
             id: b7::ID,
             title: b7::TITLE,
@@ -45,6 +59,18 @@ pub fn workloads() -> &'static [Workload] {
             title: b8::TITLE,
             needs: Needs::Nothing,
             run: b8::run,
+        },
+        Workload {
+            id: b13::ID,
+            title: b13::TITLE,
+            needs: Needs::Cluster,
+            run: b13::run,
+        },
+        Workload {
+            id: b16::ID,
+            title: b16::TITLE,
+            needs: Needs::Repository,
+            run: b16::run,
         },
         Workload {
             id: b17::ID,
@@ -62,7 +88,7 @@ pub fn workload(id: &str) -> Option<&'static Workload> {
 
 #[cfg(test)]
 mod tests {
-    use super::{workload, workloads};
+    use super::{Needs, workload, workloads};
     use crate::Options;
 
     #[test]
@@ -75,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn every_workload_runs_and_reports_under_its_id() {
+    fn every_workload_that_needs_no_cluster_runs_and_reports_under_its_id() {
         let dir = tempfile::tempdir().unwrap();
         let small = Options {
             repeats: 1,
@@ -83,7 +109,9 @@ mod tests {
             syncs: 5,
             ..Options::full(dir.path().to_owned())
         };
-        for workload in workloads() {
+        // The others are run by the tests of the program, which they start.
+        let alone = |needs| matches!(needs, Needs::Nothing | Needs::Disk);
+        for workload in workloads().iter().filter(|workload| alone(workload.needs)) {
             let report = (workload.run)(&small).unwrap();
             assert_eq!(report.workload, workload.id);
             assert!(

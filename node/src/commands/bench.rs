@@ -17,6 +17,8 @@ pub async fn run(command: BenchCommand, context: &Context) -> Result<Exit, CliEr
             workloads: ids,
             seed,
             data,
+            repeats,
+            repo,
         } => {
             let chosen: Vec<_> = ids.iter().map(|id| find(id)).collect::<Result<_, _>>()?;
             let folder = match data {
@@ -29,14 +31,21 @@ pub async fn run(command: BenchCommand, context: &Context) -> Result<Exit, CliEr
             })?;
             for workload in chosen {
                 context.note(format_args!("running {}: {}", workload.id, workload.title));
+                let full = Options::full(folder.clone());
                 let options = Options {
                     seed,
-                    ..Options::full(folder.clone())
+                    repeats: repeats.unwrap_or(full.repeats),
+                    cluster_repeats: repeats.unwrap_or(full.cluster_repeats),
+                    repository: repo.clone(),
+                    ..full
                 };
                 let run = workload.run;
                 let report = tokio::task::spawn_blocking(move || run(&options)).await;
                 let report = report.map_err(|error| failed(workload.id, error))?;
-                let report = report.map_err(|error: BenchError| failed(workload.id, error))?;
+                let report = report.map_err(|error: BenchError| {
+                    context.note(format_args!("what the run has left is in {}", folder.display()));
+                    failed(workload.id, error)
+                })?;
                 context.answer(&report, &report)?;
             }
             Ok(Exit::Ok)

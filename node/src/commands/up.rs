@@ -23,7 +23,12 @@ struct Summary<'a> {
 /// # Errors
 /// [`CliError::Up`] if not all nodes became ready, [`CliError::AllEnded`] if all ended later.
 pub async fn run(args: UpArgs, context: &Context) -> Result<Exit, CliError> {
-    let mut stop = StopSignals::listen().map_err(|source| CliError::Failed {
+    let listening = if args.parent_pipe {
+        StopSignals::listen_with_parent_pipe()
+    } else {
+        StopSignals::listen()
+    };
+    let mut stop = listening.map_err(|source| CliError::Failed {
         message: "cannot listen for signals".to_owned(),
         source: source.into(),
     })?;

@@ -255,7 +255,7 @@ pub enum Outcome {
     },
     /// The proposal lost: nothing was changed.
     Lost {
-        /// The position of the command in the order of all commands.
+        /// The position of the command in the order of all commands; 0 for one that its node refused before it had any.
         seq: u64,
         /// Why, at most [`super::proposal::CONFLICTS_LISTED_MAX`] of them.
         conflicts: Vec<Conflict>,

@@ -1,0 +1,159 @@
+#!/usr/bin/env bash
+# Queenright beside its peers on this machine, in one run: etcd (durable puts), Erlang (messages between two nodes).
+# usage: bench/peers/compare.sh DATA_DIR [ROUNDS]
+#
+# In each round, in turn: etcd with 1 client and with 64, a fresh cluster of three each; Erlang; `queenright bench run B3
+# B13`. Then a table of medians with ratios. Exit code: 0 all floors met, 1 some missed, 2 it could not be run.
+# DATA_DIR is a folder on the disk that all of them write to; what was measured is kept in DATA_DIR/compare-*.
+#
+#   QUEENRIGHT     the program to measure; built from this checkout if unset
+#   PEERS_TARGET   where the driver of etcd is built; outside the checkout, below the user's cache folder if unset
+set -uo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+
+die() {
+    echo "compare.sh: $*" >&2
+    exit 2
+}
+
+[[ $# -ge 1 && $# -le 2 ]] || die "usage: bench/peers/compare.sh DATA_DIR [ROUNDS]"
+rounds=${2:-3}
+[[ $rounds =~ ^[1-9][0-9]?$ ]] || die "ROUNDS: $rounds is not 1 to 99"
+mkdir -p "$1" || die "cannot create $1"
+data=$(cd "$1" && pwd)
+
+missing=()
+need() { # COMMAND PACKAGE
+    command -v "$1" >/dev/null || missing+=("$2")
+}
+need etcd etcd-server
+need erlc erlang-base
+need erl erlang-base
+need epmd erlang-base
+need python3 python3
+need cargo "rustup (https://rustup.rs)"
+if [[ ! -x ${PEERS_TARGET:-}/release/peer-etcd ]]; then
+    need protoc protobuf-compiler
+    [[ -e /usr/include/google/protobuf/descriptor.proto ]] || missing+=(libprotobuf-dev)
+fi
+if command -v erl >/dev/null; then
+    for application in crypto:erlang-crypto tools:erlang-tools; do
+        erl -noshell -eval "halt(case code:lib_dir(${application%%:*}) of {error, _} -> 1; _ -> 0 end)." ||
+            missing+=("${application##*:}")
+    done
+fi
+if [[ ${#missing[@]} -gt 0 ]]; then
+    die "missing Debian packages (nothing is installed by this script): $(printf '%s\n' "${missing[@]}" | sort -u | paste -sd' ')"
+fi
+
+# Only what this script started is ended by it, by its process id.
+started=()
+end_started() {
+    local pid
+    for pid in "${started[@]}"; do kill "$pid" 2>/dev/null; done
+    for pid in "${started[@]}"; do wait "$pid" 2>/dev/null; done
+    started=()
+}
+trap end_started EXIT
+trap 'exit 2' INT TERM
+
+out=$(mktemp -d "$data/compare-$(date +%Y%m%d-%H%M%S)-XXXX") || die "cannot write to $data"
+
+target=${PEERS_TARGET:-${XDG_CACHE_HOME:-$HOME/.cache}/queenright-peers}
+driver=$target/release/peer-etcd
+echo "building the driver of etcd in $target"
+CARGO_TARGET_DIR=$target cargo build --release --quiet --locked --manifest-path "$here/etcd/Cargo.toml" ||
+    die "the driver of etcd was not built"
+erlc -o "$out" "$here/erlang/bench.erl" || die "the driver of Erlang was not built"
+if [[ -z ${QUEENRIGHT:-} ]]; then
+    echo "building queenright"
+    (cd "$root" && cargo build --release --quiet --locked) || die "queenright was not built"
+    QUEENRIGHT=${CARGO_TARGET_DIR:-$root/target}/release/queenright
+fi
+[[ -x $QUEENRIGHT ]] || die "$QUEENRIGHT is no program"
+
+free_ports() { # COUNT: ports of loopback that are free now, all held at once while they are drawn
+    python3 - "$1" <<'PYTHON'
+import socket, sys
+held = [socket.create_server(("127.0.0.1", 0)) for _ in range(int(sys.argv[1]))]
+print(*(s.getsockname()[1] for s in held))
+PYTHON
+}
+
+healthy() { # PORT...: waits until all nodes of etcd serve
+    python3 - "$@" <<'PYTHON'
+import json, sys, time, urllib.request
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+end = time.monotonic() + 30
+for port in sys.argv[1:]:
+    while True:
+        try:
+            with opener.open(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
+                if json.load(answer).get("health") == "true":
+                    break
+        except (OSError, ValueError):
+            pass
+        if time.monotonic() > end:
+            sys.exit(f"etcd at {port} is not healthy")
+        time.sleep(0.05)
+PYTHON
+}
+
+etcd_round() { # CLIENTS
+    local ports folder=$out/etcd-state names="" node
+    read -ra ports <<<"$(free_ports 6)"
+    mkdir "$folder" || return
+    for node in 0 1 2; do names+="${names:+,}n$node=http://127.0.0.1:${ports[node + 3]}"; done
+    for node in 0 1 2; do
+        timeout 120 etcd --name "n$node" --data-dir "$folder/n$node" --log-level error \
+            --listen-client-urls "http://127.0.0.1:${ports[node]}" \
+            --advertise-client-urls "http://127.0.0.1:${ports[node]}" \
+            --listen-peer-urls "http://127.0.0.1:${ports[node + 3]}" \
+            --initial-advertise-peer-urls "http://127.0.0.1:${ports[node + 3]}" \
+            --initial-cluster "$names" --initial-cluster-state new --initial-cluster-token "$$" \
+            >>"$out/etcd-n$node.log" 2>&1 &
+        started+=($!)
+    done
+    healthy "${ports[@]:0:3}" &&
+        timeout 60 "$driver" put --clients "$1" --secs 4 --warm-up-secs 1 --size 256 \
+            --ports "${ports[0]},${ports[1]},${ports[2]}" >>"$out/peers.txt"
+    local result=$?
+    end_started
+    rm -r "$folder"
+    return $result
+}
+
+erlang_round() {
+    local port result=1 try
+    port=$(free_ports 1)
+    # A name server of its own: another one on this machine is left alone.
+    export ERL_EPMD_PORT=$port
+    local flags=(-noshell -kernel inet_dist_use_interface '{127,0,0,1}' -setcookie "compare$$" -pa "$out")
+    epmd -address 127.0.0.1 -port "$port" >>"$out/epmd.log" 2>&1 &
+    started+=($!)
+    for try in {1..100}; do epmd -port "$port" -names >/dev/null 2>&1 && break || sleep 0.05; done
+    erl "${flags[@]}" -sname s@localhost -s bench server >>"$out/erlang-server.log" 2>&1 &
+    started+=($!)
+    for try in {1..100}; do epmd -port "$port" -names 2>/dev/null | grep -q "^name s " && break || sleep 0.1; done
+    timeout 240 erl "${flags[@]}" -sname c@localhost -s bench dist s@localhost >>"$out/peers.txt" && result=0
+    end_started
+    unset ERL_EPMD_PORT
+    return $result
+}
+
+echo "results go to $out"
+for ((round = 1; round <= rounds; round++)); do
+    echo "round $round of $rounds (load average $(cut -d' ' -f1 /proc/loadavg 2>/dev/null || echo unknown)): etcd"
+    etcd_round 1 || die "etcd with 1 client failed; see $out"
+    etcd_round 64 || die "etcd with 64 clients failed; see $out"
+    echo "round $round of $rounds: Erlang"
+    erlang_round || die "Erlang failed; see $out"
+    echo "round $round of $rounds: queenright"
+    timeout 600 "$QUEENRIGHT" bench run B3 B13 --repeats 1 --json --quiet --data "$out" >>"$out/queenright.jsonl" ||
+        die "queenright failed; see $out"
+done
+
+python3 "$here/table.py" "$out/peers.txt" "$out/queenright.jsonl" | tee "$out/table.txt"
+exit "${PIPESTATUS[0]}"
