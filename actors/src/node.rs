@@ -144,6 +144,8 @@ pub struct NodeFigures {
     pub rounds_repeated: u64,
     /// Links of this node and their lanes.
     pub links: serde_json::Value,
+    /// Envelopes that nobody here could take: answers that came too late, and what arrived before the node was ready.
+    pub unclaimed: u64,
     /// Signals of this node's agents.
     pub signals: SignalCounts,
     /// Size of the log, in bytes.
@@ -560,6 +562,7 @@ impl Node {
             refused_early: self.queen_counts.refused_early.load(Ordering::Relaxed),
             rounds_repeated: self.queen_counts.rounds_repeated.load(Ordering::Relaxed),
             links: serde_json::to_value(self.router.link_stats()).unwrap_or_default(),
+            unclaimed: self.router.unclaimed(),
             signals: self.signals.counts(),
             log_bytes: log.bytes_on_disk,
             log_syncs: log.syncs,
