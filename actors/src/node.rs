@@ -492,8 +492,13 @@ impl Node {
         let nodes = futures::future::join_all(others).await;
         let leadership = self.consensus.current();
         let reachable = nodes.iter().filter(|node| node.role != Role::Unreachable).count();
-        // A leader that cannot reach a majority may not know yet that it leads no more.
-        let queenright = leadership.leader.is_some() && reachable > self.members.len() / 2;
+        // A leader that cannot reach a majority may not know yet that it leads no more, and one that has died is followed
+        // until the election.
+        let answers = |leader: NodeId| {
+            let mut reachable = nodes.iter().filter(|node| node.role != Role::Unreachable);
+            reachable.any(|node| node.number == leader.0)
+        };
+        let queenright = leadership.leader.is_some_and(answers) && reachable > self.members.len() / 2;
         let leader = leadership
             .leader
             .and_then(|leader| self.members.iter().find(|(_, number)| *number == leader));
