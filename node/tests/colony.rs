@@ -229,7 +229,7 @@ impl Colony {
         let options = ClientOptions {
             agent: agent.to_owned(),
             // Longer than an election; what takes longer is unknown and asked again.
-            timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(3),
             ..ClientOptions::default()
         };
         Client::new(&format!("http://{}", self.door(node)), options).unwrap()

@@ -13,7 +13,7 @@ use crate::colony::{Colony, NODES, until};
 
 const CLIENTS: usize = 8;
 /// How many increments are waited for before the leader is disturbed, and after everything.
-const SOME: u64 = 40;
+const SOME: u64 = 24;
 const KEY: &str = "counter";
 
 /// What all clients together know.
