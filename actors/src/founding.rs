@@ -10,17 +10,22 @@
 //! cluster id, whenever somebody is interrupted. A node with an empty disk beside nodes that belong to a cluster never
 //! founds another one: it is a new node.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use queenright_protocol::id::{ClusterId, NodeId};
 use queenright_protocol::wire::{Envelope, Kind};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::body::{decode, encode};
 use crate::router::{FoundingInbox, Router};
 use crate::store::{DataFolder, Identity, StoreError};
 
+/// The link to the founder: the node listed first.
+const FOUNDER: u16 = 0;
 /// The note that holds the members' names and numbers.
 const MEMBERS: &str = "members";
 /// The note that says that the founder has not heard from everybody yet.
@@ -109,7 +114,7 @@ pub enum FoundingError {
 }
 
 /// What a node knows once the first start is behind it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Founded {
     pub(crate) cluster: ClusterId,
     pub(crate) me: NodeId,
@@ -118,219 +123,181 @@ pub(crate) struct Founded {
     pub(crate) unfinished: bool,
 }
 
-/// The first start on one node.
-pub(crate) struct FirstStart<'a> {
-    pub(crate) folder: &'a DataFolder,
-    pub(crate) router: &'a Arc<Router>,
-    pub(crate) cluster_name: String,
-    /// The names of all nodes, in the order of the configuration.
-    pub(crate) nodes: Vec<String>,
-    /// The place of this node among them.
-    pub(crate) me: usize,
+/// What happens to the first start of a node. Links are numbered by the place of the node at their end.
+#[derive(Debug)]
+enum Input {
+    /// A link came up.
+    Up(u16),
+    /// A neighbour said who it is.
+    Hello(u16, Hello),
+    /// Somebody hands out numbers.
+    Founding(u16, Founding),
+    /// A node has stored its number.
+    Ack(u16, FoundingAck),
 }
 
-impl FirstStart<'_> {
-    /// Returns when this node belongs to a cluster: at once after its first start, else when the founder has heard from
-    /// everybody. Afterwards the inbox must be served by [`answer_hellos`].
-    pub(crate) async fn run(&self, inbox: &mut FoundingInbox) -> Result<Founded, FoundingError> {
-        if let Some(founded) = self.stored()?
-            && !founded.unfinished
-        {
-            return Ok(founded);
-        }
-        let mut empty = BTreeSet::new();
-        let mut acknowledged = BTreeSet::new();
-        if self.nodes.len() == 1 {
-            return self.found();
-        }
-        loop {
-            tokio::select! {
-                link = inbox.came_up.recv() => self.send_hello(link.ok_or(FoundingError::LinksEnded)?)?,
-                envelope = inbox.envelopes.recv() => {
-                    let (link, envelope) = envelope.ok_or(FoundingError::LinksEnded)?;
-                    match envelope.kind {
-                        Kind::Hello => self.hello(link, &envelope, &mut empty)?,
-                        Kind::Founding => {
-                            if let Some(founded) = self.accept(link, &envelope)? {
-                                return Ok(founded);
-                            }
-                        }
-                        Kind::FoundingAck => self.acknowledge(link, &envelope, &mut acknowledged)?,
-                        _ => {}
-                    }
-                }
-            }
-            if self.me == 0 && self.stored()?.is_none() && empty.len() + 1 == self.nodes.len() {
-                let founded = self.found()?;
-                for &link in &empty {
-                    self.hand_out(link, &founded);
-                }
-            }
-            if self.me == 0 && acknowledged.len() + 1 == self.nodes.len() {
-                return Ok(self.stored()?.expect("only a founder is acknowledged"));
-            }
-        }
-    }
+/// What is to be done, in order: what is sent after a [`Effect::Store`] relies on it.
+#[derive(Debug, PartialEq)]
+enum Effect {
+    /// Put on disk who this node is.
+    Store(Founded),
+    /// Say who this node is.
+    SendHello(u16),
+    /// Hand out the numbers.
+    SendFounding(u16, Founding),
+    /// Acknowledge.
+    SendAck(u16, FoundingAck),
+    /// The first start is complete here.
+    Done,
+}
 
-    /// What the data folder says.
-    fn stored(&self) -> Result<Option<Founded>, FoundingError> {
-        let Some(identity) = self.folder.identity() else {
-            return Ok(None);
-        };
-        let members = self
-            .folder
-            .note(MEMBERS)?
-            .ok_or(FoundingError::Note { name: MEMBERS })?;
-        let members = decode(&members).ok_or(FoundingError::Note { name: MEMBERS })?;
-        let unfinished = self.folder.note(UNFINISHED)?.is_some_and(|note| !note.is_empty());
-        Ok(Some(Founded {
-            cluster: identity.cluster,
-            me: identity.number,
-            members,
-            unfinished,
-        }))
-    }
+/// The decisions of the first start: no socket, no disk.
+struct Decisions {
+    cluster_name: String,
+    /// The names of all nodes, in the order of the configuration.
+    nodes: Vec<String>,
+    /// The place of this node among them.
+    me: usize,
+    /// What the disk holds.
+    stored: Option<Founded>,
+    /// What the cluster is called if this node founds it.
+    minted: ClusterId,
+    /// The neighbours that belong to no cluster, by link.
+    empty: BTreeSet<u16>,
+    /// The neighbours that have stored their numbers, by link.
+    acknowledged: BTreeSet<u16>,
+}
 
-    fn store(&self, cluster: ClusterId, members: &Members) -> Result<NodeId, FoundingError> {
-        let name = self.nodes[self.me].clone();
-        let number = NodeId(self.me as u64 + 1);
-        self.folder.set_note(MEMBERS, &encode(members))?;
-        self.folder.set_identity(Identity { cluster, number, name })?;
-        Ok(number)
-    }
-
-    /// Mints the cluster.
-    fn found(&self) -> Result<Founded, FoundingError> {
-        if let Some(founded) = self.stored()? {
-            return Ok(founded);
+impl Decisions {
+    /// What is to be done before anybody was heard.
+    fn begin(&mut self, out: &mut Vec<Effect>) {
+        let is_member = self.stored.as_ref().is_some_and(|founded| !founded.unfinished);
+        if !is_member {
+            self.found_if_all_are_empty(out);
         }
-        let cluster = ClusterId(rand::random());
-        let members: Members = self
-            .nodes
-            .iter()
-            .enumerate()
-            .map(|(place, name)| (name.clone(), NodeId(place as u64 + 1)))
-            .collect();
-        // In this order: whoever finds an identity also finds that the founding is to be finished.
-        self.folder.set_note(UNFINISHED, b"1")?;
-        let me = self.store(cluster, &members)?;
-        tracing::info!(%cluster, nodes = members.len(), "founded a cluster");
-        Ok(Founded {
-            cluster,
-            me,
-            members,
-            unfinished: true,
-        })
-    }
-
-    fn hand_out(&self, link: u16, founded: &Founded) {
-        let founding = Founding {
-            cluster: founded.cluster,
-            members: founded.members.clone(),
-        };
-        // A link that breaks comes up again, and its hello is answered with the founding once more.
-        if let Err(error) = self.router.send_on(link, Kind::Founding, encode(&founding).into()) {
-            tracing::debug!(link, %error, "the founding was not sent");
+        if is_member || self.nodes.len() == 1 {
+            out.push(Effect::Done);
         }
     }
 
-    fn own_hello(&self) -> Result<Hello, FoundingError> {
-        let stored = self.stored()?;
-        Ok(Hello {
+    fn step(&mut self, input: Input, out: &mut Vec<Effect>) -> Result<(), FoundingError> {
+        match input {
+            Input::Up(link) => out.push(Effect::SendHello(link)),
+            Input::Hello(link, hello) => self.hello(link, &hello, out)?,
+            Input::Founding(link, founding) => self.accept(link, founding, out)?,
+            Input::Ack(link, ack) => self.acknowledge(link, &ack, out),
+        }
+        Ok(())
+    }
+
+    fn is_founder(&self) -> bool {
+        self.me == FOUNDER as usize
+    }
+
+    fn own_hello(&self) -> Hello {
+        Hello {
             cluster_name: self.cluster_name.clone(),
             name: self.nodes[self.me].clone(),
             nodes: self.nodes.clone(),
-            identity: stored.as_ref().map(|founded| (founded.cluster, founded.me)),
-            unfinished: stored.is_some_and(|founded| founded.unfinished),
-        })
+            identity: self.stored.as_ref().map(|founded| (founded.cluster, founded.me)),
+            unfinished: self.stored.as_ref().is_some_and(|founded| founded.unfinished),
+        }
     }
 
-    fn send_hello(&self, link: u16) -> Result<(), FoundingError> {
-        let hello = encode(&self.own_hello()?);
-        if let Err(error) = self.router.send_on(link, Kind::Hello, hello.into()) {
-            tracing::debug!(link, %error, "the hello was not sent");
+    fn hello(&mut self, link: u16, hello: &Hello, out: &mut Vec<Effect>) -> Result<(), FoundingError> {
+        compare(&self.own_hello(), hello)?;
+        if let Some((cluster, _)) = hello.identity {
+            // Only the founder's word counts: others have their number already while the founding goes on.
+            let over = link == FOUNDER && !hello.unfinished || self.is_founder();
+            if self.stored.is_none() && over {
+                return Err(FoundingError::EmptyBesideCluster {
+                    peer: hello.name.clone(),
+                    cluster,
+                });
+            }
+        } else {
+            self.empty.insert(link);
+        }
+        match &self.stored {
+            // Also to one that has its number: a founder that was interrupted needs its acknowledgement.
+            Some(founded) if self.is_founder() => out.push(hand_out(link, founded)),
+            Some(_) => {}
+            None => self.found_if_all_are_empty(out),
         }
         Ok(())
     }
 
-    fn hello(&self, link: u16, envelope: &Envelope, empty: &mut BTreeSet<u16>) -> Result<(), FoundingError> {
-        let Some(hello) = decode::<Hello>(&envelope.body) else {
-            tracing::warn!(link, "a hello does not decode");
-            return Ok(());
-        };
-        let ours = self.own_hello()?;
-        compare(&ours, &hello)?;
-        let Some((cluster, _)) = hello.identity else {
-            empty.insert(link);
-            if let Some(founded) = self.stored()?
-                && self.me == 0
-                && founded.unfinished
-            {
-                self.hand_out(link, &founded);
-            }
-            return Ok(());
-        };
-        match ours.identity {
-            // Only the founder's word counts: others have their number already while the founding goes on.
-            None if link == 0 && !hello.unfinished || self.me == 0 => Err(FoundingError::EmptyBesideCluster {
-                peer: hello.name,
-                cluster,
-            }),
-            None => Ok(()),
-            // A member that has its number, heard by a founder that was interrupted.
-            Some(_) => {
-                if self.me == 0
-                    && let Some(founded) = self.stored()?
-                {
-                    self.hand_out(link, &founded);
-                }
-                Ok(())
-            }
+    /// Mints the cluster once every other node has said that it is empty.
+    fn found_if_all_are_empty(&mut self, out: &mut Vec<Effect>) {
+        if !self.is_founder() || self.stored.is_some() || self.empty.len() + 1 < self.nodes.len() {
+            return;
         }
+        let numbered = self.nodes.iter().enumerate();
+        let founded = Founded {
+            cluster: self.minted,
+            me: number_of(self.me),
+            members: numbered.map(|(place, name)| (name.clone(), number_of(place))).collect(),
+            unfinished: true,
+        };
+        out.push(Effect::Store(founded.clone()));
+        out.extend(self.empty.iter().map(|&link| hand_out(link, &founded)));
+        self.stored = Some(founded);
     }
 
     /// Takes the founding, stores it and acknowledges.
-    fn accept(&self, link: u16, envelope: &Envelope) -> Result<Option<Founded>, FoundingError> {
-        let Some(founding) = decode::<Founding>(&envelope.body).filter(|_| link == 0 && self.me != 0) else {
-            tracing::warn!(
-                link,
-                "a founding does not decode, or comes from a node that does not found"
-            );
-            return Ok(None);
-        };
-        let number = match self.folder.identity() {
-            Some(identity) => identity.number,
-            None => self.store(founding.cluster, &founding.members)?,
-        };
-        acknowledge_to(self.router, link, founding.cluster, number);
-        self.stored()
-    }
-
-    fn acknowledge(
-        &self,
-        link: u16,
-        envelope: &Envelope,
-        acknowledged: &mut BTreeSet<u16>,
-    ) -> Result<(), FoundingError> {
-        let ack = decode::<FoundingAck>(&envelope.body);
-        let stored = self.stored()?;
-        if ack.is_some_and(|ack| stored.is_some_and(|founded| founded.cluster == ack.cluster)) {
-            acknowledged.insert(link);
+    fn accept(&mut self, link: u16, founding: Founding, out: &mut Vec<Effect>) -> Result<(), FoundingError> {
+        let Founding { cluster, members } = founding;
+        if link != FOUNDER || self.is_founder() {
+            tracing::warn!(link, "a founding comes from a node that does not found");
+            return Ok(());
         }
+        let theirs: Vec<&str> = members.iter().map(|(name, _)| name.as_str()).collect();
+        if theirs != self.nodes {
+            return Err(FoundingError::Configuration {
+                peer: self.nodes[FOUNDER as usize].clone(),
+                field: "nodes",
+                theirs: theirs.join(", "),
+                ours: self.nodes.join(", "),
+            });
+        }
+        let number = number_of(self.me);
+        let founded = Founded {
+            cluster,
+            me: number,
+            members,
+            unfinished: false,
+        };
+        out.push(Effect::Store(founded.clone()));
+        self.stored = Some(founded);
+        out.push(Effect::SendAck(link, FoundingAck { cluster, number }));
+        out.push(Effect::Done);
         Ok(())
     }
 
-    /// Notes that the members are voters: the founding is over.
-    pub(crate) fn finish(&self) -> Result<(), FoundingError> {
-        Ok(self.folder.set_note(UNFINISHED, b"")?)
+    fn acknowledge(&mut self, link: u16, ack: &FoundingAck, out: &mut Vec<Effect>) {
+        if self
+            .stored
+            .as_ref()
+            .is_some_and(|founded| founded.cluster == ack.cluster)
+        {
+            self.acknowledged.insert(link);
+        }
+        if self.is_founder() && self.acknowledged.len() + 1 == self.nodes.len() {
+            out.push(Effect::Done);
+        }
     }
 }
 
-fn acknowledge_to(router: &Router, link: u16, cluster: ClusterId, number: NodeId) {
-    let ack = FoundingAck { cluster, number };
-    if let Err(error) = router.send_on(link, Kind::FoundingAck, encode(&ack).into()) {
-        tracing::debug!(link, %error, "the acknowledgement of the founding was not sent");
-    }
+fn number_of(place: usize) -> NodeId {
+    NodeId(place as u64 + 1)
+}
+
+fn hand_out(link: u16, founded: &Founded) -> Effect {
+    let founding = Founding {
+        cluster: founded.cluster,
+        members: founded.members.clone(),
+    };
+    Effect::SendFounding(link, founding)
 }
 
 fn compare(ours: &Hello, theirs: &Hello) -> Result<(), FoundingError> {
@@ -358,8 +325,123 @@ fn compare(ours: &Hello, theirs: &Hello) -> Result<(), FoundingError> {
     }
 }
 
-/// Answers the nodes that start later than this one, or again, for as long as the node runs. Returns when one of them
-/// belongs to another cluster.
+/// The first start on one node.
+pub(crate) struct FirstStart<'a> {
+    pub(crate) folder: &'a DataFolder,
+    pub(crate) router: &'a Arc<Router>,
+    pub(crate) cluster_name: String,
+    /// The names of all nodes, in the order of the configuration.
+    pub(crate) nodes: Vec<String>,
+    /// The place of this node among them.
+    pub(crate) me: usize,
+}
+
+impl FirstStart<'_> {
+    /// Returns when this node belongs to a cluster: at once after its first start, else when the founder has heard from
+    /// everybody. Afterwards the inbox must be served by [`answer_hellos`].
+    pub(crate) async fn run(&self, inbox: &mut FoundingInbox) -> Result<Founded, FoundingError> {
+        let mut decisions = Decisions {
+            cluster_name: self.cluster_name.clone(),
+            nodes: self.nodes.clone(),
+            me: self.me,
+            stored: self.stored()?,
+            minted: ClusterId(rand::random()),
+            empty: BTreeSet::new(),
+            acknowledged: BTreeSet::new(),
+        };
+        let mut effects = Vec::new();
+        decisions.begin(&mut effects);
+        loop {
+            if let Some(founded) = self.carry_out(&decisions, &mut effects)? {
+                return Ok(founded);
+            }
+            let input = tokio::select! {
+                link = inbox.came_up.recv() => Some(Input::Up(link.ok_or(FoundingError::LinksEnded)?)),
+                envelope = inbox.envelopes.recv() => {
+                    let (link, envelope) = envelope.ok_or(FoundingError::LinksEnded)?;
+                    read(link, &envelope)
+                }
+            };
+            if let Some(input) = input {
+                decisions.step(input, &mut effects)?;
+            }
+        }
+    }
+
+    fn carry_out(&self, decisions: &Decisions, effects: &mut Vec<Effect>) -> Result<Option<Founded>, FoundingError> {
+        let mut done = None;
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Store(founded) => self.store(&founded)?,
+                Effect::SendHello(link) => send(self.router, link, Kind::Hello, &decisions.own_hello()),
+                Effect::SendFounding(link, founding) => send(self.router, link, Kind::Founding, &founding),
+                Effect::SendAck(link, ack) => send(self.router, link, Kind::FoundingAck, &ack),
+                Effect::Done => done = decisions.stored.clone(),
+            }
+        }
+        Ok(done)
+    }
+
+    /// What the data folder says.
+    fn stored(&self) -> Result<Option<Founded>, FoundingError> {
+        let Some(identity) = self.folder.identity() else {
+            return Ok(None);
+        };
+        let members = self
+            .folder
+            .note(MEMBERS)?
+            .ok_or(FoundingError::Note { name: MEMBERS })?;
+        let members = decode(&members).map_err(|_| FoundingError::Note { name: MEMBERS })?;
+        let unfinished = self.folder.note(UNFINISHED)?.is_some_and(|note| !note.is_empty());
+        Ok(Some(Founded {
+            cluster: identity.cluster,
+            me: identity.number,
+            members,
+            unfinished,
+        }))
+    }
+
+    fn store(&self, founded: &Founded) -> Result<(), FoundingError> {
+        if founded.unfinished {
+            // Before the identity: whoever finds one also finds that the founding is to be finished.
+            self.folder.set_note(UNFINISHED, b"1")?;
+            tracing::info!(cluster = %founded.cluster, nodes = founded.members.len(), "founded a cluster");
+        }
+        self.folder.set_note(MEMBERS, &encode(&founded.members))?;
+        self.folder.set_identity(Identity {
+            cluster: founded.cluster,
+            number: founded.me,
+            name: self.nodes[self.me].clone(),
+        })?;
+        Ok(())
+    }
+
+    /// Notes that the members are voters: the founding is over.
+    pub(crate) fn finish(&self) -> Result<(), FoundingError> {
+        Ok(self.folder.set_note(UNFINISHED, b"")?)
+    }
+}
+
+fn read(link: u16, envelope: &Envelope) -> Option<Input> {
+    let input = match envelope.kind {
+        Kind::Hello => decode(&envelope.body).map(|hello| Input::Hello(link, hello)),
+        Kind::Founding => decode(&envelope.body).map(|founding| Input::Founding(link, founding)),
+        Kind::FoundingAck => decode(&envelope.body).map(|ack| Input::Ack(link, ack)),
+        _ => return None,
+    };
+    input
+        .inspect_err(|error| tracing::warn!(link, kind = %envelope.kind, %error, "a body does not decode"))
+        .ok()
+}
+
+/// A link that breaks comes up again, and everything begins anew with its hello; so nothing is repeated here.
+fn send(router: &Router, link: u16, kind: Kind, body: &impl Serialize) {
+    if let Err(error) = router.send_on(link, kind, encode(body)) {
+        tracing::debug!(link, %kind, %error, "not sent");
+    }
+}
+
+/// Answers the nodes that start later than this one, or again, for as long as the node runs. Returns when the links end.
 pub(crate) async fn answer_hellos(
     hello: AnsweringHello,
     router: Arc<Router>,
@@ -369,14 +451,14 @@ pub(crate) async fn answer_hellos(
         tokio::select! {
             link = inbox.came_up.recv() => {
                 let Some(link) = link else { return FoundingError::LinksEnded };
-                let _ = router.send_on(link, Kind::Hello, encode(&hello.0).into());
+                send(&router, link, Kind::Hello, &hello.0);
             }
             envelope = inbox.envelopes.recv() => {
                 let Some((link, envelope)) = envelope else { return FoundingError::LinksEnded };
                 match envelope.kind {
                     Kind::Hello => {
                         let theirs = decode::<Hello>(&envelope.body);
-                        if let Some(Err(error)) = theirs.map(|theirs| compare(&hello.0, &theirs)) {
+                        if let Ok(Err(error)) = theirs.map(|theirs| compare(&hello.0, &theirs)) {
                             // The other node stops by itself if it is the one that is new.
                             tracing::error!(%error, "a neighbour does not belong here");
                         }
@@ -384,8 +466,8 @@ pub(crate) async fn answer_hellos(
                     Kind::Founding => {
                         // The founder was interrupted before it heard this node's acknowledgement.
                         let (cluster, number) = hello.0.identity.expect("it belongs to a cluster");
-                        if decode::<Founding>(&envelope.body).is_some_and(|founding| founding.cluster == cluster) {
-                            acknowledge_to(&router, link, cluster, number);
+                        if decode::<Founding>(&envelope.body).is_ok_and(|founding| founding.cluster == cluster) {
+                            send(&router, link, Kind::FoundingAck, &FoundingAck { cluster, number });
                         }
                     }
                     _ => {}
@@ -417,12 +499,4 @@ pub(crate) fn links_of(members: &Members, me: NodeId) -> BTreeMap<NodeId, u16> {
         .enumerate()
         .map(|(place, (_, number))| (*number, place as u16));
     places.filter(|(number, _)| *number != me).collect()
-}
-
-fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    rmp_serde::to_vec(value).expect("plain data serialises into memory")
-}
-
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    rmp_serde::from_slice(bytes).ok()
 }

@@ -1,11 +1,47 @@
-//! The actors that carry out the rules of `queenright-protocol`: queen, agents, links, consensus and store.
+//! The actors that carry out the rules of `queenright-protocol`: queen, agents, links, consensus and store. One process
+//! is one [`node::Node`]; whoever embeds it needs [`node`], [`agent`] for behaviours of its own, and [`queen::Request`].
+//!
+//! # The path of a command
+//!
+//! 1. An agent or a door hands a [`queen::Request`] to [`node::Node::submit`], which gives the queen a message and waits
+//!    for the answer.
+//! 2. The **queen** (`queen::actor`) spares the log a proposal that has lost already by what this node has applied, or
+//!    else hands the command to her machine (`queen::rounds`), which numbers it and gathers it into a *round*. A round
+//!    is cut when her mailbox is empty and few rounds are under way; it is encoded here and stays those bytes.
+//! 3. The **router** takes the round to the leader's queen: to itself, or through the outbox of a **link** to the next
+//!    hop. Nothing is repeated below the queen: she sends a round again, after a patience that doubles and at once to a
+//!    new leader, until all its commands have outcomes.
+//! 4. The **leader's queen** joins the rounds of all nodes into one entry, stamps it with cluster time and hands it to
+//!    **consensus** (openraft). The entry is written to the **log** of each node, and committed once a majority has
+//!    synced it.
+//! 5. Every node's **replica** applies the entry with `Colony::apply`, which answers a repeated command with its first
+//!    outcome. It gives the outcomes of this node's commands to its queen, and what has changed to the **store**'s
+//!    thread, which writes it to sled behind.
+//! 6. The queen hands each outcome to its caller. Her next round tells the others which outcomes may be forgotten.
+//!
+//! A caller whose deadline has passed has no outcome; the command may still be carried out.
+//!
+//! # Map
+//!
+//! | module | what | what it never does |
+//! |---|---|---|
+//! | [`node`] | starts the parts in order, stops them in reverse; what a door may ask | decide anything on its own |
+//! | [`queen`] | numbers, rounds and entries as a plain machine; the actor that drives it and supervises agents | wait for disk or network |
+//! | [`agent`] | behaviours hosted by the node, each as an actor; signals between agents | keep a signal whose link broke |
+//! | `founding` | the first start: one cluster id, a number for each node | found a second cluster |
+//! | `router` | the next hop of an envelope; answers to questions | look into a body |
+//! | [`link`] | one connection for each neighbour: lanes, frames, credit, reconnecting | queue without a bound, repeat what was lost |
+//! | [`consensus`] | openraft: its log, network and state machine; read positions | change what an entry carries |
+//! | [`replica`] | this node's copy of the colony; snapshots for readers, and who waits for a revision | take a change from anybody but the log |
+//! | [`store`] | the data folder, and sled under its guards | write anything that the log has not |
 
 pub mod agent;
+mod body;
 pub mod consensus;
 mod founding;
 pub mod link;
 pub mod node;
 pub mod queen;
 pub mod replica;
-pub mod router;
+mod router;
 pub mod store;

@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use queenright_protocol::colony::{Key, Outcome, Record, content_prefix, read_records, record_key};
 use queenright_protocol::id::NodeId;
 use queenright_protocol::topology;
@@ -19,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{AgentError, AgentSpec, AgentStatus, Agents, Kinds, SignalCounts, Signals, submit};
+use crate::body::{decode, encode};
 use crate::consensus::{Consensus, ConsensusError, LogError, LogOptions, LogStore, Timing};
 use crate::founding::{AnsweringHello, FirstStart, FoundingError, Members, answer_hellos, links_of};
 use crate::link::{Cookie, LinkConfig, LinkError, LinkLimits, PeerConfig};
@@ -144,6 +144,8 @@ pub struct NodeFigures {
     pub rounds_repeated: u64,
     /// Links of this node and their lanes.
     pub links: serde_json::Value,
+    /// Envelopes that nobody here could take: answers that came too late, and what arrived before the node was ready.
+    pub unclaimed: u64,
     /// Signals of this node's agents.
     pub signals: SignalCounts,
     /// Size of the log, in bytes.
@@ -469,12 +471,12 @@ impl Node {
                 if *number == self.router.me() {
                     return self.own_status();
                 }
-                let question = Bytes::from(rmp_serde::to_vec(&Control::Status).expect("plain data serialises"));
+                let question = encode(&Control::Status);
                 let answer = self
                     .router
                     .ask(*number, Lane::Command, Kind::Control, question, STATUS_TIMEOUT)
                     .await;
-                let status = answer.ok().and_then(|body| rmp_serde::from_slice(&body).ok());
+                let status = answer.ok().and_then(|body| decode(&body).ok());
                 status.unwrap_or_else(|| NodeStatus {
                     name: name.clone(),
                     number: number.0,
@@ -490,8 +492,13 @@ impl Node {
         let nodes = futures::future::join_all(others).await;
         let leadership = self.consensus.current();
         let reachable = nodes.iter().filter(|node| node.role != Role::Unreachable).count();
-        // A leader that cannot reach a majority may not know yet that it leads no more.
-        let queenright = leadership.leader.is_some() && reachable > self.members.len() / 2;
+        // A leader that cannot reach a majority may not know yet that it leads no more, and one that has died is followed
+        // until the election.
+        let answers = |leader: NodeId| {
+            let mut reachable = nodes.iter().filter(|node| node.role != Role::Unreachable);
+            reachable.any(|node| node.number == leader.0)
+        };
+        let queenright = leadership.leader.is_some_and(answers) && reachable > self.members.len() / 2;
         let leader = leadership
             .leader
             .and_then(|leader| self.members.iter().find(|(_, number)| *number == leader));
@@ -529,14 +536,12 @@ impl Node {
     }
 
     async fn answer_control(&self, envelope: Envelope) {
-        let Ok(Control::Status) = rmp_serde::from_slice(&envelope.body) else {
+        let Ok(Control::Status) = decode(&envelope.body) else {
             return;
         };
-        let body = rmp_serde::to_vec_named(&self.own_status()).expect("plain data serialises");
+        let body = encode(&self.own_status());
         // The one who asked gives up after a second.
-        let _ = self
-            .router
-            .answer(&envelope, Lane::Command, Kind::ControlReply, body.into());
+        let _ = self.router.answer(&envelope, Lane::Command, Kind::ControlReply, body);
     }
 
     /// What this node counts and measures.
@@ -562,6 +567,7 @@ impl Node {
             refused_early: self.queen_counts.refused_early.load(Ordering::Relaxed),
             rounds_repeated: self.queen_counts.rounds_repeated.load(Ordering::Relaxed),
             links: serde_json::to_value(self.router.link_stats()).unwrap_or_default(),
+            unclaimed: self.router.unclaimed(),
             signals: self.signals.counts(),
             log_bytes: log.bytes_on_disk,
             log_syncs: log.syncs,

@@ -32,7 +32,7 @@ pub enum RouteError {
 
 /// Why a question has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AskError {
+pub(crate) enum AskError {
     /// It could not be sent.
     #[error(transparent)]
     Route(#[from] RouteError),
@@ -48,7 +48,7 @@ pub enum AskError {
 }
 
 /// What the router does with envelopes that answer nothing it asked for.
-pub trait Services: Send + Sync + 'static {
+pub(crate) trait Services: Send + Sync + 'static {
     /// Takes an envelope for this node. Called from a gateway: must not block.
     fn receive(&self, envelope: Envelope);
     /// Takes the signals of one frame, in order. Called from a gateway: must not block.
@@ -82,7 +82,7 @@ struct Inbound {
 }
 
 /// Sends envelopes, and ties answers to questions.
-pub struct Router {
+pub(crate) struct Router {
     // A mutex: links are stopped once, by whoever stops the node; sending goes through the outboxes below.
     links: Mutex<Option<Links>>,
     outboxes: Vec<Option<Arc<Outbox>>>,
@@ -99,7 +99,7 @@ pub(crate) struct FoundingInbox {
 
 impl RouteError {
     /// Whether it is only that too much waits already: there may be room later.
-    pub fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         matches!(self, RouteError::Link(SendError::Busy { .. }))
     }
 }
@@ -166,17 +166,17 @@ impl Router {
     }
 
     /// The number of this node; [`NodeId::NONE`] before the first start is complete.
-    pub fn me(&self) -> NodeId {
+    pub(crate) fn me(&self) -> NodeId {
         self.routes.get().map_or(NodeId::NONE, |routes| routes.me)
     }
 
     /// The members, by number.
-    pub fn members(&self) -> &[NodeId] {
+    pub(crate) fn members(&self) -> &[NodeId] {
         self.routes.get().map_or(&[], |routes| routes.topology.members())
     }
 
     /// The outbox of the link towards `to`.
-    pub fn outbox(&self, to: NodeId) -> Result<&Arc<Outbox>, RouteError> {
+    pub(crate) fn outbox(&self, to: NodeId) -> Result<&Arc<Outbox>, RouteError> {
         let unknown = RouteError::Unknown { to };
         let routes = self.routes.get().ok_or(unknown.clone())?;
         let hop = routes.topology.next_hop(routes.me, to).ok_or(unknown.clone())?;
@@ -185,26 +185,7 @@ impl Router {
     }
 
     /// Sends an envelope towards `to`.
-    pub fn send(&self, to: NodeId, lane: Lane, kind: Kind, correlation: u64, body: Bytes) -> Result<(), RouteError> {
-        let outbox = self.outbox(to)?;
-        Ok(outbox.send(
-            lane,
-            &Envelope {
-                kind,
-                hops: 0,
-                from: self.me(),
-                to,
-                correlation,
-                body,
-            },
-        )?)
-    }
-
-    /// Like [`Router::send`], but waits while the lane is full.
-    ///
-    /// # Errors
-    /// When there is no way to `to`, or the envelope is too large for any.
-    pub async fn send_waiting(
+    pub(crate) fn send(
         &self,
         to: NodeId,
         lane: Lane,
@@ -212,30 +193,43 @@ impl Router {
         correlation: u64,
         body: Bytes,
     ) -> Result<(), RouteError> {
-        let envelope = Envelope {
+        let envelope = self.envelope(to, kind, correlation, body);
+        Ok(self.outbox(to)?.send(lane, &envelope)?)
+    }
+
+    /// Like [`Router::send`], but waits while the lane is full.
+    ///
+    /// # Errors
+    /// When there is no way to `to`, or the envelope is too large for any.
+    pub(crate) async fn send_waiting(
+        &self,
+        to: NodeId,
+        lane: Lane,
+        kind: Kind,
+        correlation: u64,
+        body: Bytes,
+    ) -> Result<(), RouteError> {
+        let envelope = self.envelope(to, kind, correlation, body);
+        Ok(self.outbox(to)?.send_waiting(lane, &envelope).await?)
+    }
+
+    /// Sends an envelope to the peer at the end of `link`, whatever its number.
+    pub(crate) fn send_on(&self, link: u16, kind: Kind, body: Bytes) -> Result<(), SendError> {
+        let envelope = self.envelope(NodeId::NONE, kind, 0, body);
+        self.outbox_of(link)
+            .ok_or(SendError::Down)?
+            .send(kind.lane(), &envelope)
+    }
+
+    fn envelope(&self, to: NodeId, kind: Kind, correlation: u64, body: Bytes) -> Envelope {
+        Envelope {
             kind,
             hops: 0,
             from: self.me(),
             to,
             correlation,
             body,
-        };
-        Ok(self.outbox(to)?.send_waiting(lane, &envelope).await?)
-    }
-
-    /// Sends an envelope to the peer at the end of `link`, whatever its number.
-    pub(crate) fn send_on(&self, link: u16, kind: Kind, body: Bytes) -> Result<(), SendError> {
-        let envelope = Envelope {
-            kind,
-            hops: 0,
-            from: self.me(),
-            to: NodeId::NONE,
-            correlation: 0,
-            body,
-        };
-        self.outbox_of(link)
-            .ok_or(SendError::Down)?
-            .send(kind.lane(), &envelope)
+        }
     }
 
     fn outbox_of(&self, link: u16) -> Option<&Arc<Outbox>> {
@@ -246,7 +240,7 @@ impl Router {
     ///
     /// # Errors
     /// When it cannot be sent, or no answer comes in time.
-    pub async fn ask(
+    pub(crate) async fn ask(
         &self,
         to: NodeId,
         lane: Lane,
@@ -279,7 +273,7 @@ impl Router {
     }
 
     /// Answers a question.
-    pub fn answer(&self, question: &Envelope, lane: Lane, kind: Kind, body: Bytes) -> Result<(), RouteError> {
+    pub(crate) fn answer(&self, question: &Envelope, lane: Lane, kind: Kind, body: Bytes) -> Result<(), RouteError> {
         self.send(question.from, lane, kind, question.correlation, body)
     }
 
@@ -288,7 +282,7 @@ impl Router {
     }
 
     /// What the links have counted so far.
-    pub fn link_stats(&self) -> LinksStats {
+    pub(crate) fn link_stats(&self) -> LinksStats {
         let links = self.links.lock().expect("nothing panics under this lock");
         links
             .as_ref()
@@ -304,7 +298,7 @@ impl Router {
     }
 
     /// How many envelopes nobody here could take.
-    pub fn unclaimed(&self) -> u64 {
+    pub(crate) fn unclaimed(&self) -> u64 {
         self.inbound.unclaimed.load(Ordering::Relaxed)
     }
 }

@@ -13,6 +13,7 @@ pub(crate) use self::behaviour::submit;
 pub use self::behaviour::{AgentContext, Behaviour, BehaviourError, Kinds, Make, Step, WaitError};
 pub(crate) use self::registry::Agents;
 pub use self::signal::{AgentAddress, Signal, SignalCounts, Signals, TellError};
+pub use crate::router::RouteError;
 
 /// What an agent is to be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -122,13 +122,7 @@ impl Signals {
         } else {
             self.send(from, to, payload)
         };
-        let counter = if told.is_ok() {
-            &self.counters.sent
-        } else {
-            &self.counters.refused
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-        told
+        self.count(told)
     }
 
     fn tell_here(&self, from: u64, to: AgentAddress, payload: &[u8]) -> Result<(), TellError> {

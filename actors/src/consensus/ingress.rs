@@ -14,8 +14,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::machine::Machine;
-use super::network::{AppendAnswer, HEARTBEAT, SnapshotMessage, VoteMessage, decode, encode};
+use super::network::{AppendAnswer, HEARTBEAT, SnapshotMessage, VoteMessage};
 use super::types::TypeConfig;
+use crate::body::{decode, encode};
 use crate::router::Router;
 
 /// How many append requests of one peer may wait; a leader has at most 64 under way in a stream.

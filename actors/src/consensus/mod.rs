@@ -24,8 +24,9 @@ use tokio_util::sync::CancellationToken;
 use self::ingress::Ingress;
 pub use self::log::{LogError, LogOptions, LogStore};
 use self::machine::Machine;
-use self::network::{Network, Streams, decode, encode};
+use self::network::{Network, Streams};
 use self::types::{EntryBytes, TypeConfig};
+use crate::body::{decode, encode};
 use crate::node::Role;
 use crate::replica::Replica;
 use crate::router::Router;
@@ -47,7 +48,7 @@ pub struct Timing {
 
 /// Who leads, as this node sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Leadership {
+pub(crate) struct Leadership {
     /// The leader, if there is one that this node follows (or is).
     pub leader: Option<NodeId>,
     /// The term.
@@ -79,7 +80,7 @@ enum ReadIndexAnswer {
 }
 
 /// Consensus of this node.
-pub struct Consensus {
+pub(crate) struct Consensus {
     raft: Raft<TypeConfig, Machine>,
     router: Arc<Router>,
     replica: Arc<Replica>,
@@ -96,7 +97,7 @@ impl Consensus {
     ///
     /// # Errors
     /// When the log cannot be read.
-    pub async fn start(
+    pub(crate) async fn start(
         timing: Timing,
         cluster: String,
         log: LogStore,
@@ -141,7 +142,7 @@ impl Consensus {
     ///
     /// # Errors
     /// When consensus has failed.
-    pub async fn initialise(&self, members: &BTreeSet<NodeId>) -> Result<(), ConsensusError> {
+    pub(crate) async fn initialise(&self, members: &BTreeSet<NodeId>) -> Result<(), ConsensusError> {
         let failed = |error: String| ConsensusError::Failed(error);
         if self
             .raft
@@ -160,7 +161,7 @@ impl Consensus {
 
     /// Hands an entry to openraft, in order; `done` is called when it was applied here, or will not be. Only a leader's
     /// entries are taken.
-    pub async fn append(&self, entry: Bytes, done: impl FnOnce() + Send + 'static) {
+    pub(crate) async fn append(&self, entry: Bytes, done: impl FnOnce() + Send + 'static) {
         let (responder, receiver) = ProgressResponder::complete_only();
         let handed = self.raft.client_write_ff(EntryBytes(entry), Some(responder)).await;
         if handed.is_err() {
@@ -175,18 +176,18 @@ impl Consensus {
     }
 
     /// Follows who leads.
-    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+    pub(crate) fn leadership(&self) -> watch::Receiver<Leadership> {
         self.leadership.clone()
     }
 
     /// Who leads now.
-    pub fn current(&self) -> Leadership {
+    pub(crate) fn current(&self) -> Leadership {
         *self.leadership.borrow()
     }
 
     /// Returns once this node has applied everything that was acknowledged before the call, on whatever node: the read
     /// index of Raft (Ongaro's thesis, section 6.4). `None` when no leader confirmed it before the deadline.
-    pub async fn read_barrier(&self, deadline: Instant) -> Option<()> {
+    pub(crate) async fn read_barrier(&self, deadline: Instant) -> Option<()> {
         loop {
             if let Some(index) = self.ask_read_index(deadline).await {
                 let applied = self.replica.wait_applied(index);
@@ -203,7 +204,7 @@ impl Consensus {
 
     /// Returns once this node, if it was restarted, has applied what it may have applied before: so that what it shows does
     /// not go back. `None` when no leader confirmed that before the deadline.
-    pub async fn recovery(&self, deadline: Instant) -> Option<()> {
+    pub(crate) async fn recovery(&self, deadline: Instant) -> Option<()> {
         let mut recovered = self.recovered.clone();
         let waited = tokio::time::timeout_at(deadline.into(), recovered.wait_for(|recovered| *recovered)).await;
         waited.ok()?.ok().map(drop)
@@ -233,7 +234,7 @@ impl Consensus {
     }
 
     /// Takes an envelope of consensus from another node. Does not block.
-    pub fn receive(self: &Arc<Self>, envelope: Envelope) {
+    pub(crate) fn receive(self: &Arc<Self>, envelope: Envelope) {
         match envelope.kind {
             Kind::AppendReply => {
                 if let Ok(answer) = decode(&envelope.body) {
@@ -255,7 +256,7 @@ impl Consensus {
     }
 
     /// Stops consensus; the log is closed when this returns.
-    pub async fn stop(&self) {
+    pub(crate) async fn stop(&self) {
         self.stop.cancel();
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "consensus did not end cleanly");

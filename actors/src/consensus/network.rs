@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::types::TypeConfig;
+use crate::body::{decode, encode};
 use crate::router::{AskError, Router};
 
 /// How many append requests of one stream may be without an answer.
@@ -75,14 +76,6 @@ pub(super) struct SnapshotMessage {
     pub(super) vote: VoteOf<C>,
     pub(super) meta: SnapshotMetaOf<C>,
     pub(super) data: Bytes,
-}
-
-pub(super) fn encode<T: Serialize>(value: &T) -> Bytes {
-    Bytes::from(rmp_serde::to_vec(value).expect("plain data serialises into memory"))
-}
-
-pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_serde::decode::Error> {
-    rmp_serde::from_slice(bytes)
 }
 
 /// Marks the correlation of a heartbeat.

@@ -55,10 +55,6 @@ use gateway::Link;
 use sessions::{Sessions, Subscription};
 use supervisor::{Never, Supervisor};
 
-/// Directives for a log filter. At `debug` ractor_cluster formats the content of every message, and at `info` each
-/// session tells its life.
-pub const LOG_DIRECTIVES: &str = "ractor=warn,ractor_cluster=warn";
-
 /// A neighbour, as it is named to the receiver of its envelopes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {

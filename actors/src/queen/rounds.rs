@@ -496,14 +496,11 @@ impl<T> Rounds<T> {
 
 /// The bytes of a command in a round.
 fn encoded_bytes(request: &Request) -> usize {
-    let Request {
-        project,
-        author,
-        idempotency_key,
-        body,
-    } = request;
-    let key = idempotency_key.as_ref().map_or(0, |key| LENGTH_BYTES + key.len());
-    COMMAND_HEAD_BYTES + project.len() + author.len() + key + body.encoded_bytes()
+    let key = request
+        .idempotency_key
+        .as_ref()
+        .map_or(0, |key| LENGTH_BYTES + key.len());
+    COMMAND_HEAD_BYTES + request.project.len() + request.author.len() + key + request.body.encoded_bytes()
 }
 
 /// The most bytes of its outcome as it is kept, with its number and an idempotency key that it may name.

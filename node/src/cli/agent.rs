@@ -9,7 +9,7 @@ use super::ClientArgs;
 #[command(after_help = "\
 Examples:
   queenright agent list
-  queenright agent spawn e1 --kind echo
+  queenright agent spawn e1 --kind load-echo
   queenright agent show e1
   queenright agent stop e1")]
 pub enum AgentCommand {

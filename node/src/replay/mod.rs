@@ -1,6 +1,6 @@
 //! `queenright replay`: the commits of a git repository as the work of a swarm.
 //!
-//! The process that replays is a client: it alone reads git ([`job`]). It puts the contents and one task for each commit
+//! The process that replays is a client: it alone reads git (`job`). It puts the contents and one task for each commit
 //! into the memory, and starts agents of kind `replay` on the nodes ([`agent`]), which need only the cluster. At the end
 //! each node recomputes the blob id of every path from the bytes that its store holds ([`tree`]), and the client compares
 //! ([`compare`]).
