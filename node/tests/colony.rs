@@ -181,10 +181,13 @@ impl Colony {
         colony
     }
 
-    /// Starts all nodes, none of which runs.
+    /// Starts all nodes, none of which runs, and waits until each of them knows a leader.
     pub(crate) fn start_all(&mut self) {
         let started = self.runtime.block_on(Cluster::start(self.options.clone()));
         self.cluster = Some(started.unwrap_or_else(|error| panic!("{error}")));
+        for node in NODES {
+            self.leader_at(node, None);
+        }
     }
 
     pub(crate) fn folder(&self) -> &Path {
