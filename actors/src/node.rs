@@ -30,6 +30,10 @@ use crate::store::{DataFolder, Store, StoreError, StoreOptions};
 /// How long a node waits for the status of another one.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How many bytes of outcomes all nodes together may have kept: they stand in one value of the store, which takes 64 MiB,
+/// beside the names of the projects (10 MiB at most).
+const OUTCOMES_BYTES: usize = 48 << 20;
+
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -331,7 +335,10 @@ impl Node {
         let queen_counts = Arc::new(QueenCounts::default());
         let arguments = QueenArguments {
             incarnation: folder.incarnation(),
-            limits: options.rounds,
+            limits: RoundLimits {
+                outcome_bytes: options.rounds.outcome_bytes.min(OUTCOMES_BYTES / options.nodes.len()),
+                ..options.rounds
+            },
             replica: replica.clone(),
             consensus: consensus.clone(),
             router: router.clone(),
@@ -435,12 +442,14 @@ impl Node {
     /// # Errors
     /// When no quorum confirmed the read before the deadline.
     pub async fn read(&self, consistency: Consistency, deadline: Duration) -> Result<Arc<Snapshot>, ReadError> {
-        if consistency == Consistency::Linearizable {
-            let barrier = self.consensus.read_barrier(Instant::now() + deadline).await;
-            barrier.ok_or(ReadError::NoQuorum {
-                waited_ms: deadline.as_millis() as u64,
-            })?;
-        }
+        let until = Instant::now() + deadline;
+        let served = match consistency {
+            Consistency::Linearizable => self.consensus.read_barrier(until).await,
+            Consistency::Local => self.consensus.recovery(until).await,
+        };
+        served.ok_or(ReadError::NoQuorum {
+            waited_ms: deadline.as_millis() as u64,
+        })?;
         Ok(self.replica.snapshot())
     }
 

@@ -13,8 +13,8 @@ pub struct Timing {
 const SAMPLE_MIN: Duration = Duration::from_millis(1);
 
 impl Timing {
-    /// Times `work`, which handles `items` items, once to warm up and then `samples` times, each time as often as
-    /// [`SAMPLE_MIN`] asks for. At least one sample is taken.
+    /// Times `work`, which handles `items` items, once to warm up and then `samples` times, at least once. A sample is
+    /// as many rounds of work as fill a millisecond.
     pub fn of<T>(samples: u32, items: usize, mut work: impl FnMut() -> T) -> Self {
         let once = time(&mut work, 1).max(Duration::from_nanos(1));
         let rounds = (SAMPLE_MIN.as_nanos() / once.as_nanos()).clamp(1, 1_000_000) as u32;

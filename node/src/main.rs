@@ -38,18 +38,34 @@ fn main() -> Exit {
     }
 }
 
-/// Help and version are answers; anything else that the parser says is an error of usage.
+/// Help and version are answers, and a line without a command is answered with help; anything else that the parser says
+/// is an error of usage.
 fn usage(error: &clap::Error) -> Exit {
-    let answer = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    let (help, exit) = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => (true, Exit::Ok),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => (true, Exit::Usage),
+        _ => (false, Exit::Usage),
+    };
+    if help {
+        let _ = error.print();
+        return exit;
+    }
     // The line did not parse, so the flag is looked for by hand.
     let json = std::env::args_os().any(|argument| argument == "--json");
-    if json && !answer {
-        let text = error.render().to_string();
-        let line = text.lines().next().unwrap_or_default();
-        let message = line.strip_prefix("error: ").unwrap_or(line).to_owned();
-        let _ = writeln!(io::stderr(), "{}", CliError::Usage(message).report(true));
-    } else {
-        let _ = error.print();
-    }
-    if answer { Exit::Ok } else { Exit::Usage }
+    let report = CliError::Usage(one_line(&error.render().to_string())).report(json);
+    let hint = if json { "" } else { " (see --help)" };
+    let _ = writeln!(io::stderr(), "{report}{hint}");
+    exit
+}
+
+/// What the parser says in several paragraphs, without the usage that follows.
+fn one_line(text: &str) -> String {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let paragraphs = text
+        .split("\n\n")
+        .take_while(|paragraph| !paragraph.starts_with("Usage:") && !paragraph.starts_with("For more information"));
+    let lines: Vec<String> = paragraphs
+        .map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    lines.join("; ")
 }

@@ -1,7 +1,16 @@
 //! Tests of the real binary, one module for each subject.
 
 mod bench;
+mod colony;
 mod config;
+mod counter;
+mod demo;
+mod git;
+mod landing;
+mod processes;
+mod proposals;
+mod refusals;
+mod replay;
 
 use std::path::Path;
 use std::process::{Command, Output};

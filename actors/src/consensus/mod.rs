@@ -86,6 +86,8 @@ pub struct Consensus {
     streams: Arc<Streams>,
     ingress: Ingress,
     leadership: watch::Receiver<Leadership>,
+    /// Whether everything that this node may have applied before it was restarted has been applied again.
+    recovered: watch::Receiver<bool>,
     stop: CancellationToken,
 }
 
@@ -122,6 +124,7 @@ impl Consensus {
             .collect();
         let ingress = Ingress::start(raft.clone(), router.clone(), &peers, &stop);
         let leadership = watch_leadership(&raft, &stop);
+        let recovered = watch_recovery(&raft, &stop);
         Ok(Consensus {
             raft,
             router,
@@ -129,6 +132,7 @@ impl Consensus {
             streams,
             ingress,
             leadership,
+            recovered,
             stop,
         })
     }
@@ -195,6 +199,14 @@ impl Consensus {
             let mut leadership = self.leadership();
             let _ = tokio::time::timeout(READ_INDEX_PAUSE, leadership.changed()).await;
         }
+    }
+
+    /// Returns once this node, if it was restarted, has applied what it may have applied before: so that what it shows does
+    /// not go back. `None` when no leader confirmed that before the deadline.
+    pub async fn recovery(&self, deadline: Instant) -> Option<()> {
+        let mut recovered = self.recovered.clone();
+        let waited = tokio::time::timeout_at(deadline.into(), recovered.wait_for(|recovered| *recovered)).await;
+        waited.ok()?.ok().map(drop)
     }
 
     async fn ask_read_index(&self, deadline: Instant) -> Option<u64> {
@@ -266,6 +278,19 @@ fn config(timing: Timing, cluster: String) -> Config {
         broadcast_submitted_on_append: Some(true),
         ..Config::default()
     }
+}
+
+fn watch_recovery(raft: &Raft<TypeConfig, Machine>, stop: &CancellationToken) -> watch::Receiver<bool> {
+    let (sender, receiver) = watch::channel(false);
+    let (raft, stop) = (raft.clone(), stop.clone());
+    tokio::spawn(async move {
+        if let Some(Ok(_)) = stop.run_until_cancelled(raft.wait_for_recovery(None)).await {
+            sender.send_replace(true);
+        }
+        // Kept until the node stops: a receiver must not take its end for an answer.
+        stop.cancelled().await;
+    });
+    receiver
 }
 
 fn watch_leadership(raft: &Raft<TypeConfig, Machine>, stop: &CancellationToken) -> watch::Receiver<Leadership> {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use queenright_protocol::colony::{Answer, Batch, Body, Conflict, Outcome, Proposal};
+use queenright_protocol::colony::{Answer, Batch, Body, CONFLICTS_LISTED_MAX, Conflict, Outcome, Proposal};
 use queenright_protocol::conflict;
 use queenright_protocol::id::NodeId;
 use queenright_protocol::wire::{Kind, Lane};
@@ -219,22 +219,22 @@ impl QueenState {
         if request.idempotency_key.is_some() {
             return None;
         }
-        let conflicts: Vec<Conflict> = reads
+        let mut conflicts: Vec<Conflict> = reads
             .iter()
             .filter_map(|read| {
-                let revision = self.replica.is_stale(&request.project, &read.key, read.revision)?;
+                let found = self.replica.newer_record(&request.project, &read.key, read.revision)?;
                 Some(Conflict {
                     kind: conflict::Kind::StaleRead,
                     key: read.key.clone(),
                     expected: read.revision,
-                    revision,
-                    hash: None,
-                    winner: 0,
+                    revision: found.revision,
+                    hash: found.value.as_ref().map(|value| value.hash),
+                    winner: found.seq,
                 })
             })
-            .take(queenright_protocol::colony::CONFLICTS_LISTED_MAX)
             .collect();
         let total = conflicts.len() as u64;
+        conflicts.truncate(CONFLICTS_LISTED_MAX);
         (total > 0).then_some(Outcome::Lost {
             seq: 0,
             conflicts,

@@ -3,7 +3,9 @@
 mod actor;
 mod request;
 mod rounds;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::actor::{Queen, QueenArguments, QueenCounts, QueenMessage};
 pub use self::request::{Request, SubmitError};
-pub use self::rounds::{Effect, Input, RoundLimits, Rounds};
+pub use self::rounds::RoundLimits;

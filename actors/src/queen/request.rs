@@ -38,6 +38,15 @@ pub enum SubmitError {
         /// The bound.
         limit: u64,
     },
+    /// The outcome of the command alone could be larger than what all nodes keep for this one; nothing was changed. Name
+    /// fewer keys, or make several commands of it.
+    #[error("the outcome of the command could have {bytes} B, the limit is {limit} B")]
+    OutcomeTooLarge {
+        /// The most that it could have.
+        bytes: u64,
+        /// The bound.
+        limit: u64,
+    },
     /// No outcome came in time. The command may still be carried out: repeat it with the same idempotency key to learn
     /// its outcome.
     #[error("no outcome after {waited_ms} ms: unknown whether the command was carried out")]

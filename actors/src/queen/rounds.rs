@@ -14,10 +14,19 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use queenright_protocol::colony::{Answer, Command, Outcome, Round};
+use queenright_protocol::colony::{Answer, Command, Outcome, ROUND_BYTES_MAX, ROUND_VERSION, Round};
 use queenright_protocol::id::NodeId;
 
 use super::request::{Request, SubmitError};
+
+/// An encoded round without its commands, or an entry without its rounds, in bytes: version, two numbers, and a count.
+const ROUND_HEAD_BYTES: usize = 1 + 8 + 8 + 8;
+/// An encoded command without its texts and its body, in bytes: three numbers, two lengths, and whether there is a key.
+const COMMAND_HEAD_BYTES: usize = 3 * 8 + 2 * 8 + 1;
+/// An encoded length, in bytes.
+const LENGTH_BYTES: usize = 8;
+/// The largest round that fits an entry when it is the only one there.
+const ROUND_ALONE_BYTES_MAX: usize = ROUND_BYTES_MAX as usize - ROUND_HEAD_BYTES - LENGTH_BYTES;
 
 /// Bounds of the machine.
 #[derive(Clone, Copy, Debug)]
@@ -28,12 +37,16 @@ pub struct RoundLimits {
     pub entries_in_flight: usize,
     /// How many bytes of commands a round gathers, and of rounds an entry; a larger command goes alone.
     pub round_bytes: usize,
-    /// The largest command, in bytes.
+    /// The largest command, in bytes, with all that stands beside its body.
     pub command_bytes: usize,
     /// How many commands may wait or be under way.
     pub commands: usize,
-    /// How many bytes of commands may wait or be under way.
+    /// How many bytes of commands may wait or be under way, and of rounds wait for an entry.
     pub waiting_bytes: usize,
+    /// How many bytes the outcomes may have that all nodes keep because they do not know yet that this one has them.
+    /// Counted as the most that each may be, from the cut of its round until every command before it has an outcome as
+    /// well. At this bound no round is cut; a command whose outcome alone could be larger is refused.
+    pub outcome_bytes: usize,
     /// After how many milliseconds a round without outcome is sent again; doubles with each time, up to eight times.
     pub repeat_ms: u64,
 }
@@ -47,6 +60,7 @@ impl Default for RoundLimits {
             command_bytes: 16 << 20,
             commands: 65_536,
             waiting_bytes: 256 << 20,
+            outcome_bytes: 16 << 20,
             repeat_ms: 500,
         }
     }
@@ -54,7 +68,7 @@ impl Default for RoundLimits {
 
 /// What happens to the machine. `T` is the ticket by which a caller gets its outcome.
 #[derive(Debug)]
-pub enum Input<T> {
+pub(super) enum Input<T> {
     /// A command, with the cluster time at which it expires and its encoded size.
     Submit {
         /// By which the caller gets its outcome.
@@ -85,7 +99,7 @@ pub enum Input<T> {
 
 /// What is to be done.
 #[derive(Debug, PartialEq)]
-pub enum Effect<T> {
+pub(super) enum Effect<T> {
     /// Send a round to the leader's queen.
     Send {
         /// The leader.
@@ -117,6 +131,7 @@ struct Waiting<T> {
     request: Request,
     expires_ms: u64,
     bytes: usize,
+    outcome_bytes: usize,
 }
 
 /// A round under way.
@@ -131,7 +146,7 @@ struct Flight {
 }
 
 /// The machine.
-pub struct Rounds<T> {
+pub(super) struct Rounds<T> {
     me: NodeId,
     incarnation: u64,
     limits: RoundLimits,
@@ -142,6 +157,12 @@ pub struct Rounds<T> {
     waiting_bytes: usize,
     /// By the number of their first command.
     flights: BTreeMap<u64, Flight>,
+    flight_bytes: usize,
+    /// The most that each outcome may have that all nodes keep for this one, from that of `settled` on.
+    outcomes: VecDeque<usize>,
+    outcome_bytes: usize,
+    /// All commands below this number have been answered.
+    settled: u64,
     /// The callers of commands under way, by number.
     tickets: BTreeMap<u64, T>,
     /// Rounds for the next entries, while this node leads.
@@ -153,7 +174,14 @@ pub struct Rounds<T> {
 
 impl<T> Rounds<T> {
     /// A machine for this start of the node.
-    pub fn new(me: NodeId, incarnation: u64, limits: RoundLimits) -> Rounds<T> {
+    pub(super) fn new(me: NodeId, incarnation: u64, limits: RoundLimits) -> Rounds<T> {
+        // Whatever is configured: a round that no node decodes must not come into being.
+        let commands_max = ROUND_ALONE_BYTES_MAX - ROUND_HEAD_BYTES;
+        let limits = RoundLimits {
+            round_bytes: limits.round_bytes.min(commands_max),
+            command_bytes: limits.command_bytes.min(commands_max),
+            ..limits
+        };
         Rounds {
             me,
             incarnation,
@@ -163,6 +191,10 @@ impl<T> Rounds<T> {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             flights: BTreeMap::new(),
+            flight_bytes: 0,
+            outcomes: VecDeque::new(),
+            outcome_bytes: 0,
+            settled: 1,
             tickets: BTreeMap::new(),
             inbox: VecDeque::new(),
             inbox_bytes: 0,
@@ -172,7 +204,7 @@ impl<T> Rounds<T> {
     }
 
     /// Takes an input at `now_ms`, any clock that does not go back, and adds what is to be done to `out`.
-    pub fn step(&mut self, now_ms: u64, input: Input<T>, out: &mut Vec<Effect<T>>) {
+    pub(super) fn step(&mut self, now_ms: u64, input: Input<T>, out: &mut Vec<Effect<T>>) {
         match input {
             Input::Submit {
                 ticket,
@@ -189,38 +221,36 @@ impl<T> Rounds<T> {
     }
 
     /// Whether [`Input::Drain`] would do something.
-    pub fn has_work(&self) -> bool {
-        let round = !self.waiting.is_empty() && self.flights.len() < self.limits.rounds_in_flight;
-        let entry = !self.inbox.is_empty() && self.entries_in_flight < self.limits.entries_in_flight;
-        round || entry
+    pub(super) fn has_work(&self) -> bool {
+        self.may_cut() || self.may_join()
+    }
+
+    fn may_cut(&self) -> bool {
+        self.flights.len() < self.limits.rounds_in_flight && self.waiting.front().is_some_and(|next| self.is_kept(next))
+    }
+
+    /// Whether there is room for the outcome of this command among those that all nodes keep.
+    fn is_kept(&self, next: &Waiting<T>) -> bool {
+        self.outcome_bytes + next.outcome_bytes <= self.limits.outcome_bytes
+    }
+
+    fn may_join(&self) -> bool {
+        !self.inbox.is_empty() && self.entries_in_flight < self.limits.entries_in_flight
     }
 
     /// Whether rounds are under way, so that time must go on.
-    pub fn is_waiting(&self) -> bool {
+    pub(super) fn is_waiting(&self) -> bool {
         !self.flights.is_empty()
     }
 
     /// How many rounds were sent again.
-    pub fn repeated(&self) -> u64 {
+    pub(super) fn repeated(&self) -> u64 {
         self.repeated
     }
 
-    /// Who leads, as far as this machine was told.
-    pub fn current_leader(&self) -> Option<NodeId> {
-        self.leader
-    }
-
-    /// Gives back all tickets: for a node that stops.
-    pub fn into_tickets(self) -> impl Iterator<Item = T> {
-        self.tickets
-            .into_values()
-            .chain(self.waiting.into_iter().map(|waiting| waiting.ticket))
-    }
-
     fn submit(&mut self, ticket: T, request: Request, expires_ms: u64, out: &mut Vec<Effect<T>>) {
-        let bytes = request.body.encoded_bytes();
-        let refusal = self.refusal(bytes);
-        if let Some(refusal) = refusal {
+        let (bytes, outcome_bytes) = (encoded_bytes(&request), outcome_bytes_max(&request));
+        if let Some(refusal) = self.refusal(bytes, outcome_bytes) {
             out.push(Effect::Answer {
                 ticket,
                 outcome: Err(refusal),
@@ -233,16 +263,23 @@ impl<T> Rounds<T> {
             request,
             expires_ms,
             bytes,
+            outcome_bytes,
         });
     }
 
-    fn refusal(&self, bytes: usize) -> Option<SubmitError> {
+    fn refusal(&self, bytes: usize, outcome_bytes: usize) -> Option<SubmitError> {
         let limits = &self.limits;
         let held = self.waiting.len() + self.tickets.len();
         if bytes > limits.command_bytes {
             return Some(SubmitError::TooLarge {
                 bytes: bytes as u64,
                 limit: limits.command_bytes as u64,
+            });
+        }
+        if outcome_bytes > limits.outcome_bytes {
+            return Some(SubmitError::OutcomeTooLarge {
+                bytes: outcome_bytes as u64,
+                limit: limits.outcome_bytes as u64,
             });
         }
         if held >= limits.commands {
@@ -252,7 +289,7 @@ impl<T> Rounds<T> {
                 limit: limits.commands as u64,
             });
         }
-        let held = self.waiting_bytes + bytes;
+        let held = self.waiting_bytes + self.flight_bytes + bytes;
         (held > limits.waiting_bytes).then_some(SubmitError::Busy {
             held: held as u64,
             unit: "bytes",
@@ -261,49 +298,26 @@ impl<T> Rounds<T> {
     }
 
     fn drain(&mut self, now_ms: u64, out: &mut Vec<Effect<T>>) {
-        while self.flights.len() < self.limits.rounds_in_flight && !self.waiting.is_empty() {
+        while self.may_cut() {
             self.cut_round(now_ms, out);
         }
-        while self.entries_in_flight < self.limits.entries_in_flight && !self.inbox.is_empty() {
+        while self.may_join() {
             self.join_entry(out);
         }
     }
 
     fn cut_round(&mut self, now_ms: u64, out: &mut Vec<Effect<T>>) {
         let first = self.next_number;
-        let settled = self.tickets.first_key_value().map_or(first, |(number, _)| *number);
         let mut commands = Vec::new();
         let mut bytes = 0;
         while let Some(next) = self.waiting.front() {
-            if !commands.is_empty() && bytes + next.bytes > self.limits.round_bytes {
+            let full = bytes + next.bytes > self.limits.round_bytes || !self.is_kept(next);
+            if !commands.is_empty() && full {
                 break;
             }
-            let Waiting {
-                ticket,
-                request,
-                expires_ms,
-                bytes: size,
-            } = self.waiting.pop_front().expect("it has a front");
-            bytes += size;
-            self.waiting_bytes -= size;
-            let number = self.next_number;
-            self.next_number += 1;
-            self.tickets.insert(number, ticket);
-            let Request {
-                project,
-                author,
-                idempotency_key,
-                body,
-            } = request;
-            commands.push(Command {
-                number,
-                settled,
-                expires_ms,
-                project,
-                author,
-                idempotency_key,
-                body,
-            });
+            let next = self.waiting.pop_front().expect("it has a front");
+            bytes += next.bytes;
+            commands.push(self.number(next));
         }
         let open = commands.len();
         let bytes = Round {
@@ -312,6 +326,8 @@ impl<T> Rounds<T> {
             commands,
         }
         .encode();
+        assert!(bytes.len() <= ROUND_ALONE_BYTES_MAX, "the limits were cut to what fits");
+        self.flight_bytes += bytes.len();
         self.flights.insert(
             first,
             Flight {
@@ -324,6 +340,38 @@ impl<T> Rounds<T> {
         self.send_flight(first, now_ms, out);
     }
 
+    /// Makes what waited a command of the session.
+    fn number(&mut self, next: Waiting<T>) -> Command {
+        let Waiting {
+            ticket,
+            request,
+            expires_ms,
+            bytes,
+            outcome_bytes,
+        } = next;
+        let Request {
+            project,
+            author,
+            idempotency_key,
+            body,
+        } = request;
+        let number = self.next_number;
+        self.next_number += 1;
+        self.waiting_bytes -= bytes;
+        self.outcome_bytes += outcome_bytes;
+        self.outcomes.push_back(outcome_bytes);
+        self.tickets.insert(number, ticket);
+        Command {
+            number,
+            settled: self.settled,
+            expires_ms,
+            project,
+            author,
+            idempotency_key,
+            body,
+        }
+    }
+
     /// Sends a round to whoever leads; with no leader it waits for one.
     fn send_flight(&mut self, first: u64, now_ms: u64, out: &mut Vec<Effect<T>>) {
         let Some(leader) = self.leader else { return };
@@ -333,26 +381,36 @@ impl<T> Rounds<T> {
         flight.sends += 1;
         let bytes = flight.bytes.clone();
         if leader == self.me {
+            // Refused like any other when too much waits: the next tick tries again.
             self.take_in(bytes);
         } else {
             out.push(Effect::Send { to: leader, bytes });
         }
     }
 
-    fn take_in(&mut self, bytes: Bytes) {
+    /// Lets a round wait for an entry; `false` if there is no room for it.
+    fn take_in(&mut self, bytes: Bytes) -> bool {
+        if self.inbox.contains(&bytes) {
+            // Repeated while it waits: once is enough.
+            return true;
+        }
+        if self.inbox_bytes + bytes.len() > self.limits.waiting_bytes {
+            return false;
+        }
         self.inbox_bytes += bytes.len();
         self.inbox.push_back(bytes);
+        true
     }
 
     fn join_entry(&mut self, out: &mut Vec<Effect<T>>) {
         let mut rounds = Vec::new();
         let mut bytes = 0;
         while let Some(next) = self.inbox.front() {
-            if !rounds.is_empty() && bytes + next.len() > self.limits.round_bytes {
+            if !rounds.is_empty() && bytes + LENGTH_BYTES + next.len() > self.limits.round_bytes {
                 break;
             }
             let next = self.inbox.pop_front().expect("it has a front");
-            bytes += next.len();
+            bytes += LENGTH_BYTES + next.len();
             self.inbox_bytes -= next.len();
             rounds.push(next);
         }
@@ -380,9 +438,20 @@ impl<T> Rounds<T> {
                 .expect("a command under way is in a round");
             flight.open -= 1;
             if flight.open == 0 {
+                self.flight_bytes -= flight.bytes.len();
                 self.flights.remove(&first);
             }
         }
+        self.settle();
+    }
+
+    /// Moves `settled` past the commands that have an outcome now.
+    fn settle(&mut self) {
+        let first_open = self.tickets.first_key_value();
+        let settled = first_open.map_or(self.next_number, |(number, _)| *number);
+        let gone = self.outcomes.drain(..(settled - self.settled) as usize);
+        self.outcome_bytes -= gone.sum::<usize>();
+        self.settled = settled;
     }
 
     fn leader(&mut self, now_ms: u64, leader: Option<NodeId>, out: &mut Vec<Effect<T>>) {
@@ -400,13 +469,12 @@ impl<T> Rounds<T> {
     }
 
     fn round(&mut self, from: NodeId, bytes: Bytes, out: &mut Vec<Effect<T>>) {
-        let full = self.inbox_bytes + bytes.len() > self.limits.waiting_bytes;
-        if self.leader != Some(self.me) || full {
-            // A full leader refuses too: the sender repeats the round later.
+        // An entry that no node decodes would stop them all: what cannot be a round goes no further.
+        let fits = bytes.len() <= ROUND_ALONE_BYTES_MAX && bytes.first() == Some(&ROUND_VERSION);
+        // A full leader refuses too: the sender repeats the round later.
+        if self.leader != Some(self.me) || !fits || !self.take_in(bytes) {
             out.push(Effect::Refuse { to: from });
-            return;
         }
-        self.take_in(bytes);
     }
 
     fn tick(&mut self, now_ms: u64, out: &mut Vec<Effect<T>>) {
@@ -424,4 +492,22 @@ impl<T> Rounds<T> {
             self.send_flight(first, now_ms, out);
         }
     }
+}
+
+/// The bytes of a command in a round.
+fn encoded_bytes(request: &Request) -> usize {
+    let Request {
+        project,
+        author,
+        idempotency_key,
+        body,
+    } = request;
+    let key = idempotency_key.as_ref().map_or(0, |key| LENGTH_BYTES + key.len());
+    COMMAND_HEAD_BYTES + project.len() + author.len() + key + body.encoded_bytes()
+}
+
+/// The most bytes of its outcome as it is kept, with its number and an idempotency key that it may name.
+fn outcome_bytes_max(request: &Request) -> usize {
+    let key = request.idempotency_key.as_ref().map_or(0, |key| key.len());
+    8 + key + request.body.outcome_bytes_max()
 }

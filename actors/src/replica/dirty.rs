@@ -10,7 +10,7 @@ use queenright_protocol::colony::{
 };
 
 /// How many changed records, or events, may wait for the store before applying waits for it.
-pub const DIRTY_RECORDS_MAX: usize = 1 << 20;
+pub const DIRTY_RECORDS_MAX: usize = 1 << 16;
 /// How many events stand in one pair of the store.
 const EVENTS_PER_PAIR: usize = 256;
 

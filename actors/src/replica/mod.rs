@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Instant;
 
 use openraft::type_config::alias::{LogIdOf, StoredMembershipOf};
-use queenright_protocol::colony::{Answer, Applied, Batch, Colony, Digest, ImageError, Key, Meta, Round, RoundError};
+use queenright_protocol::colony::{
+    Answer, Applied, Batch, Colony, Digest, ImageError, Key, Meta, Record, Round, RoundError,
+};
 use queenright_protocol::id::NodeId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
@@ -264,16 +266,16 @@ impl Replica {
         self.counts.lock().expect("nothing panics under this lock").clone()
     }
 
-    /// Whether this node has already seen a revision of `key` that is higher than `revision`: then a proposal that read
-    /// that one has lost, and need not burden the log.
-    pub fn is_stale(&self, project: &str, key: &str, revision: u64) -> Option<u64> {
+    /// The record of `key`, if this node has already seen a revision of it that is higher than `revision`: then a proposal
+    /// that read that one has lost, and need not burden the log.
+    pub fn newer_record(&self, project: &str, key: &str, revision: u64) -> Option<Arc<Record>> {
         // The table may confuse keys; the state does not.
         if !self.revisions.may_exceed(project, key, revision) {
             return None;
         }
         let state = self.state();
-        let found = state.colony.project(project)?.memory().revision(key);
-        (found > revision).then_some(found)
+        let found = state.colony.project(project)?.memory().record(key)?;
+        (found.revision > revision).then(|| found.clone())
     }
 
     /// Returns the revision of `key` when it is at least `revision`: at once, or when the change is applied.

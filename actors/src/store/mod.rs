@@ -8,7 +8,7 @@
 //! | promise | by |
 //! |---|---|
 //! | The store is one version, never a mixture | a pass is one sled batch on one tree, meta bytes included |
-//! | A pass that was answered survives `kill -9` | `sled::Db::flush` after each batch |
+//! | A pass that somebody waited for survives `kill -9` | `sled::Db::flush` before the answer |
 //! | `sync` survives power loss | fsync of sled's files through handles of our own |
 //! | Damage is noticed | a checksum per record, and the number of the last synced pass kept apart (see `open`) |
 //! | A key written often between two passes is written once | the thread asks for the dirty set when it is ready |

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
@@ -15,6 +16,10 @@ use super::folder::write_record;
 use super::open::{META_SPACE, Opened, STATE_SPACE, panic_message, synced_path};
 use super::record::Kind;
 use super::{Pass, Records};
+
+/// How long the thread lets more get dirty before it writes a pass that nobody waits for. Long enough that a busy node
+/// writes a pass a second instead of one for each log entry; what a crash loses comes back from the log.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Where the thread gets its passes. `None` says that nothing is dirty.
 pub(super) type Source = Box<dyn FnMut() -> Option<Pass> + Send>;
@@ -79,8 +84,16 @@ impl Worker {
     /// Serves requests until it is closed or nobody is left to ask.
     pub(super) fn run(mut self, requests: Receiver<Request>) {
         while let Ok(first) = requests.recv() {
-            // All that came while the last pass was written is served by one pass.
-            let batch: Vec<Request> = std::iter::once(first).chain(requests.try_iter()).collect();
+            let mut batch = vec![first];
+            let until = Instant::now() + LINGER;
+            // While nobody waits for an answer, more gets dirty, and what is overwritten meanwhile is written once.
+            while batch.iter().all(|request| matches!(request, Request::Wake)) {
+                match requests.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                    Ok(request) => batch.push(request),
+                    Err(_) => break,
+                }
+            }
+            batch.extend(requests.try_iter());
             if let Some(answer) = self.serve(batch) {
                 let result = self.guarded(Worker::sync);
                 // The answer comes after sled has let go of its files.
@@ -113,6 +126,8 @@ impl Worker {
         let mut result = self.guarded(Worker::pass);
         if must_sync && result.is_ok() {
             result = self.guarded(Worker::sync);
+        } else if !passes.is_empty() && result.is_ok() {
+            result = self.guarded(Worker::flush);
         }
         for answer in passes {
             // Whoever asked may have stopped waiting; the same for every answer below.
@@ -160,10 +175,15 @@ impl Worker {
         self.splitter.split(META_SPACE, &[], Some(&meta), &mut rows)?;
         drop(pass);
         self.db.apply_batch(rows.0).map_err(|error| self.sled_error(error))?;
-        // To the operating system, so that `kill -9` loses nothing; an fsync is `sync`'s.
-        self.db.flush().map_err(|error| self.sled_error(error))?;
         self.pass_number = number;
         self.progress.passes.send_modify(|passes| *passes += 1);
+        Ok(())
+    }
+
+    /// To the operating system, so that `kill -9` loses nothing; an fsync is `sync`'s. Only for those who wait for it:
+    /// every flush competes with the log for the disk, and the log has it all.
+    fn flush(&mut self) -> Result<(), StoreError> {
+        self.db.flush().map_err(|error| self.sled_error(error))?;
         Ok(())
     }
 

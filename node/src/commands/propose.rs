@@ -92,7 +92,10 @@ fn text(outcome: &ProposalOutcome) -> String {
                     shown(&conflict.key),
                 ]);
             }
-            format!("lost at seq {}, nothing was changed{}\n\n{table}", loss.seq, more(loss))
+            // One that its node refused at once has no place in the order.
+            let at = Some(loss.seq).filter(|seq| *seq > 0);
+            let at = at.map(|seq| format!(" at seq {seq}")).unwrap_or_default();
+            format!("lost{at}, nothing was changed{}\n\n{table}", more(loss))
         }
     }
 }
@@ -201,6 +204,8 @@ lost at seq 41, nothing was changed (1 of 9 conflicts listed)
 KIND        EXPECTED  FOUND  CHANGED BY SEQ  KEY
 stale_read  1         2      40              plan";
         assert_eq!(text(&ProposalOutcome::Lost(loss(9))), expected);
+        let at_once = Loss { seq: 0, ..loss(1) };
+        assert!(text(&ProposalOutcome::Lost(at_once)).starts_with("lost, nothing was changed\n"));
     }
 
     #[test]

@@ -49,10 +49,8 @@ pub(super) struct LimitsSection {
     pub(super) command_bytes: Option<Amount>,
     pub(super) round_bytes: Option<Amount>,
     pub(super) rounds_in_flight: Option<i64>,
-    pub(super) frame_bytes: Option<Amount>,
     pub(super) http_body_bytes: Option<Amount>,
     pub(super) outbox_bytes: Option<Amount>,
-    pub(super) events_kept: Option<i64>,
 }
 
 /// A number of bytes: an integer, or text such as `"8 MiB"`.
@@ -135,10 +133,8 @@ impl ClusterFile {
             command_bytes,
             round_bytes,
             rounds_in_flight,
-            frame_bytes,
             http_body_bytes,
             outbox_bytes,
-            events_kept,
         } = config.limits;
         let bytes = |bytes: usize| Some(Amount::Bytes(integer(bytes as u64)));
         ClusterFile {
@@ -168,10 +164,8 @@ impl ClusterFile {
                 command_bytes: bytes(command_bytes),
                 round_bytes: bytes(round_bytes),
                 rounds_in_flight: Some(integer(rounds_in_flight as u64)),
-                frame_bytes: bytes(frame_bytes),
                 http_body_bytes: bytes(http_body_bytes),
                 outbox_bytes: bytes(outbox_bytes),
-                events_kept: Some(integer(events_kept)),
             }),
         }
     }

@@ -1,5 +1,7 @@
 //! The limits of a node, with their bounds and defaults: the only place where these numbers stand.
 
+use queenright_protocol::colony::VALUE_BYTES_MAX;
+
 /// What a limit may be set to, and what it is if nobody sets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bound {
@@ -27,34 +29,32 @@ pub struct Limits {
     pub round_bytes: usize,
     /// `rounds_in_flight`: how many rounds of one queen may be on their way through consensus.
     pub rounds_in_flight: usize,
-    /// `frame_bytes`: the largest frame on a link; larger messages go in fragments. At most `outbox_bytes`.
-    pub frame_bytes: usize,
     /// `http_body_bytes`: the largest body that the door reads.
     pub http_body_bytes: usize,
     /// `outbox_bytes`: how much may wait for one link before it is refused.
     pub outbox_bytes: usize,
-    /// `events_kept`: how many events of a project are kept for those who read them later.
-    pub events_kept: u64,
 }
 
 impl Limits {
-    /// 8 MiB holds a large source file or a model's whole context; bulk data belongs elsewhere, with its hash here.
+    /// 8 MiB holds a large source file or a model's whole context; bulk data belongs elsewhere, with its hash here. It
+    /// is also what the rules of the colony allow: a node may be stricter at its door, never more generous.
     pub const VALUE_BYTES: Bound = Bound {
         default: 8 * MIB,
         min: KIB,
-        max: 64 * MIB,
+        max: VALUE_BYTES_MAX as u64,
     };
-    /// Twice the largest value, so that a proposal may carry one and more.
+    /// Twice the largest value, so that a proposal may carry one and more. A round of one such command fits what a link
+    /// and the log take (`ROUND_BYTES_MAX`), a larger one might not.
     pub const COMMAND_BYTES: Bound = Bound {
         default: 16 * MIB,
         min: 4 * KIB,
-        max: 128 * MIB,
+        max: 16 * MIB,
     };
     /// 1 MiB takes some milliseconds to write and send, so that a small command behind it waits no longer.
     pub const ROUND_BYTES: Bound = Bound {
         default: MIB,
         min: 4 * KIB,
-        max: 64 * MIB,
+        max: 16 * MIB,
     };
     /// Trials favour 2 to 4 over 1; beyond that only the latency grows.
     pub const ROUNDS_IN_FLIGHT: Bound = Bound {
@@ -62,30 +62,18 @@ impl Limits {
         min: 1,
         max: 64,
     };
-    /// Small frames cost throughput (1 KiB frames carried a twentieth of what 64 KiB frames did in a trial), large ones
-    /// make urgent messages wait.
-    pub const FRAME_BYTES: Bound = Bound {
-        default: 64 * KIB,
-        min: KIB,
-        max: MIB,
-    };
     /// As large as a command.
     pub const HTTP_BODY_BYTES: Bound = Bound {
         default: 16 * MIB,
         min: 4 * KIB,
         max: 256 * MIB,
     };
-    /// What a gigabit link carries in about 70 ms: longer queues add delay, not throughput.
+    /// What a gigabit link carries in about 70 ms: longer queues add delay, not throughput. Its five lanes share it, and
+    /// below 1 MiB the smallest share would be less than a frame.
     pub const OUTBOX_BYTES: Bound = Bound {
         default: 8 * MIB,
-        min: 64 * KIB,
+        min: MIB,
         max: GIB,
-    };
-    /// At some hundred bytes an event, some hundred megabytes.
-    pub const EVENTS_KEPT: Bound = Bound {
-        default: 1_000_000,
-        min: 1_000,
-        max: 100_000_000,
     };
 }
 
@@ -96,10 +84,8 @@ impl Default for Limits {
             command_bytes: Limits::COMMAND_BYTES.default as usize,
             round_bytes: Limits::ROUND_BYTES.default as usize,
             rounds_in_flight: Limits::ROUNDS_IN_FLIGHT.default as usize,
-            frame_bytes: Limits::FRAME_BYTES.default as usize,
             http_body_bytes: Limits::HTTP_BODY_BYTES.default as usize,
             outbox_bytes: Limits::OUTBOX_BYTES.default as usize,
-            events_kept: Limits::EVENTS_KEPT.default,
         }
     }
 }

@@ -48,16 +48,16 @@ fn what_the_file_does_not_say_has_its_default() {
 #[test]
 fn sizes_are_integers_or_text_with_a_unit() {
     let config = parse(&format!(
-        "{MESH}[limits]\nvalue_bytes = 4096\nround_bytes = \"2 MiB\"\nframe_bytes = \"8KiB\""
+        "{MESH}[limits]\nvalue_bytes = 4096\nround_bytes = \"2 MiB\"\nhttp_body_bytes = \"16384KiB\""
     ))
     .unwrap();
     assert_eq!(
         (
             config.limits.value_bytes,
             config.limits.round_bytes,
-            config.limits.frame_bytes
+            config.limits.http_body_bytes
         ),
-        (4096, 2 << 20, 8192)
+        (4096, 2 << 20, 16 << 20)
     );
 }
 
@@ -218,18 +218,25 @@ fn limits_have_bounds_and_fit_each_other() {
     let limit = |text: &str, line: &str| refused_with(&format!("[limits]\n{text}"), &format!("c.toml: limits.{line}"));
     limit(
         "value_bytes = 10",
-        "value_bytes: 10 is out of range (1024 to 67108864 bytes)",
+        "value_bytes: 10 is out of range (1024 to 8388608 bytes)",
     );
     limit(
         "value_bytes = \"1 GiB\"",
-        "value_bytes: \"1 GiB\" is out of range (1024 to 67108864 bytes)",
+        "value_bytes: \"1 GiB\" is out of range (1024 to 8388608 bytes)",
     );
     limit(
         "value_bytes = \"8 MB\"",
         "value_bytes: \"8 MB\" is no size (a number and B, KiB, MiB or GiB)",
     );
     limit("rounds_in_flight = 0", "rounds_in_flight: 0 is out of range (1 to 64)");
-    limit("events_kept = 1", "events_kept: 1 is out of range (1000 to 100000000)");
+    limit(
+        "command_bytes = \"17 MiB\"",
+        "command_bytes: \"17 MiB\" is out of range (4096 to 16777216 bytes)",
+    );
+    limit(
+        "round_bytes = \"17 MiB\"",
+        "round_bytes: \"17 MiB\" is out of range (4096 to 16777216 bytes)",
+    );
     limit(
         "command_bytes = \"4 MiB\"",
         "value_bytes: 8388608 is above limits.command_bytes = 4194304, so that none of that size could pass",
@@ -276,7 +283,7 @@ fn the_shipped_files_load() {
 fn a_written_configuration_loads_as_itself() {
     let folder = tempfile::tempdir().unwrap();
     let text = format!(
-        "{}[limits]\nframe_bytes = 2048",
+        "{}[limits]\nround_bytes = 8192",
         MESH.replace("\"mesh\"", "\"hierarchical\"")
     );
     let written = parse(&text)

@@ -221,10 +221,8 @@ impl Check<'_> {
                 raw.rounds_in_flight,
                 Limits::ROUNDS_IN_FLIGHT,
             )? as usize,
-            frame_bytes: self.bytes("limits.frame_bytes", &raw.frame_bytes, Limits::FRAME_BYTES)?,
             http_body_bytes: self.bytes("limits.http_body_bytes", &raw.http_body_bytes, Limits::HTTP_BODY_BYTES)?,
             outbox_bytes: self.bytes("limits.outbox_bytes", &raw.outbox_bytes, Limits::OUTBOX_BYTES)?,
-            events_kept: self.number("limits.events_kept", raw.events_kept, Limits::EVENTS_KEPT)?,
         };
         let not_above = |key: &str, value: usize, other: &str, bound: usize| {
             if value <= bound {
@@ -247,12 +245,6 @@ impl Check<'_> {
             limits.value_bytes,
             "limits.http_body_bytes",
             limits.http_body_bytes,
-        )?;
-        not_above(
-            "limits.frame_bytes",
-            limits.frame_bytes,
-            "limits.outbox_bytes",
-            limits.outbox_bytes,
         )?;
         Ok(limits)
     }

@@ -11,12 +11,12 @@ use queenright_bench::client::wire::{ChangeRequest, Changed, Code, HexHash, KeyI
 use queenright_bench::client::{
     AUTHOR_HEADER, HASH_HEADER, REVISION_HEADER, SEQ_HEADER, TAGS_HEADER, decode_tags, encode_tags,
 };
-use queenright_protocol::colony::{Body, Change, Condition, Content, Key, Op, Outcome, Record};
+use queenright_protocol::colony::{Body, Change, Condition, Content, Key, Op, Outcome, Proposal, Record};
 use serde_json::json;
 
 use super::Door;
 use super::call::{Call, Caller};
-use super::problem::{Refused, invalid, misfit, of_submit};
+use super::problem::{Refused, invalid, misfit, of_submit, too_large};
 
 /// How many keys a list has at most, and unless the caller says otherwise.
 const LIST_KEYS: (u64, u64) = (10_000, 1_000);
@@ -26,6 +26,7 @@ const LOOKED_AT_MAX: usize = 100_000;
 impl Door {
     /// Hands a command to the node and waits for its outcome.
     pub(super) async fn submit(&self, caller: &Caller, body: Body) -> Result<Outcome, Refused> {
+        self.check_values(&body)?;
         let request = Request {
             project: caller.project.clone(),
             author: caller.author.clone(),
@@ -37,6 +38,30 @@ impl Door {
             Outcome::Refused(refusal) => Err(refusal.into()),
             outcome => Ok(outcome),
         }
+    }
+
+    fn check_values(&self, body: &Body) -> Result<(), Refused> {
+        let of_proposal = |proposal: &Proposal| proposal.writes.iter().map(|write| value_bytes(&write.op)).max();
+        let largest = match body {
+            Body::Change(change) => Some(value_bytes(&change.op)),
+            Body::Propose(proposal) => of_proposal(proposal),
+            Body::ProposeBatch(batch) => batch.proposals.iter().filter_map(of_proposal).max(),
+        };
+        let (largest, limit) = (largest.unwrap_or(0), self.limits.value_bytes);
+        match largest > limit {
+            true => Err(too_large("value_bytes", largest as u64, limit as u64)),
+            false => Ok(()),
+        }
+    }
+}
+
+/// The bytes that an operation brings along, also inside a proposal: the limit of this door on them may be below that of
+/// the colony.
+fn value_bytes(op: &Op) -> usize {
+    match op {
+        Op::Put(Content::Inline(bytes)) | Op::Append(bytes) => bytes.len(),
+        Op::SetAdd(line) => line.len(),
+        Op::Put(Content::Kept(_)) | Op::Delete | Op::Increment(_) | Op::Max(_) => 0,
     }
 }
 

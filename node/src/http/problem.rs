@@ -143,6 +143,7 @@ pub(super) fn of_submit(error: &SubmitError, repeatable: bool) -> Refused {
             .with_details(json!({ "held": held, "unit": unit, "limit": limit }))
             .retry_after(BUSY_RETRY_MS),
         SubmitError::TooLarge { bytes, limit } => over_limit("command_bytes", *bytes, *limit, detail),
+        SubmitError::OutcomeTooLarge { bytes, limit } => over_limit("outcome_bytes", *bytes, *limit, detail),
         SubmitError::Unknown { .. } => Problem {
             retryable: repeatable,
             ..Problem::new(Code::UnknownOutcome, detail)

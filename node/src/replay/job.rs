@@ -123,9 +123,11 @@ impl Job {
         let mut watch = Watch::new(&self.doors);
         let prepared = async {
             let loader = self.answering().await?;
-            let bytes = loading::contents(loader, &self.repository, &self.history, progress).await?;
+            let bytes = loading::known(&self.repository, &self.history).await?;
             let (tasks, sequences) = task::tasks(&self.history, &bytes);
-            loading::tasks(loader, &tasks, progress).await?;
+            let missing = loading::missing_tasks(loader, &tasks).await?;
+            loading::contents(loader, &self.repository, &self.history, &bytes, progress).await?;
+            loading::tasks(loader, missing, progress).await?;
             while watch.look(Duration::ZERO).await? {}
             Ok::<_, ReplayError>((bytes, sequences, tasks))
         };
@@ -323,6 +325,7 @@ impl Job {
             problem: None,
             seq: None,
             digest: None,
+            tree_digest: None,
             paths: None,
             differences: Differences::default(),
             equal: false,
@@ -342,6 +345,7 @@ impl Job {
         report.seq = Some(stored.seq);
         report.paths = Some(stored.paths.len() as u64);
         report.digest = Some(stored.digest);
+        report.tree_digest = Some(stored.tree_digest);
         Ok(report)
     }
 

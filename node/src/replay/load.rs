@@ -1,4 +1,5 @@
-//! Loads a history into the memory: contents first, then the tasks. What is there already is left as it is.
+//! Loads a history into the memory: contents first, then the tasks. What is there already is left as it is. What cannot
+//! be loaded as a whole is refused before anything is put.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -13,7 +14,7 @@ use super::error::ReplayError;
 use super::job::{Phase, Progress};
 use super::keys;
 use super::task::{Bytes, Task};
-use crate::git::{GitError, History, Mode, ObjectId, Repository};
+use crate::git::{History, Mode, ObjectId, Repository};
 
 /// How many puts are under way at a time.
 const PUTS: usize = 32;
@@ -42,68 +43,79 @@ pub(super) async fn listed(client: &Client, prefix: &str) -> Result<HashMap<Stri
     }
 }
 
-/// Puts every blob of the history that is not there, and returns what all of them are to the colony.
+/// What every blob and submodule entry of the history is to the colony. Reads all blobs, so that one that is missing or
+/// too large is found before anything is put.
+pub(super) async fn known(repository: &Repository, history: &History) -> Result<HashMap<ObjectId, Bytes>, ReplayError> {
+    let of = |bytes: &[u8]| Bytes {
+        hash: HexHash(ContentHash::of(bytes)),
+        bytes: bytes.len() as u64,
+    };
+    let submodules = objects(history, |mode| mode == Mode::Submodule);
+    let (repository, blobs) = (repository.clone(), objects(history, is_blob));
+    let read = tokio::task::spawn_blocking(move || {
+        let mut reader = repository.blobs()?;
+        let mut known = HashMap::with_capacity(blobs.len());
+        for id in blobs {
+            let bytes = reader.read(&id)?;
+            if bytes.len() > VALUE_BYTES_MAX {
+                let (bytes, limit) = (bytes.len() as u64, VALUE_BYTES_MAX as u64);
+                let id = id.to_string();
+                return Err(ReplayError::BlobTooLarge { id, bytes, limit });
+            }
+            known.insert(id, of(&bytes));
+        }
+        Ok(known)
+    });
+    let mut known = read.await??;
+    known.extend(submodules.into_iter().map(|id| (id, of(id.to_string().as_bytes()))));
+    Ok(known)
+}
+
+fn is_blob(mode: Mode) -> bool {
+    mode != Mode::Submodule
+}
+
+/// The objects of these modes that the history names.
+fn objects(history: &History, wanted: fn(Mode) -> bool) -> BTreeSet<ObjectId> {
+    let changes = history.commits.iter().flat_map(|commit| &commit.changes);
+    let states = changes.flat_map(|change| [change.before, change.after]).flatten();
+    states
+        .filter(|state| wanted(state.mode))
+        .map(|state| state.id)
+        .collect()
+}
+
+/// Puts every blob of the history that is not there.
 pub(super) async fn contents(
     client: &Client,
     repository: &Repository,
     history: &History,
+    known: &HashMap<ObjectId, Bytes>,
     progress: &dyn Progress,
-) -> Result<HashMap<ObjectId, Bytes>, ReplayError> {
+) -> Result<(), ReplayError> {
     let there = listed(client, keys::BLOBS).await?;
-    let states = history
-        .commits
-        .iter()
-        .flat_map(|commit| &commit.changes)
-        .flat_map(|change| [change.before, change.after]);
-    let (submodules, blobs): (BTreeSet<_>, BTreeSet<_>) = {
-        let states: Vec<_> = states.flatten().collect();
-        let of = |submodule: bool| {
-            states
-                .iter()
-                .filter(move |state| (state.mode == Mode::Submodule) == submodule)
-        };
-        (
-            of(true).map(|state| state.id).collect(),
-            of(false).map(|state| state.id).collect(),
-        )
-    };
-    progress.phase(Phase::Contents, blobs.len() as u64);
+    let mut missing = objects(history, is_blob);
+    progress.phase(Phase::Contents, missing.len() as u64);
+    let all = missing.len();
+    missing.retain(|id| there.get(&keys::blob(id)) != Some(&known[id].hash));
+    progress.advance((all - missing.len()) as u64);
     let (sender, mut read) = mpsc::channel(BLOBS_WAITING);
     let reader = {
-        let (repository, blobs) = (repository.clone(), blobs.clone());
-        tokio::task::spawn_blocking(move || read_blobs(&repository, blobs, &sender))
+        let repository = repository.clone();
+        tokio::task::spawn_blocking(move || read_blobs(&repository, missing, &sender))
     };
-    let puts = async_stream(&mut read).map(|(id, bytes)| {
-        let there = &there;
-        async move {
-            let known = Bytes {
-                hash: HexHash(ContentHash::of(&bytes)),
-                bytes: bytes.len() as u64,
-            };
-            let key = keys::blob(&id);
-            if there.get(&key) != Some(&known.hash) {
-                client.put(&key, bytes.into(), &PutOptions::default()).await?;
-            }
-            progress.advance(1);
-            Ok::<_, ReplayError>((id, known))
-        }
+    let puts = async_stream(&mut read).map(|(id, bytes)| async move {
+        client
+            .put(&keys::blob(&id), bytes.into(), &PutOptions::default())
+            .await?;
+        progress.advance(1);
+        Ok::<_, ReplayError>(())
     });
-    let known: Result<HashMap<ObjectId, Bytes>, ReplayError> = puts.buffer_unordered(PUTS).try_collect().await;
+    let put: Result<(), ReplayError> = puts.buffer_unordered(PUTS).try_collect().await;
     drop(read);
     // An error of git explains why there was nothing more to put.
     reader.await??;
-    let mut known = known?;
-    known.extend(submodules.into_iter().map(|id| {
-        let text = id.to_string();
-        (
-            id,
-            Bytes {
-                hash: HexHash(ContentHash::of(text.as_bytes())),
-                bytes: text.len() as u64,
-            },
-        )
-    }));
-    Ok(known)
+    put
 }
 
 fn async_stream<T>(receiver: &mut mpsc::Receiver<T>) -> impl futures::Stream<Item = T> {
@@ -120,15 +132,7 @@ fn read_blobs(
 ) -> Result<(), ReplayError> {
     let mut reader = repository.blobs()?;
     for id in blobs {
-        let bytes = reader.read(&id).map_err(|error: GitError| ReplayError::Git(error))?;
-        if bytes.len() > VALUE_BYTES_MAX {
-            let (bytes, limit) = (bytes.len() as u64, VALUE_BYTES_MAX as u64);
-            return Err(ReplayError::BlobTooLarge {
-                id: id.to_string(),
-                bytes,
-                limit,
-            });
-        }
+        let bytes = reader.read(&id)?;
         if sender.blocking_send((id, bytes)).is_err() {
             // Whoever put them has given up, and says why.
             return Ok(());
@@ -137,19 +141,18 @@ fn read_blobs(
     Ok(())
 }
 
-/// Puts every task that is not there.
+/// The tasks that are not there, key and value.
 ///
 /// # Errors
 /// When a task is there that belongs to another history.
-pub(super) async fn tasks(client: &Client, tasks: &[Task], progress: &dyn Progress) -> Result<(), ReplayError> {
+pub(super) async fn missing_tasks(client: &Client, tasks: &[Task]) -> Result<Vec<(String, Vec<u8>)>, ReplayError> {
     let there = listed(client, keys::TASKS).await?;
-    progress.phase(Phase::Tasks, tasks.len() as u64);
     let mut missing = Vec::new();
     for task in tasks {
         let key = keys::task(task.place);
         let value = serde_json::to_vec(task).expect("plain data is JSON");
         match there.get(&key) {
-            Some(hash) if *hash == HexHash(ContentHash::of(&value)) => progress.advance(1),
+            Some(hash) if *hash == HexHash(ContentHash::of(&value)) => {}
             Some(_) => {
                 return Err(ReplayError::OtherHistory {
                     key,
@@ -159,6 +162,16 @@ pub(super) async fn tasks(client: &Client, tasks: &[Task], progress: &dyn Progre
             None => missing.push((key, value)),
         }
     }
+    Ok(missing)
+}
+
+/// Puts tasks.
+pub(super) async fn tasks(
+    client: &Client,
+    missing: Vec<(String, Vec<u8>)>,
+    progress: &dyn Progress,
+) -> Result<(), ReplayError> {
+    progress.phase(Phase::Tasks, missing.len() as u64);
     let puts = futures::stream::iter(missing).map(|(key, value)| async move {
         client.put(&key, value.into(), &PutOptions::default()).await?;
         progress.advance(1);

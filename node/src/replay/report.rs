@@ -7,6 +7,9 @@ use serde::Serialize;
 
 use super::compare::Differences;
 
+/// How many digits of a tree's digest are shown to people: as many as a digest has. JSON has all.
+const TREE_DIGITS: usize = 32;
+
 /// What was done, counted and measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -97,8 +100,11 @@ pub struct NodeReport {
     pub problem: Option<String>,
     /// The position at which it was compared.
     pub seq: Option<u64>,
-    /// Its digest there.
+    /// Its digest there: of everything that it has, authors and times included.
     pub digest: Option<String>,
+    /// The digest of the tree alone (see [`StoredTree::tree_digest_of`](super::tree::StoredTree::tree_digest_of)): the
+    /// same for every replay of these commits, whoever did the work.
+    pub tree_digest: Option<String>,
     /// How many paths it stores.
     pub paths: Option<u64>,
     /// What it has otherwise than git.
@@ -211,11 +217,12 @@ impl fmt::Display for Report {
             format!("{}, durability: {}{probe}", self.disk.file_system, self.disk.durability),
         )?;
         for node in &self.nodes {
-            let text = match (&node.problem, &node.digest, node.paths) {
+            let text = match (&node.problem, &node.digest, &node.tree_digest, node.paths) {
                 (Some(problem), ..) => format!("not compared: {problem}"),
-                (None, Some(digest), Some(paths)) => {
+                (None, Some(digest), Some(tree), Some(paths)) => {
                     let verdict = if node.equal { "equal to git" } else { "DIFFERS from git" };
-                    format!("digest {digest}, {paths} paths, {verdict}")
+                    let tree = tree.get(..TREE_DIGITS).unwrap_or(tree);
+                    format!("digest {digest}, {paths} paths, tree {tree}, {verdict}")
                 }
                 _ => "not compared".to_string(),
             };

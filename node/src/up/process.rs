@@ -15,6 +15,9 @@ use super::{Announcement, Ended, NodeView, UpError, UpOptions, announcement, log
 use crate::config::NodeConfig;
 use crate::state::Door;
 
+/// The variable from which tokio takes the number of its threads.
+const THREADS: &str = "TOKIO_WORKER_THREADS";
+
 /// A node that was started, from its first moment until after its end.
 #[derive(Debug)]
 pub(super) struct NodeProcess {
@@ -173,6 +176,16 @@ impl NodeProcess {
     }
 }
 
+/// How many threads each of `nodes` nodes of this host runs its actors on: its share of the cores, at least one. More
+/// would only wake each other across cores. What the environment says already is left as it is.
+fn threads(nodes: usize) -> Option<(&'static str, String)> {
+    if std::env::var_os(THREADS).is_some() {
+        return None;
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Some((THREADS, (cores / nodes.max(1)).max(1).to_string()))
+}
+
 fn spawn(options: &UpOptions, node: &NodeConfig, log: &std::path::Path) -> io::Result<Child> {
     Command::new(&options.executable)
         .arg("node")
@@ -184,6 +197,7 @@ fn spawn(options: &UpOptions, node: &NodeConfig, log: &std::path::Path) -> io::R
         .arg("--registry")
         .arg(options.folders.registry.folder())
         .arg("--parent-pipe")
+        .envs(threads(options.config.nodes.len()))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(log::open(log, node)?)

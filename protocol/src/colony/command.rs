@@ -15,12 +15,17 @@ use bincode::Options;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::proposal::{Conflict, Proposal, ProposalBatch, Verdict};
+use super::proposal::{
+    BATCH_KEYS_MAX, BATCH_LISTED_BYTES_MAX, BATCH_PROPOSALS_MAX, CONFLICT_BYTES, CONFLICTS_LISTED_MAX, Conflict,
+    Proposal, ProposalBatch, Verdict,
+};
 
 /// The longest key, in bytes. With the longest name of a project before it, it fits a key of the store, which has 4 KiB.
 pub const KEY_BYTES_MAX: usize = 3_840;
 /// The longest value, in bytes. A node's configuration may set a lower bound at its doors, never a higher one.
 pub const VALUE_BYTES_MAX: usize = 8 << 20;
+/// The longest value that may be appended to or hold a set, in bytes: each such change copies the value on every node.
+pub const GROWN_VALUE_BYTES_MAX: usize = 256 << 10;
 /// The longest name of a project or an author, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
 /// The longest idempotency key, in bytes.
@@ -99,6 +104,74 @@ impl Body {
         let options = bincode::DefaultOptions::new().with_fixint_encoding();
         options.serialized_size(self).expect("plain data has a size") as usize
     }
+
+    /// How large its encoded outcome can be at most, in bytes, without the idempotency key that a refusal may name. Every
+    /// node keeps the outcome until the node that asked has it.
+    pub fn outcome_bytes_max(&self) -> usize {
+        match self {
+            Body::Change(change) => OUTCOME_BYTES + REFUSAL_BYTES + change.key.len(),
+            Body::Propose(proposal) => {
+                let Named {
+                    listed,
+                    longest,
+                    writes,
+                } = Named::of(proposal);
+                let listed = listed.min(CONFLICTS_LISTED_MAX * (CONFLICT_BYTES + longest));
+                OUTCOME_BYTES + listed.max(REFUSAL_BYTES + longest) + 8 * writes
+            }
+            Body::ProposeBatch(batch) => {
+                let verdicts = batch.proposals.iter().map(|proposal| {
+                    let Named {
+                        listed,
+                        longest,
+                        writes,
+                    } = Named::of(proposal);
+                    // Long texts of refusals are listed too.
+                    (listed.max(longest), VERDICT_BYTES + 8 * writes)
+                });
+                let (listed, fixed) = verdicts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+                // The whole batch may be refused.
+                OUTCOME_BYTES + REFUSAL_BYTES + listed.min(BATCH_LISTED_BYTES_MAX) + fixed
+            }
+        }
+    }
+}
+
+/// An encoded outcome without what it lists, in bytes.
+const OUTCOME_BYTES: usize = 28;
+/// An encoded refusal without the key that it names, in bytes.
+const REFUSAL_BYTES: usize = 144;
+/// An encoded verdict, a refusal with cut text included, without what it lists and the revisions, in bytes.
+const VERDICT_BYTES: usize = 4 + REFUSAL_BYTES + CUT_TEXT_BYTES;
+/// What is left of a key when the answer to a batch has no room for more, in bytes.
+const CUT_TEXT_BYTES: usize = 32;
+
+/// The largest encoded outcome, in bytes: that of a batch.
+pub const OUTCOME_BYTES_MAX: usize =
+    OUTCOME_BYTES + REFUSAL_BYTES + BATCH_LISTED_BYTES_MAX + BATCH_PROPOSALS_MAX * VERDICT_BYTES + 8 * BATCH_KEYS_MAX;
+
+/// What of a proposal bears on the size of its verdict.
+struct Named {
+    /// The bytes of a conflict on each of its keys.
+    listed: usize,
+    /// Its longest key.
+    longest: usize,
+    writes: usize,
+}
+
+impl Named {
+    fn of(proposal: &Proposal) -> Named {
+        let reads = proposal.reads.iter().map(|read| read.key.len());
+        let keys = reads.chain(proposal.writes.iter().map(|write| write.key.len()));
+        let (listed, longest) = keys.fold((0, 0), |(listed, longest), key| {
+            (listed + CONFLICT_BYTES + key, longest.max(key))
+        });
+        Named {
+            listed,
+            longest,
+            writes: proposal.writes.len(),
+        }
+    }
 }
 
 /// A change of one key.
@@ -108,7 +181,7 @@ pub struct Change {
     pub key: Key,
     /// What happens to it.
     pub op: Op,
-    /// The tags of the record from now on, sorted.
+    /// The tags of the record from now on, sorted and distinct.
     pub tags: Vec<Arc<str>>,
     /// When the change is refused.
     pub condition: Condition,
@@ -137,9 +210,10 @@ pub enum Op {
     Increment(i64),
     /// The value, a whole number in decimal digits, becomes at least this. Commutes.
     Max(i64),
-    /// These bytes are added at the end. Commutes: writers do not mind each other's order.
+    /// These bytes are added at the end, up to [`GROWN_VALUE_BYTES_MAX`] in all. Commutes: writers do not mind each
+    /// other's order.
     Append(Bytes),
-    /// This line joins a set, kept as sorted lines. Commutes.
+    /// This line joins a set, kept as sorted lines, up to [`GROWN_VALUE_BYTES_MAX`] in all. Commutes.
     SetAdd(Arc<str>),
 }
 
@@ -181,7 +255,7 @@ pub enum Outcome {
     },
     /// The proposal lost: nothing was changed.
     Lost {
-        /// The position of the command in the order of all commands.
+        /// The position of the command in the order of all commands; 0 for one that its node refused before it had any.
         seq: u64,
         /// Why, at most [`super::proposal::CONFLICTS_LISTED_MAX`] of them.
         conflicts: Vec<Conflict>,
@@ -262,4 +336,34 @@ pub enum Refusal {
         /// The key.
         key: Arc<str>,
     },
+}
+
+impl Refusal {
+    /// The bytes of the key or the text in it that may be long.
+    pub(crate) fn text_bytes(&self) -> usize {
+        match self {
+            Refusal::Condition { key, .. } | Refusal::MissingContent { key, .. } | Refusal::WrongType { key, .. } => {
+                key.len()
+            }
+            Refusal::Malformed { problem, .. } => problem.len(),
+            Refusal::IdempotencyKeyReused { key } => key.len(),
+            Refusal::Expired { .. } | Refusal::OverLimit { .. } => 0,
+        }
+    }
+
+    /// Cuts that key or text to a few bytes.
+    pub(crate) fn cut_text(&mut self) {
+        let text = match self {
+            Refusal::Condition { key, .. } | Refusal::MissingContent { key, .. } | Refusal::WrongType { key, .. } => {
+                key
+            }
+            Refusal::Malformed { problem, .. } => problem,
+            Refusal::IdempotencyKeyReused { key } => key,
+            Refusal::Expired { .. } | Refusal::OverLimit { .. } => return,
+        };
+        let room = CUT_TEXT_BYTES - '…'.len_utf8();
+        if text.len() > room {
+            *text = format!("{}…", &text[..text.floor_char_boundary(room)]).into();
+        }
+    }
 }

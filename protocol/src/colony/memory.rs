@@ -8,7 +8,8 @@ use imbl::OrdMap;
 use serde::Serialize;
 
 use super::command::{
-    Condition, Content, ContentHash, KEY_BYTES_MAX, Key, Op, Refusal, TAG_BYTES_MAX, TAGS_MAX, VALUE_BYTES_MAX,
+    Condition, Content, ContentHash, GROWN_VALUE_BYTES_MAX, KEY_BYTES_MAX, Key, Op, Refusal, TAG_BYTES_MAX, TAGS_MAX,
+    VALUE_BYTES_MAX,
 };
 use super::digest::Digest;
 
@@ -209,13 +210,18 @@ impl Memory {
             Op::Append(tail) => match current {
                 None => tail.clone(),
                 Some(value) => {
-                    check_value_bytes(value.bytes.len() + tail.len())?;
+                    check_grown_bytes(value.bytes.len() + tail.len())?;
                     Bytes::from([&value.bytes[..], &tail[..]].concat())
                 }
             },
-            Op::SetAdd(line) => add_line(key, current, line)?,
+            Op::SetAdd(line) => {
+                // Asked first: a long value is not to be taken apart.
+                check_grown_bytes(current.map_or(0, |value| value.bytes.len()))?;
+                let lines = add_line(key, current, line)?;
+                check_grown_bytes(lines.len())?;
+                lines
+            }
         };
-        check_value_bytes(bytes.len())?;
         Ok(Some(Value::of(bytes)))
     }
 
@@ -353,16 +359,22 @@ pub(crate) fn check_form(key: &Key, tags: &[Arc<str>], op: &Op) -> Result<(), Re
     if let Some(tag) = tags.iter().find(|tag| tag.len() > TAG_BYTES_MAX) {
         return Err(over_limit("tag_bytes", tag.len(), TAG_BYTES_MAX));
     }
+    if !tags.is_sorted_by(|a, b| a < b) {
+        return Err(malformed("tags", "are not sorted and distinct"));
+    }
     match op {
-        Op::Put(Content::Inline(bytes)) | Op::Append(bytes) => check_value_bytes(bytes.len()),
+        Op::Put(Content::Inline(bytes)) if bytes.len() > VALUE_BYTES_MAX => {
+            Err(over_limit("value_bytes", bytes.len(), VALUE_BYTES_MAX))
+        }
+        Op::Append(bytes) => check_grown_bytes(bytes.len()),
         Op::SetAdd(line) if line.contains('\n') => Err(malformed("set_add", "a line of a set has no line break")),
         _ => Ok(()),
     }
 }
 
-fn check_value_bytes(bytes: usize) -> Result<(), Refusal> {
-    if bytes > VALUE_BYTES_MAX {
-        return Err(over_limit("value_bytes", bytes, VALUE_BYTES_MAX));
+fn check_grown_bytes(bytes: usize) -> Result<(), Refusal> {
+    if bytes > GROWN_VALUE_BYTES_MAX {
+        return Err(over_limit("grown_value_bytes", bytes, GROWN_VALUE_BYTES_MAX));
     }
     Ok(())
 }

@@ -24,8 +24,9 @@ use std::sync::Arc;
 use imbl::OrdMap;
 
 pub use self::command::{
-    Body, Change, Command, Condition, Content, ContentHash, IDEMPOTENCY_KEY_BYTES_MAX, KEY_BYTES_MAX, Key,
-    NAME_BYTES_MAX, Op, Outcome, Refusal, TAG_BYTES_MAX, TAGS_MAX, VALUE_BYTES_MAX,
+    Body, Change, Command, Condition, Content, ContentHash, GROWN_VALUE_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX,
+    KEY_BYTES_MAX, Key, NAME_BYTES_MAX, OUTCOME_BYTES_MAX, Op, Outcome, Refusal, TAG_BYTES_MAX, TAGS_MAX,
+    VALUE_BYTES_MAX,
 };
 pub use self::digest::Digest;
 pub use self::event::{Cursor, CursorError, EVENT_BYTES_KEPT_MAX, EVENTS_KEPT_MAX, Event, Events, What};
@@ -33,20 +34,29 @@ pub use self::image::{
     ImageError, Meta, Pair, content_pair, content_prefix, event_pair, read_records, record_key, record_pair,
     remembered_key, remembered_pair,
 };
+use self::memory::over_limit;
 pub use self::memory::{KEPT_BYTES_MIN, Kept, Memory, Record, Value};
 use self::once::Seen;
 pub use self::once::{IDEMPOTENCY_MS, IdempotencyKeys, Remembered, Session, Sessions};
 pub use self::project::Project;
 use self::project::Scope;
 pub use self::proposal::{
-    BATCH_KEYS_MAX, BATCH_PROPOSALS_MAX, CONFLICTS_LISTED_MAX, Conflict, Expected, PROPOSAL_KEYS_MAX, Proposal,
-    ProposalBatch, Read, Verdict, Write,
+    BATCH_KEYS_MAX, BATCH_LISTED_BYTES_MAX, BATCH_PROPOSALS_MAX, CONFLICTS_LISTED_MAX, Conflict, Expected,
+    PROPOSAL_KEYS_MAX, Proposal, ProposalBatch, Read, Verdict, Write,
 };
 pub use self::round::{Batch, ROUND_BYTES_MAX, ROUND_VERSION, Round, RoundError};
 use crate::id::NodeId;
 
-/// The version of the rules that [`Colony::apply`] follows.
+/// The version of the rules that [`Colony::apply`] follows. Part of the rules are all their limits: a command that one
+/// node refuses is refused by all.
+///
+/// | version | what it changed |
+/// |---|---|
+/// | 1 | first |
 pub const RULES_VERSION: u32 = 1;
+
+/// How many projects there may be. They are made on first use and never go.
+pub const PROJECTS_MAX: usize = 65_536;
 
 /// The replicated state.
 #[derive(Clone, Debug)]
@@ -190,6 +200,10 @@ impl Colony {
         };
         if let Some(project) = self.projects.get_mut(&command.project) {
             return project.execute(command, &scope, applied);
+        }
+        if self.projects.len() >= PROJECTS_MAX {
+            let refusal = over_limit("projects", self.projects.len() + 1, PROJECTS_MAX);
+            return Outcome::Refused(refusal);
         }
         let mut project = Project::default();
         let outcome = project.execute(command, &scope, applied);

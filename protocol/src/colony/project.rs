@@ -10,7 +10,9 @@ use super::digest::Digest;
 use super::event::{Cursor, Event, Events, What};
 use super::memory::{Memory, Next, Record, Stamp, check_form, malformed, over_limit};
 use super::once::{IdempotencyKeys, Remembered, body_digest};
-use super::proposal::{CONFLICTS_LISTED_MAX, Changes, Conflict, Prepared, Proposal, ProposalBatch, Verdict};
+use super::proposal::{
+    CONFLICTS_LISTED_MAX, Changes, Conflict, Prepared, Proposal, ProposalBatch, Verdict, bound_listing,
+};
 use crate::conflict::{self, Policy};
 
 /// The state of one project.
@@ -244,10 +246,11 @@ impl Step<'_> {
         let judged: Vec<usize> = (0..verdicts.len()).filter(|&place| verdicts[place].is_none()).collect();
         let pairs = self.against_each_other(batch, &judged, &mut verdicts);
         // Those still without a verdict have won.
-        let verdicts = match batch.is_dry_run() {
+        let mut verdicts = match batch.is_dry_run() {
             true => self.next_revisions_of_batch(batch, verdicts),
             false => self.commit_of_batch(batch, verdicts),
         };
+        bound_listing(&mut verdicts);
         Ok(Outcome::Judged {
             seq: self.scope.seq,
             verdicts,

@@ -12,12 +12,18 @@ use crate::conflict::{Kind, Operation, Policy, WriteClass};
 
 /// How many keys a proposal may read, and how many it may write.
 pub const PROPOSAL_KEYS_MAX: usize = 65_536;
-/// How many proposals a batch may have.
-pub const BATCH_PROPOSALS_MAX: usize = 65_536;
-/// How many keys the proposals of a batch may name in all.
-pub const BATCH_KEYS_MAX: usize = 1 << 20;
-/// How many conflicts an answer lists.
+/// How many proposals a batch may have. Each has a verdict, and the answer is kept until its node has it.
+pub const BATCH_PROPOSALS_MAX: usize = 16_384;
+/// How many keys the proposals of a batch may name in all. Each that is written has a revision in the answer.
+pub const BATCH_KEYS_MAX: usize = 131_072;
+/// How many conflicts one proposal is answered with.
 pub const CONFLICTS_LISTED_MAX: usize = 64;
+/// How many bytes of conflicts, and of texts in refusals, the answer to a batch lists, in the order of the batch. What is
+/// over it is left out or cut; the totals stay exact. Room for some 8,000 conflicts on keys of 60 B.
+pub const BATCH_LISTED_BYTES_MAX: usize = 1 << 20;
+
+/// Of an encoded conflict, without its key, in bytes.
+pub(crate) const CONFLICT_BYTES: usize = 69;
 
 /// An atomic change of several keys.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -106,13 +112,44 @@ pub enum Verdict {
     },
     /// It lost; nothing of it was changed.
     Lost {
-        /// Why, at most [`CONFLICTS_LISTED_MAX`] of them.
+        /// Why, at most [`CONFLICTS_LISTED_MAX`] of them, and fewer once the batch has [`BATCH_LISTED_BYTES_MAX`] listed.
         conflicts: Vec<Conflict>,
         /// How many conflicts there are in all.
         total: u64,
     },
-    /// It could not be judged.
+    /// It could not be judged. Once the batch has [`BATCH_LISTED_BYTES_MAX`] listed, long keys in here are cut.
     Refused(Refusal),
+}
+
+impl Conflict {
+    /// What this adds to the encoded answer, in bytes.
+    fn listed_bytes(&self) -> usize {
+        CONFLICT_BYTES + self.key.len()
+    }
+}
+
+/// Keeps the answer to a batch within [`BATCH_LISTED_BYTES_MAX`] of conflicts and texts, in the order of the batch.
+pub(crate) fn bound_listing(verdicts: &mut [Verdict]) {
+    let mut left = BATCH_LISTED_BYTES_MAX;
+    for verdict in verdicts {
+        match verdict {
+            Verdict::Committed { .. } => {}
+            Verdict::Lost { conflicts, .. } => {
+                let mut listed = 0;
+                while let Some(rest) = conflicts
+                    .get(listed)
+                    .and_then(|conflict| left.checked_sub(conflict.listed_bytes()))
+                {
+                    (left, listed) = (rest, listed + 1);
+                }
+                conflicts.truncate(listed);
+            }
+            Verdict::Refused(refusal) => match left.checked_sub(refusal.text_bytes()) {
+                Some(rest) => left = rest,
+                None => refusal.cut_text(),
+            },
+        }
+    }
 }
 
 /// What the writes of a proposal would leave, in their order.

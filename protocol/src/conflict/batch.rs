@@ -47,7 +47,7 @@ pub struct Batch {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Access {
     /// Where the key ends; it starts where the one before ends.
-    key_end: u32,
+    pub(super) key_end: u32,
     pub(super) proposal: u32,
     pub(super) role: Role,
 }
@@ -134,7 +134,18 @@ impl Batch {
         } else {
             self.accesses[index - 1].key_end
         };
-        &self.bytes[start as usize..self.accesses[index].key_end as usize]
+        self.bytes(start, self.accesses[index].key_end)
+    }
+
+    pub(super) fn bytes(&self, start: u32, end: u32) -> &[u8] {
+        &self.bytes[start as usize..end as usize]
+    }
+
+    /// Removes all proposals and keeps the memory.
+    pub fn clear(&mut self) {
+        self.priorities.clear();
+        self.accesses.clear();
+        self.bytes.clear();
     }
 
     /// The number of proposals.

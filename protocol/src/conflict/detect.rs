@@ -1,18 +1,21 @@
 //! Finding the conflicts of a batch by hash.
 //!
-//! 1. Hash every key and put (hash, access) into the partition that the top bits name: partitions of about
-//!    [`PARTITION_KEYS`] keys, so that the table of one stays in the cache of a core however large the batch is.
-//! 2. In each partition, chain the accesses of equal hash through an open-addressing table; a chain of more than one
-//!    becomes a candidate, and its accesses are labelled with it.
-//! 3. Go through the accesses in the order of the batch and put each labelled one into its candidate, confirming it by
-//!    comparing its key with the first of the candidate. One difference, and everything is done again by sorting keys.
-//! 4. Join what one proposal does to a key, and keep the candidates on which proposals conflict.
+//! 1. Hash every key and put what must be known of the access into the partition that the top bits name: partitions of
+//!    about [`PARTITION_KEYS`] keys, so that all work on one stays in the cache of a core however large the batch is.
+//! 2. In each partition, chain the accesses of equal hash through an open-addressing table.
+//! 3. Confirm every link of a chain by comparing its key with the first of the chain, in loops of their own: cache misses
+//!    that do not wait for one another overlap. One difference, and the partition is chained again by sorting its keys.
+//! 4. Walk the chains of more than one access, join what one proposal does to the key, and keep the keys on which
+//!    proposals conflict.
+//! 5. Put the groups in the order in which their keys first appear.
 //!
-//! At a million keys a cache miss and a fresh page cost more than all else, hence the narrow records, and hence step 3
-//! in that order: half of what it reads lies in a row, and no branch waits for the other half.
+//! At a million keys, cache misses and fresh pages of memory cost more than all else. Hence step 1 carries along what
+//! the later ones need, only keys that met another one are visited where they lie, and a [`Detector`] keeps its memory.
 
-use super::batch::{Batch, Operation, Role, WriteClass};
-use super::detection::{Counts, Detection, Member, Span};
+use std::borrow::Cow;
+
+use super::batch::{Access, Batch, Operation, Role, WriteClass};
+use super::detection::{Detection, Found, Member, Span};
 use super::hash::key_hash;
 
 /// Keys per partition: with 8 bytes a slot and two slots a key, a table takes 32 KiB.
@@ -29,28 +32,121 @@ const NONE: u32 = u32::MAX;
 
 /// Finds all conflicts between the proposals of `batch` in O(keys), never O(proposals²).
 pub fn detect(batch: &Batch) -> Detection<'_> {
-    detect_by(batch, key_hash)
+    let mut detector = Detector::new();
+    detector.find(batch, key_hash);
+    Detection {
+        batch,
+        found: Cow::Owned(detector.found),
+    }
 }
 
-/// [`detect`] with any hash. The result does not depend on it.
-pub(super) fn detect_by(batch: &Batch, hash: impl Fn(&[u8]) -> u64) -> Detection<'_> {
-    Candidates::by_hash(batch, hash)
-        .and_then(|candidates| candidates.fill(batch))
-        .or_else(|| Candidates::by_sorting(batch).fill(batch))
-        .expect("sorting puts equal keys only into one candidate")
-        .into_detection(batch)
+/// [`detect`] with its memory kept from batch to batch, for those who judge many large ones.
+#[derive(Debug, Default)]
+pub struct Detector {
+    partitions: Partitions,
+    part: Vec<Record>,
+    chains: Chains,
+    /// By access: the group whose key it is the first to name, or [`NONE`].
+    firsts: Vec<u32>,
+    found: Found,
+    scratch: Vec<Member>,
 }
 
-#[derive(Clone, Copy, Default)]
+impl Detector {
+    /// A detector without memory yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Finds all conflicts between the proposals of `batch` in O(keys), never O(proposals²).
+    pub fn detect<'b>(&'b mut self, batch: &'b Batch) -> Detection<'b> {
+        self.detect_by(batch, key_hash)
+    }
+
+    /// [`Detector::detect`] with any hash. The result does not depend on it.
+    pub(super) fn detect_by<'b>(&'b mut self, batch: &'b Batch, hash: impl Fn(&[u8]) -> u64) -> Detection<'b> {
+        self.find(batch, hash);
+        Detection {
+            batch,
+            found: Cow::Borrowed(&self.found),
+        }
+    }
+
+    fn find(&mut self, batch: &Batch, hash: impl Fn(&[u8]) -> u64) {
+        self.found.clear();
+        self.partitions.scatter(batch, hash);
+        for partition in 0..self.partitions.ends.len() {
+            self.partitions.read(partition, &mut self.part);
+            let linked = self
+                .chains
+                .link_by_hash(&self.part)
+                .and_then(|()| self.chains.confirm(&self.part, batch));
+            if linked.is_none() {
+                self.chains.link_by_key(&self.part, batch);
+            }
+            for &tail in &self.chains.tails {
+                let first = self.chains.link[tail as usize];
+                let members = self.chains.walk(tail).map(|index| self.part[index].member);
+                self.found
+                    .add(self.part[first as usize].access, members, &mut self.scratch);
+            }
+        }
+        self.order(batch.keys());
+    }
+
+    /// Puts the groups in the order in which their keys first appear: by counting, since no two of them share their
+    /// first access, in O(keys).
+    fn order(&mut self, keys: usize) {
+        let Found { order, spans, .. } = &mut self.found;
+        if spans.is_empty() {
+            return;
+        }
+        self.firsts.clear();
+        self.firsts.resize(keys, NONE);
+        for (group, span) in spans.iter().enumerate() {
+            self.firsts[span.first as usize] = group as u32;
+        }
+        // One longer than needed: every step writes and only a group moves on, so that no branch is guessed wrong.
+        order.resize(spans.len() + 1, NONE);
+        let mut groups = 0;
+        for &group in &self.firsts {
+            order[groups] = group;
+            groups += usize::from(group != NONE);
+        }
+        order.truncate(groups);
+    }
+}
+
+/// An access, with all that must be known of it.
+#[derive(Clone, Copy, Debug)]
 struct Record {
     /// The low half of the hash.
     tag: u32,
-    /// The high half of the hash.
-    check: u32,
     access: u32,
+    key_start: u32,
+    key_end: u32,
+    member: Member,
+}
+
+impl Record {
+    const UNUSED: Record = Record {
+        tag: 0,
+        access: NONE,
+        key_start: 0,
+        key_end: 0,
+        member: Member {
+            proposal: NONE,
+            role: Role::Read,
+        },
+    };
+
+    fn key(self, batch: &Batch) -> &[u8] {
+        batch.bytes(self.key_start, self.key_end)
+    }
 }
 
 /// The accesses by the top bits of their hashes, each partition a list of blocks of [`BLOCK_RECORDS`] records.
+#[derive(Debug, Default)]
 struct Partitions {
     records: Vec<Record>,
     /// By block: the next block of its partition.
@@ -63,19 +159,36 @@ struct Partitions {
 
 impl Partitions {
     /// Accesses keep their order within a partition.
-    fn of(batch: &Batch, hash: impl Fn(&[u8]) -> u64) -> Self {
+    fn scatter(&mut self, batch: &Batch, hash: impl Fn(&[u8]) -> u64) {
+        let Self {
+            records,
+            next,
+            first,
+            ends,
+        } = self;
         let keys = batch.keys();
         let bits = (keys / PARTITION_KEYS)
             .next_power_of_two()
             .trailing_zeros()
             .min(PARTITION_BITS_MAX);
-        let blocks_max = (1 << bits) + keys / BLOCK_RECORDS;
-        let mut records = Vec::with_capacity(blocks_max * BLOCK_RECORDS);
-        let mut next = Vec::with_capacity(blocks_max);
-        let mut first = vec![NONE; 1 << bits];
-        let mut ends = vec![0; 1 << bits];
-        for access in 0..keys as u32 {
-            let hash = hash(batch.key(access));
+        records.clear();
+        records.reserve((keys / BLOCK_RECORDS + (1 << bits)) * BLOCK_RECORDS);
+        next.clear();
+        first.clear();
+        first.resize(1 << bits, NONE);
+        ends.clear();
+        ends.resize(1 << bits, 0);
+        let mut key_start = 0;
+        for (
+            access,
+            &Access {
+                key_end,
+                proposal,
+                role,
+            },
+        ) in batch.accesses.iter().enumerate()
+        {
+            let hash = hash(batch.bytes(key_start, key_end));
             // In two shifts, because `bits` may be 0.
             let partition = (hash >> 1 >> (63 - bits)) as usize;
             let end = &mut ends[partition];
@@ -87,20 +200,18 @@ impl Partitions {
                 }
                 next.push(NONE);
                 *end = records.len();
-                records.resize(records.len() + BLOCK_RECORDS, Record::default());
+                records.resize(records.len() + BLOCK_RECORDS, Record::UNUSED);
             }
+            let (tag, access, member) = (hash as u32, access as u32, Member { proposal, role });
             records[*end] = Record {
-                tag: hash as u32,
-                check: (hash >> 32) as u32,
+                tag,
                 access,
+                key_start,
+                key_end,
+                member,
             };
             *end += 1;
-        }
-        Self {
-            records,
-            next,
-            first,
-            ends,
+            key_start = key_end;
         }
     }
 
@@ -120,220 +231,142 @@ impl Partitions {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Slot {
     tag: u32,
     /// The last record of the chain, or [`NONE`].
     tail: u32,
 }
 
-/// The records of a partition, chained by hash: a ring per hash, in which the last record links to the first.
-#[derive(Default)]
+/// The records of a partition, chained by key: a ring per key, in which the last record links to the first.
+#[derive(Debug, Default)]
 struct Chains {
     slots: Vec<Slot>,
     link: Vec<u32>,
-    /// The slots of the chains of more than one record.
-    several: Vec<u32>,
+    /// The last record of every chain of more than one.
+    tails: Vec<u32>,
+    /// The first record of a chain with each of the others.
+    hits: Vec<(u32, u32)>,
 }
 
 impl Chains {
-    /// `None` if the tags collide too often.
-    fn link(&mut self, part: &[Record]) -> Option<()> {
+    /// Chains the records of equal tag. `None` if the tags collide too often.
+    fn link_by_hash(&mut self, part: &[Record]) -> Option<()> {
+        self.clear();
         let slots = (2 * part.len()).next_power_of_two();
-        self.slots.clear();
         self.slots.resize(slots, Slot { tag: 0, tail: NONE });
-        self.link.clear();
-        self.several.clear();
         let mut steps_left = STEPS_PER_KEY_MAX * part.len();
-        for (index, record) in part.iter().enumerate() {
+        for (index, &Record { tag, .. }) in part.iter().enumerate() {
             let index = index as u32;
-            let mut at = record.tag as usize & (slots - 1);
+            let mut at = tag as usize & (slots - 1);
             loop {
                 let slot = &mut self.slots[at];
                 if slot.tail == NONE {
-                    *slot = Slot {
-                        tag: record.tag,
-                        tail: index,
-                    };
+                    *slot = Slot { tag, tail: index };
                     self.link.push(index);
                     break;
                 }
-                if slot.tag == record.tag && part[slot.tail as usize].check == record.check {
-                    let tail = std::mem::replace(&mut slot.tail, index) as usize;
-                    if self.link[tail] == tail as u32 {
-                        self.several.push(at as u32);
+                if slot.tag == tag {
+                    let tail = std::mem::replace(&mut slot.tail, index);
+                    let head = std::mem::replace(&mut self.link[tail as usize], index);
+                    if head == tail {
+                        // A slot for now: the tail of the chain is not known before the end.
+                        self.tails.push(at as u32);
                     }
-                    let head = std::mem::replace(&mut self.link[tail], index);
                     self.link.push(head);
+                    self.hits.push((head, index));
                     break;
                 }
                 steps_left = steps_left.checked_sub(1)?;
                 at = (at + 1) & (slots - 1);
             }
         }
+        for tail in &mut self.tails {
+            *tail = self.slots[*tail as usize].tail;
+        }
         Some(())
     }
 
-    /// The chains of more than one record, each from its first record on.
-    fn several(&self) -> impl Iterator<Item = impl Iterator<Item = usize>> {
-        self.several.iter().map(move |&slot| {
-            let tail = self.slots[slot as usize].tail;
-            let mut at = Some(self.link[tail as usize]);
-            std::iter::from_fn(move || {
-                let index = at?;
-                at = (index != tail).then(|| self.link[index as usize]);
-                Some(index as usize)
-            })
-        })
-    }
-}
-
-/// Sets of two or more accesses whose keys are likely to be equal.
-struct Candidates {
-    /// By access: its candidate, or [`NONE`].
-    candidate: Vec<u32>,
-    list: Vec<Candidate>,
-    /// The number of accesses in all of them.
-    accesses: u32,
-}
-
-#[derive(Clone, Copy)]
-struct Candidate {
-    /// Its first access.
-    first: u32,
-    /// Where its next member goes; at first where its members start.
-    end: u32,
-}
-
-impl Candidates {
-    fn none(batch: &Batch) -> Self {
-        Self {
-            candidate: vec![NONE; batch.keys()],
-            list: Vec::new(),
-            accesses: 0,
-        }
+    /// `None` if a chain holds different keys.
+    fn confirm(&self, part: &[Record], batch: &Batch) -> Option<()> {
+        // Reads one byte of every key to be compared, before any comparison waits for one.
+        let touch = |index: u32| part[index as usize].key(batch).first().copied().unwrap_or_default();
+        std::hint::black_box(
+            self.hits
+                .iter()
+                .fold(0, |sum, &(head, index)| sum ^ touch(head) ^ touch(index)),
+        );
+        let key = |index: u32| part[index as usize].key(batch);
+        self.hits
+            .iter()
+            .all(|&(head, index)| key(head) == key(index))
+            .then_some(())
     }
 
-    /// Makes `accesses`, ascending, the next candidate.
-    fn add(&mut self, accesses: impl Iterator<Item = u32>) {
-        let (index, end, mut first) = (self.list.len() as u32, self.accesses, NONE);
-        for access in accesses {
-            first = first.min(access);
-            self.candidate[access as usize] = index;
-            self.accesses += 1;
-        }
-        self.list.push(Candidate { first, end });
-    }
-
-    /// Accesses with one hash. `None` if the hashes were chosen to collide.
-    fn by_hash(batch: &Batch, hash: impl Fn(&[u8]) -> u64) -> Option<Self> {
-        let partitions = Partitions::of(batch, hash);
-        let mut candidates = Self::none(batch);
-        let mut part = Vec::new();
-        let mut chains = Chains::default();
-        for partition in 0..partitions.ends.len() {
-            partitions.read(partition, &mut part);
-            chains.link(&part)?;
-            for chain in chains.several() {
-                candidates.add(chain.map(|index| part[index].access));
+    /// Chains the records of equal keys by sorting: O(n log n) whatever the keys are.
+    fn link_by_key(&mut self, part: &[Record], batch: &Batch) {
+        self.clear();
+        self.link.resize(part.len(), NONE);
+        let key = |index: u32| part[index as usize].key(batch);
+        let mut sorted: Vec<u32> = (0..part.len() as u32).collect();
+        sorted.sort_unstable_by(|&a, &b| key(a).cmp(key(b)).then(a.cmp(&b)));
+        for chain in sorted.chunk_by(|&a, &b| key(a) == key(b)) {
+            let (head, tail) = (chain[0], chain[chain.len() - 1]);
+            for pair in chain.windows(2) {
+                self.link[pair[0] as usize] = pair[1];
+            }
+            self.link[tail as usize] = head;
+            if head != tail {
+                self.tails.push(tail);
             }
         }
-        Some(candidates)
     }
 
-    /// Accesses with one key, in O(n log n) whatever the keys are.
-    fn by_sorting(batch: &Batch) -> Self {
-        let mut sorted: Vec<u32> = (0..batch.keys() as u32).collect();
-        sorted.sort_unstable_by(|&a, &b| batch.key(a).cmp(batch.key(b)).then(a.cmp(&b)));
-        let mut candidates = Self::none(batch);
-        for run in sorted
-            .chunk_by(|&a, &b| batch.key(a) == batch.key(b))
-            .filter(|run| run.len() > 1)
-        {
-            candidates.add(run.iter().copied());
-        }
-        candidates
-    }
-
-    /// `None` if a candidate has accesses to different keys.
-    fn fill(mut self, batch: &Batch) -> Option<Filled> {
-        let mut members = vec![
-            Member {
-                proposal: 0,
-                role: Role::Read
-            };
-            self.accesses as usize
-        ];
-        // One longer than needed, so that every access may write to it and only a first one moves on.
-        let mut order = vec![0; self.list.len() + 1];
-        let mut appeared = 0;
-        let mut equal = true;
-        for (access, &index) in self.candidate.iter().enumerate() {
-            if index == NONE {
-                continue;
-            }
-            let candidate = &mut self.list[index as usize];
-            let of = &batch.accesses[access];
-            members[candidate.end as usize] = Member {
-                proposal: of.proposal,
-                role: of.role,
-            };
-            candidate.end += 1;
-            order[appeared] = index;
-            appeared += usize::from(candidate.first == access as u32);
-            equal &= batch.key(access as u32) == batch.key(candidate.first);
-        }
-        order.truncate(appeared);
-        equal.then_some(Filled {
-            candidates: self.list,
-            order,
-            members,
+    /// The records of the chain that ends in `tail`, from its first on.
+    fn walk(&self, tail: u32) -> impl Iterator<Item = usize> {
+        let mut at = Some(self.link[tail as usize]);
+        std::iter::from_fn(move || {
+            let index = at?;
+            at = (index != tail).then(|| self.link[index as usize]);
+            Some(index as usize)
         })
     }
+
+    fn clear(&mut self) {
+        self.slots.clear();
+        self.link.clear();
+        self.tails.clear();
+        self.hits.clear();
+    }
 }
 
-/// Candidates, confirmed, with their members.
-struct Filled {
-    candidates: Vec<Candidate>,
-    /// The candidates in the order in which their keys first appear.
-    order: Vec<u32>,
-    members: Vec<Member>,
-}
+impl Found {
+    fn clear(&mut self) {
+        self.order.clear();
+        self.spans.clear();
+        self.members.clear();
+        self.counts = Default::default();
+    }
 
-impl Filled {
-    fn into_detection(self, batch: &Batch) -> Detection<'_> {
-        let Self {
-            candidates,
-            mut order,
-            mut members,
-        } = self;
-        let mut counts = Counts::default();
-        let mut unsorted = Vec::new();
-        let mut start = 0;
-        let mut spans: Vec<Span> = Vec::with_capacity(candidates.len());
-        for Candidate { first, end } in candidates {
-            let group = &mut members[start as usize..end as usize];
-            let (writers, readers, write_write) = arrange(group, &mut unsorted);
-            let read_write = u64::from(writers) * u64::from(readers);
-            counts.write_write += write_write;
-            counts.read_write += read_write;
-            let readers = if write_write + read_write == 0 { NONE } else { readers };
-            spans.push(Span {
-                first,
-                start,
-                writers,
-                readers,
-            });
-            start = end;
+    /// Takes in those who name one key, in the order of the batch, and keeps them if they conflict.
+    fn add(&mut self, first: u32, members: impl Iterator<Item = Member>, scratch: &mut Vec<Member>) {
+        let start = self.members.len();
+        self.members.extend(members);
+        let (writers, readers, write_write) = arrange(&mut self.members[start..], scratch);
+        let read_write = u64::from(writers) * u64::from(readers);
+        if write_write + read_write == 0 {
+            self.members.truncate(start);
+            return;
         }
-        order.retain(|&group| spans[group as usize].readers != NONE);
-        Detection {
-            batch,
-            order,
-            spans,
-            members,
-            counts,
-        }
+        self.members.truncate(start + (writers + readers) as usize);
+        self.spans.push(Span {
+            first,
+            start: start as u32,
+            writers,
+            readers,
+        });
+        self.counts.write_write += write_write;
+        self.counts.read_write += read_write;
     }
 }
 

@@ -1,5 +1,7 @@
 //! What [`detect`](super::detect()) found: groups, counts and, on demand, pairs.
 
+use std::borrow::Cow;
+
 use super::Kind;
 use super::batch::{Batch, Role, WriteClass};
 
@@ -7,7 +9,14 @@ use super::batch::{Batch, Role, WriteClass};
 #[derive(Clone, Debug)]
 pub struct Detection<'b> {
     pub(super) batch: &'b Batch,
-    /// The indices of the spans with a conflict, in the order in which their keys first appear in the batch.
+    /// Borrowed from the detector that found it, or its own.
+    pub(super) found: Cow<'b, Found>,
+}
+
+/// The groups of a batch.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Found {
+    /// The indices of the spans in the order in which their keys first appear in the batch.
     pub(super) order: Vec<u32>,
     pub(super) spans: Vec<Span>,
     /// Span after span; within one the writers by class, then the readers.
@@ -15,7 +24,7 @@ pub struct Detection<'b> {
     pub(super) counts: Counts,
 }
 
-/// A key that is named more than once, and where those who name it stand in the list of members.
+/// A group: its key, and where its members stand in the list of all members.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
     /// The first access to the key.
@@ -82,22 +91,22 @@ impl<'b> Detection<'b> {
 
     /// Whether no two proposals conflict.
     pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
+        self.found.order.is_empty()
     }
 
     /// The number of groups.
     pub fn len(&self) -> usize {
-        self.order.len()
+        self.found.order.len()
     }
 
     /// The number of conflicts, without listing them.
     pub fn counts(&self) -> Counts {
-        self.counts
+        self.found.counts
     }
 
     /// The groups, in the order in which their keys first appear in the batch.
     pub fn groups(&self) -> impl ExactSizeIterator<Item = Group<'_>> {
-        (0..self.order.len()).map(|index| self.group(index))
+        (0..self.found.order.len()).map(|index| self.group(index))
     }
 
     /// The group at `index` of [`Detection::groups`].
@@ -105,7 +114,7 @@ impl<'b> Detection<'b> {
     /// # Panics
     /// If `index` is not below [`Detection::len`].
     pub fn group(&self, index: usize) -> Group<'_> {
-        let key = self.batch.key(self.spans[self.order[index] as usize].first);
+        let key = self.batch.key(self.found.spans[self.found.order[index] as usize].first);
         let (writers, readers) = self.members(index);
         Group { key, writers, readers }
     }
@@ -117,9 +126,26 @@ impl<'b> Detection<'b> {
             writers,
             readers,
             ..
-        } = self.spans[self.order[index] as usize];
-        let members = &self.members[start as usize..(start + writers + readers) as usize];
+        } = self.found.spans[self.found.order[index] as usize];
+        let members = &self.found.members[start as usize..(start + writers + readers) as usize];
         members.split_at(writers as usize)
+    }
+
+    /// Every member of every group with the index of the group, as they lie in memory: in no order that may show.
+    pub(super) fn in_memory_order(&self) -> impl Iterator<Item = (u32, &Member)> {
+        let Found {
+            order, spans, members, ..
+        } = &*self.found;
+        let mut groups = vec![0; order.len()];
+        for (group, &span) in order.iter().enumerate() {
+            groups[span as usize] = group as u32;
+        }
+        spans.iter().zip(groups).flat_map(|(span, group)| {
+            let end = span.start + span.writers + span.readers;
+            members[span.start as usize..end as usize]
+                .iter()
+                .map(move |member| (group, member))
+        })
     }
 
     /// Every conflict, found as it is asked for: the whole list costs O(its length).

@@ -42,7 +42,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use self::batch::{Batch, Operation, Role, WriteClass};
-pub use self::detect::detect;
+pub use self::detect::{Detector, detect};
 pub use self::detection::{Conflict, Counts, Detection, Group, Member};
 pub use self::resolve::{Policy, SameChange, UnknownPolicy, resolve, resolve_merging};
 pub use self::verdict::{CLASHES_MAX, Clash, Verdict, Verdicts};

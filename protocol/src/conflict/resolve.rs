@@ -123,13 +123,9 @@ struct Memberships {
 impl Memberships {
     fn of(detection: &Detection<'_>) -> Self {
         let mut ends = vec![0u32; detection.batch().len()];
-        let both = |index| {
-            let (writers, readers) = detection.members(index);
-            writers.iter().chain(readers)
-        };
-        for index in 0..detection.len() {
-            both(index).for_each(|member| ends[member.proposal as usize] += 1);
-        }
+        detection
+            .in_memory_order()
+            .for_each(|(_, member)| ends[member.proposal as usize] += 1);
         let mut start = 0;
         for end in &mut ends {
             start += std::mem::replace(end, start);
@@ -141,15 +137,15 @@ impl Memberships {
             };
             start as usize
         ];
-        for index in 0..detection.len() {
-            for &Member { proposal, role } in both(index) {
-                let end = &mut ends[proposal as usize];
-                list[*end as usize] = Membership {
-                    group: index as u32,
-                    role,
-                };
-                *end += 1;
-            }
+        for (group, &Member { proposal, role }) in detection.in_memory_order() {
+            let end = &mut ends[proposal as usize];
+            list[*end as usize] = Membership { group, role };
+            *end += 1;
+        }
+        let mut start = 0;
+        for &end in &ends {
+            list[start..end as usize].sort_unstable_by_key(|membership| membership.group);
+            start = end as usize;
         }
         Self { ends, list }
     }

@@ -1,9 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::detect::detect_by;
 use super::hash::key_hash;
 use super::{
-    Batch, CLASHES_MAX, Conflict, Counts, Detection, Kind, Operation, Policy, SameChange, Verdict, Verdicts,
+    Batch, CLASHES_MAX, Conflict, Counts, Detection, Detector, Kind, Operation, Policy, SameChange, Verdict, Verdicts,
     WriteClass, detect, resolve, resolve_merging,
 };
 
@@ -274,7 +273,11 @@ fn each_random_batch(mut check: impl FnMut(&[Proposal])) {
 
 #[test]
 fn detection_equals_pairwise_comparison_on_random_batches() {
-    each_random_batch(|proposals| check_detection(proposals, &detect(&batch(proposals))));
+    let mut detector = Detector::new();
+    each_random_batch(|proposals| {
+        check_detection(proposals, &detect(&batch(proposals)));
+        check_detection(proposals, &detector.detect(&batch(proposals)));
+    });
 }
 
 #[test]
@@ -293,8 +296,8 @@ fn groups_do_not_depend_on_the_hash() {
     each_random_batch(|proposals| {
         let batch = batch(proposals);
         let expected = detect(&batch);
-        assert_eq!(detect_by(&batch, |_| 0), expected);
-        assert_eq!(detect_by(&batch, |key| key_hash(key) & 1), expected);
+        assert_eq!(Detector::new().detect_by(&batch, |_| 0), expected);
+        assert_eq!(Detector::new().detect_by(&batch, |key| key_hash(key) & 1), expected);
     });
 }
 
@@ -324,9 +327,12 @@ fn a_batch_of_many_partitions_keeps_groups_in_order_of_appearance() {
     assert!(detection.groups().is_sorted_by_key(|group| appeared[group.key]));
     assert_eq!(detection.pairs().count() as u64, detection.counts().total());
     // One partition, whose tags collide in two low bits: the table gives up and the partition is sorted.
-    assert_eq!(detect_by(&batch, |key| key_hash(key) & 3), detection);
+    assert_eq!(Detector::new().detect_by(&batch, |key| key_hash(key) & 3), detection);
     // Partitions as usual, but with one tag for all keys of a partition.
-    assert_eq!(detect_by(&batch, |key| key_hash(key) & !0xffff_ffff), detection);
+    assert_eq!(
+        Detector::new().detect_by(&batch, |key| key_hash(key) & !0xffff_ffff),
+        detection
+    );
 }
 
 #[test]
@@ -334,7 +340,7 @@ fn keys_chosen_to_collide_do_not_make_detection_quadratic() {
     let proposals = many(100_000);
     // 300,000 keys: pairwise probing of one hash value would take 10¹⁰ steps, hours in a debug build.
     assert_eq!(
-        detect_by(&batch(&proposals), |_| 7).counts(),
+        Detector::new().detect_by(&batch(&proposals), |_| 7).counts(),
         detect(&batch(&proposals)).counts()
     );
 }

@@ -255,7 +255,7 @@ pub enum ProposalOutcome {
 /// Why a proposal lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loss {
-    /// The position of the command in the order of all commands.
+    /// The position of the command in the order of all commands; 0 for one that its node refused before it had any.
     pub seq: u64,
     /// Some of the conflicts, the first ones.
     pub conflicts: Vec<WireConflict>,

@@ -104,6 +104,30 @@ async fn a_json_error_has_line_and_column() {
 }
 
 #[tokio::test]
+async fn a_value_over_its_limit_is_refused_whichever_way_it_comes() {
+    let rig = Rig::with(DoorLimits {
+        value_bytes: 8,
+        ..DoorLimits::default()
+    });
+    let check = async |path: &str, body| {
+        let detail = rig.post(path, body).await.problem(413, "TOO_LARGE");
+        assert_eq!(detail, "value_bytes: 9 is over the limit of 8", "{path}");
+    };
+    let write = json!({ "writes": [{ "key": "a", "put": "1" }, { "key": "k", "put": "123456789" }] });
+    check("/v1/proposals", write.clone()).await;
+    check(
+        "/v1/proposal-batches",
+        json!({ "policy": "first", "proposals": [{}, write] }),
+    )
+    .await;
+    check(
+        "/v1/memory:change",
+        json!({ "key": "k", "op": { "append": "123456789" } }),
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn a_body_over_its_limit_is_refused_with_value_and_limit() {
     let rig = Rig::with(DoorLimits {
         value_bytes: 8,

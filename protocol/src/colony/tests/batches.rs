@@ -116,6 +116,78 @@ fn merging_many_proposals_of_many_equal_writes_costs_no_square() {
     assert_eq!(rig.memory().revision("k0"), 16);
 }
 
+/// The encoded size of an outcome, and what its command said that it could be.
+fn sizes(body: Body) -> (usize, usize) {
+    use bincode::Options;
+    let mut rig = Rig::default();
+    let most = body.outcome_bytes_max();
+    let outcome = rig.run(body);
+    let options = bincode::DefaultOptions::new().with_fixint_encoding();
+    (options.serialized_size(&outcome).unwrap() as usize, most)
+}
+
+fn long_key(number: usize) -> String {
+    format!("{number:0>3840}")
+}
+
+#[test]
+fn no_outcome_is_larger_than_its_command_said() {
+    let long = |op: fn() -> Op| move |number| proposal(vec![read(&long_key(number), 7)], vec![write("k", op())]);
+    let twice = |number| {
+        let key = long_key(number);
+        proposal(vec![], vec![write(&key, Op::Delete), write(&key, Op::Delete)])
+    };
+    let missing = |number| proposal(vec![], vec![write(&long_key(number), kept(&large(1)))]);
+    let many = |number| {
+        let reads = (0..8).map(|key| read(&format!("{number}/{key}"), 7)).collect();
+        proposal(reads, vec![])
+    };
+    let of = |count: usize, one: &dyn Fn(usize) -> Proposal| batch(Policy::First, (0..count).map(one).collect());
+    let committed = |number: usize| {
+        let keys = (0..8).map(|key| write(&format!("{number}/{key}"), Op::Delete));
+        proposal(vec![], keys.collect())
+    };
+    let all_lost: Vec<_> = (0..64).map(|number| read(&long_key(number), 7)).collect();
+    for body in [
+        of(2_000, &long(|| Op::Delete)),
+        of(2_000, &twice),
+        of(2_000, &missing),
+        of(BATCH_PROPOSALS_MAX, &many),
+        of(BATCH_PROPOSALS_MAX, &committed),
+        of(BATCH_PROPOSALS_MAX, &|_| writing(vec![write("k", inline("1"))])),
+        of(BATCH_PROPOSALS_MAX, &|_| {
+            writing(vec![write("k", Op::SetAdd("a\nb".into()))])
+        }),
+        of(BATCH_PROPOSALS_MAX + 1, &|_| Proposal::default()),
+        Body::Propose(proposal(all_lost, vec![write("k", Op::Delete)])),
+        Body::Propose(twice(1)),
+        Body::Propose(missing(1)),
+        Body::Propose(committed(1)),
+        change(&long_key(1), kept(&large(1))),
+        change_if(&long_key(1), Op::Delete, Condition::IfRevision(9)),
+        put("k", "1"),
+    ] {
+        let (bytes, most) = sizes(body);
+        assert!(bytes <= most && most <= OUTCOME_BYTES_MAX, "{bytes} {most}");
+    }
+}
+
+#[test]
+fn a_long_answer_lists_less_and_counts_all() {
+    let mut rig = Rig::default();
+    let reads = |number: usize| (0..4).map(move |key| read(&long_key(10 * number + key), 7));
+    let proposals = (0..100).map(|number| proposal(reads(number).collect(), vec![]));
+    let verdicts = verdicts(rig.run(batch(Policy::First, proposals.collect())));
+    let (mut listed, mut all) = (0, 0);
+    for verdict in &verdicts {
+        let Verdict::Lost { conflicts, total } = verdict else {
+            panic!("{verdict:?}")
+        };
+        (listed, all) = (listed + conflicts.len(), all + total);
+    }
+    assert_eq!((listed, all), (BATCH_LISTED_BYTES_MAX / (3_840 + 69), 400));
+}
+
 #[test]
 fn an_empty_batch_is_judged() {
     let mut rig = Rig::default();

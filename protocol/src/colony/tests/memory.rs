@@ -204,6 +204,25 @@ fn a_refused_command_leaves_no_project_behind() {
     assert!(rig.colony.project("p").is_none());
 }
 
+#[test]
+fn there_are_as_many_projects_as_there_may_be() {
+    let mut rig = Rig::default();
+    let body = || change("a", Op::Delete);
+    for number in 0..PROJECTS_MAX {
+        let command = rig.command(body());
+        let project = format!("p{number}").into();
+        rig.send(Command { project, ..command });
+    }
+    let refusal = Outcome::Refused(over("projects", PROJECTS_MAX + 1, PROJECTS_MAX));
+    assert_eq!(rig.run(body()), refusal);
+    let command = rig.command(body());
+    let known = Command {
+        project: "p7".into(),
+        ..command
+    };
+    assert!(matches!(rig.send(known).0, Outcome::Changed { revision: 2, .. }));
+}
+
 fn over(field: &str, value: usize, limit: usize) -> Refusal {
     Refusal::OverLimit {
         field: field.into(),
@@ -236,9 +255,43 @@ fn each_limit_of_a_change_is_named_with_the_value_and_the_bound() {
         value
     );
     rig.run(change("a", inline(vec![0; VALUE_BYTES_MAX])));
-    assert_eq!(refused(&mut rig, change("a", Op::Append("x".into()))), value);
-    rig.run(change("a", inline(vec![b'a'; VALUE_BYTES_MAX - 1])));
-    assert_eq!(refused(&mut rig, change("a", Op::SetAdd("b".into()))), value);
+    assert_eq!(rig.value("a").map(<[u8]>::len), Some(VALUE_BYTES_MAX));
+}
+
+#[test]
+fn a_value_grows_to_its_limit_and_no_further() {
+    let mut rig = Rig::default();
+    let max = GROWN_VALUE_BYTES_MAX;
+    let limit = |bytes| over("grown_value_bytes", bytes, max);
+    let long = Op::Append(vec![0; max + 1].into());
+    assert_eq!(refused(&mut rig, change("a", long)), limit(max + 1));
+    let line = Op::SetAdd("l".repeat(max + 1).into());
+    assert_eq!(refused(&mut rig, change("a", line)), limit(max + 1));
+    rig.run(change("a", inline(vec![b'a'; max - 2])));
+    rig.run(change("a", Op::SetAdd("b".into())));
+    assert_eq!(rig.value("a").map(<[u8]>::len), Some(max));
+    assert_eq!(refused(&mut rig, change("a", Op::Append("x".into()))), limit(max + 1));
+    assert_eq!(refused(&mut rig, change("a", Op::SetAdd("c".into()))), limit(max + 2));
+    // What was put larger stays as it is.
+    rig.run(change("a", inline(vec![b'a'; max + 1])));
+    assert_eq!(refused(&mut rig, change("a", Op::SetAdd("b".into()))), limit(max + 1));
+    assert_eq!(refused(&mut rig, change("a", Op::Append("x".into()))), limit(max + 2));
+    assert_eq!(rig.memory().revision("a"), 3);
+}
+
+#[test]
+fn tags_are_sorted_and_distinct_or_refused() {
+    let mut rig = Rig::default();
+    for tags in [["b", "a"], ["a", "a"]] {
+        let body = Body::Change(Change {
+            key: "k".into(),
+            op: Op::Delete,
+            tags: tags.map(Arc::from).to_vec(),
+            condition: Condition::None,
+        });
+        let refusal = refused(&mut rig, body);
+        assert_eq!(refusal.to_string(), "tags: are not sorted and distinct");
+    }
 }
 
 #[test]
@@ -294,7 +347,7 @@ fn each_limit_of_a_batch_is_named_with_the_value_and_the_bound() {
     let many = vec![Proposal::default(); BATCH_PROPOSALS_MAX + 1];
     assert_eq!(
         refused(&mut rig, batch(Policy::First, many)),
-        over("proposals", 65_537, 65_536)
+        over("proposals", 16_385, 16_384)
     );
     let full = proposal(vec![read("a", 0); PROPOSAL_KEYS_MAX], vec![write("a", Op::Delete)]);
     let keys = 16 * (PROPOSAL_KEYS_MAX + 1);

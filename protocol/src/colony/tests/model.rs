@@ -158,10 +158,12 @@ fn bad_key(key: &str) -> Option<Refusal> {
 fn bad_change(key: &str, tags: &[Arc<str>], op: &Op) -> Option<Refusal> {
     let long = tags.iter().map(|tag| tag.len()).find(|bytes| *bytes > 128);
     let too_many = (tags.len() > 16).then(|| over("tags", tags.len(), 16));
+    let unsorted = tags.windows(2).any(|pair| pair[0] >= pair[1]);
     let broken = matches!(op, Op::SetAdd(line) if line.contains('\n'));
     bad_key(key)
         .or(too_many)
         .or(long.map(|bytes| over("tag_bytes", bytes, 128)))
+        .or(unsorted.then(|| bad("tags", "are not sorted and distinct")))
         .or(broken.then(|| bad("set_add", "a line of a set has no line break")))
 }
 

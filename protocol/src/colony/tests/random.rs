@@ -38,7 +38,9 @@ impl Seeded {
         match self.below(30) {
             0 => vec!["t".into(); TAGS_MAX + 1],
             1 => vec!["t".repeat(TAG_BYTES_MAX + 1).into()],
-            2..8 => vec!["draft".into(), "urgent".into()],
+            2 => vec!["urgent".into(), "draft".into()],
+            3 => vec!["draft".into(), "draft".into()],
+            4..8 => vec!["draft".into(), "urgent".into()],
             _ => Vec::new(),
         }
     }

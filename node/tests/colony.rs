@@ -1,0 +1,341 @@
+//! A cluster of three processes of the real binary, with state, records and ports of its own.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{Seek, Write};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use queenright::config::ClusterConfig;
+use queenright::state::{Registry, StateFolders};
+use queenright::up::{Cluster, UpOptions};
+use queenright_actors::node::ClusterStatus;
+use queenright_bench::client::{Client, ClientOptions};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
+use crate::queenright;
+
+/// How long anything that must happen may take. Ten times what a busy host needs: only a failure waits so long.
+const DEADLINE: Duration = Duration::from_secs(90);
+/// How many clusters run at a time: more would only slow each other down until elections fail.
+const CLUSTERS_MAX: usize = 2;
+/// The nodes of every cluster here.
+pub(crate) const NODES: [&str; 3] = ["n1", "n2", "n3"];
+
+/// Waits until the probe finds something.
+pub(crate) fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(started.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// How a command ended and what it printed.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    pub(crate) fn of(command: &mut Command) -> Ran {
+        command.output().expect("the binary was built for this test").into()
+    }
+
+    /// The same, which must have ended with this code.
+    #[track_caller]
+    pub(crate) fn with_code(self, code: i32) -> Ran {
+        assert_eq!(self.code, Some(code), "{self}");
+        self
+    }
+
+    /// What was printed, as JSON.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.stdout).unwrap_or_else(|error| panic!("{error}\n{self}"))
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Ran {
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        Ran {
+            code: output.status.code(),
+            stdout: output.stdout,
+            stderr,
+        }
+    }
+}
+
+impl std::fmt::Display for Ran {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let stdout = String::from_utf8_lossy(&self.stdout);
+        write!(
+            f,
+            "exit {:?}\n--- stdout\n{stdout}\n--- stderr\n{}",
+            self.code, self.stderr
+        )
+    }
+}
+
+/// Leave to run one cluster.
+pub(crate) struct Slot(());
+
+static SLOTS_TAKEN: Mutex<usize> = Mutex::new(0);
+static SLOT_FREE: Condvar = Condvar::new();
+
+impl Slot {
+    pub(crate) fn take() -> Slot {
+        let taken = SLOTS_TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = SLOT_FREE
+            .wait_while(taken, |taken| *taken >= CLUSTERS_MAX)
+            .unwrap_or_else(PoisonError::into_inner);
+        *taken += 1;
+        Slot(())
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        *SLOTS_TAKEN.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        SLOT_FREE.notify_one();
+    }
+}
+
+/// No port is given twice: one of a node that is down for a while would else be free for another cluster.
+static PORTS_GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// The file of a mesh of three nodes on free ports, in `folder`.
+pub(crate) fn mesh(name: &str, folder: &Path) -> ClusterConfig {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cluster-configs/mesh-3.toml");
+    let mut config = ClusterConfig::load(&file).unwrap();
+    config.name = name.to_owned();
+    loop {
+        let moved = config.with_free_ports().unwrap();
+        let addresses = moved.nodes.iter().flat_map(|node| [node.links, node.http]);
+        let ports: BTreeSet<u16> = addresses.map(|address| address.port()).collect();
+        let mut given = PORTS_GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if given.is_disjoint(&ports) {
+            given.extend(ports);
+            return moved.write_to(folder).unwrap();
+        }
+    }
+}
+
+/// Whether no process has the data of any node: a lock ends with the process that holds it, however that ended.
+pub(crate) fn nobody_holds(data: &Path) -> bool {
+    NODES
+        .into_iter()
+        .all(|node| match File::open(data.join(node).join("lock")) {
+            Ok(lock) => lock.try_lock().is_ok(),
+            Err(_) => true,
+        })
+}
+
+/// A running cluster.
+pub(crate) struct Colony {
+    cluster: Option<Cluster>,
+    options: UpOptions,
+    runtime: Runtime,
+    folder: TempDir,
+    _slot: Slot,
+}
+
+impl Colony {
+    pub(crate) fn start(name: &str) -> Colony {
+        let slot = Slot::take();
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = Runtime::new().unwrap();
+        let config = mesh(name, folder.path());
+        let mut folders = StateFolders::find(name, Some(&folder.path().join("data"))).unwrap();
+        // Where a command with this XDG_STATE_HOME looks.
+        folders.registry = Registry::at(folder.path().join("queenright/running"));
+        let options = UpOptions {
+            config,
+            folders,
+            executable: env!("CARGO_BIN_EXE_queenright").into(),
+            ready_within: DEADLINE,
+            stop_within: DEADLINE,
+        };
+        let mut colony = Colony {
+            cluster: None,
+            options,
+            runtime,
+            folder,
+            _slot: slot,
+        };
+        colony.start_all();
+        colony
+    }
+
+    /// Starts all nodes, none of which runs.
+    pub(crate) fn start_all(&mut self) {
+        let started = self.runtime.block_on(Cluster::start(self.options.clone()));
+        self.cluster = Some(started.unwrap_or_else(|error| panic!("{error}")));
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn config(&self) -> &ClusterConfig {
+        &self.options.config
+    }
+
+    /// The command line, which finds this cluster by its records.
+    pub(crate) fn command(&self) -> Command {
+        queenright(self.folder.path())
+    }
+
+    /// The command line, asking one node.
+    pub(crate) fn command_at(&self, node: &str, arguments: &[&str]) -> Command {
+        let mut command = self.command();
+        command.args(arguments).args(["--node", &self.door(node)]);
+        command
+    }
+
+    /// Runs the command line, asking one node.
+    pub(crate) fn at(&self, node: &str, arguments: &[&str]) -> Ran {
+        Ran::of(&mut self.command_at(node, arguments))
+    }
+
+    fn door(&self, node: &str) -> String {
+        self.options.config.node(node).unwrap().http.to_string()
+    }
+
+    /// Runs the command line, asking one node, with this on its stdin.
+    pub(crate) fn fed(&self, node: &str, arguments: &[&str], stdin: &[u8]) -> Ran {
+        let mut fed = tempfile::tempfile().unwrap();
+        fed.write_all(stdin).unwrap();
+        fed.rewind().unwrap();
+        Ran::of(self.command_at(node, arguments).stdin(fed))
+    }
+
+    /// A client of one node.
+    pub(crate) fn client(&self, node: &str, agent: &str) -> Client {
+        let options = ClientOptions {
+            agent: agent.to_owned(),
+            // Longer than an election; what takes longer is unknown and asked again.
+            timeout: Duration::from_secs(3),
+            ..ClientOptions::default()
+        };
+        Client::new(&format!("http://{}", self.door(node)), options).unwrap()
+    }
+
+    pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
+    }
+
+    pub(crate) fn spawn<F: Future<Output: Send> + Send + 'static>(&self, future: F) -> JoinHandle<F::Output> {
+        self.runtime.spawn(future)
+    }
+
+    /// The cluster as one node sees it; nothing if it does not answer.
+    pub(crate) fn status(&self, node: &str) -> Option<ClusterStatus> {
+        let client = self.client(node, "test");
+        self.block_on(async { client.status().await.ok() })
+    }
+
+    /// Waits for a leader other than `old`, as one node sees it.
+    pub(crate) fn leader_at(&self, node: &str, old: Option<&str>) -> String {
+        until("a leader", || {
+            let status = self.status(node).filter(|status| status.queenright)?;
+            status.leader.filter(|leader| Some(&leader[..]) != old)
+        })
+    }
+
+    pub(crate) fn pid(&self, node: &str) -> Pid {
+        let nodes = self.running().nodes();
+        let view = nodes.iter().find(|view| view.name == node).unwrap();
+        Pid::from_raw(view.pid.expect("it runs") as i32).unwrap()
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self, node: &str) {
+        let cluster = self.cluster.as_mut().unwrap();
+        self.runtime.block_on(cluster.kill(node)).unwrap();
+    }
+
+    /// SIGKILL for all before any of them has been waited for.
+    pub(crate) fn kill_all(&mut self) {
+        for node in NODES {
+            kill_process(self.pid(node), Signal::KILL).unwrap();
+        }
+        for node in NODES {
+            self.kill(node);
+        }
+        self.cluster = None;
+    }
+
+    /// Starts a node that was killed.
+    pub(crate) fn start_node(&mut self, node: &str) {
+        let cluster = self.cluster.as_mut().unwrap();
+        self.runtime
+            .block_on(cluster.start_node(node))
+            .unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Waits until all nodes are at the same position, and returns the digest, which must then be the same.
+    pub(crate) fn same_digest(&self) -> String {
+        let position = |status: &ClusterStatus| -> Option<Vec<(u64, u64, String)>> {
+            let nodes = status.nodes.iter();
+            nodes
+                .map(|node| Some((node.applied?, node.seq?, node.digest.clone()?)))
+                .collect()
+        };
+        until("all nodes at the same position", || {
+            let status = self.status(NODES[0]).filter(|status| status.queenright)?;
+            let mut nodes = position(&status)?;
+            assert_eq!(nodes.len(), NODES.len());
+            let (applied, seq, digest) = nodes.pop()?;
+            let same = nodes.iter().all(|node| (node.0, node.1) == (applied, seq));
+            assert!(!same || nodes.iter().all(|node| node.2 == digest), "{status:?}");
+            same.then_some(digest)
+        })
+    }
+
+    fn running(&self) -> &Cluster {
+        self.cluster.as_ref().expect("it was started")
+    }
+
+    fn logs(&self) -> impl Iterator<Item = (&'static str, String)> {
+        NODES.into_iter().map(|node| {
+            let log = fs::read(self.options.folders.cluster.log(node)).unwrap_or_default();
+            (node, String::from_utf8_lossy(&log).into_owned())
+        })
+    }
+}
+
+impl Drop for Colony {
+    fn drop(&mut self) {
+        let killed = self
+            .cluster
+            .as_mut()
+            .map(|cluster| self.runtime.block_on(cluster.stop()));
+        if thread::panicking() {
+            for (node, log) in self.logs() {
+                let lines: Vec<&str> = log.lines().collect();
+                let tail = &lines[lines.len().saturating_sub(30)..];
+                eprintln!("--- the log of {node} ends with\n{}", tail.join("\n"));
+            }
+            return;
+        }
+        assert_eq!(killed.unwrap_or_default(), [""; 0], "these did not end in time");
+        for (node, log) in self.logs() {
+            assert!(!log.contains("panicked"), "{node}:\n{log}");
+        }
+    }
+}
