@@ -129,6 +129,8 @@ impl Rig {
             .arg("--data")
             .arg(folder.join("state"))
             .args(["--json", "--parent-pipe"])
+            // Where running nodes are recorded: a command that looks for the user's one cluster must not find this one.
+            .env("XDG_STATE_HOME", folder.join("registry"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)

@@ -51,14 +51,7 @@ pub(crate) struct Ran {
 
 impl Ran {
     pub(crate) fn of(command: &mut Command) -> Ran {
-        let Output { status, stdout, stderr } = command.output().expect("the binary was built for this test");
-        let stderr = String::from_utf8_lossy(&stderr).into_owned();
-        assert!(!stderr.contains("panicked"), "{command:?}\n{stderr}");
-        Ran {
-            code: status.code(),
-            stdout,
-            stderr,
-        }
+        command.output().expect("the binary was built for this test").into()
     }
 
     /// The same, which must have ended with this code.
@@ -72,6 +65,18 @@ impl Ran {
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.stdout).unwrap_or_else(|error| panic!("{error}\n{self}"))
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Ran {
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        Ran {
+            code: output.status.code(),
+            stdout: output.stdout,
+            stderr,
+        }
     }
 }
 
@@ -176,10 +181,13 @@ impl Colony {
         colony
     }
 
-    /// Starts all nodes, none of which runs.
+    /// Starts all nodes, none of which runs, and waits until each of them knows a leader.
     pub(crate) fn start_all(&mut self) {
         let started = self.runtime.block_on(Cluster::start(self.options.clone()));
         self.cluster = Some(started.unwrap_or_else(|error| panic!("{error}")));
+        for node in NODES {
+            self.leader_at(node, None);
+        }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -223,6 +231,8 @@ impl Colony {
     pub(crate) fn client(&self, node: &str, agent: &str) -> Client {
         let options = ClientOptions {
             agent: agent.to_owned(),
+            // Longer than an election; what takes longer is unknown and asked again.
+            timeout: Duration::from_secs(3),
             ..ClientOptions::default()
         };
         Client::new(&format!("http://{}", self.door(node)), options).unwrap()

@@ -1,22 +1,26 @@
 //! One counter, many clients, a leader that dies: no acknowledged increment is lost and none counts twice.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use queenright_actors::node::Consistency;
 use queenright_bench::client::wire::Code;
 use queenright_bench::client::{Client, ClientError, Guard, Lookup, PutOptions};
+use rustix::process::{Signal, kill_process};
 
 use crate::colony::{Colony, NODES, until};
 
 const CLIENTS: usize = 8;
-const INCREMENTS: u64 = 150;
+/// How many increments are waited for before the leader is disturbed, and after everything.
+const SOME: u64 = 24;
 const KEY: &str = "counter";
 
 /// What all clients together know.
 #[derive(Default)]
 struct Known {
+    /// The clients may end.
+    enough: AtomicBool,
     /// Increments that were acknowledged.
     acknowledged: AtomicU64,
     /// Of them, those whose first answer left the outcome unknown.
@@ -51,7 +55,7 @@ impl Worker {
     }
 
     async fn run(mut self) {
-        while self.known.acknowledged.load(Ordering::SeqCst) < INCREMENTS {
+        while !self.known.enough.load(Ordering::SeqCst) {
             let newest = self.known.newest.load(Ordering::SeqCst);
             let (value, revision) = match self.client().get(KEY, Consistency::Linearizable).await {
                 Ok(Lookup::Found(found)) => (String::from_utf8_lossy(&found.value).parse().unwrap(), found.revision),
@@ -104,9 +108,10 @@ impl Worker {
     }
 }
 
-#[test]
-fn every_acknowledged_increment_counts_once_although_the_leader_dies() {
-    let mut colony = Colony::start("counter");
+/// Lets the clients count, disturbs them meanwhile, and compares. `disturb` gets the name of the leader and what waits
+/// until some more increments were acknowledged.
+fn check(name: &str, disturb: impl FnOnce(&mut Colony, &str, &dyn Fn())) {
+    let mut colony = Colony::start(name);
     let known = Arc::new(Known::default());
     let workers: Vec<_> = (0..CLIENTS)
         .map(|number| {
@@ -122,16 +127,15 @@ fn every_acknowledged_increment_counts_once_although_the_leader_dies() {
         })
         .collect();
     let acknowledged = || known.acknowledged.load(Ordering::SeqCst);
-    until("a third of the increments", || {
-        (acknowledged() > INCREMENTS / 3).then_some(())
-    });
+    let more = || {
+        let before = acknowledged();
+        until("more increments", || (acknowledged() >= before + SOME).then_some(()));
+    };
+    more();
     let leader = colony.leader_at("n1", None);
-    colony.kill(&leader);
-    let at_death = acknowledged();
-    until("increments without the one that died", || {
-        (acknowledged() > at_death + 8).then_some(())
-    });
-    colony.start_node(&leader);
+    disturb(&mut colony, &leader, &more);
+    more();
+    known.enough.store(true, Ordering::SeqCst);
     for worker in workers {
         colony.block_on(worker).unwrap();
     }
@@ -147,4 +151,23 @@ fn every_acknowledged_increment_counts_once_although_the_leader_dies() {
             "{node}; {learned_later} of them were unknown for a while"
         );
     }
+}
+
+#[test]
+fn every_acknowledged_increment_counts_once_although_the_leader_dies() {
+    check("counter", |colony, leader, more| {
+        colony.kill(leader);
+        more();
+        colony.start_node(leader);
+    });
+}
+
+#[test]
+fn a_leader_that_stands_still_for_a_while_neither_answers_from_the_past_nor_counts_twice() {
+    check("pause", |colony, leader, more| {
+        let pid = colony.pid(leader);
+        kill_process(pid, Signal::STOP).unwrap();
+        more();
+        kill_process(pid, Signal::CONT).unwrap();
+    });
 }

@@ -1,13 +1,15 @@
 //! The first command of the README.
 
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use queenright::git::generate::{GenerateOptions, generate};
 use queenright::state::Registry;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
-use crate::colony::{Ran, Slot, nobody_holds};
+use crate::colony::{Ran, Slot, nobody_holds, until};
 use crate::queenright;
 
 fn demo(folder: &Path, here: &Path, commits: &str) -> Command {
@@ -57,4 +59,29 @@ fn in_a_checkout_with_enough_history_the_demo_replays_that() {
     let here = folder.path().join("here");
     generate(&here, GenerateOptions { seed: 3, commits: 50 }).unwrap();
     check(folder.path(), &here, 50, "this checkout");
+}
+
+#[test]
+fn a_demo_that_is_interrupted_or_killed_leaves_no_process() {
+    let _slot = Slot::take();
+    let folder = tempfile::tempdir().unwrap();
+    let (data, registry) = (folder.path().join("data"), folder.path().join("queenright/running"));
+    let running = || Registry::at(registry.clone()).running().unwrap().len();
+    for signal in [Signal::INT, Signal::KILL] {
+        let mut command = demo(folder.path(), folder.path(), "300");
+        // A group of its own, as a shell gives it.
+        let mut child = command
+            .process_group(0)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        until("three nodes", || (running() == 3).then_some(()));
+        kill_process_group(Pid::from_raw(child.id() as i32).unwrap(), signal).unwrap();
+        let ended = child.wait().unwrap();
+        assert!(!ended.success(), "{ended}");
+        until("the end of the nodes", || nobody_holds(&data).then_some(()));
+        assert_eq!(running(), 0);
+        std::fs::remove_dir_all(&data).unwrap();
+    }
 }

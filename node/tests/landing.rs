@@ -45,7 +45,6 @@ fn nothing_acknowledged_is_lost_when_all_nodes_are_killed_at_once() {
 
     colony.kill_all();
     colony.start_all();
-    colony.leader_at("n1", None);
     for number in 0..12 {
         let got = colony.at(NODES[(number + 1) % 3], &["memory", "get", &format!("k{number}")]);
         let expected = format!("{number}{}", if number == 7 { &large } else { "" });

@@ -1,5 +1,6 @@
 //! Tests of the real binary, one module for each subject.
 
+mod bench;
 mod colony;
 mod config;
 mod counter;

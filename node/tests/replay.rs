@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use queenright::git::generate::hard;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::colony::{Colony, NODES, Ran, until};
@@ -13,11 +14,15 @@ use crate::git::git;
 const SEED: u64 = 7;
 const COMMITS: usize = 600;
 
-/// A repository in which everything occurs that git allows.
+/// A repository in which everything occurs that git allows, in the folder of a cluster.
 fn repository(colony: &Colony) -> PathBuf {
-    let folder = colony.folder().join("hard");
-    hard(&folder, SEED, COMMITS).unwrap();
-    folder
+    hard_in(colony.folder())
+}
+
+fn hard_in(folder: &Path) -> PathBuf {
+    let repository = folder.join("hard");
+    hard(&repository, SEED, COMMITS).unwrap();
+    repository
 }
 
 fn replay(colony: &Colony, repository: &Path, arguments: &[&str]) -> Command {
@@ -65,9 +70,10 @@ fn nth_commit(repository: &Path, number: usize) -> String {
 
 #[test]
 fn a_hard_history_ends_as_gits_tree_on_every_node_whoever_does_the_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = hard_in(folder.path());
+    let dumps = folder.path().join("dumps");
     let swarm = Colony::start("swarm");
-    let repository = repository(&swarm);
-    let dumps = swarm.folder().join("dumps");
     let dump = ["--agents", "24", "--dump", dumps.to_str().unwrap()];
     let report = replayed(&swarm, &repository, &dump);
     assert_eq!((&report["commits"], &report["agents"]), (&600.into(), &24.into()));
@@ -92,6 +98,8 @@ fn a_hard_history_ends_as_gits_tree_on_every_node_whoever_does_the_work() {
     assert_eq!(again["commit_latency"]["samples"], 0);
     assert_eq!(again["nodes"][0]["tree_digest"], report["nodes"][0]["tree_digest"]);
 
+    // Only one of the two runs at a time.
+    drop(swarm);
     let alone = Colony::start("alone");
     let report = replayed(&alone, &repository, &["--agents", "1"]);
     assert_eq!((&report["proposals"], &report["retries_max"]), (&600.into(), &0.into()));
@@ -143,12 +151,13 @@ impl Running {
         self.0.as_mut().unwrap().try_wait().unwrap().is_some()
     }
 
-    fn wait(mut self) -> Value {
-        let output = self.0.take().unwrap().wait_with_output().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{stderr}");
-        assert!(!stderr.contains("panicked"), "{stderr}");
-        serde_json::from_slice(&output.stdout).unwrap()
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.0.as_ref().unwrap().id() as i32).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    fn wait(mut self) -> Ran {
+        Ran::from(self.0.take().unwrap().wait_with_output().unwrap())
     }
 }
 
@@ -187,7 +196,7 @@ fn a_replay_survives_the_death_of_the_leader_and_ends_equal_on_the_node_that_die
     let next = colony.leader_at(witness, Some(&leader));
     assert_ne!(next, leader);
     colony.start_node(&leader);
-    let report = replay.wait();
+    let report = replay.wait().with_code(0).json();
     assert_eq!(
         (&report["equal"], &report["commits"]),
         (&true.into(), &600.into()),
@@ -200,4 +209,26 @@ fn a_replay_survives_the_death_of_the_leader_and_ends_equal_on_the_node_that_die
         assert_eq!(node["tree_digest"], report["nodes"][0]["tree_digest"]);
     }
     colony.same_digest();
+}
+
+#[test]
+fn an_interrupted_replay_says_how_far_it_came_and_goes_on_when_it_is_run_again() {
+    let colony = Colony::start("interrupted");
+    let repository = repository(&colony);
+    let running = Running::start(replay(&colony, &repository, &[]));
+    until("a part of the replay", || {
+        (committed(&colony, "n2") >= 40).then_some(())
+    });
+    running.signal(Signal::INT);
+    let ran = running.wait().with_code(1);
+    assert!(
+        ran.stderr.contains("commits are committed; run again to go on"),
+        "{ran}"
+    );
+    let agents = colony.at("n2", &["agent", "list", "--json"]).with_code(0).json();
+    let working = |agent: &Value| agent["state"] == "working";
+    assert!(!agents["agents"].as_array().unwrap().iter().any(working), "{agents}");
+
+    let report = replayed(&colony, &repository, &[]);
+    assert!(report["committed_before"].as_u64() >= Some(40), "{report:#}");
 }

@@ -77,12 +77,11 @@ async fn replay(options: &Options, agents: u64) -> Result<Value, BenchError> {
         .map_err(|error| problem(format!("cannot be run: {error}")))?;
     // A replay that ends otherwise than git reports that and fails; one that could not go on reports nothing.
     let Ok(report) = serde_json::from_slice::<Value>(&output.stdout) else {
-        let said: String = String::from_utf8_lossy(&output.stderr)
-            .trim()
-            .chars()
-            .take(SAID_CHARS)
-            .collect();
-        return Err(problem(format!("ended with {}: {said}", output.status)));
+        return Err(problem(format!(
+            "ended with {}: {}",
+            output.status,
+            said(&output.stderr)
+        )));
     };
     BenchError::unless_equal(
         ID,
@@ -98,6 +97,14 @@ async fn replay(options: &Options, agents: u64) -> Result<Value, BenchError> {
     )?;
     rig.stop().await?;
     Ok(report)
+}
+
+/// The message of the error object that a command prints with `--json`, or else what it printed.
+fn said(stderr: &[u8]) -> String {
+    let error: Option<Value> = serde_json::from_slice(stderr).ok();
+    let message = error.as_ref().and_then(|error| error["message"].as_str());
+    let text = message.map_or_else(|| String::from_utf8_lossy(stderr), Into::into);
+    text.trim().chars().take(SAID_CHARS).collect()
 }
 
 fn rows_of(agents: u64, replays: &[Value]) -> Result<Vec<Row>, BenchError> {
@@ -147,7 +154,7 @@ fn rows_of(agents: u64, replays: &[Value]) -> Result<Vec<Row>, BenchError> {
 mod tests {
     use serde_json::json;
 
-    use super::rows_of;
+    use super::{rows_of, said};
 
     fn report(commits: u64, seconds: f64) -> serde_json::Value {
         json!({
@@ -164,6 +171,12 @@ mod tests {
         assert_eq!(rate.note.as_deref(), Some("median of 3 repeats, 100 to 300"));
         let rows = rows_of(1, &[report(7, 1.0)]).unwrap();
         assert!(rows[1].note.as_deref().unwrap().contains("only 7 commits"));
+    }
+
+    #[test]
+    fn an_error_object_is_quoted_by_its_message() {
+        assert_eq!(said(br#"{"code":"FAILED","message":"no repository"}"#), "no repository");
+        assert_eq!(said(b"killed\n"), "killed");
     }
 
     #[test]

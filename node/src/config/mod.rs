@@ -97,18 +97,18 @@ impl fmt::Display for Topology {
 pub struct Consensus {
     /// `heartbeat_ms`: the time between two signs of life of a leader, 20 to 5,000 ms.
     pub heartbeat: Duration,
-    /// `election_ms[0]`: the shortest time after the end of a leader's lease after which a node asks for an election; at
-    /// least three heartbeats, so that one lost heartbeat elects nobody.
+    /// `election_ms[0]`: the shortest time that a node waits after the lease of a silent leader (see `election_max`) has
+    /// run out before it asks for an election; at least three heartbeats, so that one lost heartbeat elects nobody.
     pub election_min: Duration,
-    /// `election_ms[1]`: the longest such time, above the shortest and at most 60,000 ms; also how long the lease lasts
-    /// after a sign of life. Each node draws its own time between the two; the wider the span, the rarer the split votes.
+    /// `election_ms[1]`: the longest such time, above the shortest and at most 60,000 ms. Each node draws its own time
+    /// between the two; the wider the span, the rarer the split votes. It is also the lease: for as long after a
+    /// leader's last sign of life nobody elects another, so a dead leader is replaced after the lease and a drawn time.
     pub election_max: Duration,
 }
 
 impl Default for Consensus {
-    /// 250 ms and 1,000 to 2,000 ms: a dead leader is replaced within three to four seconds (its lease of
-    /// `election_ms[1]` runs out first, then the time of a follower), while the pauses of a busy host, an fdatasync of
-    /// some hundred milliseconds among them, depose nobody.
+    /// 250 ms and 1,000 to 2,000 ms: a dead leader is replaced within three to four seconds, while the pauses of a busy
+    /// host, an fdatasync of some hundred milliseconds among them, depose nobody.
     fn default() -> Self {
         Consensus {
             heartbeat: Duration::from_millis(250),

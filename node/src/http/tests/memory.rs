@@ -1,4 +1,4 @@
-use queenright_protocol::colony::ContentHash;
+use queenright_protocol::colony::{ContentHash, KEY_BYTES_MAX};
 use serde_json::json;
 
 use super::*;
@@ -52,7 +52,7 @@ async fn a_key_is_decoded_once_and_may_be_any_text() {
     let long = "k".repeat(5000);
     assert_eq!(
         rig.put(&long, "v").await.problem(413, "TOO_LARGE"),
-        "key_bytes: 5000 is over the limit of 3840"
+        format!("key_bytes: 5000 is over the limit of {KEY_BYTES_MAX}")
     );
 }
 

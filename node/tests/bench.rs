@@ -1,0 +1,83 @@
+//! The workloads that start clusters of this program, small: what they count and compare, not how fast they are.
+
+use std::path::Path;
+
+use queenright::git::generate::{GenerateOptions, generate};
+use queenright_bench::Options;
+use queenright_bench::report::Report;
+use queenright_bench::workloads::workload;
+
+fn small(data: &Path) -> Options {
+    Options {
+        repeats: 1,
+        syncs: 20,
+        program: env!("CARGO_BIN_EXE_queenright").into(),
+        repository: data.join("repository"),
+        cluster_repeats: 1,
+        load_ms: 300,
+        agents_max: 16,
+        gets: 20,
+        signals: 40_000,
+        calls: 200,
+        ..Options::full(data.to_owned())
+    }
+}
+
+/// Runs a workload: all that was sent must be accounted for, nothing lost, and its cluster must be gone.
+fn check(id: &str, rows: &[&str]) {
+    let data = tempfile::tempdir().unwrap();
+    let options = small(data.path());
+    let history = GenerateOptions { seed: 1, commits: 60 };
+    generate(&options.repository, history).unwrap();
+    let report: Report = (workload(id).unwrap().run)(&options).unwrap();
+    assert_eq!(report.workload, id);
+    for name in rows {
+        let row = report.rows.iter().find(|row| row.name == *name);
+        assert!(row.is_some_and(|row| row.value > 0.0), "{name}\n{report}");
+    }
+    let counted = report.rows.iter().filter_map(|row| row.counts);
+    counted.for_each(|counts| assert!(counts.add_up() && counts.lost == 0, "{report}"));
+    assert_eq!(
+        std::fs::read_dir(data.path()).unwrap().count(),
+        1,
+        "only the repository is left"
+    );
+}
+
+#[test]
+fn every_acknowledged_put_of_b3_is_there() {
+    let rows = [
+        "write and sync 4 KiB",
+        "put rate, 1 agent, leader's node",
+        "put latency, 1 agent, follower's node",
+        "put rate, 16 agents",
+        "put rate, 16 clients over HTTP",
+        "get latency, linearizable, follower's node",
+    ];
+    check("B3", &rows);
+}
+
+#[test]
+fn no_signal_and_no_call_of_b13_is_lost() {
+    let rows = [
+        "one way, 1 sender",
+        "one way, 8 senders to 8 agents",
+        "one way, 8 senders to 1 agent",
+        "on one node, 1,000 to 10 agents",
+        "call latency, 1 caller",
+        "call rate, 100 callers",
+    ];
+    check("B13", &rows);
+}
+
+#[test]
+fn b16_ends_with_gits_tree_on_every_node() {
+    check(
+        "B16",
+        &[
+            "commits, 24 agents",
+            "commit rate, 1 agent",
+            "commit latency p99, 24 agents",
+        ],
+    );
+}
