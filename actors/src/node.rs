@@ -1,5 +1,7 @@
 //! A running node, as its doors see it.
 
+mod status;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,7 +19,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::{AgentError, AgentSpec, AgentStatus, Agents, Kinds, SignalCounts, Signals, submit};
+pub use self::status::{ClusterStatus, NodeFigures, NodeStatus, Role};
+use crate::agent::{AgentError, AgentSpec, AgentStatus, Agents, Kinds, Signals, submit};
 use crate::body::{decode, encode};
 use crate::consensus::{Consensus, ConsensusError, LogError, LogOptions, LogStore, Timing};
 use crate::founding::{AnsweringHello, FirstStart, FoundingError, Members, answer_hellos, links_of};
@@ -57,109 +60,6 @@ pub enum ReadError {
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopping,
-}
-
-/// What a node does in consensus.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// It orders the rounds.
-    Leader,
-    /// It votes and follows.
-    Follower,
-    /// It stands for election.
-    Candidate,
-    /// It follows without a vote.
-    Learner,
-    /// It does not answer.
-    Unreachable,
-}
-
-/// One node of the cluster, as the node that was asked sees it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct NodeStatus {
-    /// Its name.
-    pub name: String,
-    /// Its number.
-    pub number: u64,
-    /// What it does.
-    pub role: Role,
-    /// The index of the last log entry that it has applied.
-    pub applied: Option<u64>,
-    /// The position of the last command that it has applied.
-    pub seq: Option<u64>,
-    /// The digest of its state at that position, in hexadecimal.
-    pub digest: Option<String>,
-    /// How many agents it hosts.
-    pub agents: Option<u64>,
-    /// Its door, as the cluster file has it.
-    pub http: String,
-    /// Its process.
-    pub pid: Option<u32>,
-}
-
-/// The cluster, as the node that was asked sees it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ClusterStatus {
-    /// The name of the cluster.
-    pub cluster: String,
-    /// Its identity, in hexadecimal; absent until the first start is complete.
-    pub cluster_id: Option<String>,
-    /// The node that answers.
-    pub node: String,
-    /// Whether there is a leader that a quorum follows: whether the colony has a working queen.
-    pub queenright: bool,
-    /// The leader's name.
-    pub leader: Option<String>,
-    /// The term of the leader.
-    pub term: u64,
-    /// The topology of the links.
-    pub topology: String,
-    /// All nodes, by number.
-    pub nodes: Vec<NodeStatus>,
-}
-
-/// What one node counts and measures, since it started.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct NodeFigures {
-    /// Log entries applied.
-    pub entries: u64,
-    /// Rounds applied.
-    pub rounds: u64,
-    /// Commands applied.
-    pub commands: u64,
-    /// Bytes of the entries applied.
-    pub bytes: u64,
-    /// How many rounds had up to 1, 2, 4, … commands; the last place counts all larger ones.
-    pub rounds_by_commands: Vec<u64>,
-    /// How many entries joined up to 1, 2, 4, … commands.
-    pub entries_by_commands: Vec<u64>,
-    /// Contents kept by hash.
-    pub contents: u64,
-    /// Their bytes.
-    pub content_bytes: u64,
-    /// Commands that the pre-check refused before the log.
-    pub refused_early: u64,
-    /// Rounds that were sent again.
-    pub rounds_repeated: u64,
-    /// Links of this node and their lanes.
-    pub links: serde_json::Value,
-    /// Envelopes that nobody here could take: answers that came too late, and what arrived before the node was ready.
-    pub unclaimed: u64,
-    /// Signals of this node's agents.
-    pub signals: SignalCounts,
-    /// Size of the log, in bytes.
-    pub log_bytes: u64,
-    /// fdatasyncs of the log.
-    pub log_syncs: u64,
-    /// Median of one of them, in microseconds.
-    pub log_sync_p50_us: u64,
-    /// Its 99th percentile, in microseconds.
-    pub log_sync_p99_us: u64,
-    /// The folder of its data.
-    pub data: String,
-    /// Bytes of the store on disk.
-    pub store_bytes: u64,
 }
 
 /// A node of the cluster file.
