@@ -29,6 +29,7 @@
 //! | [`queen`] | numbers, rounds and entries as a plain machine; the actor that drives it and supervises agents | wait for disk or network |
 //! | [`agent`] | behaviours hosted by the node, each as an actor; signals between agents | keep a signal whose link broke |
 //! | `founding` | the first start: one cluster id, a number for each node | found a second cluster |
+//! | `transport` | the seam below the router: the gateways of the links, or the network of the simulator | promise more than a link does |
 //! | `router` | the next hop of an envelope; answers to questions | look into a body |
 //! | [`link`] | one connection for each neighbour: lanes, frames, credit, reconnecting | queue without a bound, repeat what was lost |
 //! | [`consensus`] | openraft: its log, network and state machine; read positions | change what an entry carries |
@@ -45,3 +46,4 @@ pub mod queen;
 pub mod replica;
 mod router;
 pub mod store;
+mod transport;

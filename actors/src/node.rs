@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use queenright_protocol::colony::{Key, Outcome, Record, content_prefix, read_records, record_key};
 use queenright_protocol::id::NodeId;
@@ -17,6 +17,7 @@ use ractor::{Actor, ActorRef};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::status::{ClusterStatus, NodeFigures, NodeStatus, Role};

@@ -1,6 +1,6 @@
-//! Where envelopes go: from this node to the next hop, and from the links to those who wait for them. Owns the links.
+//! Where envelopes go: from this node to the next hop, and from the links to those who wait for them. Owns the transport.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -11,7 +11,8 @@ use queenright_protocol::topology::{self, Topology};
 use queenright_protocol::wire::{Envelope, Kind, Lane};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::link::{Deliver, LinkConfig, LinkError, Links, LinksStats, Outbox, Peer, SendError};
+use crate::link::{Deliver, LinkConfig, LinkError, LinksStats, Peer, SendError};
+use crate::transport::{Gateways, Transport};
 
 /// How many envelopes of the first start may wait to be read.
 const FOUNDING_QUEUE: usize = 1024;
@@ -69,10 +70,11 @@ struct Pending {
     answer: oneshot::Sender<Bytes>,
 }
 
-/// The state that gateways reach.
-struct Inbound {
-    // A mutex: asked from many tasks, answered from gateways. Held for one look-up.
-    pending: Mutex<HashMap<u64, Pending>>,
+/// The state that the transport reaches.
+pub(crate) struct Inbound {
+    // A mutex: asked from many tasks, answered from gateways. Held for one look-up. Ordered, so that those whose link went
+    // down are told in the order in which they asked.
+    pending: Mutex<BTreeMap<u64, Pending>>,
     services: OnceLock<Arc<dyn Services>>,
     founding: mpsc::Sender<(u16, Envelope)>,
     /// Links that came up since the founding asked last.
@@ -83,9 +85,7 @@ struct Inbound {
 
 /// Sends envelopes, and ties answers to questions.
 pub(crate) struct Router {
-    // A mutex: links are stopped once, by whoever stops the node; sending goes through the outboxes below.
-    links: Mutex<Option<Links>>,
-    outboxes: Vec<Option<Arc<Outbox>>>,
+    transport: Box<dyn Transport>,
     inbound: Arc<Inbound>,
     routes: OnceLock<Routes>,
     next_correlation: AtomicU64,
@@ -110,32 +110,19 @@ impl Router {
     /// # Errors
     /// When the address of this node cannot be bound, or the configuration of the links is wrong.
     pub(crate) async fn start(config: LinkConfig) -> Result<(Arc<Router>, FoundingInbox), LinkError> {
-        let (founding, envelopes) = mpsc::channel(FOUNDING_QUEUE);
-        let (came_up, came_up_receiver) = mpsc::channel(FOUNDING_QUEUE);
-        let inbound = Arc::new(Inbound {
-            pending: Mutex::new(HashMap::new()),
-            services: OnceLock::new(),
-            founding,
-            came_up,
-            unclaimed: AtomicU64::new(0),
-        });
-        let links = Links::start(config, inbound.clone()).await?;
-        let last = links.peers().map(|peer| peer.index).max().unwrap_or(0);
-        let outboxes = (0..=last).map(|index| links.outbox(index).cloned()).collect();
-        let router = Router {
-            links: Mutex::new(Some(links)),
-            outboxes,
+        let (inbound, founding) = Inbound::new();
+        let gateways = Gateways::start(config, inbound.clone()).await?;
+        Ok((Router::over(Box::new(gateways), inbound), founding))
+    }
+
+    /// A router that sends through `transport`, which delivers to `inbound`.
+    pub(crate) fn over(transport: Box<dyn Transport>, inbound: Arc<Inbound>) -> Arc<Router> {
+        Arc::new(Router {
+            transport,
             inbound,
             routes: OnceLock::new(),
             next_correlation: AtomicU64::new(1),
-        };
-        Ok((
-            Arc::new(router),
-            FoundingInbox {
-                envelopes,
-                came_up: came_up_receiver,
-            },
-        ))
+        })
     }
 
     /// Sets the members, once the first start has given them their numbers. `links` is the link of each neighbour.
@@ -175,13 +162,13 @@ impl Router {
         self.routes.get().map_or(&[], |routes| routes.topology.members())
     }
 
-    /// The outbox of the link towards `to`.
-    pub(crate) fn outbox(&self, to: NodeId) -> Result<&Arc<Outbox>, RouteError> {
-        let unknown = RouteError::Unknown { to };
-        let routes = self.routes.get().ok_or(unknown.clone())?;
-        let hop = routes.topology.next_hop(routes.me, to).ok_or(unknown.clone())?;
-        let link = *routes.links.get(&hop).ok_or(unknown.clone())?;
-        self.outbox_of(link).ok_or(unknown)
+    /// The link towards `to`.
+    fn link(&self, to: NodeId) -> Result<u16, RouteError> {
+        let link = self.routes.get().and_then(|routes| {
+            let hop = routes.topology.next_hop(routes.me, to)?;
+            routes.links.get(&hop).copied()
+        });
+        link.ok_or(RouteError::Unknown { to })
     }
 
     /// Sends an envelope towards `to`.
@@ -194,7 +181,7 @@ impl Router {
         body: Bytes,
     ) -> Result<(), RouteError> {
         let envelope = self.envelope(to, kind, correlation, body);
-        Ok(self.outbox(to)?.send(lane, &envelope)?)
+        Ok(self.transport.send(self.link(to)?, lane, &envelope)?)
     }
 
     /// Like [`Router::send`], but waits while the lane is full.
@@ -210,15 +197,13 @@ impl Router {
         body: Bytes,
     ) -> Result<(), RouteError> {
         let envelope = self.envelope(to, kind, correlation, body);
-        Ok(self.outbox(to)?.send_waiting(lane, &envelope).await?)
+        Ok(self.transport.send_waiting(self.link(to)?, lane, &envelope).await?)
     }
 
     /// Sends an envelope to the peer at the end of `link`, whatever its number.
     pub(crate) fn send_on(&self, link: u16, kind: Kind, body: Bytes) -> Result<(), SendError> {
         let envelope = self.envelope(NodeId::NONE, kind, 0, body);
-        self.outbox_of(link)
-            .ok_or(SendError::Down)?
-            .send(kind.lane(), &envelope)
+        self.transport.send(link, kind.lane(), &envelope)
     }
 
     fn envelope(&self, to: NodeId, kind: Kind, correlation: u64, body: Bytes) -> Envelope {
@@ -230,10 +215,6 @@ impl Router {
             correlation,
             body,
         }
-    }
-
-    fn outbox_of(&self, link: u16) -> Option<&Arc<Outbox>> {
-        self.outboxes.get(link as usize)?.as_ref()
     }
 
     /// Sends a question and waits for its answer.
@@ -250,11 +231,7 @@ impl Router {
     ) -> Result<Bytes, AskError> {
         let correlation = self.next_correlation.fetch_add(1, Ordering::Relaxed);
         let (answer, receiver) = oneshot::channel();
-        let hop = self.routes.get().and_then(|routes| {
-            let hop = routes.topology.next_hop(routes.me, to)?;
-            routes.links.get(&hop).copied()
-        });
-        let link = hop.ok_or(RouteError::Unknown { to })?;
+        let link = self.link(to)?;
         self.pending().insert(correlation, Pending { link, answer });
         let forget = Forget {
             inbound: &self.inbound,
@@ -277,24 +254,18 @@ impl Router {
         self.send(question.from, lane, kind, question.correlation, body)
     }
 
-    fn pending(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Pending>> {
+    fn pending(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Pending>> {
         self.inbound.pending.lock().expect("nothing panics under this lock")
     }
 
     /// What the links have counted so far.
     pub(crate) fn link_stats(&self) -> LinksStats {
-        let links = self.links.lock().expect("nothing panics under this lock");
-        links
-            .as_ref()
-            .map_or_else(|| LinksStats { links: Vec::new() }, Links::stats)
+        self.transport.stats()
     }
 
     /// Closes the links.
     pub(crate) async fn stop(&self) {
-        let links = self.links.lock().expect("nothing panics under this lock").take();
-        if let Some(links) = links {
-            links.stop().await;
-        }
+        self.transport.stop().await;
     }
 
     /// How many envelopes nobody here could take.
@@ -320,6 +291,24 @@ impl Drop for Forget<'_> {
 }
 
 impl Inbound {
+    /// What the transport delivers to, and what of it the first start reads.
+    pub(crate) fn new() -> (Arc<Inbound>, FoundingInbox) {
+        let (founding, envelopes) = mpsc::channel(FOUNDING_QUEUE);
+        let (came_up, came_up_receiver) = mpsc::channel(FOUNDING_QUEUE);
+        let inbound = Arc::new(Inbound {
+            pending: Mutex::new(BTreeMap::new()),
+            services: OnceLock::new(),
+            founding,
+            came_up,
+            unclaimed: AtomicU64::new(0),
+        });
+        let inbox = FoundingInbox {
+            envelopes,
+            came_up: came_up_receiver,
+        };
+        (inbound, inbox)
+    }
+
     fn one(&self, link: u16, envelope: Envelope) {
         let taken = match envelope.kind {
             Kind::Hello | Kind::Founding | Kind::FoundingAck => self.founding.try_send((link, envelope)).is_ok(),

@@ -8,17 +8,19 @@ pub mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
 use openraft::raft::ReadPolicy;
 use openraft::raft::responder::ProgressResponder;
+use openraft::storage::RaftLogStorage;
 use openraft::{Config, EmptyNode, Raft, ServerState, SnapshotPolicy};
 use queenright_protocol::id::NodeId;
 use queenright_protocol::wire::{Envelope, Kind, Lane};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::ingress::Ingress;
@@ -93,14 +95,14 @@ pub(crate) struct Consensus {
 }
 
 impl Consensus {
-    /// Starts consensus on this node's log and replica. The members must be known to the router.
+    /// Starts consensus on a log of this node and its replica. The members must be known to the router.
     ///
     /// # Errors
     /// When the log cannot be read.
     pub(crate) async fn start(
         timing: Timing,
         cluster: String,
-        log: LogStore,
+        log: impl RaftLogStorage<TypeConfig>,
         replica: Arc<Replica>,
         store: Option<Arc<Store>>,
         router: Arc<Router>,
@@ -191,7 +193,7 @@ impl Consensus {
         loop {
             if let Some(index) = self.ask_read_index(deadline).await {
                 let applied = self.replica.wait_applied(index);
-                return tokio::time::timeout_at(deadline.into(), applied).await.ok();
+                return tokio::time::timeout_at(deadline, applied).await.ok();
             }
             if Instant::now() + READ_INDEX_PAUSE >= deadline {
                 return None;
@@ -206,16 +208,14 @@ impl Consensus {
     /// not go back. `None` when no leader confirmed that before the deadline.
     pub(crate) async fn recovery(&self, deadline: Instant) -> Option<()> {
         let mut recovered = self.recovered.clone();
-        let waited = tokio::time::timeout_at(deadline.into(), recovered.wait_for(|recovered| *recovered)).await;
+        let waited = tokio::time::timeout_at(deadline, recovered.wait_for(|recovered| *recovered)).await;
         waited.ok()?.ok().map(drop)
     }
 
     async fn ask_read_index(&self, deadline: Instant) -> Option<u64> {
         let leader = self.current().leader?;
         if leader == self.router.me() {
-            return tokio::time::timeout_at(deadline.into(), self.own_read_index())
-                .await
-                .ok()?;
+            return tokio::time::timeout_at(deadline, self.own_read_index()).await.ok()?;
         }
         let timeout = READ_INDEX_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
         let answer = self

@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -28,6 +28,7 @@ use queenright_protocol::wire::{Kind, Lane};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::types::TypeConfig;
 use crate::body::{decode, encode};
@@ -271,6 +272,7 @@ impl RaftNetworkV2<C> for Client {
             SNAPSHOT_TIMEOUT,
         );
         tokio::select! {
+            biased;
             closed = cancel => Err(StreamingError::Closed(closed)),
             answer = answer => {
                 let answer = answer.map_err(|error| StreamingError::Unreachable(Unreachable::new(&error)))?;
@@ -343,7 +345,7 @@ where
             answer = self.answers.recv() => Step::Answer(answer),
             request = async { input.as_mut().expect("checked by the guard").next().await },
                 if room && input.is_some() => Step::Request(request.map(Box::new)),
-            () = async { tokio::time::sleep_until(late.expect("checked by the guard").into()).await },
+            () = async { tokio::time::sleep_until(late.expect("checked by the guard")).await },
                 if late.is_some() => Step::Late,
         }
     }

@@ -9,7 +9,6 @@ mod waiters;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
-use std::time::Instant;
 
 use openraft::type_config::alias::{LogIdOf, StoredMembershipOf};
 use queenright_protocol::colony::{
@@ -18,6 +17,7 @@ use queenright_protocol::colony::{
 use queenright_protocol::id::NodeId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
 pub use self::dirty::DIRTY_RECORDS_MAX;
 use self::dirty::{Dirty, EventBlocks};
