@@ -430,7 +430,7 @@ impl Node {
             applied: Some(applied),
             seq: Some(seq),
             digest: Some(digest.to_string()),
-            agents: Some(self.agents.working()),
+            agents: Some(self.agents.live()),
             http: self.doors[place].to_string(),
             pid: Some(std::process::id()),
         }

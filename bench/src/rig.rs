@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use futures::stream;
-use queenright_actors::agent::{AgentSpec, AgentState, AgentStatus};
+use queenright_actors::agent::{AgentSpec, AgentState, AgentStatus, RestartPolicy};
 use queenright_actors::node::{ClusterStatus, NodeFigures};
 use queenright_protocol::id::NodeId;
 use rustix::process::{Pid, Signal, kill_process};
@@ -289,6 +289,8 @@ impl RigNode {
             name: name.to_owned(),
             kind: kind.to_owned(),
             arguments,
+            // A load that begins again in the middle would measure something else.
+            restart: RestartPolicy::never(),
         };
         let spawned = self.client.spawn_agent(&spec).await;
         spawned.map_err(|error| door(format!("start agent {name} on {}", self.name), error))
@@ -302,8 +304,8 @@ impl RigNode {
         let asked = self.client.agent(name).await;
         let status = asked.map_err(|error| door(format!("ask for agent {name} on {}", self.name), error))?;
         match status.state {
-            AgentState::Working | AgentState::Done => Ok(status),
-            AgentState::Failed | AgentState::Stopped => Err(BenchError::Agent {
+            AgentState::Starting | AgentState::Working | AgentState::Done => Ok(status),
+            AgentState::Restarting | AgentState::Failed | AgentState::Stopped => Err(BenchError::Agent {
                 name: status.name,
                 problem: status.reason.unwrap_or_else(|| "was stopped".to_owned()),
             }),

@@ -11,6 +11,7 @@ mod processes;
 mod proposals;
 mod refusals;
 mod replay;
+mod supervision;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -1,17 +1,18 @@
-//! The actor around a behaviour. The queen supervises it: a panic ends the agent, not the node.
+//! The actor around a behaviour: one generation of an agent. The queen supervises it: a panic ends the generation, not
+//! the node, and she starts the next one if the agent's policy says so.
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use super::AgentState;
 use super::behaviour::{AgentContext, Behaviour, BehaviourError, Step};
-use super::signal::Signal;
+use super::entry::Said;
+use super::signal::Delivery;
 
 /// What an agent is told. Local only: signals from other nodes come through the gateway.
 pub(crate) enum AgentMessage {
     /// From itself: go on.
     Step,
     /// From the gateways or an agent of this node.
-    Signals(Vec<Signal>),
+    Signals(Delivery),
 }
 
 impl ractor::Message for AgentMessage {}
@@ -33,6 +34,8 @@ impl Actor for Agent {
     type Arguments = AtWork;
 
     async fn pre_start(&self, me: ActorRef<AgentMessage>, mut at_work: AtWork) -> Result<AtWork, ActorProcessingErr> {
+        // Here already: whoever the first step speaks to may answer.
+        at_work.context.generation.set_actor(me.clone());
         at_work.stepping = me.cast(AgentMessage::Step).is_ok();
         Ok(at_work)
     }
@@ -48,10 +51,7 @@ impl Actor for Agent {
                 at_work.stepping = false;
                 at_work.behaviour.step(&at_work.context).await
             }
-            AgentMessage::Signals(signals) => {
-                at_work.context.entry.taken(signals.len());
-                at_work.behaviour.signals(signals, &at_work.context)
-            }
+            AgentMessage::Signals(delivery) => at_work.behaviour.signals(delivery.take(), &at_work.context),
         };
         at_work.follow(next, &me);
         Ok(())
@@ -60,18 +60,19 @@ impl Actor for Agent {
 
 impl AtWork {
     fn follow(&mut self, next: Result<Step, BehaviourError>, me: &ActorRef<AgentMessage>) {
-        match next {
-            Ok(Step::Again) if !self.stepping => self.stepping = me.cast(AgentMessage::Step).is_ok(),
-            Ok(Step::Again | Step::Wait) => {}
-            Ok(Step::Done) => {
-                self.context.entry.end(AgentState::Done, None);
-                me.stop(None);
+        let said = match next {
+            Ok(Step::Again) => {
+                if !self.stepping {
+                    self.stepping = me.cast(AgentMessage::Step).is_ok();
+                }
+                return;
             }
-            Err(BehaviourError(reason)) => {
-                tracing::warn!(agent = self.context.name(), %reason, "agent failed");
-                self.context.entry.end(AgentState::Failed, Some(reason));
-                me.stop(None);
-            }
-        }
+            Ok(Step::Wait) => return,
+            Ok(Step::Done) => Said::Done,
+            Err(BehaviourError(reason)) => Said::Failed(reason),
+        };
+        // The queen hears of the end from the runtime, after this.
+        self.context.entry.say(said);
+        me.stop(None);
     }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::AgentSpec;
-use super::registry::Entry;
+use super::entry::{Entry, Generation};
 use super::signal::{AgentAddress, Signal, Signals, TellError};
 use crate::queen::{QueenMessage, Request, SubmitError};
 use crate::replica::Replica;
@@ -102,6 +102,7 @@ pub enum WaitError {
 /// What an agent can do: hand commands to its queen, read this node's state, send signals.
 pub struct AgentContext {
     pub(super) entry: Arc<Entry>,
+    pub(super) generation: Arc<Generation>,
     pub(super) queen: ractor::ActorRef<QueenMessage>,
     pub(super) replica: Arc<Replica>,
     pub(super) signals: Arc<Signals>,
@@ -118,7 +119,13 @@ impl AgentContext {
         AgentAddress {
             node: self.signals.me(),
             number: self.entry.number,
+            generation: self.generation.number,
         }
+    }
+
+    /// Which generation of the agent this is: grows with each start.
+    pub fn generation(&self) -> u64 {
+        self.generation.number
     }
 
     /// Hands a command to the queen and waits for its outcome.
@@ -162,7 +169,7 @@ impl AgentContext {
     /// # Errors
     /// When it was not taken: nothing was sent.
     pub fn tell(&self, to: AgentAddress, payload: &[u8]) -> Result<(), TellError> {
-        self.signals.tell(self.entry.number, to, payload)
+        self.signals.tell(self.address(), to, payload)
     }
 
     /// Like [`AgentContext::tell`], but waits while too many signals wait already.
@@ -170,7 +177,7 @@ impl AgentContext {
     /// # Errors
     /// When there is no such agent, or no way to its node: nothing was sent.
     pub async fn tell_waiting(&self, to: AgentAddress, payload: &[u8]) -> Result<(), TellError> {
-        self.signals.tell_waiting(self.entry.number, to, payload).await
+        self.signals.tell_waiting(self.address(), to, payload).await
     }
 
     /// Puts a figure into the agent's report, for those who look at it from outside.

@@ -1,97 +1,39 @@
 //! The agents of a node, as the queen keeps them and the doors see them.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::any::Any;
+use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
-use ractor::{Actor, ActorCell, ActorId, ActorRef};
-use serde_json::Value;
+use ractor::{Actor, ActorId, ActorRef};
 
-use super::actor::{Agent, AgentMessage, AtWork};
-use super::behaviour::{AgentContext, Kinds};
+use super::actor::{Agent, AtWork};
+use super::behaviour::{AgentContext, Behaviour, Kinds};
+use super::entry::{Entry, Said};
+use super::restart::{End, Verdict};
 use super::signal::Signals;
 use super::{AgentError, AgentSpec, AgentState, AgentStatus};
+use crate::queen::QueenMessage;
 use crate::replica::Replica;
 
 /// How many agents a node hosts, those that have ended and are still shown included.
 const AGENTS_MAX: usize = 100_000;
-/// How many signals may wait in one agent's mailbox.
-pub(super) const MAILBOX_SIGNALS_MAX: usize = 65_536;
-
-/// One agent.
-pub(crate) struct Entry {
-    pub(super) spec: AgentSpec,
-    pub(super) number: u64,
-    // A mutex: the agent's actor and its queen write it, doors read it. Held for a copy.
-    life: Mutex<Life>,
-    actor: OnceLock<ActorRef<AgentMessage>>,
-    /// Signals in the mailbox.
-    waiting: AtomicUsize,
-}
-
-struct Life {
-    state: AgentState,
-    reason: Option<String>,
-    report: BTreeMap<String, Value>,
-}
-
-impl Entry {
-    fn life(&self) -> MutexGuard<'_, Life> {
-        self.life.lock().expect("nothing panics under this lock")
-    }
-
-    /// Notes how the agent ended; the first reason counts.
-    pub(super) fn end(&self, state: AgentState, reason: Option<String>) {
-        let mut life = self.life();
-        if life.state == AgentState::Working {
-            life.state = state;
-            life.reason = reason;
-        }
-    }
-
-    pub(super) fn report(&self, name: &str, value: Value) {
-        self.life().report.insert(name.to_string(), value);
-    }
-
-    /// The actor, while it may take signals.
-    pub(super) fn actor(&self) -> Option<&ActorRef<AgentMessage>> {
-        self.actor.get()
-    }
-
-    /// Makes room in the count of the mailbox for as many signals as fit, and says how many.
-    pub(super) fn admit(&self, signals: usize) -> usize {
-        let before = self.waiting.fetch_add(signals, Ordering::Relaxed);
-        let room = MAILBOX_SIGNALS_MAX.saturating_sub(before).min(signals);
-        self.waiting.fetch_sub(signals - room, Ordering::Relaxed);
-        room
-    }
-
-    /// Signals have left the mailbox.
-    pub(super) fn taken(&self, signals: usize) {
-        self.waiting.fetch_sub(signals, Ordering::Relaxed);
-    }
-
-    fn status(&self) -> AgentStatus {
-        let life = self.life();
-        AgentStatus {
-            name: self.spec.name.clone(),
-            kind: self.spec.kind.clone(),
-            number: self.number,
-            state: life.state,
-            reason: life.reason.clone(),
-            report: life.report.clone(),
-        }
-    }
-}
 
 /// The agents of a node.
 pub(crate) struct Agents {
     kinds: Kinds,
     replica: Arc<Replica>,
     signals: Arc<Signals>,
+    started: Instant,
     next_number: AtomicU64,
-    // A mutex: the queen writes, doors read. Held for a look-up.
+    /// How many agents live.
+    live: AtomicU64,
+    // A mutex: the queen writes, doors read. Held for a look-up, or to note the agents that there are.
     by_name: Mutex<BTreeMap<String, Arc<Entry>>>,
+    // A mutex: only the queen comes here, one message at a time. Held for a look-up.
+    by_actor: Mutex<HashMap<ActorId, Arc<Entry>>>,
 }
 
 impl Agents {
@@ -100,8 +42,11 @@ impl Agents {
             kinds,
             replica,
             signals,
+            started: Instant::now(),
             next_number: AtomicU64::new(1),
+            live: AtomicU64::new(0),
             by_name: Mutex::new(BTreeMap::new()),
+            by_actor: Mutex::new(HashMap::new()),
         }
     }
 
@@ -109,20 +54,71 @@ impl Agents {
         self.by_name.lock().expect("nothing panics under this lock")
     }
 
+    fn by_actor(&self) -> MutexGuard<'_, HashMap<ActorId, Arc<Entry>>> {
+        self.by_actor.lock().expect("nothing panics under this lock")
+    }
+
     /// Starts an agent as a child of the queen.
-    pub(crate) async fn spawn(&self, spec: AgentSpec, queen: ActorCell) -> Result<AgentStatus, AgentError> {
-        let make = self.kinds.get(&spec.kind).ok_or_else(|| AgentError::UnknownKind {
-            kind: spec.kind.clone(),
-            known: self.kinds.names(),
-        })?;
-        let behaviour = make(&spec).map_err(|error| AgentError::Arguments {
+    pub(crate) async fn spawn(
+        &self,
+        spec: AgentSpec,
+        queen: &ActorRef<QueenMessage>,
+    ) -> Result<AgentStatus, AgentError> {
+        spec.check()?;
+        if self.kinds.get(&spec.kind).is_none() {
+            let (kind, known) = (spec.kind, self.kinds.names());
+            return Err(AgentError::UnknownKind { kind, known });
+        }
+        let behaviour = self.make(&spec).map_err(|problem| AgentError::Arguments {
             name: spec.name.clone(),
-            problem: error.to_string(),
+            problem,
         })?;
         let entry = self.enter(spec)?;
+        self.signals.add(entry.clone());
+        self.launch(&entry, behaviour, queen).await;
+        Ok(entry.status())
+    }
+
+    /// Makes the behaviour of an agent. Runs in the queen: a panic must not end her.
+    fn make(&self, spec: &AgentSpec) -> Result<Box<dyn Behaviour>, String> {
+        let make = self.kinds.get(&spec.kind).ok_or("there is no such kind")?;
+        match catch_unwind(AssertUnwindSafe(|| make(spec))) {
+            Ok(made) => made.map_err(|error| error.to_string()),
+            Err(panic) => Err(panicked(&text(&*panic))),
+        }
+    }
+
+    fn enter(&self, spec: AgentSpec) -> Result<Arc<Entry>, AgentError> {
+        let mut by_name = self.by_name();
+        let before = by_name.get(&spec.name);
+        if before.is_some_and(|entry| entry.is_live()) {
+            return Err(AgentError::NameTaken { name: spec.name });
+        }
+        let generation = before.map_or(0, |entry| entry.life().generation);
+        if before.is_none() && by_name.len() >= AGENTS_MAX {
+            let live = self.live();
+            if live >= AGENTS_MAX as u64 {
+                return Err(AgentError::TooMany {
+                    agents: live,
+                    limit: AGENTS_MAX as u64,
+                });
+            }
+            by_name.retain(|_, entry| entry.is_live());
+        }
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        let entry = Arc::new(Entry::new(spec, number, generation));
+        by_name.insert(entry.spec.name.clone(), entry.clone());
+        self.live.fetch_add(1, Ordering::Relaxed);
+        Ok(entry)
+    }
+
+    /// Starts the next generation of an agent.
+    async fn launch(&self, entry: &Arc<Entry>, behaviour: Box<dyn Behaviour>, queen: &ActorRef<QueenMessage>) {
+        let generation = entry.begin(self.signals.counters().clone());
         let context = AgentContext {
             entry: entry.clone(),
-            queen: queen.clone().into(),
+            generation,
+            queen: queen.clone(),
             replica: self.replica.clone(),
             signals: self.signals.clone(),
         };
@@ -131,83 +127,106 @@ impl Agents {
             context,
             stepping: false,
         };
-        match Actor::spawn_linked(None, Agent, at_work, queen).await {
+        // Its end comes to the queen as a message, after this: she finds the agent by its actor then.
+        match Actor::spawn_linked(None, Agent, at_work, queen.get_cell()).await {
             Ok((actor, _)) => {
-                assert!(entry.actor.set(actor).is_ok(), "an agent is started once");
-                self.signals.add(entry.clone());
+                self.by_actor().insert(actor.get_id(), entry.clone());
+                entry.works();
             }
-            Err(error) => entry.end(AgentState::Failed, Some(error.to_string())),
+            Err(error) => {
+                entry.ended();
+                self.judge(entry, End::Failed, format!("was not started: {error}"), queen);
+            }
         }
-        Ok(entry.status())
     }
 
-    fn enter(&self, spec: AgentSpec) -> Result<Arc<Entry>, AgentError> {
-        let mut by_name = self.by_name();
-        if by_name
-            .get(&spec.name)
-            .is_some_and(|entry| entry.life().state == AgentState::Working)
-        {
-            return Err(AgentError::NameTaken { name: spec.name });
+    /// The back-off of an agent is over: starts its next generation, unless it was stopped meanwhile.
+    pub(crate) async fn restart(&self, number: u64, queen: &ActorRef<QueenMessage>) {
+        let Some(entry) = self.signals.entry(number) else {
+            return;
+        };
+        if entry.life().state != AgentState::Restarting {
+            return;
         }
-        if by_name.len() >= AGENTS_MAX {
-            by_name.retain(|_, entry| entry.life().state == AgentState::Working);
+        match self.make(&entry.spec) {
+            Ok(behaviour) => self.launch(&entry, behaviour, queen).await,
+            Err(problem) => self.judge(&entry, End::Failed, problem, queen),
         }
-        if by_name.len() >= AGENTS_MAX {
-            return Err(AgentError::TooMany {
-                agents: by_name.len() as u64,
-                limit: AGENTS_MAX as u64,
-            });
-        }
-        let entry = Arc::new(Entry {
-            number: self.next_number.fetch_add(1, Ordering::Relaxed),
-            life: Mutex::new(Life {
-                state: AgentState::Working,
-                reason: None,
-                report: BTreeMap::new(),
-            }),
-            actor: OnceLock::new(),
-            waiting: AtomicUsize::new(0),
-            spec,
-        });
-        by_name.insert(entry.spec.name.clone(), entry.clone());
-        Ok(entry)
     }
 
-    /// Stops an agent: what it is doing is broken off.
+    /// An agent's actor has ended: with what it said when it panicked.
+    pub(crate) fn ended(&self, actor: ActorId, panic: Option<String>, queen: &ActorRef<QueenMessage>) {
+        let Some(entry) = self.by_actor().remove(&actor) else {
+            return;
+        };
+        let said = entry.ended();
+        if !entry.is_live() {
+            // It was stopped.
+            self.signals.remove(entry.number);
+            return;
+        }
+        let (end, reason) = match (panic, said) {
+            (Some(panic), _) => (End::Failed, panicked(&panic)),
+            (None, Some(Said::Failed(reason))) => (End::Failed, reason),
+            (None, Some(Said::Done)) => (End::Done, "was done".to_owned()),
+            (None, None) => (End::Failed, "its actor ended, and nobody had asked for it".to_owned()),
+        };
+        self.judge(&entry, end, reason, queen);
+    }
+
+    /// Does what the policy of an agent says about an end.
+    fn judge(&self, entry: &Arc<Entry>, end: End, reason: String, queen: &ActorRef<QueenMessage>) {
+        let policy = &entry.spec.restart;
+        let now_ms = self.started.elapsed().as_millis() as u64;
+        let verdict = entry.life().restarts.judge(policy, end, now_ms);
+        let agent = &entry.spec.name;
+        match verdict {
+            Verdict::Done => self.finish(entry, AgentState::Done, None),
+            Verdict::Failed => {
+                tracing::warn!(agent, %reason, "agent failed");
+                self.finish(entry, AgentState::Failed, Some(reason));
+            }
+            Verdict::TooMany => {
+                let (limit, within_ms) = (policy.limit, policy.within_ms);
+                tracing::warn!(agent, %reason, limit, within_ms, "agent failed, and was restarted too often before");
+                let reason = format!("{reason} (after {limit} restarts within {within_ms} ms, the limit)");
+                self.finish(entry, AgentState::Failed, Some(reason));
+            }
+            Verdict::Restart { after_ms } => {
+                tracing::warn!(agent, %reason, after_ms, "agent ended and is restarted");
+                let (after, number) = (Duration::from_millis(after_ms), entry.number);
+                let timer = queen.send_after(after, move || QueenMessage::RestartAgent(number));
+                entry.wait(reason, after, timer.abort_handle());
+            }
+        }
+    }
+
+    /// Ends an agent for good.
+    fn finish(&self, entry: &Entry, state: AgentState, reason: Option<String>) {
+        if entry.finish(state, reason) {
+            self.live.fetch_sub(1, Ordering::Relaxed);
+        }
+        // An actor that still runs takes no more signals once it has ended.
+        if entry.present().is_none() {
+            self.signals.remove(entry.number);
+        }
+    }
+
+    /// Stops an agent: what it is doing is broken off, and a restart that it waits for is called off.
     pub(crate) fn stop(&self, name: &str) -> Result<(), AgentError> {
-        let entry = self.entry(name)?;
-        entry.end(AgentState::Stopped, None);
-        if let Some(actor) = entry.actor() {
-            actor.kill();
-        }
+        self.stop_entry(&*self.entry(name)?);
         Ok(())
     }
 
     pub(crate) fn stop_all(&self) {
-        for entry in self.by_name().values() {
-            entry.end(AgentState::Stopped, None);
-            if let Some(actor) = entry.actor() {
-                actor.kill();
-            }
-        }
+        let entries: Vec<_> = self.by_name().values().cloned().collect();
+        entries.iter().for_each(|entry| self.stop_entry(entry));
     }
 
-    /// An agent's actor has ended: with a reason when it failed by itself.
-    pub(crate) fn ended(&self, actor: ActorId, failure: Option<String>) {
-        let found = {
-            let by_name = self.by_name();
-            let found = by_name
-                .values()
-                .find(|entry| entry.actor().is_some_and(|found| found.get_id() == actor));
-            found.cloned()
-        };
-        let Some(entry) = found else { return };
-        self.signals.remove(entry.number);
-        if let Some(reason) = failure {
-            tracing::warn!(agent = entry.spec.name, %reason, "agent failed");
-            entry.end(AgentState::Failed, Some(reason));
-        } else {
-            entry.end(AgentState::Stopped, None);
+    fn stop_entry(&self, entry: &Entry) {
+        self.finish(entry, AgentState::Stopped, None);
+        if let Some(actor) = entry.present().as_ref().and_then(|present| present.actor()) {
+            actor.kill();
         }
     }
 
@@ -225,15 +244,22 @@ impl Agents {
 
     /// All agents, by name.
     pub(crate) fn all(&self) -> Vec<AgentStatus> {
-        self.by_name().values().map(|entry| entry.status()).collect()
+        let entries: Vec<_> = self.by_name().values().cloned().collect();
+        entries.iter().map(|entry| entry.status()).collect()
     }
 
-    /// How many agents work.
-    pub(crate) fn working(&self) -> u64 {
-        let by_name = self.by_name();
-        by_name
-            .values()
-            .filter(|entry| entry.life().state == AgentState::Working)
-            .count() as u64
+    /// How many agents live: work, or will again.
+    pub(crate) fn live(&self) -> u64 {
+        self.live.load(Ordering::Relaxed)
     }
+}
+
+fn panicked(message: &str) -> String {
+    format!("panicked: {message}")
+}
+
+fn text(panic: &(dyn Any + Send)) -> String {
+    let literal = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = literal.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "with what is no text".to_owned())
 }

@@ -35,7 +35,7 @@ pub struct NodeStatus {
     pub seq: Option<u64>,
     /// The digest of its state at that position, in hexadecimal.
     pub digest: Option<String>,
-    /// How many agents it hosts.
+    /// How many agents it hosts that work, or wait to be started again.
     pub agents: Option<u64>,
     /// Its door, as the cluster file has it.
     pub http: String,

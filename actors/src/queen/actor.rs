@@ -54,6 +54,8 @@ pub(crate) enum QueenMessage {
     SpawnAgent(AgentSpec, oneshot::Sender<Result<AgentStatus, AgentError>>),
     /// From a door: stop an agent.
     StopAgent(String, oneshot::Sender<Result<(), AgentError>>),
+    /// From her timer: the back-off of the agent with this number is over.
+    RestartAgent(u64),
 }
 
 impl ractor::Message for QueenMessage {}
@@ -154,13 +156,14 @@ impl Actor for Queen {
                 state.step(Input::Tick);
             }
             QueenMessage::SpawnAgent(spec, reply) => {
-                let spawned = state.agents.spawn(spec, me.get_cell()).await;
+                let spawned = state.agents.spawn(spec, &me).await;
                 // A door that went away leaves the agent running, as any caller of a command that was carried out.
                 let _ = reply.send(spawned);
             }
             QueenMessage::StopAgent(name, reply) => {
                 let _ = reply.send(state.agents.stop(&name));
             }
+            QueenMessage::RestartAgent(number) => state.agents.restart(number, &me).await,
         }
         state.carry_out(&me).await;
         Ok(())
@@ -168,15 +171,15 @@ impl Actor for Queen {
 
     async fn handle_supervisor_evt(
         &self,
-        _: ActorRef<QueenMessage>,
+        me: ActorRef<QueenMessage>,
         event: SupervisionEvent,
         state: &mut QueenState,
     ) -> Result<(), ActorProcessingErr> {
         match event {
             SupervisionEvent::ActorFailed(agent, error) => {
-                state.agents.ended(agent.get_id(), Some(error.to_string()));
+                state.agents.ended(agent.get_id(), Some(error.to_string()), &me);
             }
-            SupervisionEvent::ActorTerminated(agent, _, _) => state.agents.ended(agent.get_id(), None),
+            SupervisionEvent::ActorTerminated(agent, _, _) => state.agents.ended(agent.get_id(), None, &me),
             SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
             SupervisionEvent::PidLifecycleEvent(_) => {}
         }

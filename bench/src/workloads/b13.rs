@@ -289,6 +289,7 @@ fn address(node: &RigNode, agent: &AgentStatus) -> AgentAddress {
     AgentAddress {
         node: node.id,
         number: agent.number,
+        generation: agent.generation,
     }
 }
 
@@ -298,6 +299,7 @@ fn since(before: &SignalCounts, after: &SignalCounts) -> SignalCounts {
         delivered: after.delivered - before.delivered,
         refused: after.refused - before.refused,
         lost: after.lost - before.lost,
+        late: after.late - before.late,
     }
 }
 

@@ -175,14 +175,28 @@ impl From<StoreError> for Refused {
 
 impl From<AgentError> for Refused {
     fn from(error: AgentError) -> Refused {
+        let field = match &error {
+            AgentError::UnknownKind { .. } => Some("kind"),
+            AgentError::Name { .. } => Some("name"),
+            AgentError::Restart(_) => Some("restart"),
+            AgentError::Arguments { .. } => Some("arguments"),
+            _ => None,
+        };
         let code = match &error {
-            AgentError::UnknownKind { .. } | AgentError::Arguments { .. } => Code::Invalid,
+            AgentError::UnknownKind { .. }
+            | AgentError::Name { .. }
+            | AgentError::Restart(_)
+            | AgentError::Arguments { .. } => Code::Invalid,
             AgentError::NameTaken { .. } => Code::Conflict,
             AgentError::NotFound { .. } => Code::NotFound,
             AgentError::TooMany { .. } => Code::Quota,
             AgentError::Stopping => Code::Unavailable,
         };
-        Problem::new(code, error.to_string()).into()
+        let problem = Problem::new(code, error.to_string());
+        match field {
+            Some(field) => problem.with_details(json!({ "field": field })).into(),
+            None => problem.into(),
+        }
     }
 }
 

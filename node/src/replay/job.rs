@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use queenright_actors::agent::AgentSpec;
+use queenright_actors::agent::{AgentSpec, RestartPolicy};
 use queenright_actors::node::NodeFigures;
 use queenright_bench::client::Client;
 use queenright_bench::{disk, load};
@@ -208,6 +208,7 @@ impl Job {
             arguments: serde_json::json!({
                 "project": self.options.project, "first": first, "step": step, "commits": commits,
             }),
+            restart: RestartPolicy::default(),
         };
         (0..step).map(spec).collect()
     }

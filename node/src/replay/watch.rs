@@ -205,7 +205,7 @@ impl<'a> Swarm<'a> {
         let (spec, at) = self.agents[agent].clone();
         match there.get(&spec.name) {
             Some(status) => match status.state {
-                AgentState::Working => {}
+                AgentState::Starting | AgentState::Working | AgentState::Restarting => {}
                 AgentState::Done => {
                     self.reports.insert(spec.name, status.clone());
                 }

@@ -119,7 +119,10 @@ impl Backend for Alone {
             name: spec.name.clone(),
             kind: spec.kind,
             number: agents.len() as u64,
+            generation: 1,
             state: AgentState::Working,
+            restarts: 0,
+            next_restart_ms: None,
             reason: None,
             report: BTreeMap::new(),
         };

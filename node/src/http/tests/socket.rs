@@ -1,7 +1,7 @@
 //! Client and door over a real socket.
 
 use futures::StreamExt as _;
-use queenright_actors::agent::AgentSpec;
+use queenright_actors::agent::{AgentSpec, RestartPolicy};
 use queenright_actors::node::Consistency;
 use queenright_bench::client::wire::{
     BatchRequest, BatchVerdict, ChangeOp, ChangeRequest, Code, ProposalOutcome, ProposalRequest, ReadRequest, WireWhat,
@@ -171,14 +171,15 @@ async fn proposals_and_changes_through_the_client() {
 async fn agents_through_the_client() {
     let Served { client, .. } = served(DoorLimits::default()).await;
     let spec = AgentSpec {
-        name: "a/b".to_owned(),
+        name: "a b%2f".to_owned(),
         kind: "echo".to_owned(),
         arguments: serde_json::Value::Null,
+        restart: RestartPolicy::never(),
     };
     let status = client.spawn_agent(&spec).await.unwrap();
     assert_eq!(client.agents().await.unwrap(), std::slice::from_ref(&status));
-    assert_eq!(client.agent("a/b").await.unwrap(), status);
-    client.stop_agent("a/b").await.unwrap();
+    assert_eq!(client.agent(&spec.name).await.unwrap(), status);
+    client.stop_agent(&spec.name).await.unwrap();
     assert_eq!(client.status().await.unwrap().cluster, "alone");
 }
 

@@ -1,0 +1,347 @@
+//! Agents under a keeper that does what the queen does for them, without rounds.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use queenright_protocol::id::NodeId;
+use queenright_protocol::topology;
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::link::{Cookie, LinkConfig, LinkLimits};
+use crate::queen::QueenMessage;
+use crate::replica::Replica;
+use crate::router::Router;
+
+/// What an agent of kind `scripted` does in its first generations; in later ones it waits.
+#[derive(Clone, Copy)]
+enum Act {
+    Fail,
+    Panic,
+    PanicWhenTold,
+    Done,
+    Wait,
+}
+
+struct Scripted(Act);
+
+impl Behaviour for Scripted {
+    fn step<'a>(&'a mut self, context: &'a AgentContext) -> BoxFuture<'a, Result<Step, BehaviourError>> {
+        Box::pin(async {
+            context.report("generation", context.generation());
+            match self.0 {
+                Act::Fail => Err(BehaviourError("cannot go on".to_owned())),
+                Act::Panic => panic!("boom {}", context.generation()),
+                Act::Done => Ok(Step::Done),
+                Act::PanicWhenTold | Act::Wait => Ok(Step::Wait),
+            }
+        })
+    }
+
+    fn signals(&mut self, _: Vec<Signal>, _: &AgentContext) -> Result<Step, BehaviourError> {
+        match self.0 {
+            Act::PanicWhenTold => panic!("told"),
+            _ => Ok(Step::Wait),
+        }
+    }
+}
+
+struct Keeper(Arc<Agents>);
+
+impl Actor for Keeper {
+    type Msg = QueenMessage;
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<QueenMessage>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<QueenMessage>,
+        message: QueenMessage,
+        (): &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            QueenMessage::SpawnAgent(spec, reply) => drop(reply.send(self.0.spawn(spec, &me).await)),
+            QueenMessage::StopAgent(name, reply) => drop(reply.send(self.0.stop(&name))),
+            QueenMessage::RestartAgent(number) => self.0.restart(number, &me).await,
+            _ => unreachable!("agents of these tests want nothing else"),
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        me: ActorRef<QueenMessage>,
+        event: SupervisionEvent,
+        (): &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(agent, error) => self.0.ended(agent.get_id(), Some(error.to_string()), &me),
+            SupervisionEvent::ActorTerminated(agent, _, _) => self.0.ended(agent.get_id(), None, &me),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+struct Rig {
+    agents: Arc<Agents>,
+    signals: Arc<Signals>,
+    queen: ActorRef<QueenMessage>,
+    /// What the generations still to come do, from the last to the next.
+    script: Arc<Mutex<Vec<Act>>>,
+    /// How often a behaviour was made.
+    made: Arc<AtomicU64>,
+}
+
+impl Rig {
+    async fn new(acts: &[Act]) -> Rig {
+        let me = NodeId(1);
+        let config = LinkConfig {
+            name: "n1".to_owned(),
+            index: 0,
+            listen: "127.0.0.1:0".parse().unwrap(),
+            peers: Vec::new(),
+            cookie: Cookie::new("a secret that only these tests know").unwrap(),
+            limits: LinkLimits::default(),
+        };
+        let (router, _) = Router::start(config).await.unwrap();
+        router.set_members(me, topology::Kind::Mesh, &[me].into(), Default::default());
+        let signals = Arc::new(Signals::new(router));
+        let script = Arc::new(Mutex::new(acts.iter().rev().copied().collect::<Vec<_>>()));
+        let made = Arc::new(AtomicU64::new(0));
+        let mut kinds = Kinds::default();
+        let (acts, count) = (script.clone(), made.clone());
+        kinds.add("scripted", move |spec| {
+            count.fetch_add(1, Ordering::Relaxed);
+            match spec.arguments.as_str() {
+                Some("refused") => Err(BehaviourError("refused: not these".to_owned())),
+                Some("panics") => panic!("while it is made"),
+                _ => Ok(Box::new(Scripted(acts.lock().unwrap().pop().unwrap_or(Act::Wait)))),
+            }
+        });
+        let agents = Arc::new(Agents::new(kinds, Replica::new(me), signals.clone()));
+        let (queen, _) = Actor::spawn(None, Keeper(agents.clone()), ()).await.unwrap();
+        Rig {
+            agents,
+            signals,
+            queen,
+            script,
+            made,
+        }
+    }
+
+    async fn spawn(&self, spec: AgentSpec) -> Result<AgentStatus, AgentError> {
+        let (reply, answer) = oneshot::channel();
+        self.queen.cast(QueenMessage::SpawnAgent(spec, reply)).unwrap();
+        answer.await.unwrap()
+    }
+
+    async fn stop(&self, name: &str) -> Result<(), AgentError> {
+        let (reply, answer) = oneshot::channel();
+        self.queen
+            .cast(QueenMessage::StopAgent(name.to_owned(), reply))
+            .unwrap();
+        answer.await.unwrap()
+    }
+
+    /// Waits until the agent `a` is as asked for.
+    async fn until(&self, wanted: impl Fn(&AgentStatus) -> bool) -> AgentStatus {
+        let reached = async {
+            loop {
+                let status = self.agents.status("a").unwrap();
+                if wanted(&status) {
+                    return status;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let reached = tokio::time::timeout(Duration::from_secs(20), reached).await;
+        reached.unwrap_or_else(|_| panic!("{:?}", self.agents.status("a")))
+    }
+
+    async fn until_state(&self, state: AgentState) -> AgentStatus {
+        self.until(|status| status.state == state).await
+    }
+
+    fn address(&self, status: &AgentStatus) -> AgentAddress {
+        AgentAddress {
+            node: self.signals.me(),
+            number: status.number,
+            generation: status.generation,
+        }
+    }
+
+    fn tell(&self, to: AgentAddress) -> Result<(), TellError> {
+        self.signals.tell(to, to, b"hello")
+    }
+}
+
+fn spec(kind: RestartKind, limit: u32, backoff_ms: u64) -> AgentSpec {
+    AgentSpec {
+        name: "a".to_owned(),
+        kind: "scripted".to_owned(),
+        arguments: serde_json::Value::Null,
+        restart: RestartPolicy {
+            kind,
+            limit,
+            within_ms: RESTART_SPAN_MS_MAX,
+            backoff_ms,
+            backoff_max_ms: backoff_ms,
+        },
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_fails_or_panics_is_started_again_as_the_next_generation() {
+    let rig = Rig::new(&[Act::Fail, Act::Panic, Act::Wait]).await;
+    rig.spawn(spec(RestartKind::Transient, 5, 0)).await.unwrap();
+    let status = rig
+        .until(|status| status.generation == 3 && status.report.contains_key("generation"))
+        .await;
+    assert_eq!((status.state, status.restarts), (AgentState::Working, 2));
+    assert_eq!(status.reason.as_deref(), Some("panicked: boom 2"));
+    assert_eq!(status.report["generation"], 3);
+    assert_eq!(rig.agents.live(), 1);
+}
+
+#[tokio::test]
+async fn past_the_limit_an_agent_is_failed_with_its_reason() {
+    let rig = Rig::new(&[Act::Panic; 9]).await;
+    rig.spawn(spec(RestartKind::Transient, 3, 1)).await.unwrap();
+    let status = rig.until_state(AgentState::Failed).await;
+    assert_eq!((status.restarts, status.generation), (3, 4));
+    let reason = format!("panicked: boom 4 (after 3 restarts within {RESTART_SPAN_MS_MAX} ms, the limit)");
+    assert_eq!(status.reason, Some(reason));
+    assert_eq!((rig.agents.live(), rig.made.load(Ordering::Relaxed)), (0, 4));
+    // The name is free again, and generations of it go on.
+    *rig.script.lock().unwrap() = vec![Act::Wait];
+    let again = rig.spawn(spec(RestartKind::Transient, 3, 1)).await.unwrap();
+    assert_eq!((again.generation, again.restarts, again.reason), (5, 0, None));
+    assert_ne!(again.number, status.number);
+}
+
+#[tokio::test]
+async fn what_is_done_is_started_again_only_if_it_is_permanent() {
+    let rig = Rig::new(&[Act::Done]).await;
+    rig.spawn(spec(RestartKind::Transient, 5, 0)).await.unwrap();
+    let status = rig.until_state(AgentState::Done).await;
+    assert_eq!((status.restarts, status.reason), (0, None));
+    *rig.script.lock().unwrap() = vec![Act::Wait, Act::Done];
+    rig.spawn(spec(RestartKind::Permanent, 5, 0)).await.unwrap();
+    let status = rig.until(|status| status.generation == 3).await;
+    assert_eq!(status.restarts, 1);
+    rig.stop("a").await.unwrap();
+    *rig.script.lock().unwrap() = vec![Act::Fail];
+    rig.spawn(spec(RestartKind::Temporary, 5, 0)).await.unwrap();
+    let status = rig.until_state(AgentState::Failed).await;
+    assert_eq!((status.restarts, status.reason.as_deref()), (0, Some("cannot go on")));
+}
+
+#[tokio::test]
+async fn an_agent_that_waits_for_its_restart_can_be_stopped() {
+    let rig = Rig::new(&[Act::Fail, Act::Wait]).await;
+    rig.spawn(spec(RestartKind::Transient, 5, BACKOFF_MS_MAX))
+        .await
+        .unwrap();
+    let status = rig.until_state(AgentState::Restarting).await;
+    assert!(status.next_restart_ms.is_some_and(|left_ms| left_ms <= BACKOFF_MS_MAX));
+    assert_eq!((status.generation, rig.agents.live()), (1, 1));
+    // It has its name while it waits.
+    let taken = rig.spawn(spec(RestartKind::Transient, 5, 0)).await.unwrap_err();
+    assert!(matches!(taken, AgentError::NameTaken { .. }));
+    rig.stop("a").await.unwrap();
+    let stopped = rig.agents.status("a").unwrap();
+    assert_eq!((stopped.state, stopped.next_restart_ms), (AgentState::Stopped, None));
+    assert_eq!(stopped.reason.as_deref(), Some("cannot go on"));
+    // A timer that fires all the same changes nothing.
+    let made = rig.made.load(Ordering::Relaxed);
+    rig.queen.cast(QueenMessage::RestartAgent(status.number)).unwrap();
+    rig.stop("a").await.unwrap();
+    assert_eq!(rig.agents.status("a").unwrap(), stopped);
+    assert_eq!((rig.agents.live(), rig.made.load(Ordering::Relaxed)), (0, made));
+}
+
+#[tokio::test]
+async fn what_is_sent_to_an_earlier_generation_is_dropped_and_counted() {
+    let rig = Rig::new(&[Act::PanicWhenTold, Act::Wait]).await;
+    let first = rig.spawn(spec(RestartKind::Transient, 5, 0)).await.unwrap();
+    let address = rig.address(&first);
+    rig.tell(address).unwrap();
+    let second = rig.until(|status| status.generation == 2).await;
+    rig.until_state(AgentState::Working).await;
+    let refused = rig.tell(address).unwrap_err();
+    assert_eq!(refused, TellError::Unknown { to: address });
+    // It does not wait for an agent that will never come back.
+    let waited = rig.signals.tell_waiting(address, address, b"hello").await;
+    assert_eq!(waited.unwrap_err(), refused);
+    rig.tell(rig.address(&second)).unwrap();
+    let counts = rig.signals.counts();
+    assert_eq!((counts.sent, counts.refused, counts.late), (2, 2, 2));
+    assert_eq!((counts.delivered, counts.lost), (2, 0));
+}
+
+#[tokio::test]
+async fn signals_that_wait_in_the_mailbox_of_a_generation_that_ends_count_as_lost() {
+    let rig = Rig::new(&[Act::PanicWhenTold]).await;
+    let first = rig
+        .spawn(spec(RestartKind::Transient, 5, BACKOFF_MS_MAX))
+        .await
+        .unwrap();
+    // On one thread: the agent has no turn before all of them wait.
+    let told = (0..100).filter(|_| rig.tell(rig.address(&first)).is_ok()).count() as u64;
+    assert_eq!(told, 100);
+    rig.until_state(AgentState::Restarting).await;
+    let counts = rig.signals.counts();
+    assert_eq!(
+        (counts.sent, counts.delivered, counts.lost, counts.late),
+        (100, 1, 99, 99)
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_an_agent_is_refused_and_leaves_nothing() {
+    let rig = Rig::new(&[]).await;
+    let refused = async |spec: AgentSpec| rig.spawn(spec).await.unwrap_err().to_string();
+    let named = |name: &str| AgentSpec {
+        name: name.to_owned(),
+        ..spec(RestartKind::Transient, 5, 0)
+    };
+    let told = |arguments: &str| AgentSpec {
+        arguments: arguments.into(),
+        ..named("a")
+    };
+    assert_eq!(
+        refused(named("a/b")).await,
+        r#"name: "a/b" is empty, or has a slash or a control character"#
+    );
+    assert!(refused(named("")).await.contains("is empty"));
+    assert!(refused(named("..")).await.contains("cannot stand in a URL"));
+    assert!(
+        refused(named(&"x".repeat(129)))
+            .await
+            .contains("129 B are over the limit of 128 B")
+    );
+    assert_eq!(
+        refused(spec(RestartKind::Transient, 1_000, 0)).await,
+        "restart.limit: 1000 is over the limit of 100"
+    );
+    assert_eq!(
+        refused(told("refused")).await,
+        r#"arguments of agent "a": refused: not these"#
+    );
+    assert_eq!(
+        refused(told("panics")).await,
+        r#"arguments of agent "a": panicked: while it is made"#
+    );
+    assert_eq!((rig.agents.live(), rig.agents.all()), (0, Vec::new()));
+    // The queen is none the worse for it.
+    rig.spawn(named("b")).await.unwrap();
+    assert_eq!(rig.agents.live(), 1);
+}
