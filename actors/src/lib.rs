@@ -28,6 +28,7 @@
 //! | [`node`] | starts the parts in order, stops them in reverse; what a door may ask | decide anything on its own |
 //! | [`queen`] | numbers, rounds and entries as a plain machine; the actor that drives it and supervises agents | wait for disk or network |
 //! | [`agent`] | behaviours hosted by the node, each as an actor; signals between agents | keep a signal whose link broke |
+//! | [`disk`] | the room on the disks, and whether growing commands are admitted; the ballast | remove anything but the ballast |
 //! | `founding` | the first start: one cluster id, a number for each node | found a second cluster |
 //! | `transport` | the seam below the router: the gateways of the links, or the network of the simulator | promise more than a link does |
 //! | `router` | the next hop of an envelope; answers to questions | look into a body |
@@ -39,6 +40,7 @@
 pub mod agent;
 mod body;
 pub mod consensus;
+pub mod disk;
 mod founding;
 pub mod link;
 pub mod node;

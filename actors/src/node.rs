@@ -24,6 +24,7 @@ pub use self::status::{ClusterStatus, NodeFigures, NodeStatus, Role};
 use crate::agent::{AgentError, AgentSpec, AgentStatus, Agents, Kinds, Signals, submit};
 use crate::body::{decode, encode};
 use crate::consensus::{Consensus, ConsensusError, LogError, LogOptions, LogStore, Timing};
+use crate::disk::{Disk, DiskLimits, DiskReport, Looker};
 use crate::founding::{AnsweringHello, FirstStart, FoundingError, Members, answer_hellos, links_of};
 use crate::link::{Cookie, LinkConfig, LinkError, LinkLimits, PeerConfig};
 use crate::queen::{Queen, QueenArguments, QueenCounts, QueenMessage, Request, RoundLimits, SubmitError};
@@ -97,6 +98,8 @@ pub struct NodeOptions {
     pub links: LinkLimits,
     /// The kinds of agents that it hosts.
     pub kinds: Kinds,
+    /// How much room it wants to have on its disk.
+    pub disk: DiskLimits,
 }
 
 /// Why a node did not start.
@@ -142,6 +145,7 @@ pub struct Node {
     queen_counts: Arc<QueenCounts>,
     agents: Arc<Agents>,
     signals: Arc<Signals>,
+    disk: Arc<Disk>,
     stop: CancellationToken,
     // A mutex: taken once, by whoever stops the node.
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
@@ -152,6 +156,8 @@ pub struct Node {
 enum Control {
     /// How are you?
     Status,
+    /// This is the room on my disk; and on yours?
+    Disk(DiskReport),
 }
 
 /// The parts that envelopes from other nodes reach; complete once the node is.
@@ -196,9 +202,14 @@ impl Node {
     /// See [`StartError`]: the data folder is in use or damaged, a port is taken, the other nodes belong elsewhere.
     pub async fn start(options: NodeOptions) -> Result<Arc<Node>, StartError> {
         let name = options.nodes[options.me].name.clone();
-        let folder = {
-            let (data, name) = (options.data.clone(), name.clone());
-            tokio::task::spawn_blocking(move || DataFolder::open(&data, &name)).await??
+        let (folder, looker, room) = {
+            let (data, name, limits) = (options.data.clone(), name.clone(), options.disk);
+            let opened = tokio::task::spawn_blocking(move || {
+                let folder = DataFolder::open(&data, &name)?;
+                let (looker, room) = Looker::open(&data, limits);
+                Ok::<_, StoreError>((folder, looker, room))
+            });
+            opened.await??
         };
         let (router, mut inbox) = Router::start(link_config(&options)).await?;
         let first_start = FirstStart {
@@ -217,7 +228,8 @@ impl Node {
             links_of(&founded.members, founded.me),
         );
 
-        let (store, replica) = open_store(&folder, founded.me).await?;
+        let disk = Arc::new(Disk::new(folder.path(), room, founded.me, &founded.members));
+        let (store, replica) = open_store(&folder, founded.me, &disk).await?;
         let log = {
             let path = folder.log_path();
             tokio::task::spawn_blocking(move || LogStore::open(&path, &LogOptions::default())).await??
@@ -246,6 +258,7 @@ impl Node {
             consensus: consensus.clone(),
             router: router.clone(),
             agents: agents.clone(),
+            disk: disk.clone(),
             counts: queen_counts.clone(),
         };
         let (queen, _) = Actor::spawn(None, Queen, arguments).await.map_err(StartError::Queen)?;
@@ -264,10 +277,11 @@ impl Node {
         }
         let hello = AnsweringHello::of(&first_start, &founded);
         let stop = CancellationToken::new();
-        let tasks = vec![
+        let mut tasks = vec![
             tokio::spawn(run_until(stop.clone(), follow_leader(consensus.clone(), queen.clone()))),
             tokio::spawn(run_until(stop.clone(), log_end_of_hellos(hello, router.clone(), inbox))),
         ];
+        tasks.extend(watch_disk(&disk, looker, &router, &replica, &store, &stop));
         let node = Arc::new(Node {
             cluster: options.cluster,
             cluster_id: founded.cluster.to_string(),
@@ -284,6 +298,7 @@ impl Node {
             queen_counts,
             agents,
             signals,
+            disk,
             stop,
             tasks: std::sync::Mutex::new(tasks),
         });
@@ -388,6 +403,7 @@ impl Node {
                     agents: None,
                     http: self.doors[place].to_string(),
                     pid: None,
+                    disk: None,
                 })
             });
         let nodes = futures::future::join_all(others).await;
@@ -433,14 +449,16 @@ impl Node {
             agents: Some(self.agents.live()),
             http: self.doors[place].to_string(),
             pid: Some(std::process::id()),
+            disk: Some(self.disk.status()),
         }
     }
 
     async fn answer_control(&self, envelope: Envelope) {
-        let Ok(Control::Status) = decode(&envelope.body) else {
-            return;
+        let body = match decode(&envelope.body) {
+            Ok(Control::Status) => encode(&self.own_status()),
+            Ok(Control::Disk(report)) => encode(&self.disk.hear(envelope.from, report)),
+            Err(_) => return,
         };
-        let body = encode(&self.own_status());
         // The one who asked gives up after a second.
         let _ = self.router.answer(&envelope, Lane::Command, Kind::ControlReply, body);
     }
@@ -556,7 +574,11 @@ fn link_config(options: &NodeOptions) -> LinkConfig {
 }
 
 /// Opens the store and takes over what it holds; what does not add up is set aside, and comes back from the log.
-async fn open_store(folder: &DataFolder, me: NodeId) -> Result<(Arc<Store>, Arc<Replica>), StartError> {
+async fn open_store(
+    folder: &DataFolder,
+    me: NodeId,
+    disk: &Arc<Disk>,
+) -> Result<(Arc<Store>, Arc<Replica>), StartError> {
     let (store, contents) = Store::open(folder, &StoreOptions::default())?;
     if let Some(place) = &contents.set_aside {
         tracing::warn!(place = %place.display(), "the store was damaged and set aside; the state comes back from the log");
@@ -571,11 +593,47 @@ async fn open_store(folder: &DataFolder, me: NodeId) -> Result<(Arc<Store>, Arc<
             (Store::open(folder, &StoreOptions::default())?.0, Replica::new(me))
         }
     };
-    let source = replica.clone();
-    store.start(move || source.take_pass());
+    let (source, disk) = (replica.clone(), disk.clone());
+    store.start(move || {
+        let appended = source.counts().bytes;
+        let pass = source.take_pass()?;
+        disk.behind().taken(appended);
+        Some(pass)
+    });
     let wake = store.clone();
     replica.wake_store_by(Box::new(move || wake.wake()));
     Ok((Arc::new(store), replica))
+}
+
+/// The tasks that look at the disk and tell the other nodes.
+fn watch_disk(
+    disk: &Arc<Disk>,
+    looker: Looker,
+    router: &Arc<Router>,
+    replica: &Arc<Replica>,
+    store: &Arc<Store>,
+    stop: &CancellationToken,
+) -> Vec<JoinHandle<()>> {
+    let (replica, store) = (replica.clone(), store.clone());
+    let watching = disk.clone().watch(
+        looker,
+        router.me(),
+        move || replica.counts().bytes,
+        move || store.passes(),
+    );
+    let mut tasks = vec![tokio::spawn(run_until(stop.clone(), watching))];
+    for &peer in router.members().iter().filter(|member| **member != router.me()) {
+        let router = router.clone();
+        let ask = move |report, timeout| {
+            let (router, question) = (router.clone(), encode(&Control::Disk(report)));
+            async move {
+                let answer = router.ask(peer, Lane::Command, Kind::Control, question, timeout).await;
+                decode(&answer.ok()?).ok()
+            }
+        };
+        tasks.push(tokio::spawn(run_until(stop.clone(), disk.clone().inform(peer, ask))));
+    }
+    tasks
 }
 
 fn answer_through(replica: &Replica, queen: &ActorRef<QueenMessage>) {

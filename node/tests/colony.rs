@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use queenright::config::ClusterConfig;
 use queenright::state::{Registry, StateFolders};
-use queenright::up::{Cluster, UpOptions};
+use queenright::up::{Cluster, Ended, UpError, UpOptions};
 use queenright_actors::node::ClusterStatus;
 use queenright_bench::client::{Client, ClientOptions};
 use rustix::process::{Pid, Signal, kill_process};
@@ -156,10 +156,17 @@ pub(crate) struct Colony {
 
 impl Colony {
     pub(crate) fn start(name: &str) -> Colony {
+        Colony::start_prepared(name, |_, _| {})
+    }
+
+    /// Starts a cluster after `prepare` has changed its file and the folder of its data.
+    pub(crate) fn start_prepared(name: &str, prepare: impl FnOnce(&mut ClusterConfig, &Path)) -> Colony {
         let slot = Slot::take();
         let folder = tempfile::tempdir().unwrap();
         let runtime = Runtime::new().unwrap();
-        let config = mesh(name, folder.path());
+        let mut config = mesh(name, folder.path());
+        prepare(&mut config, &folder.path().join("data"));
+        let config = config.write_to(folder.path()).unwrap();
         let mut folders = StateFolders::find(name, Some(&folder.path().join("data"))).unwrap();
         // Where a command with this XDG_STATE_HOME looks.
         folders.registry = Registry::at(folder.path().join("queenright/running"));
@@ -285,10 +292,23 @@ impl Colony {
 
     /// Starts a node that was killed.
     pub(crate) fn start_node(&mut self, node: &str) {
+        self.try_start_node(node).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Starts a node that has ended, or says why it does not start.
+    pub(crate) fn try_start_node(&mut self, node: &str) -> Result<(), UpError> {
         let cluster = self.cluster.as_mut().unwrap();
-        self.runtime
-            .block_on(cluster.start_node(node))
-            .unwrap_or_else(|error| panic!("{error}"));
+        self.runtime.block_on(cluster.start_node(node))
+    }
+
+    /// Waits until some node ends by itself.
+    #[allow(dead_code, reason = "targets of their own make nodes end")]
+    pub(crate) fn ended(&mut self) -> Ended {
+        let cluster = self.cluster.as_mut().unwrap();
+        let ended = self
+            .runtime
+            .block_on(async { tokio::time::timeout(DEADLINE, cluster.next_ended()).await });
+        ended.expect("a node ends").expect("one was running")
     }
 
     /// Waits until all nodes are at the same position, and returns the digest, which must then be the same.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::agent::SignalCounts;
+use crate::disk::DiskStatus;
 
 /// What a node does in consensus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,8 @@ pub struct NodeStatus {
     pub http: String,
     /// Its process.
     pub pid: Option<u32>,
+    /// The room on its disk.
+    pub disk: Option<DiskStatus>,
 }
 
 /// The cluster, as the node that was asked sees it.
@@ -83,7 +86,7 @@ pub struct NodeFigures {
     pub contents: u64,
     /// Their bytes.
     pub content_bytes: u64,
-    /// Commands that the pre-check refused before the log.
+    /// Commands that were refused before the log: by the pre-check, or for want of room on the disks.
     pub refused_early: u64,
     /// Rounds that were sent again.
     pub rounds_repeated: u64,

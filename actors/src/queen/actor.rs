@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use queenright_protocol::colony::{Answer, Batch, Body, CONFLICTS_LISTED_MAX, Conflict, Outcome, Proposal};
+use queenright_protocol::colony::{
+    Answer, Batch, Body, CONFLICTS_LISTED_MAX, Conflict, DiskLow, Outcome, Proposal, Round,
+};
 use queenright_protocol::conflict;
 use queenright_protocol::id::NodeId;
 use queenright_protocol::wire::{Kind, Lane};
@@ -17,6 +19,7 @@ use super::request::{Request, SubmitError};
 use super::rounds::{Effect, Input, RoundLimits, Rounds};
 use crate::agent::{AgentError, AgentSpec, AgentStatus, Agents};
 use crate::consensus::Consensus;
+use crate::disk::Disk;
 use crate::replica::Replica;
 use crate::router::Router;
 
@@ -68,13 +71,14 @@ pub(crate) struct QueenArguments {
     pub(crate) consensus: Arc<Consensus>,
     pub(crate) router: Arc<Router>,
     pub(crate) agents: Arc<Agents>,
+    pub(crate) disk: Arc<Disk>,
     pub(crate) counts: Arc<QueenCounts>,
 }
 
 /// What the queen counts.
 #[derive(Debug, Default)]
 pub(crate) struct QueenCounts {
-    /// Proposals that the pre-check refused before the log.
+    /// Commands that were refused before the log: by the pre-check, or for want of room.
     pub(crate) refused_early: AtomicU64,
     /// Rounds that were sent again.
     pub(crate) rounds_repeated: AtomicU64,
@@ -87,6 +91,7 @@ pub(crate) struct QueenState {
     consensus: Arc<Consensus>,
     router: Arc<Router>,
     agents: Arc<Agents>,
+    disk: Arc<Disk>,
     counts: Arc<QueenCounts>,
     started: Instant,
     /// Cluster time at the moment when this node began to lead, and that moment.
@@ -118,6 +123,7 @@ impl Actor for Queen {
             consensus,
             router,
             agents,
+            disk,
             counts,
         } = arguments;
         Ok(QueenState {
@@ -126,6 +132,7 @@ impl Actor for Queen {
             consensus,
             router,
             agents,
+            disk,
             counts,
             started: Instant::now(),
             clock: None,
@@ -203,6 +210,13 @@ impl QueenState {
             self.counts.refused_early.fetch_add(1, Ordering::Relaxed);
             // A caller that went away needs no outcome.
             let _ = ticket.send(Ok(lost));
+            return;
+        }
+        if let Some(low) = self.disk.refusal()
+            && request.body.grows()
+        {
+            self.counts.refused_early.fetch_add(1, Ordering::Relaxed);
+            let _ = ticket.send(Err(SubmitError::DiskLow(DiskLow::clone(&low))));
             return;
         }
         let expires_ms = self.replica.cluster_ms_estimate() + COMMAND_LIFE_MS;
@@ -292,6 +306,10 @@ impl QueenState {
             .clock
             .get_or_insert_with(|| (self.replica.snapshot().colony.cluster_ms(), Instant::now()));
         let cluster_ms = base_ms + since.elapsed().as_millis() as u64;
+        let rounds = match self.disk.refusal() {
+            None => rounds,
+            Some(low) => rounds.into_iter().map(|round| withhold(round, &low)).collect(),
+        };
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let entry = Batch {
             cluster_ms,
@@ -305,5 +323,16 @@ impl QueenState {
             let _ = queen.cast(QueenMessage::EntryDone);
         };
         self.consensus.append(entry, done).await;
+    }
+}
+
+/// The round without its growing commands. One that does not decode stays as it is: the log says so to all.
+fn withhold(bytes: Bytes, low: &DiskLow) -> Bytes {
+    let Ok(mut round) = Round::decode(&bytes) else {
+        return bytes;
+    };
+    match round.withhold_growing(low) {
+        true => round.encode(),
+        false => bytes,
     }
 }

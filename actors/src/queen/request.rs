@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use queenright_protocol::colony::Body;
+use queenright_protocol::colony::{Body, DiskLow};
 
 /// A command on its way to the queen; she gives it its number and its time to live.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +47,10 @@ pub enum SubmitError {
         /// The bound.
         limit: u64,
     },
+    /// The command makes the state grow, and a majority of the nodes has no room for that; nothing was changed by this
+    /// call. Deletions and reads go on. Try again when there is room.
+    #[error("{0}")]
+    DiskLow(DiskLow),
     /// No outcome came in time. The command may still be carried out: repeat it with the same idempotency key to learn
     /// its outcome.
     #[error("no outcome after {waited_ms} ms: unknown whether the command was carried out")]

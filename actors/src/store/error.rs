@@ -34,6 +34,20 @@ pub enum StoreError {
         /// Who has it.
         holder: Holder,
     },
+    /// The disk has no room for what a start writes, not even without the ballast. Nothing was changed but that.
+    #[error(
+        "the disk of the data folder {} is full: {free_bytes} B are free, a start needs {needed_bytes} B: make room and \
+         start the node again",
+        folder.display()
+    )]
+    DiskFull {
+        /// The path that was asked for.
+        folder: PathBuf,
+        /// What is free, in bytes.
+        free_bytes: u64,
+        /// What a start needs, in bytes.
+        needed_bytes: u64,
+    },
     /// A later version of the program wrote the folder. Nothing was changed; use that version.
     #[error("{} has format {found}, this program knows up to {known}", path.display())]
     NewerFormat {

@@ -3,6 +3,7 @@
 //! ```text
 //! lock        held by flock while the process runs; text lines "node", "process", "started" of the holder
 //! format      record `Format`: the version of all that is below
+//! ballast     room for bad times; see `disk`
 //! identity    record `Identity`: incarnation, and cluster, number and name once the node has them
 //! notes/      record `Note` each: small things that must survive, by name
 //! log/        the log of consensus
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
 use super::record::{self, HEADER_BYTES, Kind, RecordError};
+use crate::disk;
 
 #[cfg(test)]
 mod tests;
@@ -41,6 +43,10 @@ const IDENTITY_BYTES_MAX: usize = 4 << 10;
 
 /// As much of a lock file as is read, in bytes: three short lines.
 const HOLDER_BYTES_MAX: u64 = 4 << 10;
+
+/// What must be free for a start, in bytes: the small files, the first records of a chunk of the log, and segments of the
+/// store, half a MiB each.
+const START_BYTES_MIN: u64 = 2 << 20;
 
 /// Who a node is in its cluster. Given once, kept for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,11 +94,12 @@ impl DataFolder {
     /// incarnation up. Blocks for a few file writes.
     ///
     /// # Errors
-    /// `NotAFolder`, `NotWritable`, `InUse`, `NewerFormat`, `OtherNode`, `Damaged`, `Io`: see there. The incarnation
+    /// `NotAFolder`, `NotWritable`, `InUse`, `DiskFull`, `NewerFormat`, `OtherNode`, `Damaged`, `Io`: see there. The incarnation
     /// counts only if this succeeds.
     pub fn open(path: &Path, node_name: &str) -> Result<DataFolder, StoreError> {
         create_folder(path)?;
         let lock = take_lock(path, node_name)?;
+        check_room(path)?;
         check_format(path)?;
         for sub in ["notes", "log", "store"] {
             create_folder(&path.join(sub))?;
@@ -357,6 +364,28 @@ fn take_lock(folder: &Path, node_name: &str) -> Result<File, StoreError> {
         .and_then(|()| file.set_len(text.len() as u64))
         .map_err(io_error)?;
     Ok(file)
+}
+
+/// A full disk is told as such, instead of by whatever is written first; the ballast is there for this.
+fn check_room(folder: &Path) -> Result<(), StoreError> {
+    let free = || {
+        disk::free_bytes(folder).map_err(|source| StoreError::Io {
+            path: folder.to_owned(),
+            source,
+        })
+    };
+    if free()? >= START_BYTES_MIN {
+        return Ok(());
+    }
+    disk::release_ballast(folder);
+    match free()? {
+        free_bytes if free_bytes < START_BYTES_MIN => Err(StoreError::DiskFull {
+            folder: folder.to_owned(),
+            free_bytes,
+            needed_bytes: START_BYTES_MIN,
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn check_format(folder: &Path) -> Result<(), StoreError> {

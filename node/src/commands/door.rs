@@ -71,7 +71,7 @@ pub(super) fn exit_of(code: Code) -> Exit {
         Code::Fenced | Code::Expired | Code::CursorExpired => Exit::Fenced,
         Code::Forbidden => Exit::Unauthorized,
         Code::Unavailable => Exit::Unavailable,
-        Code::Busy | Code::Quota => Exit::Temporary,
+        Code::Busy | Code::Quota | Code::DiskLow => Exit::Temporary,
         Code::UnknownOutcome => Exit::Timeout,
         Code::NotFound
         | Code::CursorAhead
@@ -104,6 +104,7 @@ mod tests {
         check(problem(Code::Unavailable), Exit::Unavailable, "UNAVAILABLE");
         check(problem(Code::UnknownOutcome), Exit::Timeout, "UNKNOWN_OUTCOME");
         check(problem(Code::Busy), Exit::Temporary, "BUSY");
+        check(problem(Code::DiskLow), Exit::Temporary, "DISK_LOW");
         check(problem(Code::NotFound), Exit::Error, "NOT_FOUND");
         check(
             ClientError::Unreachable { url: url() },

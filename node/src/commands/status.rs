@@ -32,10 +32,19 @@ fn text(status: &ClusterStatus) -> String {
     for node in &status.nodes {
         table.row(row(node));
     }
-    format!(
+    let mut text = format!(
         "queenright: {leader}, term {}, cluster {} (id {id})\n\n{table}",
         status.term, status.cluster
-    )
+    );
+    for (node, disk) in status.nodes.iter().filter_map(|node| Some((node, node.disk?))) {
+        if disk.low {
+            let (name, free, watermark) = (&node.name, disk.free_bytes, disk.watermark_bytes);
+            text.push_str(&format!(
+                "\n{name}: {free} B left on its disk, the watermark is {watermark} B"
+            ));
+        }
+    }
+    text
 }
 
 fn row(node: &NodeStatus) -> [String; 7] {
@@ -63,6 +72,8 @@ fn role(role: Role) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use queenright_actors::disk::DiskStatus;
+
     use super::*;
 
     fn node(number: u64, role: Role, seq: Option<u64>) -> NodeStatus {
@@ -76,6 +87,7 @@ mod tests {
             agents: seq.map(|_| 8),
             http: format!("127.0.0.1:720{number}"),
             pid: None,
+            disk: None,
         }
     }
 
@@ -98,6 +110,15 @@ NODE  ROLE         APPLIED  SEQ  DIGEST            AGENTS  DOOR
 n1    leader       12       7    0123456789abcdef  8       127.0.0.1:7201
 n2    unreachable  -        -    -                 -       127.0.0.1:7202";
         assert_eq!(text(&status), expected);
+        let mut low = status.clone();
+        low.nodes[1].disk = Some(DiskStatus {
+            free_bytes: 7,
+            watermark_bytes: 100,
+            ballast_bytes: 0,
+            low: true,
+        });
+        let line = "\nn2: 7 B left on its disk, the watermark is 100 B";
+        assert_eq!(text(&low), format!("{expected}{line}"));
         let alone = ClusterStatus {
             queenright: false,
             cluster_id: None,

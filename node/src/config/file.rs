@@ -51,6 +51,8 @@ pub(super) struct LimitsSection {
     pub(super) rounds_in_flight: Option<i64>,
     pub(super) http_body_bytes: Option<Amount>,
     pub(super) outbox_bytes: Option<Amount>,
+    pub(super) disk_watermark_bytes: Option<Amount>,
+    pub(super) ballast_bytes: Option<Amount>,
 }
 
 /// A number of bytes: an integer, or text such as `"8 MiB"`.
@@ -135,8 +137,11 @@ impl ClusterFile {
             rounds_in_flight,
             http_body_bytes,
             outbox_bytes,
+            disk_watermark_bytes,
+            ballast_bytes,
         } = config.limits;
         let bytes = |bytes: usize| Some(Amount::Bytes(integer(bytes as u64)));
+        let said = |bytes: Option<u64>| bytes.map(|bytes| Amount::Bytes(integer(bytes)));
         ClusterFile {
             cluster: ClusterSection {
                 name: config.name.clone(),
@@ -166,6 +171,8 @@ impl ClusterFile {
                 rounds_in_flight: Some(integer(rounds_in_flight as u64)),
                 http_body_bytes: bytes(http_body_bytes),
                 outbox_bytes: bytes(outbox_bytes),
+                disk_watermark_bytes: said(disk_watermark_bytes),
+                ballast_bytes: said(ballast_bytes),
             }),
         }
     }

@@ -1,5 +1,7 @@
 //! The limits of a node, with their bounds and defaults: the only place where these numbers stand.
 
+use std::ops::RangeInclusive;
+
 use queenright_protocol::colony::VALUE_BYTES_MAX;
 
 /// What a limit may be set to, and what it is if nobody sets it.
@@ -33,6 +35,12 @@ pub struct Limits {
     pub http_body_bytes: usize,
     /// `outbox_bytes`: how much may wait for one link before it is refused.
     pub outbox_bytes: usize,
+    /// `disk_watermark_bytes`: with less than this left on its disk a node is low; while the nodes that are not low are no
+    /// majority, growing commands are refused. Unless it is said, a sixteenth of the volume, from 32 to 256 MiB.
+    pub disk_watermark_bytes: Option<u64>,
+    /// `ballast_bytes`: the size of a file that each node keeps to let go when its disk is nearly full; 0 for none. Unless
+    /// it is said, a hundred and twenty-eighth of the volume, from 4 to 32 MiB.
+    pub ballast_bytes: Option<u64>,
 }
 
 impl Limits {
@@ -77,6 +85,13 @@ impl Limits {
     };
 }
 
+impl Limits {
+    /// Below 1 MiB not even one round and its way into the store would have room.
+    pub const DISK_WATERMARK_BYTES: RangeInclusive<u64> = MIB..=1024 * GIB;
+    /// More than 64 GiB is a slip of the pen.
+    pub const BALLAST_BYTES: RangeInclusive<u64> = 0..=64 * GIB;
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Limits {
@@ -86,6 +101,8 @@ impl Default for Limits {
             rounds_in_flight: Limits::ROUNDS_IN_FLIGHT.default as usize,
             http_body_bytes: Limits::HTTP_BODY_BYTES.default as usize,
             outbox_bytes: Limits::OUTBOX_BYTES.default as usize,
+            disk_watermark_bytes: None,
+            ballast_bytes: None,
         }
     }
 }

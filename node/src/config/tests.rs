@@ -238,6 +238,14 @@ fn limits_have_bounds_and_fit_each_other() {
         "round_bytes: \"17 MiB\" is out of range (4096 to 16777216 bytes)",
     );
     limit(
+        "disk_watermark_bytes = 0",
+        "disk_watermark_bytes: 0 is out of range (1048576 to 1099511627776 bytes)",
+    );
+    limit(
+        "ballast_bytes = \"65 GiB\"",
+        "ballast_bytes: \"65 GiB\" is out of range (0 to 68719476736 bytes)",
+    );
+    limit(
         "command_bytes = \"4 MiB\"",
         "value_bytes: 8388608 is above limits.command_bytes = 4194304, so that none of that size could pass",
     );
@@ -283,7 +291,7 @@ fn the_shipped_files_load() {
 fn a_written_configuration_loads_as_itself() {
     let folder = tempfile::tempdir().unwrap();
     let text = format!(
-        "{}[limits]\nround_bytes = 8192",
+        "{}[limits]\nround_bytes = 8192\ndisk_watermark_bytes = \"1 MiB\"\nballast_bytes = 0",
         MESH.replace("\"mesh\"", "\"hierarchical\"")
     );
     let written = parse(&text)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
@@ -223,6 +224,12 @@ impl Check<'_> {
             )? as usize,
             http_body_bytes: self.bytes("limits.http_body_bytes", &raw.http_body_bytes, Limits::HTTP_BODY_BYTES)?,
             outbox_bytes: self.bytes("limits.outbox_bytes", &raw.outbox_bytes, Limits::OUTBOX_BYTES)?,
+            disk_watermark_bytes: self.said_bytes(
+                "limits.disk_watermark_bytes",
+                &raw.disk_watermark_bytes,
+                Limits::DISK_WATERMARK_BYTES,
+            )?,
+            ballast_bytes: self.said_bytes("limits.ballast_bytes", &raw.ballast_bytes, Limits::BALLAST_BYTES)?,
         };
         let not_above = |key: &str, value: usize, other: &str, bound: usize| {
             if value <= bound {
@@ -258,18 +265,27 @@ impl Check<'_> {
     }
 
     fn bytes(&self, key: &str, amount: &Option<Amount>, bound: Bound) -> Result<usize, ConfigError> {
-        let Some(amount) = amount else {
-            return Ok(bound.default as usize);
-        };
+        let said = self.said_bytes(key, amount, bound.min..=bound.max)?;
+        Ok(said.unwrap_or(bound.default) as usize)
+    }
+
+    /// A number of bytes whose default is not a number.
+    fn said_bytes(
+        &self,
+        key: &str,
+        amount: &Option<Amount>,
+        bounds: RangeInclusive<u64>,
+    ) -> Result<Option<u64>, ConfigError> {
+        let Some(amount) = amount else { return Ok(None) };
         match amount.bytes() {
-            Some(bytes) if (bound.min..=bound.max).contains(&bytes) => Ok(bytes as usize),
+            Some(bytes) if bounds.contains(&bytes) => Ok(Some(bytes)),
             None if matches!(amount, Amount::Text(_)) => {
                 Err(self.refuse(key, amount, "is no size (a number and B, KiB, MiB or GiB)"))
             }
             _ => Err(self.refuse(
                 key,
                 amount,
-                format!("is out of range ({} to {} bytes)", bound.min, bound.max),
+                format!("is out of range ({} to {} bytes)", bounds.start(), bounds.end()),
             )),
         }
     }

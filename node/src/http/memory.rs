@@ -46,6 +46,7 @@ impl Door {
             Body::Change(change) => Some(value_bytes(&change.op)),
             Body::Propose(proposal) => of_proposal(proposal),
             Body::ProposeBatch(batch) => batch.proposals.iter().filter_map(of_proposal).max(),
+            Body::Withheld(_) => None,
         };
         let (largest, limit) = (largest.unwrap_or(0), self.limits.value_bytes);
         match largest > limit {

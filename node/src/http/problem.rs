@@ -8,11 +8,13 @@ use queenright_actors::node::ReadError;
 use queenright_actors::queen::SubmitError;
 use queenright_actors::store::StoreError;
 use queenright_bench::client::wire::{BodyError, Code, EventCursor, Loss, Problem};
-use queenright_protocol::colony::{CursorError, Outcome, Refusal};
+use queenright_protocol::colony::{CursorError, DiskLow, Outcome, Refusal};
 use serde_json::json;
 
 /// When to try again if a queue was full: it empties within some rounds.
 const BUSY_RETRY_MS: u64 = 50;
+/// When to try again if the disks are nearly full: nodes look at them and tell each other about every second.
+const DISK_LOW_RETRY_MS: u64 = 2_000;
 /// When to try again without a quorum: an election takes about this long.
 const NO_QUORUM_RETRY_MS: u64 = 500;
 
@@ -106,6 +108,13 @@ pub(super) fn lost(loss: &Loss) -> Refused {
     Problem::new(Code::Conflict, detail).with_details(details).into()
 }
 
+fn disk_low(low: &DiskLow) -> Problem {
+    let details = serde_json::to_value(low).expect("a name and two numbers");
+    Problem::new(Code::DiskLow, low.to_string())
+        .with_details(details)
+        .retry_after(DISK_LOW_RETRY_MS)
+}
+
 /// What a refusal by the colony is to a caller.
 pub(super) fn of_refusal(refusal: &Refusal) -> Problem {
     let detail = refusal.to_string();
@@ -125,6 +134,7 @@ pub(super) fn of_refusal(refusal: &Refusal) -> Problem {
         }
         Refusal::WrongType { key, .. } => Problem::new(Code::WrongType, detail).with_details(json!({ "key": key })),
         Refusal::IdempotencyKeyReused { .. } => Problem::new(Code::IdempotencyKeyConflict, detail),
+        Refusal::DiskLow(low) => disk_low(low),
     }
 }
 
@@ -144,6 +154,7 @@ pub(super) fn of_submit(error: &SubmitError, repeatable: bool) -> Refused {
             .retry_after(BUSY_RETRY_MS),
         SubmitError::TooLarge { bytes, limit } => over_limit("command_bytes", *bytes, *limit, detail),
         SubmitError::OutcomeTooLarge { bytes, limit } => over_limit("outcome_bytes", *bytes, *limit, detail),
+        SubmitError::DiskLow(low) => disk_low(low),
         SubmitError::Unknown { .. } => Problem {
             retryable: repeatable,
             ..Problem::new(Code::UnknownOutcome, detail)

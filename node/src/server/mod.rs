@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use queenright_actors::agent::Kinds;
 use queenright_actors::consensus::Timing;
+use queenright_actors::disk::DiskLimits;
 use queenright_actors::link::{Cookie as LinkCookie, LinkError, LinkLimits};
 use queenright_actors::node::{Member, Node, NodeOptions, StartError};
 use queenright_actors::queen::RoundLimits;
@@ -208,6 +209,10 @@ fn options(plan: &NodePlan) -> Result<NodeOptions, ServerError> {
             ..LinkLimits::default()
         },
         kinds,
+        disk: DiskLimits {
+            watermark_bytes: limits.disk_watermark_bytes,
+            ballast_bytes: limits.ballast_bytes,
+        },
     })
 }
 

@@ -5,6 +5,7 @@
 //! | [`Body::Change`] | agent or door | colony | [`Outcome::Changed`] | change one key of the memory |
 //! | [`Body::Propose`] | agent or door | colony | [`Outcome::Committed`], [`Outcome::Lost`] | change keys if what was read still holds |
 //! | [`Body::ProposeBatch`] | agent or door | colony | [`Outcome::Judged`] | judge several proposals together against one state |
+//! | [`Body::Withheld`] | the leader's queen | colony | [`Outcome::Refused`] | stands for a growing command that the disks have no room for |
 //!
 //! Any command may be answered by [`Outcome::Refused`]: nothing was changed.
 
@@ -15,6 +16,7 @@ use bincode::Options;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::growth::DiskLow;
 use super::proposal::{
     BATCH_KEYS_MAX, BATCH_LISTED_BYTES_MAX, BATCH_PROPOSALS_MAX, CONFLICT_BYTES, CONFLICTS_LISTED_MAX, Conflict,
     Proposal, ProposalBatch, Verdict,
@@ -96,6 +98,8 @@ pub enum Body {
     Propose(Proposal),
     /// Judge several proposals together against one state.
     ProposeBatch(ProposalBatch),
+    /// Nothing: the leader's queen put it in place of a growing command, to be refused at its place in the order.
+    Withheld(DiskLow),
 }
 
 impl Body {
@@ -110,6 +114,7 @@ impl Body {
     pub fn outcome_bytes_max(&self) -> usize {
         match self {
             Body::Change(change) => OUTCOME_BYTES + REFUSAL_BYTES + change.key.len(),
+            Body::Withheld(_) => OUTCOME_BYTES + REFUSAL_BYTES,
             Body::Propose(proposal) => {
                 let Named {
                     listed,
@@ -336,6 +341,9 @@ pub enum Refusal {
         /// The key.
         key: Arc<str>,
     },
+    /// Too few disks have room for a command that makes the state grow.
+    #[error("{0}")]
+    DiskLow(DiskLow),
 }
 
 impl Refusal {
@@ -347,7 +355,7 @@ impl Refusal {
             }
             Refusal::Malformed { problem, .. } => problem.len(),
             Refusal::IdempotencyKeyReused { key } => key.len(),
-            Refusal::Expired { .. } | Refusal::OverLimit { .. } => 0,
+            Refusal::Expired { .. } | Refusal::OverLimit { .. } | Refusal::DiskLow(_) => 0,
         }
     }
 
@@ -359,7 +367,7 @@ impl Refusal {
             }
             Refusal::Malformed { problem, .. } => problem,
             Refusal::IdempotencyKeyReused { key } => key,
-            Refusal::Expired { .. } | Refusal::OverLimit { .. } => return,
+            Refusal::Expired { .. } | Refusal::OverLimit { .. } | Refusal::DiskLow(_) => return,
         };
         let room = CUT_TEXT_BYTES - '…'.len_utf8();
         if text.len() > room {

@@ -10,6 +10,7 @@
 mod command;
 mod digest;
 mod event;
+mod growth;
 mod image;
 mod memory;
 mod once;
@@ -30,6 +31,7 @@ pub use self::command::{
 };
 pub use self::digest::Digest;
 pub use self::event::{Cursor, CursorError, EVENT_BYTES_KEPT_MAX, EVENTS_KEPT_MAX, Event, Events, What};
+pub use self::growth::DiskLow;
 pub use self::image::{
     ImageError, Meta, Pair, content_pair, content_prefix, event_pair, read_records, record_key, record_pair,
     remembered_key, remembered_pair,
@@ -187,6 +189,9 @@ impl Colony {
                 cluster_ms: self.cluster_ms,
             };
             return Outcome::Refused(refusal);
+        }
+        if let Body::Withheld(low) = &command.body {
+            return Outcome::Refused(Refusal::DiskLow(low.clone()));
         }
         if let Err(refusal) = project::check_names(command) {
             return Outcome::Refused(refusal);

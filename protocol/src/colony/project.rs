@@ -125,6 +125,7 @@ impl Project {
             Body::Change(change) => step.change(change),
             Body::Propose(proposal) => step.propose(proposal),
             Body::ProposeBatch(batch) => step.propose_batch(batch),
+            Body::Withheld(low) => Err(Refusal::DiskLow(low.clone())),
         };
         outcome.unwrap_or_else(Outcome::Refused)
     }

@@ -5,7 +5,7 @@
 //!
 //! | version | what it changed |
 //! |---|---|
-//! | 1 | first |
+//! | 1 | first; bodies may be withheld |
 
 use bincode::Options;
 use bytes::Bytes;

@@ -3,6 +3,7 @@
 mod batches;
 mod events;
 mod golden;
+mod growth;
 mod image;
 mod memory;
 mod model;

@@ -30,6 +30,8 @@ pub enum Code {
     Busy,
     /// A limit on how many there may be is reached.
     Quota,
+    /// The disks of a majority have no room for what makes the state grow; nothing was changed.
+    DiskLow,
     /// The request does not have the form that it must have.
     Invalid,
     /// Something is larger than it may be.
@@ -61,6 +63,7 @@ impl Code {
             Code::Expired | Code::Unavailable | Code::Busy => 503,
             Code::UnknownOutcome => 504,
             Code::Quota => 429,
+            Code::DiskLow => 507,
             Code::Invalid => 400,
             Code::TooLarge => 413,
             Code::WrongType | Code::IdempotencyKeyConflict => 422,
@@ -83,6 +86,7 @@ impl Code {
             Code::UnknownOutcome => "The outcome is unknown",
             Code::Busy => "Busy",
             Code::Quota => "A limit is reached",
+            Code::DiskLow => "Too little room on the disks",
             Code::Invalid => "The request is malformed",
             Code::TooLarge => "Too large",
             Code::WrongType => "The operation does not fit the value",
@@ -96,7 +100,10 @@ impl Code {
 
     /// Whether the same request may succeed later without any change to it.
     pub fn retryable(self) -> bool {
-        matches!(self, Code::Expired | Code::Unavailable | Code::Busy | Code::Quota)
+        matches!(
+            self,
+            Code::Expired | Code::Unavailable | Code::Busy | Code::Quota | Code::DiskLow
+        )
     }
 }
 

@@ -321,6 +321,7 @@ impl ModelProject {
                 Ok(Outcome::Committed { seq, revisions })
             }
             Body::ProposeBatch(batch) => self.batch(batch, at),
+            Body::Withheld(low) => Err(Refusal::DiskLow(low.clone())),
         }
     }
 

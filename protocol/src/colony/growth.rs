@@ -1,0 +1,71 @@
+//! Commands that make the state grow, and what becomes of them while too few disks have room.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::command::{Body, Change, Op};
+use super::proposal::Proposal;
+use super::round::Round;
+
+/// A node whose disk has no room for growing commands, so that a majority would no longer have any.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskLow {
+    /// The node's name: at most 40 characters.
+    pub node: Arc<str>,
+    /// What its disk has left, in bytes, beyond what the node still has to write there.
+    pub free_bytes: u64,
+    /// Below how many bytes it takes no growing commands.
+    pub watermark_bytes: u64,
+}
+
+impl fmt::Display for DiskLow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            node,
+            free_bytes,
+            watermark_bytes,
+        } = self;
+        write!(
+            f,
+            "the disk of node {node} has {free_bytes} B left, the watermark is {watermark_bytes} B: until a majority of the \
+             nodes is above it, only what adds nothing is taken"
+        )
+    }
+}
+
+impl Body {
+    /// Whether the state may have more to keep afterwards. A deletion, a dry run and a proposal that only reads or deletes
+    /// add nothing but their place in the log.
+    pub fn grows(&self) -> bool {
+        let proposal_grows =
+            |proposal: &Proposal| !proposal.dry_run && proposal.writes.iter().any(|write| adds(&write.op));
+        match self {
+            Body::Change(Change { op, .. }) => adds(op),
+            Body::Propose(proposal) => proposal_grows(proposal),
+            Body::ProposeBatch(batch) => batch.proposals.iter().any(proposal_grows),
+            Body::Withheld(_) => false,
+        }
+    }
+}
+
+fn adds(op: &Op) -> bool {
+    match op {
+        Op::Delete => false,
+        // A counter may have to be made.
+        Op::Put(_) | Op::Increment(_) | Op::Max(_) | Op::Append(_) | Op::SetAdd(_) => true,
+    }
+}
+
+impl Round {
+    /// Puts [`Body::Withheld`] in place of every growing command, which keeps its number and so is answered once, whatever
+    /// becomes of its first copy. Says whether there was any.
+    pub fn withhold_growing(&mut self, low: &DiskLow) -> bool {
+        let growing = self.commands.iter_mut().filter(|command| command.body.grows());
+        growing
+            .map(|command| command.body = Body::Withheld(low.clone()))
+            .count()
+            > 0
+    }
+}
