@@ -17,6 +17,7 @@
 pub mod client;
 pub mod conditions;
 pub mod disk;
+pub mod history;
 pub mod load;
 pub mod report;
 pub mod rig;

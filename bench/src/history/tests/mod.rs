@@ -1,0 +1,4 @@
+mod brute;
+mod generate;
+mod random;
+mod scenes;

@@ -1,0 +1,296 @@
+//! Small histories by hand.
+
+use std::time::Duration;
+
+use crate::history::{
+    Answer, Budget, Call, CheckOptions, End, Guard, Operation, Outcome, Recorder, Refusal, Verdict, Write, judge, read,
+    write,
+};
+
+/// A call from one time to another, in milliseconds.
+fn call(from_ms: u64, to_ms: u64, operation: Operation, outcome: Outcome) -> Call {
+    let returned_ns = (outcome != Outcome::Unknown).then_some(to_ms * 1_000_000);
+    Call {
+        number: from_ms,
+        process: 1,
+        operation,
+        outcome,
+        invoked_ns: from_ms * 1_000_000,
+        returned_ns,
+        seq: None,
+    }
+}
+
+fn get(key: &str) -> Operation {
+    Operation::Get { key: key.to_owned() }
+}
+
+fn put(key: &str, value: &str) -> Operation {
+    Operation::Change {
+        key: key.to_owned(),
+        write: Write::Put(value.to_owned()),
+        guard: Guard::None,
+    }
+}
+
+fn value(revision: u64, value: &str) -> Outcome {
+    let value = (!value.is_empty()).then(|| value.to_owned());
+    Outcome::Ok(Answer::Value { revision, value })
+}
+
+fn changed(revision: u64) -> Outcome {
+    Outcome::Ok(Answer::Changed { revision })
+}
+
+fn claim(by: &str) -> Operation {
+    Operation::Claim {
+        task: "t".to_owned(),
+        by: by.to_owned(),
+    }
+}
+
+fn claimed(attempt: u64, fence: u64) -> Outcome {
+    Outcome::Ok(Answer::Claimed { attempt, fence })
+}
+
+fn finish(fence: u64, end: End) -> Operation {
+    let task = "t".to_owned();
+    Operation::Finish { task, fence, end }
+}
+
+fn held(by: &str) -> Outcome {
+    Outcome::Refused(Refusal::Held { by: by.to_owned() })
+}
+
+fn added() -> Call {
+    let task = "t".to_owned();
+    call(0, 1, Operation::AddTask { task }, Outcome::Ok(Answer::Added))
+}
+
+#[track_caller]
+fn check(calls: &[Call], expected: bool) {
+    let judgement = judge(calls, CheckOptions::default());
+    assert_eq!(judgement.holds(), expected, "{judgement}");
+}
+
+#[test]
+fn a_read_sees_every_write_that_was_answered_before_it() {
+    let write = call(0, 1, put("k", "a"), changed(1));
+    check(&[write.clone(), call(2, 3, get("k"), value(1, "a"))], true);
+    check(&[write.clone(), call(2, 3, get("k"), value(0, ""))], false);
+    // Side by side with the write it may see either.
+    let write = call(0, 9, put("k", "a"), changed(1));
+    check(&[write.clone(), call(2, 3, get("k"), value(0, ""))], true);
+    check(
+        &[
+            write,
+            call(2, 3, get("k"), value(1, "a")),
+            call(4, 5, get("k"), value(0, "")),
+        ],
+        false,
+    );
+}
+
+#[test]
+fn a_write_without_an_answer_may_take_effect_late_or_never() {
+    let write = call(0, 0, put("k", "a"), Outcome::Unknown);
+    let (before, after) = (value(0, ""), value(1, "a"));
+    check(&[write.clone(), call(1, 2, get("k"), before.clone())], true);
+    check(
+        &[
+            write.clone(),
+            call(1, 2, get("k"), before.clone()),
+            call(8, 9, get("k"), after.clone()),
+        ],
+        true,
+    );
+    check(
+        &[write, call(1, 2, get("k"), after), call(8, 9, get("k"), before)],
+        false,
+    );
+}
+
+#[test]
+fn a_proposal_changes_all_its_keys_or_none() {
+    let both = Operation::Propose {
+        reads: vec![("a".to_owned(), 0), ("b".to_owned(), 0)],
+        writes: vec![
+            ("a".to_owned(), Write::Put("x".into())),
+            ("b".to_owned(), Write::Increment(2)),
+        ],
+    };
+    let (b_old, b_new) = (call(4, 5, get("b"), value(0, "")), call(4, 5, get("b"), value(1, "2")));
+    let unknown = call(0, 0, both.clone(), Outcome::Unknown);
+    let a_new = call(2, 3, get("a"), value(1, "x"));
+    check(&[unknown.clone(), a_new.clone(), b_new.clone()], true);
+    check(&[unknown, a_new, b_old], false);
+    let lost = |early, revision| {
+        let keys = vec![("a".to_owned(), revision)];
+        call(4, 5, both.clone(), Outcome::Refused(Refusal::Lost { early, keys }))
+    };
+    let twice = [
+        call(0, 1, put("a", "1"), changed(1)),
+        call(2, 3, put("a", "2"), changed(2)),
+    ];
+    let with = |last: Call| [&twice[..], &[last]].concat();
+    check(&with(lost(false, 2)), true);
+    // Not asked, a node may know less than the newest, but no more, and not nothing.
+    check(&with(lost(false, 1)), false);
+    check(&with(lost(true, 1)), true);
+    check(&with(lost(true, 0)), false);
+    check(&with(lost(true, 3)), false);
+}
+
+#[test]
+fn a_task_has_one_owner_until_it_is_given_back_or_the_lease_is_over() {
+    let first = call(2, 3, claim("a"), claimed(1, 7));
+    let with = |calls: &[Call]| [&[added(), first.clone()], calls].concat();
+    check(&with(&[call(4, 5, claim("b"), held("a"))]), true);
+    check(&with(&[call(4, 5, claim("b"), claimed(2, 9))]), false);
+    check(&with(&[call(4, 29_000, claim("b"), claimed(2, 9))]), false);
+    check(&with(&[call(4, 30_003, claim("b"), claimed(2, 9))]), true);
+    let back = call(4, 5, finish(7, End::Released), Outcome::Ok(Answer::Finished));
+    check(&with(&[back.clone(), call(6, 7, claim("b"), claimed(2, 9))]), true);
+    check(&with(&[back.clone(), call(6, 7, claim("b"), claimed(2, 7))]), false);
+    check(&with(&[back, call(6, 7, claim("b"), claimed(3, 9))]), false);
+}
+
+#[test]
+fn only_the_owner_finishes_a_task_and_only_once() {
+    let done = |fence| finish(fence, End::Done);
+    let (finished, fenced) = (Outcome::Ok(Answer::Finished), Outcome::Refused(Refusal::Fenced));
+    let first = call(2, 3, claim("a"), claimed(1, 7));
+    let second = call(40_000, 40_001, claim("b"), claimed(2, 9));
+    let with = |calls: &[Call]| [&[added(), first.clone(), second.clone()], calls].concat();
+    check(&with(&[call(40_002, 40_003, done(7), fenced.clone())]), true);
+    check(&with(&[call(40_002, 40_003, done(7), finished.clone())]), false);
+    let over = call(40_004, 40_005, done(9), Outcome::Refused(Refusal::Over));
+    check(&with(&[call(40_002, 40_003, done(9), finished.clone()), over]), true);
+    let again = call(40_004, 40_005, done(9), finished.clone());
+    check(&with(&[call(40_002, 40_003, done(9), finished), again]), false);
+    // A claim whose answer was lost has an owner who cannot finish.
+    let lost = call(2, 2, claim("a"), Outcome::Unknown);
+    check(&[added(), lost.clone(), call(4, 5, claim("b"), held("a"))], true);
+    check(&[added(), lost, call(4, 5, claim("b"), claimed(2, 9))], false);
+}
+
+#[test]
+fn what_the_cluster_did_not_take_changes_nothing() {
+    let not_taken = call(0, 1, put("k", "a"), Outcome::Refused(Refusal::NotTaken));
+    check(&[not_taken.clone(), call(2, 3, get("k"), value(0, ""))], true);
+    check(&[not_taken, call(2, 3, get("k"), value(1, "a"))], false);
+}
+
+#[test]
+fn places_in_the_order_of_all_commands_follow_time() {
+    let placed = |from, to, key, seq| Call {
+        seq: Some(seq),
+        ..call(from, to, put(key, "x"), changed(1))
+    };
+    check(&[placed(0, 1, "a", 4), placed(2, 3, "b", 5)], true);
+    check(&[placed(0, 3, "a", 5), placed(2, 4, "b", 4)], true);
+    check(&[placed(0, 1, "a", 5), placed(2, 3, "b", 4)], false);
+    check(&[placed(0, 1, "a", 4), placed(0, 1, "b", 4)], false);
+}
+
+#[test]
+fn a_spent_budget_is_unknown_and_no_pass() {
+    let calls: Vec<Call> = (0..40).map(|n| call(n, 100, put("k", "x"), changed(n + 1))).collect();
+    let judged = |steps_max| {
+        let options = CheckOptions {
+            budget: Budget { steps_max },
+            lease: Duration::ZERO,
+        };
+        judge(&calls, options)
+    };
+    assert!(judged(40).holds(), "{}", judged(40));
+    let spent = judged(39);
+    assert!(
+        !spent.holds() && spent.faults[0].verdict == Verdict::Unknown { steps: 39 },
+        "{spent}"
+    );
+    assert!(
+        spent.to_string().contains("unknown, the budget of the search is spent"),
+        "{spent}"
+    );
+}
+
+#[test]
+fn what_is_shown_is_the_smallest_part_that_has_no_order() {
+    let mut calls: Vec<Call> = (0..50)
+        .map(|n| call(10 * n, 10 * n + 1, put("k", "x"), changed(n + 1)))
+        .collect();
+    calls.extend((0..50).map(|n| call(10 * n + 2, 10 * n + 3, get("k"), value(n + 1, "x"))));
+    calls.push(call(155, 158, get("k"), value(15, "x")));
+    calls.extend((0..50).map(|n| call(n, 10 * n + 3, put("other", "y"), Outcome::Unknown)));
+    calls.sort_by_key(|call| call.invoked_ns);
+    let judgement = judge(&calls, CheckOptions::default());
+    assert_eq!((judgement.partitions, judgement.faults.len()), (2, 1));
+    let fault = &judgement.faults[0];
+    assert_eq!(fault.calls.len(), 17, "{judgement}");
+    let shown = fault.to_string();
+    assert!(
+        shown.ends_with("where #155 p1 [155.000 .. 158.000] get k -> \"x\" @15 does not fit\n"),
+        "{shown}"
+    );
+    assert!(shown.contains("  key k: \"x\" @16\n"), "{shown}");
+}
+
+#[test]
+fn a_recording_is_read_back_as_it_was_and_is_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::create(&folder.path().join("history"), 3).unwrap();
+    let first = recorder.invoked(1, put("k", "a\nb")).unwrap();
+    let second = recorder.invoked(2, get("k")).unwrap();
+    recorder.returned(second, value(1, "a\nb"), None).unwrap();
+    recorder.returned(first, changed(1), Some(9)).unwrap();
+    let third = recorder.invoked(1, put("k", "c")).unwrap();
+    recorder.returned(third, Outcome::Unknown, None).unwrap();
+    let refused = recorder.invoked(1, get("k")).unwrap_err().to_string();
+    assert_eq!(refused, "the history is full: it has 3 calls");
+    let calls = recorder.finish().unwrap();
+    let outcomes: Vec<_> = calls
+        .iter()
+        .map(|call| (&call.outcome, call.seq, call.returned_ns.is_some()))
+        .collect();
+    assert_eq!(
+        outcomes,
+        [
+            (&changed(1), Some(9), true),
+            (&value(1, "a\nb"), None, true),
+            (&Outcome::Unknown, None, false)
+        ]
+    );
+    let copy = folder.path().join("copy");
+    write(&calls, &mut std::fs::File::create(&copy).unwrap()).unwrap();
+    assert_eq!(read(&copy).unwrap(), calls);
+    check(&calls, true);
+}
+
+#[test]
+fn a_damaged_recording_is_refused_by_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("history");
+    let refused = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        read(&file)
+            .unwrap_err()
+            .to_string()
+            .split_once(": ")
+            .unwrap()
+            .1
+            .to_owned()
+    };
+    let invoked = r#"{"invoked":{"call":1,"process":1,"at_ns":5,"operation":{"get":{"key":"k"}}}}"#;
+    let returned = |at: u64| format!(r#"{{"returned":{{"call":1,"at_ns":{at},"outcome":{{"ok":"added"}}}}}}"#);
+    assert!(refused("{\n").starts_with("line 1: EOF"));
+    assert_eq!(
+        refused(&format!("{invoked}\n{invoked}\n")),
+        "line 2: call 1 is invoked twice"
+    );
+    assert_eq!(refused(&returned(6)), "line 1: call 1 returns, but is not under way");
+    assert_eq!(
+        refused(&format!("{invoked}\n{}\n", returned(4))),
+        "line 2: call 1 returns before its invocation"
+    );
+}
