@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use queenright_protocol::colony::{
-    Applied, Colony, ContentHash, Cursor, Event, Key, content_pair, event_pair, record_pair, remembered_key,
-    remembered_pair,
+    Applied, Colony, ContentHash, Cursor, Event, Key, LifeKey, Pair, TaskId, content_pair, event_pair, life_key,
+    life_pair, record_pair, remembered_key, remembered_pair, task_key, task_pair,
 };
 
 /// How many changed records, or events, may wait for the store before applying waits for it.
@@ -22,6 +22,8 @@ pub(crate) struct Dirty {
     records: HashSet<(Name, Key)>,
     contents: HashSet<(Name, ContentHash)>,
     remembered: HashSet<(Name, Arc<str>)>,
+    tasks: HashSet<(Name, TaskId)>,
+    lives: HashSet<LifeKey>,
     events: Vec<(Name, Arc<Event>)>,
     /// Whether a snapshot replaced the state: then all pairs of events that the store holds are to go.
     replaced: bool,
@@ -38,11 +40,19 @@ impl Dirty {
             .extend(records.map(|(project, key, _)| (project.clone(), key.clone())));
         self.contents.extend(applied.contents.iter().cloned());
         self.remembered.extend(applied.remembered.iter().cloned());
+        self.tasks.extend(applied.tasks.iter().cloned());
+        self.lives.extend(applied.agents.iter().copied());
         self.events.extend(applied.events.iter().cloned());
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.records.len().max(self.events.len())
+        let sets = [
+            self.records.len(),
+            self.tasks.len(),
+            self.lives.len(),
+            self.events.len(),
+        ];
+        sets.into_iter().max().unwrap_or_default()
     }
 
     /// Whether the store already holds the state at `index`.
@@ -71,12 +81,17 @@ impl Dirty {
                 .map(|(name, hash)| content_pair(name, hash, None).0),
         );
         removed.extend(self.remembered.iter().map(|(name, key)| remembered_key(name, key)));
+        removed.extend(self.tasks.iter().map(|(name, task)| task_key(name, *task)));
+        removed.extend(self.lives.iter().map(life_key));
         *self = Dirty {
             replaced: true,
             removed,
             ..Dirty::default()
         };
+        self.lives.extend(new.agents().lives().map(|(key, _)| *key));
         for (name, project) in new.projects() {
+            let tasks = project.tasks().after(None);
+            self.tasks.extend(tasks.map(|task| (name.clone(), task.id)));
             for (key, record) in project.memory().range("", None) {
                 self.records.insert((name.clone(), key.clone()));
                 if let Some(value) = record.value.as_ref().filter(|value| value.is_kept()) {
@@ -104,8 +119,7 @@ impl Dirty {
                 .memory()
                 .record(key)
                 .expect("a record stays, if without a value");
-            let (key, value) = record_pair(name, key, record);
-            changes.push((key, Some(value)));
+            changes.push(some(record_pair(name, key, record)));
         }
         for (name, hash) in &self.contents {
             let kept = colony.project(name).and_then(|project| project.memory().content(hash));
@@ -114,17 +128,31 @@ impl Dirty {
         for (name, key) in &self.remembered {
             let remembered = colony.project(name).and_then(|project| project.remembered(key));
             changes.push(match remembered {
-                Some(remembered) => {
-                    let (key, value) = remembered_pair(name, key, remembered);
-                    (key, Some(value))
-                }
+                Some(remembered) => some(remembered_pair(name, key, remembered)),
                 None => (remembered_key(name, key), None),
+            });
+        }
+        for (name, id) in &self.tasks {
+            let task = colony.project(name).and_then(|project| project.tasks().get(*id));
+            changes.push(match task {
+                Some(task) => some(task_pair(name, task)),
+                None => (task_key(name, *id), None),
+            });
+        }
+        for key in &self.lives {
+            changes.push(match colony.agents().life(key) {
+                Some(life) => some(life_pair(key, life)),
+                None => (life_key(key), None),
             });
         }
         blocks.write(&self.events, &mut changes);
         blocks.drop_old(colony, &mut changes);
         changes
     }
+}
+
+fn some((key, value): Pair) -> (Vec<u8>, Option<Vec<u8>>) {
+    (key, Some(value))
 }
 
 /// Which pairs of events the store holds: for each project the key of each pair and the last event in it.

@@ -67,7 +67,7 @@ pub(super) fn of_read(error: ClientError) -> CliError {
 /// The exit code of a refusal.
 pub(super) fn exit_of(code: Code) -> Exit {
     match code {
-        Code::Conflict | Code::IdempotencyKeyConflict => Exit::Conflict,
+        Code::Conflict | Code::Held | Code::IdempotencyKeyConflict => Exit::Conflict,
         Code::Fenced | Code::Expired | Code::CursorExpired => Exit::Fenced,
         Code::Forbidden => Exit::Unauthorized,
         Code::Unavailable => Exit::Unavailable,

@@ -91,6 +91,27 @@ fn text(event: &WireEvent) -> String {
         WireWhat::Committed { writes } => format!("committed a proposal (writes: {writes})"),
         WireWhat::Lost { kind, conflicts } => format!("lost a proposal: {kind} (conflicts: {conflicts})"),
         WireWhat::Judged { committed, lost } => format!("had a batch judged: {committed} committed, {lost} lost"),
+        WireWhat::TaskAdded { task, kind, name } => {
+            let kind = kind.as_ref().map(|kind| format!(" of kind {}", shown(kind)));
+            let name = name.as_ref().map(|name| format!(", called {}", shown(name)));
+            format!(
+                "added task {task}{}{}",
+                kind.unwrap_or_default(),
+                name.unwrap_or_default()
+            )
+        }
+        WireWhat::TaskClaimed {
+            task,
+            attempt,
+            fence,
+            holder,
+        } => format!("claimed task {task} for {holder} (attempt {attempt}, fence {fence})"),
+        WireWhat::TaskFinished { task, attempt, state } => {
+            format!("finished task {task} as {state} (attempt {attempt})")
+        }
+        WireWhat::TaskReturned { task, attempt, reason } => {
+            format!("returned task {task}: {} (attempt {attempt})", shown(reason))
+        }
     };
     format!("{}  {time}  {}  {what}", event.cursor, shown(&event.author))
 }

@@ -28,7 +28,16 @@ const LOOKED_AT_MAX: usize = 65_536;
 /// each one of a busy cluster.
 const REST: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
 
-const TYPES: [&str; 4] = ["changed", "committed", "lost", "judged"];
+const TYPES: [&str; 8] = [
+    "changed",
+    "committed",
+    "lost",
+    "judged",
+    "task_added",
+    "task_claimed",
+    "task_finished",
+    "task_returned",
+];
 
 /// `GET /v1/events`
 pub(super) async fn events(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
@@ -127,6 +136,10 @@ impl Filter {
             What::Committed { .. } => ("committed", None),
             What::Lost { .. } => ("lost", None),
             What::Judged { .. } => ("judged", None),
+            What::TaskAdded { .. } => ("task_added", None),
+            What::TaskClaimed { .. } => ("task_claimed", None),
+            What::TaskFinished { .. } => ("task_finished", None),
+            What::TaskReturned { .. } => ("task_returned", None),
         };
         self.types.as_ref().is_none_or(|types| types.contains(name))
             && (self.prefix.is_empty() || key.is_some_and(|key| key.starts_with(self.prefix.as_str())))

@@ -11,7 +11,7 @@ use queenright_bench::client::wire::{ChangeRequest, Changed, Code, HexHash, KeyI
 use queenright_bench::client::{
     AUTHOR_HEADER, HASH_HEADER, REVISION_HEADER, SEQ_HEADER, TAGS_HEADER, decode_tags, encode_tags,
 };
-use queenright_protocol::colony::{Body, Change, Condition, Content, Key, Op, Outcome, Proposal, Record};
+use queenright_protocol::colony::{Body, Change, Condition, Content, Key, Op, Outcome, Proposal, Record, TaskCommand};
 use serde_json::json;
 
 use super::Door;
@@ -47,6 +47,8 @@ impl Door {
             Body::Propose(proposal) => of_proposal(proposal),
             Body::ProposeBatch(batch) => batch.proposals.iter().filter_map(of_proposal).max(),
             Body::Withheld(_) => None,
+            Body::Task(TaskCommand::Finish(finish)) => finish.proposal.as_ref().and_then(of_proposal),
+            Body::Task(_) | Body::Agent(_) => None,
         };
         let (largest, limit) = (largest.unwrap_or(0), self.limits.value_bytes);
         match largest > limit {

@@ -7,7 +7,7 @@ use queenright_actors::agent::AgentError;
 use queenright_actors::node::ReadError;
 use queenright_actors::queen::SubmitError;
 use queenright_actors::store::StoreError;
-use queenright_bench::client::wire::{BodyError, Code, EventCursor, Loss, Problem};
+use queenright_bench::client::wire::{BodyError, Code, EventCursor, Loss, Problem, WireHolder};
 use queenright_protocol::colony::{CursorError, DiskLow, Outcome, Refusal};
 use serde_json::json;
 
@@ -135,6 +135,27 @@ pub(super) fn of_refusal(refusal: &Refusal) -> Problem {
         Refusal::WrongType { key, .. } => Problem::new(Code::WrongType, detail).with_details(json!({ "key": key })),
         Refusal::IdempotencyKeyReused { .. } => Problem::new(Code::IdempotencyKeyConflict, detail),
         Refusal::DiskLow(low) => disk_low(low),
+        Refusal::UnknownTask { task } => Problem::new(Code::NotFound, detail).with_details(json!({ "task": task.to_string() })),
+        Refusal::TaskHeld { task, attempt, holder } => Problem::new(Code::Held, detail)
+            .with_details(json!({ "task": task.to_string(), "attempt": attempt, "holder": WireHolder::from(holder) })),
+        Refusal::TaskFinished {
+            task,
+            attempt,
+            state,
+            holder,
+        } => Problem::new(Code::Conflict, detail).with_details(json!({
+            "task": task.to_string(), "attempt": attempt, "state": state, "holder": WireHolder::from(holder),
+        })),
+        Refusal::Fenced {
+            task,
+            fence,
+            attempt,
+            holder,
+        } => Problem::new(Code::Fenced, detail).with_details(json!({
+            "task": task.to_string(), "fence": fence, "attempt": attempt, "holder": holder.as_ref().map(WireHolder::from),
+        })),
+        Refusal::AgentNotLive { .. } => Problem::new(Code::Fenced, detail),
+        Refusal::AgentLive { .. } => Problem::new(Code::Conflict, detail),
     }
 }
 

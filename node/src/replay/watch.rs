@@ -131,6 +131,10 @@ impl Seen {
             WireWhat::Committed { .. } => self.committed += u64::from(ours),
             WireWhat::Lost { .. } => self.lost += u64::from(ours),
             WireWhat::Judged { .. } => {}
+            WireWhat::TaskAdded { .. }
+            | WireWhat::TaskClaimed { .. }
+            | WireWhat::TaskFinished { .. }
+            | WireWhat::TaskReturned { .. } => {}
         }
     }
 }

@@ -6,6 +6,8 @@
 //! | [`Body::Propose`] | agent or door | colony | [`Outcome::Committed`], [`Outcome::Lost`] | change keys if what was read still holds |
 //! | [`Body::ProposeBatch`] | agent or door | colony | [`Outcome::Judged`] | judge several proposals together against one state |
 //! | [`Body::Withheld`] | the leader's queen | colony | [`Outcome::Refused`] | stands for a growing command that the disks have no room for |
+//! | [`Body::Task`] | agent or door | colony | see [`super::task`] | add, claim, accept or finish tasks |
+//! | [`Body::Agent`] | queen | colony | see [`super::agent`] | an agent of a node has started or ended |
 //!
 //! Any command may be answered by [`Outcome::Refused`]: nothing was changed.
 
@@ -16,11 +18,13 @@ use bincode::Options;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::agent::AgentCommand;
 use super::growth::DiskLow;
 use super::proposal::{
     BATCH_KEYS_MAX, BATCH_LISTED_BYTES_MAX, BATCH_PROPOSALS_MAX, CONFLICT_BYTES, CONFLICTS_LISTED_MAX, Conflict,
     Proposal, ProposalBatch, Verdict,
 };
+use super::task::{Added, CLAIM_TASKS_MAX, Claimed, Fence, Holder, StateName, TaskCommand, TaskId, Which};
 
 /// The longest key, in bytes. With the longest name of a project before it, it fits a key of the store, which has 4 KiB.
 pub const KEY_BYTES_MAX: usize = 3_840;
@@ -100,6 +104,10 @@ pub enum Body {
     ProposeBatch(ProposalBatch),
     /// Nothing: the leader's queen put it in place of a growing command, to be refused at its place in the order.
     Withheld(DiskLow),
+    /// Add, claim, accept or finish tasks.
+    Task(TaskCommand),
+    /// An agent of a node has started or ended. Belongs to no project; the name in the command is not used.
+    Agent(AgentCommand),
 }
 
 impl Body {
@@ -115,15 +123,27 @@ impl Body {
         match self {
             Body::Change(change) => OUTCOME_BYTES + REFUSAL_BYTES + change.key.len(),
             Body::Withheld(_) => OUTCOME_BYTES + REFUSAL_BYTES,
-            Body::Propose(proposal) => {
-                let Named {
-                    listed,
-                    longest,
-                    writes,
-                } = Named::of(proposal);
-                let listed = listed.min(CONFLICTS_LISTED_MAX * (CONFLICT_BYTES + longest));
-                OUTCOME_BYTES + listed.max(REFUSAL_BYTES + longest) + 8 * writes
+            Body::Propose(proposal) => proposal_outcome_bytes_max(proposal),
+            Body::Task(command) => {
+                OUTCOME_BYTES
+                    + TASK_REFUSAL_BYTES
+                    + match command {
+                        TaskCommand::Add(tasks) => ADDED_BYTES * tasks.len(),
+                        TaskCommand::Claim(claim) => {
+                            CLAIMED_BYTES
+                                * match &claim.which {
+                                    Which::Ids(ids) => ids.len(),
+                                    Which::Ready { limit, .. } => CLAIM_TASKS_MAX.min(*limit as usize),
+                                }
+                        }
+                        TaskCommand::Accept(_) => 0,
+                        TaskCommand::Finish(finish) => finish.proposal.as_ref().map_or(0, proposal_outcome_bytes_max),
+                    }
             }
+            Body::Agent(AgentCommand::Started { name, .. } | AgentCommand::Ended { name, .. }) => {
+                OUTCOME_BYTES + REFUSAL_BYTES + name.len()
+            }
+            Body::Agent(_) => OUTCOME_BYTES + REFUSAL_BYTES,
             Body::ProposeBatch(batch) => {
                 let verdicts = batch.proposals.iter().map(|proposal| {
                     let Named {
@@ -142,8 +162,24 @@ impl Body {
     }
 }
 
+fn proposal_outcome_bytes_max(proposal: &Proposal) -> usize {
+    let Named {
+        listed,
+        longest,
+        writes,
+    } = Named::of(proposal);
+    let listed = listed.min(CONFLICTS_LISTED_MAX * (CONFLICT_BYTES + longest));
+    OUTCOME_BYTES + listed.max(REFUSAL_BYTES + longest) + 8 * writes
+}
+
 /// An encoded outcome without what it lists, in bytes.
-const OUTCOME_BYTES: usize = 28;
+const OUTCOME_BYTES: usize = 29;
+/// An encoded refusal of a task's command: it names a holder, its node and its author.
+const TASK_REFUSAL_BYTES: usize = 144 + 2 * NAME_BYTES_MAX;
+/// An added task in an encoded outcome, in bytes.
+const ADDED_BYTES: usize = 13;
+/// A claimed task in an encoded outcome, in bytes.
+const CLAIMED_BYTES: usize = 24;
 /// An encoded refusal without the key that it names, in bytes.
 const REFUSAL_BYTES: usize = 144;
 /// An encoded verdict, a refusal with cut text included, without what it lists and the revisions, in bytes.
@@ -278,6 +314,50 @@ pub enum Outcome {
     },
     /// Nothing was changed, for this reason.
     Refused(Refusal),
+    /// The tasks are there.
+    Added {
+        /// The position of the command in the order of all commands.
+        seq: u64,
+        /// One for each task of the command, in its order.
+        tasks: Vec<Added>,
+    },
+    /// The caller holds these tasks now; none when none was ready.
+    Claimed {
+        /// The position of the command in the order of all commands.
+        seq: u64,
+        /// What was claimed, in the order of the ids asked for, or oldest first.
+        tasks: Vec<Claimed>,
+        /// Cluster time in milliseconds at which the leases end by themselves; `None` for an agent.
+        until_ms: Option<u64>,
+    },
+    /// The caller holds the task.
+    Accepted {
+        /// The position of the command in the order of all commands.
+        seq: u64,
+        /// The attempt.
+        attempt: u32,
+        /// Cluster time in milliseconds at which the lease ends by itself now; `None` for an agent.
+        until_ms: Option<u64>,
+    },
+    /// The caller's lease has ended as it wanted.
+    Finished {
+        /// The position of the command in the order of all commands.
+        seq: u64,
+        /// The new revision of each key that the task's proposal wrote, in the order of the writes.
+        revisions: Vec<u64>,
+    },
+    /// The agent is known to live.
+    AgentStarted {
+        /// The position of the command in the order of all commands: by it the colony knows this life.
+        seq: u64,
+    },
+    /// The agents are known to live no more.
+    AgentsEnded {
+        /// The position of the command in the order of all commands.
+        seq: u64,
+        /// Whether there was any.
+        ended: bool,
+    },
 }
 
 /// Why a command was refused. Nothing was changed.
@@ -344,6 +424,71 @@ pub enum Refusal {
     /// Too few disks have room for a command that makes the state grow.
     #[error("{0}")]
     DiskLow(DiskLow),
+    /// There is no task of this id, or it was finished so long ago that it is no longer kept.
+    #[error("no task has the id {task}")]
+    UnknownTask {
+        /// The id.
+        task: TaskId,
+    },
+    /// Somebody holds the task.
+    #[error("task {task} is held by {holder} (attempt {attempt})")]
+    TaskHeld {
+        /// The task.
+        task: TaskId,
+        /// The attempt under way.
+        attempt: u32,
+        /// Who holds it.
+        holder: Holder,
+    },
+    /// The task was finished: nothing changes it any more.
+    #[error("task {task} is {state}: {holder} finished it (attempt {attempt})")]
+    TaskFinished {
+        /// The task.
+        task: TaskId,
+        /// The attempt that finished it.
+        attempt: u32,
+        /// Whether it was done or has failed.
+        state: StateName,
+        /// Who finished it.
+        holder: Holder,
+    },
+    /// The caller does not hold the task, or no longer: its fence is not that of the present lease, or it is somebody
+    /// else. What it did for the task does not count.
+    #[error(
+        "fence {fence} does not hold task {task}: {} (attempt {attempt})",
+        .holder.as_ref().map_or_else(|| "nobody does".to_string(), |holder| format!("{holder} does"))
+    )]
+    Fenced {
+        /// The task.
+        task: TaskId,
+        /// The fence that the caller named.
+        fence: Fence,
+        /// The last attempt.
+        attempt: u32,
+        /// Who holds the task, or finished it; nobody while it is pending.
+        holder: Option<Holder>,
+    },
+    /// The colony does not know this life of an agent, or it has ended: what it held was given to others.
+    #[error(
+        "agent {name} does not live under generation {generation}{}",
+        .live.map_or(String::new(), |live| format!(", but under {live}"))
+    )]
+    AgentNotLive {
+        /// The agent's name.
+        name: Arc<str>,
+        /// The generation that the caller named.
+        generation: u64,
+        /// The one that lives, if one does.
+        live: Option<u64>,
+    },
+    /// The agent lives already, under this generation or a later one.
+    #[error("agent {name} lives under generation {generation} already")]
+    AgentLive {
+        /// The agent's name.
+        name: Arc<str>,
+        /// The generation that lives.
+        generation: u64,
+    },
 }
 
 impl Refusal {
@@ -355,7 +500,13 @@ impl Refusal {
             }
             Refusal::Malformed { problem, .. } => problem.len(),
             Refusal::IdempotencyKeyReused { key } => key.len(),
+            Refusal::AgentNotLive { name, .. } | Refusal::AgentLive { name, .. } => name.len(),
             Refusal::Expired { .. } | Refusal::OverLimit { .. } | Refusal::DiskLow(_) => 0,
+            // None of these is the verdict of a proposal; what they name is bounded.
+            Refusal::UnknownTask { .. }
+            | Refusal::TaskHeld { .. }
+            | Refusal::TaskFinished { .. }
+            | Refusal::Fenced { .. } => 0,
         }
     }
 
@@ -367,7 +518,12 @@ impl Refusal {
             }
             Refusal::Malformed { problem, .. } => problem,
             Refusal::IdempotencyKeyReused { key } => key,
+            Refusal::AgentNotLive { name, .. } | Refusal::AgentLive { name, .. } => name,
             Refusal::Expired { .. } | Refusal::OverLimit { .. } | Refusal::DiskLow(_) => return,
+            Refusal::UnknownTask { .. }
+            | Refusal::TaskHeld { .. }
+            | Refusal::TaskFinished { .. }
+            | Refusal::Fenced { .. } => return,
         };
         let room = CUT_TEXT_BYTES - '…'.len_utf8();
         if text.len() > room {

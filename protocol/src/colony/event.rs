@@ -6,8 +6,10 @@ use std::sync::Arc;
 use imbl::Vector;
 use serde::{Deserialize, Serialize};
 
+use super::agent::AgentEnd;
 use super::command::{ContentHash, Key};
 use super::digest::Digest;
+use super::task::{Fence, Owner, Return, TaskId};
 use crate::conflict::Kind;
 
 /// How many events a project keeps.
@@ -74,6 +76,44 @@ pub enum What {
         /// How many were not: lost or refused.
         lost: u64,
     },
+    /// A task was added.
+    TaskAdded {
+        /// Its id.
+        task: TaskId,
+        /// Its kind, if it has one.
+        kind: Option<Arc<str>>,
+        /// Its name, if it has one.
+        name: Option<Arc<str>>,
+    },
+    /// A task was claimed.
+    TaskClaimed {
+        /// Its id.
+        task: TaskId,
+        /// The attempt, from 1.
+        attempt: u32,
+        /// The fence.
+        fence: Fence,
+        /// Who holds it.
+        owner: Owner,
+    },
+    /// A task was finished; the changes of its proposal stand before it as events of the same `seq`.
+    TaskFinished {
+        /// Its id.
+        task: TaskId,
+        /// The attempt that finished it.
+        attempt: u32,
+        /// Whether it was done, or has failed.
+        done: bool,
+    },
+    /// A task that was held is pending again.
+    TaskReturned {
+        /// Its id.
+        task: TaskId,
+        /// The attempt that ended.
+        attempt: u32,
+        /// Why.
+        reason: Return,
+    },
 }
 
 impl Event {
@@ -81,7 +121,17 @@ impl Event {
     pub fn bytes(&self) -> u64 {
         let what = match &self.what {
             What::Changed { key, tags, .. } => key.len() + tags.iter().map(|tag| tag.len() + 16).sum::<usize>(),
+            What::TaskAdded { kind, name, .. } => [kind, name].into_iter().flatten().map(|text| text.len()).sum(),
+            What::TaskClaimed {
+                owner: Owner::Agent { agent, .. },
+                ..
+            } => agent.name.len(),
+            What::TaskReturned {
+                reason: Return::Agent(AgentEnd::Ended(reason)),
+                ..
+            } => reason.len(),
             What::Committed { .. } | What::Lost { .. } | What::Judged { .. } => 0,
+            What::TaskClaimed { .. } | What::TaskFinished { .. } | What::TaskReturned { .. } => 0,
         };
         (128 + self.author.len() + what) as u64
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::command::{Body, Change, Op};
 use super::proposal::Proposal;
 use super::round::Round;
+use super::task::TaskCommand;
 
 /// A node whose disk has no room for growing commands, so that a majority would no longer have any.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +47,12 @@ impl Body {
             Body::Propose(proposal) => proposal_grows(proposal),
             Body::ProposeBatch(batch) => batch.proposals.iter().any(proposal_grows),
             Body::Withheld(_) => false,
+            // A hold on a task, and what is known of an agent, take a bounded place.
+            Body::Task(TaskCommand::Claim(_) | TaskCommand::Accept(_)) | Body::Agent(_) => false,
+            Body::Task(TaskCommand::Add(tasks)) => !tasks.is_empty(),
+            Body::Task(TaskCommand::Finish(finish)) => {
+                !finish.result.is_empty() || finish.proposal.as_ref().is_some_and(proposal_grows)
+            }
         }
     }
 }

@@ -1,12 +1,14 @@
 //! The state as pairs of bytes: what the store keeps, and what a snapshot carries. A pair's first byte says what it is;
-//! in byte order all contents come before the records that hold them.
+//! in byte order all contents come before the records that hold them, and all agents before the tasks that they hold.
 //!
 //! | key | value |
 //! |---|---|
+//! | `a` `\0` node (8 B, big-endian) start (8 B, big-endian) | a life of a hosted agent |
 //! | `c` project `\0` hash (32 B) | the bytes of a kept content |
 //! | `e` project `\0` seq (8 B, big-endian) ordinal (4 B, big-endian) | events, the first of which has this cursor |
 //! | `i` project `\0` idempotency key | what is remembered under it |
 //! | `r` project `\0` key | a record; kept contents by hash only |
+//! | `t` project `\0` seq (8 B, big-endian) ordinal (4 B, big-endian) | a task |
 //!
 //! Everything else is in [`Meta`]. Values are bincode 1.3 (fixed-size little-endian integers).
 
@@ -17,11 +19,13 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::agent::{AgentEnd, AgentId, Agents, Life, LifeKey, Sinking};
 use super::command::{ContentHash, Key, Outcome};
 use super::digest::Digest;
 use super::event::{Cursor, Event, Events};
 use super::memory::{Kept, Memory, Record, Value};
 use super::once::{Remembered, Session};
+use super::task::{Attempt, State, Task, TaskId};
 use super::{Colony, Project, RULES_VERSION};
 use crate::id::NodeId;
 
@@ -40,6 +44,8 @@ pub struct Meta {
     rules_version: u32,
     projects: Vec<(Arc<str>, Option<Cursor>)>,
     sessions: Vec<StoredSession>,
+    /// The nodes whose agents ended together and are not cleared away yet.
+    sinking: Vec<(NodeId, Sinking)>,
     digest: Digest,
 }
 
@@ -59,6 +65,27 @@ struct StoredRecord {
     author: Arc<str>,
     seq: u64,
     changed_ms: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredTask {
+    title: Arc<str>,
+    kind: Option<Arc<str>>,
+    payload: Bytes,
+    name: Option<Arc<str>>,
+    author: Arc<str>,
+    added_ms: u64,
+    state: State,
+    attempts: u32,
+    history: Vec<Attempt>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredLife {
+    incarnation: u64,
+    name: Arc<str>,
+    generation: u64,
+    end: Option<AgentEnd>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -125,6 +152,12 @@ impl Colony {
                 .map(|(name, project)| (name.clone(), project.events.dropped()))
                 .collect(),
             sessions: sessions.collect(),
+            sinking: self
+                .agents
+                .sinking
+                .iter()
+                .map(|(node, sinking)| (*node, sinking.clone()))
+                .collect(),
             digest: self.digest(),
         }
     }
@@ -158,23 +191,31 @@ impl Colony {
                 .iter()
                 .map(move |(key, record)| record_pair(name, key, record))
         });
-        contents
-            .map(|(key, value)| (key, value.unwrap_or_default()))
+        let tasks = self.projects.iter().flat_map(|(name, project)| {
+            let tasks = project.tasks.after(None);
+            tasks.map(move |task| task_pair(name, task))
+        });
+        let lives = self.agents.lives().map(|(key, life)| life_pair(key, life));
+        lives
+            .chain(contents.map(|(key, value)| (key, value.unwrap_or_default())))
             .chain(events)
             .chain(remembered)
             .chain(records)
+            .chain(tasks)
     }
 
     /// The keys of all pairs but those of events, which the store groups in its own way.
     pub fn pair_keys(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
-        self.projects.iter().flat_map(|(name, project)| {
+        let lives = self.agents.lives().map(|(key, _)| life_key(key));
+        lives.chain(self.projects.iter().flat_map(|(name, project)| {
             let contents = project.memory.contents.keys();
             let contents = contents.map(move |hash| pair_key(b'c', name, &hash.0));
             let remembered = project.remembered_keys().map(move |key| remembered_key(name, key));
             let records = project.memory.records.keys();
             let records = records.map(move |key| pair_key(b'r', name, key.as_bytes()));
-            contents.chain(remembered).chain(records)
-        })
+            let tasks = project.tasks.after(None).map(move |task| task_key(name, task.id));
+            contents.chain(remembered).chain(records).chain(tasks)
+        }))
     }
 
     /// The state that `meta` and `pairs` describe.
@@ -269,6 +310,46 @@ pub fn remembered_pair(project: &str, key: &str, remembered: &Remembered) -> Pai
 /// The key of the pair of an idempotency key: to remove it.
 pub fn remembered_key(project: &str, key: &str) -> Vec<u8> {
     pair_key(b'i', project, key.as_bytes())
+}
+
+/// The pair of a task.
+pub fn task_pair(project: &str, task: &Task) -> Pair {
+    let stored = StoredTask {
+        title: task.title.clone(),
+        kind: task.kind.clone(),
+        payload: task.payload.clone(),
+        name: task.name.clone(),
+        author: task.author.clone(),
+        added_ms: task.added_ms,
+        state: task.state.clone(),
+        attempts: task.attempts,
+        history: task.history.clone(),
+    };
+    (task_key(project, task.id), encode(&stored))
+}
+
+/// The key of the pair of a task: to remove it.
+pub fn task_key(project: &str, task: TaskId) -> Vec<u8> {
+    let TaskId { seq, ordinal } = task;
+    pair_key(b't', project, &place(Cursor { seq, ordinal }))
+}
+
+/// The pair of an agent's life.
+pub fn life_pair(key: &LifeKey, life: &Life) -> Pair {
+    let stored = StoredLife {
+        incarnation: life.id.incarnation,
+        name: life.id.name.clone(),
+        generation: life.id.generation,
+        end: life.end.clone(),
+    };
+    (life_key(key), encode(&stored))
+}
+
+/// The key of the pair of an agent's life: to remove it.
+pub fn life_key((node, started): &LifeKey) -> Vec<u8> {
+    let mut place = node.0.to_be_bytes().to_vec();
+    place.extend(started.to_be_bytes());
+    pair_key(b'a', "", &place)
 }
 
 /// The pair of a record.
@@ -382,6 +463,9 @@ impl Restorer {
                 .map(Arc::<str>::from)
                 .map_err(|_| "its key is not UTF-8".to_string())
         };
+        if *kind == b'a' {
+            return restore_life(&mut self.colony.agents, name, rest, &value);
+        }
         let project = self
             .colony
             .projects
@@ -422,6 +506,23 @@ impl Restorer {
                 let record = stored_record(decode(&value)?, &project.memory)?;
                 project.memory.restore(text()?, record);
             }
+            b't' => {
+                let task = stored_task(rest, &value)?;
+                if project.tasks.get(task.id).is_some() {
+                    return Err("it stands twice".into());
+                }
+                if !self.colony.agents.link(&name.into(), &task) {
+                    return Err("its owner is not there".into());
+                }
+                if task
+                    .name
+                    .as_ref()
+                    .is_some_and(|name| project.tasks.named(name).is_some())
+                {
+                    return Err("its name is that of another task".into());
+                }
+                project.tasks.set(task);
+            }
             other => return Err(format!("is of unknown kind {other}")),
         }
         Ok(())
@@ -460,6 +561,14 @@ impl Restorer {
             };
             colony.sessions.by_node.insert(stored.node, session);
         }
+        for (node, sinking) in meta.sinking {
+            if !colony.agents.end_node(node, sinking.floor, sinking.end) {
+                return Err(ImageError::Malformed {
+                    key: format!("a{node}"),
+                    problem: "its agents ended together, and there is none".into(),
+                });
+            }
+        }
         let found = colony.digest();
         if found != meta.digest {
             return Err(ImageError::Digest {
@@ -469,6 +578,53 @@ impl Restorer {
         }
         Ok(colony)
     }
+}
+
+fn stored_task(place: &[u8], value: &[u8]) -> Result<Task, String> {
+    let (seq, ordinal) = place.split_first_chunk().ok_or("its id is too short")?;
+    let stored: StoredTask = decode(value)?;
+    Ok(Task {
+        id: TaskId {
+            seq: u64::from_be_bytes(*seq),
+            ordinal: u32::from_be_bytes(ordinal.try_into().map_err(|_| "its id is not 12 bytes long")?),
+        },
+        title: stored.title,
+        kind: stored.kind,
+        payload: stored.payload,
+        name: stored.name,
+        author: stored.author,
+        added_ms: stored.added_ms,
+        state: stored.state,
+        attempts: stored.attempts,
+        history: stored.history,
+        digest: Digest::default(),
+    })
+}
+
+fn restore_life(agents: &mut Agents, project: &str, place: &[u8], value: &[u8]) -> Result<(), String> {
+    let (node, started) = place.split_first_chunk().ok_or("its place is too short")?;
+    if !project.is_empty() {
+        return Err("an agent belongs to no project".into());
+    }
+    let node = NodeId(u64::from_be_bytes(*node));
+    let started = u64::from_be_bytes(started.try_into().map_err(|_| "its place is not 16 bytes long")?);
+    let StoredLife {
+        incarnation,
+        name,
+        generation,
+        end,
+    } = decode(value)?;
+    let id = AgentId {
+        node,
+        incarnation,
+        name,
+        generation,
+    };
+    if agents.life(&(node, started)).is_some() {
+        return Err("it stands twice".into());
+    }
+    agents.restore((node, started), id, end);
+    Ok(())
 }
 
 fn stored_record(stored: StoredRecord, memory: &Memory) -> Result<Record, String> {

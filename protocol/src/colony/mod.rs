@@ -7,6 +7,7 @@
 //!
 //! The state of a project is made of persistent maps: a clone costs O(1) and is a snapshot.
 
+mod agent;
 mod command;
 mod digest;
 mod event;
@@ -17,6 +18,8 @@ mod once;
 mod project;
 mod proposal;
 mod round;
+mod sweep;
+mod task;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +27,9 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
+pub use self::agent::{
+    AGENT_REASON_BYTES_MAX, AGENTS_PER_NODE_MAX, AgentCommand, AgentEnd, AgentId, Agents, Life, LifeKey,
+};
 pub use self::command::{
     Body, Change, Command, Condition, Content, ContentHash, GROWN_VALUE_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX,
     KEY_BYTES_MAX, Key, NAME_BYTES_MAX, OUTCOME_BYTES_MAX, Op, Outcome, Refusal, TAG_BYTES_MAX, TAGS_MAX,
@@ -33,11 +39,11 @@ pub use self::digest::Digest;
 pub use self::event::{Cursor, CursorError, EVENT_BYTES_KEPT_MAX, EVENTS_KEPT_MAX, Event, Events, What};
 pub use self::growth::DiskLow;
 pub use self::image::{
-    ImageError, Meta, Pair, content_pair, content_prefix, event_pair, read_records, record_key, record_pair,
-    remembered_key, remembered_pair,
+    ImageError, Meta, Pair, content_pair, content_prefix, event_pair, life_key, life_pair, read_records, record_key,
+    record_pair, remembered_key, remembered_pair, task_key, task_pair,
 };
-use self::memory::over_limit;
 pub use self::memory::{KEPT_BYTES_MIN, Kept, Memory, Record, Value};
+use self::memory::{malformed, over_limit};
 use self::once::Seen;
 pub use self::once::{IDEMPOTENCY_MS, IdempotencyKeys, Remembered, Session, Sessions};
 pub use self::project::Project;
@@ -47,6 +53,14 @@ pub use self::proposal::{
     PROPOSAL_KEYS_MAX, Proposal, ProposalBatch, Read, Verdict, Write,
 };
 pub use self::round::{Batch, ROUND_BYTES_MAX, ROUND_VERSION, Round, RoundError};
+pub use self::sweep::{COLONY_AUTHOR, STEPS_PER_COMMAND};
+pub use self::task::{
+    ADD_TASKS_MAX, Accept, Added, Attempt, CLAIM_KINDS_MAX, CLAIM_TASKS_MAX, Caller, Claim, Claimed, Ending,
+    FINISHED_BYTES_KEPT_MAX, FINISHED_KEPT_MAX, Fence, Finish, Finished, HISTORY_MAX, Holder, LEASE_MS, LEASE_MS_MAX,
+    LEASE_MS_MIN, Lease, NewTask, OPEN_BYTES_MAX, OPEN_TASKS_MAX, Owner, PAYLOAD_BYTES_MAX, RESULT_BYTES_MAX, Return,
+    State, StateName, TASK_NAME_BYTES_MAX, TITLE_BYTES_MAX, Task, TaskCommand, TaskId, TaskIdError, Tasks, TokenHash,
+    Which,
+};
 use crate::id::NodeId;
 
 /// The version of the rules that [`Colony::apply`] follows. Part of the rules are all their limits: a command that one
@@ -73,6 +87,7 @@ pub struct Colony {
     rules_version: u32,
     projects: OrdMap<Arc<str>, Project>,
     sessions: Sessions,
+    agents: Agents,
 }
 
 impl Default for Colony {
@@ -84,6 +99,7 @@ impl Default for Colony {
             rules_version: RULES_VERSION,
             projects: OrdMap::new(),
             sessions: Sessions::default(),
+            agents: Agents::default(),
         }
     }
 }
@@ -102,6 +118,10 @@ pub struct Applied {
     pub contents: Vec<(Arc<str>, ContentHash)>,
     /// The idempotency keys that came or went.
     pub remembered: Vec<(Arc<str>, Arc<str>)>,
+    /// The tasks that came, changed or went.
+    pub tasks: Vec<(Arc<str>, TaskId)>,
+    /// The lives of agents that began, ended or were cleared away.
+    pub agents: Vec<LifeKey>,
     /// The new events, in order.
     pub events: Vec<(Arc<str>, Arc<Event>)>,
 }
@@ -143,6 +163,11 @@ impl Colony {
         &self.sessions
     }
 
+    /// The agents that are known to live.
+    pub fn agents(&self) -> &Agents {
+        &self.agents
+    }
+
     /// Applies the rounds of one entry, in order. `reporter` is the node whose outcomes are wanted.
     pub fn apply(&mut self, cluster_ms: u64, wall_ms: u64, rounds: &[Round], reporter: NodeId) -> Applied {
         // A leader whose clock is behind must not turn cluster time back.
@@ -150,7 +175,11 @@ impl Colony {
         self.wall_ms = wall_ms;
         let mut applied = Applied::default();
         for round in rounds {
+            if round.commands.is_empty() {
+                self.sweep(&mut applied);
+            }
             for command in &round.commands {
+                self.sweep(&mut applied);
                 let outcome = self.once(round, command, &mut applied);
                 applied.commands += 1;
                 if let Some(outcome) = outcome
@@ -169,20 +198,25 @@ impl Colony {
     }
 
     fn once(&mut self, round: &Round, command: &Command, applied: &mut Applied) -> Option<Outcome> {
-        match self.sessions.look_up(round.node, round.incarnation, command.number) {
+        let (node, incarnation) = (round.node, round.incarnation);
+        if self.sessions.incarnation(node).is_some_and(|known| known < incarnation) {
+            // What lived in an earlier start of the node ended with it.
+            self.agents.end_node(node, self.seq, AgentEnd::NodeRestarted);
+        }
+        match self.sessions.look_up(node, incarnation, command.number) {
             Seen::Forgotten => None,
             Seen::Before(outcome) => Some(outcome),
             Seen::New => {
                 self.seq += 1;
-                let outcome = self.judge(command, applied);
+                let outcome = self.judge(round, command, applied);
                 self.sessions
-                    .record(round.node, command.number, command.settled, outcome.clone());
+                    .record(node, command.number, command.settled, outcome.clone());
                 Some(outcome)
             }
         }
     }
 
-    fn judge(&mut self, command: &Command, applied: &mut Applied) -> Outcome {
+    fn judge(&mut self, round: &Round, command: &Command, applied: &mut Applied) -> Outcome {
         if command.expires_ms < self.cluster_ms {
             let refusal = Refusal::Expired {
                 expires_ms: command.expires_ms,
@@ -196,22 +230,30 @@ impl Colony {
         if let Err(refusal) = project::check_names(command) {
             return Outcome::Refused(refusal);
         }
+        if let Body::Agent(agent) = &command.body {
+            return match command.idempotency_key {
+                None => self.agent(round, agent, applied).unwrap_or_else(Outcome::Refused),
+                Some(_) => Outcome::Refused(malformed("idempotency_key", "is for the commands of a project")),
+            };
+        }
         let scope = Scope {
             seq: self.seq,
             cluster_ms: self.cluster_ms,
             wall_ms: self.wall_ms,
+            node: round.node,
+            incarnation: round.incarnation,
             project: &command.project,
             author: &command.author,
         };
         if let Some(project) = self.projects.get_mut(&command.project) {
-            return project.execute(command, &scope, applied);
+            return project.execute(command, &mut self.agents, &scope, applied);
         }
         if self.projects.len() >= PROJECTS_MAX {
             let refusal = over_limit("projects", self.projects.len() + 1, PROJECTS_MAX);
             return Outcome::Refused(refusal);
         }
         let mut project = Project::default();
-        let outcome = project.execute(command, &scope, applied);
+        let outcome = project.execute(command, &mut self.agents, &scope, applied);
         // A command that was refused, or was only to be judged, leaves no project behind.
         if !project.is_untouched() {
             self.projects.insert(command.project.clone(), project);
@@ -222,6 +264,7 @@ impl Colony {
     /// The digest over all that a snapshot of this state holds.
     pub fn digest(&self) -> Digest {
         let mut sum = Digest::of(b'm', &(self.seq, self.cluster_ms, self.wall_ms, self.rules_version));
+        sum.add(self.agents.digest);
         for (name, project) in &self.projects {
             sum.add(project.digest(name));
         }

@@ -83,6 +83,11 @@ impl Sessions {
         }
     }
 
+    /// The newest start of a node of which a command was seen.
+    pub fn incarnation(&self, node: NodeId) -> Option<u64> {
+        self.by_node.get(&node).map(|session| session.incarnation)
+    }
+
     /// The outcome of a command of the given session, if it is still known.
     pub fn outcome(&self, node: NodeId, incarnation: u64, number: u64) -> Option<&Outcome> {
         let session = self

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Applied;
+use super::agent::Agents;
 use super::command::{
     Body, Change, Command, ContentHash, IDEMPOTENCY_KEY_BYTES_MAX, Key, NAME_BYTES_MAX, Outcome, Refusal,
 };
@@ -13,7 +14,9 @@ use super::once::{IdempotencyKeys, Remembered, body_digest};
 use super::proposal::{
     CONFLICTS_LISTED_MAX, Changes, Conflict, Prepared, Proposal, ProposalBatch, Verdict, bound_listing,
 };
+use super::task::Tasks;
 use crate::conflict::{self, Policy};
+use crate::id::NodeId;
 
 /// The state of one project.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +27,8 @@ pub struct Project {
     pub(crate) events: Events,
     /// The idempotency keys of its callers.
     pub(crate) idempotency: IdempotencyKeys,
+    /// Its tasks.
+    pub(crate) tasks: Tasks,
 }
 
 const PROJECT_DIGEST: u8 = b'p';
@@ -33,6 +38,9 @@ pub(crate) struct Scope<'a> {
     pub(crate) seq: u64,
     pub(crate) cluster_ms: u64,
     pub(crate) wall_ms: u64,
+    /// The node that gathered it, and which start of that node.
+    pub(crate) node: NodeId,
+    pub(crate) incarnation: u64,
     pub(crate) project: &'a Arc<str>,
     pub(crate) author: &'a Arc<str>,
 }
@@ -52,7 +60,7 @@ pub(crate) fn check_names(command: &Command) -> Result<(), Refusal> {
     }
 }
 
-fn check_name(field: &str, name: &str) -> Result<(), Refusal> {
+pub(crate) fn check_name(field: &str, name: &str) -> Result<(), Refusal> {
     if name.len() > NAME_BYTES_MAX {
         return Err(over_limit(field, name.len(), NAME_BYTES_MAX));
     }
@@ -73,6 +81,11 @@ impl Project {
         &self.events
     }
 
+    /// Its tasks.
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
     /// What is stored under an idempotency key, also when its time is over.
     pub fn remembered(&self, key: &str) -> Option<&Arc<Remembered>> {
         self.idempotency.stored(key)
@@ -86,26 +99,37 @@ impl Project {
     /// Whether nothing was ever changed, told or remembered in it.
     pub(crate) fn is_untouched(&self) -> bool {
         let told = !self.events.is_empty() || self.events.dropped().is_some();
-        self.memory.is_empty() && !told && self.remembered_keys().next().is_none()
+        self.memory.is_empty() && self.tasks.is_empty() && !told && self.remembered_keys().next().is_none()
     }
 
     /// The digest over all that a snapshot holds of it.
     pub(crate) fn digest(&self, name: &str) -> Digest {
-        let sums = [self.memory.digest, self.events.digest, self.idempotency.digest];
+        let sums = [
+            self.memory.digest,
+            self.events.digest,
+            self.idempotency.digest,
+            self.tasks.digest,
+        ];
         Digest::of(PROJECT_DIGEST, &(name, sums, self.events.dropped()))
     }
 
     /// Executes a command once for each idempotency key.
-    pub(crate) fn execute(&mut self, command: &Command, scope: &Scope<'_>, applied: &mut Applied) -> Outcome {
+    pub(crate) fn execute(
+        &mut self,
+        command: &Command,
+        agents: &mut Agents,
+        scope: &Scope<'_>,
+        applied: &mut Applied,
+    ) -> Outcome {
         let Some(key) = &command.idempotency_key else {
-            return self.carry_out(&command.body, scope, applied);
+            return self.carry_out(&command.body, agents, scope, applied);
         };
         let body = body_digest(&command.body);
         match self.idempotency.get(key, scope.cluster_ms) {
             Some(remembered) if remembered.body == body => remembered.outcome.clone(),
             Some(_) => Outcome::Refused(Refusal::IdempotencyKeyReused { key: key.clone() }),
             None => {
-                let outcome = self.carry_out(&command.body, scope, applied);
+                let outcome = self.carry_out(&command.body, agents, scope, applied);
                 let changed = &mut |key| applied.remembered.push((scope.project.clone(), key));
                 self.idempotency
                     .remember(key.clone(), body, outcome.clone(), scope.cluster_ms, changed);
@@ -114,9 +138,10 @@ impl Project {
         }
     }
 
-    fn carry_out(&mut self, body: &Body, scope: &Scope<'_>, applied: &mut Applied) -> Outcome {
+    fn carry_out(&mut self, body: &Body, agents: &mut Agents, scope: &Scope<'_>, applied: &mut Applied) -> Outcome {
         let mut step = Step {
             project: self,
+            agents,
             scope,
             applied,
             ordinal: 0,
@@ -126,18 +151,21 @@ impl Project {
             Body::Propose(proposal) => step.propose(proposal),
             Body::ProposeBatch(batch) => step.propose_batch(batch),
             Body::Withheld(low) => Err(Refusal::DiskLow(low.clone())),
+            Body::Task(command) => step.task(command),
+            Body::Agent(_) => unreachable!("agents belong to no project"),
         };
         outcome.unwrap_or_else(Outcome::Refused)
     }
 }
 
 /// One command at work on its project.
-struct Step<'a> {
-    project: &'a mut Project,
-    scope: &'a Scope<'a>,
-    applied: &'a mut Applied,
+pub(crate) struct Step<'a> {
+    pub(crate) project: &'a mut Project,
+    pub(crate) agents: &'a mut Agents,
+    pub(crate) scope: &'a Scope<'a>,
+    pub(crate) applied: &'a mut Applied,
     /// The place of the next event among those of this command.
-    ordinal: u32,
+    pub(crate) ordinal: u32,
 }
 
 impl Step<'_> {
@@ -154,7 +182,7 @@ impl Step<'_> {
         })
     }
 
-    fn propose(&mut self, proposal: &Proposal) -> Result<Outcome, Refusal> {
+    pub(crate) fn propose(&mut self, proposal: &Proposal) -> Result<Outcome, Refusal> {
         proposal.check_form()?;
         let seq = self.scope.seq;
         let mut conflicts = proposal.conflicts(&self.project.memory);
@@ -221,7 +249,7 @@ impl Step<'_> {
         revision
     }
 
-    fn event(&mut self, what: What) {
+    pub(crate) fn event(&mut self, what: What) {
         let event = Arc::new(Event {
             cursor: Cursor {
                 seq: self.scope.seq,

@@ -4,11 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use queenright_protocol::colony::{Cursor, Event, What};
+use queenright_protocol::colony::{Cursor, Event, StateName, What};
 use queenright_protocol::conflict::Kind;
 use serde::{Deserialize, Serialize};
 
-use super::{HexHash, is_false};
+use super::{HexHash, WireHolder, WireTaskId, is_false};
 
 /// The place of an event, written `seq.ordinal`; a `seq` alone is the place behind all events of that command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -135,6 +135,46 @@ pub enum WireWhat {
         /// How many lost.
         lost: u64,
     },
+    /// A task was added.
+    TaskAdded {
+        /// Its id.
+        task: WireTaskId,
+        /// Its kind, if it has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kind: Option<Arc<str>>,
+        /// Its name, if it has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<Arc<str>>,
+    },
+    /// A task was claimed.
+    TaskClaimed {
+        /// Its id.
+        task: WireTaskId,
+        /// The attempt, from 1.
+        attempt: u32,
+        /// The number that every later call of the holder names.
+        fence: u64,
+        /// Who holds it.
+        holder: WireHolder,
+    },
+    /// A task was finished; the changes of its proposal have the same `seq`.
+    TaskFinished {
+        /// Its id.
+        task: WireTaskId,
+        /// The attempt that finished it.
+        attempt: u32,
+        /// Done or failed.
+        state: StateName,
+    },
+    /// A task that was held is pending again.
+    TaskReturned {
+        /// Its id.
+        task: WireTaskId,
+        /// The attempt that ended.
+        attempt: u32,
+        /// Why.
+        reason: String,
+    },
 }
 
 impl From<&Event> for WireEvent {
@@ -162,6 +202,32 @@ impl From<&Event> for WireEvent {
             What::Judged { committed, lost } => WireWhat::Judged {
                 committed: *committed,
                 lost: *lost,
+            },
+            What::TaskAdded { task, kind, name } => WireWhat::TaskAdded {
+                task: WireTaskId(*task),
+                kind: kind.clone(),
+                name: name.clone(),
+            },
+            What::TaskClaimed {
+                task,
+                attempt,
+                fence,
+                owner,
+            } => WireWhat::TaskClaimed {
+                task: WireTaskId(*task),
+                attempt: *attempt,
+                fence: fence.0,
+                holder: WireHolder::new(owner, &event.author),
+            },
+            What::TaskFinished { task, attempt, done } => WireWhat::TaskFinished {
+                task: WireTaskId(*task),
+                attempt: *attempt,
+                state: if *done { StateName::Done } else { StateName::Failed },
+            },
+            What::TaskReturned { task, attempt, reason } => WireWhat::TaskReturned {
+                task: WireTaskId(*task),
+                attempt: *attempt,
+                reason: reason.to_string(),
             },
         };
         WireEvent {

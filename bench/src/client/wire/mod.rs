@@ -6,6 +6,7 @@ mod event;
 mod memory;
 mod problem;
 mod proposal;
+mod task;
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,6 +22,11 @@ pub use self::problem::{Code, Problem};
 pub use self::proposal::{
     BatchOutcome, BatchRequest, BatchVerdict, Loss, ProposalOutcome, ProposalRequest, ReadRequest, Reread,
     WireConflict, WriteRequest,
+};
+pub use self::task::{
+    AcceptTask, AcceptedTask, AddTask, AddTasks, AddedTask, AddedTasks, ClaimTasks, ClaimedTask, ClaimedTasks,
+    FinishTask, FinishedTask, TaskList, WireAttempt, WireEnding, WireFinished, WireHolder, WireLease, WireTask,
+    WireTaskId, from_bytes, to_bytes,
 };
 
 /// A body that parses but says something that no command can be made of. Nothing was changed.

@@ -14,6 +14,8 @@ pub enum Code {
     NotFound,
     /// The present state is not the one that the caller counted on; read again.
     Conflict,
+    /// Somebody holds it.
+    Held,
     /// The caller's fence is no longer the newest.
     Fenced,
     /// It came too late; nothing was changed.
@@ -59,6 +61,7 @@ impl Code {
         match self {
             Code::NotFound => 404,
             Code::Conflict | Code::Fenced | Code::CursorAhead | Code::MissingContent => 409,
+            Code::Held => 423,
             Code::CursorExpired => 410,
             Code::Expired | Code::Unavailable | Code::Busy => 503,
             Code::UnknownOutcome => 504,
@@ -78,6 +81,7 @@ impl Code {
         match self {
             Code::NotFound => "Not found",
             Code::Conflict => "The state is not the expected one",
+            Code::Held => "Somebody holds it",
             Code::Fenced => "The fence is no longer the newest",
             Code::Expired => "The command came too late",
             Code::CursorExpired => "Events after the cursor are no longer kept",

@@ -42,7 +42,8 @@ async fn unknown_fields_of_a_query_are_named() {
     .await;
     check(
         "/v1/events?types=changed,moved",
-        "types: \"moved\" is none of changed, committed, lost, judged",
+        "types: \"moved\" is none of changed, committed, lost, judged, task_added, task_claimed, task_finished, \
+         task_returned",
     )
     .await;
     check(

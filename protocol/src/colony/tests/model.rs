@@ -322,6 +322,7 @@ impl ModelProject {
             }
             Body::ProposeBatch(batch) => self.batch(batch, at),
             Body::Withheld(low) => Err(Refusal::DiskLow(low.clone())),
+            Body::Task(_) | Body::Agent(_) => unreachable!("random sequences have none"),
         }
     }
 

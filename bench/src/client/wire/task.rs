@@ -1,0 +1,495 @@
+//! Tasks over a door.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use queenright_protocol::colony::{
+    Attempt, Ending, Finished, Holder, Lease, NewTask, Owner, State, StateName, Task, TaskId, TaskIdError,
+};
+use queenright_protocol::id::NodeId;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{ProposalRequest, is_false};
+
+/// The id of a task, written `17-0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct WireTaskId(pub TaskId);
+
+impl fmt::Display for WireTaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for WireTaskId {
+    type Err = TaskIdError;
+
+    fn from_str(text: &str) -> Result<WireTaskId, TaskIdError> {
+        text.parse().map(WireTaskId)
+    }
+}
+
+impl TryFrom<String> for WireTaskId {
+    type Error = TaskIdError;
+
+    fn try_from(text: String) -> Result<WireTaskId, TaskIdError> {
+        text.parse()
+    }
+}
+
+impl From<WireTaskId> for String {
+    fn from(id: WireTaskId) -> String {
+        id.to_string()
+    }
+}
+
+/// Who holds a task, or did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum WireHolder {
+    /// A hosted agent.
+    Agent {
+        /// Its name.
+        name: Arc<str>,
+        /// The number of its node.
+        node: u64,
+        /// Which start of that node.
+        incarnation: u64,
+        /// Its generation.
+        generation: u64,
+    },
+    /// Whoever knows a token.
+    Token {
+        /// The first digits of the token's hash.
+        hash: String,
+        /// Who claimed with it.
+        author: Arc<str>,
+    },
+}
+
+impl WireHolder {
+    pub(super) fn new(owner: &Owner, author: &Arc<str>) -> WireHolder {
+        match owner {
+            Owner::Agent { agent, .. } => WireHolder::Agent {
+                name: agent.name.clone(),
+                node: agent.node.0,
+                incarnation: agent.incarnation,
+                generation: agent.generation,
+            },
+            Owner::Token(hash) => WireHolder::Token {
+                hash: hash.to_string(),
+                author: author.clone(),
+            },
+        }
+    }
+}
+
+impl From<&Holder> for WireHolder {
+    fn from(holder: &Holder) -> WireHolder {
+        WireHolder::new(&holder.owner, &holder.author)
+    }
+}
+
+impl fmt::Display for WireHolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WireHolder::Agent {
+                name, node, generation, ..
+            } => {
+                let node = NodeId(*node);
+                write!(
+                    f,
+                    "agent {} of node {node}, generation {generation}",
+                    name.escape_debug()
+                )
+            }
+            WireHolder::Token { hash, author } => write!(f, "token {hash} of {}", author.escape_debug()),
+        }
+    }
+}
+
+/// The body of `POST /v1/tasks`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddTasks {
+    /// The tasks, at most 1,000.
+    pub tasks: Vec<AddTask>,
+}
+
+/// A task that is to be added.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddTask {
+    /// What is to be done, for people.
+    pub title: Arc<str>,
+    /// What sort of work it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Arc<str>>,
+    /// What the owner needs to know; nothing when null.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub payload: Value,
+    /// A name that no other task of the project has: adding it again is answered with the task that has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Arc<str>>,
+}
+
+impl From<AddTask> for NewTask {
+    fn from(task: AddTask) -> NewTask {
+        NewTask {
+            title: task.title,
+            kind: task.kind,
+            payload: to_bytes(&task.payload),
+            name: task.name,
+        }
+    }
+}
+
+/// The answer to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddedTasks {
+    /// The position of the command in the order of all commands.
+    pub seq: u64,
+    /// One for each task, in their order.
+    pub tasks: Vec<AddedTask>,
+}
+
+/// A task that was to be added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddedTask {
+    /// Its id.
+    pub task: WireTaskId,
+    /// Whether a task of that name was there already: nothing was added.
+    #[serde(default)]
+    pub existing: bool,
+}
+
+/// The body of `POST /v1/tasks:claim`: either ids, or how many of which kinds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimTasks {
+    /// These tasks: all of them or none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<Vec<WireTaskId>>,
+    /// Any pending tasks of these kinds; of any kind when there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kinds: Vec<Arc<str>>,
+    /// So many at most; 1 unless it says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// How long the lease holds, in milliseconds of cluster time; 30,000 unless it says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_ms: Option<u64>,
+    /// A secret of the caller's own by which it will show that it holds the tasks; the door makes one when there is none.
+    /// A claim with an idempotency key must bring it: a repeat would get another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
+/// The answer to it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClaimedTasks {
+    /// The position of the command in the order of all commands.
+    pub seq: u64,
+    /// By which the holder shows that it holds them. Shown here only.
+    pub token: String,
+    /// Cluster time in milliseconds at which the leases end unless they are accepted again.
+    pub until_ms: u64,
+    /// What was claimed; nothing when nothing was ready.
+    pub tasks: Vec<ClaimedTask>,
+}
+
+/// A task that was claimed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClaimedTask {
+    /// Its id.
+    pub task: WireTaskId,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// The number to name in every later call.
+    pub fence: u64,
+    /// What is to be done, for people.
+    #[serde(default)]
+    pub title: Arc<str>,
+    /// What sort of work it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Arc<str>>,
+    /// What the owner needs to know.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub payload: Value,
+}
+
+/// The body of `POST /v1/tasks/ID:accept`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptTask {
+    /// The fence of the claim.
+    pub fence: u64,
+    /// The token of the claim.
+    pub token: String,
+}
+
+/// The answer to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcceptedTask {
+    /// The position of the command in the order of all commands.
+    pub seq: u64,
+    /// The attempt.
+    pub attempt: u32,
+    /// Cluster time in milliseconds at which the lease ends now.
+    pub until_ms: Option<u64>,
+}
+
+/// How an owner ends its lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WireEnding {
+    /// The task is done.
+    Done,
+    /// The task has failed for good.
+    Failed,
+    /// The task is given back for others.
+    Released,
+}
+
+impl From<WireEnding> for Ending {
+    fn from(ending: WireEnding) -> Ending {
+        match ending {
+            WireEnding::Done => Ending::Done,
+            WireEnding::Failed => Ending::Failed,
+            WireEnding::Released => Ending::Released,
+        }
+    }
+}
+
+/// The body of `POST /v1/tasks/ID:finish`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FinishTask {
+    /// The fence of the claim.
+    pub fence: u64,
+    /// The token of the claim.
+    pub token: String,
+    /// How it ends.
+    pub outcome: WireEnding,
+    /// What came of it; nothing when null.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub result: Value,
+    /// A change of the memory in the same step: the task is done only if it commits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proposal: Option<ProposalRequest>,
+}
+
+/// The answer to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FinishedTask {
+    /// The position of the command in the order of all commands.
+    pub seq: u64,
+    /// The new revision of each key that the proposal wrote, in the order of the writes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revisions: Vec<u64>,
+}
+
+/// A task as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WireTask {
+    /// Its id.
+    pub task: WireTaskId,
+    /// How it is.
+    pub state: StateName,
+    /// What is to be done, for people.
+    pub title: Arc<str>,
+    /// What sort of work it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Arc<str>>,
+    /// Its name, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Arc<str>>,
+    /// What the owner needs to know. Lists leave it out.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub payload: Value,
+    /// Who added it.
+    pub author: Arc<str>,
+    /// Cluster time at which it was added, in milliseconds.
+    pub added_ms: u64,
+    /// How often it was claimed.
+    pub attempts: u32,
+    /// Who holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<WireLease>,
+    /// How it was finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished: Option<WireFinished>,
+    /// The last attempts that ended without a finish, oldest first. Lists leave it out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<WireAttempt>,
+}
+
+/// A hold on a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireLease {
+    /// Who holds it.
+    pub holder: WireHolder,
+    /// Its fence.
+    pub fence: u64,
+    /// Cluster time of the claim, in milliseconds.
+    pub since_ms: u64,
+    /// Cluster time at which it ends by itself; absent for an agent, whose lease ends with its life.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<u64>,
+    /// Whether the holder has said that it is at work.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub accepted: bool,
+}
+
+/// How a task was finished.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WireFinished {
+    /// Who finished it.
+    pub holder: WireHolder,
+    /// The fence of the lease under which it was finished.
+    pub fence: u64,
+    /// The position of the command that finished it.
+    pub seq: u64,
+    /// Cluster time of that command, in milliseconds.
+    pub at_ms: u64,
+    /// What came of it. Lists leave it out.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub result: Value,
+}
+
+/// An attempt that ended without a finish.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireAttempt {
+    /// Its number, from 1.
+    pub attempt: u32,
+    /// Who made it.
+    pub holder: WireHolder,
+    /// Its fence.
+    pub fence: u64,
+    /// Cluster time of the claim, in milliseconds.
+    pub since_ms: u64,
+    /// Cluster time of its end, in milliseconds.
+    pub ended_ms: u64,
+    /// Why it ended.
+    pub reason: String,
+}
+
+/// The answer to `GET /v1/tasks`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskList {
+    /// The tasks, oldest first.
+    pub tasks: Vec<WireTask>,
+    /// What to ask `after` next: behind all that was looked at, also where the filter let nothing through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<WireTaskId>,
+    /// How many tasks of the project are pending.
+    pub pending: u64,
+    /// How many are leased.
+    pub leased: u64,
+    /// How many that were finished are kept.
+    pub finished: u64,
+}
+
+impl WireTask {
+    /// All that is known of a task.
+    pub fn whole(task: &Task) -> WireTask {
+        WireTask {
+            payload: from_bytes(&task.payload),
+            history: task.history.iter().map(WireAttempt::from).collect(),
+            finished: match &task.state {
+                State::Finished(finished) => Some(WireFinished {
+                    result: from_bytes(&finished.result),
+                    ..WireFinished::from(finished)
+                }),
+                State::Pending | State::Leased(_) => None,
+            },
+            ..WireTask::line(task)
+        }
+    }
+
+    /// A line of a list.
+    pub fn line(task: &Task) -> WireTask {
+        let (lease, finished) = match &task.state {
+            State::Pending => (None, None),
+            State::Leased(lease) => (Some(WireLease::from(lease)), None),
+            State::Finished(finished) => (None, Some(WireFinished::from(finished))),
+        };
+        WireTask {
+            task: WireTaskId(task.id),
+            state: task.state.name(),
+            title: task.title.clone(),
+            kind: task.kind.clone(),
+            name: task.name.clone(),
+            payload: Value::Null,
+            author: task.author.clone(),
+            added_ms: task.added_ms,
+            attempts: task.attempts,
+            lease,
+            finished,
+            history: Vec::new(),
+        }
+    }
+}
+
+impl From<&Lease> for WireLease {
+    fn from(lease: &Lease) -> WireLease {
+        WireLease {
+            holder: WireHolder::from(&lease.holder),
+            fence: lease.fence.0,
+            since_ms: lease.since_ms,
+            until_ms: lease.until_ms,
+            accepted: lease.accepted,
+        }
+    }
+}
+
+impl From<&Finished> for WireFinished {
+    fn from(finished: &Finished) -> WireFinished {
+        WireFinished {
+            holder: WireHolder::from(&finished.holder),
+            fence: finished.fence.0,
+            seq: finished.seq,
+            at_ms: finished.at_ms,
+            result: Value::Null,
+        }
+    }
+}
+
+impl From<&Attempt> for WireAttempt {
+    fn from(attempt: &Attempt) -> WireAttempt {
+        WireAttempt {
+            attempt: attempt.number,
+            holder: WireHolder::from(&attempt.holder),
+            fence: attempt.fence.0,
+            since_ms: attempt.since_ms,
+            ended_ms: attempt.ended_ms,
+            reason: attempt.reason.to_string(),
+        }
+    }
+}
+
+/// A payload or a result as the colony keeps it: the text of the JSON, nothing for null.
+pub fn to_bytes(value: &Value) -> Bytes {
+    match value {
+        Value::Null => Bytes::new(),
+        value => Bytes::from(value.to_string()),
+    }
+}
+
+/// The other way round; bytes that are no JSON, which only an agent of a node may have put there, are shown as text, or
+/// as `{"hex": …}` if they are not even that.
+pub fn from_bytes(bytes: &[u8]) -> Value {
+    if bytes.is_empty() {
+        return Value::Null;
+    }
+    let text = || str::from_utf8(bytes).ok().map(Value::from);
+    let json = serde_json::from_slice(bytes).ok();
+    json.or_else(text).unwrap_or_else(|| {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        serde_json::json!({ "hex": hex })
+    })
+}

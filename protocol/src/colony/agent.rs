@@ -1,0 +1,378 @@
+//! The hosted agents that the colony knows to live, and what they hold. A queen tells it of each start and end; the lease
+//! of an agent's task holds while the agent lives.
+//!
+//! | message | from | to | answered by | meaning |
+//! |---|---|---|---|---|
+//! | [`AgentCommand::Started`] | queen | colony | [`Outcome::AgentStarted`] | an agent of her node lives under this generation |
+//! | [`AgentCommand::Ended`] | queen | colony | [`Outcome::AgentsEnded`] | it lives no more: its tasks return |
+//! | [`AgentCommand::NodeStarted`] | queen | colony | [`Outcome::AgentsEnded`] | her node was started: what lived in earlier starts has ended |
+//! | [`AgentCommand::NodeLost`] | leader's queen | colony | [`Outcome::AgentsEnded`] | a node does not answer: its agents have ended |
+//!
+//! The node and the incarnation of an agent are those of the round that brings the command. Ending all agents of a node
+//! takes one step, whatever their number: those that started before it have ended. What they held returns a few at a
+//! time, see [`super::sweep`].
+//!
+//! [`Outcome::AgentStarted`]: super::Outcome::AgentStarted
+//! [`Outcome::AgentsEnded`]: super::Outcome::AgentsEnded
+
+use std::fmt;
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
+use serde::{Deserialize, Serialize};
+
+use super::command::Refusal;
+use super::digest::Digest;
+use super::memory::over_limit;
+use super::task::{Owner, State, Task, TaskId};
+use crate::id::NodeId;
+
+/// How many agents of one node the colony knows, those included whose tasks are still to be returned. As many as a node
+/// hosts.
+pub const AGENTS_PER_NODE_MAX: usize = 100_000;
+/// The longest reason of an agent's end, in bytes.
+pub const AGENT_REASON_BYTES_MAX: usize = 256;
+
+const AGENT_DIGEST: u8 = b'a';
+const SINKING_DIGEST: u8 = b'n';
+
+/// What a queen tells the colony of agents.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum AgentCommand {
+    /// An agent of this node was started. An earlier generation of it that lived has ended with that.
+    Started {
+        /// Its name, unique on its node.
+        name: Arc<str>,
+        /// Its generation: greater than every earlier one of that name in this start of the node.
+        generation: u64,
+    },
+    /// An agent of this node has ended.
+    Ended {
+        /// Its name.
+        name: Arc<str>,
+        /// Its generation.
+        generation: u64,
+        /// Why, for people: done, stopped, or what it failed with.
+        reason: Arc<str>,
+    },
+    /// This node was started; the first command of its queen. Any command of a new start ends the agents of earlier ones:
+    /// this one is for a node that has nothing else to say.
+    NodeStarted,
+    /// A node has not answered for so long that its agents are taken for dead.
+    NodeLost {
+        /// The node.
+        node: NodeId,
+        /// The start of it that is lost: nothing happens to the agents of a later one.
+        incarnation: u64,
+    },
+}
+
+/// One life of a hosted agent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct AgentId {
+    /// The node that hosts it.
+    pub node: NodeId,
+    /// Which start of that node.
+    pub incarnation: u64,
+    /// Its name there.
+    pub name: Arc<str>,
+    /// Its generation: a restarted agent is a new one.
+    pub generation: u64,
+}
+
+impl fmt::Display for AgentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let AgentId {
+            node, name, generation, ..
+        } = self;
+        write!(f, "agent {name} of node {node}, generation {generation}")
+    }
+}
+
+/// Why an agent lives no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AgentEnd {
+    /// Its queen said so, with this reason.
+    Ended(Arc<str>),
+    /// A later generation of it was started.
+    Replaced,
+    /// Its node was started anew.
+    NodeRestarted,
+    /// Its node does not answer.
+    NodeLost,
+}
+
+impl fmt::Display for AgentEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AgentEnd::Ended(reason) => write!(f, "its agent ended: {reason}"),
+            AgentEnd::Replaced => write!(f, "its agent was started anew"),
+            AgentEnd::NodeRestarted => write!(f, "its node was started anew"),
+            AgentEnd::NodeLost => write!(f, "its node does not answer"),
+        }
+    }
+}
+
+/// By what the colony tells lives of agents apart: the node, and the position of the command that told of the start. In
+/// this order all lives of a node stand as they began.
+pub type LifeKey = (NodeId, u64);
+
+/// A life that the colony knows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Life {
+    /// Whose.
+    pub id: AgentId,
+    /// Why it has ended, if its queen or a later generation ended it alone; its tasks are being returned.
+    pub end: Option<AgentEnd>,
+    /// The tasks that it holds, with their projects.
+    pub held: OrdSet<(Arc<str>, TaskId)>,
+}
+
+/// How all agents of a node ended at once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Sinking {
+    /// Every life that began at this position or before has ended.
+    pub(crate) floor: u64,
+    pub(crate) end: AgentEnd,
+}
+
+/// The agents of all nodes, and the deadlines of leases that no agent's life bounds.
+#[derive(Clone, Debug, Default)]
+pub struct Agents {
+    lives: OrdMap<LifeKey, Life>,
+    /// The newest life of each name.
+    by_name: OrdMap<(NodeId, Arc<str>), u64>,
+    counts: OrdMap<NodeId, usize>,
+    /// Lives that ended alone and are not cleared away yet.
+    ending: OrdSet<LifeKey>,
+    /// Nodes whose agents ended together and are not cleared away yet.
+    pub(crate) sinking: OrdMap<NodeId, Sinking>,
+    /// The leases that end by themselves.
+    deadlines: OrdSet<(u64, Arc<str>, TaskId)>,
+    pub(crate) digest: Digest,
+}
+
+/// What is to be done next of what time or the end of agents has brought.
+#[derive(Debug)]
+pub(crate) enum Due {
+    /// The lease of this task is over.
+    Expired(Arc<str>, TaskId),
+    /// The owner of this task lives no more.
+    Orphan(Arc<str>, TaskId, AgentEnd),
+    /// This life holds nothing any more.
+    Gone(LifeKey),
+}
+
+impl Agents {
+    /// The life that an agent's name stands for, unless it has ended.
+    pub fn live(&self, node: NodeId, name: &Arc<str>) -> Option<&Life> {
+        let started = self.by_name.get(&(node, name.clone()))?;
+        let key = (node, *started);
+        self.end_of(&key).is_none().then(|| &self.lives[&key])
+    }
+
+    /// All lives that are not cleared away yet, by node and start.
+    pub fn lives(&self) -> impl Iterator<Item = (&LifeKey, &Life)> {
+        self.lives.iter()
+    }
+
+    /// One of them.
+    pub fn life(&self, key: &LifeKey) -> Option<&Life> {
+        self.lives.get(key)
+    }
+
+    /// How many of a node's lives are not cleared away yet.
+    pub fn count(&self, node: NodeId) -> usize {
+        self.counts.get(&node).copied().unwrap_or_default()
+    }
+
+    /// The deadlines of leases, earliest first, with project and task.
+    pub fn deadlines(&self) -> impl Iterator<Item = &(u64, Arc<str>, TaskId)> {
+        self.deadlines.iter()
+    }
+
+    /// Cluster time in milliseconds at which something is to be done although nobody commands it; 0 when it is due now.
+    pub fn due_ms(&self) -> Option<u64> {
+        if !self.ending.is_empty() || !self.sinking.is_empty() {
+            return Some(0);
+        }
+        self.deadlines.get_min().map(|(until_ms, ..)| *until_ms)
+    }
+
+    /// Why a life has ended; `None` while it lasts.
+    pub(crate) fn end_of(&self, key: &LifeKey) -> Option<AgentEnd> {
+        let Some(life) = self.lives.get(key) else {
+            return Some(AgentEnd::Replaced);
+        };
+        if life.end.is_some() {
+            return life.end.clone();
+        }
+        let sinking = self.sinking.get(&key.0).filter(|sinking| key.1 <= sinking.floor);
+        sinking.map(|sinking| sinking.end.clone())
+    }
+
+    /// The key of the life that a caller claims to be.
+    pub(crate) fn caller(
+        &self,
+        node: NodeId,
+        incarnation: u64,
+        name: &Arc<str>,
+        generation: u64,
+    ) -> Result<LifeKey, Refusal> {
+        let live = self.live(node, name).filter(|life| life.id.incarnation == incarnation);
+        match live {
+            Some(life) if life.id.generation == generation => Ok((node, self.by_name[&(node, name.clone())])),
+            _ => Err(Refusal::AgentNotLive {
+                name: name.clone(),
+                generation,
+                live: live.map(|life| life.id.generation),
+            }),
+        }
+    }
+
+    /// Begins a life at position `seq`; returns the one that ends with it.
+    pub(crate) fn start(&mut self, id: AgentId, seq: u64) -> Result<Option<LifeKey>, Refusal> {
+        let name = (id.node, id.name.clone());
+        let before = self.live(id.node, &id.name).map(|life| life.id.generation);
+        if let Some(generation) = before.filter(|before| *before >= id.generation) {
+            return Err(Refusal::AgentLive {
+                name: id.name,
+                generation,
+            });
+        }
+        let count = self.count(id.node);
+        if count >= AGENTS_PER_NODE_MAX {
+            return Err(over_limit("agents", count + 1, AGENTS_PER_NODE_MAX));
+        }
+        let replaced = before.map(|_| (id.node, self.by_name[&name]));
+        if let Some(key) = replaced {
+            self.end(key, AgentEnd::Replaced);
+        }
+        let key = (id.node, seq);
+        self.restore(key, id, None);
+        Ok(replaced)
+    }
+
+    /// Ends one life.
+    pub(crate) fn end(&mut self, key: LifeKey, end: AgentEnd) {
+        let life = self.lives.get_mut(&key).expect("the caller looked it up");
+        self.digest.subtract(life_digest(&key, life));
+        life.end = Some(end);
+        self.digest.add(life_digest(&key, life));
+        self.ending.insert(key);
+    }
+
+    /// Ends every life of a node that began at position `floor` or before; returns whether there may be any.
+    pub(crate) fn end_node(&mut self, node: NodeId, floor: u64, end: AgentEnd) -> bool {
+        if self.first_life(node, floor).is_none() {
+            return false;
+        }
+        let sinking = Sinking { floor, end };
+        self.digest.add(Digest::of(SINKING_DIGEST, &(node, &sinking)));
+        if let Some(old) = self.sinking.insert(node, sinking) {
+            self.digest.subtract(Digest::of(SINKING_DIGEST, &(node, &old)));
+        }
+        true
+    }
+
+    /// Puts a life in: one that begins, or that was stored.
+    pub(crate) fn restore(&mut self, key: LifeKey, id: AgentId, end: Option<AgentEnd>) {
+        let name = (id.node, id.name.clone());
+        let newest = self.by_name.get(&name).is_none_or(|started| *started < key.1);
+        if newest {
+            self.by_name.insert(name, key.1);
+        }
+        if end.is_some() {
+            self.ending.insert(key);
+        }
+        let life = Life {
+            id,
+            end,
+            held: OrdSet::new(),
+        };
+        self.digest.add(life_digest(&key, &life));
+        *self.counts.entry(key.0).or_default() += 1;
+        self.lives.insert(key, life);
+    }
+
+    /// What is due at `now_ms`, one at a time; the same until it is done.
+    pub(crate) fn due(&self, now_ms: u64) -> Option<Due> {
+        if let Some((_, project, task)) = self.deadlines.get_min().filter(|(until_ms, ..)| *until_ms <= now_ms) {
+            return Some(Due::Expired(project.clone(), *task));
+        }
+        if let Some(key) = self.ending.get_min().copied() {
+            let end = self.end_of(&key).expect("it is among those that end");
+            return Some(self.due_of(key, end));
+        }
+        let (node, Sinking { floor, end }) = self.sinking.get_min()?;
+        let first = self.first_life(*node, *floor).expect("a node sinks while it has lives");
+        Some(self.due_of(first, end.clone()))
+    }
+
+    /// The first life of a node that began at position `floor` or before.
+    fn first_life(&self, node: NodeId, floor: u64) -> Option<LifeKey> {
+        let mut lives = self.lives.range((node, 0)..=(node, floor));
+        lives.next().map(|(key, _)| *key)
+    }
+
+    fn due_of(&self, key: LifeKey, end: AgentEnd) -> Due {
+        match self.lives[&key].held.get_min() {
+            Some((project, task)) => Due::Orphan(project.clone(), *task, end),
+            None => Due::Gone(key),
+        }
+    }
+
+    /// Clears a life away that holds nothing.
+    pub(crate) fn clear(&mut self, key: &LifeKey) {
+        let life = self.lives.remove(key).expect("it was due");
+        self.digest.subtract(life_digest(key, &life));
+        self.ending.remove(key);
+        let name = (key.0, life.id.name);
+        if self.by_name.get(&name) == Some(&key.1) {
+            self.by_name.remove(&name);
+        }
+        let count = self.counts.get_mut(&key.0).expect("it was counted");
+        *count -= 1;
+        if *count == 0 {
+            self.counts.remove(&key.0);
+        }
+        let floor = self.sinking.get(&key.0).map(|sinking| sinking.floor);
+        if floor.is_some_and(|floor| self.first_life(key.0, floor).is_none()) {
+            let sunk = self.sinking.remove(&key.0).expect("it was just looked at");
+            self.digest.subtract(Digest::of(SINKING_DIGEST, &(key.0, &sunk)));
+        }
+    }
+
+    /// Notes who holds a task, and until when. `false` when its owner is unknown.
+    pub(crate) fn link(&mut self, project: &Arc<str>, task: &Task) -> bool {
+        let State::Leased(lease) = &task.state else { return true };
+        if let Some(until_ms) = lease.until_ms {
+            self.deadlines.insert((until_ms, project.clone(), task.id));
+        }
+        match &lease.holder.owner {
+            Owner::Token(_) => true,
+            Owner::Agent { agent, started } => match self.lives.get_mut(&(agent.node, *started)) {
+                Some(life) => life.held.insert((project.clone(), task.id)).is_none(),
+                None => false,
+            },
+        }
+    }
+
+    /// Undoes [`Agents::link`].
+    pub(crate) fn unlink(&mut self, project: &Arc<str>, task: &Task) {
+        let State::Leased(lease) = &task.state else { return };
+        if let Some(until_ms) = lease.until_ms {
+            self.deadlines.remove(&(until_ms, project.clone(), task.id));
+        }
+        if let Owner::Agent { agent, started } = &lease.holder.owner
+            && let Some(life) = self.lives.get_mut(&(agent.node, *started))
+        {
+            life.held.remove(&(project.clone(), task.id));
+        }
+    }
+}
+
+/// What the digest covers: not the tasks held, which follow from the tasks.
+fn life_digest(key: &LifeKey, life: &Life) -> Digest {
+    Digest::of(AGENT_DIGEST, &(key, &life.id, &life.end))
+}

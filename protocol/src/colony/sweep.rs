@@ -1,0 +1,127 @@
+//! What time and the end of agents bring, although nobody commands it: leases end, tasks return, lives are cleared away.
+//!
+//! Each command, and each round without commands, first does up to [`STEPS_PER_COMMAND`] steps of it; the leader proposes
+//! such an empty round when something is due and no command comes. So a command costs a bounded time however many tasks a
+//! lost node held, and where rounds are cut does not show. A claim by id, and every call of an owner, sees the lease of
+//! its task as it is at that moment, however far this has come; only a claim of any ready task finds what has returned.
+//!
+//! A sweep that does something takes a position in the order of all commands, for its events.
+
+use std::sync::Arc;
+
+use super::agent::{AgentCommand, AgentEnd, AgentId, Due};
+use super::command::{Outcome, Refusal};
+use super::memory::{malformed, over_limit};
+use super::project::{Scope, Step, check_name};
+use super::task::Return;
+use super::{AGENT_REASON_BYTES_MAX, Applied, Colony, Round};
+use crate::id::NodeId;
+
+/// How many tasks are returned, and lives cleared away, before one command.
+pub const STEPS_PER_COMMAND: usize = 64;
+
+/// The author of events that nobody commanded.
+pub const COLONY_AUTHOR: &str = "colony";
+
+impl Colony {
+    /// Cluster time in milliseconds at which a round is due although nobody commands anything; 0 when it is due now.
+    pub fn due_ms(&self) -> Option<u64> {
+        self.agents.due_ms()
+    }
+
+    /// Does some of what is due.
+    pub(super) fn sweep(&mut self, applied: &mut Applied) {
+        let due = self.agents.due_ms().is_some_and(|due_ms| due_ms <= self.cluster_ms);
+        if due {
+            self.seq += 1;
+            self.do_due(applied);
+        }
+    }
+
+    fn do_due(&mut self, applied: &mut Applied) {
+        let mut ordinal = 0;
+        for _ in 0..STEPS_PER_COMMAND {
+            let Some(due) = self.agents.due(self.cluster_ms) else {
+                return;
+            };
+            let (project, task, reason) = match due {
+                Due::Expired(project, task) => (project, task, Return::Expired),
+                Due::Orphan(project, task, end) => (project, task, Return::Agent(end)),
+                Due::Gone(key) => {
+                    self.agents.clear(&key);
+                    applied.agents.push(key);
+                    continue;
+                }
+            };
+            let author: Arc<str> = COLONY_AUTHOR.into();
+            let scope = Scope {
+                seq: self.seq,
+                cluster_ms: self.cluster_ms,
+                wall_ms: self.wall_ms,
+                node: NodeId::NONE,
+                incarnation: 0,
+                project: &project,
+                author: &author,
+            };
+            let mut step = Step {
+                project: self.projects.get_mut(&project).expect("a project with a task stays"),
+                agents: &mut self.agents,
+                scope: &scope,
+                applied: &mut *applied,
+                ordinal,
+            };
+            step.return_task(task, reason);
+            ordinal = step.ordinal;
+        }
+    }
+
+    /// What a queen tells of agents.
+    pub(super) fn agent(
+        &mut self,
+        round: &Round,
+        command: &AgentCommand,
+        applied: &mut Applied,
+    ) -> Result<Outcome, Refusal> {
+        let (node, seq) = (round.node, self.seq);
+        let ended = match command {
+            AgentCommand::Started { name, generation } => {
+                check_name("name", name)?;
+                let id = AgentId {
+                    node,
+                    incarnation: round.incarnation,
+                    name: name.clone(),
+                    generation: *generation,
+                };
+                let replaced = self.agents.start(id, seq)?;
+                applied.agents.extend(replaced);
+                applied.agents.push((node, seq));
+                self.do_due(applied);
+                return Ok(Outcome::AgentStarted { seq });
+            }
+            AgentCommand::Ended {
+                name,
+                generation,
+                reason,
+            } => {
+                if reason.len() > AGENT_REASON_BYTES_MAX {
+                    return Err(over_limit("reason", reason.len(), AGENT_REASON_BYTES_MAX));
+                }
+                if name.is_empty() {
+                    return Err(malformed("name", "is empty"));
+                }
+                let key = self.agents.caller(node, round.incarnation, name, *generation)?;
+                self.agents.end(key, AgentEnd::Ended(reason.clone()));
+                applied.agents.push(key);
+                true
+            }
+            // A new start has ended its earlier ones before its first command.
+            AgentCommand::NodeStarted => false,
+            AgentCommand::NodeLost { node, incarnation } => {
+                let current = self.sessions.incarnation(*node);
+                current <= Some(*incarnation) && self.agents.end_node(*node, seq, AgentEnd::NodeLost)
+            }
+        };
+        self.do_due(applied);
+        Ok(Outcome::AgentsEnded { seq, ended })
+    }
+}

@@ -1,0 +1,424 @@
+//! The rules of tasks: one command at a time, each one step.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::tasks::{OPEN_BYTES_MAX, OPEN_TASKS_MAX};
+use super::{
+    ADD_TASKS_MAX, Accept, Added, Attempt, CLAIM_KINDS_MAX, CLAIM_TASKS_MAX, Caller, Claim, Claimed, Ending, Fence,
+    Finish, Finished, HISTORY_MAX, Holder, LEASE_MS, LEASE_MS_MAX, LEASE_MS_MIN, Lease, NewTask, Owner,
+    PAYLOAD_BYTES_MAX, RESULT_BYTES_MAX, Return, State, TASK_NAME_BYTES_MAX, TITLE_BYTES_MAX, Task, TaskCommand,
+    TaskId, Which,
+};
+use crate::colony::command::{NAME_BYTES_MAX, Outcome, Refusal};
+use crate::colony::digest::Digest;
+use crate::colony::event::What;
+use crate::colony::memory::{malformed, over_limit};
+use crate::colony::project::Step;
+
+impl Step<'_> {
+    pub(in crate::colony) fn task(&mut self, command: &TaskCommand) -> Result<Outcome, Refusal> {
+        match command {
+            TaskCommand::Add(tasks) => self.add(tasks),
+            TaskCommand::Claim(claim) => self.claim(claim),
+            TaskCommand::Accept(accept) => self.accept(accept),
+            TaskCommand::Finish(finish) => self.finish(finish),
+        }
+    }
+
+    fn add(&mut self, new: &[NewTask]) -> Result<Outcome, Refusal> {
+        if new.len() > ADD_TASKS_MAX {
+            return Err(over_limit("tasks", new.len(), ADD_TASKS_MAX));
+        }
+        new.iter().try_for_each(NewTask::check_form)?;
+        let mut added = Vec::with_capacity(new.len());
+        let mut tasks: Vec<Task> = Vec::new();
+        for (ordinal, new) in (0..).zip(new) {
+            let known = new.name.as_ref().and_then(|name| {
+                let here = tasks.iter().find(|task| task.name.as_ref() == Some(name));
+                self.project.tasks.named(name).or(here.map(|task| task.id))
+            });
+            added.push(Added {
+                task: known.unwrap_or(TaskId {
+                    seq: self.scope.seq,
+                    ordinal,
+                }),
+                existing: known.is_some(),
+            });
+            if known.is_none() {
+                tasks.push(self.new_task(new, ordinal));
+            }
+        }
+        let open = self.project.tasks.open() + tasks.len();
+        if !tasks.is_empty() && open > OPEN_TASKS_MAX {
+            return Err(over_limit("open_tasks", open, OPEN_TASKS_MAX));
+        }
+        let bytes = self.project.tasks.bytes().0 + tasks.iter().map(Task::bytes).sum::<u64>();
+        if !tasks.is_empty() && bytes > OPEN_BYTES_MAX {
+            return Err(over_limit("open_task_bytes", bytes as usize, OPEN_BYTES_MAX as usize));
+        }
+        for task in tasks {
+            self.event(What::TaskAdded {
+                task: task.id,
+                kind: task.kind.clone(),
+                name: task.name.clone(),
+            });
+            self.put_task(task);
+        }
+        Ok(Outcome::Added {
+            seq: self.scope.seq,
+            tasks: added,
+        })
+    }
+
+    fn new_task(&self, new: &NewTask, ordinal: u32) -> Task {
+        Task {
+            id: TaskId {
+                seq: self.scope.seq,
+                ordinal,
+            },
+            title: new.title.clone(),
+            kind: new.kind.clone(),
+            payload: new.payload.clone(),
+            name: new.name.clone(),
+            author: self.scope.author.clone(),
+            added_ms: self.scope.cluster_ms,
+            state: State::Pending,
+            attempts: 0,
+            history: Vec::new(),
+            digest: Digest::default(),
+        }
+    }
+
+    fn claim(&mut self, claim: &Claim) -> Result<Outcome, Refusal> {
+        claim.check_form()?;
+        let holder = Holder {
+            owner: self.owner(&claim.caller)?,
+            author: self.scope.author.clone(),
+        };
+        let now_ms = self.scope.cluster_ms;
+        let lease_ms = claim.lease_ms.unwrap_or(LEASE_MS);
+        let lease = Lease {
+            until_ms: matches!(holder.owner, Owner::Token(_)).then(|| now_ms.saturating_add(lease_ms)),
+            lease_ms,
+            holder,
+            fence: Fence(self.scope.seq),
+            since_ms: now_ms,
+            accepted: false,
+        };
+        let mut tasks = Vec::new();
+        match &claim.which {
+            Which::Ids(ids) => {
+                for id in ids {
+                    self.free_if_dead(*id);
+                    self.check_free(*id)?;
+                }
+                tasks.extend(ids.iter().map(|id| self.lease(*id, lease.clone())));
+            }
+            Which::Ready { kinds, limit } => {
+                while tasks.len() < *limit as usize
+                    && let Some(id) = self.project.tasks.oldest_ready(kinds)
+                {
+                    tasks.push(self.lease(id, lease.clone()));
+                }
+            }
+        }
+        Ok(Outcome::Claimed {
+            seq: self.scope.seq,
+            tasks,
+            until_ms: lease.until_ms,
+        })
+    }
+
+    fn check_free(&self, id: TaskId) -> Result<(), Refusal> {
+        let task = self.known(id)?;
+        match &task.state {
+            State::Pending => Ok(()),
+            State::Leased(lease) => Err(Refusal::TaskHeld {
+                task: id,
+                attempt: task.attempts,
+                holder: lease.holder.clone(),
+            }),
+            State::Finished(finished) => Err(task_finished(task, finished)),
+        }
+    }
+
+    fn lease(&mut self, id: TaskId, lease: Lease) -> Claimed {
+        let mut task = Task::clone(self.project.tasks.get(id).expect("the caller looked it up"));
+        task.attempts += 1;
+        let (attempt, fence) = (task.attempts, lease.fence);
+        self.event(What::TaskClaimed {
+            task: id,
+            attempt,
+            fence,
+            owner: lease.holder.owner.clone(),
+        });
+        task.state = State::Leased(lease);
+        self.put_task(task);
+        Claimed {
+            task: id,
+            attempt,
+            fence,
+        }
+    }
+
+    fn accept(&mut self, accept: &Accept) -> Result<Outcome, Refusal> {
+        let (mut task, mut lease) = self.held(accept.task, accept.fence, &accept.caller)?;
+        lease.accepted = true;
+        if let Some(until_ms) = &mut lease.until_ms {
+            *until_ms = self.scope.cluster_ms.saturating_add(lease.lease_ms);
+        }
+        let outcome = Outcome::Accepted {
+            seq: self.scope.seq,
+            attempt: task.attempts,
+            until_ms: lease.until_ms,
+        };
+        task.state = State::Leased(lease);
+        self.put_task(task);
+        Ok(outcome)
+    }
+
+    fn finish(&mut self, finish: &Finish) -> Result<Outcome, Refusal> {
+        finish.check_form()?;
+        let (mut task, lease) = self.held(finish.task, finish.fence, &finish.caller)?;
+        let revisions = match &finish.proposal {
+            None => Vec::new(),
+            Some(proposal) => match self.propose(proposal)? {
+                Outcome::Committed { revisions, .. } => revisions,
+                lost => return Ok(lost),
+            },
+        };
+        let seq = self.scope.seq;
+        if finish.ending == Ending::Released {
+            self.give_back(task, lease, Return::Released);
+        } else {
+            let done = finish.ending == Ending::Done;
+            self.event(What::TaskFinished {
+                task: task.id,
+                attempt: task.attempts,
+                done,
+            });
+            task.state = State::Finished(Finished {
+                done,
+                holder: lease.holder,
+                fence: lease.fence,
+                seq,
+                at_ms: self.scope.cluster_ms,
+                result: finish.result.clone(),
+            });
+            self.put_task(task);
+            self.drop_old_tasks();
+        }
+        Ok(Outcome::Finished { seq, revisions })
+    }
+
+    fn drop_old_tasks(&mut self) {
+        while let Some(id) = self.project.tasks.over_kept() {
+            self.project.tasks.remove(id);
+            self.applied.tasks.push((self.scope.project.clone(), id));
+        }
+    }
+
+    /// The task and the lease that this caller holds on it.
+    fn held(&mut self, id: TaskId, fence: Fence, caller: &Caller) -> Result<(Task, Lease), Refusal> {
+        self.free_if_dead(id);
+        let task = self.known(id)?;
+        let fenced = |holder: Option<&Holder>| Refusal::Fenced {
+            task: id,
+            fence,
+            attempt: task.attempts,
+            holder: holder.cloned(),
+        };
+        match &task.state {
+            State::Pending => Err(fenced(None)),
+            State::Finished(finished) if finished.fence == fence => Err(task_finished(task, finished)),
+            State::Finished(finished) => Err(fenced(Some(&finished.holder))),
+            State::Leased(lease) => {
+                let owner = self.owner(caller)?;
+                match lease.fence == fence && lease.holder.owner == owner {
+                    true => Ok((Task::clone(task), lease.clone())),
+                    false => Err(fenced(Some(&lease.holder))),
+                }
+            }
+        }
+    }
+
+    fn known(&self, id: TaskId) -> Result<&Arc<Task>, Refusal> {
+        let task = self.project.tasks.get(id);
+        task.ok_or(Refusal::UnknownTask { task: id })
+    }
+
+    /// Who the caller is; refused when it says to be an agent that does not live.
+    fn owner(&self, caller: &Caller) -> Result<Owner, Refusal> {
+        match caller {
+            Caller::Token(hash) => Ok(Owner::Token(*hash)),
+            Caller::Agent { name, generation } => {
+                let (node, incarnation) = (self.scope.node, self.scope.incarnation);
+                let key = self.agents.caller(node, incarnation, name, *generation)?;
+                let life = self.agents.life(&key).expect("the caller lives");
+                Ok(Owner::Agent {
+                    agent: life.id.clone(),
+                    started: key.1,
+                })
+            }
+        }
+    }
+
+    /// Returns a task whose lease is over, but was not cleared away yet: what is said of one task does not depend on how
+    /// far that has come.
+    fn free_if_dead(&mut self, id: TaskId) {
+        let Some(State::Leased(lease)) = self.project.tasks.get(id).map(|task| &task.state) else {
+            return;
+        };
+        if lease.until_ms.is_some_and(|until_ms| until_ms <= self.scope.cluster_ms) {
+            return self.return_task(id, Return::Expired);
+        }
+        if let Owner::Agent { agent, started } = &lease.holder.owner
+            && let Some(end) = self.agents.end_of(&(agent.node, *started))
+        {
+            self.return_task(id, Return::Agent(end));
+        }
+    }
+
+    /// Makes a leased task pending again.
+    pub(in crate::colony) fn return_task(&mut self, id: TaskId, reason: Return) {
+        let task = self.project.tasks.get(id).expect("a leased task is kept");
+        let task = Task::clone(task);
+        let State::Leased(lease) = task.state.clone() else {
+            unreachable!("only leased tasks are linked to an owner");
+        };
+        self.give_back(task, lease, reason);
+    }
+
+    fn give_back(&mut self, mut task: Task, lease: Lease, reason: Return) {
+        self.event(What::TaskReturned {
+            task: task.id,
+            attempt: task.attempts,
+            reason: reason.clone(),
+        });
+        if task.history.len() >= HISTORY_MAX {
+            task.history.remove(0);
+        }
+        task.history.push(Attempt {
+            number: task.attempts,
+            holder: lease.holder,
+            fence: lease.fence,
+            since_ms: lease.since_ms,
+            ended_ms: self.scope.cluster_ms,
+            reason,
+        });
+        task.state = State::Pending;
+        self.put_task(task);
+    }
+
+    /// Puts a task in place of what stood under its id, and notes who holds it now.
+    fn put_task(&mut self, task: Task) {
+        let project = self.scope.project;
+        if let Some(old) = self.project.tasks.get(task.id) {
+            self.agents.unlink(project, old);
+        }
+        assert!(self.agents.link(project, &task), "only who lives is given a lease");
+        self.applied.tasks.push((project.clone(), task.id));
+        self.project.tasks.set(task);
+    }
+}
+
+fn task_finished(task: &Task, finished: &Finished) -> Refusal {
+    Refusal::TaskFinished {
+        task: task.id,
+        attempt: task.attempts,
+        state: task.state.name(),
+        holder: finished.holder.clone(),
+    }
+}
+
+fn check_text(field: &str, text: &str, bytes_max: usize) -> Result<(), Refusal> {
+    if text.len() > bytes_max {
+        return Err(over_limit(field, text.len(), bytes_max));
+    }
+    match text.is_empty() || text.chars().any(char::is_control) {
+        true => Err(malformed(field, "is empty or has a control character")),
+        false => Ok(()),
+    }
+}
+
+fn check_bytes(field: &str, bytes: &Bytes, bytes_max: usize) -> Result<(), Refusal> {
+    match bytes.len() > bytes_max {
+        true => Err(over_limit(field, bytes.len(), bytes_max)),
+        false => Ok(()),
+    }
+}
+
+impl NewTask {
+    fn check_form(&self) -> Result<(), Refusal> {
+        check_text("title", &self.title, TITLE_BYTES_MAX)?;
+        if let Some(kind) = &self.kind {
+            check_text("kind", kind, NAME_BYTES_MAX)?;
+        }
+        if let Some(name) = &self.name {
+            check_text("name", name, TASK_NAME_BYTES_MAX)?;
+        }
+        check_bytes("payload", &self.payload, PAYLOAD_BYTES_MAX)
+    }
+}
+
+impl Claim {
+    fn check_form(&self) -> Result<(), Refusal> {
+        match (&self.caller, self.lease_ms) {
+            (Caller::Agent { .. }, Some(_)) => {
+                return Err(malformed(
+                    "lease_ms",
+                    "is for tokens: an agent's lease holds while it lives",
+                ));
+            }
+            (Caller::Token(_), Some(lease_ms)) if lease_ms < LEASE_MS_MIN => {
+                return Err(malformed(
+                    "lease_ms",
+                    &format!("{lease_ms} is under the least, {LEASE_MS_MIN}"),
+                ));
+            }
+            (Caller::Token(_), Some(lease_ms)) if lease_ms > LEASE_MS_MAX => {
+                return Err(over_limit("lease_ms", lease_ms as usize, LEASE_MS_MAX as usize));
+            }
+            _ => {}
+        }
+        match &self.which {
+            Which::Ids(ids) => {
+                if ids.len() > CLAIM_TASKS_MAX {
+                    return Err(over_limit("ids", ids.len(), CLAIM_TASKS_MAX));
+                }
+                let twice = (1..ids.len()).find(|place| ids[..*place].contains(&ids[*place]));
+                match twice {
+                    Some(place) => Err(malformed("ids", &format!("{} stands twice", ids[place]))),
+                    None => Ok(()),
+                }
+            }
+            Which::Ready { kinds, limit } => {
+                if kinds.len() > CLAIM_KINDS_MAX {
+                    return Err(over_limit("kinds", kinds.len(), CLAIM_KINDS_MAX));
+                }
+                match *limit as usize > CLAIM_TASKS_MAX {
+                    true => Err(over_limit("limit", *limit as usize, CLAIM_TASKS_MAX)),
+                    false => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+impl Finish {
+    fn check_form(&self) -> Result<(), Refusal> {
+        check_bytes("result", &self.result, RESULT_BYTES_MAX)?;
+        if self.ending == Ending::Released && !self.result.is_empty() {
+            return Err(malformed("result", "a task that is given back has no result"));
+        }
+        match &self.proposal {
+            Some(_) if self.ending != Ending::Done => {
+                Err(malformed("proposal", "only a task that is done brings a proposal"))
+            }
+            Some(proposal) if proposal.dry_run => Err(malformed("proposal", "a dry run finishes nothing")),
+            _ => Ok(()),
+        }
+    }
+}
