@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
-use queenright_protocol::colony::{Key, Outcome};
+use queenright_protocol::colony::{Caller, Key, Outcome};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::AgentSpec;
 use super::entry::{Entry, Generation};
+use super::registration::{Whose, claims_for_agent};
 use super::signal::{AgentAddress, Signal, Signals, TellError};
 use crate::queen::{QueenMessage, Request, SubmitError};
 use crate::replica::Replica;
@@ -128,12 +129,33 @@ impl AgentContext {
         self.generation.number
     }
 
-    /// Hands a command to the queen and waits for its outcome.
+    /// Who this agent is when it claims a task and when it says that it holds one.
+    pub fn caller(&self) -> Caller {
+        Caller::Agent {
+            name: self.name().into(),
+            generation: self.generation(),
+        }
+    }
+
+    /// Hands a command to the queen and waits for its outcome. Before the first claim of a generation the colony is told
+    /// that it lives; when it ends, however it does, what it holds returns.
     ///
     /// # Errors
     /// When she does not take it, or no outcome came before the deadline: then it is unknown.
     pub async fn submit(&self, request: Request, deadline: Duration) -> Result<Outcome, SubmitError> {
-        submit(&self.queen, request, deadline).await
+        let mut left = deadline;
+        if claims_for_agent(&request.body) {
+            let asked = Instant::now();
+            let whose = || Whose::of(&self.entry, &self.generation, &self.queen);
+            let begun = self.generation.registration.begin(whose);
+            let begun = tokio::time::timeout(deadline, begun).await;
+            let waited_ms = deadline.as_millis() as u64;
+            if let Err(refusal) = begun.map_err(|_| SubmitError::Unknown { waited_ms })?? {
+                return Ok(Outcome::Refused(refusal));
+            }
+            left = deadline.saturating_sub(asked.elapsed());
+        }
+        submit(&self.queen, request, left).await
     }
 
     /// This node's copy of the colony.

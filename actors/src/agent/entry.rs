@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::task::AbortHandle;
 
 use super::actor::AgentMessage;
+use super::registration::Registration;
 use super::restart::Restarts;
 use super::signal::Counters;
 use super::{AgentSpec, AgentState, AgentStatus};
@@ -39,6 +40,7 @@ pub(crate) struct Generation {
     /// Signals in the mailbox.
     waiting: AtomicUsize,
     pub(super) counters: Arc<Counters>,
+    pub(super) registration: Registration,
 }
 
 /// What a generation said about its end, before its actor ended.
@@ -104,6 +106,7 @@ impl Entry {
             actor: OnceLock::new(),
             waiting: AtomicUsize::new(0),
             counters,
+            registration: Registration::default(),
         });
         self.present.store(Some(generation.clone()));
         generation
@@ -117,10 +120,10 @@ impl Entry {
         }
     }
 
-    /// The actor of the present generation has ended: whatever comes for it from now on comes too late.
-    pub(super) fn ended(&self) -> Option<Said> {
-        self.present.store(None);
-        self.life().said.take()
+    /// The actor of the present generation has ended: whatever comes for it from now on comes too late. Returns that
+    /// generation, and what it said.
+    pub(super) fn ended(&self) -> (Option<Arc<Generation>>, Option<Said>) {
+        (self.present.swap(None), self.life().said.take())
     }
 
     /// Waits for a restart.

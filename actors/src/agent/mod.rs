@@ -13,6 +13,7 @@
 mod actor;
 mod behaviour;
 mod entry;
+mod registration;
 mod registry;
 mod restart;
 mod signal;

@@ -12,6 +12,7 @@ use ractor::{Actor, ActorId, ActorRef};
 use super::actor::{Agent, AtWork};
 use super::behaviour::{AgentContext, Behaviour, Kinds};
 use super::entry::{Entry, Said};
+use super::registration::Whose;
 use super::restart::{End, Verdict};
 use super::signal::Signals;
 use super::{AgentError, AgentSpec, AgentState, AgentStatus};
@@ -28,6 +29,8 @@ pub(crate) struct Agents {
     signals: Arc<Signals>,
     started: Instant,
     next_number: AtomicU64,
+    /// No agent whose name is forgotten had a later generation: a generation of a name never comes twice.
+    generation_floor: AtomicU64,
     /// How many agents live.
     live: AtomicU64,
     // A mutex: the queen writes, doors read. Held for a look-up, or to note the agents that there are.
@@ -44,6 +47,7 @@ impl Agents {
             signals,
             started: Instant::now(),
             next_number: AtomicU64::new(1),
+            generation_floor: AtomicU64::new(0),
             live: AtomicU64::new(0),
             by_name: Mutex::new(BTreeMap::new()),
             by_actor: Mutex::new(HashMap::new()),
@@ -94,7 +98,8 @@ impl Agents {
         if before.is_some_and(|entry| entry.is_live()) {
             return Err(AgentError::NameTaken { name: spec.name });
         }
-        let generation = before.map_or(0, |entry| entry.life().generation);
+        let floor = self.generation_floor.load(Ordering::Relaxed);
+        let generation = before.map_or(floor, |entry| entry.life().generation);
         if before.is_none() && by_name.len() >= AGENTS_MAX {
             let live = self.live();
             if live >= AGENTS_MAX as u64 {
@@ -103,7 +108,11 @@ impl Agents {
                     limit: AGENTS_MAX as u64,
                 });
             }
-            by_name.retain(|_, entry| entry.is_live());
+            by_name.retain(|_, entry| {
+                let life = entry.life();
+                self.generation_floor.fetch_max(life.generation, Ordering::Relaxed);
+                life.state.is_live()
+            });
         }
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let entry = Arc::new(Entry::new(spec, number, generation));
@@ -159,19 +168,23 @@ impl Agents {
         let Some(entry) = self.by_actor().remove(&actor) else {
             return;
         };
-        let said = entry.ended();
-        if !entry.is_live() {
-            // It was stopped.
-            self.signals.remove(entry.number);
-            return;
-        }
+        let (generation, said) = entry.ended();
+        let stopped = !entry.is_live();
         let (end, reason) = match (panic, said) {
             (Some(panic), _) => (End::Failed, panicked(&panic)),
             (None, Some(Said::Failed(reason))) => (End::Failed, reason),
             (None, Some(Said::Done)) => (End::Done, "was done".to_owned()),
+            (None, None) if stopped => (End::Failed, "was stopped".to_owned()),
             (None, None) => (End::Failed, "its actor ended, and nobody had asked for it".to_owned()),
         };
-        self.judge(&entry, end, reason, queen);
+        if let Some(generation) = generation {
+            let whose = Whose::of(&entry, &generation, queen);
+            generation.registration.end(whose, &reason);
+        }
+        match stopped {
+            true => self.signals.remove(entry.number),
+            false => self.judge(&entry, end, reason, queen),
+        }
     }
 
     /// Does what the policy of an agent says about an end.

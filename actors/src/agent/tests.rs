@@ -1,18 +1,21 @@
-//! Agents under a keeper that does what the queen does for them, without rounds.
+//! Agents under a keeper that does what the queen does for them, without rounds: commands go to the test.
+
+mod registration;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use queenright_protocol::colony::Outcome;
 use queenright_protocol::id::NodeId;
 use queenright_protocol::topology;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::*;
 use crate::link::{Cookie, LinkConfig, LinkLimits};
-use crate::queen::QueenMessage;
+use crate::queen::{QueenMessage, Request, SubmitError};
 use crate::replica::Replica;
 use crate::router::Router;
 
@@ -24,6 +27,10 @@ enum Act {
     PanicWhenTold,
     Done,
     Wait,
+    /// Claims so many times, one after the other, then waits.
+    Claim(u32),
+    /// Claims once, then panics.
+    ClaimAndPanic,
 }
 
 struct Scripted(Act);
@@ -37,6 +44,11 @@ impl Behaviour for Scripted {
                 Act::Panic => panic!("boom {}", context.generation()),
                 Act::Done => Ok(Step::Done),
                 Act::PanicWhenTold | Act::Wait => Ok(Step::Wait),
+                Act::Claim(times) => registration::claim(context, times).await,
+                Act::ClaimAndPanic => {
+                    registration::claim(context, 1).await?;
+                    panic!("with a task in hand")
+                }
             }
         })
     }
@@ -49,7 +61,12 @@ impl Behaviour for Scripted {
     }
 }
 
-struct Keeper(Arc<Agents>);
+type Submitted = (Request, oneshot::Sender<Result<Outcome, SubmitError>>);
+
+struct Keeper {
+    agents: Arc<Agents>,
+    submitted: mpsc::Sender<Submitted>,
+}
 
 impl Actor for Keeper {
     type Msg = QueenMessage;
@@ -67,9 +84,10 @@ impl Actor for Keeper {
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            QueenMessage::SpawnAgent(spec, reply) => drop(reply.send(self.0.spawn(spec, &me).await)),
-            QueenMessage::StopAgent(name, reply) => drop(reply.send(self.0.stop(&name))),
-            QueenMessage::RestartAgent(number) => self.0.restart(number, &me).await,
+            QueenMessage::SpawnAgent(spec, reply) => drop(reply.send(self.agents.spawn(spec, &me).await)),
+            QueenMessage::StopAgent(name, reply) => drop(reply.send(self.agents.stop(&name))),
+            QueenMessage::RestartAgent(number) => self.agents.restart(number, &me).await,
+            QueenMessage::Submit(request, ticket) => self.submitted.try_send((request, ticket)).unwrap(),
             _ => unreachable!("agents of these tests want nothing else"),
         }
         Ok(())
@@ -82,8 +100,10 @@ impl Actor for Keeper {
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
         match event {
-            SupervisionEvent::ActorFailed(agent, error) => self.0.ended(agent.get_id(), Some(error.to_string()), &me),
-            SupervisionEvent::ActorTerminated(agent, _, _) => self.0.ended(agent.get_id(), None, &me),
+            SupervisionEvent::ActorFailed(agent, error) => {
+                self.agents.ended(agent.get_id(), Some(error.to_string()), &me)
+            }
+            SupervisionEvent::ActorTerminated(agent, _, _) => self.agents.ended(agent.get_id(), None, &me),
             _ => {}
         }
         Ok(())
@@ -98,6 +118,7 @@ struct Rig {
     script: Arc<Mutex<Vec<Act>>>,
     /// How often a behaviour was made.
     made: Arc<AtomicU64>,
+    submitted: mpsc::Receiver<Submitted>,
 }
 
 impl Rig {
@@ -127,13 +148,19 @@ impl Rig {
             }
         });
         let agents = Arc::new(Agents::new(kinds, Replica::new(me), signals.clone()));
-        let (queen, _) = Actor::spawn(None, Keeper(agents.clone()), ()).await.unwrap();
+        let (commands, submitted) = mpsc::channel(64);
+        let keeper = Keeper {
+            agents: agents.clone(),
+            submitted: commands,
+        };
+        let (queen, _) = Actor::spawn(None, keeper, ()).await.unwrap();
         Rig {
             agents,
             signals,
             queen,
             script,
             made,
+            submitted,
         }
     }
 
