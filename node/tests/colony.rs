@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
@@ -161,11 +161,20 @@ impl Colony {
 
     /// Starts a cluster after `prepare` has changed its file and the folder of its data.
     pub(crate) fn start_prepared(name: &str, prepare: impl FnOnce(&mut ClusterConfig, &Path)) -> Colony {
+        Colony::start_by(name, |_, config, folder| {
+            prepare(config, &folder.join("data"));
+            env!("CARGO_BIN_EXE_queenright").into()
+        })
+    }
+
+    /// Starts a cluster after `prepare` has changed its file and named the program that starts a node. It is given the
+    /// runtime that the cluster is watched on, and the folder of everything.
+    pub(crate) fn start_by(name: &str, prepare: impl FnOnce(&Runtime, &mut ClusterConfig, &Path) -> PathBuf) -> Colony {
         let slot = Slot::take();
         let folder = tempfile::tempdir().unwrap();
         let runtime = Runtime::new().unwrap();
         let mut config = mesh(name, folder.path());
-        prepare(&mut config, &folder.path().join("data"));
+        let executable = prepare(&runtime, &mut config, folder.path());
         let config = config.write_to(folder.path()).unwrap();
         let mut folders = StateFolders::find(name, Some(&folder.path().join("data"))).unwrap();
         // Where a command with this XDG_STATE_HOME looks.
@@ -173,7 +182,7 @@ impl Colony {
         let options = UpOptions {
             config,
             folders,
-            executable: env!("CARGO_BIN_EXE_queenright").into(),
+            executable,
             ready_within: DEADLINE,
             stop_within: DEADLINE,
         };

@@ -88,7 +88,7 @@ impl Client {
         }
     }
 
-    pub(super) fn bad_response(&self, problem: impl Into<String>) -> ClientError {
+    pub(crate) fn bad_response(&self, problem: impl Into<String>) -> ClientError {
         ClientError::BadResponse {
             url: self.base.clone(),
             problem: problem.into(),

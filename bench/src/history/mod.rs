@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `operation` | what is asked for and answered |
 //! | `record` | the recording of a run, as JSON lines |
+//! | `client` | a client that records what it does |
 //! | `spec` | the sequential specification of keys and tasks |
 //! | `check` | the search for an order of one partition |
 //! | `partition` | a whole history: its partitions, its judgement, and what is shown of one that has no order |
@@ -11,6 +12,7 @@
 //! For tests: nothing of the program uses it.
 
 mod check;
+mod client;
 mod operation;
 mod partition;
 mod record;
@@ -19,6 +21,7 @@ mod spec;
 mod tests;
 
 pub use self::check::{Budget, Verdict, check};
+pub use self::client::{Recorded, RecordingClient};
 pub use self::operation::{Answer, End, Guard, Object, Operation, Outcome, Refusal, Write};
 pub use self::partition::{CheckOptions, Fault, Judgement, judge, partitions};
 pub use self::record::{Call, RecordError, Recorder, read, write};

@@ -71,6 +71,14 @@ pub enum RecordError {
         /// What the system said, or what is wrong with a line.
         problem: String,
     },
+    /// An answer that no client should get.
+    #[error("{operation}: {problem}")]
+    Unexpected {
+        /// What was asked for.
+        operation: String,
+        /// What was answered.
+        problem: String,
+    },
     /// The history has as many calls as it may; nothing was sent.
     #[error("the history is full: it has {calls_max} calls")]
     Full {
