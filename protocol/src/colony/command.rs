@@ -6,7 +6,7 @@
 //! | [`Body::Propose`] | agent or door | colony | [`Outcome::Committed`], [`Outcome::Lost`] | change keys if what was read still holds |
 //! | [`Body::ProposeBatch`] | agent or door | colony | [`Outcome::Judged`] | judge several proposals together against one state |
 //! | [`Body::Withheld`] | the leader's queen | colony | [`Outcome::Refused`] | stands for a growing command that the disks have no room for |
-//! | [`Body::Task`] | agent or door | colony | see [`super::task`] | add, claim, accept or finish tasks |
+//! | [`Body::Task`] | agent or door | colony | see [`super::task`] | add, claim, accept, update or finish tasks |
 //! | [`Body::Agent`] | queen | colony | see [`super::agent`] | an agent of a node has started or ended |
 //!
 //! Any command may be answered by [`Outcome::Refused`]: nothing was changed.
@@ -136,7 +136,7 @@ impl Body {
                                     Which::Ready { limit, .. } => CLAIM_TASKS_MAX.min(*limit as usize),
                                 }
                         }
-                        TaskCommand::Accept(_) => 0,
+                        TaskCommand::Accept(_) | TaskCommand::Update(_) => 0,
                         TaskCommand::Finish(finish) => finish.proposal.as_ref().map_or(0, proposal_outcome_bytes_max),
                     }
             }

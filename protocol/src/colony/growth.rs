@@ -49,6 +49,7 @@ impl Body {
             Body::Withheld(_) => false,
             // A hold on a task, and what is known of an agent, take a bounded place.
             Body::Task(TaskCommand::Claim(_) | TaskCommand::Accept(_)) | Body::Agent(_) => false,
+            Body::Task(TaskCommand::Update(update)) => update.note.is_some(),
             Body::Task(TaskCommand::Add(tasks)) => !tasks.is_empty(),
             Body::Task(TaskCommand::Finish(finish)) => {
                 !finish.result.is_empty() || finish.proposal.as_ref().is_some_and(proposal_grows)

@@ -57,9 +57,9 @@ pub use self::sweep::{COLONY_AUTHOR, STEPS_PER_COMMAND};
 pub use self::task::{
     ADD_TASKS_MAX, Accept, Added, Attempt, CLAIM_KINDS_MAX, CLAIM_TASKS_MAX, Caller, Claim, Claimed, Ending,
     FINISHED_BYTES_KEPT_MAX, FINISHED_KEPT_MAX, Fence, Finish, Finished, HISTORY_MAX, Holder, LEASE_MS, LEASE_MS_MAX,
-    LEASE_MS_MIN, Lease, NewTask, OPEN_BYTES_MAX, OPEN_TASKS_MAX, Owner, PAYLOAD_BYTES_MAX, RESULT_BYTES_MAX, Return,
-    State, StateName, TASK_NAME_BYTES_MAX, TITLE_BYTES_MAX, Task, TaskCommand, TaskId, TaskIdError, Tasks, TokenHash,
-    Which,
+    LEASE_MS_MIN, Lease, NOTE_BYTES_MAX, NewTask, OPEN_BYTES_MAX, OPEN_TASKS_MAX, Owner, PAYLOAD_BYTES_MAX,
+    RESULT_BYTES_MAX, Return, State, StateName, TASK_NAME_BYTES_MAX, TITLE_BYTES_MAX, Task, TaskCommand, TaskId,
+    TaskIdError, Tasks, TokenHash, Update, Which,
 };
 use crate::id::NodeId;
 

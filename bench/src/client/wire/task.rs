@@ -343,6 +343,12 @@ pub struct WireLease {
     /// Whether the holder has said that it is at work.
     #[serde(default, skip_serializing_if = "is_false")]
     pub accepted: bool,
+    /// How much it has done, in hundredths, if it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<u8>,
+    /// What it said last about its work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Arc<str>>,
 }
 
 /// How a task was finished.
@@ -443,6 +449,8 @@ impl From<&Lease> for WireLease {
             since_ms: lease.since_ms,
             until_ms: lease.until_ms,
             accepted: lease.accepted,
+            progress: lease.progress,
+            note: lease.note.clone(),
         }
     }
 }

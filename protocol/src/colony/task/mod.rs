@@ -5,6 +5,7 @@
 //! | [`TaskCommand::Add`] | agent or door | colony | [`Outcome::Added`] | these tasks wait to be claimed |
 //! | [`TaskCommand::Claim`] | agent or door | colony | [`Outcome::Claimed`] | the caller takes tasks, in one step |
 //! | [`TaskCommand::Accept`] | owner | colony | [`Outcome::Accepted`] | the owner is at work: its lease begins anew |
+//! | [`TaskCommand::Update`] | owner | colony | [`Outcome::Accepted`] | as accept, and this is how far it has come |
 //! | [`TaskCommand::Finish`] | owner | colony | [`Outcome::Finished`], [`Outcome::Lost`] | done, failed, or given back |
 //!
 //! A claim turns *pending* into *leased* with an attempt and a fence: the position of the claim in the order of all
@@ -49,6 +50,8 @@ pub const TITLE_BYTES_MAX: usize = 1_024;
 pub const TASK_NAME_BYTES_MAX: usize = 256;
 /// The longest payload of a task, in bytes. More belongs into the memory, under a key that the payload names.
 pub const PAYLOAD_BYTES_MAX: usize = 64 << 10;
+/// The longest note of an owner about its work, in bytes.
+pub const NOTE_BYTES_MAX: usize = 256;
 /// The longest result of a task, in bytes.
 pub const RESULT_BYTES_MAX: usize = 64 << 10;
 /// How many attempts that ended without a finish a task remembers; older ones are only counted.
@@ -193,6 +196,8 @@ pub enum TaskCommand {
     Accept(Accept),
     /// End the caller's lease of a task.
     Finish(Finish),
+    /// Say how far work has come.
+    Update(Update),
 }
 
 /// A task that is to be added.
@@ -244,6 +249,21 @@ pub struct Accept {
     pub fence: Fence,
     /// Who holds it.
     pub caller: Caller,
+}
+
+/// Says how far work has come, and that it goes on. What it does not say stays as it was said last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Update {
+    /// The task.
+    pub task: TaskId,
+    /// The fence of the claim.
+    pub fence: Fence,
+    /// Who holds it.
+    pub caller: Caller,
+    /// How much is done, in hundredths: up to 100.
+    pub progress: Option<u8>,
+    /// In words.
+    pub note: Option<Arc<str>>,
 }
 
 /// Ends the caller's lease of a task.
@@ -327,6 +347,10 @@ pub struct Lease {
     pub lease_ms: u64,
     /// Whether the holder has said that it is at work.
     pub accepted: bool,
+    /// How much it has done, in hundredths, if it said so.
+    pub progress: Option<u8>,
+    /// What it said last about its work.
+    pub note: Option<Arc<str>>,
 }
 
 /// How a task was finished.

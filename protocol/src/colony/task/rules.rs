@@ -7,15 +7,18 @@ use bytes::Bytes;
 use super::tasks::{OPEN_BYTES_MAX, OPEN_TASKS_MAX};
 use super::{
     ADD_TASKS_MAX, Accept, Added, Attempt, CLAIM_KINDS_MAX, CLAIM_TASKS_MAX, Caller, Claim, Claimed, Ending, Fence,
-    Finish, Finished, HISTORY_MAX, Holder, LEASE_MS, LEASE_MS_MAX, LEASE_MS_MIN, Lease, NewTask, Owner,
+    Finish, Finished, HISTORY_MAX, Holder, LEASE_MS, LEASE_MS_MAX, LEASE_MS_MIN, Lease, NOTE_BYTES_MAX, NewTask, Owner,
     PAYLOAD_BYTES_MAX, RESULT_BYTES_MAX, Return, State, TASK_NAME_BYTES_MAX, TITLE_BYTES_MAX, Task, TaskCommand,
-    TaskId, Which,
+    TaskId, Update, Which,
 };
 use crate::colony::command::{NAME_BYTES_MAX, Outcome, Refusal};
 use crate::colony::digest::Digest;
 use crate::colony::event::What;
 use crate::colony::memory::{malformed, over_limit};
 use crate::colony::project::Step;
+
+/// All of a task is done.
+const PROGRESS_MAX: u8 = 100;
 
 impl Step<'_> {
     pub(in crate::colony) fn task(&mut self, command: &TaskCommand) -> Result<Outcome, Refusal> {
@@ -24,6 +27,7 @@ impl Step<'_> {
             TaskCommand::Claim(claim) => self.claim(claim),
             TaskCommand::Accept(accept) => self.accept(accept),
             TaskCommand::Finish(finish) => self.finish(finish),
+            TaskCommand::Update(update) => self.update(update),
         }
     }
 
@@ -106,6 +110,8 @@ impl Step<'_> {
             fence: Fence(self.scope.seq),
             since_ms: now_ms,
             accepted: false,
+            progress: None,
+            note: None,
         };
         let mut tasks = Vec::new();
         match &claim.which {
@@ -164,7 +170,27 @@ impl Step<'_> {
     }
 
     fn accept(&mut self, accept: &Accept) -> Result<Outcome, Refusal> {
-        let (mut task, mut lease) = self.held(accept.task, accept.fence, &accept.caller)?;
+        let (task, lease) = self.held(accept.task, accept.fence, &accept.caller)?;
+        Ok(self.goes_on(task, lease))
+    }
+
+    fn update(&mut self, update: &Update) -> Result<Outcome, Refusal> {
+        update.check_form()?;
+        let (task, mut lease) = self.held(update.task, update.fence, &update.caller)?;
+        lease.progress = update.progress.or(lease.progress);
+        if let Some(note) = &update.note {
+            let before = lease.note.as_ref().map_or(0, |note| note.len());
+            let bytes = self.project.tasks.bytes().0 + note.len() as u64 - before as u64;
+            if note.len() > before && bytes > OPEN_BYTES_MAX {
+                return Err(over_limit("open_task_bytes", bytes as usize, OPEN_BYTES_MAX as usize));
+            }
+            lease.note = Some(note.clone());
+        }
+        Ok(self.goes_on(task, lease))
+    }
+
+    /// The holder of a task is at work: its lease begins anew.
+    fn goes_on(&mut self, mut task: Task, mut lease: Lease) -> Outcome {
         lease.accepted = true;
         if let Some(until_ms) = &mut lease.until_ms {
             *until_ms = self.scope.cluster_ms.saturating_add(lease.lease_ms);
@@ -176,7 +202,7 @@ impl Step<'_> {
         };
         task.state = State::Leased(lease);
         self.put_task(task);
-        Ok(outcome)
+        outcome
     }
 
     fn finish(&mut self, finish: &Finish) -> Result<Outcome, Refusal> {
@@ -360,6 +386,17 @@ impl NewTask {
             check_text("name", name, TASK_NAME_BYTES_MAX)?;
         }
         check_bytes("payload", &self.payload, PAYLOAD_BYTES_MAX)
+    }
+}
+
+impl Update {
+    fn check_form(&self) -> Result<(), Refusal> {
+        if let Some(progress) = self.progress.filter(|progress| *progress > PROGRESS_MAX) {
+            return Err(over_limit("progress", progress as usize, PROGRESS_MAX as usize));
+        }
+        self.note
+            .iter()
+            .try_for_each(|note| check_text("note", note, NOTE_BYTES_MAX))
     }
 }
 

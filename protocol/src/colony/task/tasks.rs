@@ -55,7 +55,8 @@ impl Task {
     pub fn bytes(&self) -> u64 {
         let result = match &self.state {
             State::Finished(finished) => finished.result.len(),
-            State::Pending | State::Leased(_) => 0,
+            State::Leased(lease) => lease.note.as_ref().map_or(0, |note| note.len()),
+            State::Pending => 0,
         };
         let texts = [&self.kind, &self.name].into_iter().flatten().map(|text| text.len());
         (512 * (1 + self.history.len()) + self.title.len() + self.payload.len() + texts.sum::<usize>() + result) as u64

@@ -245,6 +245,58 @@ fn the_lease_of_a_token_ends_by_itself_and_accepting_begins_it_anew() {
 }
 
 #[test]
+fn an_owner_says_how_far_it_has_come_and_its_lease_begins_anew() {
+    let mut rig = Rig::default();
+    let task = rig.add_one();
+    let fence = rig.claim_one(task, token("a"));
+    let update = |progress, note: Option<&str>| Update {
+        task,
+        fence,
+        caller: token("a"),
+        progress,
+        note: note.map(Arc::from),
+    };
+    let said = |rig: &Rig| match &rig.tasks().get(task).unwrap().state {
+        State::Leased(lease) => (lease.progress, lease.note.clone()),
+        other => panic!("{other:?}"),
+    };
+    let run = |rig: &mut Rig, update| rig.run(Body::Task(TaskCommand::Update(update)));
+    let bytes = rig.tasks().bytes().0;
+    rig.now_ms += LEASE_MS - 1;
+    let until = rig.now_ms + LEASE_MS;
+    let first = run(&mut rig, update(Some(50), Some("half")));
+    assert!(
+        matches!(first, Outcome::Accepted { attempt: 1, until_ms: Some(ms), .. } if ms == until),
+        "{first:?}"
+    );
+    assert_eq!(said(&rig), (Some(50), Some("half".into())));
+    assert_eq!(rig.tasks().bytes().0, bytes + 4);
+    run(&mut rig, update(Some(100), None));
+    assert_eq!(said(&rig), (Some(100), Some("half".into())));
+    let refused = |rig: &mut Rig, update| match run(rig, update) {
+        Outcome::Refused(refusal) => refusal.to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        refused(&mut rig, update(Some(101), None)),
+        "progress: 101 is over the limit of 100"
+    );
+    let long = "x".repeat(NOTE_BYTES_MAX + 1);
+    assert_eq!(
+        refused(&mut rig, update(None, Some(&long))),
+        "note: 257 is over the limit of 256"
+    );
+    let stale = Update {
+        fence: Fence(fence.0 - 1),
+        ..update(Some(1), None)
+    };
+    assert!(refused(&mut rig, stale).contains("does not hold task"));
+    assert_eq!(said(&rig), (Some(100), Some("half".into())));
+    rig.finish(finish(task, fence, token("a")));
+    assert!(refused(&mut rig, update(Some(1), None)).contains("is done"));
+}
+
+#[test]
 fn an_agents_lease_holds_while_it_lives() {
     let mut rig = Rig::default();
     let task = rig.add_one();
