@@ -58,6 +58,22 @@ fn every_acknowledged_put_of_b3_is_there() {
 }
 
 #[test]
+fn every_task_of_b5_is_won_once_and_finished_once() {
+    let rows = [
+        "claim, progress and finish rate, 1 agent",
+        "claim, progress and finish rate, 10 agents",
+        "claim rate, 16 agents",
+        "claim and finish rate, 16 agents",
+        "claim and finish, task latency, 16 agents",
+        "race of 2 agents for one task",
+        "race of 16 agents for one task",
+        "second finish refused",
+        "claim of an unknown id refused",
+    ];
+    check("B5", &rows);
+}
+
+#[test]
 fn no_signal_and_no_call_of_b13_is_lost() {
     let rows = [
         "one way, 1 sender",

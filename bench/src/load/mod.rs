@@ -3,12 +3,14 @@
 mod call;
 mod put;
 mod signal;
+mod task;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use self::call::{Caller, Echo};
 pub use self::put::Put;
 pub use self::signal::{Sink, Source};
+pub use self::task::{TaskAdd, TaskLook, TaskRace, TaskWork, TaskWrong};
 
 use hdrhistogram::Histogram;
 use queenright_actors::agent::{AgentSpec, Behaviour, BehaviourError, Kinds};
@@ -35,6 +37,21 @@ pub fn add_kinds(kinds: &mut Kinds) {
     });
     kinds.add("load-caller", |spec| {
         Ok(Box::new(Caller::new(arguments(spec)?)) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-task-add", |spec| {
+        Ok(Box::new(TaskAdd::new(arguments(spec)?)) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-task", |spec| {
+        Ok(Box::new(TaskWork::new(arguments(spec)?)) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-task-race", |spec| {
+        Ok(Box::new(TaskRace::new(arguments(spec)?)?) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-task-look", |spec| {
+        Ok(Box::new(TaskLook::new(arguments(spec)?)) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-task-wrong", |spec| {
+        Ok(Box::new(TaskWrong::new(arguments(spec)?)) as Box<dyn Behaviour>)
     });
     kinds.add("load-echo", |_| Ok(Box::new(Echo::default()) as Box<dyn Behaviour>));
 }

@@ -4,6 +4,7 @@ pub mod b13;
 pub mod b16;
 pub mod b17;
 pub mod b3;
+pub mod b5;
 pub mod b7;
 pub mod b8;
 mod keys;
@@ -47,6 +48,12 @@ pub fn workloads() -> &'static [Workload] {
             title: b3::TITLE,
             needs: Needs::Cluster,
             run: b3::run,
+        },
+        Workload {
+            id: b5::ID,
+            title: b5::TITLE,
+            needs: Needs::Cluster,
+            run: b5::run,
         },
         Workload {
             id: b7::ID,
