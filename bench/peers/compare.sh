@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
-# Queenright beside its peers on this machine, in one run: etcd (durable puts), Erlang (messages between two nodes).
+# Queenright beside its peers on this machine, in one run: etcd (durable puts, claims), Redis (tasks from a stream and a
+# list), Erlang (messages between two nodes).
 # usage: bench/peers/compare.sh DATA_DIR [ROUNDS]
 #
-# In each round, in turn: etcd with 1 client and with 64, a fresh cluster of three each; Erlang; `queenright bench run B3
-# B13`. Then a table of medians with ratios. Exit code: 0 all floors met, 1 some missed, 2 it could not be run.
+# In each round, in turn: etcd, puts of 1 client and of 64, claims of 64, a fresh cluster of three each; Redis with 64
+# clients, one server; Erlang; `queenright bench run B3 B5 B13`. Then a table of medians with ratios. Exit code: 0 all floors met, 1 some missed, 2 it could not be run.
 # DATA_DIR is a folder on the disk that all of them write to; what was measured is kept in DATA_DIR/compare-*.
 #
 #   QUEENRIGHT     the program to measure; built from this checkout if unset
-#   PEERS_TARGET   where the driver of etcd is built; outside the checkout, below the user's cache folder if unset
+#   PEERS_TARGET   where the drivers of etcd and Redis are built; outside the checkout, below the user's cache folder if
+#                  unset
+#   ONLY           `claims`: only claims of etcd, Redis and B5
 set -uo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -28,17 +31,22 @@ missing=()
 need() { # COMMAND PACKAGE
     command -v "$1" >/dev/null || missing+=("$2")
 }
+only=${ONLY:-all}
+[[ $only == all || $only == claims ]] || die "ONLY: $only is neither unset nor claims"
 need etcd etcd-server
-need erlc erlang-base
-need erl erlang-base
-need epmd erlang-base
+need redis-server redis-server
+if [[ $only == all ]]; then
+    need erlc erlang-base
+    need erl erlang-base
+    need epmd erlang-base
+fi
 need python3 python3
 need cargo "rustup (https://rustup.rs)"
 if [[ ! -x ${PEERS_TARGET:-}/release/peer-etcd ]]; then
     need protoc protobuf-compiler
     [[ -e /usr/include/google/protobuf/descriptor.proto ]] || missing+=(libprotobuf-dev)
 fi
-if command -v erl >/dev/null; then
+if [[ $only == all ]] && command -v erl >/dev/null; then
     for application in crypto:erlang-crypto tools:erlang-tools; do
         erl -noshell -eval "halt(case code:lib_dir(${application%%:*}) of {error, _} -> 1; _ -> 0 end)." ||
             missing+=("${application##*:}")
@@ -62,11 +70,14 @@ trap 'exit 2' INT TERM
 out=$(mktemp -d "$data/compare-$(date +%Y%m%d-%H%M%S)-XXXX") || die "cannot write to $data"
 
 target=${PEERS_TARGET:-${XDG_CACHE_HOME:-$HOME/.cache}/queenright-peers}
-driver=$target/release/peer-etcd
-echo "building the driver of etcd in $target"
-CARGO_TARGET_DIR=$target cargo build --release --quiet --locked --manifest-path "$here/etcd/Cargo.toml" ||
-    die "the driver of etcd was not built"
-erlc -o "$out" "$here/erlang/bench.erl" || die "the driver of Erlang was not built"
+for peer in etcd redis; do
+    echo "building the driver of $peer in $target"
+    CARGO_TARGET_DIR=$target cargo build --release --quiet --locked --manifest-path "$here/$peer/Cargo.toml" ||
+        die "the driver of $peer was not built"
+done
+if [[ $only == all ]]; then
+    erlc -o "$out" "$here/erlang/bench.erl" || die "the driver of Erlang was not built"
+fi
 if [[ -z ${QUEENRIGHT:-} ]]; then
     echo "building queenright"
     (cd "$root" && cargo build --release --quiet --locked) || die "queenright was not built"
@@ -101,7 +112,7 @@ for port in sys.argv[1:]:
 PYTHON
 }
 
-etcd_round() { # CLIENTS
+etcd_round() { # OP CLIENTS
     local ports folder=$out/etcd-state names="" node
     read -ra ports <<<"$(free_ports 6)"
     mkdir "$folder" || return
@@ -117,9 +128,25 @@ etcd_round() { # CLIENTS
         started+=($!)
     done
     healthy "${ports[@]:0:3}" &&
-        timeout 60 "$driver" put --clients "$1" --secs 4 --warm-up-secs 1 --size 256 \
+        timeout 60 "$target/release/peer-etcd" "$1" --clients "$2" --secs 4 --warm-up-secs 1 --size 256 \
             --ports "${ports[0]},${ports[1]},${ports[2]}" >>"$out/peers.txt"
     local result=$?
+    end_started
+    rm -r "$folder"
+    return $result
+}
+
+redis_round() { # KIND CLIENTS
+    local port folder=$out/redis-state try result=1
+    port=$(free_ports 1)
+    mkdir "$folder" || return
+    # Every write is synced before its answer, and nothing else is written: no snapshots, no rewriting of the log.
+    timeout 120 redis-server --port "$port" --bind 127.0.0.1 --dir "$folder" --appendonly yes --appendfsync always \
+        --auto-aof-rewrite-percentage 0 --save "" --loglevel warning >>"$out/redis.log" 2>&1 &
+    started+=($!)
+    for try in {1..100}; do { : <"/dev/tcp/127.0.0.1/$port"; } 2>/dev/null && break || sleep 0.05; done
+    timeout 60 "$target/release/peer-redis" "$1" --clients "$2" --secs 4 --warm-up-secs 1 --size 256 \
+        --port "$port" >>"$out/peers.txt" && result=0
     end_started
     rm -r "$folder"
     return $result
@@ -144,16 +171,26 @@ erlang_round() {
 }
 
 echo "results go to $out"
+workloads=(B3 B5 B13)
+[[ $only == claims ]] && workloads=(B5)
 for ((round = 1; round <= rounds; round++)); do
     echo "round $round of $rounds (load average $(cut -d' ' -f1 /proc/loadavg 2>/dev/null || echo unknown)): etcd"
-    etcd_round 1 || die "etcd with 1 client failed; see $out"
-    etcd_round 64 || die "etcd with 64 clients failed; see $out"
-    echo "round $round of $rounds: Erlang"
-    erlang_round || die "Erlang failed; see $out"
+    if [[ $only == all ]]; then
+        etcd_round put 1 || die "etcd with 1 client failed; see $out"
+        etcd_round put 64 || die "etcd with 64 clients failed; see $out"
+    fi
+    etcd_round claim 64 || die "claims of etcd failed; see $out"
+    echo "round $round of $rounds: Redis"
+    redis_round stream 64 || die "Redis with a stream failed; see $out"
+    redis_round list 64 || die "Redis with a list failed; see $out"
+    if [[ $only == all ]]; then
+        echo "round $round of $rounds: Erlang"
+        erlang_round || die "Erlang failed; see $out"
+    fi
     echo "round $round of $rounds: queenright"
-    timeout 600 "$QUEENRIGHT" bench run B3 B13 --repeats 1 --json --quiet --data "$out" >>"$out/queenright.jsonl" ||
+    timeout 600 "$QUEENRIGHT" bench run "${workloads[@]}" --repeats 1 --json --quiet --data "$out" >>"$out/queenright.jsonl" ||
         die "queenright failed; see $out"
 done
 
-python3 "$here/table.py" "$out/peers.txt" "$out/queenright.jsonl" | tee "$out/table.txt"
+python3 "$here/table.py" "$out/peers.txt" "$out/queenright.jsonl" "${workloads[@]}" | tee "$out/table.txt"
 exit "${PIPESTATUS[0]}"

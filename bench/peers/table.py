@@ -1,7 +1,7 @@
-"""Medians of a comparison, side by side. usage: python3 table.py PEERS.txt QUEENRIGHT.jsonl
+"""Medians of a comparison, side by side. usage: python3 table.py PEERS.txt QUEENRIGHT.jsonl WORKLOAD...
 
 PEERS.txt has lines `METRIC peer name value unit parameters`, QUEENRIGHT.jsonl a report of `queenright bench` in each
-line. Exit code 1 if a floor is missed or a signal or put was lost.
+line, the WORKLOADs are those that were run. Exit code 1 if a floor is missed or a signal, put or task was lost.
 """
 
 import collections
@@ -15,6 +15,10 @@ COMPARED = [
     ("durable puts/s, 64 over HTTP", "etcd", "put.rate", "clients=64", "B3", "put rate, 64 clients over HTTP", True, None, 2.0),
     ("put p50 us, 1 on the leader", "etcd", "put.p50", "clients=1", "B3", "put latency, 1 agent, leader's node", False, 1.0, 0.5),
     ("put p50 us, 1 on a follower", "etcd", "put.p50", "clients=1", "B3", "put latency, 1 agent, follower's node", False, None, 0.5),
+    ("claims/s, 64", "etcd", "claim.rate", "clients=64", "B5", "claim rate, 64 agents", True, 3.0, None),
+    ("claim and finish/s, 64; etcd: claim", "etcd", "claim.rate", "clients=64", "B5", "claim and finish rate, 64 agents", True, None, 10.0),
+    ("claim and finish/s, 64; a stream", "redis", "stream.tasks", "clients=64", "B5", "claim and finish rate, 64 agents", True, None, 2.0),
+    ("claim and finish/s, 64; a list", "redis", "list.tasks", "clients=64", "B5", "claim and finish rate, 64 agents", True, None, 2.0),
     ("128 B one way/s, 1 sender", "erlang", "dist.cast.delivered", "senders=1", "B13", "one way, 1 sender", True, 2.0, 5.0),
     ("128 B one way/s, 8 senders", "erlang", "dist.cast.delivered", "senders=8", "B13", "one way, 8 senders to 8 agents", True, None, 5.0),
     ("call p50 us, 1 caller", "erlang", "dist.call.p50", "callers=1", "B13", "call latency, 1 caller", False, None, 1.0),
@@ -62,12 +66,15 @@ def verdict(ratio, bound, more_is_better):
 
 
 def main():
-    if len(sys.argv) != 3:
+    if len(sys.argv) < 4:
         sys.exit(__doc__)
+    ran = sys.argv[3:]
     theirs = peers(sys.argv[1])
     values, lost, reports = ours(sys.argv[2])
     table, good = [HEAD], True
     for what, peer, name, parameter, workload, row, more_is_better, floor, target in COMPARED:
+        if workload not in ran:
+            continue
         a, b = theirs.get((peer, name, parameter)), values.get((workload, row))
         if not a or not b:
             table.append([what, peer, *(["not measured"] if not a else [number(statistics.median(a))])])
@@ -85,10 +92,10 @@ def main():
           f"{machine['cpu']}, {machine['kernel']}, {first['conditions']['file_system']['name']}, durability "
           f"{first['conditions']['durability']}")
     print(f"load average before each of our runs: {', '.join(loads)}")
-    syncs = values.get(("B3", "write and sync 4 KiB"))
+    syncs = [value for workload in ran for value in values.get((workload, "write and sync 4 KiB"), [])]
     if syncs:
         print(f"write and sync of 4 KiB, p50: {number(statistics.median(syncs))} us ({spread(syncs)})")
-    print(f"medians of {len(values['B3', 'put rate, 64 agents'])} rounds, peers and queenright in turn; one host is not "
+    print(f"medians of {sum(report['workload'] == ran[0] for report in reports)} rounds, peers and queenright in turn; one host is not "
           "a network\n")
     widths = [max(len(cells[column]) for cells in table if column < len(cells)) for column in range(len(HEAD))]
     for cells in table:

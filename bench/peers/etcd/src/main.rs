@@ -1,8 +1,11 @@
-//! Durable puts into an etcd cluster, as many at a time as there are clients.
+//! Durable puts into an etcd cluster, or claims in it, as many at a time as there are clients.
 //!
-//! usage: peer-etcd put --clients C --secs S --warm-up-secs W --size BYTES --ports P1,P2,P3
+//! usage: peer-etcd put|claim --clients C --secs S --warm-up-secs W --size BYTES --ports P1,P2,P3
 //!
-//! Each client writes fresh keys, one request at a time, and is measured after the warm-up. The clients share up to 8 connections, spread over the nodes.
+//! `put`: each client writes fresh keys. `claim`: each client takes tasks that nobody else wants, by a transaction that
+//! puts the owner under a key if the key was never written, without a lease: the least that a claim in etcd can be.
+//! One request at a time for each client, measured after the warm-up. The clients share up to 8 connections, spread over
+//! the nodes.
 //! Every figure is one line: `METRIC etcd NAME VALUE UNIT PARAMETERS`.
 
 use std::process::ExitCode;
@@ -10,16 +13,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use etcd_client::Client;
+use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp};
 use hdrhistogram::Histogram;
 
-const USAGE: &str = "usage: peer-etcd put --clients C --secs S --warm-up-secs W --size BYTES --ports P1,P2,P3";
+const USAGE: &str = "usage: peer-etcd put|claim --clients C --secs S --warm-up-secs W --size BYTES --ports P1,P2,P3";
 /// The longest latency that is told apart, in nanoseconds: a minute.
 const NANOS_MAX: u64 = 60_000_000_000;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// What a client asks for.
+#[derive(Clone, Copy, PartialEq)]
+enum Op {
+    Put,
+    Claim,
+}
+
 struct Arguments {
+    op: Op,
     clients: u64,
     secs: u64,
     warm_up_secs: u64,
@@ -29,8 +40,13 @@ struct Arguments {
 
 impl Arguments {
     fn parse(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
-        (words.next()? == "put").then_some(())?;
+        let op = match words.next()?.as_str() {
+            "put" => Op::Put,
+            "claim" => Op::Claim,
+            _ => return None,
+        };
         let mut arguments = Arguments {
+            op,
             clients: 1,
             secs: 4,
             warm_up_secs: 1,
@@ -58,7 +74,7 @@ async fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    match puts(&arguments).await {
+    match measure(&arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -67,8 +83,9 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn puts(arguments: &Arguments) -> Result<(), Failure> {
+async fn measure(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments {
+        op,
         clients,
         secs,
         warm_up_secs,
@@ -87,19 +104,29 @@ async fn puts(arguments: &Arguments) -> Result<(), Failure> {
     let mut tasks = Vec::new();
     for client in 0..*clients as usize {
         let mut store = connections[client % connections.len()].kv_client();
-        let (next, value) = (next.clone(), vec![b'x'; *size]);
+        let (next, value, op) = (next.clone(), vec![b'x'; *size], *op);
         tasks.push(tokio::spawn(async move {
             let mut latency = histogram();
             while Instant::now() < end {
                 let key = format!("/b/{run}/{:010}", next.fetch_add(1, Ordering::Relaxed));
                 let asked = Instant::now();
-                store.put(key, value.clone(), None).await?;
-                // By its end: a put belongs to the span in which it was acknowledged.
+                match op {
+                    Op::Put => drop(store.put(key, value.clone(), None).await?),
+                    Op::Claim => {
+                        let unclaimed = Compare::version(key.clone(), CompareOp::Equal, 0);
+                        let take = TxnOp::put(key, value.clone(), None);
+                        let claim = Txn::new().when([unclaimed]).and_then([take]);
+                        if !store.txn(claim).await?.succeeded() {
+                            return Err("a task that nobody else wants was claimed before".into());
+                        }
+                    }
+                }
+                // By its end: a request belongs to the span in which it was acknowledged.
                 if (started..end).contains(&Instant::now()) {
                     latency.saturating_record(asked.elapsed().as_nanos() as u64);
                 }
             }
-            Ok::<_, etcd_client::Error>(latency)
+            Ok::<_, Failure>(latency)
         }));
     }
     let mut latency = histogram();
@@ -112,16 +139,16 @@ async fn puts(arguments: &Arguments) -> Result<(), Failure> {
         ports.len()
     );
     let metric = |name: &str, value: f64, unit: &str| println!("METRIC etcd {name} {value:.3} {unit} {parameters}");
-    metric("put.rate", latency.len() as f64 / *secs as f64, "per_s");
-    for (name, quantile) in [
-        ("put.p50", 0.5),
-        ("put.p90", 0.9),
-        ("put.p99", 0.99),
-        ("put.p999", 0.999),
-    ] {
-        metric(name, latency.value_at_quantile(quantile) as f64 / 1000.0, "us");
+    let op = match op {
+        Op::Put => "put",
+        Op::Claim => "claim",
+    };
+    metric(&format!("{op}.rate"), latency.len() as f64 / *secs as f64, "per_s");
+    for (name, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)] {
+        let value = latency.value_at_quantile(quantile) as f64 / 1000.0;
+        metric(&format!("{op}.{name}"), value, "us");
     }
-    metric("put.max", latency.max() as f64 / 1000.0, "us");
+    metric(&format!("{op}.max"), latency.max() as f64 / 1000.0, "us");
     Ok(())
 }
 
