@@ -272,6 +272,7 @@ impl Node {
         router.serve(services.clone());
 
         if founded.unfinished {
+            consensus.meet().await;
             consensus.initialise(&numbers).await?;
             first_start.finish()?;
         }

@@ -39,6 +39,12 @@ const READ_INDEX_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long to wait before asking again when nobody leads.
 const READ_INDEX_PAUSE: Duration = Duration::from_millis(20);
 
+/// How long a founder waits for consensus to run on the other members: a start on a busy host takes some hundred
+/// milliseconds.
+const MEETING: Duration = Duration::from_secs(2);
+/// After which time a question that a starting member did not hear is asked again.
+const MEETING_QUESTION: Duration = Duration::from_millis(50);
+
 /// The times of consensus.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
@@ -138,6 +144,25 @@ impl Consensus {
             recovered,
             stop,
         })
+    }
+
+    /// Returns once consensus runs on all other members, or after a while: the founder asks for votes only then. A request
+    /// that finds nobody is answered by nobody, and would cost a whole election time-out.
+    pub(crate) async fn meet(&self) {
+        let me = self.router.me();
+        let met = self.router.members().iter().filter(|member| **member != me).map(|&member| async move {
+            // Whoever answers runs; that it does not lead is no news.
+            let ask = || {
+                let (lane, kind) = (Lane::Command, Kind::ReadIndexRequest);
+                self.router.ask(member, lane, kind, Bytes::new(), MEETING_QUESTION)
+            };
+            while ask().await.is_err() {
+                tokio::time::sleep(READ_INDEX_PAUSE).await;
+            }
+        });
+        if tokio::time::timeout(MEETING, futures::future::join_all(met)).await.is_err() {
+            tracing::warn!("not all members have consensus running; the first election may take longer");
+        }
     }
 
     /// Makes `members` the voters of a new cluster: the founder's act, once. Does nothing when that was done before.
