@@ -29,6 +29,7 @@
 //! | [`queen`] | numbers, rounds and entries as a plain machine; the actor that drives it and supervises agents | wait for disk or network |
 //! | [`agent`] | behaviours hosted by the node, each as an actor; signals between agents | keep a signal whose link broke |
 //! | [`disk`] | the room on the disks, and whether growing commands are admitted; the ballast | remove anything but the ballast |
+//! | `node::comparison` | what follows when the digest of this node is not the leader's | decide without a majority |
 //! | `founding` | the first start: one cluster id, a number for each node | found a second cluster |
 //! | `transport` | the seam below the router: the gateways of the links, or the network of the simulator | promise more than a link does |
 //! | `router` | the next hop of an envelope; answers to questions | look into a body |

@@ -1,5 +1,6 @@
 //! A running node, as its doors see it.
 
+mod comparison;
 mod status;
 
 use std::collections::BTreeSet;
@@ -20,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::comparison::{ASK_EVERY, Compare, Judge};
 pub use self::status::{ClusterStatus, NodeFigures, NodeStatus, Role};
 use crate::agent::{AgentError, AgentSpec, AgentStatus, Agents, Kinds, Signals, submit};
 use crate::body::{decode, encode};
@@ -58,6 +60,14 @@ pub enum ReadError {
     NoQuorum {
         /// How long was waited.
         waited_ms: u64,
+    },
+    /// The state of the node differs from what the leader logged. Ask another node.
+    #[error(
+        "the state of this node is not the leader's after log entry {index}: it serves nothing until that is settled"
+    )]
+    Diverged {
+        /// Where the two were compared.
+        index: u64,
     },
     /// The node is stopping.
     #[error("the node is stopping")]
@@ -135,7 +145,7 @@ pub struct Node {
     members: Members,
     doors: Vec<SocketAddr>,
     topology: topology::Kind,
-    folder: DataFolder,
+    folder: Arc<DataFolder>,
     store: Arc<Store>,
     log: LogStore,
     replica: Arc<Replica>,
@@ -146,6 +156,7 @@ pub struct Node {
     agents: Arc<Agents>,
     signals: Arc<Signals>,
     disk: Arc<Disk>,
+    judge: Arc<Judge>,
     stop: CancellationToken,
     // A mutex: taken once, by whoever stops the node.
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
@@ -158,6 +169,8 @@ enum Control {
     Status,
     /// This is the room on my disk; and on yours?
     Disk(DiskReport),
+    /// What is your digest after this entry?
+    Compare(Compare),
 }
 
 /// The parts that envelopes from other nodes reach; complete once the node is.
@@ -283,6 +296,12 @@ impl Node {
             tokio::spawn(run_until(stop.clone(), log_end_of_hellos(hello, router.clone(), inbox))),
         ];
         tasks.extend(watch_disk(&disk, looker, &router, &replica, &store, &stop));
+        let folder = Arc::new(folder);
+        let judge = Arc::new(Judge::new(replica.clone(), folder.clone()));
+        tasks.push(tokio::spawn(run_until(
+            stop.clone(),
+            compare_with_others(judge.clone(), router.clone()),
+        )));
         let node = Arc::new(Node {
             cluster: options.cluster,
             cluster_id: founded.cluster.to_string(),
@@ -300,6 +319,7 @@ impl Node {
             agents,
             signals,
             disk,
+            judge,
             stop,
             tasks: std::sync::Mutex::new(tasks),
         });
@@ -334,6 +354,7 @@ impl Node {
         let mut leadership = self.consensus.leadership();
         tokio::select! {
             reason = self.log.failed() => format!("the log: {reason}"),
+            reason = self.judge.outvoted() => reason,
             reason = self.store.failed() => format!("the store: {reason}"),
             _ = leadership.wait_for(|leadership| !leadership.running) => "consensus has stopped".to_string(),
         }
@@ -369,6 +390,11 @@ impl Node {
         served.ok_or(ReadError::NoQuorum {
             waited_ms: deadline.as_millis() as u64,
         })?;
+        if let Some(difference) = self.replica.difference() {
+            return Err(ReadError::Diverged {
+                index: difference.index,
+            });
+        }
         Ok(self.replica.snapshot())
     }
 
@@ -457,6 +483,7 @@ impl Node {
     async fn answer_control(&self, envelope: Envelope) {
         let body = match decode(&envelope.body) {
             Ok(Control::Status) => encode(&self.own_status()),
+            Ok(Control::Compare(asked)) => encode(&self.judge.answer(asked)),
             Ok(Control::Disk(report)) => encode(&self.disk.hear(envelope.from, report)),
             Err(_) => return,
         };
@@ -580,7 +607,13 @@ async fn open_store(
     me: NodeId,
     disk: &Arc<Disk>,
 ) -> Result<(Arc<Store>, Arc<Replica>), StartError> {
-    let (store, contents) = Store::open(folder, &StoreOptions::default())?;
+    let (mut store, mut contents) = Store::open(folder, &StoreOptions::default())?;
+    if let Some(reason) = comparison::noted(folder)? {
+        let place = store.set_aside().await?;
+        tracing::warn!(place = %place.display(), %reason, "the state was set aside; it comes back from the log");
+        comparison::settled(folder, &place, &reason)?;
+        (store, contents) = Store::open(folder, &StoreOptions::default())?;
+    }
     if let Some(place) = &contents.set_aside {
         tracing::warn!(place = %place.display(), "the store was damaged and set aside; the state comes back from the log");
     }
@@ -604,6 +637,24 @@ async fn open_store(
     let wake = store.clone();
     replica.wake_store_by(Box::new(move || wake.wake()));
     Ok((Arc::new(store), replica))
+}
+
+async fn compare_with_others(judge: Arc<Judge>, router: Arc<Router>) {
+    let others = || {
+        let me = router.me();
+        router
+            .members()
+            .iter()
+            .copied()
+            .filter(|member| *member != me)
+            .collect()
+    };
+    let ask = |peer, asked| {
+        let question = encode(&Control::Compare(asked));
+        let answer = router.ask(peer, Lane::Command, Kind::Control, question, ASK_EVERY);
+        async move { decode(&answer.await.ok()?).ok().flatten() }
+    };
+    judge.watch(others, ask).await;
 }
 
 /// The tasks that look at the disk and tell the other nodes.

@@ -299,6 +299,12 @@ impl Colony {
         self.cluster = None;
     }
 
+    /// Lets a node end cleanly.
+    pub(crate) fn stop_node(&mut self, node: &str) {
+        kill_process(self.pid(node), Signal::TERM).unwrap();
+        assert_eq!(self.ended().name, node);
+    }
+
     /// Starts a node that was killed.
     pub(crate) fn start_node(&mut self, node: &str) {
         self.try_start_node(node).unwrap_or_else(|error| panic!("{error}"));
@@ -311,7 +317,6 @@ impl Colony {
     }
 
     /// Waits until some node ends by itself.
-    #[allow(dead_code, reason = "targets of their own make nodes end")]
     pub(crate) fn ended(&mut self) -> Ended {
         let cluster = self.cluster.as_mut().unwrap();
         let ended = self

@@ -6,6 +6,7 @@ mod config;
 mod counter;
 mod demo;
 mod disturbed;
+mod divergence;
 mod git;
 mod histories;
 mod landing;

@@ -150,17 +150,25 @@ impl Consensus {
     /// that finds nobody is answered by nobody, and would cost a whole election time-out.
     pub(crate) async fn meet(&self) {
         let me = self.router.me();
-        let met = self.router.members().iter().filter(|member| **member != me).map(|&member| async move {
-            // Whoever answers runs; that it does not lead is no news.
-            let ask = || {
-                let (lane, kind) = (Lane::Command, Kind::ReadIndexRequest);
-                self.router.ask(member, lane, kind, Bytes::new(), MEETING_QUESTION)
-            };
-            while ask().await.is_err() {
-                tokio::time::sleep(READ_INDEX_PAUSE).await;
-            }
-        });
-        if tokio::time::timeout(MEETING, futures::future::join_all(met)).await.is_err() {
+        let met = self
+            .router
+            .members()
+            .iter()
+            .filter(|member| **member != me)
+            .map(|&member| async move {
+                // Whoever answers runs; that it does not lead is no news.
+                let ask = || {
+                    let (lane, kind) = (Lane::Command, Kind::ReadIndexRequest);
+                    self.router.ask(member, lane, kind, Bytes::new(), MEETING_QUESTION)
+                };
+                while ask().await.is_err() {
+                    tokio::time::sleep(READ_INDEX_PAUSE).await;
+                }
+            });
+        if tokio::time::timeout(MEETING, futures::future::join_all(met))
+            .await
+            .is_err()
+        {
             tracing::warn!("not all members have consensus running; the first election may take longer");
         }
     }

@@ -212,6 +212,12 @@ impl QueenState {
             let _ = ticket.send(Ok(lost));
             return;
         }
+        if let Some(difference) = self.replica.difference() {
+            let _ = ticket.send(Err(SubmitError::Diverged {
+                index: difference.index,
+            }));
+            return;
+        }
         if let Some(low) = self.disk.refusal()
             && request.body.grows()
         {
@@ -315,6 +321,7 @@ impl QueenState {
             cluster_ms,
             wall_ms: wall.as_millis() as u64,
             rounds,
+            checkpoint: self.replica.unlogged_checkpoint(),
         }
         .encode();
         let queen = me.clone();

@@ -51,6 +51,14 @@ pub enum SubmitError {
     /// call. Deletions and reads go on. Try again when there is room.
     #[error("{0}")]
     DiskLow(DiskLow),
+    /// The state of this node differs from what the leader logged; nothing was changed. Ask another node.
+    #[error(
+        "the state of this node is not the leader's after log entry {index}: it takes nothing until that is settled"
+    )]
+    Diverged {
+        /// Where the two were compared.
+        index: u64,
+    },
     /// No outcome came in time. The command may still be carried out: repeat it with the same idempotency key to learn
     /// its outcome.
     #[error("no outcome after {waited_ms} ms: unknown whether the command was carried out")]

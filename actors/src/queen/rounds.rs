@@ -19,14 +19,17 @@ use queenright_protocol::id::NodeId;
 
 use super::request::{Request, SubmitError};
 
-/// An encoded round without its commands, or an entry without its rounds, in bytes: version, two numbers, and a count.
+/// An encoded round without its commands, or an entry without its rounds and its checkpoint, in bytes: version, two numbers,
+/// and a count.
 const ROUND_HEAD_BYTES: usize = 1 + 8 + 8 + 8;
 /// An encoded command without its texts and its body, in bytes: three numbers, two lengths, and whether there is a key.
 const COMMAND_HEAD_BYTES: usize = 3 * 8 + 2 * 8 + 1;
 /// An encoded length, in bytes.
 const LENGTH_BYTES: usize = 8;
+/// An encoded checkpoint, in bytes: whether there is one, its index and its digest.
+const CHECKPOINT_BYTES: usize = 1 + 8 + 16;
 /// The largest round that fits an entry when it is the only one there.
-const ROUND_ALONE_BYTES_MAX: usize = ROUND_BYTES_MAX as usize - ROUND_HEAD_BYTES - LENGTH_BYTES;
+const ROUND_ALONE_BYTES_MAX: usize = ROUND_BYTES_MAX as usize - ROUND_HEAD_BYTES - LENGTH_BYTES - CHECKPOINT_BYTES;
 
 /// Bounds of the machine.
 #[derive(Clone, Copy, Debug)]

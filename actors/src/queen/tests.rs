@@ -4,7 +4,8 @@ mod sim;
 
 use bytes::Bytes;
 use queenright_protocol::colony::{
-    Answer, Batch, Body, Change, Command, Condition, Op, Outcome, Proposal, ROUND_BYTES_MAX, Read, Round,
+    Answer, Batch, Body, Change, Checkpoint, Command, Condition, Digest, Op, Outcome, Proposal, ROUND_BYTES_MAX,
+    ROUND_VERSION, Read, Round,
 };
 use queenright_protocol::id::NodeId;
 
@@ -411,7 +412,7 @@ fn a_leader_takes_a_waiting_round_once_and_refuses_what_it_cannot_take() {
 fn a_leader_refuses_a_round_that_no_entry_can_carry() {
     let mut rig = Rig::new(RoundLimits::default());
     rig.step(Input::Leader(Some(ME)));
-    let mut bytes = vec![1; ROUND_BYTES_MAX as usize];
+    let mut bytes = vec![ROUND_VERSION; ROUND_BYTES_MAX as usize];
     assert_eq!(
         rig.step(Input::Round {
             from: OTHER,
@@ -419,7 +420,7 @@ fn a_leader_refuses_a_round_that_no_entry_can_carry() {
         }),
         [Effect::Refuse { to: OTHER }]
     );
-    bytes.truncate(ROUND_BYTES_MAX as usize - 33);
+    bytes.truncate(ROUND_BYTES_MAX as usize - 58);
     assert_eq!(
         rig.step(Input::Round {
             from: OTHER,
@@ -457,6 +458,10 @@ fn whatever_is_configured_an_entry_of_the_largest_command_decodes() {
         cluster_ms: 0,
         wall_ms: 0,
         rounds: rounds.clone(),
+        checkpoint: Some(Checkpoint {
+            index: 1000,
+            digest: Digest(1),
+        }),
     }
     .encode();
     assert_eq!(entry.len(), most);

@@ -1,6 +1,7 @@
 //! This node's copy of the colony: the state machine under the log. openraft's worker is its only writer; readers take
 //! snapshots; the store thread takes what changed.
 
+mod checkpoints;
 mod dirty;
 mod revisions;
 #[cfg(test)]
@@ -12,13 +13,15 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
 use openraft::type_config::alias::{LogIdOf, StoredMembershipOf};
 use queenright_protocol::colony::{
-    Answer, Applied, Batch, Colony, Digest, ImageError, Key, Meta, Record, Round, RoundError,
+    Answer, Applied, Batch, Checkpoint, Colony, Digest, ImageError, Key, Meta, Record, Round, RoundError,
 };
 use queenright_protocol::id::NodeId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use self::checkpoints::Checkpoints;
+pub(crate) use self::checkpoints::Difference;
 pub use self::dirty::DIRTY_RECORDS_MAX;
 use self::dirty::{Dirty, EventBlocks};
 use self::revisions::RevisionTable;
@@ -126,6 +129,10 @@ pub struct Replica {
     answers: OnceLock<AnswerSink>,
     wake_store: OnceLock<Box<dyn Fn() + Send + Sync>>,
     blocks: Mutex<EventBlocks>,
+    // A mutex: noted by the writer, read by the queen and by those who compare. Held for one look-up.
+    checkpoints: Mutex<Checkpoints>,
+    /// Where this replica differs from what a leader has logged.
+    difference: watch::Sender<Option<Difference>>,
 }
 
 impl Replica {
@@ -186,6 +193,8 @@ impl Replica {
             answers: OnceLock::new(),
             wake_store: OnceLock::new(),
             blocks: Mutex::new(blocks),
+            checkpoints: Mutex::new(Checkpoints::default()),
+            difference: watch::Sender::new(None),
         })
     }
 
@@ -304,7 +313,7 @@ impl Replica {
             }
             Payload::Blank | Payload::Membership(_) => None,
         };
-        let (applied, seq, cluster_ms) = {
+        let (applied, seq, cluster_ms, checkpoint) = {
             let mut state = self.state();
             let applied = decoded
                 .as_ref()
@@ -317,8 +326,15 @@ impl Replica {
                 state.dirty.note(applied);
             }
             self.applied.store(index, Ordering::Release);
-            (applied, state.colony.seq(), state.colony.cluster_ms())
+            // A clone: taking the digest would keep readers waiting.
+            let checkpoint = Checkpoints::wants(index).then(|| state.colony.clone());
+            (applied, state.colony.seq(), state.colony.cluster_ms(), checkpoint)
         };
+        self.compare(
+            index,
+            checkpoint,
+            decoded.as_ref().and_then(|((batch, _), _)| batch.checkpoint),
+        );
         if let (Some(applied), Some(((_, rounds), bytes))) = (applied, decoded) {
             // Not the time in the entry: that of a leader whose clock is behind does not count.
             *self.clock.lock().expect("nothing panics under this lock") = (cluster_ms, Instant::now());
@@ -329,6 +345,58 @@ impl Replica {
         self.index.send_replace(index);
         self.wake_store();
         Ok(())
+    }
+
+    /// Takes the digest after the entry `index`, if it is wanted, and compares an earlier one with what the leader logged.
+    fn compare(&self, index: u64, colony: Option<Colony>, logged: Option<Checkpoint>) {
+        let ours = colony.map(|colony| Checkpoint {
+            index,
+            digest: colony.digest(),
+        });
+        if ours.is_none() && logged.is_none() {
+            return;
+        }
+        let found = {
+            let mut checkpoints = self.checkpoints();
+            ours.into_iter().for_each(|checkpoint| checkpoints.note(checkpoint));
+            logged.and_then(|logged| checkpoints.compare(logged))
+        };
+        if let Some(difference) = found {
+            tracing::error!(%difference, "this node differs from what the leader logged");
+            // The first one counts: all later ones follow from it.
+            self.difference
+                .send_if_modified(|known| known.is_none() && known.replace(difference).is_none());
+        }
+    }
+
+    fn checkpoints(&self) -> MutexGuard<'_, Checkpoints> {
+        self.checkpoints.lock().expect("nothing panics under this lock")
+    }
+
+    /// The latest digest that no leader has logged yet.
+    pub(crate) fn unlogged_checkpoint(&self) -> Option<Checkpoint> {
+        self.checkpoints().unlogged()
+    }
+
+    /// The digest after the entry `index`, if it was taken and is kept.
+    pub(crate) fn digest_at(&self, index: u64) -> Option<Digest> {
+        self.checkpoints().at(index)
+    }
+
+    /// Where this replica differs from what a leader has logged, if it does and that is not settled yet.
+    pub(crate) fn difference(&self) -> Option<Difference> {
+        *self.difference.borrow()
+    }
+
+    /// Follows it.
+    pub(crate) fn follow_difference(&self) -> watch::Receiver<Option<Difference>> {
+        self.difference.subscribe()
+    }
+
+    /// This replica is right about the entry `index`.
+    pub(crate) fn settle_difference(&self, index: u64) {
+        self.difference
+            .send_if_modified(|known| known.take_if(|difference| difference.index <= index).is_some());
     }
 
     fn wake_store(&self) {

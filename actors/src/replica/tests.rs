@@ -11,6 +11,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use tokio::sync::oneshot::error::TryRecvError;
 
+use super::checkpoints::CHECKPOINT_ENTRIES;
 use super::*;
 use crate::store;
 
@@ -35,6 +36,8 @@ struct Rig {
     index: u64,
     cluster_ms: u64,
     node: NodeId,
+    /// What the next entry carries.
+    checkpoint: Option<Checkpoint>,
 }
 
 impl Default for Rig {
@@ -49,6 +52,7 @@ impl Rig {
             index: replica.applied_index(),
             cluster_ms: replica.snapshot().colony.cluster_ms(),
             node: ME,
+            checkpoint: None,
             replica,
         }
     }
@@ -73,6 +77,7 @@ impl Rig {
             cluster_ms: self.cluster_ms,
             wall_ms: 0,
             rounds: vec![round.encode()],
+            checkpoint: self.checkpoint.take(),
         };
         let applied = self.replica.apply(log_id(self.index), Payload::Rounds(&batch.encode()));
         applied.expect("the entry decodes");
@@ -423,4 +428,47 @@ fn damaged_meta_or_pairs_are_an_error() {
     }
     assert!(Replica::restore(ME, &[0xff; 200], pairs.clone()).is_err());
     assert!(Replica::restore(ME, &disk.meta, pairs[1..].to_vec()).is_err());
+}
+
+/// A replica with as many entries as lie between two checkpoints; one of them may be another than elsewhere.
+fn up_to_a_checkpoint(planted: Option<u64>) -> Rig {
+    let mut rig = Rig::default();
+    while rig.index < CHECKPOINT_ENTRIES {
+        let value = if Some(rig.index) == planted { "flipped" } else { "v" };
+        rig.send(None, put("k", format!("{value}{}", rig.index % 7)));
+    }
+    rig
+}
+
+#[test]
+fn a_replica_that_differs_from_what_the_leader_logged_is_found_and_no_other() {
+    let (mut leader, mut same) = (up_to_a_checkpoint(None), up_to_a_checkpoint(None));
+    // The key is written again afterwards, but an event tells.
+    let mut differs = up_to_a_checkpoint(Some(500));
+    let logged = leader.replica.unlogged_checkpoint().expect("one was taken");
+    assert_eq!(logged.index, CHECKPOINT_ENTRIES);
+    for rig in [&mut leader, &mut same, &mut differs] {
+        assert_eq!(rig.replica.difference(), None);
+        rig.checkpoint = Some(logged);
+        rig.send(None, put("next", "v"));
+        assert_eq!(rig.replica.unlogged_checkpoint(), None, "it is logged");
+    }
+    assert_eq!(leader.replica.difference(), None);
+    assert_eq!(same.replica.difference(), None);
+    let found = differs.replica.difference().expect("it differs");
+    assert_eq!((found.index, found.theirs), (CHECKPOINT_ENTRIES, logged.digest));
+    assert_eq!(Some(found.ours), differs.replica.digest_at(CHECKPOINT_ENTRIES));
+
+    // One that has not applied the position itself says nothing of it.
+    let mut later = Rig {
+        checkpoint: Some(logged),
+        ..Rig::default()
+    };
+    later.send(None, put("next", "v"));
+    assert_eq!(later.replica.difference(), None);
+
+    differs.replica.settle_difference(CHECKPOINT_ENTRIES - 1);
+    assert_eq!(differs.replica.difference(), Some(found), "another one was settled");
+    differs.replica.settle_difference(CHECKPOINT_ENTRIES);
+    assert_eq!(differs.replica.difference(), None);
 }

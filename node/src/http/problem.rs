@@ -176,6 +176,7 @@ pub(super) fn of_submit(error: &SubmitError, repeatable: bool) -> Refused {
         SubmitError::TooLarge { bytes, limit } => over_limit("command_bytes", *bytes, *limit, detail),
         SubmitError::OutcomeTooLarge { bytes, limit } => over_limit("outcome_bytes", *bytes, *limit, detail),
         SubmitError::DiskLow(low) => disk_low(low),
+        SubmitError::Diverged { .. } => Problem::new(Code::Unavailable, detail),
         SubmitError::Unknown { .. } => Problem {
             retryable: repeatable,
             ..Problem::new(Code::UnknownOutcome, detail)
@@ -193,7 +194,7 @@ impl From<ReadError> for Refused {
         let problem = Problem::new(Code::Unavailable, error.to_string());
         match error {
             ReadError::NoQuorum { .. } => problem.retry_after(NO_QUORUM_RETRY_MS).into(),
-            ReadError::Stopping => problem.into(),
+            ReadError::Diverged { .. } | ReadError::Stopping => problem.into(),
         }
     }
 }

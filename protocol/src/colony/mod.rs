@@ -52,7 +52,7 @@ pub use self::proposal::{
     BATCH_KEYS_MAX, BATCH_LISTED_BYTES_MAX, BATCH_PROPOSALS_MAX, CONFLICTS_LISTED_MAX, Conflict, Expected,
     PROPOSAL_KEYS_MAX, Proposal, ProposalBatch, Read, Verdict, Write,
 };
-pub use self::round::{Batch, ROUND_BYTES_MAX, ROUND_VERSION, Round, RoundError};
+pub use self::round::{Batch, Checkpoint, ROUND_BYTES_MAX, ROUND_VERSION, Round, RoundError};
 pub use self::sweep::{COLONY_AUTHOR, STEPS_PER_COMMAND};
 pub use self::task::{
     ADD_TASKS_MAX, Accept, Added, Attempt, CLAIM_KINDS_MAX, CLAIM_TASKS_MAX, Caller, Claim, Claimed, Ending,

@@ -5,7 +5,8 @@
 //!
 //! | version | what it changed |
 //! |---|---|
-//! | 1 | first; bodies may be withheld |
+//! | 1 | first |
+//! | 2 | commands may be withheld; a batch may carry a checkpoint |
 
 use bincode::Options;
 use bytes::Bytes;
@@ -13,10 +14,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::command::Command;
+use super::digest::Digest;
 use crate::id::NodeId;
 
 /// The version byte of rounds and batches that this program writes.
-pub const ROUND_VERSION: u8 = 1;
+pub const ROUND_VERSION: u8 = 2;
 /// The largest encoded round or batch that is accepted, in bytes: a round of the largest command, and room to join.
 pub const ROUND_BYTES_MAX: u64 = 24 << 20;
 
@@ -40,6 +42,17 @@ pub struct Batch {
     pub wall_ms: u64,
     /// Encoded [`Round`]s, in the order in which they are applied.
     pub rounds: Vec<Bytes>,
+    /// The leader's state at an earlier position, with which the others compare theirs.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// What the state of a node was at a position of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The index of the last entry that it had applied.
+    pub index: u64,
+    /// The digest of its state then.
+    pub digest: Digest,
 }
 
 /// Bytes that are not a round or a batch.

@@ -208,6 +208,7 @@ impl Sim {
             cluster_ms: node.applied as u64,
             wall_ms: 0,
             rounds,
+            checkpoint: None,
         }
         .encode();
         let batch = Batch::decode(&entry).unwrap();

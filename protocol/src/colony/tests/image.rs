@@ -157,6 +157,10 @@ fn encoded(seed: u64) -> (Bytes, Bytes) {
         cluster_ms: 1,
         wall_ms: 2,
         rounds,
+        checkpoint: Some(Checkpoint {
+            index: 7,
+            digest: Digest(seed.into()),
+        }),
     };
     assert_eq!(Round::decode(&round.encode()), Ok(round.clone()));
     assert_eq!(Batch::decode(&batch.encode()), Ok(batch.clone()));
