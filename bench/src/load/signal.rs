@@ -1,6 +1,6 @@
 //! Agents that measure signals: one sends as fast as it may, others count.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use queenright_actors::agent::{AgentAddress, AgentContext, Behaviour, BehaviourError, Signal, Step, TellError};
@@ -10,6 +10,8 @@ use super::unix_us;
 
 /// How many signals a source sends before it lets others have a turn.
 const SIGNALS_PER_STEP: u64 = 1024;
+/// How long a source that gives up waits after a refusal.
+const REFUSED_PAUSE: Duration = Duration::from_millis(1);
 /// After how many signals a sink that knows how many will come reports.
 const SIGNALS_PER_REPORT: u64 = 8192;
 
@@ -26,16 +28,22 @@ pub(super) struct SourceArguments {
     count: u64,
     /// Bytes of each payload.
     bytes: usize,
+    /// Send for so many milliseconds at most, and give up what is refused.
+    #[serde(default)]
+    for_ms: Option<u64>,
 }
 
 /// Sends a number of signals, each with its place in front of the payload; a full lane makes it wait, nothing is given
-/// up. Reports how many were `sent`, how often one was refused at first (`busy`), and when it started.
+/// up. Reports how many were `sent`, how often one was refused at first (`busy`), and when it started. With a time at hand it
+/// gives up what is refused, and reports those for which there was no way (`unreachable`) as well, all the time.
 pub struct Source {
     targets: Vec<AgentAddress>,
     count: u64,
     payload: Vec<u8>,
     sent: u64,
     busy: u64,
+    unreachable: u64,
+    patience: Option<Duration>,
     started: Option<(Instant, u64)>,
 }
 
@@ -49,11 +57,16 @@ impl Source {
             payload: vec![7; arguments.bytes.max(8)],
             sent: 0,
             busy: 0,
+            unreachable: 0,
+            patience: arguments.for_ms.map(Duration::from_millis),
             started: None,
         }
     }
 
     async fn send(&mut self, context: &AgentContext) -> Result<Step, BehaviourError> {
+        if let Some(patience) = self.patience {
+            return self.send_for(patience, context).await;
+        }
         let (started, started_at_us) = *self.started.get_or_insert_with(|| (Instant::now(), unix_us()));
         let until = self.count.min(self.sent + SIGNALS_PER_STEP);
         let targets = self.targets.len() as u64;
@@ -79,6 +92,34 @@ impl Source {
         context.report("sending_ms", started.elapsed().as_secs_f64() * 1e3);
         context.report("started_at_us", started_at_us);
         Ok(Step::Done)
+    }
+}
+
+impl Source {
+    /// Sends what is taken at once.
+    async fn send_for(&mut self, patience: Duration, context: &AgentContext) -> Result<Step, BehaviourError> {
+        let (started, _) = *self.started.get_or_insert_with(|| (Instant::now(), unix_us()));
+        for _ in 0..SIGNALS_PER_STEP {
+            let to = self.targets[(self.sent % self.targets.len() as u64) as usize];
+            match context.tell(to, &self.payload) {
+                Ok(()) => {
+                    self.sent += 1;
+                    continue;
+                }
+                Err(TellError::Busy { .. }) => self.busy += 1,
+                Err(_) => self.unreachable += 1,
+            }
+            // Whoever is refused tries another one a little later.
+            tokio::time::sleep(REFUSED_PAUSE).await;
+            break;
+        }
+        context.report("busy", self.busy);
+        context.report("unreachable", self.unreachable);
+        context.report("sent", self.sent);
+        match self.sent < self.count && started.elapsed() < patience {
+            true => Ok(Step::Again),
+            false => Ok(Step::Done),
+        }
     }
 }
 
