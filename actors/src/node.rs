@@ -25,12 +25,15 @@ use self::comparison::{ASK_EVERY, Compare, Judge};
 pub use self::status::{ClusterStatus, NodeFigures, NodeStatus, Role};
 use crate::agent::{AgentError, AgentSpec, AgentStatus, Agents, Kinds, Signals, submit};
 use crate::body::{decode, encode};
-use crate::consensus::{Consensus, ConsensusError, LogError, LogOptions, LogStore, Timing};
+use crate::consensus::{
+    CompactionOptions, Consensus, ConsensusError, Library, LogError, LogOptions, LogStore, Snapshots, Timing, prepare,
+};
+pub use crate::consensus::{RecoveredBy, Recovery};
 use crate::disk::{Disk, DiskLimits, DiskReport, Looker};
 use crate::founding::{AnsweringHello, FirstStart, FoundingError, Members, answer_hellos, links_of};
 use crate::link::{Cookie, LinkConfig, LinkError, LinkLimits, PeerConfig};
 use crate::queen::{Queen, QueenArguments, QueenCounts, QueenMessage, Request, RoundLimits, SubmitError};
-use crate::replica::{Replica, Snapshot};
+use crate::replica::{Replica, RestoreError, Snapshot};
 use crate::router::{Router, Services};
 use crate::store::{DataFolder, Store, StoreError, StoreOptions};
 
@@ -102,6 +105,8 @@ pub struct NodeOptions {
     pub cookie: Cookie,
     /// The times of consensus.
     pub timing: Timing,
+    /// How much log is kept, and how snapshots are sent.
+    pub compaction: CompactionOptions,
     /// Bounds of rounds.
     pub rounds: RoundLimits,
     /// Bounds of links.
@@ -242,19 +247,33 @@ impl Node {
         );
 
         let disk = Arc::new(Disk::new(folder.path(), room, founded.me, &founded.members));
-        let (store, replica) = open_store(&folder, founded.me, &disk).await?;
+        // The log first: if it is damaged, this node must not go on, whatever else there is.
         let log = {
-            let path = folder.log_path();
-            tokio::task::spawn_blocking(move || LogStore::open(&path, &LogOptions::default())).await??
+            let (path, options) = (folder.log_path(), log_options(&options.compaction));
+            tokio::task::spawn_blocking(move || LogStore::open(&path, &options)).await??
         };
-        let (cluster, timing) = (options.cluster.clone(), options.timing);
+        let opened = open_state(&folder, founded.me, &disk).await?;
+        let OpenState {
+            store,
+            replica,
+            library,
+            set_aside,
+        } = opened;
+        let recovery = prepare(&log, &library, &replica, &router, set_aside).await?;
+        let snapshots = Snapshots {
+            options: options.compaction,
+            library,
+            log: log.clone(),
+            recovery,
+        };
         let consensus = Consensus::start(
-            timing,
-            cluster,
+            options.timing,
+            options.cluster.clone(),
             log.clone(),
             replica.clone(),
             Some(store.clone()),
             router.clone(),
+            Some(snapshots),
         )
         .await?;
         let consensus = Arc::new(consensus);
@@ -431,6 +450,7 @@ impl Node {
                     http: self.doors[place].to_string(),
                     pid: None,
                     disk: None,
+                    recovery: None,
                 })
             });
         let nodes = futures::future::join_all(others).await;
@@ -477,6 +497,7 @@ impl Node {
             http: self.doors[place].to_string(),
             pid: Some(std::process::id()),
             disk: Some(self.disk.status()),
+            recovery: Some(self.consensus.recovered_by()),
         }
     }
 
@@ -601,29 +622,66 @@ fn link_config(options: &NodeOptions) -> LinkConfig {
     }
 }
 
-/// Opens the store and takes over what it holds; what does not add up is set aside, and comes back from the log.
-async fn open_store(
-    folder: &DataFolder,
-    me: NodeId,
-    disk: &Arc<Disk>,
-) -> Result<(Arc<Store>, Arc<Replica>), StartError> {
+/// The largest chunk of the log, in bytes, and the smallest: a chunk goes as a whole, and costs a file and some syncs.
+const CHUNK_BYTES: std::ops::RangeInclusive<u64> = (64 << 10)..=(64 << 20);
+
+fn log_options(compaction: &CompactionOptions) -> LogOptions {
+    // So that the log can shrink to about what is kept.
+    let chunk = compaction.keep_bytes.clamp(*CHUNK_BYTES.start(), *CHUNK_BYTES.end());
+    LogOptions {
+        chunk_bytes: chunk as usize,
+        ..LogOptions::default()
+    }
+}
+
+/// What a node holds besides its log.
+struct OpenState {
+    store: Arc<Store>,
+    replica: Arc<Replica>,
+    library: Arc<Library>,
+    /// Where that went which could not be read.
+    set_aside: Vec<String>,
+}
+
+/// Opens the store and the snapshots, and takes over what the store holds; what does not add up is set aside.
+async fn open_state(folder: &DataFolder, me: NodeId, disk: &Arc<Disk>) -> Result<OpenState, StartError> {
+    let library = {
+        let (path, data) = (folder.snapshot_path(), folder.path().to_owned());
+        let opened = tokio::task::spawn_blocking(move || {
+            Library::open(&path, &data).map_err(|source| StoreError::Io { path, source })
+        });
+        Arc::new(opened.await??)
+    };
     let (mut store, mut contents) = Store::open(folder, &StoreOptions::default())?;
     if let Some(reason) = comparison::noted(folder)? {
-        let place = store.set_aside().await?;
-        tracing::warn!(place = %place.display(), %reason, "the state was set aside; it comes back from the log");
+        library.discard_all(&reason).map_err(|source| StoreError::Io {
+            path: folder.snapshot_path(),
+            source,
+        })?;
+        let place = store.set_aside(reason.clone()).await?;
+        tracing::warn!(place = %place.display(), %reason, "the state was set aside; it comes back from the log or a peer");
         comparison::settled(folder, &place, &reason)?;
         (store, contents) = Store::open(folder, &StoreOptions::default())?;
+        contents.set_aside = Some(place);
     }
-    if let Some(place) = &contents.set_aside {
-        tracing::warn!(place = %place.display(), "the store was damaged and set aside; the state comes back from the log");
-    }
+    let mut set_aside: Vec<String> = contents
+        .set_aside
+        .iter()
+        .map(|place| place.display().to_string())
+        .collect();
     let restored = contents.meta.map(|meta| Replica::restore(me, &meta, contents.records));
     let (store, replica) = match restored {
         None => (store, Replica::new(me)),
         Some(Ok(replica)) => (store, replica),
+        Some(Err(RestoreError::Unfinished)) => {
+            tracing::info!("the store was being replaced by what a snapshot holds; the state comes back from there");
+            store.discard().await?;
+            (Store::open(folder, &StoreOptions::default())?.0, Replica::new(me))
+        }
         Some(Err(error)) => {
-            let place = store.set_aside().await?;
+            let place = store.set_aside(error.to_string()).await?;
             tracing::warn!(place = %place.display(), %error, "the store did not add up and was set aside");
+            set_aside.push(place.display().to_string());
             (Store::open(folder, &StoreOptions::default())?.0, Replica::new(me))
         }
     };
@@ -636,7 +694,12 @@ async fn open_store(
     });
     let wake = store.clone();
     replica.wake_store_by(Box::new(move || wake.wake()));
-    Ok((Arc::new(store), replica))
+    Ok(OpenState {
+        store: Arc::new(store),
+        replica,
+        library,
+        set_aside,
+    })
 }
 
 async fn compare_with_others(judge: Arc<Judge>, router: Arc<Router>) {

@@ -312,7 +312,12 @@ impl Inbound {
     fn one(&self, link: u16, envelope: Envelope) {
         let taken = match envelope.kind {
             Kind::Hello | Kind::Founding | Kind::FoundingAck => self.founding.try_send((link, envelope)).is_ok(),
-            Kind::VoteReply | Kind::SnapshotReply | Kind::ReadIndexReply | Kind::ControlReply => {
+            Kind::VoteReply
+            | Kind::SnapshotReply
+            | Kind::SnapshotFound
+            | Kind::SnapshotBlocks
+            | Kind::ReadIndexReply
+            | Kind::ControlReply => {
                 let pending = self
                     .pending
                     .lock()

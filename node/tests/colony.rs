@@ -325,6 +325,13 @@ impl Colony {
         ended.expect("a node ends").expect("one was running")
     }
 
+    /// The folder of a node's data.
+    pub(crate) fn data(&self, node: &str) -> PathBuf {
+        let nodes = self.running().nodes();
+        let view = nodes.iter().find(|view| view.name == node).unwrap();
+        view.data.clone()
+    }
+
     /// Waits until all nodes are at the same position, and returns the digest, which must then be the same.
     pub(crate) fn same_digest(&self) -> String {
         let position = |status: &ClusterStatus| -> Option<Vec<(u64, u64, String)>> {

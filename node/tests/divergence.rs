@@ -56,6 +56,7 @@ async fn plant(data: &Path, node: &str) {
     let mut pass = Some(Pass {
         changes: colony.pairs().map(|(key, value)| (key, Some(value))).collect(),
         meta: [head, bincode::serialize(&colony.meta()).unwrap()].concat(),
+        more: false,
     });
     store.start(move || pass.take());
     store.close().await.unwrap();
@@ -109,11 +110,11 @@ fn a_node_with_another_state_ends_keeps_it_as_evidence_and_rebuilds_its_own() {
     assert_eq!(got.stdout, b"goes on");
     colony.at(wrong, &planted).with_code(1);
     colony.same_digest();
-    let aside = fs::read_dir(data.join(wrong).join("store")).unwrap();
+    let aside = fs::read_dir(data.join(wrong)).unwrap();
     let mut aside = aside
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.join("why").exists());
     let evidence = aside.next().expect("what was wrong is kept");
     assert!(fs::read_to_string(evidence.join("why")).unwrap().contains(&why));
-    assert!(evidence.join("db").exists());
+    assert!(evidence.join("sled/db").exists());
 }

@@ -12,6 +12,7 @@ mod histories;
 mod landing;
 mod processes;
 mod proposals;
+mod recovery;
 mod refusals;
 mod replay;
 mod supervision;

@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures::{Stream, StreamExt};
 use openraft::Raft;
 use openraft::raft::AppendEntriesRequest;
-use openraft::storage::Snapshot;
 use queenright_protocol::id::NodeId;
 use queenright_protocol::wire::{Envelope, Kind, Lane};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::machine::Machine;
-use super::network::{AppendAnswer, HEARTBEAT, SnapshotMessage, VoteMessage};
+use super::network::{AppendAnswer, HEARTBEAT, VoteMessage};
+use super::snapshot::Library;
+use super::snapshot::transfer::Receiver;
 use super::types::TypeConfig;
 use crate::body::{decode, encode};
 use crate::router::Router;
@@ -31,6 +32,8 @@ pub(super) struct Ingress {
     router: Arc<Router>,
     /// One queue for each peer, by number.
     appends: Vec<(NodeId, mpsc::Sender<Numbered>)>,
+    /// Absent where there are no snapshots.
+    receiver: Option<Arc<Receiver>>,
     dropped: AtomicU64,
 }
 
@@ -38,6 +41,7 @@ impl Ingress {
     pub(super) fn start(
         raft: Raft<TypeConfig, Machine>,
         router: Arc<Router>,
+        library: Option<Arc<Library>>,
         peers: &[NodeId],
         stop: &CancellationToken,
     ) -> Ingress {
@@ -55,6 +59,7 @@ impl Ingress {
         });
         Ingress {
             appends: appends.collect(),
+            receiver: library.map(|library| Arc::new(Receiver::new(raft.clone(), router.clone(), library))),
             raft,
             router,
             dropped: AtomicU64::new(0),
@@ -122,15 +127,14 @@ impl Ingress {
     }
 
     fn snapshot(&self, envelope: Envelope) -> bool {
-        let Ok(SnapshotMessage { vote, meta, data }) = decode(&envelope.body) else {
+        let (Ok(offer), Some(receiver)) = (decode(&envelope.body), self.receiver.clone()) else {
             return false;
         };
-        let (raft, router) = (self.raft.clone(), self.router.clone());
-        tokio::spawn(async move {
-            let snapshot = Snapshot { meta, snapshot: data };
-            if let Ok(answer) = raft.install_full_snapshot(vote, snapshot).await {
-                let _ = router.answer(&envelope, Lane::Urgent, Kind::SnapshotReply, encode(&answer));
-            }
+        let router = self.router.clone();
+        // A file may be made.
+        tokio::task::spawn_blocking(move || {
+            let answer = receiver.offered(envelope.from, &offer);
+            let _ = router.answer(&envelope, Lane::Urgent, Kind::SnapshotReply, encode(&answer));
         });
         true
     }

@@ -191,6 +191,29 @@ impl LogStore {
         })
     }
 
+    /// The index of the first entry, the one behind the last, and the size of all chunks in bytes.
+    ///
+    /// # Errors
+    /// If the log is closed.
+    pub(crate) fn extent(&self) -> Result<(u64, u64, u64), io::Error> {
+        let mut guard = self.lock()?;
+        let log = &opened(&mut guard)?.log;
+        let state = log.log_state();
+        let first = state.purged().map_or(0, |purged| purged.index + 1);
+        let next = state.last().map_or(0, |last| last.index + 1);
+        Ok((first, next.max(first), log.on_disk_size()))
+    }
+
+    /// The index behind the last entry that was appended, and how many bytes of entries were since the log was opened.
+    ///
+    /// # Errors
+    /// If the log is closed.
+    pub(crate) fn appended(&self) -> Result<(u64, u64), io::Error> {
+        let mut guard = self.lock()?;
+        let recent = &opened(&mut guard)?.recent;
+        Ok((recent.next_index, recent.appended_bytes as u64))
+    }
+
     fn lock(&self) -> Result<MutexGuard<'_, Option<Open>>, io::Error> {
         self.shared
             .open

@@ -1,16 +1,20 @@
 //! openraft's state machine over the replica. Outcomes go to the queen and not through openraft's responders.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
 use openraft::EntryPayload;
 use openraft::entry::RaftEntry;
-use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, SnapshotMeta};
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::type_config::alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
 use queenright_protocol::colony::Colony;
 
+use super::recovery::RecoveryNote;
+use super::snapshot::{Library, Snapshot};
 use super::types::TypeConfig;
 use crate::replica::{DIRTY_RECORDS_MAX, Payload, Replica};
 use crate::store::Store;
@@ -20,22 +24,29 @@ pub(crate) struct Machine {
     replica: Arc<Replica>,
     /// Waited for when it falls behind; absent in tests without a store.
     store: Option<Arc<Store>>,
-    /// The last snapshot built or installed.
-    snapshot: Option<SnapshotOf<TypeConfig, Bytes>>,
+    /// Absent where the log is kept whole.
+    library: Option<Arc<Library>>,
+    recovery: Arc<RecoveryNote>,
 }
 
 impl Machine {
-    pub(crate) fn new(replica: Arc<Replica>, store: Option<Arc<Store>>) -> Machine {
+    pub(crate) fn new(
+        replica: Arc<Replica>,
+        store: Option<Arc<Store>>,
+        library: Option<Arc<Library>>,
+        recovery: Arc<RecoveryNote>,
+    ) -> Machine {
         Machine {
             replica,
             store,
-            snapshot: None,
+            library,
+            recovery,
         }
     }
 }
 
 impl RaftStateMachine<TypeConfig> for Machine {
-    type SnapshotData = Bytes;
+    type SnapshotData = Arc<Snapshot>;
     type SnapshotBuilder = Builder;
 
     async fn applied_state(
@@ -68,46 +79,85 @@ impl RaftStateMachine<TypeConfig> for Machine {
         Ok(())
     }
 
-    async fn get_snapshot_builder(&mut self) -> Builder {
-        Builder {
-            replica: self.replica.clone(),
+    /// openraft asks without force when a snapshot has been built, beside it, since one that cannot be built, on a full
+    /// disk, must not stop consensus.
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder> {
+        let library = self.library.as_ref()?;
+        if force {
+            return Some(self.get_snapshot_builder().await);
         }
+        let applied = self.replica.applied_index();
+        library.newest_at(applied).map(Builder::Built)
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<TypeConfig>, snapshot: Bytes) -> Result<(), io::Error> {
-        let colony = Colony::from_bytes(&snapshot).map_err(io::Error::other)?;
-        self.replica
-            .install(colony, meta.last_log_id, meta.last_membership.clone());
-        self.snapshot = Some(SnapshotOf::<TypeConfig, Bytes> {
-            meta: meta.clone(),
-            snapshot,
-        });
-        Ok(())
-    }
-
-    async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, Bytes>>, io::Error> {
-        Ok(self.snapshot.clone())
-    }
-}
-
-/// Builds snapshots beside the state machine, from an O(1) clone of the state.
-pub(crate) struct Builder {
-    replica: Arc<Replica>,
-}
-
-impl RaftSnapshotBuilder<TypeConfig> for Builder {
-    type SnapshotData = Bytes;
-
-    async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, Bytes>, io::Error> {
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        // The state as of now: openraft knows that it has been applied.
         let (colony, last_log_id, last_membership) = self.replica.whole();
-        let encoded = tokio::task::spawn_blocking(move || Bytes::from(colony.to_bytes())).await;
-        let snapshot = encoded.map_err(io::Error::other)?;
-        Ok(SnapshotOf::<TypeConfig, Bytes> {
-            meta: SnapshotMeta {
+        Builder::New {
+            library: self.library.clone(),
+            colony: Box::new(colony),
+            meta: SnapshotMetaOf::<TypeConfig> {
                 last_log_id,
                 last_membership,
             },
-            snapshot,
-        })
+        }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMetaOf<TypeConfig>,
+        snapshot: Arc<Snapshot>,
+    ) -> Result<(), io::Error> {
+        let (library, replica, meta) = (self.library.clone(), self.replica.clone(), meta.clone());
+        let recovery = self.recovery.clone();
+        let installed = tokio::task::spawn_blocking(move || {
+            let colony = snapshot.read().map_err(io::Error::other)?;
+            // On disk under its name before the log that it replaces goes.
+            if let Some(library) = library {
+                library.keep(&snapshot)?;
+            }
+            replica.install(colony, meta.last_log_id, meta.last_membership);
+            recovery.installed(&snapshot);
+            Ok(())
+        });
+        installed.await.map_err(io::Error::other)?
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, Arc<Snapshot>>>, io::Error> {
+        Ok(self.library.as_ref().and_then(|library| library.newest()).map(whole))
+    }
+}
+
+fn whole(snapshot: Arc<Snapshot>) -> SnapshotOf<TypeConfig, Arc<Snapshot>> {
+    SnapshotOf::<TypeConfig, Arc<Snapshot>> {
+        meta: snapshot.meta().clone(),
+        snapshot,
+    }
+}
+
+/// Hands openraft a snapshot.
+pub(crate) enum Builder {
+    /// One that is there.
+    Built(Arc<Snapshot>),
+    /// One that is built now.
+    New {
+        library: Option<Arc<Library>>,
+        colony: Box<Colony>,
+        meta: SnapshotMetaOf<TypeConfig>,
+    },
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Builder {
+    type SnapshotData = Arc<Snapshot>;
+
+    async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, Arc<Snapshot>>, io::Error> {
+        let (library, colony, meta) = match self {
+            Builder::Built(snapshot) => return Ok(whole(snapshot.clone())),
+            Builder::New { library, colony, meta } => (library.clone(), colony.clone(), meta.clone()),
+        };
+        let library = library.ok_or_else(|| io::Error::other("there are no snapshots here"))?;
+        let built = tokio::task::spawn_blocking(move || library.build(&colony, &meta)).await;
+        let snapshot = built.map_err(io::Error::other)?.map_err(io::Error::other)?;
+        Ok(whole(snapshot))
     }
 }

@@ -4,6 +4,8 @@ mod ingress;
 mod log;
 mod machine;
 mod network;
+mod recovery;
+mod snapshot;
 pub mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +21,7 @@ use openraft::{Config, EmptyNode, Raft, ServerState, SnapshotPolicy};
 use queenright_protocol::id::NodeId;
 use queenright_protocol::wire::{Envelope, Kind, Lane};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +29,12 @@ use self::ingress::Ingress;
 pub use self::log::{LogError, LogOptions, LogStore};
 use self::machine::Machine;
 use self::network::{Network, Streams};
+pub use self::recovery::{RecoveredBy, Recovery};
+pub(crate) use self::recovery::{RecoveryNote, prepare};
+pub(crate) use self::snapshot::Library;
+use self::snapshot::compaction::Compaction;
+pub use self::snapshot::compaction::CompactionOptions;
+use self::snapshot::serve::Server;
 use self::types::{EntryBytes, TypeConfig};
 use crate::body::{decode, encode};
 use crate::node::Role;
@@ -76,6 +84,12 @@ pub enum ConsensusError {
     /// The log or the state machine failed; the node must stop.
     #[error("consensus has failed: {0}")]
     Failed(String),
+    /// Neither the store nor a snapshot is left, the log begins later, and there is no other node to ask.
+    #[error("the state up to log entry {index} is lost: there is no other node to ask for a snapshot")]
+    StateLost {
+        /// The last entry that is not in the log any more.
+        index: u64,
+    },
 }
 
 /// The answer to a question for a read position.
@@ -85,6 +99,15 @@ enum ReadIndexAnswer {
     Index(u64),
     /// The node asked does not lead.
     NotLeader,
+}
+
+/// What lets the log be cut.
+pub(crate) struct Snapshots {
+    pub(crate) options: CompactionOptions,
+    pub(crate) library: Arc<Library>,
+    /// The log that is cut.
+    pub(crate) log: LogStore,
+    pub(crate) recovery: RecoveryNote,
 }
 
 /// Consensus of this node.
@@ -97,11 +120,16 @@ pub(crate) struct Consensus {
     leadership: watch::Receiver<Leadership>,
     /// Whether everything that this node may have applied before it was restarted has been applied again.
     recovered: watch::Receiver<bool>,
+    recovery: Arc<RecoveryNote>,
+    server: Arc<Server>,
+    /// Somebody needs a snapshot of what is applied now.
+    snapshot_wanted: Arc<Notify>,
     stop: CancellationToken,
 }
 
 impl Consensus {
-    /// Starts consensus on a log of this node and its replica. The members must be known to the router.
+    /// Starts consensus on a log of this node and its replica. The members must be known to the router, and with snapshots
+    /// the replica must be [prepared](prepare). Without them the log is kept whole.
     ///
     /// # Errors
     /// When the log cannot be read.
@@ -112,14 +140,23 @@ impl Consensus {
         replica: Arc<Replica>,
         store: Option<Arc<Store>>,
         router: Arc<Router>,
+        snapshots: Option<Snapshots>,
     ) -> Result<Consensus, ConsensusError> {
         let config = Arc::new(config(timing, cluster).validate()?);
         let streams = Arc::new(Streams::default());
+        let library = snapshots.as_ref().map(|snapshots| snapshots.library.clone());
+        let (options, compacted, recovery) = match snapshots {
+            Some(snapshots) => (snapshots.options, Some(snapshots.log), snapshots.recovery),
+            None => (CompactionOptions::default(), None, RecoveryNote::default()),
+        };
+        let server = Arc::new(Server::new(library.clone(), router.clone(), options.sent_bytes_per_s));
         let network = Network {
             router: router.clone(),
             streams: streams.clone(),
+            server: server.clone(),
         };
-        let machine = Machine::new(replica.clone(), store);
+        let recovery = Arc::new(recovery);
+        let machine = Machine::new(replica.clone(), store, library.clone(), recovery.clone());
         let me = router.me();
         let raft = Raft::new(me.0, config, network, log, machine)
             .await
@@ -131,9 +168,23 @@ impl Consensus {
             .copied()
             .filter(|member| *member != me)
             .collect();
-        let ingress = Ingress::start(raft.clone(), router.clone(), &peers, &stop);
+        let ingress = Ingress::start(raft.clone(), router.clone(), library.clone(), &peers, &stop);
         let leadership = watch_leadership(&raft, &stop);
-        let recovered = watch_recovery(&raft, &stop);
+        let recovered = watch_recovery(&raft, &replica, &recovery, &stop);
+        let snapshot_wanted = Arc::new(Notify::new());
+        if let (Some(library), Some(log)) = (library, compacted) {
+            let compaction = Compaction {
+                options,
+                raft: raft.clone(),
+                log,
+                replica: replica.clone(),
+                library,
+                server: server.clone(),
+                wanted: snapshot_wanted.clone(),
+            };
+            let until = stop.clone();
+            tokio::spawn(async move { until.run_until_cancelled(compaction.run()).await });
+        }
         Ok(Consensus {
             raft,
             router,
@@ -142,6 +193,9 @@ impl Consensus {
             ingress,
             leadership,
             recovered,
+            recovery,
+            server,
+            snapshot_wanted,
             stop,
         })
     }
@@ -245,6 +299,11 @@ impl Consensus {
         waited.ok()?.ok().map(drop)
     }
 
+    /// By which way this node came back.
+    pub(crate) fn recovered_by(&self) -> Recovery {
+        self.recovery.get()
+    }
+
     async fn ask_read_index(&self, deadline: Instant) -> Option<u64> {
         let leader = self.current().leader?;
         if leader == self.router.me() {
@@ -284,6 +343,14 @@ impl Consensus {
                         .answer(&envelope, Lane::Command, Kind::ReadIndexReply, encode(&answer));
                 });
             }
+            Kind::SnapshotWanted => {
+                // Without one that holds the entry: a new one does, if this node has applied it.
+                let missing = self.server.wanted(&envelope);
+                if missing.is_some_and(|index| self.replica.applied_index() >= index) {
+                    self.snapshot_wanted.notify_one();
+                }
+            }
+            Kind::SnapshotBlocksWanted => self.server.blocks(envelope),
             _ => self.ingress.receive(envelope),
         }
     }
@@ -303,8 +370,9 @@ fn config(timing: Timing, cluster: String) -> Config {
         heartbeat_interval: timing.heartbeat.as_millis() as u64,
         election_timeout_min: timing.election.0.as_millis() as u64,
         election_timeout_max: timing.election.1.as_millis() as u64,
-        // The log is kept whole: snapshots and purging come with recovery.
+        // Both are the compaction's, which goes by bytes and not by entries.
         snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
         max_payload_entries: 64,
         enable_pre_vote: Some(true),
         enable_leader_restore: Some(false),
@@ -314,11 +382,17 @@ fn config(timing: Timing, cluster: String) -> Config {
     }
 }
 
-fn watch_recovery(raft: &Raft<TypeConfig, Machine>, stop: &CancellationToken) -> watch::Receiver<bool> {
+fn watch_recovery(
+    raft: &Raft<TypeConfig, Machine>,
+    replica: &Arc<Replica>,
+    note: &Arc<RecoveryNote>,
+    stop: &CancellationToken,
+) -> watch::Receiver<bool> {
     let (sender, receiver) = watch::channel(false);
-    let (raft, stop) = (raft.clone(), stop.clone());
+    let (raft, replica, note, stop) = (raft.clone(), replica.clone(), note.clone(), stop.clone());
     tokio::spawn(async move {
         if let Some(Ok(_)) = stop.run_until_cancelled(raft.wait_for_recovery(None)).await {
+            note.caught_up(replica.counts().bytes);
             sender.send_replace(true);
         }
         // Kept until the node stops: a receiver must not take its end for an answer.

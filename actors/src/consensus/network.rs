@@ -22,7 +22,7 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult, VoteRequest,
     VoteResponse,
 };
-use openraft::type_config::alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, VoteOf};
+use openraft::type_config::alias::{LogIdOf, SnapshotOf, VoteOf};
 use queenright_protocol::id::NodeId;
 use queenright_protocol::wire::{Kind, Lane};
 use serde::de::DeserializeOwned;
@@ -30,6 +30,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::snapshot::Snapshot;
+use super::snapshot::serve::Server;
 use super::types::TypeConfig;
 use crate::body::{decode, encode};
 use crate::router::{AskError, Router};
@@ -39,8 +41,6 @@ const APPENDS_IN_FLIGHT: usize = 64;
 /// How long a stream waits for an answer before it gives up. Longer than any healthy fdatasync; a link that went down
 /// ends it at once.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a whole snapshot may take.
-const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(60);
 type C = TypeConfig;
 
 /// A vote or a question for one.
@@ -69,14 +69,6 @@ impl From<StreamAppendResult<C>> for AppendAnswer {
             Err(StreamAppendError::HigherVote(vote)) => AppendAnswer::HigherVote(vote),
         }
     }
-}
-
-/// A whole snapshot.
-#[derive(Serialize, Deserialize)]
-pub(super) struct SnapshotMessage {
-    pub(super) vote: VoteOf<C>,
-    pub(super) meta: SnapshotMetaOf<C>,
-    pub(super) data: Bytes,
 }
 
 /// Marks the correlation of a heartbeat.
@@ -143,6 +135,7 @@ impl Drop for Session {
 pub(super) struct Network {
     pub(super) router: Arc<Router>,
     pub(super) streams: Arc<Streams>,
+    pub(super) server: Arc<Server>,
 }
 
 impl RaftNetworkFactory<C> for Network {
@@ -152,6 +145,7 @@ impl RaftNetworkFactory<C> for Network {
         Client {
             router: self.router.clone(),
             streams: self.streams.clone(),
+            server: self.server.clone(),
             target: NodeId(target),
         }
     }
@@ -161,6 +155,7 @@ impl RaftNetworkFactory<C> for Network {
 pub(super) struct Client {
     router: Arc<Router>,
     streams: Arc<Streams>,
+    server: Arc<Server>,
     target: NodeId,
 }
 
@@ -211,7 +206,7 @@ impl Client {
 }
 
 impl RaftNetworkV2<C> for Client {
-    type SnapshotData = Bytes;
+    type SnapshotData = Arc<Snapshot>;
 
     async fn append_entries(
         &mut self,
@@ -255,30 +250,11 @@ impl RaftNetworkV2<C> for Client {
     async fn full_snapshot(
         &mut self,
         vote: VoteOf<C>,
-        snapshot: SnapshotOf<C, Bytes>,
+        snapshot: SnapshotOf<C, Arc<Snapshot>>,
         cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<C>, StreamingError<C>> {
-        let body = encode(&SnapshotMessage {
-            vote,
-            meta: snapshot.meta,
-            data: snapshot.snapshot,
-        });
-        let answer = self.router.ask(
-            self.target,
-            Lane::Snapshot,
-            Kind::SnapshotRequest,
-            body,
-            SNAPSHOT_TIMEOUT,
-        );
-        tokio::select! {
-            biased;
-            closed = cancel => Err(StreamingError::Closed(closed)),
-            answer = answer => {
-                let answer = answer.map_err(|error| StreamingError::Unreachable(Unreachable::new(&error)))?;
-                decode(&answer).map_err(|error| StreamingError::Network(NetworkError::new(&error)))
-            }
-        }
+        self.server.send(self.target, vote, snapshot.snapshot, cancel).await
     }
 }
 

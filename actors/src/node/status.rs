@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::agent::SignalCounts;
+use crate::consensus::Recovery;
 use crate::disk::DiskStatus;
 
 /// What a node does in consensus.
@@ -44,6 +45,8 @@ pub struct NodeStatus {
     pub pid: Option<u32>,
     /// The room on its disk.
     pub disk: Option<DiskStatus>,
+    /// By which way it came back to what the others have.
+    pub recovery: Option<Recovery>,
 }
 
 /// The cluster, as the node that was asked sees it.

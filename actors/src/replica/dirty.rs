@@ -2,6 +2,7 @@
 //! between two passes is written once.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use queenright_protocol::colony::{
@@ -11,6 +12,12 @@ use queenright_protocol::colony::{
 
 /// How many changed records, or events, may wait for the store before applying waits for it.
 pub const DIRTY_RECORDS_MAX: usize = 1 << 16;
+/// How many changes one pass of a replaced state has at most, and how many bytes of values: what sled keeps in memory
+/// for a batch grows with both (see `store::Pass`).
+const PART_CHANGES_MAX: usize = 8 << 10;
+const PART_BYTES_MAX: usize = 16 << 20;
+/// What a task counts for among them: its text is not looked at.
+const TASK_BYTES: usize = 4 << 10;
 /// How many events stand in one pair of the store.
 const EVENTS_PER_PAIR: usize = 256;
 
@@ -29,6 +36,10 @@ pub(crate) struct Dirty {
     replaced: bool,
     /// The other pairs of an earlier state that are to go, after a snapshot replaced it.
     removed: Vec<Vec<u8>>,
+    /// Whether the store is on its way from a state that a snapshot replaced: it holds a mixture until nothing is left.
+    replacing: bool,
+    /// How much a snapshot brought at once: nobody waits for that.
+    brought: usize,
     /// The index at which the last pass was taken.
     taken: u64,
 }
@@ -45,6 +56,7 @@ impl Dirty {
         self.events.extend(applied.events.iter().cloned());
     }
 
+    /// How many records, or events, have changed beside those that a snapshot brought: the greater number.
     pub(crate) fn len(&self) -> usize {
         let sets = [
             self.records.len(),
@@ -52,12 +64,20 @@ impl Dirty {
             self.lives.len(),
             self.events.len(),
         ];
-        sets.into_iter().max().unwrap_or_default()
+        let most = sets.into_iter().max().unwrap_or_default();
+        most.saturating_sub(self.brought)
     }
 
     /// Whether the store already holds the state at `index`.
     pub(crate) fn is_clean(&self, index: u64) -> bool {
-        self.taken == index && !self.replaced
+        self.taken == index && !self.replacing
+    }
+
+    /// Whether what is left is to be written in parts, the store being a mixture until the last one.
+    pub(crate) fn is_in_parts(&self) -> bool {
+        let sets =
+            self.records.len() + self.contents.len() + self.remembered.len() + self.tasks.len() + self.lives.len();
+        self.replacing && self.removed.len() + sets + self.events.len() > 0
     }
 
     pub(crate) fn take(&mut self, index: u64) -> Dirty {
@@ -70,40 +90,82 @@ impl Dirty {
         )
     }
 
-    /// Everything changes: the pairs of `old` go, those of `new` come.
-    pub(crate) fn replace_all(&mut self, old: &Colony, new: &Colony) {
-        let mut removed = std::mem::take(&mut self.removed);
-        removed.extend(old.pair_keys());
-        // What went since the last pass is no longer in the old state, but still in the store.
-        removed.extend(
-            self.contents
-                .iter()
-                .map(|(name, hash)| content_pair(name, hash, None).0),
-        );
-        removed.extend(self.remembered.iter().map(|(name, key)| remembered_key(name, key)));
-        removed.extend(self.tasks.iter().map(|(name, task)| task_key(name, *task)));
-        removed.extend(self.lives.iter().map(life_key));
-        *self = Dirty {
-            replaced: true,
-            removed,
+    /// Takes a part of what a snapshot brought, and of what has changed since: what goes before what comes.
+    pub(crate) fn take_part(&mut self, colony: &Colony) -> Dirty {
+        let mut part = Dirty {
+            replaced: std::mem::take(&mut self.replaced),
             ..Dirty::default()
         };
-        self.lives.extend(new.agents().lives().map(|(key, _)| *key));
+        if !self.removed.is_empty() {
+            let rest = self.removed.len().saturating_sub(PART_CHANGES_MAX);
+            part.removed = self.removed.split_off(rest);
+            return part;
+        }
+        let mut room = Room::default();
+        part.contents = room.fill(&mut self.contents, |(name, hash)| {
+            let project = colony.project(name);
+            let kept = project.and_then(|project| project.memory().content(hash));
+            kept.map_or(0, |kept| kept.bytes.len())
+        });
+        part.records = room.fill(&mut self.records, |(name, key)| {
+            let project = colony.project(name);
+            let record = project.and_then(|project| project.memory().record(key));
+            let value = record.and_then(|record| record.value.as_ref());
+            value
+                .filter(|value| !value.is_kept())
+                .map_or(0, |value| value.bytes.len())
+        });
+        part.remembered = room.fill(&mut self.remembered, |_| 0);
+        part.lives = room.fill(&mut self.lives, |_| 0);
+        part.tasks = room.fill(&mut self.tasks, |_| TASK_BYTES);
+        let events = self.events.len().min(room.changes * EVENTS_PER_PAIR);
+        part.events = self.events.drain(..events).collect();
+        part
+    }
+
+    /// Everything changes: the pairs of `old` go, those of `new` come. Takes time with their number.
+    pub(crate) fn replacement(old: &Colony, new: &Colony) -> Dirty {
+        let mut dirty = Dirty {
+            replaced: true,
+            replacing: true,
+            removed: old.pair_keys().collect(),
+            ..Dirty::default()
+        };
+        dirty.lives.extend(new.agents().lives().map(|(key, _)| *key));
         for (name, project) in new.projects() {
             let tasks = project.tasks().after(None);
-            self.tasks.extend(tasks.map(|task| (name.clone(), task.id)));
+            dirty.tasks.extend(tasks.map(|task| (name.clone(), task.id)));
             for (key, record) in project.memory().range("", None) {
-                self.records.insert((name.clone(), key.clone()));
+                dirty.records.insert((name.clone(), key.clone()));
                 if let Some(value) = record.value.as_ref().filter(|value| value.is_kept()) {
-                    self.contents.insert((name.clone(), value.hash));
+                    dirty.contents.insert((name.clone(), value.hash));
                 }
             }
-            self.remembered
+            dirty
+                .remembered
                 .extend(project.remembered_keys().map(|key| (name.clone(), key.clone())));
             let after = project.events().dropped().unwrap_or_default();
             let events = project.events().after(after).into_iter().flatten();
-            self.events.extend(events.map(|event| (name.clone(), event.clone())));
+            dirty.events.extend(events.map(|event| (name.clone(), event.clone())));
         }
+        dirty.brought = dirty.len();
+        dirty
+    }
+
+    /// Puts a replacement in the place of what had changed before it.
+    pub(crate) fn replace(&mut self, replacement: Dirty) {
+        let before = std::mem::replace(self, replacement);
+        self.removed.extend(before.removed);
+        // What went since the last pass is no longer in the old state, but still in the store.
+        let contents = before.contents.iter();
+        self.removed
+            .extend(contents.map(|(name, hash)| content_pair(name, hash, None).0));
+        let remembered = before.remembered.iter();
+        self.removed
+            .extend(remembered.map(|(name, key)| remembered_key(name, key)));
+        let tasks = before.tasks.iter();
+        self.removed.extend(tasks.map(|(name, task)| task_key(name, *task)));
+        self.removed.extend(before.lives.iter().map(life_key));
     }
 
     /// The changes of the store that bring it to `colony`.
@@ -153,6 +215,37 @@ impl Dirty {
 
 fn some((key, value): Pair) -> (Vec<u8>, Option<Vec<u8>>) {
     (key, Some(value))
+}
+
+/// How much a part may still take.
+struct Room {
+    changes: usize,
+    bytes: usize,
+}
+
+impl Default for Room {
+    fn default() -> Room {
+        Room {
+            changes: PART_CHANGES_MAX,
+            bytes: PART_BYTES_MAX,
+        }
+    }
+}
+
+impl Room {
+    /// Moves what fits out of a set: at least one if there is room at all.
+    fn fill<T: Eq + Hash>(&mut self, from: &mut HashSet<T>, bytes: impl Fn(&T) -> usize) -> HashSet<T> {
+        let room = self;
+        let fits = |item: &T| {
+            let fits = room.changes > 0 && room.bytes > 0;
+            if fits {
+                room.changes -= 1;
+                room.bytes = room.bytes.saturating_sub(bytes(item));
+            }
+            fits
+        };
+        from.extract_if(fits).collect()
+    }
 }
 
 /// Which pairs of events the store holds: for each project the key of each pair and the last event in it.

@@ -103,6 +103,9 @@ pub enum RestoreError {
     /// The pairs are damaged.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// The store was on its way to a state that a snapshot had brought.
+    #[error("the store was being replaced by what a snapshot holds")]
+    Unfinished,
 }
 
 /// Takes the outcomes of this node's commands, in order. Set once, when the queen starts.
@@ -152,6 +155,9 @@ impl Replica {
     /// # Errors
     /// When the stored bytes are damaged: the store must be set aside and the state rebuilt from the log.
     pub fn restore(me: NodeId, meta: &[u8], pairs: Vec<(Vec<u8>, Vec<u8>)>) -> Result<Arc<Replica>, RestoreError> {
+        if meta.is_empty() {
+            return Err(RestoreError::Unfinished);
+        }
         let stored: StoredMeta = bincode::deserialize(meta)?;
         let blocks = EventBlocks::of(&pairs);
         let colony = Colony::restore(stored.colony, pairs)?;
@@ -250,6 +256,11 @@ impl Replica {
         let mut watch = self.index.subscribe();
         // The sender lives as long as this replica, so waiting cannot fail.
         let _ = watch.wait_for(|applied| *applied >= index).await;
+    }
+
+    /// Follows the index of the last applied entry.
+    pub(crate) fn follow_index(&self) -> watch::Receiver<u64> {
+        self.index.subscribe()
     }
 
     /// Follows the position of the last applied command.
@@ -441,24 +452,26 @@ impl Replica {
         (state.colony.clone(), state.last_applied, state.membership.clone())
     }
 
-    /// Replaces everything by what a snapshot holds.
+    /// Replaces everything by what a snapshot holds. Takes time with the size of the state, but others wait for the swap
+    /// alone. Nothing may be applied meanwhile.
     pub(crate) fn install(&self, colony: Colony, last_applied: Option<LogId>, membership: Membership) {
         let index = last_applied.as_ref().map_or(0, |id| id.index);
         self.revisions.fill(&colony);
         *self.clock.lock().expect("nothing panics under this lock") = (colony.cluster_ms(), Instant::now());
         let seq = colony.seq();
-        let old = {
+        let old = self.state().colony.clone();
+        let replacement = Dirty::replacement(&old, &colony);
+        let swapped = {
             let mut state = self.state();
-            let State { colony: old, dirty, .. } = &mut *state;
-            dirty.replace_all(old, &colony);
-            let old = std::mem::replace(&mut state.colony, colony);
+            state.dirty.replace(replacement);
+            let swapped = std::mem::replace(&mut state.colony, colony);
             state.last_applied = last_applied;
             state.membership = membership;
             self.applied.store(index, Ordering::Release);
-            old
+            swapped
         };
         // Freeing a large state takes time: not under the lock.
-        drop(old);
+        drop((old, swapped));
         for (project, key) in self.waiters.keys() {
             self.waiters
                 .changed(&project, &key, self.current_revision(&project, &key));
@@ -468,38 +481,44 @@ impl Replica {
         self.wake_store();
     }
 
-    /// How many changed records, or events, wait for the store: the greater number.
+    /// How many changed records, or events, wait for the store, but for those that a snapshot brought: the greater number.
     pub fn dirty_records(&self) -> usize {
         self.state().dirty.len()
     }
 
-    /// What changed since the last call, as one pass of the store; `None` when nothing did. Called by the store thread.
+    /// What changed since the last call, as one pass of the store; `None` when nothing did. What a snapshot brought comes
+    /// in several passes. Called by the store thread.
     pub fn take_pass(&self) -> Option<Pass> {
         let (dirty, colony, meta) = {
             let mut state = self.state();
-            if state
-                .dirty
-                .is_clean(state.last_applied.as_ref().map_or(0, |id| id.index))
-            {
+            let index = state.last_applied.as_ref().map_or(0, |id| id.index);
+            if state.dirty.is_clean(index) {
                 return None;
             }
-            let index = state.last_applied.as_ref().map_or(0, |id| id.index);
-            let dirty = state.dirty.take(index);
-            (
-                dirty,
-                state.colony.clone(),
-                (state.last_applied, state.membership.clone()),
-            )
+            let State { colony, dirty, .. } = &mut *state;
+            let part = dirty.is_in_parts().then(|| dirty.take_part(colony));
+            let meta = (state.last_applied, state.membership.clone());
+            match part {
+                Some(part) => (part, state.colony.clone(), None),
+                None => (state.dirty.take(index), state.colony.clone(), Some(meta)),
+            }
         };
-        let stored = StoredMeta {
-            last_applied: meta.0,
-            membership: meta.1,
+        let stored = meta.map(|(last_applied, membership)| StoredMeta {
+            last_applied,
+            membership,
             colony: colony.meta(),
-        };
+        });
         let mut blocks = self.blocks.lock().expect("only the store thread takes this lock");
         let changes = dirty.into_changes(&colony, &mut blocks);
-        let meta = bincode::serialize(&stored).expect("plain data serialises into memory");
-        Some(Pass { changes, meta })
+        // A store without meta bytes holds no state.
+        let meta = stored.as_ref().map_or_else(Vec::new, |stored| {
+            bincode::serialize(stored).expect("plain data serialises into memory")
+        });
+        Some(Pass {
+            changes,
+            meta,
+            more: stored.is_none(),
+        })
     }
 }
 

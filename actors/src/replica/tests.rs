@@ -130,17 +130,24 @@ struct Disk {
 
 impl Disk {
     fn write(&mut self, replica: &Replica) -> bool {
-        let Some(pass) = replica.take_pass() else {
-            return false;
-        };
-        self.meta = pass.meta;
-        for (key, value) in pass.changes {
-            match value {
-                Some(value) => self.pairs.insert(key, value),
-                None => self.pairs.remove(&key),
-            };
+        let mut written = false;
+        while let Some(pass) = replica.take_pass() {
+            written = true;
+            self.meta = pass.meta;
+            for (key, value) in pass.changes {
+                match value {
+                    Some(value) => self.pairs.insert(key, value),
+                    None => self.pairs.remove(&key),
+                };
+            }
+            if !pass.more {
+                break;
+            }
+            // Whoever stops here has no state.
+            let read = Replica::restore(ME, &self.meta, self.pairs.clone().into_iter().collect());
+            assert!(matches!(read, Err(RestoreError::Unfinished)));
         }
-        true
+        written
     }
 
     fn read(&self) -> Arc<Replica> {

@@ -7,7 +7,9 @@
 //! identity    record `Identity`: incarnation, and cluster, number and name once the node has them
 //! notes/      record `Note` each: small things that must survive, by name
 //! log/        the log of consensus
+//! snapshot/   the state as of some position of the log, whole (see `consensus::snapshot`)
 //! store/      the materialised state (sled)
+//! damaged-…/  what could not be read (see `damaged`)
 //! ```
 //! Small files are replaced as a whole: written beside, synced, renamed, the folder synced. So a crash leaves the old
 //! or the new one. None of them can be rebuilt: a damaged one stops the node.
@@ -101,7 +103,7 @@ impl DataFolder {
         let lock = take_lock(path, node_name)?;
         check_room(path)?;
         check_format(path)?;
-        for sub in ["notes", "log", "store"] {
+        for sub in ["notes", "log", "snapshot", "store"] {
             create_folder(&path.join(sub))?;
         }
         let mut identity = read_identity(path)?.unwrap_or_default();
@@ -128,6 +130,11 @@ impl DataFolder {
     /// The folder of the consensus log.
     pub fn log_path(&self) -> PathBuf {
         self.path.join("log")
+    }
+
+    /// The folder of the snapshots.
+    pub fn snapshot_path(&self) -> PathBuf {
+        self.path.join("snapshot")
     }
 
     /// The folder of the materialised state.
@@ -295,7 +302,7 @@ pub(super) fn read_record(path: &Path, kind: Kind, limit: usize) -> Result<Optio
 }
 
 /// Makes names that were created, renamed or removed in the folder durable.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 

@@ -7,7 +7,7 @@
 //!
 //! | promise | by |
 //! |---|---|
-//! | The store is one version, never a mixture | a pass is one sled batch on one tree, meta bytes included |
+//! | The store is one version, never a mixture | a pass is one sled batch on one tree, meta bytes included; where a version is too large for one, the meta bytes of all passes but the last say so |
 //! | A pass that somebody waited for survives `kill -9` | `sled::Db::flush` before the answer |
 //! | `sync` survives power loss | fsync of sled's files through handles of our own |
 //! | Damage is noticed | a checksum per record, and the number of the last synced pass kept apart (see `open`) |
@@ -26,6 +26,7 @@ use std::thread::JoinHandle;
 use tokio::sync::{oneshot, watch};
 
 mod chunk;
+pub mod damaged;
 mod error;
 mod folder;
 mod open;
@@ -36,6 +37,7 @@ mod thread;
 
 pub use chunk::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use error::StoreError;
+pub(crate) use folder::sync_folder;
 pub use folder::{DataFolder, FORMAT_VERSION, Holder, Identity, NOTE_BYTES_MAX};
 use thread::{Answer, Progress, Request, Worker};
 
@@ -54,6 +56,9 @@ pub struct Pass {
     pub changes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     /// What names the version (last applied position, digest, …). The store does not look into it.
     pub meta: Vec<u8>,
+    /// Whether the version is not complete: the source is asked for the next pass at once, and nobody who waits is
+    /// answered before the last one.
+    pub more: bool,
 }
 
 /// What was in the store when it was opened.
@@ -259,22 +264,40 @@ impl Store {
         result
     }
 
-    /// Closes a store whose contents make no state, and sets it aside: a store opened anew is empty.
+    /// Closes a store whose contents make no state, for a reason that is noted, and sets it aside: a store opened anew is
+    /// empty.
     ///
     /// # Errors
     /// `Io` if its folder cannot be renamed.
-    pub async fn set_aside(&self) -> Result<PathBuf, StoreError> {
+    pub async fn set_aside(&self, reason: String) -> Result<PathBuf, StoreError> {
         // What it could not write any more is not missed.
         let _ = self.close().await;
         let sled_path = self.shared.sled_path.clone();
         let moved = tokio::task::spawn_blocking(move || {
             let folder = sled_path.parent().unwrap_or(&sled_path);
-            open::set_aside(folder, &sled_path).map_err(|source| StoreError::Io {
+            open::set_aside(folder, &sled_path, &reason).map_err(|source| StoreError::Io {
                 path: sled_path.clone(),
                 source,
             })
         });
         moved.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Closes a store that is no version of the state and was never meant to be one, and removes what it holds.
+    ///
+    /// # Errors
+    /// `Io` if its folder cannot be removed.
+    pub async fn discard(&self) -> Result<(), StoreError> {
+        // What it could not write any more is not missed.
+        let _ = self.close().await;
+        let sled_path = self.shared.sled_path.clone();
+        let removed = tokio::task::spawn_blocking(move || {
+            open::discard(&sled_path).map_err(|source| StoreError::Io {
+                path: sled_path.clone(),
+                source,
+            })
+        });
+        removed.await.map_err(|_| StoreError::Closed)?
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, StoreError> {

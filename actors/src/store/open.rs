@@ -1,10 +1,11 @@
 //! Opening sled with its guards: nothing that is in its folder can stop a node.
 //!
 //! ```text
-//! store/sled/                       sled 0.34.7
-//! store/synced                      record `Synced`: the number of the last pass that was fsynced
-//! store/quarantine-<seconds>-<n>/   what sled's folder was when it could not be read, with the time of that start
+//! store/sled/     sled 0.34.7
+//! store/synced    record `Synced`: the number of the last pass that was fsynced
 //! ```
+//! What sled's folder was when it could not be read stands in a folder of damage (see `damaged`).
+//!
 //! Keys in sled begin with a space (see `chunk` for what follows): 1 for the meta bytes, behind the number of the pass
 //! as u64 (big-endian), and 2 for the state's records. The single byte 0 is the key of the format version.
 //!
@@ -15,21 +16,17 @@ use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::chunk::{JoinError, Joiner, Splitter};
 use super::error::StoreError;
 use super::folder::{FORMAT_VERSION, read_record, sync_folder};
 use super::record::{self, Kind, RecordError};
-use super::{Contents, StoreOptions};
+use super::{Contents, StoreOptions, damaged};
 
 pub(super) const META_SPACE: u8 = 1;
 pub(super) const STATE_SPACE: u8 = 2;
 
 const FORMAT_KEY: [u8; 1] = [0];
-
-/// How many stores that were set aside are kept: enough to look into, too few to fill the disk.
-const QUARANTINES_MAX: usize = 2;
 
 /// How often sled's own thread moves records out of nearly empty parts of its file, in milliseconds. Without that
 /// thread (its other work, flushing, is done by the passes) the file would only grow.
@@ -72,7 +69,7 @@ pub(super) fn open(folder: &Path, options: &StoreOptions) -> Result<Opened, Stor
         Err(Unusable::Refused(error)) => return Err(error),
         Err(reason) => reason,
     };
-    let aside = set_aside(folder, &sled_path).map_err(io_error(folder))?;
+    let aside = set_aside(folder, &sled_path, &reason.to_string()).map_err(io_error(folder))?;
     tracing::warn!(
         aside = %aside.display(), %reason,
         "the store cannot be read and was set aside; the state comes back from the snapshot and the log"
@@ -238,47 +235,27 @@ fn contents(values: BTreeMap<Vec<u8>, Vec<u8>>) -> Result<(u64, Contents), Unusa
     Ok((pass_number, contents))
 }
 
-/// Renames sled's folder to a name that is free and removes the oldest of those that were set aside before.
-pub(super) fn set_aside(folder: &Path, sled_path: &Path) -> io::Result<PathBuf> {
-    let mut before: Vec<(u64, u64, PathBuf)> = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if let Some((seconds, number)) = quarantine_number(&path) {
-            before.push((seconds, number, path));
-        }
-    }
-    before.sort();
-    let surplus = (before.len() + 1).saturating_sub(QUARANTINES_MAX);
-    for (_, _, path) in &before[..surplus] {
-        std::fs::remove_dir_all(path)?;
-    }
-    let seconds = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    let number = before
-        .iter()
-        .filter(|(at, ..)| *at == seconds)
-        .map(|(_, number, _)| number + 1)
-        .max()
-        .unwrap_or(0);
-    let aside = folder.join(format!("quarantine-{seconds}-{number}"));
-    std::fs::rename(sled_path, &aside)?;
+/// Moves sled's folder, which lies in the folder of the store, to the damaged.
+pub(super) fn set_aside(folder: &Path, sled_path: &Path, reason: &str) -> io::Result<PathBuf> {
+    let data = folder.parent().unwrap_or(folder);
+    let aside = damaged::set_aside(data, sled_path, reason)?;
     // After the store that it speaks of. A crash in between sets an empty store aside as well, no more.
-    match std::fs::remove_file(synced_path(sled_path)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    forget_synced(sled_path)?;
     sync_folder(folder)?;
     Ok(aside)
 }
 
-fn quarantine_number(path: &Path) -> Option<(u64, u64)> {
-    let (seconds, number) = path
-        .file_name()?
-        .to_str()?
-        .strip_prefix("quarantine-")?
-        .split_once('-')?;
-    Some((seconds.parse().ok()?, number.parse().ok()?))
+/// Removes sled's folder. Its number first: a crash in between leaves a store that is still no version.
+pub(super) fn discard(sled_path: &Path) -> io::Result<()> {
+    forget_synced(sled_path)?;
+    std::fs::remove_dir_all(sled_path)
+}
+
+fn forget_synced(sled_path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(synced_path(sled_path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Whether an I/O error may come from what is in the files. The others come from where they are.

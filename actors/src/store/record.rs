@@ -42,6 +42,8 @@ pub enum Kind {
     ValueRest = 5,
     /// File `store/synced`: the number of a pass as u64, big-endian.
     Synced = 6,
+    /// The head of a snapshot file: see `consensus::snapshot`.
+    Snapshot = 7,
 }
 
 /// Why bytes are not the record that was expected.

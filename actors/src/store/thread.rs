@@ -161,11 +161,20 @@ impl Worker {
         }
     }
 
-    /// Writes what is dirty as one batch, so that sled holds this version or the one before, never a mixture.
+    /// Writes what is dirty as one batch, so that sled holds this version or the one before, never a mixture. A version
+    /// that comes in several passes says so in its meta bytes.
     fn pass(&mut self) -> Result<(), StoreError> {
-        let Some(pass) = self.source.as_mut().and_then(|source| source()) else {
-            return Ok(());
-        };
+        while let Some(pass) = self.source.as_mut().and_then(|source| source()) {
+            let more = pass.more;
+            self.write(pass)?;
+            if !more {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, pass: Pass) -> Result<(), StoreError> {
         let mut rows = Rows::default();
         for (key, value) in &pass.changes {
             self.splitter.split(STATE_SPACE, key, value.as_deref(), &mut rows)?;

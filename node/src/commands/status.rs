@@ -1,6 +1,6 @@
 //! `queenright status`: whether the cluster has a leader, and how its nodes are.
 
-use queenright_actors::node::{ClusterStatus, NodeStatus, Role};
+use queenright_actors::node::{ClusterStatus, NodeStatus, RecoveredBy, Recovery, Role};
 
 use super::door::{client, of_read};
 use super::table::{Table, or_dash};
@@ -44,7 +44,29 @@ fn text(status: &ClusterStatus) -> String {
             ));
         }
     }
+    let came_back = status.nodes.iter().filter_map(came_back);
+    for (place, line) in came_back.enumerate() {
+        text.push_str(if place == 0 { "\n\n" } else { "\n" });
+        text.push_str(&line);
+    }
     text
+}
+
+/// By which way a node came back; `None` for one that was never away.
+fn came_back(node: &NodeStatus) -> Option<String> {
+    let recovery = node.recovery.as_ref()?;
+    let Recovery { index, bytes, .. } = recovery;
+    let way = match recovery.by {
+        RecoveredBy::Log if *index == 0 && recovery.set_aside.is_empty() => return None,
+        RecoveredBy::Log => format!("its log behind entry {index}, {bytes} B"),
+        RecoveredBy::Snapshot => format!("its snapshot at entry {index}, {bytes} B, and the log behind it"),
+        RecoveredBy::Peer => format!("another node's snapshot at entry {index}, {bytes} B, and the log behind it"),
+    };
+    let mut line = format!("{} came back by {way}", node.name);
+    if !recovery.set_aside.is_empty() {
+        line += &format!("; set aside as damaged: {}", recovery.set_aside.join(", "));
+    }
+    Some(line)
 }
 
 fn row(node: &NodeStatus) -> [String; 7] {
@@ -88,7 +110,31 @@ mod tests {
             http: format!("127.0.0.1:720{number}"),
             pid: None,
             disk: None,
+            recovery: None,
         }
+    }
+
+    #[test]
+    fn whoever_was_away_is_named_with_the_way_back() {
+        let recovered = |by, index, set_aside: &[&str]| {
+            let recovery = Recovery {
+                by,
+                index,
+                bytes: 77,
+                set_aside: set_aside.iter().map(|place| (*place).to_owned()).collect(),
+            };
+            came_back(&NodeStatus {
+                recovery: Some(recovery),
+                ..node(2, Role::Follower, Some(7))
+            })
+        };
+        let log = "n2 came back by its log behind entry 5, 77 B";
+        assert_eq!(recovered(RecoveredBy::Log, 5, &[]).as_deref(), Some(log));
+        assert_eq!(recovered(RecoveredBy::Log, 0, &[]), None);
+        let peer =
+            "n2 came back by another node's snapshot at entry 0, 77 B, and the log behind it; set aside as damaged: /d";
+        assert_eq!(recovered(RecoveredBy::Peer, 0, &["/d"]).as_deref(), Some(peer));
+        assert_eq!(came_back(&node(1, Role::Unreachable, None)), None);
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub(super) struct ClusterFile {
     pub(super) nodes: Vec<NodeSection>,
     pub(super) consensus: Option<ConsensusSection>,
     pub(super) limits: Option<LimitsSection>,
+    pub(super) log: Option<LogSection>,
 }
 
 #[derive(Debug, DeriveDeserialize, Serialize)]
@@ -53,6 +54,15 @@ pub(super) struct LimitsSection {
     pub(super) outbox_bytes: Option<Amount>,
     pub(super) disk_watermark_bytes: Option<Amount>,
     pub(super) ballast_bytes: Option<Amount>,
+}
+
+#[derive(Debug, Default, DeriveDeserialize, Serialize)]
+#[serde(deny_unknown_fields, expecting = "a section")]
+pub(super) struct LogSection {
+    pub(super) snapshot_bytes: Option<Amount>,
+    pub(super) snapshot_every_s: Option<i64>,
+    pub(super) keep_bytes: Option<Amount>,
+    pub(super) sent_bytes_per_s: Option<Amount>,
 }
 
 /// A number of bytes: an integer, or text such as `"8 MiB"`.
@@ -173,6 +183,12 @@ impl ClusterFile {
                 outbox_bytes: bytes(outbox_bytes),
                 disk_watermark_bytes: said(disk_watermark_bytes),
                 ballast_bytes: said(ballast_bytes),
+            }),
+            log: Some(LogSection {
+                snapshot_bytes: Some(Amount::Bytes(integer(config.log.snapshot_bytes))),
+                snapshot_every_s: Some(integer(config.log.snapshot_every.as_secs())),
+                keep_bytes: Some(Amount::Bytes(integer(config.log.keep_bytes))),
+                sent_bytes_per_s: Some(Amount::Bytes(integer(config.log.sent_bytes_per_s))),
             }),
         }
     }

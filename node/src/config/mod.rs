@@ -2,13 +2,14 @@
 //!
 //! A file goes two ways: its TOML becomes a `ClusterFile` (the shape of the text, unknown keys refused), and that is
 //! validated into a [`ClusterConfig`] (the meaning). Everything after this module works with the second one only.
-//! What a key may hold, its default and why stands beside the key: nodes here, timing in [`Consensus`], sizes in [`Limits`].
+//! What a key may hold, its default and why stands beside the key: nodes here, timing in [`Consensus`], sizes in [`Limits`] and [`Log`].
 
 mod error;
 mod file;
 mod free_ports;
 mod limits;
 mod locate;
+mod log;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 pub use error::ConfigError;
 pub use limits::{Bound, Limits};
+pub use log::Log;
 
 /// Most nodes that one cluster file may list. Topologies are tested up to this size.
 pub const NODES_MAX: usize = 64;
@@ -45,6 +47,8 @@ pub struct ClusterConfig {
     pub consensus: Consensus,
     /// `[limits]`: what the nodes refuse to exceed.
     pub limits: Limits,
+    /// `[log]`: how much of the log is kept.
+    pub log: Log,
 }
 
 /// One node of a cluster.

@@ -252,6 +252,37 @@ fn limits_have_bounds_and_fit_each_other() {
 }
 
 #[test]
+fn what_is_kept_of_the_log_has_bounds() {
+    let log = |text: &str, line: &str| refused_with(&format!("[log]\n{text}"), &format!("c.toml: log.{line}"));
+    log(
+        "snapshot_bytes = 65535",
+        "snapshot_bytes: 65535 is out of range (65536 to 68719476736 bytes)",
+    );
+    log(
+        "keep_bytes = \"1 KiB\"",
+        "keep_bytes: \"1 KiB\" is out of range (65536 to 68719476736 bytes)",
+    );
+    log(
+        "snapshot_every_s = 0",
+        "snapshot_every_s: 0 is out of range (1 to 86400)",
+    );
+    log(
+        "sent_bytes_per_s = \"1 KiB\"",
+        "sent_bytes_per_s: \"1 KiB\" is out of range (1048576 to 68719476736 bytes)",
+    );
+    let config = parse(&format!(
+        "{MESH}[log]\nsnapshot_bytes = \"1 MiB\"\nsnapshot_every_s = 5"
+    ))
+    .unwrap();
+    let expected = Log {
+        snapshot_bytes: 1 << 20,
+        snapshot_every: Duration::from_secs(5),
+        ..Log::default()
+    };
+    assert_eq!(config.log, expected);
+}
+
+#[test]
 fn topologies_are_named_and_only_a_mesh_runs() {
     refused_instead_of(
         "\"mesh\"",
@@ -279,8 +310,8 @@ fn the_shipped_files_load() {
         let config = ClusterConfig::load(&folder.join(format!("{name}.toml"))).unwrap();
         assert_eq!((config.name.as_str(), config.nodes.len()), (name, nodes));
         assert_eq!(
-            (config.consensus, config.limits),
-            (Consensus::default(), Limits::default())
+            (config.consensus, config.limits, config.log),
+            (Consensus::default(), Limits::default(), Log::default())
         );
         let text = std::fs::read_to_string(&config.file).unwrap();
         assert!(text.starts_with("# "), "{name}.toml opens with what it shows");

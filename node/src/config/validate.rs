@@ -7,10 +7,10 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
-use super::file::{Amount, ClusterFile, ClusterSection, ConsensusSection, LimitsSection, NodeSection};
+use super::file::{Amount, ClusterFile, ClusterSection, ConsensusSection, LimitsSection, LogSection, NodeSection};
 use super::limits::{Bound, Limits};
 use super::locate::closest;
-use super::{ClusterConfig, ConfigError, Consensus, NODES_MAX, NodeConfig, Topology};
+use super::{ClusterConfig, ConfigError, Consensus, Log, NODES_MAX, NodeConfig, Topology};
 
 const NAME_CHARS_MAX: usize = 40;
 /// What lies beside the folders of the nodes in the folder of a cluster.
@@ -43,6 +43,7 @@ pub(super) fn cluster(file: &Path, raw: ClusterFile) -> Result<ClusterConfig, Co
         nodes: check.nodes(raw.nodes)?,
         consensus: check.consensus(&raw.consensus.unwrap_or_default())?,
         limits: check.limits(&raw.limits.unwrap_or_default())?,
+        log: check.log(&raw.log.unwrap_or_default())?,
     })
 }
 
@@ -254,6 +255,17 @@ impl Check<'_> {
             limits.http_body_bytes,
         )?;
         Ok(limits)
+    }
+
+    fn log(&self, raw: &LogSection) -> Result<Log, ConfigError> {
+        let bytes = |key: &str, amount: &Option<Amount>, bound| Ok(self.bytes(key, amount, bound)? as u64);
+        let every = self.number("log.snapshot_every_s", raw.snapshot_every_s, Log::SNAPSHOT_EVERY_S)?;
+        Ok(Log {
+            snapshot_bytes: bytes("log.snapshot_bytes", &raw.snapshot_bytes, Log::SNAPSHOT_BYTES)?,
+            snapshot_every: Duration::from_secs(every),
+            keep_bytes: bytes("log.keep_bytes", &raw.keep_bytes, Log::KEEP_BYTES)?,
+            sent_bytes_per_s: bytes("log.sent_bytes_per_s", &raw.sent_bytes_per_s, Log::SENT_BYTES_PER_S)?,
+        })
     }
 
     fn number(&self, key: &str, value: Option<i64>, bound: Bound) -> Result<u64, ConfigError> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use queenright_actors::agent::Kinds;
-use queenright_actors::consensus::Timing;
+use queenright_actors::consensus::{CompactionOptions, Timing};
 use queenright_actors::disk::DiskLimits;
 use queenright_actors::link::{Cookie as LinkCookie, LinkError, LinkLimits};
 use queenright_actors::node::{Member, Node, NodeOptions, StartError};
@@ -176,6 +176,7 @@ fn options(plan: &NodePlan) -> Result<NodeOptions, ServerError> {
         topology,
         consensus,
         limits,
+        log,
         ..
     } = &plan.config;
     let members = nodes.iter().map(|node| Member {
@@ -196,6 +197,12 @@ fn options(plan: &NodePlan) -> Result<NodeOptions, ServerError> {
         timing: Timing {
             heartbeat: consensus.heartbeat,
             election: (consensus.election_min, consensus.election_max),
+        },
+        compaction: CompactionOptions {
+            snapshot_bytes: log.snapshot_bytes,
+            snapshot_every: log.snapshot_every,
+            keep_bytes: log.keep_bytes,
+            sent_bytes_per_s: log.sent_bytes_per_s,
         },
         rounds: RoundLimits {
             rounds_in_flight: limits.rounds_in_flight,

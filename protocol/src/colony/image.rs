@@ -223,6 +223,17 @@ impl Colony {
     /// # Errors
     /// When a pair is malformed, or they do not add up to the digest noted in `meta`.
     pub fn restore(meta: Meta, pairs: impl IntoIterator<Item = Pair>) -> Result<Colony, ImageError> {
+        let mut pairs: Vec<Pair> = pairs.into_iter().collect();
+        pairs.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        Colony::restore_in_order(meta, pairs)
+    }
+
+    /// Like [`Colony::restore`], for pairs in the order of [`Colony::pairs`]: they are taken one by one, and nothing is
+    /// kept of them but the state.
+    ///
+    /// # Errors
+    /// As [`Colony::restore`]; pairs in another order may be refused.
+    pub fn restore_in_order(meta: Meta, pairs: impl IntoIterator<Item = Pair>) -> Result<Colony, ImageError> {
         if meta.rules_version > RULES_VERSION {
             return Err(ImageError::NewerRules {
                 found: meta.rules_version,
@@ -235,8 +246,6 @@ impl Colony {
         for (name, _) in &meta.projects {
             restorer.colony.projects.insert(name.clone(), Project::default());
         }
-        let mut pairs: Vec<Pair> = pairs.into_iter().collect();
-        pairs.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         for (key, value) in pairs {
             restorer.take(&key, value).map_err(|problem| ImageError::Malformed {
                 key: String::from_utf8_lossy(&key).into_owned(),

@@ -9,8 +9,12 @@
 //! | vote_reply | 11 | a voter | the candidate | nothing | urgent |
 //! | append_request | 12 | the leader | a follower or learner | append_reply | append, or urgent for a heartbeat |
 //! | append_reply | 13 | a follower or learner | the leader | nothing | urgent |
-//! | snapshot_request | 14 | the leader | a follower or learner | snapshot_reply | snapshot |
+//! | snapshot_request | 14 | the leader, with the head of a snapshot | a follower or learner | snapshot_reply | urgent |
 //! | snapshot_reply | 15 | a follower or learner | the leader | nothing | urgent |
+//! | snapshot_wanted | 16 | a node that has lost its state | any node | snapshot_found | command |
+//! | snapshot_found | 17 | the node that was asked | the node that asked | nothing | command |
+//! | snapshot_blocks_wanted | 18 | a node that receives a snapshot | the node that has it | snapshot_blocks | command |
+//! | snapshot_blocks | 19 | the node that has it | the node that receives it | nothing | snapshot |
 //! | round | 20 | a queen | the leader's queen | its log entry, or round_refused | command |
 //! | round_refused | 21 | a node that does not lead; names the leader | the queen that sent the round | nothing | command |
 //! | read_index_request | 22 | any node | the leader | read_index_reply | command |
@@ -78,10 +82,18 @@ kinds! {
     AppendRequest = 12, "append_request", Append;
     /// How far a follower's log has come.
     AppendReply = 13, "append_reply", Urgent;
-    /// A chunk of a snapshot.
-    SnapshotRequest = 14, "snapshot_request", Snapshot;
+    /// The leader offers a snapshot.
+    SnapshotRequest = 14, "snapshot_request", Urgent;
     /// How far a snapshot has come.
     SnapshotReply = 15, "snapshot_reply", Urgent;
+    /// A node that has lost its state asks for a snapshot.
+    SnapshotWanted = 16, "snapshot_wanted", Command;
+    /// The head of a snapshot, or that there is none yet.
+    SnapshotFound = 17, "snapshot_found", Command;
+    /// Asks for some blocks of a snapshot.
+    SnapshotBlocksWanted = 18, "snapshot_blocks_wanted", Command;
+    /// Blocks of a snapshot.
+    SnapshotBlocks = 19, "snapshot_blocks", Snapshot;
     /// The commands that a queen has gathered.
     Round = 20, "round", Command;
     /// The receiver of a round does not lead; names the leader if it knows it.

@@ -14,12 +14,16 @@ use super::LogOptions;
 use super::codec::LogTypes;
 use super::flush::Flush;
 
+/// What is to be done about a log that is damaged.
+const REPLACE: &str = "this node may have voted or acknowledged what is lost, so it must not go on: \
+    it can come back as a new one (queenright node replace)";
+
 /// Why the log was not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// A record ahead of the tail cannot be read. The node may have voted or acknowledged what is lost, so it must not
     /// go on under its number: it comes back as a new node. Nothing was changed.
-    #[error("{}: damaged at byte {offset}: {reason}", file.display())]
+    #[error("{}: damaged at byte {offset}: {reason}; {REPLACE}", file.display())]
     Damaged {
         /// The chunk with the damage.
         file: PathBuf,
@@ -30,7 +34,7 @@ pub enum LogError {
     },
     /// Every record can be read, but together they make no log (an entry that does not follow its predecessor, the
     /// oldest chunk gone). To be treated like `Damaged`. Nothing was changed.
-    #[error("{}: the log contradicts itself: {reason}", folder.display())]
+    #[error("{}: the log contradicts itself: {reason}; {REPLACE}", folder.display())]
     Inconsistent {
         /// The log's folder.
         folder: PathBuf,
