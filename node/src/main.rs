@@ -15,6 +15,11 @@ fn main() -> Exit {
         Err(error) => return usage(&error),
     };
     let json = cli.output.json;
+    #[cfg(feature = "planted-bugs")]
+    if let Err(error) = plant_bug() {
+        let _ = writeln!(io::stderr(), "error: {error}");
+        return Exit::Usage;
+    }
     let result = Runtime::new()
         .map_err(|source| CliError::Failed {
             message: "cannot start".to_owned(),
@@ -36,6 +41,17 @@ fn main() -> Exit {
             exit
         }
     }
+}
+
+/// Takes the bug that this process is to have from `QUEENRIGHT_PLANTED_BUG`, and says so.
+#[cfg(feature = "planted-bugs")]
+fn plant_bug() -> Result<(), queenright_protocol::planted::UnknownBug> {
+    if let Ok(name) = std::env::var("QUEENRIGHT_PLANTED_BUG") {
+        let bug = name.parse()?;
+        let _ = writeln!(io::stderr(), "this process has the planted bug {bug}");
+        queenright_protocol::planted::choose(bug);
+    }
+    Ok(())
 }
 
 /// Help and version are answers, and a line without a command is answered with help; anything else that the parser says

@@ -43,6 +43,7 @@ fn the_history_of_a_disturbed_cluster_is_linearizable() {
         clients: number("CHAOS_CLIENTS", 20) as usize,
         script: Vec::new(),
         environment: Vec::new(),
+        may_fail: false,
     };
     run.must_hold();
 }

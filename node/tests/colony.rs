@@ -151,6 +151,8 @@ pub(crate) struct Colony {
     options: UpOptions,
     runtime: Runtime,
     folder: TempDir,
+    /// Whether nodes may end by themselves: their bugs are what the test is about.
+    may_fail: bool,
     _slot: Slot,
 }
 
@@ -191,6 +193,7 @@ impl Colony {
             options,
             runtime,
             folder,
+            may_fail: false,
             _slot: slot,
         };
         colony.start_all();
@@ -332,6 +335,21 @@ impl Colony {
         view.data.clone()
     }
 
+    /// Lets nodes end by themselves.
+    pub(crate) fn may_fail(&mut self) {
+        self.may_fail = true;
+    }
+
+    /// A node that has ended by itself, if there is one that nobody has asked about.
+    pub(crate) fn ended_by_now(&mut self) -> Option<Ended> {
+        let cluster = self.cluster.as_mut()?;
+        let moment = Duration::from_millis(1);
+        let ended = self
+            .runtime
+            .block_on(async { tokio::time::timeout(moment, cluster.next_ended()).await });
+        ended.ok().flatten()
+    }
+
     /// Waits until all nodes are at the same position, and returns the digest, which must then be the same.
     pub(crate) fn same_digest(&self) -> String {
         let position = |status: &ClusterStatus| -> Option<Vec<(u64, u64, String)>> {
@@ -375,6 +393,9 @@ impl Drop for Colony {
                 let tail = &lines[lines.len().saturating_sub(30)..];
                 eprintln!("--- the log of {node} ends with\n{}", tail.join("\n"));
             }
+            return;
+        }
+        if self.may_fail {
             return;
         }
         assert_eq!(killed.unwrap_or_default(), [""; 0], "these did not end in time");

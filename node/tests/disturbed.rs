@@ -20,6 +20,7 @@ fn the_history_of_a_disturbed_cluster_is_linearizable() {
             Blow::KillAll,
         ],
         environment: Vec::new(),
+        may_fail: false,
     };
     run.must_hold();
 }

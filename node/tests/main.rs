@@ -1,5 +1,6 @@
 //! Tests of the real binary, one module for each subject.
 
+mod acknowledged;
 mod bench;
 mod colony;
 mod config;
@@ -10,6 +11,7 @@ mod divergence;
 mod git;
 mod histories;
 mod landing;
+mod leader_change;
 mod processes;
 mod proposals;
 mod recovery;

@@ -12,10 +12,10 @@ use crate::colony::{Colony, NODES, Ran, until};
 use crate::git::git;
 
 const SEED: u64 = 7;
-const COMMITS: usize = 600;
+pub(crate) const COMMITS: usize = 600;
 
 /// A repository in which everything occurs that git allows, in the folder of a cluster.
-fn repository(colony: &Colony) -> PathBuf {
+pub(crate) fn repository(colony: &Colony) -> PathBuf {
     hard_in(colony.folder())
 }
 
@@ -25,7 +25,7 @@ fn hard_in(folder: &Path) -> PathBuf {
     repository
 }
 
-fn replay(colony: &Colony, repository: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn replay(colony: &Colony, repository: &Path, arguments: &[&str]) -> Command {
     let mut command = colony.command();
     command.args(["replay", "--json", "--cluster"]);
     command.arg(&colony.config().file).arg(repository).args(arguments);
@@ -139,10 +139,10 @@ fn the_oldest_commits_alone_end_as_the_tree_of_the_last_of_them_and_the_rest_goe
 }
 
 /// A replay under way, killed if the test ends before it.
-struct Running(Option<Child>);
+pub(crate) struct Running(Option<Child>);
 
 impl Running {
-    fn start(mut command: Command) -> Running {
+    pub(crate) fn start(mut command: Command) -> Running {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         Running(Some(command.spawn().unwrap()))
     }
@@ -156,7 +156,7 @@ impl Running {
         kill_process(pid, signal).unwrap();
     }
 
-    fn wait(mut self) -> Ran {
+    pub(crate) fn wait(mut self) -> Ran {
         Ran::from(self.0.take().unwrap().wait_with_output().unwrap())
     }
 }
@@ -171,7 +171,7 @@ impl Drop for Running {
 }
 
 /// How many commits are committed, as this node knows.
-fn committed(colony: &Colony, node: &str) -> usize {
+pub(crate) fn committed(colony: &Colony, node: &str) -> usize {
     let keys = ["memory", "list", "replay/done/", "--json", "--consistency", "local"];
     let ran = colony.at(node, &keys);
     if ran.code == Some(0) {

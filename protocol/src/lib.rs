@@ -3,5 +3,7 @@
 pub mod colony;
 pub mod conflict;
 pub mod id;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 pub mod topology;
 pub mod wire;

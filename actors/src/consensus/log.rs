@@ -362,6 +362,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn save_vote(&mut self, vote: &VoteOf<TypeConfig>) -> Result<(), io::Error> {
         self.shared.flush.check()?;
+        #[cfg(feature = "planted-bugs")]
+        if queenright_protocol::planted::has(queenright_protocol::planted::Bug::ForgetVote) {
+            return Ok(());
+        }
         let synced = {
             let mut guard = self.lock()?;
             let open = opened(&mut guard)?;

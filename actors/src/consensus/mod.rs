@@ -19,6 +19,8 @@ use openraft::raft::responder::ProgressResponder;
 use openraft::storage::RaftLogStorage;
 use openraft::{Config, EmptyNode, Raft, ServerState, SnapshotPolicy};
 use queenright_protocol::id::NodeId;
+#[cfg(feature = "planted-bugs")]
+use queenright_protocol::planted::{self, Bug};
 use queenright_protocol::wire::{Envelope, Kind, Lane};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
@@ -277,6 +279,10 @@ impl Consensus {
     /// Returns once this node has applied everything that was acknowledged before the call, on whatever node: the read
     /// index of Raft (Ongaro's thesis, section 6.4). `None` when no leader confirmed it before the deadline.
     pub(crate) async fn read_barrier(&self, deadline: Instant) -> Option<()> {
+        #[cfg(feature = "planted-bugs")]
+        if planted::has(Bug::StaleRead) {
+            return Some(());
+        }
         loop {
             if let Some(index) = self.ask_read_index(deadline).await {
                 let applied = self.replica.wait_applied(index);

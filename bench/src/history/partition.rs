@@ -20,6 +20,8 @@ use super::spec::Spec;
 /// How many calls are shown of a partition that has no order: those around the one that does not fit.
 const SHOWN_MAX: usize = 60;
 
+/// How many partitions without an order are cut to their smallest part: those after them tell nothing new.
+const SHRUNK_MAX: usize = 3;
 /// How often a partition is searched again to show less of it.
 const SHRINK_CHECKS_MAX: usize = 100;
 
@@ -71,6 +73,13 @@ pub struct Fault {
     spec: Spec,
 }
 
+impl Fault {
+    /// Whether it is proven that there is no order.
+    pub fn is_proven(&self) -> bool {
+        matches!(self.verdict, Verdict::NotLinearizable { .. })
+    }
+}
+
 impl Judgement {
     /// Whether the history is surely linearizable.
     pub fn holds(&self) -> bool {
@@ -94,15 +103,18 @@ pub fn judge(calls: &[Call], options: CheckOptions) -> Judgement {
         judgement.unknown += calls.iter().filter(|call| call.outcome == Outcome::Unknown).count();
         let spec = Spec::of(&calls, options.lease);
         let verdict = check(&spec, &calls, options.budget);
-        match verdict {
-            Verdict::Linearizable { steps, .. } => judgement.steps += steps,
+        match &verdict {
+            Verdict::Linearizable { steps, .. } => judgement.steps += *steps,
             Verdict::Unknown { steps } => {
-                judgement.steps += steps;
+                judgement.steps += *steps;
                 judgement.faults.push(Fault { calls, verdict, spec });
             }
             Verdict::NotLinearizable { steps, .. } => {
-                judgement.steps += steps;
-                judgement.faults.push(smallest(calls, spec, options.budget));
+                judgement.steps += *steps;
+                judgement.faults.push(match judgement.faults.len() {
+                    SHRUNK_MAX.. => Fault { calls, verdict, spec },
+                    _ => smallest(calls, spec, options.budget),
+                });
             }
         }
     }

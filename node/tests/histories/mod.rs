@@ -43,12 +43,16 @@ pub(crate) struct Run {
     pub(crate) script: Vec<Blow>,
     /// What stands in the environment of the nodes.
     pub(crate) environment: Vec<(String, String)>,
+    /// Whether nodes may end by themselves, which ends the run.
+    pub(crate) may_fail: bool,
 }
 
 /// What came of a run.
 pub(crate) struct Outcomes {
     pub(crate) judgement: Judgement,
-    /// Whether all nodes ended with the same digest.
+    /// Which node ended by itself, and what it said.
+    pub(crate) ended: Option<String>,
+    /// Whether all nodes came to the same digest.
     pub(crate) same_digest: bool,
     pub(crate) calls: Vec<Call>,
     blows: BTreeMap<String, u32>,
@@ -64,33 +68,43 @@ impl Run {
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
         let mut stage = Stage::start(&self.name, &environment);
+        if self.may_fail {
+            stage.colony.may_fail();
+        }
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let recorder = Arc::new(Recorder::create(&folder.path().join("history.jsonl"), CALLS_MAX).unwrap());
         let crowd = Crowd::new(recorder.clone());
         let clients: Vec<_> = (0..self.clients)
             .map(|number| stage.colony.spawn(crowd.client(&stage, number, self.seed)))
             .collect();
-        let blows = self.disturb(&mut stage);
+        let (blows, ended) = self.disturb(&mut stage);
         crowd.end();
         for client in clients {
             let ended = stage.colony.block_on(client).expect("a client does not panic");
             ended.unwrap_or_else(|error| panic!("{error}"));
         }
-        stage.wait_for_leader();
-        read_all(&stage, &crowd, &recorder);
-        let same_digest = same_digest(&stage);
+        eprintln!("  all clients have ended");
+        let mut all_same = true;
+        if ended.is_none() {
+            stage.wait_for_leader();
+            read_all(&stage, &crowd, &recorder);
+            eprintln!("  every key was read at every node");
+            all_same = same_digest(&stage);
+        }
         let calls = recorder.finish().unwrap();
+        eprintln!("  {} calls are to be judged", calls.len());
         let judgement = judge(&calls, CheckOptions::default());
         Outcomes {
             judgement,
-            same_digest,
+            ended,
+            same_digest: all_same,
             calls,
             blows,
         }
     }
 
-    /// Strikes until the time is over, and leaves everything running and linked.
-    fn disturb(&self, stage: &mut Stage) -> BTreeMap<String, u32> {
+    /// Strikes until the time is over or a node ends by itself, and leaves the others running and linked.
+    fn disturb(&self, stage: &mut Stage) -> (BTreeMap<String, u32>, Option<String>) {
         let mut random = StdRng::seed_from_u64(self.seed);
         let mut script = self.script.iter();
         let mut blows = BTreeMap::new();
@@ -104,9 +118,13 @@ impl Run {
             eprintln!("  {blow}, {:.1} s", began.elapsed().as_secs_f64());
             *blows.entry(blow.to_string()).or_default() += 1;
             thread::sleep(pause(&mut random));
+            if let Some(ended) = stage.colony.ended_by_now() {
+                let last = ended.log_tail.last().cloned().unwrap_or_default();
+                return (blows, Some(format!("{} ended by itself: {last}", ended.name)));
+            }
         }
         stage.set_links(LinkMode::Up);
-        blows
+        (blows, None)
     }
 
     /// Runs it and asserts that the cluster did what it promises. What is wrong is shown, and kept in `target`.
@@ -117,6 +135,7 @@ impl Run {
             .calls
             .iter()
             .filter(|call| matches!(call.outcome, Outcome::Ok(_)));
+        assert_eq!(outcomes.ended, None, "seed {}", self.seed);
         assert!(acknowledged.count() > 50, "hardly anything was done");
         assert!(
             outcomes.same_digest,

@@ -59,6 +59,10 @@ impl Sessions {
                 outcomes: OrdMap::new(),
             };
         }
+        #[cfg(feature = "planted-bugs")]
+        if crate::planted::has(crate::planted::Bug::ForgetSession) {
+            return Seen::New;
+        }
         match session.outcomes.get(&number) {
             Some(outcome) => Seen::Before(outcome.clone()),
             None if number < session.settled => Seen::Forgotten,

@@ -90,11 +90,32 @@ impl Open {
     /// # Errors
     /// None: a failure reaches the callback.
     pub(super) fn flush_with(&mut self, callback: IOFlushed<TypeConfig>, bytes: usize) {
+        #[cfg(feature = "planted-bugs")]
+        if bytes > 0 && queenright_protocol::planted::has(queenright_protocol::planted::Bug::AcknowledgeBeforeSync) {
+            return self.flush_later(callback);
+        }
         self.waiting.callbacks.push(callback);
         self.waiting.bytes += bytes;
         self.flush.unsynced_bytes.fetch_add(bytes, Ordering::SeqCst);
         self.flush.waiting.fetch_add(1, Ordering::SeqCst);
         self.start_flush();
+    }
+
+    /// The planted bug: says at once that what was appended is on disk, and starts the flush a second later. Until then it
+    /// is in memory only, where a kill finds it.
+    #[cfg(feature = "planted-bugs")]
+    fn flush_later(&mut self, callback: IOFlushed<TypeConfig>) {
+        use openraft::type_config::TypeConfigExt as _;
+        callback.io_completed(Ok(()));
+        let (nobody, _) = TypeConfig::oneshot();
+        self.waiting.callbacks.push(IOFlushed::signal(nobody));
+        if self.flush.waiting.fetch_add(1, Ordering::SeqCst) == 0 {
+            let flush = self.flush.clone();
+            std::thread::spawn(move || {
+                std::thread::sleep(std::time::Duration::from_secs(1));
+                flush.wake_flush_thread();
+            });
+        }
     }
 
     /// Starts a flush if something waits and none is under way.

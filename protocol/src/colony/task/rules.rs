@@ -262,7 +262,10 @@ impl Step<'_> {
             State::Finished(finished) => Err(fenced(Some(&finished.holder))),
             State::Leased(lease) => {
                 let owner = self.owner(caller)?;
-                match lease.fence == fence && lease.holder.owner == owner {
+                let same_fence = lease.fence == fence;
+                #[cfg(feature = "planted-bugs")]
+                let same_fence = same_fence || crate::planted::has(crate::planted::Bug::IgnoreFence);
+                match same_fence && lease.holder.owner == owner {
                     true => Ok((Task::clone(task), lease.clone())),
                     false => Err(fenced(Some(&lease.holder))),
                 }
