@@ -48,5 +48,7 @@ pub mod node;
 pub mod queen;
 pub mod replica;
 mod router;
+#[cfg(test)]
+mod sim;
 pub mod store;
 mod transport;

@@ -283,7 +283,10 @@ impl Consensus {
         if planted::has(Bug::StaleRead) {
             return Some(());
         }
+        let mut leadership = self.leadership();
         loop {
+            // Only what changes from now on ends the pause below early: a copy of a receiver has seen what the first has.
+            leadership.mark_unchanged();
             if let Some(index) = self.ask_read_index(deadline).await {
                 let applied = self.replica.wait_applied(index);
                 return tokio::time::timeout_at(deadline, applied).await.ok();
@@ -292,8 +295,10 @@ impl Consensus {
                 return None;
             }
             // Nobody leads, or the leader changed while it was asked.
-            let mut leadership = self.leadership();
-            let _ = tokio::time::timeout(READ_INDEX_PAUSE, leadership.changed()).await;
+            if let Ok(Err(_)) = tokio::time::timeout(READ_INDEX_PAUSE, leadership.changed()).await {
+                // Consensus has stopped.
+                return None;
+            }
         }
     }
 

@@ -22,6 +22,12 @@ impl fmt::Display for EntryBytes {
     }
 }
 
+#[cfg(not(test))]
+type Runtime = openraft::impls::TokioRuntime;
+/// Tokio as well, unless a simulated node runs on the thread.
+#[cfg(test)]
+type Runtime = crate::sim::SimRuntime;
+
 openraft::declare_raft_types!(
     /// openraft for the colony: entries are bytes, the state machine answers through the queen and not through the log.
     pub TypeConfig:
@@ -29,4 +35,5 @@ openraft::declare_raft_types!(
         R = (),
         NodeId = u64,
         Node = openraft::EmptyNode,
+        AsyncRuntime = Runtime,
 );

@@ -9,3 +9,5 @@ mod tests;
 pub(crate) use self::actor::{Queen, QueenArguments, QueenCounts, QueenMessage};
 pub use self::request::{Request, SubmitError};
 pub use self::rounds::RoundLimits;
+#[cfg(test)]
+pub(crate) use self::rounds::{Effect, Input, Rounds};

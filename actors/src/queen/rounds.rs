@@ -71,7 +71,7 @@ impl Default for RoundLimits {
 
 /// What happens to the machine. `T` is the ticket by which a caller gets its outcome.
 #[derive(Debug)]
-pub(super) enum Input<T> {
+pub(crate) enum Input<T> {
     /// A command, with the cluster time at which it expires and its encoded size.
     Submit {
         /// By which the caller gets its outcome.
@@ -102,7 +102,7 @@ pub(super) enum Input<T> {
 
 /// What is to be done.
 #[derive(Debug, PartialEq)]
-pub(super) enum Effect<T> {
+pub(crate) enum Effect<T> {
     /// Send a round to the leader's queen.
     Send {
         /// The leader.
@@ -149,7 +149,7 @@ struct Flight {
 }
 
 /// The machine.
-pub(super) struct Rounds<T> {
+pub(crate) struct Rounds<T> {
     me: NodeId,
     incarnation: u64,
     limits: RoundLimits,
@@ -177,7 +177,7 @@ pub(super) struct Rounds<T> {
 
 impl<T> Rounds<T> {
     /// A machine for this start of the node.
-    pub(super) fn new(me: NodeId, incarnation: u64, limits: RoundLimits) -> Rounds<T> {
+    pub(crate) fn new(me: NodeId, incarnation: u64, limits: RoundLimits) -> Rounds<T> {
         // Whatever is configured: a round that no node decodes must not come into being.
         let commands_max = ROUND_ALONE_BYTES_MAX - ROUND_HEAD_BYTES;
         let limits = RoundLimits {
@@ -207,7 +207,7 @@ impl<T> Rounds<T> {
     }
 
     /// Takes an input at `now_ms`, any clock that does not go back, and adds what is to be done to `out`.
-    pub(super) fn step(&mut self, now_ms: u64, input: Input<T>, out: &mut Vec<Effect<T>>) {
+    pub(crate) fn step(&mut self, now_ms: u64, input: Input<T>, out: &mut Vec<Effect<T>>) {
         match input {
             Input::Submit {
                 ticket,
@@ -224,7 +224,7 @@ impl<T> Rounds<T> {
     }
 
     /// Whether [`Input::Drain`] would do something.
-    pub(super) fn has_work(&self) -> bool {
+    pub(crate) fn has_work(&self) -> bool {
         self.may_cut() || self.may_join()
     }
 
@@ -242,12 +242,12 @@ impl<T> Rounds<T> {
     }
 
     /// Whether rounds are under way, so that time must go on.
-    pub(super) fn is_waiting(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         !self.flights.is_empty()
     }
 
     /// How many rounds were sent again.
-    pub(super) fn repeated(&self) -> u64 {
+    pub(crate) fn repeated(&self) -> u64 {
         self.repeated
     }
 

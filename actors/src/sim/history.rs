@@ -1,0 +1,213 @@
+//! What the simulated agents asked for and what they were answered: what the invariants judge.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use queenright_protocol::colony::{Body, Change, Condition, Content, Op, Outcome, Proposal, Read, Write};
+
+use crate::queen::SubmitError;
+use crate::replica::Snapshot;
+
+/// The project that all of it happens in.
+pub(super) const PROJECT: &str = "sim";
+
+/// What an agent asks for.
+#[derive(Clone, Debug)]
+pub(super) enum Want {
+    /// Write this token behind the others in a journal: appended twice it stands there twice, lost it is not there.
+    Note { journal: String, token: String },
+    /// Add one to a counter.
+    Count { counter: String },
+    /// Write a register, whatever it holds.
+    Put { register: String, value: String },
+    /// Write a register if it still has this revision.
+    Swap {
+        register: String,
+        revision: u64,
+        value: String,
+    },
+    /// Write two registers and a token if the registers still have these revisions.
+    Propose {
+        registers: [(String, u64); 2],
+        value: String,
+        journal: String,
+        token: String,
+    },
+    /// Read the state, linearizably.
+    Read,
+}
+
+/// One wish of an agent, until it has an answer or is given up.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) agent: usize,
+    pub(super) want: Want,
+    pub(super) idempotency_key: Option<Arc<str>>,
+    pub(super) asked_ms: u64,
+    /// The highest position that anybody had been shown when it was asked for.
+    pub(super) shown: u64,
+    pub(super) state: CallState,
+}
+
+#[derive(Debug)]
+pub(super) enum CallState {
+    Open,
+    Answered(Answered),
+    /// The node that had it is gone, and with it the way to an answer.
+    Unknown,
+}
+
+#[derive(Debug)]
+pub(super) enum Answered {
+    Outcome(Outcome),
+    NotTaken(SubmitError),
+    /// The position that a read saw.
+    Seen(u64),
+}
+
+impl Call {
+    pub(super) fn is_answered(&self) -> bool {
+        matches!(self.state, CallState::Answered(..))
+    }
+}
+
+impl Answered {
+    /// The position of the command in the order of all, or of the state that was read.
+    pub(super) fn position(&self) -> Option<u64> {
+        match self {
+            Answered::Outcome(outcome) => position(outcome),
+            Answered::Seen(seq) => Some(*seq),
+            Answered::NotTaken(_) => None,
+        }
+    }
+}
+
+/// The position that an outcome names.
+pub(super) fn position(outcome: &Outcome) -> Option<u64> {
+    match outcome {
+        Outcome::Changed { seq, .. } | Outcome::Committed { seq, .. } | Outcome::Lost { seq, .. } => Some(*seq),
+        _ => None,
+    }
+}
+
+/// All calls, by number.
+#[derive(Default)]
+pub(super) struct History {
+    pub(super) calls: Vec<Call>,
+    /// The call behind each ticket: one that was repeated has several.
+    pub(super) tickets: BTreeMap<u64, usize>,
+    /// The highest position that anybody has been shown.
+    pub(super) shown: u64,
+    /// Answers that say something else than the first one to the same call.
+    pub(super) contradictions: Vec<String>,
+}
+
+impl History {
+    /// Notes an answer. Returns the number of the call if it is its first one.
+    pub(super) fn answer(&mut self, ticket: u64, answered: Answered) -> Option<usize> {
+        let number = *self.tickets.get(&ticket)?;
+        let call = &mut self.calls[number];
+        if let CallState::Answered(Answered::Outcome(before)) = &call.state {
+            if let Answered::Outcome(now) = &answered
+                && now != before
+            {
+                let call = &call.want;
+                let text = format!("call {number} ({call:?}) was answered {before:?}, then {now:?}");
+                self.contradictions.push(text);
+            }
+            return None;
+        }
+        self.shown = self.shown.max(answered.position().unwrap_or_default());
+        call.state = CallState::Answered(answered);
+        Some(number)
+    }
+
+    /// The calls that wrote something, with what they were answered if they were.
+    pub(super) fn writes(&self) -> impl Iterator<Item = (&Call, Option<&Outcome>)> {
+        let writes = self.calls.iter().filter(|call| !matches!(call.want, Want::Read));
+        writes.map(|call| match &call.state {
+            CallState::Answered(Answered::Outcome(outcome)) => (call, Some(outcome)),
+            _ => (call, None),
+        })
+    }
+}
+
+impl Want {
+    /// The command; nothing for a read.
+    pub(super) fn body(&self) -> Option<Body> {
+        let change = |key: &str, op, condition| {
+            Some(Body::Change(Change {
+                key: key.into(),
+                op,
+                tags: Vec::new(),
+                condition,
+            }))
+        };
+        match self {
+            Want::Note { journal, token } => change(journal, append(token), Condition::None),
+            Want::Count { counter } => change(counter, Op::Increment(1), Condition::None),
+            Want::Put { register, value } => change(register, put(value), Condition::None),
+            Want::Swap {
+                register,
+                revision,
+                value,
+            } => change(register, put(value), Condition::IfRevision(*revision)),
+            Want::Propose {
+                registers,
+                value,
+                journal,
+                token,
+            } => {
+                let write = |key: &str, op| Write {
+                    key: key.into(),
+                    op,
+                    tags: Vec::new(),
+                    before: None,
+                };
+                let reads = registers.iter().map(|(register, revision)| Read {
+                    key: register.as_str().into(),
+                    revision: *revision,
+                    content: Default::default(),
+                });
+                let values = registers.iter().map(|(register, _)| write(register, put(value)));
+                Some(Body::Propose(Proposal {
+                    reads: reads.collect(),
+                    writes: values.chain([write(journal, append(token))]).collect(),
+                    ..Proposal::default()
+                }))
+            }
+            Want::Read => None,
+        }
+    }
+
+    /// The journal and the token that it writes.
+    pub(super) fn token(&self) -> Option<(&str, &str)> {
+        match self {
+            Want::Note { journal, token } | Want::Propose { journal, token, .. } => Some((journal, token)),
+            _ => None,
+        }
+    }
+}
+
+fn append(token: &str) -> Op {
+    Op::Append(Bytes::copy_from_slice(token.as_bytes()))
+}
+
+fn put(value: &str) -> Op {
+    Op::Put(Content::Inline(Bytes::copy_from_slice(value.as_bytes())))
+}
+
+/// The text under a key; empty if there is none.
+pub(super) fn text(snapshot: &Snapshot, key: &str) -> String {
+    let memory = snapshot.colony.project(PROJECT).map(|project| project.memory());
+    let record = memory.and_then(|memory| memory.record(key));
+    let value = record.and_then(|record| record.value.as_ref());
+    value.map_or_else(String::new, |value| String::from_utf8_lossy(&value.bytes).into_owned())
+}
+
+/// The revision of a key.
+pub(super) fn revision(snapshot: &Snapshot, key: &str) -> u64 {
+    let memory = snapshot.colony.project(PROJECT).map(|project| project.memory());
+    memory.map_or(0, |memory| memory.revision(key))
+}

@@ -1,0 +1,185 @@
+//! The shell around [`Rounds`] in a simulated node: what the actor `queen::actor` does with its mailbox and its timer, done
+//! by one task. The rounds and their effects are the real ones.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use queenright_protocol::colony::{Answer, Batch, Outcome};
+use queenright_protocol::id::NodeId;
+use queenright_protocol::wire::{Kind, Lane};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::consensus::Consensus;
+use crate::queen::{Effect, Input, Request, RoundLimits, Rounds, SubmitError};
+use crate::replica::Replica;
+use crate::router::Router;
+
+/// How long a command may be on its way, in milliseconds of cluster time: as the actor gives it.
+const COMMAND_LIFE_MS: u64 = 60_000;
+/// How often rounds under way are looked at, as by the actor.
+const TICK: Duration = Duration::from_millis(100);
+/// How many messages may wait: more than a simulated node ever has clients, rounds and entries under way.
+const MAILBOX: usize = 65_536;
+
+/// What the queen is told.
+pub(super) enum Message {
+    Submit(u64, Request),
+    Round { from: NodeId, bytes: Bytes },
+    Applied(Vec<Answer>),
+    Leader(Option<NodeId>),
+    EntryDone,
+}
+
+/// The queen's mailbox, and what she has answered. Clones share them.
+#[derive(Clone, Default)]
+pub(super) struct Mailbox {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    messages: Mutex<VecDeque<Message>>,
+    wake: Notify,
+    answers: Mutex<Vec<(u64, Result<Outcome, SubmitError>)>>,
+}
+
+impl Mailbox {
+    pub(super) fn put(&self, message: Message) {
+        let mut messages = self.messages();
+        assert!(messages.len() < MAILBOX, "the mailbox of a simulated queen is full");
+        messages.push_back(message);
+        drop(messages);
+        self.shared.wake.notify_one();
+    }
+
+    fn messages(&self) -> MutexGuard<'_, VecDeque<Message>> {
+        self.shared.messages.lock().expect("nothing panics under this lock")
+    }
+
+    /// What was answered since the last call.
+    pub(super) fn take_answers(&self) -> Vec<(u64, Result<Outcome, SubmitError>)> {
+        std::mem::take(&mut *self.shared.answers.lock().expect("nothing panics under this lock"))
+    }
+}
+
+/// The queen of one start of a node.
+pub(super) struct SimQueen {
+    pub(super) rounds: Rounds<u64>,
+    pub(super) mailbox: Mailbox,
+    pub(super) replica: Arc<Replica>,
+    pub(super) consensus: Arc<Consensus>,
+    pub(super) router: Arc<Router>,
+    started: Instant,
+    /// Cluster time when this node began to lead, and that moment.
+    clock: Option<(u64, Instant)>,
+}
+
+impl SimQueen {
+    pub(super) fn new(
+        incarnation: u64,
+        mailbox: Mailbox,
+        replica: Arc<Replica>,
+        consensus: Arc<Consensus>,
+        router: Arc<Router>,
+    ) -> SimQueen {
+        SimQueen {
+            rounds: Rounds::new(router.me(), incarnation, RoundLimits::default()),
+            mailbox,
+            replica,
+            consensus,
+            router,
+            started: Instant::now(),
+            clock: None,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut tick = self.started + TICK;
+        loop {
+            let next = self.mailbox.messages().pop_front();
+            match next {
+                Some(message) => self.handle(message).await,
+                None if self.rounds.has_work() => self.step(Input::Drain).await,
+                None => {
+                    let mailbox = self.mailbox.clone();
+                    tokio::select! {
+                        biased;
+                        () = mailbox.shared.wake.notified() => {}
+                        () = tokio::time::sleep_until(tick), if self.rounds.is_waiting() => {
+                            tick = Instant::now() + TICK;
+                            self.step(Input::Tick).await;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn handle(&mut self, message: Message) {
+        let input = match message {
+            Message::Submit(ticket, request) => Input::Submit {
+                ticket,
+                request,
+                expires_ms: self.replica.cluster_ms_estimate() + COMMAND_LIFE_MS,
+            },
+            Message::Round { from, bytes } => Input::Round { from, bytes },
+            Message::Applied(answers) => Input::Applied(answers),
+            Message::Leader(leader) => {
+                if leader != Some(self.router.me()) {
+                    self.clock = None;
+                }
+                Input::Leader(leader)
+            }
+            Message::EntryDone => Input::EntryDone,
+        };
+        self.step(input).await;
+    }
+
+    async fn step(&mut self, input: Input<u64>) {
+        let mut effects = Vec::new();
+        let now_ms = self.started.elapsed().as_millis() as u64;
+        self.rounds.step(now_ms, input, &mut effects);
+        for effect in effects {
+            match effect {
+                Effect::Answer { ticket, outcome } => {
+                    let mut answers = self
+                        .mailbox
+                        .shared
+                        .answers
+                        .lock()
+                        .expect("nothing panics under this lock");
+                    answers.push((ticket, outcome));
+                }
+                Effect::Send { to, bytes } => {
+                    // Not sent is like lost on the way: the round is repeated until it has an outcome.
+                    let _ = self.router.send(to, Lane::Command, Kind::Round, 0, bytes);
+                }
+                Effect::Refuse { to } => {
+                    let _ = self.router.send(to, Lane::Command, Kind::RoundRefused, 0, Bytes::new());
+                }
+                Effect::Append { rounds } => self.append(rounds).await,
+            }
+        }
+    }
+
+    async fn append(&mut self, rounds: Vec<Bytes>) {
+        let (base_ms, since) = *self
+            .clock
+            .get_or_insert_with(|| (self.replica.snapshot().colony.cluster_ms(), Instant::now()));
+        let cluster_ms = base_ms + since.elapsed().as_millis() as u64;
+        let entry = Batch {
+            cluster_ms,
+            // The clock on the wall decides nothing.
+            wall_ms: cluster_ms,
+            rounds,
+        }
+        .encode();
+        let mailbox = self.mailbox.clone();
+        self.consensus
+            .append(entry, move || mailbox.put(Message::EntryDone))
+            .await;
+    }
+}

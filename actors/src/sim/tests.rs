@@ -1,0 +1,100 @@
+//! What the simulator is run for.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::cluster::{Cluster, Counts, Plan, Report};
+
+/// How many seeds run by default. `QUEENRIGHT_SIM_SEEDS` asks for another number.
+const SEEDS: u64 = 50;
+
+fn number_in(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{variable}: {text:?} is not a number")),
+    )
+}
+
+/// Runs a plan for each seed, on all cores: a cluster has one thread for itself.
+fn run_all(seeds: u64, plan: impl Fn(u64) -> Plan + Sync) -> Vec<(u64, Report)> {
+    let next = AtomicU64::new(0);
+    let reports = Mutex::new(Vec::new());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds {
+                        return;
+                    }
+                    let report = Cluster::run(plan(seed));
+                    reports.lock().unwrap().push((seed, report));
+                }
+            });
+        }
+    });
+    let mut reports = reports.into_inner().unwrap();
+    reports.sort_by_key(|(seed, _)| *seed);
+    reports
+}
+
+/// What is shown of a run that broke a promise.
+fn failure(seed: u64, report: &Report) -> String {
+    let violations: Vec<String> = report.violations.iter().map(ToString::to_string).collect();
+    format!(
+        "seed {seed} broke a promise:\n  {}\nthe last events:\n{}\nrun it alone, with all its events:\n  \
+         QUEENRIGHT_SIM_SEED={seed} cargo test -p queenright-actors --lib sim::tests::one_seed -- --nocapture",
+        violations.join("\n  "),
+        report.events.join("\n")
+    )
+}
+
+#[test]
+fn three_nodes_without_faults_agree_under_one_leader() {
+    let plan = Plan {
+        faults: false,
+        busy_ms: 3_000,
+        ..Plan::of(1)
+    };
+    let report = Cluster::run(plan);
+    assert_eq!(report.violations, [], "{}", failure(1, &report));
+    assert!(report.counts.answered > 300, "{:?}", report.counts);
+    // One for the founding, one after everything was down at once.
+    assert_eq!(report.counts.leaders, 1, "{:?}", report.counts);
+}
+
+#[test]
+fn every_seed_keeps_every_promise() {
+    let seeds = number_in("QUEENRIGHT_SIM_SEEDS").unwrap_or(SEEDS);
+    let reports = run_all(seeds, Plan::of);
+    let mut sum = Counts::default();
+    for (seed, report) in &reports {
+        assert!(report.violations.is_empty(), "{}", failure(*seed, report));
+        println!("seed {seed}: {:?} {:?}", report.fingerprint, report.counts);
+        sum.add(&report.counts);
+    }
+    println!("{seeds} seeds: {sum:?}");
+    // Otherwise nothing was tried.
+    assert!(sum.answered >= 100 * seeds && sum.leaders >= 2 * seeds, "{sum:?}");
+    assert!(sum.crashes >= 5 * seeds && sum.unknown >= seeds, "{sum:?}");
+}
+
+/// Runs the seed of `QUEENRIGHT_SIM_SEED` twice, shows all its events, and compares the two runs.
+#[test]
+fn one_seed_repeats_its_trace() {
+    let seed = number_in("QUEENRIGHT_SIM_SEED");
+    let plan = Plan::of(seed.unwrap_or(7));
+    let (first, second) = (Cluster::run_traced(plan), Cluster::run_traced(plan));
+    if seed.is_some() {
+        println!("{}", first.events.join("\n"));
+    }
+    assert!(first.violations.is_empty(), "{}", failure(plan.seed, &first));
+    let pairs = first.events.iter().zip(&second.events);
+    if let Some((at, (one, other))) = pairs.enumerate().find(|(_, (one, other))| one != other) {
+        let before = first.events[at.saturating_sub(30)..at].join("\n");
+        panic!("{before}\nevent {at} was\n{one}\nthen\n{other}");
+    }
+    assert_eq!(first.fingerprint, second.fingerprint);
+}
