@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use queenright_protocol::colony::{Ending, Outcome};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::history::{Answered, Call, CallState, History, PROJECT, Want, position, revision};
+use super::history::{Answered, Call, CallState, History, Hold, PROJECT, Want, revision};
 use super::node::{Reply, SimNode};
 use super::trace::Trace;
 use crate::queen::Request;
@@ -32,6 +33,8 @@ struct Agent {
     waits: Option<(usize, u64)>,
     /// The revisions of registers that it has seen last.
     seen: BTreeMap<String, u64>,
+    /// The task that it believes it holds.
+    holds: Option<Hold>,
 }
 
 /// All of them.
@@ -54,6 +57,7 @@ impl Agents {
             next_ms: random.random_range(0..500),
             waits: None,
             seen: BTreeMap::new(),
+            holds: None,
         });
         Agents {
             agents: agents.collect(),
@@ -99,7 +103,10 @@ impl Agents {
             if let Some(number) = self.history.answer(ticket, answered) {
                 self.learn(agent, number);
                 self.agents[agent].waits = None;
-                self.agents[agent].next_ms = now_ms + self.random.random_range(0..40);
+                let works_long = self.agents[agent].holds.is_some() && self.random.random_range(0..8) == 0;
+                // Some work longer than their leases hold.
+                let pause_ms = self.random.random_range(0..if works_long { 3_000 } else { 40 });
+                self.agents[agent].next_ms = now_ms + pause_ms;
             }
         }
     }
@@ -109,25 +116,30 @@ impl Agents {
         let CallState::Answered(Answered::Outcome(outcome)) = &call.state else {
             return;
         };
-        use queenright_protocol::colony::Outcome::{Changed, Committed};
-        let seen = &mut self.agents[agent].seen;
+        let Agent { seen, holds, .. } = &mut self.agents[agent];
         match (&call.want, outcome) {
-            (Want::Put { register, .. } | Want::Swap { register, .. }, Changed { revision, .. }) => {
+            (Want::Put { register, .. } | Want::Swap { register, .. }, Outcome::Changed { revision, .. }) => {
                 seen.insert(register.clone(), *revision);
             }
-            (Want::Propose { registers, .. }, Committed { revisions, .. }) => {
+            (Want::Propose { registers, .. }, Outcome::Committed { revisions, .. }) => {
                 for ((register, _), revision) in registers.iter().zip(revisions) {
                     seen.insert(register.clone(), *revision);
                 }
             }
             // Somebody else was faster: what was seen is old.
             (Want::Swap { .. } | Want::Propose { .. }, _) => seen.clear(),
+            (Want::Claim { token, .. }, Outcome::Claimed { tasks, .. }) => {
+                *holds = tasks.first().map(|claimed| Hold {
+                    task: claimed.task,
+                    fence: claimed.fence,
+                    token: token.clone(),
+                });
+            }
+            // A few do not take the end for one, and try to finish again.
+            (Want::Finish { .. }, Outcome::Finished { .. }) if number % 8 == 0 => {}
+            (Want::Finish { .. }, _) => *holds = None,
             _ => {}
         }
-        debug_assert!(
-            position(outcome).is_none_or(|position| position > 0),
-            "positions count from 1"
-        );
     }
 
     /// What was handed to a node that has crashed will not be answered by it.
@@ -152,6 +164,7 @@ impl Agents {
             } else {
                 call.state = CallState::Unknown;
                 agent.waits = None;
+                agent.holds = None;
             }
         }
     }
@@ -235,9 +248,21 @@ impl Agents {
         let token = format!("{number};");
         let journal = format!("journal/{}", self.random.random_range(0..JOURNALS));
         let one = self.random.random_range(0..REGISTERS);
-        let seen = &self.agents[place].seen;
+        let ending = match self.random.random_range(0..20) {
+            0 => Ending::Failed,
+            1..5 => Ending::Released,
+            _ => Ending::Done,
+        };
+        let lease_ms = self.random.random_range(1_000..2_000);
+        let Agent { seen, holds, .. } = &self.agents[place];
+        if let Some(hold) = holds.clone() {
+            return match self.random.random_range(0..5) {
+                0 => Want::Accept(hold),
+                _ => Want::Finish { hold, ending, token },
+            };
+        }
         let known = |place: usize| (register(place), seen.get(&register(place)).copied().unwrap_or_default());
-        match self.random.random_range(0..12) {
+        match self.random.random_range(0..16) {
             0..4 => Want::Note { journal, token },
             4..6 => Want::Count {
                 counter: format!("counter/{}", self.random.random_range(0..COUNTERS)),
@@ -259,6 +284,13 @@ impl Agents {
                 value,
                 journal,
                 token,
+            },
+            9..11 => Want::Add {
+                title: format!("task of call {number}"),
+            },
+            11..13 => Want::Claim {
+                token: format!("secret of call {number}"),
+                lease_ms,
             },
             _ => Want::Read,
         }

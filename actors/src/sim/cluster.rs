@@ -21,9 +21,6 @@ use crate::replica::Snapshot;
 /// the longest pause of a queen between two sendings.
 const HEAL_MS: u64 = 30_000;
 
-/// The usual time of a sync, in milliseconds.
-const SYNC_MS: (u64, u64) = (0, 3);
-
 /// What is to be simulated.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
@@ -105,6 +102,8 @@ pub(super) struct Cluster {
     /// What ends when, in order.
     ends: BTreeMap<(u64, u64), End>,
     ends_serial: u64,
+    /// How long a sync takes when nothing is wrong with the disk.
+    sync_ms: (u64, u64),
     /// Since when a node is stopped.
     paused: Vec<Option<u64>>,
     /// For how many reasons a link is cut, by (smaller, greater).
@@ -123,6 +122,9 @@ impl Cluster {
             SimNode::new(place, plan.nodes, disk, random.random_range(950..=1_050))
         });
         let nodes: Vec<SimNode> = nodes.collect();
+        // From a battery-backed cache to a busy spinning disk.
+        let sync_ms = (0, random.random_range(1..30));
+        nodes.iter().for_each(|node| node.disk.set_sync_ms(sync_ms));
         let pairs = (0..plan.nodes).flat_map(|one| (one + 1..plan.nodes).map(move |other| ((one, other), 0)));
         Cluster {
             plan,
@@ -132,6 +134,7 @@ impl Cluster {
             invariants: Invariants::default(),
             ends: BTreeMap::new(),
             ends_serial: 0,
+            sync_ms,
             paused: vec![None; plan.nodes],
             cuts: pairs.collect(),
             leader: None,
@@ -290,9 +293,11 @@ impl Cluster {
                 self.set_weather(place, weather);
                 self.end_in(for_ms, End::FairWeather(place));
             }
-            Fault::SlowDisk(place, sync_ms, for_ms) => {
-                self.nodes[place].disk.set_sync_ms(sync_ms);
-                self.end_in(for_ms, End::FastDisk(place));
+            Fault::SlowDisks(places, sync_ms, for_ms) => {
+                for place in places {
+                    self.nodes[place].disk.set_sync_ms(sync_ms);
+                    self.end_in(for_ms, End::FastDisk(place));
+                }
             }
         }
     }
@@ -310,7 +315,7 @@ impl Cluster {
             End::Relink(links) => links.into_iter().for_each(|link| self.relink(link)),
             End::Resume(ways) => ways.iter().for_each(|(from, to)| self.network.resume(*from, *to)),
             End::FairWeather(place) => self.set_weather(place, Weather::FAIR),
-            End::FastDisk(place) => self.nodes[place].disk.set_sync_ms(SYNC_MS),
+            End::FastDisk(place) => self.nodes[place].disk.set_sync_ms(self.sync_ms),
         }
     }
 

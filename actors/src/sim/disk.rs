@@ -122,7 +122,7 @@ impl Disk {
         let state = State {
             random: StdRng::seed_from_u64(seed),
             planted,
-            sync_ms: (0, 3),
+            sync_ms: (0, 0),
             durable: Image::default(),
             memory: Image::default(),
             writes: VecDeque::new(),

@@ -18,8 +18,8 @@ pub(super) enum Fault {
     Stall(Vec<(usize, usize)>, u64),
     /// The ways from a node and to it are slow and lossy.
     Weather(usize, Weather, u64),
-    /// The disk of a node is slow: a sync takes so long, at least and at most.
-    SlowDisk(usize, (u64, u64), u64),
+    /// The disks of nodes are slow: a sync takes so long, at least and at most.
+    SlowDisks(Vec<usize>, (u64, u64), u64),
 }
 
 /// Which faults a seed prefers, as weights in the order of [`Fault`].
@@ -97,7 +97,13 @@ impl Faults {
             }
             _ => {
                 let least = self.random.random_range(5..60);
-                Fault::SlowDisk(node, (least, least + self.random.random_range(10..200)), for_ms)
+                let most = least + self.random.random_range(10..200);
+                let nodes = match self.random.random_range(0..2) {
+                    // One host, or storage that they share.
+                    0 => (0..nodes).collect(),
+                    _ => vec![node],
+                };
+                Fault::SlowDisks(nodes, (least, most), for_ms)
             }
         })
     }
@@ -121,9 +127,9 @@ impl Faults {
     }
 
     fn crash(&mut self, node: usize) -> Fault {
-        let nodes: Vec<usize> = match self.random.random_range(0..6) {
-            0 => (0..self.nodes).collect(),
-            1 => vec![node, (node + 1) % self.nodes],
+        let nodes: Vec<usize> = match self.random.random_range(0..8) {
+            0..2 => (0..self.nodes).collect(),
+            2..4 => vec![node, (node + 1) % self.nodes],
             _ => vec![node],
         };
         let mut down_ms = || match self.random.random_range(0..3) {

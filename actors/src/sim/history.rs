@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use queenright_protocol::colony::{Body, Change, Condition, Content, Op, Outcome, Proposal, Read, Write};
+use queenright_protocol::colony::{
+    Accept, Body, Caller, Change, Claim, Condition, Content, Ending, Fence, Finish, NewTask, Op, Outcome, Proposal,
+    Read, TaskCommand, TaskId, TokenHash, Which, Write,
+};
 
 use crate::queen::SubmitError;
 use crate::replica::Snapshot;
@@ -34,9 +37,28 @@ pub(super) enum Want {
         journal: String,
         token: String,
     },
+    /// Add a task.
+    Add { title: String },
+    /// Take the oldest pending task for so long.
+    Claim { token: String, lease_ms: u64 },
+    /// Say that work on a task goes on.
+    Accept(Hold),
+    /// End a hold. One that ends well writes a token in the same step.
+    Finish { hold: Hold, ending: Ending, token: String },
     /// Read the state, linearizably.
     Read,
 }
+
+/// What an agent believes that it holds.
+#[derive(Clone, Debug)]
+pub(super) struct Hold {
+    pub(super) task: TaskId,
+    pub(super) fence: Fence,
+    pub(super) token: String,
+}
+
+/// The journal of the tasks that were done.
+const DONE: &str = "journal/done";
 
 /// One wish of an agent, until it has an answer or is given up.
 #[derive(Debug)]
@@ -87,6 +109,8 @@ impl Answered {
 pub(super) fn position(outcome: &Outcome) -> Option<u64> {
     match outcome {
         Outcome::Changed { seq, .. } | Outcome::Committed { seq, .. } | Outcome::Lost { seq, .. } => Some(*seq),
+        Outcome::Added { seq, .. } | Outcome::Claimed { seq, .. } => Some(*seq),
+        Outcome::Accepted { seq, .. } | Outcome::Finished { seq, .. } => Some(*seq),
         _ => None,
     }
 }
@@ -159,12 +183,6 @@ impl Want {
                 journal,
                 token,
             } => {
-                let write = |key: &str, op| Write {
-                    key: key.into(),
-                    op,
-                    tags: Vec::new(),
-                    before: None,
-                };
                 let reads = registers.iter().map(|(register, revision)| Read {
                     key: register.as_str().into(),
                     revision: *revision,
@@ -177,16 +195,70 @@ impl Want {
                     ..Proposal::default()
                 }))
             }
+            Want::Add { .. } | Want::Claim { .. } | Want::Accept(_) | Want::Finish { .. } => self.of_tasks(),
             Want::Read => None,
         }
+    }
+
+    fn of_tasks(&self) -> Option<Body> {
+        let command = match self {
+            Want::Add { title } => TaskCommand::Add(vec![NewTask {
+                title: title.as_str().into(),
+                ..NewTask::default()
+            }]),
+            Want::Claim { token, lease_ms } => TaskCommand::Claim(Claim {
+                which: Which::Ready {
+                    kinds: Vec::new(),
+                    limit: 1,
+                },
+                caller: caller(token),
+                lease_ms: Some(*lease_ms),
+            }),
+            Want::Accept(Hold { task, fence, token }) => TaskCommand::Accept(Accept {
+                task: *task,
+                fence: *fence,
+                caller: caller(token),
+            }),
+            Want::Finish { hold, ending, .. } => TaskCommand::Finish(Finish {
+                task: hold.task,
+                fence: hold.fence,
+                caller: caller(&hold.token),
+                ending: *ending,
+                result: Bytes::new(),
+                proposal: self.token().map(|(journal, token)| Proposal {
+                    writes: vec![write(journal, append(token))],
+                    ..Proposal::default()
+                }),
+            }),
+            _ => return None,
+        };
+        Some(Body::Task(command))
     }
 
     /// The journal and the token that it writes.
     pub(super) fn token(&self) -> Option<(&str, &str)> {
         match self {
             Want::Note { journal, token } | Want::Propose { journal, token, .. } => Some((journal, token)),
+            Want::Finish {
+                ending: Ending::Done,
+                token,
+                ..
+            } => Some((DONE, token)),
             _ => None,
         }
+    }
+}
+
+fn caller(token: &str) -> Caller {
+    Caller::Token(TokenHash::of(token))
+}
+
+fn write(key: &str, op: Op) -> Write {
+    Write {
+        key: key.into(),
+        op,
+        tags: Vec::new(),
+        before: None,
     }
 }
 

@@ -175,6 +175,7 @@ impl SimQueen {
             // The clock on the wall decides nothing.
             wall_ms: cluster_ms,
             rounds,
+            checkpoint: self.replica.unlogged_checkpoint(),
         }
         .encode();
         let mailbox = self.mailbox.clone();

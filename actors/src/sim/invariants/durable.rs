@@ -50,7 +50,10 @@ pub(super) fn tokens(journal: &str) -> impl Iterator<Item = &str> {
 
 /// Whether something was written.
 pub(super) fn succeeded(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Changed { .. } | Outcome::Committed { .. })
+    matches!(
+        outcome,
+        Outcome::Changed { .. } | Outcome::Committed { .. } | Outcome::Finished { .. }
+    )
 }
 
 /// The registers that a call wrote, with their new revisions.

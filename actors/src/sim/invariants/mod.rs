@@ -6,6 +6,7 @@
 //! | `committed` | an entry that was committed anywhere is the entry of its place everywhere, for ever | Raft, Leader Completeness and Log Matching, as far as a client can tell |
 //! | `durable` | what was acknowledged is there at the end, when all nodes have been down at once | DESIGN.md, promise 3 |
 //! | `once` | nothing that was asked for once is carried out twice, however often it was sent | DESIGN.md, section 4 |
+//! | `owner` | a task has one live owner; who was overtaken is refused; a finished task stays so | DESIGN.md, promises 2 and 4 |
 //! | `order` | the order of all commands does not contradict what anybody saw before they asked | Herlihy and Wing, Linearizability, 1990 |
 //! | `pause` | whoever asks a node that stays up gets an answer: late perhaps, but no error | issue 2, "a pause, not an error" |
 
@@ -14,6 +15,7 @@ mod digest;
 mod durable;
 mod once;
 mod order;
+mod owner;
 mod pause;
 
 use std::fmt;
@@ -101,6 +103,7 @@ impl Invariants {
         for snapshot in last {
             self.judge("durable", durable::at_the_end(history, snapshot));
             self.judge("once", once::at_the_end(history, snapshot));
+            self.judge("owner", owner::at_the_end(history, snapshot));
         }
     }
 }
