@@ -148,6 +148,7 @@ impl SimNode {
             replica.clone(),
             None,
             router.clone(),
+            None,
         )
         .await
         .expect("the simulated disk does not fail");
