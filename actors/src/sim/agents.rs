@@ -136,7 +136,7 @@ impl Agents {
                 });
             }
             // A few do not take the end for one, and try to finish again.
-            (Want::Finish { .. }, Outcome::Finished { .. }) if number % 8 == 0 => {}
+            (Want::Finish { .. }, Outcome::Finished { .. }) if number.is_multiple_of(8) => {}
             (Want::Finish { .. }, _) => *holds = None,
             _ => {}
         }
