@@ -5,10 +5,13 @@
 //! | [`Hello`] | each node, when a link comes up | its neighbour | its own hello | who I am, and whether I belong to a cluster |
 //! | [`Founding`] | the founder: the node listed first | each expected node | [`FoundingAck`] | the cluster's id, and everybody's number |
 //! | [`FoundingAck`] | a node that has stored both | the founder | nothing | I have it on disk |
+//! | [`Founding`] | a member | an empty node that may join | [`FoundingAck`] | the cluster's id, and everybody's number: yours is new |
+//! | [`JoinRefused`] | a member | an empty node that may not | nothing | why |
 //!
 //! The founder stores what it hands out before it hands it out, and goes on with it after a restart; so there is one
 //! cluster id, whenever somebody is interrupted. A node with an empty disk beside nodes that belong to a cluster never
-//! founds another one: it is a new node.
+//! founds another one: it is a new node, and joins under a new number once somebody has allowed it. A number is a place in
+//! the configuration and how often it was given out: 1, 65, 129 … are the first place's.
 
 #[cfg(test)]
 mod tests;
@@ -44,6 +47,8 @@ struct Hello {
     identity: Option<(ClusterId, NodeId)>,
     /// Whether it is a founder that has not heard from everybody yet.
     unfinished: bool,
+    /// Distinguishes the starts of nodes without a number.
+    attempt: u128,
 }
 
 /// What the founder hands out.
@@ -51,6 +56,21 @@ struct Hello {
 struct Founding {
     cluster: ClusterId,
     members: Members,
+}
+
+/// An empty node may not join.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct JoinRefused {
+    pub(crate) reason: String,
+}
+
+/// An empty node that asks a member to be let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Join {
+    /// Its place in the configuration.
+    pub(crate) place: u16,
+    /// Which start of it.
+    pub(crate) attempt: u128,
 }
 
 /// A node has stored what the founder handed out.
@@ -62,6 +82,20 @@ struct FoundingAck {
 
 /// The members of a cluster: names in the order of the configuration, with their numbers.
 pub(crate) type Members = Vec<(String, NodeId)>;
+
+/// The places that numbers have: as many as a configuration may list.
+const PLACES: u64 = 64;
+
+/// The place of a node in the configuration.
+pub(crate) fn place_of(number: NodeId) -> usize {
+    (number.0.saturating_sub(1) % PLACES) as usize
+}
+
+/// The first number of a place that is above all that were ever used.
+pub(crate) fn next_number(place: usize, used: impl IntoIterator<Item = NodeId>) -> NodeId {
+    let last = used.into_iter().filter(|number| place_of(*number) == place).max();
+    last.map_or(number_of(place), |last| NodeId(last.0 + PLACES))
+}
 
 /// Why a node cannot join in.
 #[derive(Debug, thiserror::Error)]
@@ -80,15 +114,14 @@ pub enum FoundingError {
         ours: ClusterId,
     },
     /// This node's data folder is empty, but the cluster exists.
-    #[error(
-        "the data folder of this node is empty, but node {peer:?} belongs to cluster {cluster}: an empty node would have \
-         to join under a new number, which this version cannot do yet"
-    )]
+    #[error("the data folder of this node is empty, but node {peer:?} belongs to cluster {cluster}: {reason}")]
     EmptyBesideCluster {
         /// The node that belongs to it.
         peer: String,
         /// The cluster.
         cluster: ClusterId,
+        /// Why it may not join.
+        reason: String,
     },
     /// The nodes were given different configurations.
     #[error("node {peer:?} was configured with {field} {theirs:?}, this node with {ours:?}")]
@@ -134,6 +167,8 @@ enum Input {
     Founding(u16, Founding),
     /// A node has stored its number.
     Ack(u16, FoundingAck),
+    /// This node may not join.
+    Refused(u16, JoinRefused),
 }
 
 /// What is to be done, in order: what is sent after a [`Effect::Store`] relies on it.
@@ -166,6 +201,8 @@ struct Decisions {
     empty: BTreeSet<u16>,
     /// The neighbours that have stored their numbers, by link.
     acknowledged: BTreeSet<u16>,
+    /// The neighbours that belong to a cluster, by link, with whether the founding is surely over.
+    belong: BTreeMap<u16, (String, ClusterId, bool)>,
 }
 
 impl Decisions {
@@ -186,6 +223,7 @@ impl Decisions {
             Input::Hello(link, hello) => self.hello(link, &hello, out)?,
             Input::Founding(link, founding) => self.accept(link, founding, out)?,
             Input::Ack(link, ack) => self.acknowledge(link, &ack, out),
+            Input::Refused(link, refused) => self.refused(link, refused)?,
         }
         Ok(())
     }
@@ -201,6 +239,7 @@ impl Decisions {
             nodes: self.nodes.clone(),
             identity: self.stored.as_ref().map(|founded| (founded.cluster, founded.me)),
             unfinished: self.stored.as_ref().is_some_and(|founded| founded.unfinished),
+            attempt: u128::from_le_bytes(self.minted.0),
         }
     }
 
@@ -209,13 +248,11 @@ impl Decisions {
         if let Some((cluster, _)) = hello.identity {
             // Only the founder's word counts: others have their number already while the founding goes on.
             let over = link == FOUNDER && !hello.unfinished || self.is_founder();
-            if self.stored.is_none() && over {
-                return Err(FoundingError::EmptyBesideCluster {
-                    peer: hello.name.clone(),
-                    cluster,
-                });
-            }
+            // Whoever belongs to it has heard that this node is empty, and says whether it may join.
+            self.belong.insert(link, (hello.name.clone(), cluster, over));
+            self.empty.remove(&link);
         } else {
+            self.belong.remove(&link);
             self.empty.insert(link);
         }
         match &self.stored {
@@ -247,20 +284,21 @@ impl Decisions {
     /// Takes the founding, stores it and acknowledges.
     fn accept(&mut self, link: u16, founding: Founding, out: &mut Vec<Effect>) -> Result<(), FoundingError> {
         let Founding { cluster, members } = founding;
-        if link != FOUNDER || self.is_founder() {
+        let joins = self.stored.is_none() && self.belong.get(&link).is_some_and(|(_, theirs, _)| *theirs == cluster);
+        if !joins && (link != FOUNDER || self.is_founder()) {
             tracing::warn!(link, "a founding comes from a node that does not found");
             return Ok(());
         }
         let theirs: Vec<&str> = members.iter().map(|(name, _)| name.as_str()).collect();
         if theirs != self.nodes {
             return Err(FoundingError::Configuration {
-                peer: self.nodes[FOUNDER as usize].clone(),
+                peer: self.nodes[link as usize].clone(),
                 field: "nodes",
                 theirs: theirs.join(", "),
                 ours: self.nodes.join(", "),
             });
         }
-        let number = number_of(self.me);
+        let number = members[self.me].1;
         let founded = Founded {
             cluster,
             me: number,
@@ -272,6 +310,18 @@ impl Decisions {
         out.push(Effect::SendAck(link, FoundingAck { cluster, number }));
         out.push(Effect::Done);
         Ok(())
+    }
+
+    fn refused(&self, link: u16, refused: JoinRefused) -> Result<(), FoundingError> {
+        match self.belong.get(&link) {
+            Some((peer, cluster, true)) if self.stored.is_none() => Err(FoundingError::EmptyBesideCluster {
+                peer: peer.clone(),
+                cluster: *cluster,
+                reason: refused.reason,
+            }),
+            // The founding goes on.
+            _ => Ok(()),
+        }
     }
 
     fn acknowledge(&mut self, link: u16, ack: &FoundingAck, out: &mut Vec<Effect>) {
@@ -348,6 +398,7 @@ impl FirstStart<'_> {
             minted: ClusterId(rand::random()),
             empty: BTreeSet::new(),
             acknowledged: BTreeSet::new(),
+            belong: BTreeMap::new(),
         };
         let mut effects = Vec::new();
         decisions.begin(&mut effects);
@@ -427,6 +478,7 @@ fn read(link: u16, envelope: &Envelope) -> Option<Input> {
         Kind::Hello => decode(&envelope.body).map(|hello| Input::Hello(link, hello)),
         Kind::Founding => decode(&envelope.body).map(|founding| Input::Founding(link, founding)),
         Kind::FoundingAck => decode(&envelope.body).map(|ack| Input::Ack(link, ack)),
+        Kind::JoinRefused => decode(&envelope.body).map(|refused| Input::Refused(link, refused)),
         _ => return None,
     };
     input
@@ -441,11 +493,13 @@ fn send(router: &Router, link: u16, kind: Kind, body: &impl Serialize) {
     }
 }
 
-/// Answers the nodes that start later than this one, or again, for as long as the node runs. Returns when the links end.
+/// Answers the nodes that start later than this one, or again, for as long as the node runs; `join` lets an empty one in, or
+/// tells it why not. Returns when the links end.
 pub(crate) async fn answer_hellos(
     hello: AnsweringHello,
     router: Arc<Router>,
     mut inbox: FoundingInbox,
+    join: impl Fn(u16, Join),
 ) -> FoundingError {
     loop {
         tokio::select! {
@@ -457,10 +511,16 @@ pub(crate) async fn answer_hellos(
                 let Some((link, envelope)) = envelope else { return FoundingError::LinksEnded };
                 match envelope.kind {
                     Kind::Hello => {
-                        let theirs = decode::<Hello>(&envelope.body);
-                        if let Ok(Err(error)) = theirs.map(|theirs| compare(&hello.0, &theirs)) {
+                        let Ok(theirs) = decode::<Hello>(&envelope.body) else { continue };
+                        match compare(&hello.0, &theirs) {
                             // The other node stops by itself if it is the one that is new.
-                            tracing::error!(%error, "a neighbour does not belong here");
+                            Err(error) => tracing::error!(%error, "a neighbour does not belong here"),
+                            Ok(()) if theirs.identity.is_none() => {
+                                // It may not have heard this node's hello, which says to which cluster it would belong.
+                                send(&router, link, Kind::Hello, &hello.0);
+                                join(link, Join { place: link, attempt: theirs.attempt });
+                            }
+                            Ok(()) => {}
                         }
                     }
                     Kind::Founding => {
@@ -488,15 +548,32 @@ impl AnsweringHello {
             nodes: start.nodes.clone(),
             identity: Some((founded.cluster, founded.me)),
             unfinished: false,
+            attempt: 0,
         })
     }
 }
 
-/// The link of each member but this one: links are numbered by place in the configuration.
-pub(crate) fn links_of(members: &Members, me: NodeId) -> BTreeMap<NodeId, u16> {
-    let places = members
-        .iter()
-        .enumerate()
-        .map(|(place, (_, number))| (*number, place as u16));
-    places.filter(|(number, _)| *number != me).collect()
+/// The link to each of these nodes but this one: links are numbered by place in the configuration. An earlier number of
+/// this node's own place is nobody's.
+pub(crate) fn links_of(numbers: &BTreeSet<NodeId>, me: NodeId) -> BTreeMap<NodeId, u16> {
+    let others = numbers.iter().filter(|number| place_of(**number) != place_of(me));
+    others.map(|number| (*number, place_of(*number) as u16)).collect()
+}
+
+/// Tells an empty node what it is from now on.
+pub(crate) fn let_in(router: &Router, link: u16, cluster: ClusterId, members: Members) {
+    send(router, link, Kind::Founding, &Founding { cluster, members });
+}
+
+/// Tells an empty node why it may not join.
+pub(crate) fn turn_away(router: &Router, link: u16, reason: String) {
+    send(router, link, Kind::JoinRefused, &JoinRefused { reason });
+}
+
+/// Notes the members, so that the next start knows where they are before its log tells.
+pub(crate) fn store_members(folder: &DataFolder, members: &Members) {
+    if let Err(error) = folder.set_note(MEMBERS, &encode(members)) {
+        // The log has them as well; a disk that fails shows there.
+        tracing::warn!(%error, "the members were not noted");
+    }
 }

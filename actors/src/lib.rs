@@ -30,7 +30,8 @@
 //! | [`agent`] | behaviours hosted by the node, each as an actor; signals between agents | keep a signal whose link broke |
 //! | [`disk`] | the room on the disks, and whether growing commands are admitted; the ballast | remove anything but the ballast |
 //! | `node::comparison` | what follows when the digest of this node is not the leader's | decide without a majority |
-//! | `founding` | the first start: one cluster id, a number for each node | found a second cluster |
+//! | `founding` | the first start: one cluster id, a number for each node; new numbers for those who join later | found a second cluster |
+//! | `node::replacement` | who may join, and the steps from a learner to a voter | give a number out twice |
 //! | `transport` | the seam below the router: the gateways of the links, or the network of the simulator | promise more than a link does |
 //! | `router` | the next hop of an envelope; answers to questions | look into a body |
 //! | [`link`] | one connection for each neighbour: lanes, frames, credit, reconnecting | queue without a bound, repeat what was lost |

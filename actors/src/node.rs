@@ -1,6 +1,7 @@
 //! A running node, as its doors see it.
 
 mod comparison;
+mod replacement;
 mod status;
 
 use std::collections::BTreeSet;
@@ -11,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use queenright_protocol::colony::{Key, Outcome, Record, content_prefix, read_records, record_key};
-use queenright_protocol::id::NodeId;
+use queenright_protocol::id::{ClusterId, NodeId};
 use queenright_protocol::topology;
 use queenright_protocol::wire::{Envelope, Kind, Lane};
 use ractor::{Actor, ActorRef};
@@ -22,6 +23,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::comparison::{ASK_EVERY, Compare, Judge};
+pub use self::replacement::ReplaceError;
+use self::replacement::{Steward, follow_members, newest};
 pub use self::status::{ClusterStatus, NodeFigures, NodeStatus, Role};
 use crate::agent::{AgentError, AgentSpec, AgentStatus, Agents, Kinds, Signals, submit};
 use crate::body::{decode, encode};
@@ -30,7 +33,10 @@ use crate::consensus::{
 };
 pub use crate::consensus::{RecoveredBy, Recovery};
 use crate::disk::{Disk, DiskLimits, DiskReport, Looker};
-use crate::founding::{AnsweringHello, FirstStart, FoundingError, Members, answer_hellos, links_of};
+use crate::founding::{
+    AnsweringHello, FirstStart, FoundingError, Join, answer_hellos, let_in, links_of, place_of, store_members,
+    turn_away,
+};
 use crate::link::{Cookie, LinkConfig, LinkError, LinkLimits, PeerConfig};
 use crate::queen::{Queen, QueenArguments, QueenCounts, QueenMessage, Request, RoundLimits, SubmitError};
 use crate::replica::{Replica, RestoreError, Snapshot};
@@ -39,6 +45,10 @@ use crate::store::{DataFolder, Store, StoreError, StoreOptions};
 
 /// How long a node waits for the status of another one.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a node waits for the leader's answer about a new member: an entry is committed meanwhile.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(6);
+/// How long a leader is looked for when one is to be asked about a new member.
+const LEADER_WITHIN: Duration = Duration::from_secs(5);
 
 /// How many bytes of outcomes all nodes together may have kept: they stand in one value of the store, which takes 64 MiB,
 /// beside the names of the projects (10 MiB at most).
@@ -147,7 +157,8 @@ pub enum StartError {
 pub struct Node {
     cluster: String,
     cluster_id: String,
-    members: Members,
+    /// Of all nodes, in the order of the configuration, as are the doors.
+    names: Vec<String>,
     doors: Vec<SocketAddr>,
     topology: topology::Kind,
     folder: Arc<DataFolder>,
@@ -162,6 +173,7 @@ pub struct Node {
     signals: Arc<Signals>,
     disk: Arc<Disk>,
     judge: Arc<Judge>,
+    steward: Arc<Steward>,
     stop: CancellationToken,
     // A mutex: taken once, by whoever stops the node.
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
@@ -176,10 +188,15 @@ enum Control {
     Disk(DiskReport),
     /// What is your digest after this entry?
     Compare(Compare),
+    /// May an empty node of this place join?
+    Allow(u16),
+    /// Let this node in.
+    Join(Join),
 }
 
 /// The parts that envelopes from other nodes reach; complete once the node is.
 struct Inbox {
+    me: NodeId,
     consensus: Arc<Consensus>,
     queen: ActorRef<QueenMessage>,
     signals: Arc<Signals>,
@@ -188,6 +205,11 @@ struct Inbox {
 
 impl Services for Inbox {
     fn receive(&self, envelope: Envelope) {
+        if envelope.to != self.me {
+            // For a number that this place had before.
+            tracing::debug!(to = %envelope.to, kind = %envelope.kind, "an envelope for another node was dropped");
+            return;
+        }
         match envelope.kind {
             Kind::Round => {
                 // A queen that has stopped takes nothing; the sender repeats the round to the next leader.
@@ -208,7 +230,10 @@ impl Services for Inbox {
         }
     }
 
-    fn signals(&self, signals: Vec<Envelope>) {
+    fn signals(&self, mut signals: Vec<Envelope>) {
+        let count = signals.len();
+        signals.retain(|signal| signal.to == self.me);
+        self.signals.misaddressed(count - signals.len());
         self.signals.arrived(signals);
     }
 }
@@ -238,13 +263,9 @@ impl Node {
             me: options.me,
         };
         let founded = first_start.run(&mut inbox).await?;
-        let numbers: BTreeSet<NodeId> = founded.members.iter().map(|(_, number)| *number).collect();
-        router.set_members(
-            founded.me,
-            options.topology,
-            &numbers,
-            links_of(&founded.members, founded.me),
-        );
+        let numbers = founded.members.iter().map(|(_, number)| *number);
+        let numbers: BTreeSet<NodeId> = numbers.filter(|number| *number != NodeId::NONE).collect();
+        router.set_members(founded.me, options.topology, &numbers, links_of(&numbers, founded.me));
 
         let disk = Arc::new(Disk::new(folder.path(), room, founded.me, &founded.members));
         // The log first: if it is damaged, this node must not go on, whatever else there is.
@@ -296,6 +317,7 @@ impl Node {
         let (queen, _) = Actor::spawn(None, Queen, arguments).await.map_err(StartError::Queen)?;
         answer_through(&replica, &queen);
         let services = Arc::new(Inbox {
+            me: founded.me,
             consensus: consensus.clone(),
             queen: queen.clone(),
             signals: signals.clone(),
@@ -310,12 +332,36 @@ impl Node {
         }
         let hello = AnsweringHello::of(&first_start, &founded);
         let stop = CancellationToken::new();
-        let mut tasks = vec![
-            tokio::spawn(run_until(stop.clone(), follow_leader(consensus.clone(), queen.clone()))),
-            tokio::spawn(run_until(stop.clone(), log_end_of_hellos(hello, router.clone(), inbox))),
-        ];
-        tasks.extend(watch_disk(&disk, looker, &router, &replica, &store, &stop));
+        let mut tasks = vec![tokio::spawn(run_until(
+            stop.clone(),
+            follow_leader(consensus.clone(), queen.clone()),
+        ))];
+        let names: Vec<String> = options.nodes.iter().map(|node| node.name.clone()).collect();
+        let steward = Arc::new(Steward::new(consensus.clone(), replica.clone(), names.clone()));
+        tasks.push(tokio::spawn(run_until(stop.clone(), steward.clone().watch())));
+        let joins = Joins {
+            router: router.clone(),
+            consensus: consensus.clone(),
+            steward: steward.clone(),
+            cluster: founded.cluster,
+        };
+        tasks.push(tokio::spawn(run_until(
+            stop.clone(),
+            log_end_of_hellos(hello, joins, inbox),
+        )));
+        tasks.extend(watch_disk(&disk, looker, &router, &replica, &store, names.len(), &stop));
         let folder = Arc::new(folder);
+        tasks.push(tokio::spawn(follow_members(consensus.clone(), stop.clone(), {
+            let (router, disk, folder, names) = (router.clone(), disk.clone(), folder.clone(), names.clone());
+            let (me, topology) = (founded.me, options.topology);
+            move |members| {
+                router.set_members(me, topology, &members.nodes, links_of(&members.nodes, me));
+                disk.set_voters(members.voters());
+                let (folder, known) = (folder.clone(), newest(&names, &members.nodes));
+                // The next start begins with these, until its log tells more.
+                tokio::task::spawn_blocking(move || store_members(&folder, &known));
+            }
+        })));
         let judge = Arc::new(Judge::new(replica.clone(), folder.clone()));
         tasks.push(tokio::spawn(run_until(
             stop.clone(),
@@ -324,7 +370,7 @@ impl Node {
         let node = Arc::new(Node {
             cluster: options.cluster,
             cluster_id: founded.cluster.to_string(),
-            members: founded.members,
+            names,
             doors: options.nodes.iter().map(|node| node.http).collect(),
             topology: options.topology,
             folder,
@@ -339,6 +385,7 @@ impl Node {
             signals,
             disk,
             judge,
+            steward,
             stop,
             tasks: std::sync::Mutex::new(tasks),
         });
@@ -381,11 +428,11 @@ impl Node {
 
     /// The name of this node.
     pub fn name(&self) -> &str {
-        let me = self.router.me();
-        self.members
-            .iter()
-            .find(|(_, number)| *number == me)
-            .map_or("", |(name, _)| name)
+        self.name_of(self.router.me())
+    }
+
+    fn name_of(&self, number: NodeId) -> &str {
+        self.names.get(place_of(number)).map_or("", String::as_str)
     }
 
     /// Carries out a command: returns its outcome once a majority has it on disk.
@@ -425,53 +472,52 @@ impl Node {
     /// The cluster as this node sees it; asks the other nodes, and waits for those that do not answer no longer than a
     /// second.
     pub async fn cluster_status(&self) -> ClusterStatus {
-        let others = self
-            .members
-            .iter()
-            .enumerate()
-            .map(|(place, (name, number))| async move {
-                if *number == self.router.me() {
-                    return self.own_status();
-                }
-                let question = encode(&Control::Status);
-                let answer = self
-                    .router
-                    .ask(*number, Lane::Command, Kind::Control, question, STATUS_TIMEOUT)
-                    .await;
-                let status = answer.ok().and_then(|body| decode(&body).ok());
-                status.unwrap_or_else(|| NodeStatus {
-                    name: name.clone(),
-                    number: number.0,
-                    role: Role::Unreachable,
-                    applied: None,
-                    seq: None,
-                    digest: None,
-                    agents: None,
-                    http: self.doors[place].to_string(),
-                    pid: None,
-                    disk: None,
-                    recovery: None,
-                })
-            });
+        let others = self.router.members().into_iter().map(|number| async move {
+            if number == self.router.me() {
+                return self.own_status();
+            }
+            let question = encode(&Control::Status);
+            let answer = self
+                .router
+                .ask(number, Lane::Command, Kind::Control, question, STATUS_TIMEOUT)
+                .await;
+            let status = answer.ok().and_then(|body| decode(&body).ok());
+            status.unwrap_or_else(|| NodeStatus {
+                name: self.name_of(number).to_string(),
+                number: number.0,
+                role: Role::Unreachable,
+                applied: None,
+                seq: None,
+                digest: None,
+                agents: None,
+                http: self.doors[place_of(number)].to_string(),
+                pid: None,
+                disk: None,
+                recovery: None,
+            })
+        });
         let nodes = futures::future::join_all(others).await;
         let leadership = self.consensus.current();
-        let reachable = nodes.iter().filter(|node| node.role != Role::Unreachable).count();
+        let voters = self.consensus.members().borrow().voters();
+        let votes = |node: &&NodeStatus| voters.contains(&NodeId(node.number));
+        let reachable = nodes
+            .iter()
+            .filter(votes)
+            .filter(|node| node.role != Role::Unreachable)
+            .count();
         // A leader that cannot reach a majority may not know yet that it leads no more, and one that has died is followed
         // until the election.
         let answers = |leader: NodeId| {
             let mut reachable = nodes.iter().filter(|node| node.role != Role::Unreachable);
             reachable.any(|node| node.number == leader.0)
         };
-        let queenright = leadership.leader.is_some_and(answers) && reachable > self.members.len() / 2;
-        let leader = leadership
-            .leader
-            .and_then(|leader| self.members.iter().find(|(_, number)| *number == leader));
+        let queenright = leadership.leader.is_some_and(answers) && reachable > voters.len() / 2;
         ClusterStatus {
             cluster: self.cluster.clone(),
             cluster_id: Some(self.cluster_id.clone()),
             node: self.name().to_string(),
             queenright,
-            leader: leader.map(|(name, _)| name.clone()),
+            leader: leadership.leader.map(|leader| self.name_of(leader).to_string()),
             term: leadership.term,
             topology: self.topology.to_string(),
             nodes,
@@ -481,11 +527,6 @@ impl Node {
     fn own_status(&self) -> NodeStatus {
         let (seq, applied, digest) = self.replica.digest();
         let me = self.router.me();
-        let place = self
-            .members
-            .iter()
-            .position(|(_, number)| *number == me)
-            .unwrap_or_default();
         NodeStatus {
             name: self.name().to_string(),
             number: me.0,
@@ -494,7 +535,7 @@ impl Node {
             seq: Some(seq),
             digest: Some(digest.to_string()),
             agents: Some(self.agents.live()),
-            http: self.doors[place].to_string(),
+            http: self.doors[place_of(me)].to_string(),
             pid: Some(std::process::id()),
             disk: Some(self.disk.status()),
             recovery: Some(self.consensus.recovered_by()),
@@ -505,11 +546,52 @@ impl Node {
         let body = match decode(&envelope.body) {
             Ok(Control::Status) => encode(&self.own_status()),
             Ok(Control::Compare(asked)) => encode(&self.judge.answer(asked)),
+            Ok(Control::Allow(place)) => encode(&self.steward.allow(place, |node| self.answers(node)).await),
+            Ok(Control::Join(join)) => encode(&self.steward.admit(join).await),
             Ok(Control::Disk(report)) => encode(&self.disk.hear(envelope.from, report)),
             Err(_) => return,
         };
         // The one who asked gives up after a second.
         let _ = self.router.answer(&envelope, Lane::Command, Kind::ControlReply, body);
+    }
+
+    /// Whether a node is there.
+    async fn answers(&self, node: NodeId) -> bool {
+        let question = encode(&Control::Status);
+        let asked = self
+            .router
+            .ask(node, Lane::Command, Kind::Control, question, STATUS_TIMEOUT);
+        node == self.router.me() || asked.await.is_ok()
+    }
+
+    /// Allows the node of this name, which has lost its disk, to come back with an empty folder, as a new node.
+    ///
+    /// # Errors
+    /// [`ReplaceError`]; nothing has changed then.
+    pub async fn replace(&self, name: &str) -> Result<(), ReplaceError> {
+        let place = self.steward.place(name)?;
+        let until = Instant::now() + LEADER_WITHIN;
+        loop {
+            let allowed = match self.consensus.current().leader {
+                Some(leader) if leader == self.router.me() => {
+                    self.steward.allow(place, |node| self.answers(node)).await
+                }
+                Some(leader) => {
+                    let question = encode(&Control::Allow(place));
+                    let answer = self
+                        .router
+                        .ask(leader, Lane::Command, Kind::Control, question, JOIN_TIMEOUT)
+                        .await;
+                    let answer = answer.ok().and_then(|answer| decode(&answer).ok());
+                    answer.unwrap_or(Err(ReplaceError::NoLeader))
+                }
+                None => Err(ReplaceError::NoLeader),
+            };
+            if allowed != Err(ReplaceError::NoLeader) || Instant::now() > until {
+                return allowed;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// What this node counts and measures.
@@ -705,12 +787,7 @@ async fn open_state(folder: &DataFolder, me: NodeId, disk: &Arc<Disk>) -> Result
 async fn compare_with_others(judge: Arc<Judge>, router: Arc<Router>) {
     let others = || {
         let me = router.me();
-        router
-            .members()
-            .iter()
-            .copied()
-            .filter(|member| *member != me)
-            .collect()
+        router.members().into_iter().filter(|member| *member != me).collect()
     };
     let ask = |peer, asked| {
         let question = encode(&Control::Compare(asked));
@@ -727,6 +804,7 @@ fn watch_disk(
     router: &Arc<Router>,
     replica: &Arc<Replica>,
     store: &Arc<Store>,
+    nodes: usize,
     stop: &CancellationToken,
 ) -> Vec<JoinHandle<()>> {
     let (replica, store) = (replica.clone(), store.clone());
@@ -737,16 +815,25 @@ fn watch_disk(
         move || store.passes(),
     );
     let mut tasks = vec![tokio::spawn(run_until(stop.clone(), watching))];
-    for &peer in router.members().iter().filter(|member| **member != router.me()) {
+    for place in (0..nodes).filter(|place| *place != place_of(router.me())) {
         let router = router.clone();
         let ask = move |report, timeout| {
             let (router, question) = (router.clone(), encode(&Control::Disk(report)));
             async move {
+                let peer = router
+                    .members()
+                    .into_iter()
+                    .filter(|member| place_of(*member) == place)
+                    .max();
+                let Some(peer) = peer else {
+                    tokio::time::sleep(timeout).await;
+                    return None;
+                };
                 let answer = router.ask(peer, Lane::Command, Kind::Control, question, timeout).await;
-                decode(&answer.ok()?).ok()
+                Some((peer, decode(&answer.ok()?).ok()?))
             }
         };
-        tasks.push(tokio::spawn(run_until(stop.clone(), disk.clone().inform(peer, ask))));
+        tasks.push(tokio::spawn(run_until(stop.clone(), disk.clone().inform(ask))));
     }
     tasks
 }
@@ -769,8 +856,43 @@ async fn follow_leader(consensus: Arc<Consensus>, queen: ActorRef<QueenMessage>)
     }
 }
 
-async fn log_end_of_hellos(hello: AnsweringHello, router: Arc<Router>, inbox: crate::router::FoundingInbox) {
-    let error = answer_hellos(hello, router, inbox).await;
+/// What a member does for an empty node.
+#[derive(Clone)]
+struct Joins {
+    router: Arc<Router>,
+    consensus: Arc<Consensus>,
+    steward: Arc<Steward>,
+    cluster: ClusterId,
+}
+
+impl Joins {
+    async fn join(self, link: u16, join: Join) {
+        let asked = match self.consensus.current().leader {
+            Some(leader) if leader != self.router.me() => {
+                let question = encode(&Control::Join(join));
+                let answer = self
+                    .router
+                    .ask(leader, Lane::Command, Kind::Control, question, JOIN_TIMEOUT)
+                    .await;
+                let answer = answer.ok().and_then(|answer| decode(&answer).ok());
+                answer.unwrap_or_else(|| Err("the leader has not answered: start it again".to_owned()))
+            }
+            _ => self.steward.admit(join).await,
+        };
+        match asked {
+            Ok(members) => let_in(&self.router, link, self.cluster, members),
+            Err(reason) => turn_away(&self.router, link, reason),
+        }
+    }
+}
+
+async fn log_end_of_hellos(hello: AnsweringHello, joins: Joins, inbox: crate::router::FoundingInbox) {
+    let router = joins.router.clone();
+    let join = |link, join| {
+        // One for each link that came up: an empty node says hello no oftener.
+        tokio::spawn(joins.clone().join(link, join));
+    };
+    let error = answer_hellos(hello, router, inbox, join).await;
     tracing::debug!(%error, "no hello is answered any more");
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use queenright_protocol::id::NodeId;
 use queenright_protocol::topology::{self, Topology};
@@ -87,7 +88,8 @@ pub(crate) struct Inbound {
 pub(crate) struct Router {
     transport: Box<dyn Transport>,
     inbound: Arc<Inbound>,
-    routes: OnceLock<Routes>,
+    /// Replaced as a whole when the members change.
+    routes: ArcSwapOption<Routes>,
     next_correlation: AtomicU64,
 }
 
@@ -120,15 +122,13 @@ impl Router {
         Arc::new(Router {
             transport,
             inbound,
-            routes: OnceLock::new(),
+            routes: ArcSwapOption::empty(),
             next_correlation: AtomicU64::new(1),
         })
     }
 
-    /// Sets the members, once the first start has given them their numbers. `links` is the link of each neighbour.
-    ///
-    /// # Panics
-    /// When they were set before.
+    /// Sets the members, once the first start has given them their numbers and whenever they change. `links` is the link of
+    /// each neighbour.
     pub(crate) fn set_members(
         &self,
         me: NodeId,
@@ -141,7 +141,7 @@ impl Router {
             topology: Topology::new(kind, members),
             links,
         };
-        assert!(self.routes.set(routes).is_ok(), "members are set once");
+        self.routes.store(Some(Arc::new(routes)));
     }
 
     /// Says who takes the envelopes that are no answers.
@@ -154,17 +154,21 @@ impl Router {
 
     /// The number of this node; [`NodeId::NONE`] before the first start is complete.
     pub(crate) fn me(&self) -> NodeId {
-        self.routes.get().map_or(NodeId::NONE, |routes| routes.me)
+        self.routes.load().as_ref().map_or(NodeId::NONE, |routes| routes.me)
     }
 
     /// The members, by number.
-    pub(crate) fn members(&self) -> &[NodeId] {
-        self.routes.get().map_or(&[], |routes| routes.topology.members())
+    pub(crate) fn members(&self) -> Vec<NodeId> {
+        let routes = self.routes.load();
+        routes
+            .as_ref()
+            .map_or(Vec::new(), |routes| routes.topology.members().to_vec())
     }
 
     /// The link towards `to`.
     fn link(&self, to: NodeId) -> Result<u16, RouteError> {
-        let link = self.routes.get().and_then(|routes| {
+        let routes = self.routes.load();
+        let link = routes.as_ref().and_then(|routes| {
             let hop = routes.topology.next_hop(routes.me, to)?;
             routes.links.get(&hop).copied()
         });
@@ -311,7 +315,9 @@ impl Inbound {
 
     fn one(&self, link: u16, envelope: Envelope) {
         let taken = match envelope.kind {
-            Kind::Hello | Kind::Founding | Kind::FoundingAck => self.founding.try_send((link, envelope)).is_ok(),
+            Kind::Hello | Kind::Founding | Kind::FoundingAck | Kind::JoinRefused => {
+                self.founding.try_send((link, envelope)).is_ok()
+            }
             Kind::VoteReply
             | Kind::SnapshotReply
             | Kind::SnapshotFound

@@ -16,6 +16,7 @@ mod processes;
 mod proposals;
 mod recovery;
 mod refusals;
+mod replacement;
 mod replay;
 mod supervision;
 

@@ -256,6 +256,11 @@ impl Signals {
         }
     }
 
+    /// Signals that came here and were for another node are lost.
+    pub(crate) fn misaddressed(&self, count: usize) {
+        self.counters.lost.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
     /// Takes the signals of one frame from a link: those for one agent are handed over together.
     pub(crate) fn arrived(&self, envelopes: Vec<Envelope>) {
         let agents = self.by_number.load();

@@ -1,8 +1,8 @@
 //! The follower's side of consensus: what arrives from other nodes is fed to openraft, in order, and answered.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use futures::{Stream, StreamExt};
 use openraft::Raft;
@@ -30,40 +30,51 @@ type Numbered = (u64, AppendEntriesRequest<TypeConfig>);
 pub(super) struct Ingress {
     raft: Raft<TypeConfig, Machine>,
     router: Arc<Router>,
-    /// One queue for each peer, by number.
-    appends: Vec<(NodeId, mpsc::Sender<Numbered>)>,
+    // A mutex: gateways look a queue up. One for each member that has led, of which there are as many as numbers were given.
+    appends: Mutex<BTreeMap<NodeId, mpsc::Sender<Numbered>>>,
+    stop: CancellationToken,
     /// Absent where there are no snapshots.
     receiver: Option<Arc<Receiver>>,
     dropped: AtomicU64,
 }
 
 impl Ingress {
-    pub(super) fn start(
+    pub(super) fn new(
         raft: Raft<TypeConfig, Machine>,
         router: Arc<Router>,
         library: Option<Arc<Library>>,
-        peers: &[NodeId],
-        stop: &CancellationToken,
+        stop: CancellationToken,
     ) -> Ingress {
-        let appends = peers.iter().map(|&peer| {
-            let (sender, receiver) = mpsc::channel(APPENDS_WAITING);
-            let feeder = Feeder {
-                raft: raft.clone(),
-                router: router.clone(),
-                peer,
-                waiting: receiver,
-            };
-            let stop = stop.clone();
-            tokio::spawn(async move { stop.run_until_cancelled(feeder.run()).await });
-            (peer, sender)
-        });
         Ingress {
-            appends: appends.collect(),
             receiver: library.map(|library| Arc::new(Receiver::new(raft.clone(), router.clone(), library))),
             raft,
             router,
+            appends: Mutex::default(),
+            stop,
             dropped: AtomicU64::new(0),
         }
+    }
+
+    /// The queue of a peer's append requests; none for whoever is no member.
+    fn queue(&self, peer: NodeId) -> Option<mpsc::Sender<Numbered>> {
+        let mut appends = self.appends.lock().expect("nothing panics under this lock");
+        if let Some(queue) = appends.get(&peer) {
+            return Some(queue.clone());
+        }
+        if !self.router.members().contains(&peer) {
+            return None;
+        }
+        let (sender, waiting) = mpsc::channel(APPENDS_WAITING);
+        let feeder = Feeder {
+            raft: self.raft.clone(),
+            router: self.router.clone(),
+            peer,
+            waiting,
+        };
+        let stop = self.stop.clone();
+        tokio::spawn(async move { stop.run_until_cancelled(feeder.run()).await });
+        appends.insert(peer, sender.clone());
+        Some(sender)
     }
 
     /// Takes a request of consensus. Does not block: what finds its queue full is dropped, and its sender repeats it.
@@ -86,8 +97,8 @@ impl Ingress {
         let Ok(request) = decode(&envelope.body) else {
             return false;
         };
-        let queue = self.appends.iter().find(|(peer, _)| *peer == envelope.from);
-        queue.is_some_and(|(_, queue)| queue.try_send((envelope.correlation, request)).is_ok())
+        let queue = self.queue(envelope.from);
+        queue.is_some_and(|queue| queue.try_send((envelope.correlation, request)).is_ok())
     }
 
     fn heartbeat(&self, envelope: Envelope) -> bool {

@@ -3,6 +3,7 @@
 mod ingress;
 mod log;
 mod machine;
+mod membership;
 mod network;
 mod recovery;
 mod snapshot;
@@ -30,6 +31,8 @@ use tokio_util::sync::CancellationToken;
 use self::ingress::Ingress;
 pub use self::log::{LogError, LogOptions, LogStore};
 use self::machine::Machine;
+use self::membership::watch_members;
+pub(crate) use self::membership::{Membership, Step, next_step};
 use self::network::{Network, Streams};
 pub use self::recovery::{RecoveredBy, Recovery};
 pub(crate) use self::recovery::{RecoveryNote, prepare};
@@ -120,6 +123,7 @@ pub(crate) struct Consensus {
     streams: Arc<Streams>,
     ingress: Ingress,
     leadership: watch::Receiver<Leadership>,
+    members: watch::Receiver<Membership>,
     /// Whether everything that this node may have applied before it was restarted has been applied again.
     recovered: watch::Receiver<bool>,
     recovery: Arc<RecoveryNote>,
@@ -164,14 +168,9 @@ impl Consensus {
             .await
             .map_err(|error| ConsensusError::Failed(error.to_string()))?;
         let stop = CancellationToken::new();
-        let peers: Vec<NodeId> = router
-            .members()
-            .iter()
-            .copied()
-            .filter(|member| *member != me)
-            .collect();
-        let ingress = Ingress::start(raft.clone(), router.clone(), library.clone(), &peers, &stop);
+        let ingress = Ingress::new(raft.clone(), router.clone(), library.clone(), stop.clone());
         let leadership = watch_leadership(&raft, &stop);
+        let members = watch_members(&raft, &stop);
         let recovered = watch_recovery(&raft, &replica, &recovery, &stop);
         let snapshot_wanted = Arc::new(Notify::new());
         if let (Some(library), Some(log)) = (library, compacted) {
@@ -194,6 +193,7 @@ impl Consensus {
             streams,
             ingress,
             leadership,
+            members,
             recovered,
             recovery,
             server,
@@ -209,9 +209,9 @@ impl Consensus {
         let met = self
             .router
             .members()
-            .iter()
-            .filter(|member| **member != me)
-            .map(|&member| async move {
+            .into_iter()
+            .filter(|member| *member != me)
+            .map(|member| async move {
                 // Whoever answers runs; that it does not lead is no news.
                 let ask = || {
                     let (lane, kind) = (Lane::Command, Kind::ReadIndexRequest);

@@ -179,7 +179,7 @@ async fn reconcile(log: &mut LogStore, applied: LogIdOf<TypeConfig>) -> Result<(
 /// without its state the node can do nothing.
 async fn fetch(library: &Arc<Library>, router: &Router, index: u64) -> Result<Arc<Snapshot>, ConsensusError> {
     let me = router.me();
-    let peers: Vec<NodeId> = router.members().iter().copied().filter(|peer| *peer != me).collect();
+    let peers: Vec<NodeId> = router.members().into_iter().filter(|peer| *peer != me).collect();
     if peers.is_empty() {
         return Err(ConsensusError::StateLost { index });
     }

@@ -19,7 +19,7 @@ mod room;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -36,6 +36,7 @@ pub(crate) use self::ballast::{free_bytes, release as release_ballast};
 use self::reports::Reports;
 pub use self::room::DiskLimits;
 use self::room::{BallastMove, Room};
+use crate::founding::place_of;
 
 /// How long a node waits for the answer to its report, and after which it reports again to one that did not answer or
 /// while somebody is low.
@@ -73,7 +74,8 @@ pub(crate) struct Disk {
     own: watch::Sender<DiskReport>,
     // A mutex: noted by whoever hears a report, read by the task that looks. Held for one step of plain code.
     reports: Mutex<Reports>,
-    names: BTreeMap<NodeId, Arc<str>>,
+    /// By place in the configuration.
+    names: Vec<Arc<str>>,
     /// Why growing commands are refused, if they are.
     refusal: ArcSwapOption<DiskLow>,
     /// Whether any node is low, so that all keep telling.
@@ -130,7 +132,7 @@ impl Looker {
 impl Disk {
     /// The disks of `members`, of which this node is `me`.
     pub(crate) fn new(folder: &Path, first: DiskReport, me: NodeId, members: &[(String, NodeId)]) -> Disk {
-        let names = members.iter().map(|(name, number)| (*number, name.as_str().into()));
+        let names = members.iter().map(|(name, _)| name.as_str().into());
         let voters = members.iter().map(|(_, number)| *number).collect();
         let disk = Disk {
             folder: folder.to_owned(),
@@ -174,6 +176,18 @@ impl Disk {
         &self.behind
     }
 
+    /// These vote from now on.
+    pub(crate) fn set_voters(&self, voters: BTreeSet<NodeId>) {
+        let me = {
+            let mut reports = self.reports.lock().expect("nothing panics under this lock");
+            reports.set_voters(voters);
+            reports.me()
+        };
+        // What follows for growing commands.
+        let own = *self.own.borrow();
+        self.note(me, own);
+    }
+
     fn note(&self, from: NodeId, report: DiskReport) {
         let now_ms = self.started.elapsed().as_millis() as u64;
         let mut reports = self.reports.lock().expect("nothing panics under this lock");
@@ -184,11 +198,7 @@ impl Disk {
             .send_if_modified(|before| std::mem::replace(before, any_low) != any_low);
         let refusal = verdict.map(|(node, report)| {
             Arc::new(DiskLow {
-                node: self
-                    .names
-                    .get(&node)
-                    .cloned()
-                    .unwrap_or_else(|| node.to_string().into()),
+                node: self.names.get(place_of(node)).cloned().unwrap_or_default(),
                 free_bytes: report.free_bytes,
                 watermark_bytes: report.watermark_bytes,
             })
@@ -236,16 +246,17 @@ impl Disk {
     }
 
     /// Keeps one other node informed for as long as it is polled: at once, when this node gets low or is so no more, and
-    /// again and again while any node is low or there is no answer. `ask` delivers the report and returns the answer.
-    pub(crate) async fn inform<F>(self: Arc<Self>, peer: NodeId, ask: impl Fn(DiskReport, Duration) -> F)
+    /// again and again while any node is low or there is no answer. `ask` delivers the report and returns the number of that node
+    /// and its answer.
+    pub(crate) async fn inform<F>(self: Arc<Self>, ask: impl Fn(DiskReport, Duration) -> F)
     where
-        F: Future<Output = Option<DiskReport>>,
+        F: Future<Output = Option<(NodeId, DiskReport)>>,
     {
         let (mut own, mut any_low) = (self.own.subscribe(), self.any_low.subscribe());
         loop {
             let told = *own.borrow_and_update();
             let answer = ask(told, REPORT_EVERY).await;
-            if let Some(report) = answer {
+            if let Some((peer, report)) = answer {
                 self.note(peer, report);
             }
             let again = async {

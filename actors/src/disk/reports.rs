@@ -30,6 +30,16 @@ impl Reports {
         }
     }
 
+    pub(super) fn me(&self) -> NodeId {
+        self.me
+    }
+
+    /// These vote from now on; what others said is forgotten.
+    pub(super) fn set_voters(&mut self, voters: BTreeSet<NodeId>) {
+        self.heard.retain(|node, _| voters.contains(node) || *node == self.me);
+        self.voters = voters;
+    }
+
     /// Takes a report. Times come from any clock that does not go back.
     pub(super) fn note(&mut self, from: NodeId, report: DiskReport, now_ms: u64) {
         if from != self.me && !self.voters.contains(&from) {

@@ -18,6 +18,7 @@ fn node(me: usize, stored: Option<Founded>) -> Decisions {
         minted: cluster(100 + me as u8),
         empty: BTreeSet::new(),
         acknowledged: BTreeSet::new(),
+        belong: BTreeMap::new(),
     }
 }
 
@@ -138,17 +139,82 @@ fn an_interrupted_founder_goes_on_with_what_it_handed_out() {
 }
 
 #[test]
-fn an_empty_node_beside_a_cluster_founds_nothing() {
+fn an_empty_node_beside_a_cluster_founds_nothing_and_goes_when_it_may_not_join() {
+    let no = |link| {
+        let reason = "it was not allowed".to_owned();
+        Input::Refused(link, JoinRefused { reason })
+    };
     let message = "the data folder of this node is empty, but node";
     let mut founder = node(0, None);
-    let refusal = refused(&mut founder, hello_of(2, Some(founded(5, 2, false))));
-    assert!(refusal.starts_with(message), "{refusal}");
+    assert_eq!(step(&mut founder, hello_of(1, None)), []);
+    assert_eq!(step(&mut founder, hello_of(2, Some(founded(5, 2, false)))), []);
+    let refusal = refused(&mut founder, no(2));
+    assert!(
+        refusal.starts_with(message) && refusal.ends_with("it was not allowed"),
+        "{refusal}"
+    );
     let mut second = node(1, None);
-    let refusal = refused(&mut second, hello_of(0, Some(founded(5, 0, false))));
-    assert!(refusal.starts_with(message), "{refusal}");
-    // While the founding goes on, others have their numbers earlier.
-    assert_eq!(step(&mut node(1, None), hello_of(2, Some(founded(5, 2, false)))), []);
-    assert_eq!(step(&mut node(1, None), hello_of(0, Some(founded(5, 0, true)))), []);
+    assert_eq!(step(&mut second, hello_of(0, Some(founded(5, 0, false)))), []);
+    assert!(refused(&mut second, no(0)).starts_with(message));
+    // While the founding goes on, others have their numbers earlier, and do not know better.
+    let mut third = node(1, None);
+    assert_eq!(step(&mut third, hello_of(2, Some(founded(5, 2, false)))), []);
+    assert_eq!(step(&mut third, no(2)), []);
+    assert_eq!(step(&mut third, hello_of(0, Some(founded(5, 0, true)))), []);
+    assert_eq!(step(&mut third, no(0)), []);
+}
+
+#[test]
+fn an_empty_node_takes_a_new_number_from_any_member_of_the_cluster() {
+    for me in 0..3 {
+        let member = (me + 1) % 3;
+        let mut empty = node(me, None);
+        assert_eq!(step(&mut empty, hello_of(member, Some(founded(5, member, false)))), []);
+        let mut members = founded(5, 0, false).members;
+        members[me].1 = next_number(me, members.iter().map(|(_, number)| *number));
+        let number = NodeId(me as u64 + 65);
+        let cluster = cluster(5);
+        let handed = Founding {
+            cluster,
+            members: members.clone(),
+        };
+        let other = Founding {
+            cluster: self::cluster(6),
+            members: members.clone(),
+        };
+        // The first one founds, and is believed as well when it has not said who it is.
+        if member != 0 {
+            assert_eq!(
+                step(&mut empty, Input::Founding(member as u16, other)),
+                [],
+                "of another cluster"
+            );
+        }
+        let stored = Founded {
+            cluster,
+            me: number,
+            members,
+            unfinished: false,
+        };
+        let taken = [
+            Effect::Store(stored),
+            Effect::SendAck(member as u16, FoundingAck { cluster, number }),
+            Effect::Done,
+        ];
+        assert_eq!(step(&mut empty, Input::Founding(member as u16, handed)), taken);
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_number_is_given_once_and_tells_its_place(place in 0..64_usize, used in proptest::collection::vec(1..1000_u64, 0..20)) {
+        let used: Vec<NodeId> = used.into_iter().map(NodeId).collect();
+        let number = next_number(place, used.iter().copied());
+        prop_assert_eq!(place_of(number), place);
+        prop_assert!(!used.contains(&number) && number != NodeId::NONE);
+        let links = links_of(&used.iter().copied().chain([number]).collect(), number);
+        prop_assert!(links.iter().all(|(number, link)| place_of(*number) == *link as usize && *link as usize != place));
+    }
 }
 
 #[test]
@@ -258,7 +324,9 @@ impl Meeting {
 fn is_from(input: &Input, place: u16) -> bool {
     match input {
         Input::Up(_) => false,
-        Input::Hello(from, _) | Input::Founding(from, _) | Input::Ack(from, _) => *from == place,
+        Input::Hello(from, _) | Input::Founding(from, _) | Input::Ack(from, _) | Input::Refused(from, _) => {
+            *from == place
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use queenright_actors::agent::{AgentError, AgentSpec, AgentStatus};
-use queenright_actors::node::{ClusterStatus, Consistency, Node, NodeFigures, ReadError};
+use queenright_actors::node::{ClusterStatus, Consistency, Node, NodeFigures, ReadError, ReplaceError};
 use queenright_actors::queen::{Request, SubmitError};
 use queenright_actors::replica::Snapshot;
 use queenright_actors::store::StoreError;
@@ -27,6 +27,7 @@ pub(super) trait Backend: Send + Sync + 'static {
     fn agents(&self) -> BoxFuture<'_, Result<Vec<AgentStatus>, AgentError>>;
     fn agent<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<AgentStatus, AgentError>>;
     fn stop_agent<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), AgentError>>;
+    fn replace_node<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ReplaceError>>;
 }
 
 impl Backend for Node {
@@ -72,5 +73,9 @@ impl Backend for Node {
 
     fn stop_agent<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), AgentError>> {
         Box::pin(Node::stop_agent(self, name))
+    }
+
+    fn replace_node<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ReplaceError>> {
+        Box::pin(Node::replace(self, name))
     }
 }

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use queenright_actors::agent::AgentError;
-use queenright_actors::node::ReadError;
+use queenright_actors::node::{ReadError, ReplaceError};
 use queenright_actors::queen::SubmitError;
 use queenright_actors::store::StoreError;
 use queenright_bench::client::wire::{BodyError, Code, EventCursor, Loss, Problem, WireHolder};
@@ -196,6 +196,17 @@ impl From<ReadError> for Refused {
             ReadError::NoQuorum { .. } => problem.retry_after(NO_QUORUM_RETRY_MS).into(),
             ReadError::Diverged { .. } | ReadError::Stopping => problem.into(),
         }
+    }
+}
+
+impl From<ReplaceError> for Refused {
+    fn from(error: ReplaceError) -> Refused {
+        let code = match &error {
+            ReplaceError::Unknown { .. } => Code::NotFound,
+            ReplaceError::Runs { .. } => Code::Conflict,
+            ReplaceError::Suspect { .. } | ReplaceError::NoLeader => Code::Unavailable,
+        };
+        Problem::new(code, error.to_string()).into()
     }
 }
 

@@ -13,6 +13,7 @@ pub(super) fn router(door: Door) -> Router {
     let node = Router::new()
         .route("/v1/status", get(status::status))
         .route("/v1/figures", get(status::figures))
+        .route("/v1/nodes/{name}/replace", post(status::replace))
         .route("/v1/agents", get(agents::list).post(agents::spawn))
         .route("/v1/agents/{name}", get(agents::show).delete(agents::stop))
         .route_layer(from_fn_with_state(door.clone(), guard::admit));

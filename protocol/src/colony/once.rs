@@ -87,6 +87,11 @@ impl Sessions {
         }
     }
 
+    /// The nodes of which a command was ever seen.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.by_node.keys().copied()
+    }
+
     /// The newest start of a node of which a command was seen.
     pub fn incarnation(&self, node: NodeId) -> Option<u64> {
         self.by_node.get(&node).map(|session| session.incarnation)

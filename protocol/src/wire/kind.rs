@@ -5,6 +5,7 @@
 //! | hello | 1 | a node at its first start, or one that joins | each configured peer | hello | command |
 //! | founding | 2 | the node that founds the cluster | each expected node | founding_ack | command |
 //! | founding_ack | 3 | a node that took its number | the founder | nothing | command |
+//! | join_refused | 4 | a member | an empty node that said hello | nothing | command |
 //! | vote_request | 10 | a candidate | each voter | vote_reply | urgent |
 //! | vote_reply | 11 | a voter | the candidate | nothing | urgent |
 //! | append_request | 12 | the leader | a follower or learner | append_reply | append, or urgent for a heartbeat |
@@ -74,6 +75,8 @@ kinds! {
     Founding = 2, "founding", Command;
     /// A node has stored what the founding gave it.
     FoundingAck = 3, "founding_ack", Command;
+    /// An empty node may not join, and why.
+    JoinRefused = 4, "join_refused", Command;
     /// A candidate asks for a vote.
     VoteRequest = 10, "vote_request", Urgent;
     /// A voter's answer.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, ready};
 use queenright_actors::agent::{AgentError, AgentSpec, AgentState, AgentStatus};
-use queenright_actors::node::{ClusterStatus, Consistency, NodeFigures, ReadError};
+use queenright_actors::node::{ClusterStatus, Consistency, NodeFigures, ReadError, ReplaceError};
 use queenright_actors::queen::{Request, SubmitError};
 use queenright_actors::replica::Snapshot;
 use queenright_actors::store::StoreError;
@@ -151,5 +151,10 @@ impl Backend for Alone {
         let mut agents = self.agents.lock().expect("no test panics under this lock");
         let gone = agents.remove(name).map(drop);
         ready(gone.ok_or_else(|| AgentError::NotFound { name: name.to_owned() })).boxed()
+    }
+
+    fn replace_node<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ReplaceError>> {
+        // There is no other node.
+        ready(Err(ReplaceError::Unknown { name: name.to_owned() })).boxed()
     }
 }

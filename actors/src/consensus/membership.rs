@@ -1,0 +1,256 @@
+//! Who takes part in consensus, and how that changes: one change at a time, by the leader.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::{EmptyNode, Instant as _, RaftMetrics};
+use queenright_protocol::id::NodeId;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::machine::Machine;
+use super::types::TypeConfig;
+use super::{Consensus, ConsensusError};
+
+/// How far a learner may be behind the leader to count as caught up, in entries: what the leader appends in the time of a
+/// round trip or two.
+const CAUGHT_UP_ENTRIES: u64 = 200;
+/// How long a change of members may take until its answer is given up: it goes on all the same, and shows in the members.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A node that has answered no longer ago than this is up.
+const UP_WITHIN: Duration = Duration::from_secs(3);
+
+/// The members, as this node's log has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Membership {
+    /// The voters; two sets while a change from the first to the second is half done. None before the first start.
+    pub(crate) configs: Vec<BTreeSet<NodeId>>,
+    /// All members, those included that only learn.
+    pub(crate) nodes: BTreeSet<NodeId>,
+}
+
+impl Membership {
+    /// Whoever votes, in either set.
+    pub(crate) fn voters(&self) -> BTreeSet<NodeId> {
+        self.configs.iter().flatten().copied().collect()
+    }
+}
+
+/// How far the other members are, as the leader knows it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Progress {
+    /// Those that have nearly all of the log.
+    pub(crate) caught_up: BTreeSet<NodeId>,
+    /// Those that have answered lately.
+    pub(crate) up: BTreeSet<NodeId>,
+}
+
+impl Consensus {
+    /// Follows the members.
+    pub(crate) fn members(&self) -> watch::Receiver<Membership> {
+        self.members.clone()
+    }
+
+    /// How far the others are; nothing unless this node leads.
+    pub(crate) fn progress(&self) -> Progress {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let me = self.router.me();
+        let last = metrics.last_log_index.unwrap_or(0);
+        let replication = metrics.replication.unwrap_or_default();
+        let near = |index: u64| index + CAUGHT_UP_ENTRIES >= last;
+        let caught_up = replication
+            .iter()
+            .filter(|(_, matched)| matched.as_ref().is_some_and(|matched| near(matched.index)))
+            .map(|(node, _)| NodeId(*node));
+        let heard = metrics.heartbeat.unwrap_or_default();
+        let up = heard
+            .iter()
+            .filter(|(_, at)| at.as_ref().is_some_and(|at| at.elapsed() < UP_WITHIN))
+            .map(|(node, _)| NodeId(*node));
+        Progress {
+            caught_up: caught_up.collect(),
+            up: up.chain([me]).collect(),
+        }
+    }
+
+    /// Lets a node learn. Returns when that is committed.
+    ///
+    /// # Errors
+    /// When this node does not lead, or another change is under way, or no majority answered in time.
+    pub(crate) async fn add_learner(&self, node: NodeId) -> Result<(), ConsensusError> {
+        let added = self.raft.add_learner(node.0, EmptyNode {}, false);
+        changed(added).await
+    }
+
+    /// Makes these the voters: first both sets together, then these alone. Who voted before and does not now is no member
+    /// any more.
+    ///
+    /// # Errors
+    /// As [`Consensus::add_learner`].
+    pub(crate) async fn change_voters(&self, voters: &BTreeSet<NodeId>) -> Result<(), ConsensusError> {
+        let voters: BTreeSet<u64> = voters.iter().map(|voter| voter.0).collect();
+        changed(self.raft.change_membership(voters, false)).await
+    }
+
+    /// Lets nodes that do not vote go.
+    ///
+    /// # Errors
+    /// As [`Consensus::add_learner`].
+    pub(crate) async fn forget(&self, learners: &BTreeSet<NodeId>) -> Result<(), ConsensusError> {
+        let nodes = learners.iter().map(|learner| learner.0).collect();
+        let change = openraft::ChangeMembers::RemoveNodes(nodes);
+        changed(self.raft.change_membership(change, false)).await
+    }
+}
+
+async fn changed<T, E: std::fmt::Display>(change: impl Future<Output = Result<T, E>>) -> Result<(), ConsensusError> {
+    let failed = |reason: String| ConsensusError::Failed(reason);
+    match tokio::time::timeout(CHANGE_TIMEOUT, change).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(failed(error.to_string())),
+        Err(_) => Err(failed(format!("no majority within {CHANGE_TIMEOUT:?}"))),
+    }
+}
+
+/// Follows the members of `raft` until `stop`.
+pub(super) fn watch_members(
+    raft: &openraft::Raft<TypeConfig, Machine>,
+    stop: &CancellationToken,
+) -> watch::Receiver<Membership> {
+    let mut metrics = raft.metrics();
+    let look = |metrics: &RaftMetrics<TypeConfig>| {
+        let membership = metrics.membership_config.membership();
+        let numbers = |nodes: &BTreeSet<u64>| nodes.iter().copied().map(NodeId).collect();
+        Membership {
+            configs: membership.get_joint_config().iter().map(numbers).collect(),
+            nodes: membership.nodes().map(|(node, _)| NodeId(*node)).collect(),
+        }
+    };
+    let (sender, receiver) = watch::channel(look(&metrics.borrow_watched()));
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        let follow = async {
+            while metrics.changed().await.is_ok() {
+                let now = look(&metrics.borrow_watched());
+                sender.send_if_modified(|before| {
+                    let differs = *before != now;
+                    *before = now;
+                    differs
+                });
+            }
+        };
+        stop.run_until_cancelled(follow).await;
+    });
+    receiver
+}
+
+/// What is to be done next about the members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Nothing, until something changes.
+    Nothing,
+    /// Look again a little later: a node has not caught up, or a voter that stays does not answer.
+    Wait,
+    /// Finish the change to these voters.
+    Finish(BTreeSet<NodeId>),
+    /// Let these learners go: there is a later one for their place, or a voter.
+    Forget(BTreeSet<NodeId>),
+    /// Make these the voters: one is new.
+    Vote(BTreeSet<NodeId>),
+}
+
+/// What a leader does next: it finishes a change that is half done, lets superseded learners go, and makes a learner that
+/// has caught up the voter of its place, while all voters that stay are up. `place` is the place of a number.
+pub(crate) fn next_step(members: &Membership, progress: &Progress, place: impl Fn(NodeId) -> usize) -> Step {
+    if let [_, .., last] = &members.configs[..] {
+        return Step::Finish(last.clone());
+    }
+    let voters = members.voters();
+    let mut newest: BTreeMap<usize, NodeId> = BTreeMap::new();
+    for node in &members.nodes {
+        newest.insert(place(*node), *node);
+    }
+    let learners: BTreeSet<NodeId> = members.nodes.difference(&voters).copied().collect();
+    let superseded: BTreeSet<NodeId> = learners
+        .iter()
+        .copied()
+        .filter(|learner| newest[&place(*learner)] != *learner)
+        .collect();
+    if !superseded.is_empty() {
+        return Step::Forget(superseded);
+    }
+    let mut waits = false;
+    for learner in learners {
+        let replaced = |voter: &NodeId| place(*voter) == place(learner);
+        let stay: BTreeSet<NodeId> = voters.iter().copied().filter(|voter| !replaced(voter)).collect();
+        if progress.caught_up.contains(&learner) && stay.is_subset(&progress.up) {
+            return Step::Vote(stay.into_iter().chain([learner]).collect());
+        }
+        waits = true;
+    }
+    if waits { Step::Wait } else { Step::Nothing }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(numbers: &[u64]) -> BTreeSet<NodeId> {
+        numbers.iter().copied().map(NodeId).collect()
+    }
+
+    fn members(configs: &[&[u64]], nodes: &[u64]) -> Membership {
+        Membership {
+            configs: configs.iter().map(|voters| set(voters)).collect(),
+            nodes: set(nodes),
+        }
+    }
+
+    #[track_caller]
+    fn check(members: &Membership, caught_up: &[u64], up: &[u64], expected: Step) {
+        let progress = Progress {
+            caught_up: set(caught_up),
+            up: set(up),
+        };
+        assert_eq!(next_step(members, &progress, |node| (node.0 % 10) as usize), expected);
+    }
+
+    #[test]
+    fn a_settled_cluster_is_left_alone() {
+        check(&members(&[&[1, 2, 3]], &[1, 2, 3]), &[], &[1], Step::Nothing);
+        check(&Membership::default(), &[], &[], Step::Nothing);
+    }
+
+    #[test]
+    fn a_half_done_change_is_finished_before_anything_else() {
+        let half = members(&[&[1, 2, 3], &[1, 3, 12]], &[1, 2, 3, 12, 13]);
+        check(&half, &[13], &[1, 2, 3], Step::Finish(set(&[1, 3, 12])));
+    }
+
+    #[test]
+    fn a_learner_takes_the_place_of_its_voter_once_it_has_caught_up_and_all_who_stay_are_up() {
+        let replacing = members(&[&[1, 2, 3]], &[1, 2, 3, 12]);
+        check(&replacing, &[1, 3], &[1, 3], Step::Wait);
+        check(&replacing, &[1, 12], &[1, 12], Step::Wait);
+        check(&replacing, &[3, 12], &[1, 3, 12], Step::Vote(set(&[1, 3, 12])));
+        // A place that has no voter.
+        check(&members(&[&[1]], &[1, 12]), &[12], &[1], Step::Vote(set(&[1, 12])));
+    }
+
+    #[test]
+    fn a_learner_that_came_to_nothing_is_let_go_when_a_later_one_takes_its_place() {
+        check(
+            &members(&[&[1, 2, 3]], &[1, 2, 3, 12, 22]),
+            &[12, 22],
+            &[1, 2, 3],
+            Step::Forget(set(&[12])),
+        );
+        check(
+            &members(&[&[1, 3, 22]], &[1, 3, 12, 22]),
+            &[],
+            &[],
+            Step::Forget(set(&[12])),
+        );
+    }
+}
