@@ -18,6 +18,7 @@ mod recovery;
 mod refusals;
 mod replacement;
 mod replay;
+mod slow_snapshot;
 mod supervision;
 
 use std::path::Path;

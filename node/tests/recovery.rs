@@ -1,11 +1,13 @@
 //! What a node comes back by: its log, its snapshot, or a snapshot of another node; and what is damaged is never used.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use queenright_actors::node::{RecoveredBy, Recovery};
 use queenright_bench::client::PutOptions;
 
 use crate::colony::{Colony, NODES, until};
+use crate::slow_snapshot::{Sending, check};
 
 /// So many puts of so many bytes go several times past what is kept of the log.
 const PUTS: usize = 48;
@@ -144,4 +146,18 @@ fn a_node_without_store_and_snapshots_gets_its_state_from_another_and_one_with_a
     // The others go on without it.
     let there = NODES.into_iter().find(|node| *node != away).unwrap();
     colony.at(there, &["memory", "put", "after", "1"]).with_code(0);
+}
+
+#[test]
+fn while_a_snapshot_takes_longer_than_an_election_nobody_is_elected_and_puts_go_on() {
+    let seen = check(&Sending {
+        name: "slow-snapshot",
+        values: 12,
+        value_bytes: 512 << 10,
+        bytes_per_s: 1 << 20,
+    });
+    // A lease of two seconds and an election of one to two have had the time.
+    assert!(seen.took > Duration::from_secs(4), "{seen:?}");
+    assert!(seen.puts > 10 && seen.slowest_put < seen.took, "{seen:?}");
+    assert!(seen.snapshot_bytes > 12 * (512 << 10), "{seen:?}");
 }

@@ -26,7 +26,7 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -98,6 +98,7 @@ pub struct LogStore {
 }
 
 struct Shared {
+    folder: PathBuf,
     /// `None` once the log is closed.
     open: Mutex<Option<Open>>,
     flush: Arc<FlushState>,
@@ -131,6 +132,7 @@ impl LogStore {
             recent,
         };
         let shared = Arc::new(Shared {
+            folder: folder.to_owned(),
             open: Mutex::new(Some(open)),
             flush,
         });
@@ -171,6 +173,14 @@ impl LogStore {
             Ok(Some(reason)) => reason.to_string(),
             // The sender lives in `self.shared` and the condition asks for a reason.
             _ => unreachable!("the log's failure is watched while the log exists"),
+        }
+    }
+
+    /// The error for a log that lacks what it must have.
+    pub(crate) fn inconsistent(&self, reason: String) -> LogError {
+        LogError::Inconsistent {
+            folder: self.shared.folder.clone(),
+            reason,
         }
     }
 

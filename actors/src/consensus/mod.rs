@@ -89,6 +89,9 @@ pub enum ConsensusError {
     /// The log or the state machine failed; the node must stop.
     #[error("consensus has failed: {0}")]
     Failed(String),
+    /// The log has lost its end, or a vote: this node may have voted or acknowledged what is lost.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// Neither the store nor a snapshot is left, the log begins later, and there is no other node to ask.
     #[error("the state up to log entry {index} is lost: there is no other node to ask for a snapshot")]
     StateLost {
@@ -167,6 +170,11 @@ impl Consensus {
         let raft = Raft::new(me.0, config, network, log, machine)
             .await
             .map_err(|error| ConsensusError::Failed(error.to_string()))?;
+        let flushed = raft.watch_log_progress();
+        replica.log_is_flushed_by(Box::new(move || {
+            let point = flushed.get()?;
+            Some((point.vote, point.last_log_id))
+        }));
         let stop = CancellationToken::new();
         let ingress = Ingress::new(raft.clone(), router.clone(), library.clone(), stop.clone());
         let leadership = watch_leadership(&raft, &stop);

@@ -8,8 +8,14 @@
 //! | the store and all snapshots | if the log is whole from its first entry on, it is applied again; else a peer is asked |
 //! | the log or the vote in it, ahead of a torn tail | the node does not start: see [`LogError`](super::LogError) |
 //!
+//! A log that was cut between two records says nothing of its loss; that a vote or a committed entry is gone which was on
+//! disk is told by the store.
+//!
 //! A node that waits for a peer's snapshot takes no part in elections: it has not started consensus. Its log and its vote
 //! are whole, so it goes on from them afterwards.
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,7 +34,7 @@ use super::snapshot::transfer::{Partial, TransferError};
 use super::snapshot::{Library, Snapshot, SnapshotError};
 use super::types::TypeConfig;
 use crate::body::{decode, encode};
-use crate::replica::Replica;
+use crate::replica::{Flushed, Replica};
 use crate::router::Router;
 
 /// How long a peer may take to say whether it has a snapshot.
@@ -105,6 +111,9 @@ pub(crate) async fn prepare(
 ) -> Result<RecoveryNote, ConsensusError> {
     let failed = |error: &dyn std::error::Error| ConsensusError::Failed(error.to_string());
     let mut log = log.clone();
+    if let Some(flushed) = replica.flushed_before() {
+        check_end(&mut log, flushed).await?;
+    }
     let mut recovery = Recovery {
         index: replica.applied_index(),
         set_aside,
@@ -144,6 +153,22 @@ pub(crate) async fn prepare(
     Ok(RecoveryNote(Mutex::new(recovery)))
 }
 
+/// A log that was cut at the end of a record looks like one that never had more. The store knows better, as of its last
+/// pass.
+async fn check_end(log: &mut LogStore, flushed: Flushed) -> Result<(), ConsensusError> {
+    let failed = |error: std::io::Error| ConsensusError::Failed(error.to_string());
+    let vote = log.read_vote().await.map_err(failed)?;
+    let last = log.get_log_state().await.map_err(failed)?.last_log_id;
+    let lost = if vote.is_none_or(|vote| vote < flushed.vote) {
+        format!("the vote {} was on disk, and is not there any more", flushed.vote)
+    } else if let Some(committed) = flushed.committed.filter(|committed| last < Some(*committed)) {
+        format!("entry {committed} was on disk, and is not there any more")
+    } else {
+        return Ok(());
+    };
+    Err(log.inconsistent(lost).into())
+}
+
 async fn install(replica: &Arc<Replica>, snapshot: &Arc<Snapshot>) -> Result<(), SnapshotError> {
     let (replica, snapshot) = (replica.clone(), snapshot.clone());
     let installed = tokio::task::spawn_blocking(move || {
@@ -170,7 +195,9 @@ async fn reconcile(log: &mut LogStore, applied: LogIdOf<TypeConfig>) -> Result<(
     };
     if contradicts {
         tracing::warn!(%applied, %last, "entries that were never committed are removed from the log");
-        log.truncate_after(state.last_purged_log_id).await?;
+        // What the log knows as committed is in the state as well.
+        let kept = state.last_purged_log_id.max(log.read_committed().await?);
+        log.truncate_after(kept).await?;
     }
     Ok(())
 }

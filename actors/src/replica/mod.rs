@@ -11,7 +11,7 @@ mod waiters;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
-use openraft::type_config::alias::{LogIdOf, StoredMembershipOf};
+use openraft::type_config::alias::{LogIdOf, StoredMembershipOf, VoteOf};
 use queenright_protocol::colony::{
     Answer, Applied, Batch, Checkpoint, Colony, Digest, ImageError, Key, Meta, Record, Round, RoundError,
 };
@@ -37,7 +37,18 @@ type Membership = StoredMembershipOf<TypeConfig>;
 struct StoredMeta {
     last_applied: Option<LogId>,
     membership: Membership,
+    /// What the log had on disk when this was written: the log must still have it.
+    flushed: Option<Flushed>,
     colony: Meta,
+}
+
+/// A vote and an entry that the log has had on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Flushed {
+    /// Votes only grow.
+    pub(crate) vote: VoteOf<TypeConfig>,
+    /// A committed entry: no leader has it removed.
+    pub(crate) committed: Option<LogId>,
 }
 
 /// The state, and how far the log was applied to it. Changed only under the lock of [`Replica::state`].
@@ -111,6 +122,9 @@ pub enum RestoreError {
 /// Takes the outcomes of this node's commands, in order. Set once, when the queen starts.
 pub type AnswerSink = Box<dyn Fn(Vec<Answer>) + Send + Sync>;
 
+/// Says the last vote and entry that the log has on disk.
+pub(crate) type LogFlushed = Box<dyn Fn() -> Option<(VoteOf<TypeConfig>, Option<LogId>)> + Send + Sync>;
+
 /// This node's copy of the colony.
 pub struct Replica {
     me: NodeId,
@@ -131,6 +145,10 @@ pub struct Replica {
     counts: Mutex<ApplyCounts>,
     answers: OnceLock<AnswerSink>,
     wake_store: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Asked for the last vote and entry that the log has on disk.
+    log_flushed: OnceLock<LogFlushed>,
+    /// What the store said of it when this copy was read.
+    flushed_before: Option<Flushed>,
     blocks: Mutex<EventBlocks>,
     // A mutex: noted by the writer, read by the queen and by those who compare. Held for one look-up.
     checkpoints: Mutex<Checkpoints>,
@@ -147,6 +165,7 @@ impl Replica {
             None,
             Membership::default(),
             EventBlocks::default(),
+            None,
         )
     }
 
@@ -167,6 +186,7 @@ impl Replica {
             stored.last_applied,
             stored.membership,
             blocks,
+            stored.flushed,
         ))
     }
 
@@ -176,6 +196,7 @@ impl Replica {
         last_applied: Option<LogId>,
         membership: Membership,
         blocks: EventBlocks,
+        flushed_before: Option<Flushed>,
     ) -> Arc<Replica> {
         let applied = last_applied.as_ref().map_or(0, |id| id.index);
         let revisions = RevisionTable::default();
@@ -198,6 +219,8 @@ impl Replica {
             counts: Mutex::new(ApplyCounts::default()),
             answers: OnceLock::new(),
             wake_store: OnceLock::new(),
+            log_flushed: OnceLock::new(),
+            flushed_before,
             blocks: Mutex::new(blocks),
             checkpoints: Mutex::new(Checkpoints::default()),
             difference: watch::Sender::new(None),
@@ -218,6 +241,19 @@ impl Replica {
     /// When it was said before.
     pub fn wake_store_by(&self, wake: Box<dyn Fn() + Send + Sync>) {
         assert!(self.wake_store.set(wake).is_ok(), "a node has one store");
+    }
+
+    /// Says who knows what the log has on disk.
+    ///
+    /// # Panics
+    /// When it was said before.
+    pub(crate) fn log_is_flushed_by(&self, log_flushed: LogFlushed) {
+        assert!(self.log_flushed.set(log_flushed).is_ok(), "a node has one log");
+    }
+
+    /// What the log had on disk when the store that this copy was read from was written.
+    pub(crate) fn flushed_before(&self) -> Option<Flushed> {
+        self.flushed_before
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -503,10 +539,15 @@ impl Replica {
                 None => (state.dirty.take(index), state.colony.clone(), Some(meta)),
             }
         };
+        let flushed = self.log_flushed.get().and_then(|flushed| flushed());
         let stored = meta.map(|(last_applied, membership)| StoredMeta {
             last_applied,
             membership,
             colony: colony.meta(),
+            flushed: flushed.map(|(vote, last)| Flushed {
+                vote,
+                committed: last.min(last_applied),
+            }),
         });
         let mut blocks = self.blocks.lock().expect("only the store thread takes this lock");
         let changes = dirty.into_changes(&colony, &mut blocks);
