@@ -1,8 +1,14 @@
 //! Agents that end by themselves, on real nodes: started again, given up, stopped while they wait.
 
-use serde_json::Value;
+use std::time::Duration;
 
-use crate::colony::{Colony, until};
+use queenright_actors::agent::{AgentSpec, AgentState, AgentStatus, RestartPolicy};
+use queenright_actors::node::Consistency;
+use queenright_bench::client::Filter;
+use queenright_bench::client::wire::WireWhat;
+use serde_json::{Value, json};
+
+use crate::colony::{Colony, NODES, until};
 use crate::refused;
 
 /// An agent of this kind ends by an error at its first step: there is nobody whom it could call.
@@ -91,4 +97,105 @@ fn a_queen_restarts_what_fails_gives_it_up_past_the_limit_and_stops_what_waits()
         never.contains("restart.within_ms: 3000 must be over 3100, the sum of 5 back-offs"),
         "{never}"
     );
+}
+
+/// How many tasks there are, of how many one panics its agent, and how many agents on each node.
+const TASKS: u64 = 400;
+const PANIC_EVERY: u64 = 20;
+const AGENTS_EACH: u64 = 4;
+
+/// Starts an agent that may be restarted once.
+fn spawn(colony: &Colony, node: &str, name: &str, kind: &str, arguments: Value) {
+    let spec = AgentSpec {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        arguments,
+        restart: RestartPolicy {
+            limit: 1,
+            backoff_ms: 10,
+            ..RestartPolicy::default()
+        },
+    };
+    colony.block_on(colony.client(node, "test").spawn_agent(&spec)).unwrap();
+}
+
+/// What an agent reports that has done its work.
+fn report(colony: &Colony, node: &str, name: &str, kind: &str, arguments: Value) -> AgentStatus {
+    spawn(colony, node, name, kind, arguments);
+    until(&format!("{name} is done"), || {
+        let status = colony.block_on(colony.client(node, "test").agent(name)).unwrap();
+        assert_ne!(status.state, AgentState::Failed, "{status:?}");
+        Some(status).filter(|status| status.state == AgentState::Done)
+    })
+}
+
+#[test]
+fn one_task_in_twenty_panics_its_agent_and_all_are_done_once() {
+    let mut colony = Colony::start("panics");
+    colony.expect_panics("panicked at bench/src/load/task.rs:");
+    colony.expect_panics("panicked: as panic_every says");
+    let project = json!({ "project": "default" });
+    let prepared = json!({ "project": "default", "tasks": TASKS, "payload_bytes": 10 });
+    report(&colony, "n1", "add", "load-task-add", prepared);
+    let workers: Vec<_> = (0..AGENTS_EACH)
+        .flat_map(|place| NODES.map(|node| (node, format!("worker-{node}-{place}"))))
+        .collect();
+    for (node, name) in &workers {
+        let arguments = json!({
+            "project": "default", "extent": "progress", "idle_ms": 10, "panic_every": PANIC_EVERY,
+        });
+        spawn(&colony, node, name, "load-task", arguments);
+    }
+
+    let panics = TASKS / PANIC_EVERY;
+    let mut looks = 0;
+    let found = until("all tasks are done", || {
+        looks += 1;
+        let found = report(
+            &colony,
+            "n2",
+            &format!("look-{looks}"),
+            "load-task-look",
+            project.clone(),
+        );
+        Some(found).filter(|found| found.report["done"] == TASKS)
+    });
+    assert_eq!(found.report["attempts"], TASKS + panics);
+    let counted = ["pending", "leased", "failed"].map(|state| found.report[state].as_u64());
+    assert_eq!(counted, [Some(0); 3]);
+
+    // Each panic was a restart, or the end of an agent that had been restarted before; and a task that returned.
+    let status = |(node, name): &(&str, String)| colony.block_on(colony.client(node, "test").agent(name)).unwrap();
+    let all: Vec<AgentStatus> = workers.iter().map(status).collect();
+    let failed: Vec<&AgentStatus> = all.iter().filter(|agent| agent.state == AgentState::Failed).collect();
+    let restarts: u64 = all.iter().map(|agent| agent.restarts).sum();
+    assert_eq!(restarts + failed.len() as u64, panics);
+    assert!(failed.len() as u64 >= panics - AGENTS_EACH * NODES.len() as u64);
+    for agent in failed {
+        let reason = agent.reason.as_deref().unwrap();
+        assert!(
+            reason.starts_with("panicked: as panic_every says, with task "),
+            "{reason}"
+        );
+        assert!(
+            reason.ends_with("(after 1 restarts within 60000 ms, the limit)"),
+            "{reason}"
+        );
+    }
+    let client = colony.client("n3", "test");
+    let filter = Filter {
+        prefix: String::new(),
+        types: vec!["task_returned".to_owned()],
+    };
+    let page = client.events(None, 1_000, Duration::ZERO, &filter, Consistency::Linearizable);
+    let page = colony.block_on(page).unwrap();
+    let returned = page.events.iter().filter_map(|event| match &event.what {
+        WireWhat::TaskReturned { reason, attempt: 1, .. } => Some(reason),
+        _ => None,
+    });
+    let returned: Vec<&String> = returned.collect();
+    assert_eq!(returned.len() as u64, panics);
+    let why = "its agent ended: panicked: as panic_every says, with task ";
+    assert!(returned.iter().all(|reason| reason.starts_with(why)), "{returned:?}");
+    colony.same_digest();
 }

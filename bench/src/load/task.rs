@@ -1,6 +1,7 @@
 //! Agents that claim tasks, work on them and finish them, and measure how long each command takes until a majority has
 //! it on disk; and those that prepare tasks and look at what became of them.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -186,6 +187,13 @@ pub(super) struct WorkArguments {
     /// When it begins, in microseconds of Unix time: workers that were started one after the other begin together.
     #[serde(default)]
     start_at_us: u64,
+    /// How long it waits when no task is ready before it asks again, in milliseconds: it works until it is stopped.
+    #[serde(default)]
+    idle_ms: Option<u64>,
+    /// For tests of what follows from it: panics, the task in hand, at the first attempt of every so-many-th task of the
+    /// command that added it.
+    #[serde(default)]
+    panic_every: Option<NonZeroU32>,
 }
 
 /// Takes the oldest ready task, one after the other. Reports `tasks` of the measured span with `claim_ns` and `task_ns`,
@@ -239,13 +247,21 @@ impl TaskWork {
             None => return Ok(Step::Again),
         };
         let claimed_after = asked.elapsed();
-        let Some(Claimed { task, fence, .. }) = claimed else {
+        let Some(Claimed { task, attempt, fence }) = claimed else {
+            if let Some(idle_ms) = self.arguments.idle_ms {
+                tokio::time::sleep(Duration::from_millis(idle_ms)).await;
+                return Ok(Step::Again);
+            }
             return match measured {
                 None => Ok(self.done(context)),
                 Some(_) => Err(BehaviourError("all tasks were used up before the end".to_owned())),
             };
         };
         self.claimed += 1;
+        let number = task.ordinal + 1;
+        if attempt == 1 && self.arguments.panic_every.is_some_and(|every| number % every == 0) {
+            panic!("as panic_every says, with task {task} in hand");
+        }
         if self.arguments.extent == Extent::Progress {
             let update = TaskCommand::Update(Update {
                 task,
