@@ -35,6 +35,8 @@ const RACE_EVERY: Duration = Duration::from_millis(20);
 const PAYLOAD_BYTES: u64 = 256;
 /// How many tasks each agent may use up in a millisecond of a load of rates.
 const TASKS_PER_MS: u64 = 1;
+/// How many tasks a load of rates has at most: a project keeps 256 MiB of open ones, and one of these counts 784 B.
+const RATE_TASKS_MAX: u64 = 320_000;
 /// How many tasks are used for what must be refused.
 const WRONG_TASKS: u64 = 20;
 /// How long a load of rates runs before it is measured, and after; at most as long as it is measured.
@@ -248,7 +250,7 @@ impl Load {
     }
 
     fn tasks(&self, options: &Options) -> u64 {
-        spans(options).iter().sum::<u64>() * TASKS_PER_MS * self.agents
+        (spans(options).iter().sum::<u64>() * TASKS_PER_MS * self.agents).min(RATE_TASKS_MAX)
     }
 
     fn rows(&self) -> Vec<Row> {
