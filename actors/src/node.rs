@@ -54,6 +54,9 @@ const LEADER_WITHIN: Duration = Duration::from_secs(5);
 /// beside the names of the projects (10 MiB at most).
 const OUTCOMES_BYTES: usize = 48 << 20;
 
+/// How long one wait for what a restarted node applies again lasts; it is repeated.
+const RECOVERY_WAIT: Duration = Duration::from_secs(60);
+
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -336,6 +339,10 @@ impl Node {
             stop.clone(),
             follow_leader(consensus.clone(), queen.clone()),
         ))];
+        tasks.push(tokio::spawn(run_until(
+            stop.clone(),
+            tell_recovered(consensus.clone(), queen.clone()),
+        )));
         let names: Vec<String> = options.nodes.iter().map(|node| node.name.clone()).collect();
         let steward = Arc::new(Steward::new(consensus.clone(), replica.clone(), names.clone()));
         tasks.push(tokio::spawn(run_until(stop.clone(), steward.clone().watch())));
@@ -854,6 +861,15 @@ async fn follow_leader(consensus: Arc<Consensus>, queen: ActorRef<QueenMessage>)
             return;
         }
     }
+}
+
+async fn tell_recovered(consensus: Arc<Consensus>, queen: ActorRef<QueenMessage>) {
+    while consensus.recovery(Instant::now() + RECOVERY_WAIT).await.is_none() {
+        // None at once when consensus stops.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    // A queen that has stopped tells nobody.
+    let _ = queen.cast(QueenMessage::Recovered);
 }
 
 /// What a member does for an empty node.

@@ -1,6 +1,7 @@
 //! The command line: names, types and help. Nothing is done here.
 
 mod agent;
+mod task;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use queenright_bench::client::wire::EventCursor;
 
 pub use self::agent::AgentCommand;
+pub use self::task::{Ending, HeldArgs, StateArg, TaskCommand};
 use crate::state::{Door, Registry, StateError};
 
 const AFTER_HELP: &str = "\
@@ -74,6 +76,9 @@ pub enum Command {
     Propose(ProposeArgs),
     /// Show what happened, from a cursor on
     Events(EventsArgs),
+    /// Hand out work: add tasks, claim, accept and finish them
+    #[command(subcommand)]
+    Task(TaskCommand),
     /// Look at the agents of a node, start and stop them
     #[command(subcommand)]
     Agent(AgentCommand),

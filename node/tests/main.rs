@@ -14,12 +14,14 @@ mod landing;
 mod leader_change;
 mod processes;
 mod proposals;
+mod races;
 mod recovery;
 mod refusals;
 mod replacement;
 mod replay;
 mod slow_snapshot;
 mod supervision;
+mod tasks;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -284,6 +284,23 @@ impl Consensus {
         *self.leadership.borrow()
     }
 
+    /// For how long each other member has acknowledged nothing to this node, while it leads; `None` for one that never has.
+    pub(crate) fn silence(&self) -> BTreeMap<NodeId, Option<Duration>> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let me = self.router.me();
+        let heard = metrics.heartbeat.iter().flatten();
+        let others = heard.filter(|(node, _)| **node != me.0);
+        others
+            .map(|(node, heard)| {
+                (
+                    NodeId(*node),
+                    heard.as_ref().map(|heard| openraft::Instant::elapsed(&**heard)),
+                )
+            })
+            .collect()
+    }
+
     /// Returns once this node has applied everything that was acknowledged before the call, on whatever node: the read
     /// index of Raft (Ongaro's thesis, section 6.4). `None` when no leader confirmed it before the deadline.
     pub(crate) async fn read_barrier(&self, deadline: Instant) -> Option<()> {

@@ -1,13 +1,15 @@
 //! The queen: the actor of a node that supervises its agents and drives its rounds. The node starts her, and ends when
 //! she does.
 
+mod due;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use queenright_protocol::colony::{
-    Answer, Batch, Body, CONFLICTS_LISTED_MAX, Conflict, DiskLow, Outcome, Proposal, Round,
+    Answer, Batch, Body, CONFLICTS_LISTED_MAX, Conflict, DiskLow, Finish, Outcome, Proposal, Round, TaskCommand,
 };
 use queenright_protocol::conflict;
 use queenright_protocol::id::NodeId;
@@ -15,6 +17,7 @@ use queenright_protocol::wire::{Kind, Lane};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::oneshot;
 
+use self::due::Duties;
 use super::request::{Request, SubmitError};
 use super::rounds::{Effect, Input, RoundLimits, Rounds};
 use crate::agent::{AgentError, AgentSpec, AgentStatus, Agents};
@@ -57,6 +60,14 @@ pub(crate) enum QueenMessage {
     SpawnAgent(AgentSpec, oneshot::Sender<Result<AgentStatus, AgentError>>),
     /// From a door: stop an agent.
     StopAgent(String, oneshot::Sender<Result<(), AgentError>>),
+    /// From her timer: a lease may have ended.
+    Due,
+    /// From consensus: the empty round that she proposed was applied, or will not be.
+    DueDone,
+    /// From her timer: look for nodes that do not answer.
+    LookForLost,
+    /// From the node: what it may have applied before it was started was applied again.
+    Recovered,
     /// From her timer: the back-off of the agent with this number is over.
     RestartAgent(u64),
 }
@@ -86,6 +97,7 @@ pub(crate) struct QueenCounts {
 
 /// The queen's state.
 pub(crate) struct QueenState {
+    incarnation: u64,
     rounds: Rounds<Ticket>,
     replica: Arc<Replica>,
     consensus: Arc<Consensus>,
@@ -101,6 +113,7 @@ pub(crate) struct QueenState {
     /// Whether the timer runs.
     ticking: Arc<AtomicBool>,
     effects: Vec<Effect<Ticket>>,
+    duties: Duties,
 }
 
 /// The actor.
@@ -127,6 +140,7 @@ impl Actor for Queen {
             counts,
         } = arguments;
         Ok(QueenState {
+            incarnation,
             rounds: Rounds::new(router.me(), incarnation, limits),
             replica,
             consensus,
@@ -139,6 +153,7 @@ impl Actor for Queen {
             draining: false,
             ticking: Arc::new(AtomicBool::new(false)),
             effects: Vec::new(),
+            duties: Duties::default(),
         })
     }
 
@@ -155,9 +170,29 @@ impl Actor for Queen {
                 state.step(Input::Drain);
             }
             QueenMessage::Applied(answers) => state.step(Input::Applied(answers)),
-            QueenMessage::Leader(leader) => state.leader(leader),
+            QueenMessage::Leader(leader) => {
+                state.leader(leader);
+                state.duties_of(leader == Some(state.router.me()), &me);
+                state.look_at_due(&me).await;
+            }
             QueenMessage::Round { from, bytes } => state.step(Input::Round { from, bytes }),
-            QueenMessage::EntryDone => state.step(Input::EntryDone),
+            QueenMessage::EntryDone => {
+                state.step(Input::EntryDone);
+                state.look_at_due(&me).await;
+            }
+            QueenMessage::Due => {
+                state.due_again(false);
+                state.look_at_due(&me).await;
+            }
+            QueenMessage::DueDone => {
+                state.due_again(true);
+                state.look_at_due(&me).await;
+            }
+            QueenMessage::LookForLost => {
+                state.look_for_lost();
+                state.look_at_due(&me).await;
+            }
+            QueenMessage::Recovered => state.tell_of_start(),
             QueenMessage::Tick => {
                 state.ticking.store(false, Ordering::Relaxed);
                 state.step(Input::Tick);
@@ -236,7 +271,12 @@ impl QueenState {
     /// Spares the log a proposal that has lost already: one of its reads is older than what this node has applied.
     /// A command that the colony may know (it has an idempotency key) is left to the colony.
     fn pre_check(&self, request: &Request) -> Option<Outcome> {
-        let Body::Propose(Proposal { reads, .. }) = &request.body else {
+        let (Body::Propose(Proposal { reads, .. })
+        | Body::Task(TaskCommand::Finish(Finish {
+            proposal: Some(Proposal { reads, .. }),
+            ..
+        }))) = &request.body
+        else {
             return None;
         };
         if request.idempotency_key.is_some() {
@@ -292,7 +332,7 @@ impl QueenState {
                 Effect::Refuse { to } => {
                     let _ = self.router.send(to, Lane::Command, Kind::RoundRefused, 0, Bytes::new());
                 }
-                Effect::Append { rounds } => self.append(rounds, me).await,
+                Effect::Append { rounds } => self.append(rounds, || QueenMessage::EntryDone, me).await,
             }
         }
         self.counts
@@ -307,11 +347,17 @@ impl QueenState {
         }
     }
 
-    async fn append(&mut self, rounds: Vec<Bytes>, me: &ActorRef<QueenMessage>) {
+    /// Cluster time while this node leads.
+    fn leaders_time(&mut self) -> u64 {
         let (base_ms, since) = *self
             .clock
             .get_or_insert_with(|| (self.replica.snapshot().colony.cluster_ms(), Instant::now()));
-        let cluster_ms = base_ms + since.elapsed().as_millis() as u64;
+        base_ms + since.elapsed().as_millis() as u64
+    }
+
+    /// Appends an entry; `done` is what the queen is told when it was applied, or will not be.
+    async fn append(&mut self, rounds: Vec<Bytes>, done: fn() -> QueenMessage, me: &ActorRef<QueenMessage>) {
+        let cluster_ms = self.leaders_time();
         let rounds = match self.disk.refusal() {
             None => rounds,
             Some(low) => rounds.into_iter().map(|round| withhold(round, &low)).collect(),
@@ -327,7 +373,7 @@ impl QueenState {
         let queen = me.clone();
         let done = move || {
             // A queen that has stopped appends nothing more.
-            let _ = queen.cast(QueenMessage::EntryDone);
+            let _ = queen.cast(done());
         };
         self.consensus.append(entry, done).await;
     }

@@ -476,6 +476,25 @@ impl Replica {
         }
     }
 
+    /// Cluster time at which a round is due although nobody commands anything, and whether nodes other than `me` have
+    /// agents.
+    pub(crate) fn due(&self, me: NodeId) -> (Option<u64>, bool) {
+        let state = self.state();
+        let agents = state.colony.agents();
+        (agents.due_ms(), agents.nodes().any(|node| node != me))
+    }
+
+    /// Those of the nodes that have agents that live, each with its newest start.
+    pub(crate) fn with_agents(&self, nodes: &[NodeId]) -> Vec<(NodeId, u64)> {
+        let state = self.state();
+        let agents = state.colony.agents();
+        let mut found = Vec::new();
+        for node in nodes.iter().filter(|node| agents.any_live(**node)) {
+            found.push((*node, state.colony.sessions().incarnation(*node).unwrap_or_default()));
+        }
+        found
+    }
+
     /// How far the log was applied, and the members as of then.
     pub(crate) fn position(&self) -> (Option<LogId>, Membership) {
         let state = self.state();

@@ -3,8 +3,9 @@ use std::collections::BTreeMap;
 use openraft::alias::LeaderIdOf;
 use openraft::vote::RaftLeaderIdExt;
 use queenright_protocol::colony::{
-    Body, Change, Command, Condition, Content, ContentHash, Cursor, KEPT_BYTES_MIN, KEY_BYTES_MAX, NAME_BYTES_MAX, Op,
-    Outcome, TAG_BYTES_MAX, TAGS_MAX, record_key,
+    AgentCommand, Body, Caller, Change, Claim, Command, Condition, Content, ContentHash, Cursor, Ending, Finish,
+    KEPT_BYTES_MIN, KEY_BYTES_MAX, NAME_BYTES_MAX, NewTask, Op, Outcome, Owner, State as TaskState, TAG_BYTES_MAX,
+    TAGS_MAX, TaskCommand, TokenHash, Which, record_key,
 };
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -58,6 +59,10 @@ impl Rig {
     }
 
     fn send(&mut self, idempotency_key: Option<Arc<str>>, change: Change) {
+        self.send_body(idempotency_key, Body::Change(change));
+    }
+
+    fn send_body(&mut self, idempotency_key: Option<Arc<str>>, body: Body) {
         self.index += 1;
         let command = Command {
             number: self.index,
@@ -66,7 +71,7 @@ impl Rig {
             project: if self.index.is_multiple_of(5) { "q" } else { "p" }.into(),
             author: "ann".into(),
             idempotency_key,
-            body: Body::Change(change),
+            body,
         };
         let round = Round {
             node: self.node,
@@ -96,8 +101,82 @@ impl Rig {
         self.replica.apply(log_id(self.index), Payload::Blank).unwrap();
     }
 
+    /// A step in the lives of a few tasks and agents, of any kind.
+    fn random_work(&mut self, random: &mut StdRng) {
+        let agent: Arc<str> = ["one", "two"].choose(random).copied().expect("there are some").into();
+        let snapshot = self.replica.snapshot();
+        let live = snapshot.colony.agents().live(self.node, &agent);
+        let generation = live.map_or(1, |life| life.id.generation);
+        let caller = match random.random_bool(0.5) {
+            true => Caller::Token(TokenHash::of("token")),
+            false => Caller::Agent {
+                name: agent.clone(),
+                generation,
+            },
+        };
+        let held = snapshot.colony.project("p").and_then(|project| {
+            let mut tasks = project.tasks().after(None);
+            tasks.find_map(|task| match &task.state {
+                TaskState::Leased(lease) => Some((task.id, lease.clone())),
+                _ => None,
+            })
+        });
+        let name = agent.clone();
+        let body = match random.random_range(0..8) {
+            0 => Body::Agent(AgentCommand::Started {
+                name,
+                generation: generation + 1,
+            }),
+            1 => Body::Agent(AgentCommand::Ended {
+                name,
+                generation,
+                reason: "done".into(),
+            }),
+            2 => Body::Agent(AgentCommand::NodeLost {
+                node: self.node,
+                incarnation: 1,
+            }),
+            3 | 4 => Body::Task(TaskCommand::Add(vec![NewTask {
+                title: "work".into(),
+                payload: vec![b'x'; random.random_range(0..10_000)].into(),
+                ..NewTask::default()
+            }])),
+            5 | 6 => Body::Task(TaskCommand::Claim(Claim {
+                which: Which::Ready {
+                    kinds: Vec::new(),
+                    limit: 2,
+                },
+                caller,
+                lease_ms: None,
+            })),
+            _ => {
+                let Some((task, lease)) = held else { return };
+                let caller = match lease.holder.owner {
+                    Owner::Token(hash) => Caller::Token(hash),
+                    Owner::Agent { agent, .. } => Caller::Agent {
+                        name: agent.name,
+                        generation: agent.generation,
+                    },
+                };
+                Body::Task(TaskCommand::Finish(Finish {
+                    task,
+                    fence: lease.fence,
+                    caller,
+                    ending: Ending::Done,
+                    result: "1".into(),
+                    proposal: None,
+                }))
+            }
+        };
+        self.cluster_ms += random.random_range(0..9_000);
+        self.send_body(None, body);
+    }
+
     /// A change of few keys, of any kind that leaves something behind or takes something away.
     fn random(&mut self, random: &mut StdRng) {
+        if random.random_bool(0.4) {
+            return self.random_work(random);
+        }
         let key = ["a", "b", "c", "dir/d"].choose(random).expect("there are some");
         let value = vec![random.random_range(b'a'..b'd'); KEPT_BYTES_MIN];
         let mut change = put(key, format!("{}", random.random::<u8>()));

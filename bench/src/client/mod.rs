@@ -9,6 +9,7 @@ mod follow;
 mod memory;
 mod request;
 mod swarm;
+mod task;
 #[cfg(test)]
 mod tests;
 pub mod wire;
@@ -22,6 +23,7 @@ pub use self::follow::Filter;
 pub use self::memory::{Found, Guard, ListQuery, Lookup, PutOptions, decode_tags, encode_tags};
 use self::request::unsendable;
 pub use self::swarm::agent_path;
+pub use self::task::{FinishOutcome, TaskQuery};
 
 /// The longest time that a door lets a request take.
 pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(120);

@@ -2,6 +2,7 @@
 
 mod call;
 mod put;
+mod race;
 mod signal;
 mod task;
 
@@ -9,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use self::call::{Caller, Echo};
 pub use self::put::Put;
+pub use self::race::{Racer, Starter};
 pub use self::signal::{Sink, Source};
 pub use self::task::{TaskAdd, TaskLook, TaskRace, TaskWork, TaskWrong};
 
@@ -52,6 +54,12 @@ pub fn add_kinds(kinds: &mut Kinds) {
     });
     kinds.add("load-task-wrong", |spec| {
         Ok(Box::new(TaskWrong::new(arguments(spec)?)) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-race-starter", |spec| {
+        Ok(Box::new(Starter::new(arguments(spec)?)) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-racer", |spec| {
+        Ok(Box::new(Racer::new(arguments(spec)?)) as Box<dyn Behaviour>)
     });
     kinds.add("load-echo", |_| Ok(Box::new(Echo::default()) as Box<dyn Behaviour>));
 }

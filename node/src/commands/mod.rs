@@ -15,6 +15,7 @@ pub mod propose;
 pub mod replay;
 pub mod status;
 mod table;
+pub mod task;
 pub mod up;
 
 use std::path::PathBuf;
@@ -38,6 +39,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Config(args) => config::run(args, context).await,
         Command::Status(args) => status::run(args, context).await,
         Command::Memory(args) => memory::run(args, context).await,
+        Command::Task(command) => task::run(command, context).await,
         Command::Propose(args) => propose::run(args, context).await,
         Command::Events(args) => events::run(args, context).await,
         Command::Agent(args) => agent::run(args, context).await,

@@ -81,23 +81,26 @@ fn text(outcome: &ProposalOutcome) -> String {
         ProposalOutcome::Committed { seq, revisions } => {
             format!("committed at seq {seq}: {} written", keys(revisions.len()))
         }
-        ProposalOutcome::Lost(loss) => {
-            let mut table = Table::new(["KIND", "EXPECTED", "FOUND", "CHANGED BY SEQ", "KEY"]);
-            for conflict in &loss.conflicts {
-                table.row([
-                    conflict.kind.to_string(),
-                    conflict.expected.to_string(),
-                    conflict.revision.to_string(),
-                    or_dash(Some(conflict.winner).filter(|winner| *winner > 0)),
-                    shown(&conflict.key),
-                ]);
-            }
-            // One that its node refused at once has no place in the order.
-            let at = Some(loss.seq).filter(|seq| *seq > 0);
-            let at = at.map(|seq| format!(" at seq {seq}")).unwrap_or_default();
-            format!("lost{at}, nothing was changed{}\n\n{table}", more(loss))
-        }
+        ProposalOutcome::Lost(loss) => loss_text(loss),
     }
+}
+
+/// What was lost, and to whom.
+pub(super) fn loss_text(loss: &Loss) -> String {
+    let mut table = Table::new(["KIND", "EXPECTED", "FOUND", "CHANGED BY SEQ", "KEY"]);
+    for conflict in &loss.conflicts {
+        table.row([
+            conflict.kind.to_string(),
+            conflict.expected.to_string(),
+            conflict.revision.to_string(),
+            or_dash(Some(conflict.winner).filter(|winner| *winner > 0)),
+            shown(&conflict.key),
+        ]);
+    }
+    // One that its node refused at once has no place in the order.
+    let at = Some(loss.seq).filter(|seq| *seq > 0);
+    let at = at.map(|seq| format!(" at seq {seq}")).unwrap_or_default();
+    format!("lost{at}, nothing was changed{}\n\n{table}", more(loss))
 }
 
 fn more(loss: &Loss) -> String {

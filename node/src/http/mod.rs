@@ -12,6 +12,8 @@
 //! | `GET /v1/memory` | keys by prefix |
 //! | `POST /v1/memory:change` | increment, max, append, set_add |
 //! | `POST /v1/proposals`, `POST /v1/proposal-batches` | atomic changes of several keys |
+//! | `POST`, `GET /v1/tasks`, `GET /v1/tasks/{task}` | add tasks, list them, show one |
+//! | `POST /v1/tasks:claim`, `POST /v1/tasks/{task}:accept`, `POST /v1/tasks/{task}:finish` | take tasks, say that work goes on, end it |
 //! | `GET /v1/events` | what happened after a cursor; waits for more if asked to |
 //! | `POST`, `GET /v1/agents`, `GET`, `DELETE /v1/agents/{name}` | the agents of this node |
 //!
@@ -29,6 +31,7 @@ mod proposals;
 mod replay;
 mod router;
 mod status;
+mod tasks;
 #[cfg(test)]
 mod tests;
 

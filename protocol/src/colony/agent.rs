@@ -186,6 +186,18 @@ impl Agents {
         self.counts.get(&node).copied().unwrap_or_default()
     }
 
+    /// The nodes whose lives are not all cleared away.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> {
+        self.counts.keys().copied()
+    }
+
+    /// Whether an agent of this node may live: unless all have ended together.
+    pub fn any_live(&self, node: NodeId) -> bool {
+        let newest = self.lives.range((node, 0)..=(node, u64::MAX)).next_back();
+        let floor = self.sinking.get(&node).map_or(0, |sinking| sinking.floor);
+        newest.is_some_and(|((_, started), _)| *started > floor)
+    }
+
     /// The deadlines of leases, earliest first, with project and task.
     pub fn deadlines(&self) -> impl Iterator<Item = &(u64, Arc<str>, TaskId)> {
         self.deadlines.iter()

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::agent::{AgentCommand, AgentEnd, AgentId, Due};
 use super::command::{Outcome, Refusal};
-use super::memory::{malformed, over_limit};
+use super::memory::over_limit;
 use super::project::{Scope, Step, check_name};
 use super::task::Return;
 use super::{AGENT_REASON_BYTES_MAX, Applied, Colony, Round};
@@ -105,9 +105,6 @@ impl Colony {
             } => {
                 if reason.len() > AGENT_REASON_BYTES_MAX {
                     return Err(over_limit("reason", reason.len(), AGENT_REASON_BYTES_MAX));
-                }
-                if name.is_empty() {
-                    return Err(malformed("name", "is empty"));
                 }
                 let key = self.agents.caller(node, round.incarnation, name, *generation)?;
                 self.agents.end(key, AgentEnd::Ended(reason.clone()));

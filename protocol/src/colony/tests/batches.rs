@@ -7,7 +7,7 @@ use super::*;
 /// A colony with some keys, and the model of it.
 fn prepared() -> (Colony, Model) {
     let (mut generator, mut colony, mut model) = (Generator::new(77), Colony::default(), Model::default());
-    for _ in 0..60 {
+    for _ in 0..140 {
         let step = generator.next(&colony);
         step.apply(&mut colony);
         model.apply(&step);
@@ -27,6 +27,7 @@ fn batches_are_judged_as_by_comparing_every_pair() {
             node: NodeId(9),
             incarnation: 1,
             command: Rig::default().command(Body::ProposeBatch(batch)),
+            empty_before: false,
         };
         let outcome = step.apply(&mut colony).outcomes.remove(0).outcome;
         assert_eq!(Some(outcome), model.apply(&step), "{step:#?}");
@@ -164,6 +165,18 @@ fn no_outcome_is_larger_than_its_command_said() {
         Body::Propose(missing(1)),
         Body::Propose(committed(1)),
         change(&long_key(1), kept(&large(1))),
+        Body::Task(TaskCommand::Add(vec![
+            NewTask {
+                title: "t".into(),
+                ..NewTask::default()
+            };
+            ADD_TASKS_MAX
+        ])),
+        Body::Agent(AgentCommand::Ended {
+            name: "n".repeat(NAME_BYTES_MAX).into(),
+            generation: 1,
+            reason: "".into(),
+        }),
         change_if(&long_key(1), Op::Delete, Condition::IfRevision(9)),
         put("k", "1"),
     ] {

@@ -1,8 +1,12 @@
 //! What the colony promises, written down as plainly as it goes: whole states in ordered maps, every pair of a batch
 //! compared with every other. It shares types with the colony and no rule.
 
+mod tasks;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::tasks::ModelTasks;
+pub(super) use self::tasks::{ModelLife, ModelTask};
 use super::random::Step;
 use super::*;
 use crate::conflict::{Kind, Policy};
@@ -14,12 +18,14 @@ pub(super) struct Model {
     pub(super) projects: BTreeMap<String, ModelProject>,
     /// By node and incarnation; what is settled, and every outcome from there on.
     sessions: BTreeMap<(NodeId, u64), (u64, BTreeMap<u64, Outcome>)>,
+    pub(super) lives: Vec<ModelLife>,
 }
 
 #[derive(Clone, Default)]
 pub(super) struct ModelProject {
     pub(super) held: BTreeMap<String, Held>,
     pub(super) events: Vec<Event>,
+    pub(super) tasks: ModelTasks,
     /// By idempotency key: the body, the outcome, and when it is forgotten.
     once: BTreeMap<String, (Body, Outcome, u64)>,
 }
@@ -35,18 +41,21 @@ pub(super) struct Held {
     pub(super) changed_ms: u64,
 }
 
-type State = BTreeMap<String, Held>;
+type Holds = BTreeMap<String, Held>;
 
 impl Model {
     pub(super) fn apply(&mut self, step: &Step) -> Option<Outcome> {
         self.cluster_ms = self.cluster_ms.max(step.cluster_ms);
-        let newest = self
-            .sessions
-            .keys()
-            .filter(|(node, _)| *node == step.node)
-            .map(|key| key.1);
-        if newest.max().is_some_and(|newest| newest > step.incarnation) {
-            return None;
+        if step.empty_before {
+            self.sweep(wall_ms(step.cluster_ms));
+        }
+        self.sweep(wall_ms(step.cluster_ms));
+        match self.newest(step.node) {
+            Some(newest) if newest > step.incarnation => return None,
+            Some(newest) if newest < step.incarnation => {
+                self.sink(step.node, AgentEnd::NodeRestarted);
+            }
+            _ => {}
         }
         let session = self.sessions.entry((step.node, step.incarnation)).or_default();
         let number = step.command.number;
@@ -57,7 +66,7 @@ impl Model {
             return None;
         }
         self.seq += 1;
-        let outcome = self.judge(&step.command, wall_ms(step.cluster_ms));
+        let outcome = self.judge(step);
         let session = self.sessions.entry((step.node, step.incarnation)).or_default();
         session.1.insert(number, outcome.clone());
         session.0 = session.0.max(step.command.settled);
@@ -66,7 +75,8 @@ impl Model {
         Some(outcome)
     }
 
-    fn judge(&mut self, command: &Command, wall_ms: u64) -> Outcome {
+    fn judge(&mut self, step: &Step) -> Outcome {
+        let (command, wall_ms) = (&step.command, wall_ms(step.cluster_ms));
         let now_ms = self.cluster_ms;
         if command.expires_ms < now_ms {
             return Outcome::Refused(Refusal::Expired {
@@ -76,6 +86,13 @@ impl Model {
         }
         if let Some(refusal) = bad_names(command) {
             return Outcome::Refused(refusal);
+        }
+        if let Body::Agent(agent) = &command.body {
+            if command.idempotency_key.is_some() {
+                return Outcome::Refused(bad("idempotency_key", "is for the commands of a project"));
+            }
+            let outcome = self.agent_command(step, agent, wall_ms);
+            return outcome.unwrap_or_else(Outcome::Refused);
         }
         let mut project = self.projects.get(&*command.project).cloned().unwrap_or_default();
         let key = command.idempotency_key.clone();
@@ -93,6 +110,10 @@ impl Model {
             now_ms,
             wall_ms,
             author: command.author.clone(),
+            node: step.node,
+            incarnation: step.incarnation,
+            lives: self.lives.clone(),
+            told_elsewhere: 0,
         };
         let outcome = project.carry_out(&command.body, &at).unwrap_or_else(Outcome::Refused);
         if let Some(key) = key {
@@ -101,7 +122,11 @@ impl Model {
                 (command.body.clone(), outcome.clone(), now_ms + 3_600_000),
             );
         }
-        if !(project.held.is_empty() && project.events.is_empty() && project.once.is_empty()) {
+        if !(project.held.is_empty()
+            && project.tasks.is_empty()
+            && project.events.is_empty()
+            && project.once.is_empty())
+        {
             self.projects.insert(command.project.to_string(), project);
         }
         outcome
@@ -114,6 +139,11 @@ struct At {
     now_ms: u64,
     wall_ms: u64,
     author: Arc<str>,
+    node: NodeId,
+    incarnation: u64,
+    lives: Vec<ModelLife>,
+    /// How many events were told of this command in other projects.
+    told_elsewhere: u32,
 }
 
 fn over(field: &str, value: usize, limit: u64) -> Refusal {
@@ -184,7 +214,7 @@ fn bad_proposal(proposal: &Proposal) -> Option<Refusal> {
     None
 }
 
-fn held(state: &State, key: &str) -> Held {
+fn held(state: &Holds, key: &str) -> Held {
     state.get(key).cloned().unwrap_or_default()
 }
 
@@ -193,13 +223,13 @@ fn hash(held: &Held) -> Option<ContentHash> {
 }
 
 /// The content that the keys of `state` keep under `hash`.
-fn find_content(state: &State, hash: &ContentHash) -> Option<Vec<u8>> {
+fn find_content(state: &Holds, hash: &ContentHash) -> Option<Vec<u8>> {
     let mut values = state.values().filter_map(|held| held.value.clone());
     values.find(|value| value.len() >= 1024 && ContentHash::of(value) == *hash)
 }
 
 /// The value that `op` leaves under `key`. `contents` is where it finds contents by hash.
-fn left_by(op: &Op, key: &Key, state: &State, contents: &State) -> Result<Option<Vec<u8>>, Refusal> {
+fn left_by(op: &Op, key: &Key, state: &Holds, contents: &Holds) -> Result<Option<Vec<u8>>, Refusal> {
     let value = held(state, key).value;
     let wrong = |wanted: &str| Refusal::WrongType {
         key: key.clone(),
@@ -244,7 +274,7 @@ fn left_by(op: &Op, key: &Key, state: &State, contents: &State) -> Result<Option
     }))
 }
 
-fn against(proposal: &Proposal, state: &State) -> Vec<Conflict> {
+fn against(proposal: &Proposal, state: &Holds) -> Vec<Conflict> {
     let mut found = Vec::new();
     let mut note = |kind, key: &Key, expected| {
         let held = held(state, key);
@@ -322,7 +352,8 @@ impl ModelProject {
             }
             Body::ProposeBatch(batch) => self.batch(batch, at),
             Body::Withheld(low) => Err(Refusal::DiskLow(low.clone())),
-            Body::Task(_) | Body::Agent(_) => unreachable!("random sequences have none"),
+            Body::Task(command) => self.task_command(command, at),
+            Body::Agent(_) => unreachable!("agents belong to no project"),
         }
     }
 
@@ -364,7 +395,8 @@ impl ModelProject {
     }
 
     fn event(&mut self, what: What, at: &At) {
-        let ordinal = self.events.iter().filter(|event| event.cursor.seq == at.seq).count() as u32;
+        let here = self.events.iter().filter(|event| event.cursor.seq == at.seq).count() as u32;
+        let ordinal = at.told_elsewhere + here;
         self.events.push(Event {
             cursor: Cursor { seq: at.seq, ordinal },
             cluster_ms: at.now_ms,
@@ -438,7 +470,7 @@ impl ModelProject {
     }
 }
 
-fn values(proposal: &Proposal, state: &State, contents: &State) -> Result<Vec<Option<Vec<u8>>>, Refusal> {
+fn values(proposal: &Proposal, state: &Holds, contents: &Holds) -> Result<Vec<Option<Vec<u8>>>, Refusal> {
     let writes = proposal.writes.iter();
     writes
         .map(|write| left_by(&write.op, &write.key, state, contents))
@@ -460,7 +492,7 @@ enum Part {
 struct Pairwise<'a> {
     batch: &'a ProposalBatch,
     judged: Vec<usize>,
-    before: &'a State,
+    before: &'a Holds,
 }
 
 impl Pairwise<'_> {

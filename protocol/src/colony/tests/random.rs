@@ -146,8 +146,13 @@ impl Seeded {
         }
     }
 
-    fn body(&mut self, memory: &Memory) -> Body {
-        match self.below(10) {
+    fn body(&mut self, colony: &Colony, project: &str, from: (NodeId, u64)) -> Body {
+        let nothing = Project::default();
+        let here = colony.project(project).unwrap_or(&nothing);
+        let memory = here.memory();
+        match self.below(26) {
+            10..22 => Body::Task(self.task_command(colony, here, from)),
+            22.. => Body::Agent(self.agent_command(colony, from)),
             0..6 => {
                 let key = self.key();
                 Body::Change(Change {
@@ -158,8 +163,174 @@ impl Seeded {
                 })
             }
             6 | 7 => Body::Propose(self.proposal(memory)),
-            _ => Body::ProposeBatch(self.batch(memory)),
+            8 | 9 => Body::ProposeBatch(self.batch(memory)),
         }
+    }
+
+    fn new_task(&mut self) -> NewTask {
+        let title = match self.below(30) {
+            0 => String::new(),
+            1 => "t".repeat(TITLE_BYTES_MAX + 1),
+            2 => "a\nb".into(),
+            _ => "work".into(),
+        };
+        let payload = match self.once_in(30) {
+            true => vec![0; PAYLOAD_BYTES_MAX + 1],
+            false => self.pick(&["", "{}", "1"]).into(),
+        };
+        let kind = match self.once_in(40) {
+            true => Some(""),
+            false => self.pick(&[None, Some("x"), Some("y")]),
+        };
+        NewTask {
+            title: title.into(),
+            kind: kind.map(Into::into),
+            payload: payload.into(),
+            name: self.pick(&[None, None, Some("n1"), Some("n2")]).map(Into::into),
+        }
+    }
+
+    /// The id of a task that is most often there, and in a state that is wanted.
+    fn task_id(&mut self, project: &Project, wanted: StateName) -> TaskId {
+        let all = || project.tasks().after(None);
+        let wanted = all().filter(|task| task.state.name() == wanted);
+        let mut ids: Vec<TaskId> = wanted.map(|task| task.id).collect();
+        if ids.is_empty() || self.once_in(4) {
+            ids = all().map(|task| task.id).collect();
+        }
+        match ids.is_empty() || self.once_in(20) {
+            true => TaskId { seq: 7, ordinal: 9 },
+            false => self.pick(&ids),
+        }
+    }
+
+    fn task_to_claim(&mut self, project: &Project) -> TaskId {
+        let wanted = self.pick(&[StateName::Pending, StateName::Pending, StateName::Leased]);
+        self.task_id(project, wanted)
+    }
+
+    fn agent_name(&mut self) -> Arc<str> {
+        match self.below(40) {
+            0 => "".into(),
+            1 => "a/b".into(),
+            2 => "n".repeat(NAME_BYTES_MAX + 1).into(),
+            _ => self.pick(&["one", "two"]).into(),
+        }
+    }
+
+    /// A generation that most often lives, if any does.
+    fn generation(&mut self, colony: &Colony, node: NodeId, name: &Arc<str>) -> u64 {
+        let live = colony.agents().live(node, name).map_or(1, |life| life.id.generation);
+        match self.below(8) {
+            0 => live + 1,
+            1 => live.saturating_sub(1),
+            _ => live,
+        }
+    }
+
+    fn task_caller(&mut self, colony: &Colony, node: NodeId) -> Caller {
+        if self.once_in(2) {
+            return Caller::Token(TokenHash::of(self.pick(&["a", "b"])));
+        }
+        let name = self.agent_name();
+        let generation = self.generation(colony, node, &name);
+        Caller::Agent { name, generation }
+    }
+
+    fn task_command(&mut self, colony: &Colony, project: &Project, (node, _): (NodeId, u64)) -> TaskCommand {
+        match self.below(12) {
+            0 | 1 => TaskCommand::Add((0..self.below(4)).map(|_| self.new_task()).collect()),
+            2..5 => {
+                let caller = self.task_caller(colony, node);
+                let lease_ms = match (&caller, self.below(12)) {
+                    (Caller::Agent { .. }, 1..) => None,
+                    (_, 0) => Some(self.pick(&[0, LEASE_MS_MIN - 1, LEASE_MS_MAX + 1])),
+                    (_, 1..9) => None,
+                    _ => Some(self.pick(&[LEASE_MS_MIN, 5_000])),
+                };
+                let which = match self.once_in(2) {
+                    true => Which::Ids((0..self.below(3)).map(|_| self.task_to_claim(project)).collect()),
+                    false => Which::Ready {
+                        kinds: (0..self.below(3)).map(|_| self.pick(&["x", "y"]).into()).collect(),
+                        limit: self.pick(&[0, 1, 1, 2, 101]),
+                    },
+                };
+                TaskCommand::Claim(Claim {
+                    which,
+                    caller,
+                    lease_ms,
+                })
+            }
+            verb => {
+                let task = self.task_id(project, StateName::Leased);
+                let state = project.tasks().get(task).map(|task| &task.state);
+                let (mut fence, mut caller) = match state {
+                    Some(State::Leased(lease)) => (lease.fence, called(&lease.holder.owner)),
+                    Some(State::Finished(finished)) => (finished.fence, called(&finished.holder.owner)),
+                    _ => (Fence(1), Caller::Token(TokenHash::of("a"))),
+                };
+                if self.once_in(6) {
+                    caller = self.task_caller(colony, node);
+                }
+                if self.once_in(8) {
+                    fence = Fence(fence.0 - 1);
+                }
+                if verb < 7 {
+                    return TaskCommand::Accept(Accept { task, fence, caller });
+                }
+                if verb < 9 {
+                    return TaskCommand::Update(Update {
+                        task,
+                        fence,
+                        caller,
+                        progress: self.pick(&[None, Some(0), Some(50), Some(101)]),
+                        note: self.pick(&[None, None, Some("half"), Some("a\nb")]).map(Into::into),
+                    });
+                }
+                let proposal = self.once_in(3).then(|| self.proposal(project.memory()));
+                TaskCommand::Finish(Finish {
+                    task,
+                    fence,
+                    caller,
+                    ending: self.pick(&[Ending::Done, Ending::Done, Ending::Failed, Ending::Released]),
+                    result: self.pick(&["", "", "1"]).into(),
+                    proposal,
+                })
+            }
+        }
+    }
+
+    fn agent_command(&mut self, colony: &Colony, (node, _): (NodeId, u64)) -> AgentCommand {
+        let name = self.agent_name();
+        let generation = self.generation(colony, node, &name);
+        match self.below(20) {
+            0 => AgentCommand::NodeStarted,
+            1 => {
+                let node = NodeId(1 + self.below(NODES));
+                let newest = colony.sessions().incarnation(node).unwrap_or(1);
+                AgentCommand::NodeLost {
+                    node,
+                    incarnation: self.pick(&[newest, newest + 1, newest - 1]),
+                }
+            }
+            2..7 => AgentCommand::Ended {
+                name,
+                generation,
+                reason: self.pick(&["", "panicked"]).into(),
+            },
+            _ => AgentCommand::Started { name, generation },
+        }
+    }
+}
+
+/// An owner as a caller says who it is.
+fn called(owner: &Owner) -> Caller {
+    match owner {
+        Owner::Token(hash) => Caller::Token(*hash),
+        Owner::Agent { agent, .. } => Caller::Agent {
+            name: agent.name.clone(),
+            generation: agent.generation,
+        },
     }
 }
 
@@ -170,6 +341,17 @@ pub(super) struct Step {
     pub(super) node: NodeId,
     pub(super) incarnation: u64,
     pub(super) command: Command,
+    /// Whether the leader proposes a round without commands before it.
+    pub(super) empty_before: bool,
+}
+
+/// What the leader proposes when something is due.
+pub(super) fn empty_round() -> Round {
+    Round {
+        node: NodeId::NONE,
+        incarnation: 0,
+        commands: Vec::new(),
+    }
 }
 
 impl Step {
@@ -179,7 +361,9 @@ impl Step {
             incarnation: self.incarnation,
             commands: vec![self.command.clone()],
         };
-        colony.apply(self.cluster_ms, wall_ms(self.cluster_ms), &[round], self.node)
+        let empty = self.empty_before.then(empty_round);
+        let rounds: Vec<Round> = empty.into_iter().chain([round]).collect();
+        colony.apply(self.cluster_ms, wall_ms(self.cluster_ms), &rounds, self.node)
     }
 }
 
@@ -251,19 +435,18 @@ impl Generator {
             cluster_ms: self.cluster_ms,
             node: NodeId(place + 1),
             incarnation,
-            command: self.command(number, settled, colony),
+            command: self.command(number, settled, colony, (NodeId(place + 1), incarnation)),
+            empty_before: self.seeded.once_in(20),
         }
     }
 
-    fn command(&mut self, number: u64, settled: u64, colony: &Colony) -> Command {
+    fn command(&mut self, number: u64, settled: u64, colony: &Colony, from: (NodeId, u64)) -> Command {
         let project = match self.seeded.below(40) {
             0 => "",
             1 => "a/b",
             2..12 => "q",
             _ => "p",
         };
-        let nothing = Memory::default();
-        let memory = colony.project(project).map_or(&nothing, Project::memory);
         let author = if self.seeded.once_in(40) {
             "a\nb"
         } else {
@@ -281,7 +464,7 @@ impl Generator {
             .find(|step| key.is_some() && step.command.idempotency_key == key);
         let body = match same_body {
             Some(step) if self.seeded.once_in(2) => step.command.body.clone(),
-            _ => self.seeded.body(memory),
+            _ => self.seeded.body(colony, project, from),
         };
         Command {
             number,

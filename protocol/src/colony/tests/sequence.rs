@@ -1,7 +1,7 @@
 //! Whole sequences of commands: against the plain model, and cut into rounds and entries in any way.
 
-use super::model::{Held, Model};
-use super::random::{Generator, NODES, Seeded, Step, each_seed, sequence};
+use super::model::{Held, Model, ModelTask};
+use super::random::{Generator, NODES, Seeded, Step, each_seed, empty_round, sequence};
 use super::*;
 
 fn held(record: &Record) -> Held {
@@ -12,6 +12,22 @@ fn held(record: &Record) -> Held {
         author: record.author.clone(),
         seq: record.seq,
         changed_ms: record.changed_ms,
+    }
+}
+
+fn task(task: &Task) -> ModelTask {
+    ModelTask {
+        added: NewTask {
+            title: task.title.clone(),
+            kind: task.kind.clone(),
+            payload: task.payload.clone(),
+            name: task.name.clone(),
+        },
+        author: task.author.clone(),
+        added_ms: task.added_ms,
+        state: task.state.clone(),
+        attempts: task.attempts,
+        history: task.history.clone(),
     }
 }
 
@@ -28,7 +44,14 @@ fn check_state(colony: &Colony, model: &Model) {
         assert_eq!(project.memory().kept(), (contents.len() as u64, bytes));
         let events: Vec<Event> = project.events().iter().map(|event| (**event).clone()).collect();
         assert_eq!(events, expected.events);
+        let tasks = project.tasks().after(None).map(|found| (found.id, task(found)));
+        assert_eq!(tasks.collect::<std::collections::BTreeMap<_, _>>(), expected.tasks);
     }
+    let lives = colony.agents().lives();
+    let mut lives: Vec<_> = lives.map(|(key, life)| (key.1, &life.id, &life.end)).collect();
+    lives.sort_by_key(|(started, ..)| *started);
+    let expected = model.lives.iter().map(|life| (life.started, &life.id, &life.end));
+    assert_eq!(lives, expected.collect::<Vec<_>>());
 }
 
 #[test]
@@ -55,6 +78,9 @@ fn apply_cut(steps: &[Step], seeded: &mut Seeded, reporter: NodeId) -> (Colony, 
     while let Some(first) = rest.first() {
         let mut rounds: Vec<Round> = Vec::new();
         while let Some(step) = rest.first().filter(|step| step.cluster_ms == first.cluster_ms) {
+            if step.empty_before {
+                rounds.push(empty_round());
+            }
             match rounds.last_mut() {
                 Some(round)
                     if (round.node, round.incarnation) == (step.node, step.incarnation) && !seeded.once_in(3) =>
@@ -246,17 +272,29 @@ fn random_sequences_reach_every_kind_of_outcome() {
         }
     }
     let expected = [
+        "Accepted",
+        "Added",
+        "AgentStarted",
+        "AgentsEnded",
         "Changed",
+        "Claimed",
         "Committed",
+        "Finished",
         "Ignored",
         "Judged",
         "Lost",
+        "Refused(AgentLive",
+        "Refused(AgentNotLive",
         "Refused(Condition",
         "Refused(Expired",
+        "Refused(Fenced",
         "Refused(IdempotencyKeyReused",
         "Refused(Malformed",
         "Refused(MissingContent",
         "Refused(OverLimit",
+        "Refused(TaskFinished",
+        "Refused(TaskHeld",
+        "Refused(UnknownTask",
         "Refused(WrongType",
         "batch Committed",
         "batch Lost",

@@ -506,3 +506,57 @@ fn a_task_id_has_one_text() {
         assert!(text.parse::<TaskId>().is_err(), "{text}");
     }
 }
+
+#[test]
+fn no_outcome_of_a_task_is_larger_than_its_command_said() {
+    use bincode::Options;
+    let mut rig = Rig::default();
+    let author = "a".repeat(NAME_BYTES_MAX);
+    let name: Arc<str> = "n".repeat(NAME_BYTES_MAX).into();
+    let long = |rig: &mut Rig, body: Body| {
+        let most = body.outcome_bytes_max();
+        let command = Command {
+            author: author.as_str().into(),
+            ..rig.command(body)
+        };
+        let outcome = rig.send(command).0;
+        let options = bincode::DefaultOptions::new().with_fixint_encoding();
+        let bytes = options.serialized_size(&outcome).unwrap() as usize;
+        assert!(bytes <= most, "{bytes} {most} {outcome:?}");
+        outcome
+    };
+    let caller = || Caller::Agent {
+        name: name.clone(),
+        generation: 1,
+    };
+    let tasks = rig.add(vec![new_task("t"); CLAIM_TASKS_MAX]);
+    long(&mut rig, started(&name, 1));
+    long(&mut rig, started(&name, 1));
+    let all = claim(Which::Ids(tasks.clone()), caller());
+    assert!(matches!(long(&mut rig, all.clone()), Outcome::Claimed { .. }));
+    let fence = Fence(rig.colony.seq());
+    assert!(matches!(
+        long(&mut rig, all),
+        Outcome::Refused(Refusal::TaskHeld { .. })
+    ));
+    let one = claim(Which::Ids(vec![tasks[0]]), token("b"));
+    assert!(matches!(
+        long(&mut rig, one.clone()),
+        Outcome::Refused(Refusal::TaskHeld { .. })
+    ));
+    let done = Body::Task(TaskCommand::Finish(finish(tasks[0], fence, caller())));
+    assert!(matches!(long(&mut rig, done.clone()), Outcome::Finished { .. }));
+    assert!(matches!(
+        long(&mut rig, done),
+        Outcome::Refused(Refusal::TaskFinished { .. })
+    ));
+    let stale = finish(tasks[1], Fence(1), caller());
+    let stale = long(&mut rig, Body::Task(TaskCommand::Finish(stale)));
+    assert!(matches!(stale, Outcome::Refused(Refusal::Fenced { .. })));
+    let unknown = Caller::Agent {
+        name: name.clone(),
+        generation: 9,
+    };
+    long(&mut rig, ready(unknown, 1));
+    long(&mut rig, ready(token("b"), CLAIM_TASKS_MAX as u32));
+}

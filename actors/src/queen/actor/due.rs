@@ -1,0 +1,122 @@
+//! What a queen does although nobody commands it: she proposes an empty round when a lease ends or a task is to be
+//! returned, and tells the colony of agents that have ended with their node.
+
+use std::time::{Duration, Instant};
+
+use queenright_protocol::colony::{AgentCommand, Body, Round};
+use queenright_protocol::id::NodeId;
+use ractor::ActorRef;
+use tokio::sync::oneshot;
+
+use super::{QueenMessage, QueenState};
+use crate::queen::Request;
+
+/// For how long a node may acknowledge nothing to the leader until its agents are taken for dead. Longer than a change of
+/// leader and than a restart of the node, which ends its agents by itself.
+const LOST_AFTER: Duration = Duration::from_secs(5);
+/// How often the leader looks for such nodes, while other nodes have agents.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long a new leader has for what it took over but has not applied yet.
+const TAKING_OVER: Duration = Duration::from_secs(1);
+/// Who tells of them.
+const AUTHOR: &str = "queen";
+/// The project in whose name the commands go: they belong to none.
+const PROJECT: &str = "default";
+
+/// What is under way of that.
+#[derive(Default)]
+pub(super) struct Duties {
+    /// Cluster time for which a timer is set.
+    armed_ms: Option<u64>,
+    /// Whether an empty round is under way.
+    proposed: bool,
+    /// Since when this node leads.
+    leading: Option<Instant>,
+    /// Whether the timer of the look for lost nodes runs.
+    looking: bool,
+}
+
+impl QueenState {
+    /// This node leads, or does not any more.
+    pub(super) fn duties_of(&mut self, leads: bool, me: &ActorRef<QueenMessage>) {
+        if !leads {
+            self.duties.leading = None;
+        } else if self.duties.leading.is_none() {
+            self.duties.leading = Some(Instant::now());
+            me.send_after(TAKING_OVER, || QueenMessage::Due);
+        }
+    }
+
+    /// The timer has rung, or the empty round was applied.
+    pub(super) fn due_again(&mut self, round_done: bool) {
+        match round_done {
+            true => self.duties.proposed = false,
+            false => self.duties.armed_ms = None,
+        }
+    }
+
+    /// Proposes an empty round if something is due, or sets the timer for the next time.
+    pub(super) async fn look_at_due(&mut self, me: &ActorRef<QueenMessage>) {
+        if self.duties.leading.is_none() || self.duties.proposed {
+            return;
+        }
+        let (due_ms, others) = self.replica.due(self.router.me());
+        if others && !self.duties.looking {
+            self.duties.looking = true;
+            me.send_after(LOOK, || QueenMessage::LookForLost);
+        }
+        let Some(due_ms) = due_ms else { return };
+        let now_ms = self.leaders_time();
+        if due_ms > now_ms {
+            if self.duties.armed_ms.is_none_or(|armed_ms| armed_ms > due_ms) {
+                self.duties.armed_ms = Some(due_ms);
+                me.send_after(Duration::from_millis(due_ms - now_ms), || QueenMessage::Due);
+            }
+            return;
+        }
+        self.duties.proposed = true;
+        let round = Round {
+            node: self.router.me(),
+            incarnation: self.incarnation,
+            commands: Vec::new(),
+        };
+        self.append(vec![round.encode()], || QueenMessage::DueDone, me).await;
+    }
+
+    /// Tells the colony of nodes that have acknowledged nothing for too long and have agents there.
+    pub(super) fn look_for_lost(&mut self) {
+        self.duties.looking = false;
+        let Some(leading) = self.duties.leading else { return };
+        let silence = self.consensus.silence();
+        let lost: Vec<NodeId> = silence
+            .into_iter()
+            .filter(|(_, silence)| silence.unwrap_or(Duration::MAX).min(leading.elapsed()) >= LOST_AFTER)
+            .map(|(node, _)| node)
+            .collect();
+        for (node, incarnation) in self.replica.with_agents(&lost) {
+            tracing::warn!(%node, incarnation, "the node does not answer: its agents have ended");
+            self.tell(AgentCommand::NodeLost { node, incarnation });
+        }
+    }
+
+    /// Tells the colony that this node was started anew, if it still has agents of an earlier start.
+    pub(super) fn tell_of_start(&mut self) {
+        let me = self.router.me();
+        let earlier = self.replica.with_agents(&[me]);
+        if earlier.iter().any(|(_, incarnation)| *incarnation < self.incarnation) {
+            self.tell(AgentCommand::NodeStarted);
+        }
+    }
+
+    fn tell(&mut self, command: AgentCommand) {
+        let request = Request {
+            project: PROJECT.into(),
+            author: AUTHOR.into(),
+            idempotency_key: None,
+            body: Body::Agent(command),
+        };
+        // Nobody waits for the outcome: what it did not change is found again.
+        let (ticket, _) = oneshot::channel();
+        self.submit(request, ticket);
+    }
+}

@@ -1,0 +1,122 @@
+//! The routes of tasks.
+
+use queenright_actors::node::Consistency;
+use queenright_protocol::colony::{StateName, TaskId};
+use reqwest::Method;
+use serde::Serialize;
+
+use super::wire::{
+    AcceptTask, AcceptedTask, AddTask, AddTasks, AddedTasks, ClaimTasks, ClaimedTasks, Code, FinishTask, FinishedTask,
+    Loss, TaskList, WireTask, WireTaskId,
+};
+use super::{Client, ClientError};
+
+/// Which tasks to list.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct TaskQuery {
+    /// Only tasks in this state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateName>,
+    /// Only tasks of this kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Only the task of this name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Only tasks after this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<WireTaskId>,
+    /// At most this many; the door's own limit if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// How fresh.
+    pub consistency: Consistency,
+}
+
+/// What came of a finish.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "verdict")]
+pub enum FinishOutcome {
+    /// The lease has ended as wanted.
+    Finished(FinishedTask),
+    /// Its proposal lost: nothing was changed, and the task is still the caller's.
+    Lost(Loss),
+}
+
+impl Client {
+    /// Adds tasks, at most 1,000.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a task of a name that is there already is none.
+    pub async fn add_tasks(
+        &self,
+        tasks: Vec<AddTask>,
+        idempotency_key: Option<&str>,
+    ) -> Result<AddedTasks, ClientError> {
+        let request = self.mutation(Method::POST, "/v1/tasks", idempotency_key)?;
+        self.fetch(request.json(&AddTasks { tasks })).await
+    }
+
+    /// Claims tasks for a token.
+    ///
+    /// # Errors
+    /// [`ClientError`]; one of code `HELD` names in its details who holds a task that was claimed by its id. That no task
+    /// was ready is none.
+    pub async fn claim_tasks(
+        &self,
+        claim: &ClaimTasks,
+        idempotency_key: Option<&str>,
+    ) -> Result<ClaimedTasks, ClientError> {
+        let request = self.mutation(Method::POST, "/v1/tasks:claim", idempotency_key)?;
+        self.fetch(request.json(claim)).await
+    }
+
+    /// Says that work on a task goes on: its lease begins anew.
+    ///
+    /// # Errors
+    /// [`ClientError`]; one of code `FENCED` says that the caller does not hold the task.
+    pub async fn accept_task(&self, task: TaskId, accept: &AcceptTask) -> Result<AcceptedTask, ClientError> {
+        let request = self.mutation(Method::POST, &format!("/v1/tasks/{task}:accept"), None)?;
+        self.fetch(request.json(accept)).await
+    }
+
+    /// Ends the caller's lease of a task.
+    ///
+    /// # Errors
+    /// As [`Client::accept_task`]; one of code `CONFLICT` says how the task was finished before. That the proposal lost
+    /// is none.
+    pub async fn finish_task(
+        &self,
+        task: TaskId,
+        finish: &FinishTask,
+        idempotency_key: Option<&str>,
+    ) -> Result<FinishOutcome, ClientError> {
+        let request = self.mutation(Method::POST, &format!("/v1/tasks/{task}:finish"), idempotency_key)?;
+        match self.fetch(request.json(finish)).await {
+            Ok(finished) => Ok(FinishOutcome::Finished(finished)),
+            Err(ClientError::Problem(problem)) if problem.code == Code::Conflict => {
+                let loss = serde_json::from_value::<Loss>(problem.details.clone());
+                loss.map(FinishOutcome::Lost).map_err(|_| ClientError::Problem(problem))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// One task.
+    ///
+    /// # Errors
+    /// [`ClientError`], such as a problem with code `NOT_FOUND`.
+    pub async fn task(&self, task: TaskId, consistency: Consistency) -> Result<WireTask, ClientError> {
+        let request = self.project_request(Method::GET, &format!("/v1/tasks/{task}"))?;
+        self.fetch(request.query(&[("consistency", consistency)])).await
+    }
+
+    /// One page of a list of tasks.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn tasks(&self, query: &TaskQuery) -> Result<TaskList, ClientError> {
+        let request = self.project_request(Method::GET, "/v1/tasks")?.query(query);
+        self.fetch(request).await
+    }
+}
