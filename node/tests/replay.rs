@@ -172,12 +172,11 @@ impl Drop for Running {
 
 /// How many commits are committed, as this node knows.
 pub(crate) fn committed(colony: &Colony, node: &str) -> usize {
-    let keys = ["memory", "list", "replay/done/", "--json", "--consistency", "local"];
-    let ran = colony.at(node, &keys);
-    if ran.code == Some(0) {
-        ran.json()["keys"].as_array().map_or(0, Vec::len)
-    } else {
-        0
+    let list = ["task", "list", "--limit", "1", "--json", "--consistency", "local"];
+    let ran = colony.at(node, &list);
+    match ran.code {
+        Some(0) => ran.json()["finished"].as_u64().unwrap_or_default() as usize,
+        _ => 0,
     }
 }
 

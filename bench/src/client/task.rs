@@ -29,6 +29,8 @@ pub struct TaskQuery {
     /// At most this many; the door's own limit if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+    /// With payloads, results and histories, up to the size of a body; the rest of the list is on the next page.
+    pub whole: bool,
     /// How fresh.
     pub consistency: Consistency,
 }

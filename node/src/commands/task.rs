@@ -144,6 +144,7 @@ pub async fn run(command: TaskCommand, context: &Context) -> Result<Exit, CliErr
                 name,
                 after,
                 limit: Some(limit),
+                whole: false,
                 consistency: consistency.into(),
             };
             let list = client_of_project(&target)?.tasks(&query).await.map_err(of_read)?;

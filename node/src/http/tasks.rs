@@ -9,8 +9,8 @@ use queenright_bench::client::wire::{
     FinishedTask, Loss, Problem, TaskList, WireTask, WireTaskId, from_bytes, to_bytes,
 };
 use queenright_protocol::colony::{
-    Accept, Body, Caller as Owner, Claim, Claimed, Fence, Finish, LEASE_MS, NewTask, Outcome, StateName, TaskCommand,
-    TaskId, TokenHash, Which,
+    Accept, Body, Caller as Owner, Claim, Claimed, Fence, Finish, LEASE_MS, NewTask, Outcome, StateName, Task,
+    TaskCommand, TaskId, TokenHash, Which,
 };
 
 use super::Door;
@@ -210,6 +210,8 @@ pub(super) async fn list(State(door): State<Door>, mut call: Call) -> Result<Res
         kind: call.take("kind"),
         name: call.take("name"),
         limit: call.number("limit", 1..=LIST_TASKS.0)?.unwrap_or(LIST_TASKS.1) as usize,
+        whole: call.flag("whole")?,
+        bytes: door.limits.body_bytes as u64,
     };
     let read = consistency(&mut call)?;
     let caller = call.caller()?;
@@ -230,18 +232,19 @@ pub(super) async fn list(State(door): State<Door>, mut call: Call) -> Result<Res
         match named {
             Some(named) => {
                 let named = named.and_then(|id| tasks.get(id)).filter(|task| filter.wants(task));
-                list.tasks.extend(named.map(|task| WireTask::line(task)));
+                list.tasks.extend(named.map(|task| filter.shown(task)));
             }
             None => {
-                let mut last = None;
+                let (mut last, mut bytes) = (None, 0);
                 for (looked_at, task) in tasks.after(after.map(|after| after.0)).enumerate() {
-                    if list.tasks.len() == filter.limit || looked_at == LOOKED_AT_MAX {
+                    if list.tasks.len() == filter.limit || bytes > filter.bytes || looked_at == LOOKED_AT_MAX {
                         list.next = last;
                         break;
                     }
                     last = Some(WireTaskId(task.id));
                     if filter.wants(task) {
-                        list.tasks.push(WireTask::line(task));
+                        bytes += if filter.whole { task.bytes() } else { 0 };
+                        list.tasks.push(filter.shown(task));
                     }
                 }
             }
@@ -256,10 +259,21 @@ struct Filter {
     kind: Option<String>,
     name: Option<String>,
     limit: usize,
+    /// With payloads, results and histories.
+    whole: bool,
+    /// How many bytes of tasks a list has.
+    bytes: u64,
 }
 
 impl Filter {
-    fn wants(&self, task: &queenright_protocol::colony::Task) -> bool {
+    fn shown(&self, task: &Task) -> WireTask {
+        match self.whole {
+            true => WireTask::whole(task),
+            false => WireTask::line(task),
+        }
+    }
+
+    fn wants(&self, task: &Task) -> bool {
         self.state.is_none_or(|state| task.state.name() == state)
             && self.kind.as_ref().is_none_or(|kind| task.kind.as_deref() == Some(kind))
     }

@@ -1,4 +1,4 @@
-//! The agent of kind `replay`: proposes every n-th commit, each until it is committed. Reads no git.
+//! The agent of kind `replay`: claims the oldest commit that waits and proposes it until it is committed. Reads no git.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,15 +8,17 @@ use futures::future::BoxFuture;
 use hdrhistogram::Histogram;
 use queenright_actors::agent::{AgentContext, AgentSpec, Behaviour, BehaviourError, Kinds, Step};
 use queenright_actors::queen::{Request, SubmitError};
+use queenright_actors::replica::Snapshot;
 use queenright_bench::load;
 use queenright_protocol::colony::{
-    Body, Conflict, Content, Expected, KEPT_BYTES_MIN, Key, Op, Outcome, Proposal, Read, Write,
+    Body, Claim, Conflict, Content, Ending, Expected, Fence, Finish, KEPT_BYTES_MIN, Key, Op, Outcome, Proposal, Read,
+    Refusal, State, TaskCommand, TaskId, Tasks, Which, Write,
 };
 use queenright_protocol::conflict::Kind;
 use serde::Deserialize;
 
 use super::keys;
-use super::task::{After, Done, Task, TaskChange};
+use super::task::{After, Done, Payload, Task, TaskChange};
 use crate::git::Mode;
 
 /// How long one attempt may take until it has an outcome.
@@ -25,6 +27,8 @@ const ATTEMPT: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How long to wait before handing a command to a queen that holds too many.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
+/// How long it waits for a change before it looks whether older work has come back: that of an agent that ended.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Adds the kind to those that a node hosts.
 pub fn add_kind(kinds: &mut Kinds) {
@@ -36,10 +40,6 @@ pub fn add_kind(kinds: &mut Kinds) {
 #[serde(deny_unknown_fields)]
 struct Arguments {
     project: Arc<str>,
-    /// The place of its first commit.
-    first: u64,
-    /// How many places lie between its commits: the number of agents.
-    step: u64,
     /// How many commits there are in all.
     commits: u64,
 }
@@ -47,69 +47,145 @@ struct Arguments {
 /// The behaviour.
 struct Replay {
     arguments: Arguments,
-    /// The place of the next commit.
-    next: u64,
+    /// Every commit before this place is known to be committed.
+    committed_to: u64,
     committed: u64,
     /// From the first proposal of a commit to its outcome, in nanoseconds.
     latency: Histogram<u64>,
+}
+
+/// A task that this agent holds.
+#[derive(Clone, Copy)]
+struct Held {
+    id: TaskId,
+    fence: Fence,
 }
 
 /// One commit under way.
 struct Attempt<'a> {
     context: &'a AgentContext,
     project: &'a Arc<str>,
+    held: Held,
     task: &'a Task,
     done: Done,
+}
+
+/// What became of a task that was held.
+enum End {
+    /// It is committed.
+    Committed,
+    /// Older work has come back, and whatever this one waits for may be it.
+    GiveWay,
 }
 
 impl Replay {
     fn new(spec: &AgentSpec) -> Result<Replay, BehaviourError> {
         let arguments: Arguments =
             serde_json::from_value(spec.arguments.clone()).map_err(|error| failed(error.to_string()))?;
-        if arguments.step == 0 {
-            return Err(failed("step: 0 is below 1".into()));
-        }
         Ok(Replay {
-            next: arguments.first,
             arguments,
+            committed_to: 0,
             committed: 0,
             latency: load::histogram(),
         })
     }
 
     async fn one_commit(&mut self, context: &AgentContext) -> Result<Step, BehaviourError> {
-        if self.next >= self.arguments.commits {
+        let project = self.arguments.project.clone();
+        let Some(held) = self.next(context).await? else {
             context.report("committed", self.committed);
             context.report("latency_ns", load::to_report(&self.latency));
             return Ok(Step::Done);
-        }
-        let place = self.next;
-        self.next += self.arguments.step;
-        let project = &self.arguments.project;
-        if revision(context, project, &keys::done(place)) > 0 {
+        };
+        let task = task(context, &project, held.id).await?;
+        if task.place >= self.arguments.commits {
+            // Left by a longer replay: not wanted now. Given back once nothing else is to be done, lest it is claimed again.
+            self.until_others_are_done(context, held).await?;
+            give_back(context, &project, held).await?;
             return Ok(Step::Again);
         }
-        let task = task(context, project, place).await?;
         let done = Done {
             commit: task.commit.clone(),
             agent: context.name().to_string(),
             ..Done::default()
         };
         let started = Instant::now();
-        if (Attempt {
+        let attempt = Attempt {
             context,
-            project,
+            project: &project,
+            held,
             task: &task,
             done,
-        })
-        .until_committed()
-        .await?
-        {
-            self.latency.saturating_record(started.elapsed().as_nanos() as u64);
-            self.committed += 1;
-            context.report("committed", self.committed);
+        };
+        match attempt.until_committed().await? {
+            End::Committed => {
+                self.latency.saturating_record(started.elapsed().as_nanos() as u64);
+                self.committed += 1;
+                context.report("committed", self.committed);
+            }
+            End::GiveWay => give_back(context, &project, held).await?,
         }
         Ok(Step::Again)
+    }
+
+    /// Claims the oldest task that waits; waits while others hold all of them. `None` when all commits are committed.
+    async fn next(&mut self, context: &AgentContext) -> Result<Option<Held>, BehaviourError> {
+        let mut seq = context.replica().follow_seq();
+        loop {
+            seq.borrow_and_update();
+            let (ready, held) = {
+                let snapshot = context.replica().snapshot();
+                if self.is_over(&snapshot) {
+                    return Ok(None);
+                }
+                let tasks = tasks(&snapshot, &self.arguments.project);
+                let ready = tasks.and_then(|tasks| tasks.oldest_ready(&[keys::TASK_KIND.into()]));
+                (ready, holds(context, &snapshot, &self.arguments.project))
+            };
+            // A claim whose outcome was lost.
+            if let Some(held) = held {
+                return Ok(Some(held));
+            }
+            if ready.is_some()
+                && let Some(held) = claim(context, &self.arguments.project).await?
+            {
+                return Ok(Some(held));
+            }
+            // Nothing is ready: it may come back, or all is done. An error says that the node stops.
+            let _ = tokio::time::timeout(LOOK, seq.changed()).await;
+        }
+    }
+
+    /// Whether every commit is committed, as far as this node knows.
+    fn is_over(&mut self, snapshot: &Snapshot) -> bool {
+        let Some(tasks) = tasks(snapshot, &self.arguments.project) else {
+            return self.arguments.commits == 0;
+        };
+        while self.committed_to < self.arguments.commits {
+            let id = tasks.named(&keys::task(self.committed_to));
+            let task = id.and_then(|id| tasks.get(id));
+            if !task.is_some_and(|task| matches!(task.state, State::Finished(_))) {
+                return false;
+            }
+            self.committed_to += 1;
+        }
+        true
+    }
+
+    /// Returns when every commit is committed, or older work has come back.
+    async fn until_others_are_done(&mut self, context: &AgentContext, held: Held) -> Result<(), BehaviourError> {
+        let mut seq = context.replica().follow_seq();
+        let started = Instant::now();
+        loop {
+            seq.borrow_and_update();
+            if self.is_over(&context.replica().snapshot()) || older(context, &self.arguments.project, held.id) {
+                return Ok(());
+            }
+            if started.elapsed() > PATIENCE {
+                return Err(failed(format!("others were not done within {PATIENCE:?}")));
+            }
+            let _ = tokio::time::timeout(LOOK, seq.changed()).await;
+        }
     }
 }
 
@@ -123,12 +199,91 @@ fn failed(reason: String) -> BehaviourError {
     BehaviourError(reason)
 }
 
-fn revision(context: &AgentContext, project: &str, key: &str) -> u64 {
-    let snapshot = context.replica().snapshot();
-    snapshot
+fn tasks<'a>(snapshot: &'a Snapshot, project: &str) -> Option<&'a Tasks> {
+    snapshot.colony.project(project).map(|project| project.tasks())
+}
+
+/// What this agent holds, as far as its node knows.
+fn holds(context: &AgentContext, snapshot: &Snapshot, project: &str) -> Option<Held> {
+    let life = snapshot
         .colony
-        .project(project)
-        .map_or(0, |project| project.memory().revision(key))
+        .agents()
+        .live(context.address().node, &context.name().into())?;
+    if life.id.generation != context.generation() {
+        return None;
+    }
+    let (_, id) = life.held.iter().find(|(held_in, _)| &**held_in == project)?;
+    match &tasks(snapshot, project)?.get(*id)?.state {
+        State::Leased(lease) => Some(Held {
+            id: *id,
+            fence: lease.fence,
+        }),
+        State::Pending | State::Finished(_) => None,
+    }
+}
+
+/// Whether a task waits that is older than this one.
+fn older(context: &AgentContext, project: &str, than: TaskId) -> bool {
+    let snapshot = context.replica().snapshot();
+    let oldest = tasks(&snapshot, project).and_then(|tasks| tasks.oldest_ready(&[keys::TASK_KIND.into()]));
+    oldest.is_some_and(|oldest| oldest < than)
+}
+
+async fn submit(context: &AgentContext, project: &Arc<str>, command: TaskCommand) -> Result<Outcome, SubmitError> {
+    let request = Request {
+        project: project.clone(),
+        author: context.name().into(),
+        idempotency_key: None,
+        body: Body::Task(command),
+    };
+    context.submit(request, ATTEMPT).await
+}
+
+/// Claims the oldest task that waits, if any does when the claim is carried out.
+async fn claim(context: &AgentContext, project: &Arc<str>) -> Result<Option<Held>, BehaviourError> {
+    let claim = Claim {
+        which: Which::Ready {
+            kinds: vec![keys::TASK_KIND.into()],
+            limit: 1,
+        },
+        caller: context.caller(),
+        lease_ms: None,
+    };
+    match submit(context, project, TaskCommand::Claim(claim)).await {
+        Ok(Outcome::Claimed { tasks, .. }) => Ok(tasks.first().map(|claimed| Held {
+            id: claimed.task,
+            fence: claimed.fence,
+        })),
+        Err(SubmitError::Busy { .. }) => {
+            tokio::time::sleep(BUSY_PAUSE).await;
+            Ok(None)
+        }
+        // What it has claimed, if it has, is found when it is applied here.
+        Err(SubmitError::Unknown { .. }) => Ok(None),
+        other => Err(failed(format!("claim: {other:?}"))),
+    }
+}
+
+/// Gives a task back for others.
+async fn give_back(context: &AgentContext, project: &Arc<str>, held: Held) -> Result<(), BehaviourError> {
+    let finish = Finish {
+        task: held.id,
+        fence: held.fence,
+        caller: context.caller(),
+        ending: Ending::Released,
+        result: Bytes::new(),
+        proposal: None,
+    };
+    loop {
+        match submit(context, project, TaskCommand::Finish(finish.clone())).await {
+            Ok(Outcome::Finished { .. }) => return Ok(()),
+            Err(SubmitError::Busy { .. }) => tokio::time::sleep(BUSY_PAUSE).await,
+            Err(SubmitError::Unknown { .. }) => {}
+            // An attempt whose outcome was lost has given it back.
+            Ok(Outcome::Refused(Refusal::Fenced { .. })) => return Ok(()),
+            other => return Err(failed(format!("give back: {other:?}"))),
+        }
+    }
 }
 
 fn value(context: &AgentContext, project: &str, key: &str) -> Option<Bytes> {
@@ -147,52 +302,65 @@ async fn awaited(context: &AgentContext, project: &Arc<str>, key: &str) -> Resul
     value(context, project, key).ok_or_else(|| failed(format!("{key} was deleted")))
 }
 
-async fn task(context: &AgentContext, project: &Arc<str>, place: u64) -> Result<Task, BehaviourError> {
-    let key = keys::task(place);
-    let bytes = awaited(context, project, &key).await?;
-    serde_json::from_slice(&bytes).map_err(|error| failed(format!("{key}: {error}")))
+/// What a task says. This node has applied its claim, and so the task.
+async fn task(context: &AgentContext, project: &Arc<str>, id: TaskId) -> Result<Task, BehaviourError> {
+    let payload = {
+        let snapshot = context.replica().snapshot();
+        let task = tasks(&snapshot, project).and_then(|tasks| tasks.get(id));
+        task.map(|task| task.payload.clone()).unwrap_or_default()
+    };
+    let malformed = |error: serde_json::Error| failed(format!("task {id}: {error}"));
+    match serde_json::from_slice(&payload).map_err(malformed)? {
+        Payload::Inline(task) => Ok(task),
+        Payload::Kept { key } => {
+            let bytes = awaited(context, project, &key).await?;
+            serde_json::from_slice(&bytes).map_err(|error| failed(format!("{key}: {error}")))
+        }
+    }
 }
 
 impl Attempt<'_> {
-    /// Proposes until the commit is committed: by this agent, or (then `false`) by another one.
-    async fn until_committed(mut self) -> Result<bool, BehaviourError> {
+    /// Proposes until the commit is committed, or gives way.
+    async fn until_committed(mut self) -> Result<End, BehaviourError> {
+        let failure = |problem: String| failed(format!("commit {}: {problem}", self.task.commit));
         loop {
             self.done.attempts += 1;
-            let body = Body::Propose(self.proposal().await?);
-            let bytes = body.encoded_bytes() as u64;
-            let request = Request {
-                project: self.project.clone(),
-                author: self.context.name().into(),
-                idempotency_key: None,
-                body,
+            let result = serde_json::to_vec(&self.done).expect("plain data is JSON");
+            let finish = Finish {
+                task: self.held.id,
+                fence: self.held.fence,
+                caller: self.context.caller(),
+                ending: Ending::Done,
+                result: result.into(),
+                proposal: Some(self.proposal().await?),
             };
-            match self.context.submit(request, ATTEMPT).await {
-                Ok(Outcome::Committed { .. }) => return Ok(true),
+            let command = TaskCommand::Finish(finish);
+            let bytes = Body::Task(command.clone()).encoded_bytes() as u64;
+            match submit(self.context, self.project, command).await {
+                Ok(Outcome::Finished { .. }) => return Ok(End::Committed),
+                // An attempt whose outcome was lost has committed it: the fence is this agent's.
+                Ok(Outcome::Refused(Refusal::TaskFinished { .. })) => return Ok(End::Committed),
                 Ok(Outcome::Lost { seq, conflicts, .. }) => {
                     // A proposal that its node refused before the log has no place in the order.
                     self.done.lost_bytes += if seq > 0 { bytes } else { 0 };
-                    if !self.wait_for_its_turn(&conflicts).await? {
-                        return Ok(false);
+                    if let Some(end) = self.wait_for_its_turn(&conflicts).await? {
+                        return Ok(end);
                     }
                 }
-                Ok(other) => return Err(failed(format!("commit {}: {other:?}", self.task.commit))),
                 Err(SubmitError::Busy { .. }) => {
                     self.done.attempts -= 1;
                     tokio::time::sleep(BUSY_PAUSE).await;
                 }
                 // It may have been committed: proposing it again tells.
                 Err(SubmitError::Unknown { .. }) => {}
-                Err(error) => return Err(failed(format!("commit {}: {error}", self.task.commit))),
+                Ok(other) => return Err(failure(format!("{other:?}"))),
+                Err(error) => return Err(failure(error.to_string())),
             }
         }
     }
 
-    /// Waits until every path has the revision that this commit read. `false` when the commit is committed already.
-    async fn wait_for_its_turn(&mut self, conflicts: &[Conflict]) -> Result<bool, BehaviourError> {
-        let done = keys::done(self.task.place);
-        if conflicts.iter().any(|conflict| *conflict.key == *done) || revision(self.context, self.project, &done) > 0 {
-            return Ok(false);
-        }
+    /// Waits until every path has the revision that this commit read, or it is better to give way.
+    async fn wait_for_its_turn(&mut self, conflicts: &[Conflict]) -> Result<Option<End>, BehaviourError> {
         if let Some(stale) = conflicts.iter().find(|conflict| conflict.kind != Kind::FutureRead) {
             let Conflict {
                 kind,
@@ -201,6 +369,10 @@ impl Attempt<'_> {
                 revision,
                 ..
             } = stale;
+            // An attempt whose outcome was lost may be what has changed it.
+            if self.is_finished() {
+                return Ok(Some(End::Committed));
+            }
             return Err(failed(format!(
                 "commit {}: {kind} of {key}: revision {revision} instead of {expected}: somebody else writes there",
                 self.task.commit
@@ -209,19 +381,33 @@ impl Attempt<'_> {
         if self.done.attempts == 1 {
             self.done.first_conflict = conflicts.first().map(|conflict| conflict.kind);
         }
+        let started = Instant::now();
         for change in &self.task.changes {
             let key: Key = change.key.as_str().into();
-            let reached = self
+            while let Err(error) = self
                 .context
-                .wait_revision(self.project, &key, change.revision, PATIENCE)
-                .await;
-            reached.map_err(|error| failed(format!("commit {}: {error}", self.task.commit)))?;
+                .wait_revision(self.project, &key, change.revision, LOOK)
+                .await
+            {
+                if older(self.context, self.project, self.held.id) {
+                    return Ok(Some(End::GiveWay));
+                }
+                if started.elapsed() > PATIENCE {
+                    return Err(failed(format!("commit {}: {error}", self.task.commit)));
+                }
+            }
         }
-        Ok(true)
+        Ok(None)
+    }
+
+    /// Whether this task is finished under this agent's fence, as far as its node knows.
+    fn is_finished(&self) -> bool {
+        let snapshot = self.context.replica().snapshot();
+        let task = tasks(&snapshot, self.project).and_then(|tasks| tasks.get(self.held.id));
+        task.is_some_and(|task| matches!(&task.state, State::Finished(finished) if finished.fence == self.held.fence))
     }
 
     async fn proposal(&self) -> Result<Proposal, BehaviourError> {
-        let done: Key = keys::done(self.task.place).into();
         let mut proposal = Proposal::default();
         for change in &self.task.changes {
             let TaskChange {
@@ -251,19 +437,6 @@ impl Attempt<'_> {
                 before: None,
             });
         }
-        proposal.reads.push(Read {
-            key: done.clone(),
-            revision: 0,
-            content: Expected::Absent,
-        });
-        let record = serde_json::to_vec(&self.done).expect("plain data is JSON");
-        let op = Op::Put(Content::Inline(record.into()));
-        proposal.writes.push(Write {
-            key: done,
-            op,
-            tags: Vec::new(),
-            before: None,
-        });
         Ok(proposal)
     }
 

@@ -12,7 +12,7 @@ use queenright_bench::{disk, load};
 use super::compare::{self, Differences};
 use super::error::ReplayError;
 use super::report::{Disk, Latency, NodeReport, Report, Rounds};
-use super::task::{Done, Sequence, Task};
+use super::task::{Sequence, Task};
 use super::tree::StoredTree;
 use super::watch::{Door, Swarm, Watch, until_done};
 use super::{keys, load as loading, task};
@@ -125,9 +125,10 @@ impl Job {
             let loader = self.answering().await?;
             let bytes = loading::known(&self.repository, &self.history).await?;
             let (tasks, sequences) = task::tasks(&self.history, &bytes);
-            let missing = loading::missing_tasks(loader, &tasks).await?;
+            let mut known = loading::known_tasks(loader, &tasks).await?;
             loading::contents(loader, &self.repository, &self.history, &bytes, progress).await?;
-            loading::tasks(loader, missing, progress).await?;
+            loading::tasks(loader, &tasks, &mut known, progress).await?;
+            watch.seen.know(known);
             while watch.look(Duration::ZERO).await? {}
             Ok::<_, ReplayError>((bytes, sequences, tasks))
         };
@@ -201,16 +202,13 @@ impl Job {
 
     fn specs(&self, commits: u64) -> Vec<AgentSpec> {
         let run: u32 = rand::random();
-        let step = self.options.agents as u64;
-        let spec = |first: u64| AgentSpec {
-            name: format!("{AGENT_PREFIX}{run:08x}-{first:03}"),
+        let spec = |number: usize| AgentSpec {
+            name: format!("{AGENT_PREFIX}{run:08x}-{number:03}"),
             kind: "replay".to_string(),
-            arguments: serde_json::json!({
-                "project": self.options.project, "first": first, "step": step, "commits": commits,
-            }),
+            arguments: serde_json::json!({ "project": self.options.project, "commits": commits }),
             restart: RestartPolicy::default(),
         };
-        (0..step).map(spec).collect()
+        (0..self.options.agents).map(spec).collect()
     }
 
     async fn collect(&self, swarm: &mut Swarm<'_>) -> Result<(), ReplayError> {
@@ -278,15 +276,14 @@ impl Job {
         })
     }
 
-    /// What the commits needed, from the records that their proposals left.
+    /// What the commits needed, from the results of their tasks.
     async fn attempts(&self, report: &mut Report, tasks: &[Task]) -> Result<(), ReplayError> {
-        let records = loading::values::<Done>(self.answering().await?, keys::DONE).await?;
+        let results = loading::results(self.answering().await?).await?;
         let mut of_this_run = 0;
         for task in tasks {
-            let key = keys::done(task.place);
-            let done = records.get(&key).filter(|done| done.commit == task.commit);
+            let done = results.get(&task.place).filter(|done| done.commit == task.commit);
             let done = done.ok_or_else(|| ReplayError::OtherHistory {
-                key,
+                key: keys::task(task.place),
                 commit: task.commit.clone(),
             })?;
             report.proposals += done.attempts;

@@ -4,9 +4,13 @@ use std::fmt::Write;
 
 /// What all keys of a replay begin with.
 pub(super) const BLOBS: &str = "replay/blob/";
-pub(super) const TASKS: &str = "replay/task/";
 pub(super) const TREE: &str = "replay/tree/";
-pub(super) const DONE: &str = "replay/done/";
+/// What the keys of commits begin with that are too large for the payload of a task.
+pub(super) const COMMITS: &str = "replay/commit/";
+/// The kind of the tasks of a replay.
+pub(super) const TASK_KIND: &str = "replay";
+/// What their names begin with.
+const TASK_NAME: &str = "replay/";
 /// What the tag of a mode begins with.
 pub(super) const MODE_TAG: &str = "mode:";
 
@@ -15,19 +19,19 @@ pub(super) fn blob(id: &impl std::fmt::Display) -> String {
     format!("{BLOBS}{id}")
 }
 
-/// The key of the task of a commit; keys sort as places do.
+/// The name of the task of a commit.
 pub(super) fn task(place: u64) -> String {
-    format!("{TASKS}{place:08}")
+    format!("{TASK_NAME}{place:08}")
 }
 
-/// The key that says that a commit was committed.
-pub(super) fn done(place: u64) -> String {
-    format!("{DONE}{place:08}")
+/// The place in a name of [`task`].
+pub(super) fn place(name: &str) -> Option<u64> {
+    name.strip_prefix(TASK_NAME)?.parse().ok()
 }
 
-/// The place in a key of [`done`] or [`task`].
-pub(super) fn place(key: &str) -> Option<u64> {
-    key.strip_prefix(DONE).or_else(|| key.strip_prefix(TASKS))?.parse().ok()
+/// The key of a commit that is too large for the payload of a task.
+pub(super) fn commit(place: u64) -> String {
+    format!("{COMMITS}{place:08}")
 }
 
 /// The key of a path. Keys are text, paths are bytes: what is not UTF-8, control characters and `%` stand as `%XX`.
@@ -98,7 +102,7 @@ mod tests {
 
     #[test]
     fn places_are_read_back() {
-        assert_eq!(place(&done(7)), Some(7));
+        assert_eq!(place(&task(7)), Some(7));
         assert_eq!(place(&task(123_456_789)), Some(123_456_789));
         assert_eq!(place("replay/tree/7"), None);
     }

@@ -1,23 +1,27 @@
-//! Loads a history into the memory: contents first, then the tasks. What is there already is left as it is. What cannot
+//! Loads a history: contents into the memory first, then the tasks. What is there already is left as it is. What cannot
 //! be loaded as a whole is refused before anything is put.
 
 use std::collections::{BTreeSet, HashMap};
 
 use futures::{StreamExt, TryStreamExt};
-use queenright_bench::client::wire::HexHash;
-use queenright_bench::client::{Client, ListQuery, PutOptions};
-use queenright_protocol::colony::{ContentHash, VALUE_BYTES_MAX};
-use serde::de::DeserializeOwned;
+use queenright_bench::client::wire::{AddTask, HexHash, WireTask};
+use queenright_bench::client::{Client, ListQuery, PutOptions, TaskQuery};
+use queenright_protocol::colony::{ADD_TASKS_MAX, ContentHash, PAYLOAD_BYTES_MAX, StateName, TaskId, VALUE_BYTES_MAX};
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::error::ReplayError;
 use super::job::{Phase, Progress};
 use super::keys;
-use super::task::{Bytes, Task};
+use super::task::{Bytes, Done, Payload, Task};
 use crate::git::{History, Mode, ObjectId, Repository};
 
 /// How many puts are under way at a time.
 const PUTS: usize = 32;
+/// How many tasks a page of a list has.
+const TASKS_PER_PAGE: u64 = 1_000;
+/// After how many bytes of payloads no more tasks are added in one request.
+const BATCH_BYTES: usize = 4 << 20;
 /// How many blobs wait between git and the cluster.
 const BLOBS_WAITING: usize = 32;
 
@@ -141,75 +145,136 @@ fn read_blobs(
     Ok(())
 }
 
-/// The tasks that are not there, key and value.
+/// The tasks of a replay that the project has.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// The place of each.
+    pub(super) places: HashMap<TaskId, u64>,
+    /// Those that are done.
+    pub(super) done: BTreeSet<u64>,
+}
+
+/// The tasks that are there.
 ///
 /// # Errors
-/// When a task is there that belongs to another history.
-pub(super) async fn missing_tasks(client: &Client, tasks: &[Task]) -> Result<Vec<(String, Vec<u8>)>, ReplayError> {
-    let there = listed(client, keys::TASKS).await?;
-    let mut missing = Vec::new();
-    for task in tasks {
-        let key = keys::task(task.place);
-        let value = serde_json::to_vec(task).expect("plain data is JSON");
-        match there.get(&key) {
-            Some(hash) if *hash == HexHash(ContentHash::of(&value)) => {}
-            Some(_) => {
-                return Err(ReplayError::OtherHistory {
-                    key,
-                    commit: task.commit.clone(),
-                });
-            }
-            None => missing.push((key, value)),
+/// When one of them belongs to another history.
+pub(super) async fn known_tasks(client: &Client, tasks: &[Task]) -> Result<Known, ReplayError> {
+    let mut known = Known::default();
+    for found in listed_tasks(client, false).await? {
+        let Some(place) = found.name.as_deref().and_then(keys::place) else {
+            continue;
+        };
+        if let Some(task) = tasks.get(place as usize)
+            && *found.title != *title(task)
+        {
+            return Err(ReplayError::OtherHistory {
+                key: keys::task(place),
+                commit: task.commit.clone(),
+            });
+        }
+        known.places.insert(found.task.0, place);
+        if found.state == StateName::Done {
+            known.done.insert(place);
         }
     }
-    Ok(missing)
+    Ok(known)
 }
 
-/// Puts tasks.
-pub(super) async fn tasks(
-    client: &Client,
-    missing: Vec<(String, Vec<u8>)>,
-    progress: &dyn Progress,
-) -> Result<(), ReplayError> {
-    progress.phase(Phase::Tasks, missing.len() as u64);
-    let puts = futures::stream::iter(missing).map(|(key, value)| async move {
-        client.put(&key, value.into(), &PutOptions::default()).await?;
-        progress.advance(1);
-        Ok::<_, ReplayError>(())
-    });
-    puts.buffer_unordered(PUTS).try_collect().await
+fn title(task: &Task) -> String {
+    format!("commit {}", task.commit)
 }
 
-/// The values of the keys that begin with `prefix`, as what they hold in JSON.
-pub(super) async fn values<T: DeserializeOwned>(
-    client: &Client,
-    prefix: &str,
-) -> Result<HashMap<String, T>, ReplayError> {
-    let mut found = HashMap::new();
-    let mut query = ListQuery {
-        prefix: prefix.to_string(),
-        limit: Some(1000),
-        values: true,
-        ..ListQuery::default()
+/// All tasks of a replay, oldest first; whole, or as lines of a list.
+async fn listed_tasks(client: &Client, whole: bool) -> Result<Vec<WireTask>, ReplayError> {
+    let mut query = TaskQuery {
+        kind: Some(keys::TASK_KIND.to_owned()),
+        limit: Some(TASKS_PER_PAGE),
+        whole,
+        ..TaskQuery::default()
     };
+    let mut found = Vec::new();
     loop {
-        let page = client.list(&query).await?;
-        for info in page.keys {
-            let key = info.key.to_string();
-            let malformed = |problem: String| ReplayError::Record {
-                key: key.clone(),
-                problem,
-            };
-            let bytes = info
-                .value_bytes()
-                .map_err(|error| malformed(error.to_string()))?
-                .unwrap_or_default();
-            let value = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
-            found.insert(key, value);
-        }
+        let page = client.tasks(&query).await?;
+        found.extend(page.tasks);
         match page.next {
             Some(next) => query.after = Some(next),
             None => return Ok(found),
         }
     }
+}
+
+/// Adds the tasks that are not there, in their order: the oldest one that waits is the first that can be committed.
+pub(super) async fn tasks(
+    client: &Client,
+    tasks: &[Task],
+    known: &mut Known,
+    progress: &dyn Progress,
+) -> Result<(), ReplayError> {
+    let there: BTreeSet<u64> = known.places.values().copied().collect();
+    let missing = tasks.iter().filter(|task| !there.contains(&task.place));
+    let missing: Vec<(&Task, Value)> = missing.map(|task| (task, payload(task))).collect();
+    progress.phase(Phase::Tasks, missing.len() as u64);
+    let large = missing.iter().filter_map(|(task, payload)| {
+        let key = payload.get("kept")?.get("key")?.as_str()?.to_owned();
+        Some((key, serde_json::to_vec(task).expect("plain data is JSON")))
+    });
+    let puts = futures::stream::iter(large).map(|(key, value)| async move {
+        client.put(&key, value.into(), &PutOptions::default()).await?;
+        Ok::<_, ReplayError>(())
+    });
+    let put: Result<(), ReplayError> = puts.buffer_unordered(PUTS).try_collect().await;
+    put?;
+    let mut rest = missing.into_iter().peekable();
+    while rest.peek().is_some() {
+        let (mut batch, mut places, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while batch.len() < ADD_TASKS_MAX
+            && bytes < BATCH_BYTES
+            && let Some((task, payload)) = rest.next()
+        {
+            bytes += payload.to_string().len();
+            places.push(task.place);
+            batch.push(AddTask {
+                title: title(task).into(),
+                kind: Some(keys::TASK_KIND.into()),
+                payload,
+                name: Some(keys::task(task.place).into()),
+            });
+        }
+        let added = client.add_tasks(batch, None).await?;
+        let ids = added.tasks.iter().map(|added| added.task.0);
+        known.places.extend(ids.zip(places.iter().copied()));
+        progress.advance(places.len() as u64);
+    }
+    Ok(())
+}
+
+/// What the task of a commit says.
+fn payload(task: &Task) -> Value {
+    let inline = json(&Payload::Inline(task.clone()));
+    match inline.to_string().len() > PAYLOAD_BYTES_MAX {
+        false => inline,
+        true => json(&Payload::Kept {
+            key: keys::commit(task.place),
+        }),
+    }
+}
+
+fn json(payload: &Payload) -> Value {
+    serde_json::to_value(payload).expect("plain data is JSON")
+}
+
+/// What each commit needed, by its place.
+pub(super) async fn results(client: &Client) -> Result<HashMap<u64, Done>, ReplayError> {
+    let mut found = HashMap::new();
+    for task in listed_tasks(client, true).await? {
+        let place = task.name.as_deref().and_then(keys::place);
+        if let (Some(place), Some(finished)) = (place, task.finished) {
+            let done = serde_json::from_value(finished.result).map_err(|error| ReplayError::Record {
+                key: format!("the result of task {}", task.task),
+                problem: error.to_string(),
+            })?;
+            found.insert(place, done);
+        }
+    }
+    Ok(found)
 }

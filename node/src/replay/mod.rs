@@ -1,20 +1,20 @@
 //! `queenright replay`: the commits of a git repository as the work of a swarm.
 //!
-//! The process that replays is a client: it alone reads git (`job`). It puts the contents and one task for each commit
-//! into the memory, and starts agents of kind `replay` on the nodes ([`agent`]), which need only the cluster. At the end
+//! The process that replays is a client: it alone reads git (`job`). It puts the contents into the memory, adds one task
+//! for each commit, named `replay/N` in the order of the history, and starts agents of kind `replay` on the nodes ([`agent`]), which need only the cluster. At the end
 //! each node recomputes the blob id of every path from the bytes that its store holds ([`tree`]), and the client compares
 //! ([`compare`]).
 //!
 //! | key | value |
 //! |---|---|
 //! | `replay/blob/ID` | the bytes of the blob ID |
-//! | `replay/task/N` | [`task::Task`] as JSON: what the N-th commit changes |
+//! | `replay/commit/N` | [`task::Task`] as JSON: what the N-th commit changes, if that is too large for its task's payload |
 //! | `replay/tree/PATH` | the bytes at PATH, tagged `mode:MODE`; a submodule entry holds the id of its commit as text |
-//! | `replay/done/N` | [`task::Done`] as JSON, written by the proposal of the N-th commit and by nothing else |
 //!
-//! A commit is one proposal. It reads each path that the commit touches, with the revision that the path has in git's
-//! history, and `replay/done/N`, which must be absent; it writes the new states and `replay/done/N`. So a commit is
-//! committed once, and after all earlier changes of its paths, whoever proposes it and however often.
+//! An agent claims the oldest task that waits and finishes it with a proposal in one step. The proposal reads each path
+//! that the commit touches, with the revision that the path has in git's history, and writes the new states. So a commit
+//! is committed once, and after all earlier changes of its paths, whoever proposes it and however often. The result of
+//! the task, [`task::Done`], says what it needed.
 
 pub mod agent;
 pub mod compare;

@@ -9,7 +9,20 @@ use serde::{Deserialize, Serialize};
 use super::keys;
 use crate::git::{FileState, History, Mode, ObjectId};
 
-/// What one commit changes: the value of `replay/task/N`.
+/// The payload of the task of a commit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Payload {
+    /// What the commit changes.
+    Inline(Task),
+    /// The key of the memory under which that stands, as JSON: it is larger than a payload may be.
+    Kept {
+        /// The key.
+        key: String,
+    },
+}
+
+/// What one commit changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Task {
     /// The place of the commit in the history, from 0.
@@ -48,7 +61,7 @@ pub struct After {
     pub bytes: u64,
 }
 
-/// What the proposal of a commit leaves: the value of `replay/done/N`.
+/// What a commit needed: the result of its task.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Done {
     /// The id of the commit.

@@ -8,10 +8,12 @@ use queenright_actors::agent::{AgentSpec, AgentState, AgentStatus};
 use queenright_actors::node::Consistency;
 use queenright_bench::client::wire::{EventCursor, WireEvent, WireWhat};
 use queenright_bench::client::{Client, ClientError, Filter};
+use queenright_protocol::colony::TaskId;
 
 use super::compare::Told;
 use super::error::ReplayError;
 use super::keys;
+use super::load::Known;
 
 /// How many events a page has at most.
 const PAGE: u64 = 2_000;
@@ -35,6 +37,8 @@ pub(super) struct Door {
 pub(super) struct Seen {
     /// The places of the commits that are committed.
     pub(super) done: BTreeSet<u64>,
+    /// The places of the commits whose tasks are known.
+    places: HashMap<TaskId, u64>,
     /// The changes of each path.
     pub(super) told: HashMap<Arc<str>, Told>,
     /// Proposals of replay agents that were committed.
@@ -71,7 +75,9 @@ impl<'a> Watch<'a> {
     pub(super) async fn look(&mut self, wait: Duration) -> Result<bool, ReplayError> {
         let filter = Filter {
             prefix: String::new(),
-            types: ["changed", "committed", "lost"].map(String::from).to_vec(),
+            types: ["changed", "committed", "lost", "task_finished"]
+                .map(String::from)
+                .to_vec(),
         };
         let started = Instant::now();
         loop {
@@ -104,6 +110,12 @@ impl<'a> Watch<'a> {
 }
 
 impl Seen {
+    /// Takes over which tasks there are, before any event is looked at.
+    pub(super) fn know(&mut self, known: Known) {
+        self.places = known.places;
+        self.done.extend(known.done);
+    }
+
     fn take(&mut self, event: WireEvent) {
         let ours = event.author.starts_with(super::job::AGENT_PREFIX);
         match event.what {
@@ -123,17 +135,13 @@ impl Seen {
                     .or_default()
                     .push((revision, hash, mode.to_string()));
             }
-            WireWhat::Changed { key, .. } => {
-                if key.starts_with(keys::DONE) {
-                    self.done.extend(keys::place(&key));
-                }
-            }
+            WireWhat::TaskFinished { task, .. } => self.done.extend(self.places.get(&task.0)),
             WireWhat::Committed { .. } => self.committed += u64::from(ours),
             WireWhat::Lost { .. } => self.lost += u64::from(ours),
-            WireWhat::Judged { .. } => {}
-            WireWhat::TaskAdded { .. }
+            WireWhat::Changed { .. }
+            | WireWhat::Judged { .. }
+            | WireWhat::TaskAdded { .. }
             | WireWhat::TaskClaimed { .. }
-            | WireWhat::TaskFinished { .. }
             | WireWhat::TaskReturned { .. } => {}
         }
     }

@@ -123,7 +123,7 @@ impl Tasks {
     }
 
     /// The oldest pending task of these kinds; of any when there is none.
-    pub(crate) fn oldest_ready(&self, kinds: &[Arc<str>]) -> Option<TaskId> {
+    pub fn oldest_ready(&self, kinds: &[Arc<str>]) -> Option<TaskId> {
         if kinds.is_empty() {
             return self.ready.get_min().copied();
         }
