@@ -782,7 +782,7 @@ async fn open_state(folder: &DataFolder, me: NodeId, disk: &Arc<Disk>) -> Result
         Some(pass)
     });
     let wake = store.clone();
-    replica.wake_store_by(Box::new(move || wake.wake()));
+    replica.wake_store_by(Box::new(move |hurry| if hurry { wake.hurry() } else { wake.wake() }));
     Ok(OpenState {
         store: Arc::new(store),
         replica,

@@ -10,8 +10,13 @@ use queenright_protocol::colony::{
     life_pair, record_pair, remembered_key, remembered_pair, task_key, task_pair,
 };
 
-/// How many changed records, or events, may wait for the store before applying waits for it.
+/// How many changed records may wait for the store before applying waits for it.
 pub const DIRTY_RECORDS_MAX: usize = 1 << 16;
+/// How many changed records let the store write its pass at once. What sled keeps in memory while it writes a pass is
+/// some 9 KB for each (see [`Pass`](crate::store::Pass)).
+pub const DIRTY_RECORDS_WANTED: usize = 1 << 14;
+/// How many events count like one record: they are stored many in a pair, and cost next to nothing there.
+const EVENTS_PER_RECORD: usize = 8;
 /// How many changes one pass of a replaced state has at most, and how many bytes of values: what sled keeps in memory
 /// for a batch grows with both (see `store::Pass`).
 const PART_CHANGES_MAX: usize = 8 << 10;
@@ -56,13 +61,13 @@ impl Dirty {
         self.events.extend(applied.events.iter().cloned());
     }
 
-    /// How many records, or events, have changed beside those that a snapshot brought: the greater number.
+    /// How many records have changed beside those that a snapshot brought: the greater number.
     pub(crate) fn len(&self) -> usize {
         let sets = [
             self.records.len(),
             self.tasks.len(),
             self.lives.len(),
-            self.events.len(),
+            self.events.len() / EVENTS_PER_RECORD,
         ];
         let most = sets.into_iter().max().unwrap_or_default();
         most.saturating_sub(self.brought)

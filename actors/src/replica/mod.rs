@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use self::checkpoints::Checkpoints;
 pub(crate) use self::checkpoints::Difference;
-pub use self::dirty::DIRTY_RECORDS_MAX;
+pub use self::dirty::{DIRTY_RECORDS_MAX, DIRTY_RECORDS_WANTED};
 use self::dirty::{Dirty, EventBlocks};
 use self::revisions::RevisionTable;
 use self::waiters::Waiters;
@@ -125,6 +125,9 @@ pub type AnswerSink = Box<dyn Fn(Vec<Answer>) + Send + Sync>;
 /// Says the last vote and entry that the log has on disk.
 pub(crate) type LogFlushed = Box<dyn Fn() -> Option<(VoteOf<TypeConfig>, Option<LogId>)> + Send + Sync>;
 
+/// Wakes the store thread.
+pub type StoreWaker = Box<dyn Fn(bool) + Send + Sync>;
+
 /// This node's copy of the colony.
 pub struct Replica {
     me: NodeId,
@@ -144,7 +147,7 @@ pub struct Replica {
     waiters: Waiters,
     counts: Mutex<ApplyCounts>,
     answers: OnceLock<AnswerSink>,
-    wake_store: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    wake_store: OnceLock<StoreWaker>,
     /// Asked for the last vote and entry that the log has on disk.
     log_flushed: OnceLock<LogFlushed>,
     /// What the store said of it when this copy was read.
@@ -235,11 +238,11 @@ impl Replica {
         assert!(self.answers.set(sink).is_ok(), "a node has one queen");
     }
 
-    /// Says how the store thread is woken.
+    /// Says how the store thread is woken: with `true` when so much is dirty that it should not wait for more.
     ///
     /// # Panics
     /// When it was said before.
-    pub fn wake_store_by(&self, wake: Box<dyn Fn() + Send + Sync>) {
+    pub fn wake_store_by(&self, wake: StoreWaker) {
         assert!(self.wake_store.set(wake).is_ok(), "a node has one store");
     }
 
@@ -360,7 +363,7 @@ impl Replica {
             }
             Payload::Blank | Payload::Membership(_) => None,
         };
-        let (applied, seq, cluster_ms, checkpoint) = {
+        let (applied, seq, cluster_ms, checkpoint, dirty) = {
             let mut state = self.state();
             let applied = decoded
                 .as_ref()
@@ -375,7 +378,8 @@ impl Replica {
             self.applied.store(index, Ordering::Release);
             // A clone: taking the digest would keep readers waiting.
             let checkpoint = Checkpoints::wants(index).then(|| state.colony.clone());
-            (applied, state.colony.seq(), state.colony.cluster_ms(), checkpoint)
+            let (seq, cluster_ms) = (state.colony.seq(), state.colony.cluster_ms());
+            (applied, seq, cluster_ms, checkpoint, state.dirty.len())
         };
         self.compare(
             index,
@@ -390,7 +394,7 @@ impl Replica {
         }
         self.seq.send_replace(seq);
         self.index.send_replace(index);
-        self.wake_store();
+        self.wake_store(dirty);
         Ok(())
     }
 
@@ -446,9 +450,9 @@ impl Replica {
             .send_if_modified(|known| known.take_if(|difference| difference.index <= index).is_some());
     }
 
-    fn wake_store(&self) {
+    fn wake_store(&self, dirty: usize) {
         if let Some(wake) = self.wake_store.get() {
-            wake();
+            wake(dirty >= DIRTY_RECORDS_WANTED);
         }
     }
 
@@ -533,7 +537,7 @@ impl Replica {
         }
         self.seq.send_replace(seq);
         self.index.send_replace(index);
-        self.wake_store();
+        self.wake_store(self.dirty_records());
     }
 
     /// How many changed records, or events, wait for the store, but for those that a snapshot brought: the greater number.

@@ -48,7 +48,7 @@ pub type Records = Vec<(Vec<u8>, Vec<u8>)>;
 ///
 /// While a batch is written, sled keeps every page that it went through: measured, some 9 KB of memory per change of
 /// 256 B, which stay allocated afterwards (1,000 changes a pass: nothing to notice; 100,000: 0.9 GB and 1.5 s). So the
-/// source wakes the store early enough that not more than about 10,000 keys are dirty at once.
+/// source lets the store hurry when more than about 16,000 keys are dirty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pass {
     /// New values, and `None` for keys that are gone. Of several for one key the last counts. Keys up to
@@ -112,6 +112,7 @@ impl Store {
         let sled_path = store_path.join("sled");
         let progress = Arc::new(Progress {
             woken: AtomicBool::new(false),
+            hurried: AtomicBool::new(false),
             passes: watch::Sender::new(0),
             failure: watch::Sender::new(None),
         });
@@ -152,6 +153,13 @@ impl Store {
     pub fn wake(&self) {
         if !self.shared.progress.woken.swap(true, Ordering::SeqCst) {
             self.request(Request::Wake);
+        }
+    }
+
+    /// Like [`Store::wake`], and the pass is not to wait for more.
+    pub fn hurry(&self) {
+        if !self.shared.progress.hurried.swap(true, Ordering::SeqCst) {
+            self.request(Request::Hurry);
         }
     }
 

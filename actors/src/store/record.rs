@@ -9,7 +9,7 @@
 //!       12  payload
 //! ```
 //! Integers are big-endian. The checksum is CRC-32 as in IEEE 802.3 (CRC-32/ISO-HDLC: polynomial 0x04C11DB7, reflected,
-//! initial value and final xor 0xFFFFFFFF), by the `crc32fast` crate that sled and `raft-log` use as well; it finds the
+//! initial value and final xor 0xFFFFFFFF), by the `crc32fast` crate that sled and the log use as well; it finds the
 //! same lengths of burst errors as CRC-32C. The *place* is the record's key in sled and empty in a file: a record that
 //! turns up under another key does not pass.
 //!

@@ -18,8 +18,14 @@ use super::record::Kind;
 use super::{Pass, Records};
 
 /// How long the thread lets more get dirty before it writes a pass that nobody waits for. Long enough that a busy node
-/// writes a pass a second instead of one for each log entry; what a crash loses comes back from the log.
-const LINGER: Duration = Duration::from_secs(1);
+/// writes a key that is changed again and again once in a while instead of once for each log entry; not longer, since what
+/// a crash loses is read from the log at the next start. Cut short when many records are dirty.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// How far the thread steps back (see nice(2)): to about a tenth of a core when all of them are busy. Not further, since it
+/// holds the lock of the replica for some microseconds of a pass.
+#[cfg(target_os = "linux")]
+const STORE_NICE: i32 = 10;
 
 /// Where the thread gets its passes. `None` says that nothing is dirty.
 pub(super) type Source = Box<dyn FnMut() -> Option<Pass> + Send>;
@@ -29,6 +35,8 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 /// What the thread can be asked for. Besides one token of `wake` there is at most one request per caller who waits.
 pub(super) enum Request {
     Wake,
+    /// Like `Wake`, and so much is dirty that the pass should not wait.
+    Hurry,
     Start(Source),
     /// A pass, and with `synced` an fsync after it.
     Pass {
@@ -46,6 +54,8 @@ pub(super) enum Request {
 pub(super) struct Progress {
     /// Whether a `Wake` is in the queue: further ones would say nothing.
     pub(super) woken: AtomicBool,
+    /// Whether a `Hurry` is in the queue.
+    pub(super) hurried: AtomicBool,
     pub(super) passes: watch::Sender<u64>,
     pub(super) failure: watch::Sender<Option<Arc<str>>>,
 }
@@ -83,6 +93,7 @@ impl Worker {
 
     /// Serves requests until it is closed or nobody is left to ask.
     pub(super) fn run(mut self, requests: Receiver<Request>) {
+        give_way();
         while let Ok(first) = requests.recv() {
             let mut batch = vec![first];
             let until = Instant::now() + LINGER;
@@ -114,6 +125,7 @@ impl Worker {
             match request {
                 // Before the source is asked: what gets dirty from here on wakes again.
                 Request::Wake => self.progress.woken.store(false, Ordering::SeqCst),
+                Request::Hurry => self.progress.hurried.store(false, Ordering::SeqCst),
                 Request::Start(source) => self.source = Some(source),
                 Request::Pass { synced, answer } => {
                     must_sync |= synced;
@@ -274,3 +286,14 @@ impl Extend<(Vec<u8>, Option<Vec<u8>>)> for Rows {
         }
     }
 }
+
+/// Lets the other threads of the node go first: a pass is the work of some hundred milliseconds, for which nobody waits.
+#[cfg(target_os = "linux")]
+fn give_way() {
+    // Linux lowers the priority of the calling thread alone. Where it may not be lowered the store works all the same.
+    let _ = rustix::process::setpriority_process(None, STORE_NICE);
+}
+
+/// Elsewhere it would be the priority of the whole process.
+#[cfg(not(target_os = "linux"))]
+fn give_way() {}

@@ -20,7 +20,7 @@ use crate::up::{Announcement, StopSignals};
 
 /// What is logged unless QUEENRIGHT_LOG says otherwise: this program's own words, and the warnings of the libraries
 /// under it: at `info` each link tells its life, at `debug` ractor_cluster formats the content of every message.
-const LOG_DEFAULT: &str = "info,ractor=warn,ractor_cluster=warn,openraft=warn,raft_log=warn,chunked_wal=warn,sled=warn";
+const LOG_DEFAULT: &str = "info,ractor=warn,ractor_cluster=warn,openraft=warn,sled=warn";
 
 /// Runs a node until it is told to end.
 ///

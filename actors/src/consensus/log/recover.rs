@@ -1,18 +1,17 @@
 //! Opening a log that may have been left by a crash, and telling a torn tail from damage.
 
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
-
-use raft_log::api::raft_log_writer::RaftLogWriter;
-use raft_log::chunked_wal::{self, ChunkedWal};
-use raft_log::codeq::Span;
-use raft_log::{ChunkId, Config, RaftLog, RaftWalTypes};
 
 use super::LogOptions;
-use super::codec::LogTypes;
-use super::flush::Flush;
+use super::record::{ALIGNMENT, HEAD_BYTES, Head, Kind, write};
+use super::spare::{self, Spare};
+use super::state::State;
+use super::writer::{Tail, chunk_path, sync_folder};
+
+/// What a disk writes as a whole, in bytes.
+const SECTOR_BYTES: usize = 512;
 
 /// What is to be done about a log that is damaged.
 const REPLACE: &str = "this node may have voted or acknowledged what is lost, so it must not go on: \
@@ -47,7 +46,7 @@ pub enum LogError {
         /// The log's folder.
         folder: PathBuf,
     },
-    /// The operating system refused: no such folder, no permission, disk full, an I/O error, a path that is not UTF-8.
+    /// The operating system refused: no such folder, no permission, disk full, an I/O error.
     #[error("the log {}", folder.display())]
     Io {
         /// The log's folder.
@@ -57,121 +56,208 @@ pub enum LogError {
     },
 }
 
+/// A log that was opened.
+pub(super) struct Recovered {
+    pub(super) state: State,
+    pub(super) tail: Tail,
+    /// Where each chunk begins in the log.
+    pub(super) chunks: Vec<u64>,
+    /// Held as long as the log is open.
+    pub(super) lock: File,
+}
+
 /// Opens the log in `folder`, cuts a torn tail, and syncs what is there: after `kill -9` a record may be readable and
 /// still not be on disk, and from now on openraft counts it as stored.
-pub(super) fn open(folder: &Path, options: &LogOptions) -> Result<RaftLog<LogTypes>, LogError> {
+pub(super) fn open(folder: &Path, options: &LogOptions) -> Result<Recovered, LogError> {
     let io_error = |source| LogError::Io {
         folder: folder.to_owned(),
         source,
     };
-    let config = config(folder, options).map_err(io_error)?;
-    // Ahead of `raft-log`, which logs and forgets names that it cannot parse and reports a missing folder obscurely.
-    std::fs::read_dir(folder).map_err(io_error)?;
-    let mut log = match RaftLog::<LogTypes>::open(Arc::new(config.clone())) {
-        Ok(log) => log,
-        Err(error) => return Err(diagnose(folder, &config, error)),
+    let lock = lock(folder)?;
+    let chunks = chunks(folder)?;
+    let mut reader = Reader {
+        folder,
+        state: State::default(),
+        end: 0,
     };
-    check_start(&log).map_err(|reason| LogError::Inconsistent {
+    let mut used = 0;
+    for (place, chunk) in chunks.iter().enumerate() {
+        used = reader.chunk(*chunk, place == 0, place + 1 == chunks.len())?;
+    }
+    reader.state.check_whole().map_err(|reason| LogError::Inconsistent {
         folder: folder.to_owned(),
         reason,
     })?;
-    let (synced, wait) = std::sync::mpsc::sync_channel(1);
-    log.flush(true, Some(Flush::Report(synced))).map_err(io_error)?;
-    wait.recv()
-        .map_err(|_| io_error(io::Error::other("the writer of the log has stopped")))?
-        .map_err(io_error)?;
-    Ok(log)
-}
-
-fn config(folder: &Path, options: &LogOptions) -> Result<Config, io::Error> {
-    let dir = folder
-        .to_str()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8"))?;
-    Ok(Config {
-        wal: chunked_wal::Config {
-            dir: dir.to_owned(),
-            // Reading is sequential; the default of 64 MiB would be allocated for every chunk.
-            read_buffer_size: Some(1 << 20),
-            // Chunks are cut by size; memory per record is bounded by `ENTRY_OVERHEAD_BYTES` in the cache.
-            chunk_max_records: None,
-            chunk_max_size: Some(options.chunk_bytes),
-            truncate_incomplete_record: Some(true),
-            // Group commit is in `flush`; waiting here would only add latency.
-            flush_batch_wait: Some(Duration::ZERO),
-            flush_batch_max_items: None,
-            flush_queue_max_bytes: None,
-        },
-        // By bytes alone: `Payload` counts its overhead.
-        log_cache_max_items: Some(usize::MAX),
-        log_cache_capacity: Some(options.cache_bytes),
+    let state = reader.state;
+    let tail = tail(folder, options, chunks.last().copied().unwrap_or(0), used, &state).map_err(io_error)?;
+    let chunks = if chunks.is_empty() { vec![0] } else { chunks };
+    Ok(Recovered {
+        state,
+        tail,
+        chunks,
+        lock,
     })
 }
 
-/// The first entry follows the purged ones; `raft-log` checks all other neighbours.
-fn check_start(log: &RaftLog<LogTypes>) -> Result<(), String> {
-    let state = log.log_state();
-    let first = state.purged().map_or(0, |purged| purged.index + 1);
-    let Some(last) = state.last() else { return Ok(()) };
-    if last.index < first {
-        return Ok(());
-    }
-    match log.read(first, first + 1).next() {
-        Some(Ok(_)) => Ok(()),
-        Some(Err(error)) => Err(format!("entry {first}: {error}")),
-        None => Err(format!("entry {first} is missing, the last one is {}", last.index)),
+fn lock(folder: &Path) -> Result<File, LogError> {
+    let io_error = |source| LogError::Io {
+        folder: folder.to_owned(),
+        source,
+    };
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).truncate(false);
+    let lock = options.open(folder.join("lock")).map_err(io_error)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(LogError::InUse {
+            folder: folder.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(io_error(source)),
     }
 }
 
-/// Finds the first record that cannot be read, to name it.
-fn diagnose(folder: &Path, config: &Config, error: io::Error) -> LogError {
-    let folder = folder.to_owned();
-    match error.kind() {
-        io::ErrorKind::WouldBlock => return LogError::InUse { folder },
-        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::Other => {}
-        _ => return LogError::Io { folder, source: error },
+/// Where the chunks in the folder begin, in order.
+fn chunks(folder: &Path) -> Result<Vec<u64>, LogError> {
+    let io_error = |source| LogError::Io {
+        folder: folder.to_owned(),
+        source,
+    };
+    let mut chunks = Vec::new();
+    for file in std::fs::read_dir(folder).map_err(io_error)? {
+        let path = file.map_err(io_error)?.path();
+        if path.extension().is_none_or(|end| end != "wal") {
+            continue;
+        }
+        let begins = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+        let Some(begins) = begins.filter(|begins| chunk_path(folder, *begins) == path) else {
+            return Err(LogError::Inconsistent {
+                folder: folder.to_owned(),
+                reason: format!("{} is no name of a chunk", path.display()),
+            });
+        };
+        chunks.push(begins);
     }
-    match first_damage(config) {
-        Ok(Some((chunk, offset, reason))) => LogError::Damaged {
-            file: PathBuf::from(config.wal.chunk_path(chunk)),
-            offset,
+    chunks.sort_unstable();
+    Ok(chunks)
+}
+
+/// The end of the log, ready to be written behind.
+fn tail(folder: &Path, options: &LogOptions, chunk: u64, used: u64, state: &State) -> Result<Tail, io::Error> {
+    match std::fs::remove_file(spare::path(folder)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let path = chunk_path(folder, chunk);
+    let chunk_bytes = options.chunk_bytes as u64;
+    let mut tail = match OpenOptions::new().read(true).write(true).open(&path) {
+        Ok(file) => Tail {
+            folder: folder.to_owned(),
+            file,
+            chunk,
+            used,
+            zeroed: used,
+            chunk_bytes,
+            spare: Spare::default(),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Tail::create(folder, chunk, chunk_bytes)?,
+        Err(error) => return Err(error),
+    };
+    // Whatever stands behind the last record was never acknowledged, and must not be taken for a record later.
+    tail.file.set_len(used)?;
+    if used == 0 {
+        let mut bytes = Vec::new();
+        write(&mut bytes, Kind::Start, chunk, chunk, &[&state.to_bytes()]);
+        let piece = super::writer::Piece { chunk, at: 0, bytes };
+        tail.write(&[piece])?;
+    }
+    tail.file.sync_all()?;
+    sync_folder(folder)?;
+    Ok(tail)
+}
+
+/// Reads the chunks in order.
+struct Reader<'a> {
+    folder: &'a Path,
+    state: State,
+    /// Where the next chunk should begin.
+    end: u64,
+}
+
+impl Reader<'_> {
+    /// Reads a chunk. Returns up to where it holds records.
+    fn chunk(&mut self, chunk: u64, first: bool, last: bool) -> Result<u64, LogError> {
+        let path = chunk_path(self.folder, chunk);
+        let damaged = |offset: usize, reason: String| LogError::Damaged {
+            file: path.clone(),
+            offset: offset as u64,
             reason,
-        },
-        Ok(None) => LogError::Inconsistent {
-            folder,
-            reason: error.to_string(),
-        },
-        Err(source) => LogError::Io { folder, source },
+        };
+        if !first && chunk != self.end {
+            let missing = i128::from(chunk) - i128::from(self.end);
+            return Err(damaged(0, format!("{missing} B are missing in front of this file")));
+        }
+        let bytes = std::fs::read(&path).map_err(|source| LogError::Io {
+            folder: self.folder.to_owned(),
+            source,
+        })?;
+        let mut at = 0;
+        while at < bytes.len() {
+            let Some(head) = readable(&bytes, chunk, at) else {
+                if is_end(&bytes, chunk, at, last) && (at > 0 || !first || chunk == 0) {
+                    break;
+                }
+                return Err(damaged(at, "a record that cannot be read".to_owned()));
+            };
+            let body = &bytes[at + HEAD_BYTES..at + HEAD_BYTES + head.length];
+            if (at == 0) != (head.kind == Kind::Start) {
+                return Err(damaged(at, format!("a record of the kind {:?}", head.kind)));
+            }
+            if first && at == 0 {
+                self.state = State::from_bytes(body)
+                    .ok_or_else(|| damaged(at, "a beginning that does not decode".to_owned()))?;
+            }
+            self.state
+                .replay(chunk, &head, body)
+                .map_err(|reason| damaged(at, reason))?;
+            at += HEAD_BYTES + head.padded();
+        }
+        if first && at == 0 && chunk != 0 {
+            return Err(damaged(0, "it is empty".to_owned()));
+        }
+        self.end = chunk + at as u64;
+        Ok(at as u64)
     }
 }
 
-fn first_damage(config: &Config) -> Result<Option<(ChunkId, u64, String)>, io::Error> {
-    let lock = ChunkedWal::<RaftWalTypes<LogTypes>>::acquire_lock(&config.wal)?;
-    let mut damage = None;
-    // Where the record behind the last readable one begins, from the start of the first chunk.
-    let mut end: Option<u64> = None;
-    ChunkedWal::<RaftWalTypes<LogTypes>>::dump_records(&config.wal, &lock, |chunk, number, record| {
-        if damage.is_some() {
-            return Ok(());
-        }
-        if number == 0 {
-            if let Some(end) = end
-                && end != chunk.offset()
-            {
-                let missing = chunk.offset() as i128 - end as i128;
-                damage = Some((chunk, 0, format!("{missing} B are missing in front of this file")));
-                return Ok(());
-            }
-            end = Some(chunk.offset());
-        }
-        match record {
-            // A segment counts from the start of its chunk.
-            Ok((segment, _)) => end = Some(chunk.offset() + segment.end().0),
-            Err(error) => {
-                let offset = end.unwrap_or(chunk.offset()) - chunk.offset();
-                damage = Some((chunk, offset, error.to_string()));
-            }
-        }
-        Ok(())
-    })?;
-    Ok(damage)
+/// The head of the record at `at`, if the whole record is what was written there.
+fn readable(bytes: &[u8], chunk: u64, at: usize) -> Option<Head> {
+    let head = Head::read(&bytes[at..])?;
+    let body = bytes.get(at + HEAD_BYTES..)?.get(..head.padded())?;
+    (head.offset == chunk + at as u64 && head.matches(body)).then_some(head)
+}
+
+/// Whether the log may end in front of what cannot be read at `at`: nothing behind it says that it was on disk, and it
+/// is nothing but zeros, or looks like a write that a crash cut short.
+fn is_end(bytes: &[u8], chunk: u64, at: usize, last: bool) -> bool {
+    if bytes[at..].iter().all(|byte| *byte == 0) {
+        return true;
+    }
+    let was_on_disk = (at + ALIGNMENT..bytes.len()).step_by(ALIGNMENT).any(|later| {
+        let head = Head::read(&bytes[later..]);
+        head.is_some_and(|head| head.offset == chunk + later as u64 && head.synced > chunk + at as u64)
+    });
+    last && !was_on_disk && is_torn(bytes, at)
+}
+
+/// Whether a piece of the record at `at` was never written: it lies behind the end of the file, or a whole sector's share
+/// of it is zeros, which no share of a record is unless its content has 512 B of zeros.
+fn is_torn(bytes: &[u8], at: usize) -> bool {
+    let head = Head::read(&bytes[at..]);
+    let end = at + HEAD_BYTES + head.map_or(0, |head| head.padded());
+    let Some(record) = bytes.get(at..end) else { return true };
+    let first = SECTOR_BYTES - at % SECTOR_BYTES;
+    let (front, rest) = record.split_at(first.min(record.len()));
+    std::iter::once(front)
+        .chain(rest.chunks(SECTOR_BYTES))
+        .any(|piece| piece.iter().all(|byte| *byte == 0))
 }

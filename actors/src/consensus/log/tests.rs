@@ -11,9 +11,11 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::vote::RaftLeaderIdExt;
 use openraft::{EntryPayload, Membership, RaftSnapshotBuilder, StorageError, StoredMembership};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use tempfile::TempDir;
 
-use super::codec::ENTRY_BYTES_MAX;
+use super::record::ENTRY_BYTES_MAX;
 use super::*;
 use crate::consensus::types::EntryBytes;
 
@@ -169,6 +171,14 @@ fn chunks(folder: &Path) -> Vec<PathBuf> {
     chunks
 }
 
+/// What a chunk holds, without the zeros behind its records.
+fn records(chunk: &Path) -> Vec<u8> {
+    let mut bytes = std::fs::read(chunk).unwrap();
+    let zeros = bytes.iter().rev().take_while(|byte| **byte == 0).count();
+    bytes.truncate(bytes.len() - zeros);
+    bytes
+}
+
 /// A log with a vote, twelve entries, a committed position and a purge, as a kill left it.
 async fn sample(options: &LogOptions) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -223,7 +233,7 @@ async fn a_truncation_is_followed_by_other_entries_after_a_kill() {
 async fn a_torn_tail_leaves_a_prefix_and_the_log_goes_on() {
     let folder = sample(&LogOptions::default()).await;
     let file = &chunks(folder.path())[0];
-    let whole = std::fs::read(file).unwrap();
+    let whole = records(file);
     let mut longest = 0;
     // A step that meets every offset within a record somewhere; each cut costs several syncs.
     for cut in (0..whole.len()).step_by(7).chain([whole.len() - 1]) {
@@ -261,6 +271,69 @@ async fn a_torn_tail_leaves_a_prefix_and_the_log_goes_on() {
     assert_eq!(longest, 11, "the last cut takes a byte of the last entry");
 }
 
+/// More than a chunk, so that later ones are made of spares, and read back from disk.
+#[tokio::test]
+async fn a_log_of_several_chunks_is_whole_after_a_kill() {
+    let options = LogOptions {
+        chunk_bytes: 3 << 20,
+        cache_bytes: 1,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = LogStore::open(folder.path(), &options).unwrap();
+    let entry = |index: u64| normal(1, index, vec![index as u8; 300_000]);
+    for index in 0..60 {
+        append(&mut log, vec![entry(index)]).await;
+    }
+    let copy = killed(folder.path());
+    assert!(chunks(copy.path()).len() >= 6);
+    let mut log = LogStore::open(copy.path(), &options).unwrap();
+    assert_eq!(all(&mut log).await, (0..60).map(entry).collect::<Vec<_>>());
+    log.purge(log_id(1, 40)).await.unwrap();
+    append(&mut log, vec![entry(60)]).await;
+    assert!(chunks(copy.path()).len() <= 4);
+    assert_eq!(all(&mut log).await, (41..61).map(entry).collect::<Vec<_>>());
+}
+
+/// A crash may leave any sectors of the last, unacknowledged write, in any order.
+#[tokio::test]
+async fn whatever_sectors_of_the_last_write_a_crash_left_all_that_was_acknowledged_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = LogStore::open(folder.path(), &LogOptions::default()).unwrap();
+    append(&mut log, entries(20)).await;
+    let file = chunks(folder.path()).remove(0);
+    let before = std::fs::read(&file).unwrap();
+    append(&mut log, entries(90).split_off(20)).await;
+    let after = std::fs::read(&file).unwrap();
+    let (from, to) = (records_end(&before) / 512, records_end(&after).div_ceil(512));
+    assert!(to - from > 20, "the write is {} sectors long", to - from);
+    let mut random = SmallRng::seed_from_u64(7);
+    for share in (0..200).map(|case| f64::from(case % 20) / 19.0) {
+        let mut left = before.clone();
+        left.resize(after.len(), 0);
+        for sector in from..to {
+            if random.random_bool(share) {
+                let range = sector * 512..(sector * 512 + 512).min(after.len());
+                left[range.clone()].copy_from_slice(&after[range]);
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(file.file_name().unwrap()), left).unwrap();
+        let mut log = LogStore::open(folder.path(), &LogOptions::default()).unwrap();
+        let found = all(&mut log).await;
+        assert!(found.len() >= 20 && found == entries(found.len() as u64));
+        // A shorter write in the same place: nothing of what was cut off may come back behind it.
+        let next = found.len() as u64;
+        append(&mut log, vec![normal(2, next, "other")]).await;
+        let folder = killed(folder.path());
+        let mut log = LogStore::open(folder.path(), &LogOptions::default()).unwrap();
+        assert_eq!(all(&mut log).await.len() as u64, next + 1);
+    }
+}
+
+fn records_end(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1
+}
+
 #[tokio::test]
 async fn any_flipped_byte_ahead_of_the_tail_is_damage_and_named() {
     let tiny = LogOptions {
@@ -270,7 +343,7 @@ async fn any_flipped_byte_ahead_of_the_tail_is_damage_and_named() {
     for (options, step) in [(LogOptions::default(), 1), (tiny, 5)] {
         let folder = sample(&options).await;
         for file in chunks(folder.path()) {
-            let whole = std::fs::read(&file).unwrap();
+            let whole = records(&file);
             for at in (0..whole.len()).step_by(step) {
                 let flip = 1 << (at % 8);
                 let mut damaged = whole.clone();
@@ -367,7 +440,7 @@ async fn a_failed_write_is_final() {
         }
     };
     failed.await;
-    assert!(log.failed().await.contains("stopped"));
+    assert!(log.failed().await.contains("No such file"));
     assert!(log.append(vec![normal(1, 99, "x")], IOFlushed::noop()).await.is_err());
     assert!(log.save_vote(&VoteOf::<TypeConfig>::new(7, 1)).await.is_err());
 }
