@@ -137,8 +137,8 @@ struct Arrived {
 impl OneWay {
     async fn run(&self, repeat: u32) -> Result<Arrived, BenchError> {
         let label = self.name.replace([' ', ','], "-");
-        let sink = |place: u64| format!("b13/{label}/{repeat}/sink/{place}");
-        let source = |place: u64| format!("b13/{label}/{repeat}/source/{place}");
+        let sink = |place: u64| format!("b13.{label}.{repeat}.sink.{place}");
+        let source = |place: u64| format!("b13.{label}.{repeat}.source.{place}");
         let before = (self.from.figures().await?, self.to.figures().await?);
         let expect = self.count / self.sinks;
         let sinks = for_all(0..self.sinks, async |place| {
@@ -322,7 +322,7 @@ struct Calls {
 
 /// Calls by `callers` agents of one node to as many of another, `each` calls by each.
 async fn calls(from: &RigNode, to: &RigNode, callers: u64, each: u64, repeat: u32) -> Result<Calls, BenchError> {
-    let name = |role: &str, place: u64| format!("b13/{callers}-callers/{repeat}/{role}/{place}");
+    let name = |role: &str, place: u64| format!("b13.{callers}-callers.{repeat}.{role}.{place}");
     let each = each.max(1);
     // One echo for all, as one server has many clients.
     let echo = to.spawn(&name("echo", 0), "load-echo", Value::Null).await?;

@@ -61,6 +61,7 @@ pub use self::task::{
     RESULT_BYTES_MAX, Return, State, StateName, TASK_NAME_BYTES_MAX, TITLE_BYTES_MAX, Task, TaskCommand, TaskId,
     TaskIdError, Tasks, TokenHash, Update, Which,
 };
+use crate::conflict::Detector;
 use crate::id::NodeId;
 
 /// The version of the rules that [`Colony::apply`] follows. Part of the rules are all their limits: a command that one
@@ -88,6 +89,18 @@ pub struct Colony {
     projects: OrdMap<Arc<str>, Project>,
     sessions: Sessions,
     agents: Agents,
+    scratch: Scratch,
+}
+
+/// Memory that [`Colony::apply`] keeps from batch to batch, so that a large batch need not ask for it anew. No part of the
+/// state: a copy begins with none.
+#[derive(Debug, Default)]
+struct Scratch(Detector);
+
+impl Clone for Scratch {
+    fn clone(&self) -> Scratch {
+        Scratch::default()
+    }
 }
 
 impl Default for Colony {
@@ -100,6 +113,7 @@ impl Default for Colony {
             projects: OrdMap::new(),
             sessions: Sessions::default(),
             agents: Agents::default(),
+            scratch: Scratch::default(),
         }
     }
 }
@@ -124,6 +138,8 @@ pub struct Applied {
     pub agents: Vec<LifeKey>,
     /// The new events, in order.
     pub events: Vec<(Arc<str>, Arc<Event>)>,
+    /// What conflicts of a batch are found with.
+    pub(crate) detector: Detector,
 }
 
 /// The outcome of one command.
@@ -173,7 +189,10 @@ impl Colony {
         // A leader whose clock is behind must not turn cluster time back.
         self.cluster_ms = self.cluster_ms.max(cluster_ms);
         self.wall_ms = wall_ms;
-        let mut applied = Applied::default();
+        let mut applied = Applied {
+            detector: std::mem::take(&mut self.scratch.0),
+            ..Applied::default()
+        };
         for round in rounds {
             if round.commands.is_empty() {
                 self.sweep(&mut applied);
@@ -194,6 +213,7 @@ impl Colony {
                 }
             }
         }
+        self.scratch.0 = std::mem::take(&mut applied.detector);
         applied
     }
 

@@ -301,7 +301,7 @@ impl Step<'_> {
 
     /// Judges the proposals of the batch whose places are in `judged` against each other, and notes the losers in
     /// `verdicts`. Returns how many conflicts there are among them.
-    fn against_each_other(&self, batch: &ProposalBatch, judged: &[usize], verdicts: &mut [Option<Verdict>]) -> u64 {
+    fn against_each_other(&mut self, batch: &ProposalBatch, judged: &[usize], verdicts: &mut [Option<Verdict>]) -> u64 {
         let mut accesses = conflict::Batch::with_capacity(judged.len(), judged.len(), 0);
         for &place in judged {
             let proposal = &batch.proposals[place];
@@ -312,7 +312,9 @@ impl Step<'_> {
                 .map(|write| (write.key.as_bytes(), write.class()));
             accesses.push(proposal.priority, reads, writes);
         }
-        let detection = conflict::detect(&accesses);
+        // Taken out, since what follows reads the state beside it.
+        let mut detector = std::mem::take(&mut self.applied.detector);
+        let detection = detector.detect(&accesses);
         let changes: Vec<Changes<'_>> = match batch.policy == Policy::Merge && !detection.is_empty() {
             true => judged
                 .iter()
@@ -335,7 +337,9 @@ impl Step<'_> {
             let total = conflicts.len() as u64 + u64::from(more);
             verdicts[place] = Some(Verdict::Lost { conflicts, total });
         }
-        detection.counts().total()
+        let total = detection.counts().total();
+        self.applied.detector = detector;
+        total
     }
 
     fn clash(
