@@ -111,7 +111,7 @@ pub(crate) async fn prepare(
 ) -> Result<RecoveryNote, ConsensusError> {
     let failed = |error: &dyn std::error::Error| ConsensusError::Failed(error.to_string());
     let mut log = log.clone();
-    if let Some(flushed) = replica.flushed_before() {
+    if let Some(flushed) = replica.flushed_before().filter(|_| checks_end()) {
         check_end(&mut log, flushed).await?;
     }
     let mut recovery = Recovery {
@@ -151,6 +151,18 @@ pub(crate) async fn prepare(
         .set_aside
         .extend(aside.iter().map(|place| place.display().to_string()));
     Ok(RecoveryNote(Mutex::new(recovery)))
+}
+
+/// Whether the end of the log is compared with what the store knows: not with a bug on purpose that this would give away
+/// before it does any harm.
+fn checks_end() -> bool {
+    #[cfg(feature = "planted-bugs")]
+    {
+        use queenright_protocol::planted::{Bug, has};
+        !has(Bug::ForgetVote) && !has(Bug::AcknowledgeBeforeSync)
+    }
+    #[cfg(not(feature = "planted-bugs"))]
+    true
 }
 
 /// A log that was cut at the end of a record looks like one that never had more. The store knows better, as of its last
