@@ -2,7 +2,7 @@
 //!
 //! | message | from | to | answered by | meaning |
 //! |---|---|---|---|---|
-//! | [`DiskReport`] | a node, to be at its start, when it gets low or is so no more, and each second while any node is low | each other node | its own [`DiskReport`] | what my disk has left |
+//! | `DiskReport` | a node, to be at its start, when it gets low or is so no more, and each second while any node is low | each other node | its own `DiskReport` | what my disk has left |
 //!
 //! A node whose disk has less than a **watermark** left is *low*. Growing commands are admitted while a majority of the
 //! voters is above theirs: then each of them can be committed without a low node. Every queen refuses them before the log
