@@ -152,12 +152,14 @@ fn a_node_without_store_and_snapshots_gets_its_state_from_another_and_one_with_a
 fn while_a_snapshot_takes_longer_than_an_election_nobody_is_elected_and_puts_go_on() {
     let seen = check(&Sending {
         name: "slow-snapshot",
-        values: 12,
+        values: 20,
         value_bytes: 512 << 10,
         bytes_per_s: 1 << 20,
     });
     // A lease of two seconds and an election of one to two have had the time.
     assert!(seen.took > Duration::from_secs(4), "{seen:?}");
     assert!(seen.puts > 10 && seen.slowest_put < seen.took, "{seen:?}");
-    assert!(seen.snapshot_bytes > 12 * (512 << 10), "{seen:?}");
+    // Which of the values it holds depends on when it was taken: each is half as large again as the one before it, and the
+    // rest comes by the log.
+    assert!(seen.snapshot_bytes > 5 << 20, "{seen:?}");
 }

@@ -11,8 +11,8 @@ use queenright_actors::queen::{Request, SubmitError};
 use queenright_actors::replica::Snapshot;
 use queenright_bench::load;
 use queenright_protocol::colony::{
-    Body, Claim, Conflict, Content, Ending, Expected, Fence, Finish, KEPT_BYTES_MIN, Key, Op, Outcome, Proposal, Read,
-    Refusal, State, TaskCommand, TaskId, Tasks, Which, Write,
+    self, Body, Claim, Conflict, Content, Ending, Expected, Fence, Finish, KEPT_BYTES_MIN, Key, Op, Outcome, Proposal,
+    Read, Refusal, State, TaskCommand, TaskId, Tasks, Which, Write,
 };
 use queenright_protocol::conflict::Kind;
 use serde::Deserialize;
@@ -212,7 +212,7 @@ fn holds(context: &AgentContext, snapshot: &Snapshot, project: &str) -> Option<H
     if life.id.generation != context.generation() {
         return None;
     }
-    let (_, id) = life.held.iter().find(|(held_in, _)| &**held_in == project)?;
+    let (_, colony::Held::Task(id)) = life.held.iter().find(|(held_in, _)| &**held_in == project)?;
     match &tasks(snapshot, project)?.get(*id)?.state {
         State::Leased(lease) => Some(Held {
             id: *id,

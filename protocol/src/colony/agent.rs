@@ -124,8 +124,22 @@ pub struct Life {
     pub id: AgentId,
     /// Why it has ended, if its queen or a later generation ended it alone; its tasks are being returned.
     pub end: Option<AgentEnd>,
-    /// The tasks that it holds, with their projects.
-    pub held: OrdSet<(Arc<str>, TaskId)>,
+    /// What it holds, with its projects.
+    pub held: OrdSet<(Arc<str>, Held)>,
+}
+
+/// What an owner may hold: it is given back when the owner ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Held {
+    /// The lease of a task.
+    Task(TaskId),
+}
+
+/// What the passing of a time ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// The lease of a task.
+    Lease(TaskId),
 }
 
 /// How all agents of a node ended at once.
@@ -136,7 +150,7 @@ pub(crate) struct Sinking {
     pub(crate) end: AgentEnd,
 }
 
-/// The agents of all nodes, and the deadlines of leases that no agent's life bounds.
+/// The agents of all nodes, and what ends by time although no agent does.
 #[derive(Clone, Debug, Default)]
 pub struct Agents {
     lives: OrdMap<LifeKey, Life>,
@@ -147,18 +161,18 @@ pub struct Agents {
     ending: OrdSet<LifeKey>,
     /// Nodes whose agents ended together and are not cleared away yet.
     pub(crate) sinking: OrdMap<NodeId, Sinking>,
-    /// The leases that end by themselves.
-    deadlines: OrdSet<(u64, Arc<str>, TaskId)>,
+    /// What time ends, earliest first, with its project.
+    timers: OrdSet<(u64, Arc<str>, Timer)>,
     pub(crate) digest: Digest,
 }
 
 /// What is to be done next of what time or the end of agents has brought.
 #[derive(Debug)]
 pub(crate) enum Due {
-    /// The lease of this task is over.
-    Expired(Arc<str>, TaskId),
-    /// The owner of this task lives no more.
-    Orphan(Arc<str>, TaskId, AgentEnd),
+    /// The time of this is over.
+    Expired(Arc<str>, Timer),
+    /// The owner of this lives no more.
+    Orphan(Arc<str>, Held, AgentEnd),
     /// This life holds nothing any more.
     Gone(LifeKey),
 }
@@ -198,9 +212,9 @@ impl Agents {
         newest.is_some_and(|((_, started), _)| *started > floor)
     }
 
-    /// The deadlines of leases, earliest first, with project and task.
-    pub fn deadlines(&self) -> impl Iterator<Item = &(u64, Arc<str>, TaskId)> {
-        self.deadlines.iter()
+    /// What time ends: cluster time in milliseconds, project and what, earliest first.
+    pub fn timers(&self) -> impl Iterator<Item = &(u64, Arc<str>, Timer)> {
+        self.timers.iter()
     }
 
     /// Cluster time in milliseconds at which something is to be done although nobody commands it; 0 when it is due now.
@@ -208,7 +222,7 @@ impl Agents {
         if !self.ending.is_empty() || !self.sinking.is_empty() {
             return Some(0);
         }
-        self.deadlines.get_min().map(|(until_ms, ..)| *until_ms)
+        self.timers.get_min().map(|(until_ms, ..)| *until_ms)
     }
 
     /// Why a life has ended; `None` while it lasts.
@@ -309,8 +323,8 @@ impl Agents {
 
     /// What is due at `now_ms`, one at a time; the same until it is done.
     pub(crate) fn due(&self, now_ms: u64) -> Option<Due> {
-        if let Some((_, project, task)) = self.deadlines.get_min().filter(|(until_ms, ..)| *until_ms <= now_ms) {
-            return Some(Due::Expired(project.clone(), *task));
+        if let Some((_, project, timer)) = self.timers.get_min().filter(|(until_ms, ..)| *until_ms <= now_ms) {
+            return Some(Due::Expired(project.clone(), *timer));
         }
         if let Some(key) = self.ending.get_min().copied() {
             let end = self.end_of(&key).expect("it is among those that end");
@@ -329,7 +343,7 @@ impl Agents {
 
     fn due_of(&self, key: LifeKey, end: AgentEnd) -> Due {
         match self.lives[&key].held.get_min() {
-            Some((project, task)) => Due::Orphan(project.clone(), *task, end),
+            Some((project, held)) => Due::Orphan(project.clone(), *held, end),
             None => Due::Gone(key),
         }
     }
@@ -359,12 +373,12 @@ impl Agents {
     pub(crate) fn link(&mut self, project: &Arc<str>, task: &Task) -> bool {
         let State::Leased(lease) = &task.state else { return true };
         if let Some(until_ms) = lease.until_ms {
-            self.deadlines.insert((until_ms, project.clone(), task.id));
+            self.timers.insert((until_ms, project.clone(), Timer::Lease(task.id)));
         }
         match &lease.holder.owner {
             Owner::Token(_) => true,
             Owner::Agent { agent, started } => match self.lives.get_mut(&(agent.node, *started)) {
-                Some(life) => life.held.insert((project.clone(), task.id)).is_none(),
+                Some(life) => life.held.insert((project.clone(), Held::Task(task.id))).is_none(),
                 None => false,
             },
         }
@@ -374,17 +388,17 @@ impl Agents {
     pub(crate) fn unlink(&mut self, project: &Arc<str>, task: &Task) {
         let State::Leased(lease) = &task.state else { return };
         if let Some(until_ms) = lease.until_ms {
-            self.deadlines.remove(&(until_ms, project.clone(), task.id));
+            self.timers.remove(&(until_ms, project.clone(), Timer::Lease(task.id)));
         }
         if let Owner::Agent { agent, started } = &lease.holder.owner
             && let Some(life) = self.lives.get_mut(&(agent.node, *started))
         {
-            life.held.remove(&(project.clone(), task.id));
+            life.held.remove(&(project.clone(), Held::Task(task.id)));
         }
     }
 }
 
-/// What the digest covers: not the tasks held, which follow from the tasks.
+/// What the digest covers: not what is held, which follows from the tasks.
 fn life_digest(key: &LifeKey, life: &Life) -> Digest {
     Digest::of(AGENT_DIGEST, &(key, &life.id, &life.end))
 }

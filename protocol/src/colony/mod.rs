@@ -28,7 +28,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 
 pub use self::agent::{
-    AGENT_REASON_BYTES_MAX, AGENTS_PER_NODE_MAX, AgentCommand, AgentEnd, AgentId, Agents, Life, LifeKey,
+    AGENT_REASON_BYTES_MAX, AGENTS_PER_NODE_MAX, AgentCommand, AgentEnd, AgentId, Agents, Held, Life, LifeKey, Timer,
 };
 pub use self::command::{
     Body, Change, Command, Condition, Content, ContentHash, GROWN_VALUE_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX,

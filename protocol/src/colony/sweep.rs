@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use super::agent::{AgentCommand, AgentEnd, AgentId, Due};
+use super::agent::{AgentCommand, AgentEnd, AgentId, Due, Held, Timer};
 use super::command::{Outcome, Refusal};
 use super::memory::over_limit;
 use super::project::{Scope, Step, check_name};
@@ -45,8 +45,8 @@ impl Colony {
                 return;
             };
             let (project, task, reason) = match due {
-                Due::Expired(project, task) => (project, task, Return::Expired),
-                Due::Orphan(project, task, end) => (project, task, Return::Agent(end)),
+                Due::Expired(project, Timer::Lease(task)) => (project, task, Return::Expired),
+                Due::Orphan(project, Held::Task(task), end) => (project, task, Return::Agent(end)),
                 Due::Gone(key) => {
                     self.agents.clear(&key);
                     applied.agents.push(key);
