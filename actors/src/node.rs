@@ -632,6 +632,7 @@ impl Node {
             log_sync_p99_us: log.sync_p99.as_micros() as u64,
             data: self.folder.path().display().to_string(),
             store_bytes: self.store.size_on_disk()?,
+            store_waits: self.replica.dirty_records() as u64,
         })
     }
 

@@ -111,4 +111,7 @@ pub struct NodeFigures {
     pub data: String,
     /// Bytes of the store on disk.
     pub store_bytes: u64,
+    /// Changed records, or events, that wait for the store: the greater number.
+    #[serde(default)]
+    pub store_waits: u64,
 }

@@ -11,7 +11,7 @@ use super::spread::Spread;
 use crate::conditions::Conditions;
 use crate::disk::fdatasync_probe;
 use crate::report::{Claim, Counts, Percentiles, Report, Row, unix_ms};
-use crate::rig::{Rig, RigNode, block_on, for_all, reported};
+use crate::rig::{Rig, RigNode, block_on, for_all, late, reported};
 use crate::{BenchError, Options, load};
 
 /// The id of the workload.
@@ -35,8 +35,13 @@ const RACE_EVERY: Duration = Duration::from_millis(20);
 const PAYLOAD_BYTES: u64 = 256;
 /// How many tasks each agent may use up in a millisecond of a load of rates.
 const TASKS_PER_MS: u64 = 1;
-/// How many tasks a load of rates has at most: a project keeps 256 MiB of open ones, and one of these counts 784 B.
-const RATE_TASKS_MAX: u64 = 320_000;
+/// How many tasks a load of rates has at most: 29,000 a second, and a project keeps 256 MiB of open ones, of which one of
+/// these counts 784 B.
+const RATE_TASKS_MAX: u64 = 160_000;
+/// How long the stores of the nodes may take to write prepared tasks behind.
+const STORED_WITHIN: Duration = Duration::from_secs(60);
+/// How often they are asked.
+const STORED_LOOK: Duration = Duration::from_millis(200);
 /// How many tasks are used for what must be refused.
 const WRONG_TASKS: u64 = 20;
 /// How long a load of rates runs before it is measured, and after; at most as long as it is measured.
@@ -53,7 +58,8 @@ const SYNCS_MAX: u32 = 2_000;
 
 /// 1,000 prepared tasks shared by 1, 2, 5, 10, 50 and 200 workers that claim, say "half", and finish; the rates of 64
 /// workers that only claim, and that claim and finish; races of 2, 16 and 64 agents for one task after the other; and
-/// what must be refused. Every command is on disk at a majority before it counts. After each load the tasks of its
+/// what must be refused. Every command is on disk at a majority before it counts; rates are measured once the stores have
+/// written the prepared tasks behind. After each load the tasks of its
 /// project are counted on a node that follows.
 ///
 /// # Errors
@@ -198,6 +204,9 @@ impl Load {
         // A project that no load before has used.
         let project = format!("b5-{extent}-{}-{repeat}", self.agents);
         prepare(rig, &project, tasks).await?;
+        if self.work != Work::Shared {
+            stored(rig).await?;
+        }
         let mut arguments = json!({ "project": project, "extent": extent });
         if self.work != Work::Shared {
             let [warm_up_ms, work_ms, cool_down_ms] = spans(options);
@@ -403,6 +412,20 @@ async fn prepare(rig: &Rig, project: &str, tasks: u64) -> Result<Vec<serde_json:
         name,
         problem: "reports no ids".to_owned(),
     })
+}
+
+/// Returns when the stores have written behind what was prepared, so that it is not measured beside the claims.
+async fn stored(rig: &Rig) -> Result<(), BenchError> {
+    let started = Instant::now();
+    for node in rig.nodes() {
+        while node.figures().await?.store_waits > 0 {
+            if started.elapsed() > STORED_WITHIN {
+                return Err(late(format!("the store of {} to write prepared tasks", node.name), started));
+            }
+            tokio::time::sleep(STORED_LOOK).await;
+        }
+    }
+    Ok(())
 }
 
 /// Starts agents on all nodes in turn, lets them begin together, and waits until all have done their work; for a time
