@@ -420,7 +420,10 @@ async fn stored(rig: &Rig) -> Result<(), BenchError> {
     for node in rig.nodes() {
         while node.figures().await?.store_waits > 0 {
             if started.elapsed() > STORED_WITHIN {
-                return Err(late(format!("the store of {} to write prepared tasks", node.name), started));
+                return Err(late(
+                    format!("the store of {} to write prepared tasks", node.name),
+                    started,
+                ));
             }
             tokio::time::sleep(STORED_LOOK).await;
         }
