@@ -2,7 +2,9 @@
 
 mod comparison;
 mod replacement;
+mod sessions;
 mod status;
+mod vigil;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -11,7 +13,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use queenright_protocol::colony::{Key, Outcome, Record, content_prefix, read_records, record_key};
+use queenright_protocol::colony::{
+    Body, Key, Outcome, Record, Refusal, SessionId, TokenHash, content_prefix, read_records, record_key,
+};
 use queenright_protocol::id::{ClusterId, NodeId};
 use queenright_protocol::topology;
 use queenright_protocol::wire::{Envelope, Kind, Lane};
@@ -25,6 +29,8 @@ use tokio_util::sync::CancellationToken;
 use self::comparison::{ASK_EVERY, Compare, Judge};
 pub use self::replacement::ReplaceError;
 use self::replacement::{Steward, follow_members, newest};
+pub use self::sessions::Heartbeat;
+use self::sessions::Keeper;
 pub use self::status::{ClusterStatus, NodeFigures, NodeStatus, Role};
 use crate::agent::{AgentError, AgentSpec, AgentStatus, Agents, Kinds, Signals, submit};
 use crate::body::{decode, encode};
@@ -177,6 +183,7 @@ pub struct Node {
     disk: Arc<Disk>,
     judge: Arc<Judge>,
     steward: Arc<Steward>,
+    keeper: Arc<Keeper>,
     stop: CancellationToken,
     // A mutex: taken once, by whoever stops the node.
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
@@ -374,6 +381,9 @@ impl Node {
             stop.clone(),
             compare_with_others(judge.clone(), router.clone()),
         )));
+        let keeper = Keeper::new(founded.me, replica.clone(), consensus.clone(), queen.clone());
+        let keeper = Arc::new(keeper);
+        tasks.push(tokio::spawn(run_until(stop.clone(), keeper.clone().watch())));
         let node = Arc::new(Node {
             cluster: options.cluster,
             cluster_id: founded.cluster.to_string(),
@@ -393,6 +403,7 @@ impl Node {
             disk,
             judge,
             steward,
+            keeper,
             stop,
             tasks: std::sync::Mutex::new(tasks),
         });
@@ -447,7 +458,37 @@ impl Node {
     /// # Errors
     /// When the queen does not take it, or no outcome came before the deadline: then it is unknown.
     pub async fn submit(&self, request: Request, deadline: Duration) -> Result<Outcome, SubmitError> {
-        submit(&self.queen, request, deadline).await
+        // Any call with a token is a sign of life of its session.
+        let token = request.body.token();
+        let elsewhere = token.and_then(|token| self.keeper.heard(&request.project, token));
+        let outcome = submit(&self.queen, request, deadline).await;
+        if let (Some(session), Ok(outcome)) = (elsewhere, &outcome)
+            && !matches!(outcome, Outcome::Refused(_))
+        {
+            self.keeper.reopen(&session);
+        }
+        outcome
+    }
+
+    /// A sign of life of a session, whose author calls this node.
+    ///
+    /// # Errors
+    /// When the session does not live here, and the colony did not say before the deadline whether it lives at all. A
+    /// refusal says that it does not.
+    pub async fn heartbeat(
+        &self,
+        project: &Arc<str>,
+        author: &Arc<str>,
+        session: (SessionId, TokenHash),
+        deadline: Duration,
+    ) -> Result<Result<Heartbeat, Refusal>, SubmitError> {
+        let request = |command| Request {
+            project: project.clone(),
+            author: author.clone(),
+            idempotency_key: None,
+            body: Body::Session(command),
+        };
+        self.keeper.heartbeat(request, project, session, deadline).await
     }
 
     /// The state, as fresh as asked for. Drop it when done.

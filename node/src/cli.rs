@@ -1,6 +1,7 @@
 //! The command line: names, types and help. Nothing is done here.
 
 mod agent;
+mod session;
 mod task;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use queenright_bench::client::wire::EventCursor;
 
 pub use self::agent::AgentCommand;
+pub use self::session::{OwnArgs, SessionCommand};
 pub use self::task::{Ending, HeldArgs, StateArg, TaskCommand};
 use crate::state::{Door, Registry, StateError};
 
@@ -79,6 +81,9 @@ pub enum Command {
     /// Hand out work: add tasks, claim, accept and finish them
     #[command(subcommand)]
     Task(TaskCommand),
+    /// Open sessions for agents outside the nodes, keep them alive, close them
+    #[command(subcommand)]
+    Session(SessionCommand),
     /// Look at the agents of a node, start and stop them
     #[command(subcommand)]
     Agent(AgentCommand),

@@ -19,6 +19,7 @@ mod recovery;
 mod refusals;
 mod replacement;
 mod replay;
+mod sessions;
 mod slow_snapshot;
 mod supervision;
 mod tasks;

@@ -52,7 +52,7 @@ fn a_task_goes_from_hand_to_hand_and_only_its_holder_finishes_it() {
     let (token, fence) = held(&claim);
     let line = colony.refusal("n3", &["claim", &task], 3);
     assert!(
-        line.contains(&format!("task {task} is held by token")) && line.contains("of cli (attempt 1)"),
+        line.contains(&format!("task {task} is held by session s")) && line.contains("(cli) of cli (attempt 1)"),
         "{line}"
     );
 
@@ -101,20 +101,20 @@ fn a_task_goes_from_hand_to_hand_and_only_its_holder_finishes_it() {
 }
 
 #[test]
-fn a_lease_that_ends_makes_the_task_free_and_nothing_needs_to_happen_for_it() {
+fn a_session_that_ends_makes_its_task_free_and_nothing_needs_to_happen_for_it() {
     let colony = Colony::start("leases");
     let task = colony.add("short", &[]);
-    let claim = colony.task_json("n1", &["claim", &task, "--lease", "1"]);
+    let claim = colony.task_json("n1", &["claim", &task, "--lease", "10"]);
     let (token, fence) = held(&claim);
-    // Reading changes nothing: that it returns is the leader's own doing.
-    until("the lease ends", || {
+    // Reading changes nothing: that the session ends is its node's own doing, that the task returns the leader's.
+    until("the session ends", || {
         let shown = colony.task_json("n2", &["show", &task, "--consistency", "local"]);
         (shown["state"] == "pending").then_some(())
     });
     let line = colony.refusal("n3", &["accept", &task, "--fence", &fence, "--token", &token], 4);
     assert!(line.contains("nobody does (attempt 1)"), "{line}");
     let shown = colony.task_json("n1", &["show", &task]);
-    assert_eq!(shown["history"][0]["reason"], "its lease expired");
+    assert_eq!(shown["history"][0]["reason"], "its session gave no sign of life");
 }
 
 #[test]

@@ -154,8 +154,8 @@ impl Steward {
                 "it would be a new node; if what it had is lost, run `queenright node replace {name}` and start it again"
             ));
         }
-        let sessions = self.replica.snapshot();
-        let used = sessions.colony.sessions().nodes().chain(members.nodes.iter().copied());
+        let seen = self.replica.snapshot();
+        let used = seen.colony.dedup().nodes().chain(members.nodes.iter().copied());
         let number = next_number(place as usize, used);
         self.consensus
             .add_learner(number)

@@ -6,8 +6,8 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use queenright_protocol::colony::{
-    Applied, Colony, ContentHash, Cursor, Event, Key, LifeKey, Pair, TaskId, content_pair, event_pair, life_key,
-    life_pair, record_pair, remembered_key, remembered_pair, task_key, task_pair,
+    Applied, Colony, ContentHash, Cursor, Event, Key, LifeKey, Pair, SessionId, TaskId, content_pair, event_pair,
+    life_key, life_pair, record_pair, remembered_key, remembered_pair, session_key, session_pair, task_key, task_pair,
 };
 
 /// How many changed records may wait for the store before applying waits for it.
@@ -36,6 +36,7 @@ pub(crate) struct Dirty {
     remembered: HashSet<(Name, Arc<str>)>,
     tasks: HashSet<(Name, TaskId)>,
     lives: HashSet<LifeKey>,
+    sessions: HashSet<(Name, SessionId)>,
     events: Vec<(Name, Arc<Event>)>,
     /// Whether a snapshot replaced the state: then all pairs of events that the store holds are to go.
     replaced: bool,
@@ -58,6 +59,7 @@ impl Dirty {
         self.remembered.extend(applied.remembered.iter().cloned());
         self.tasks.extend(applied.tasks.iter().cloned());
         self.lives.extend(applied.agents.iter().copied());
+        self.sessions.extend(applied.sessions.iter().cloned());
         self.events.extend(applied.events.iter().cloned());
     }
 
@@ -67,6 +69,7 @@ impl Dirty {
             self.records.len(),
             self.tasks.len(),
             self.lives.len(),
+            self.sessions.len(),
             self.events.len() / EVENTS_PER_RECORD,
         ];
         let most = sets.into_iter().max().unwrap_or_default();
@@ -80,9 +83,9 @@ impl Dirty {
 
     /// Whether what is left is to be written in parts, the store being a mixture until the last one.
     pub(crate) fn is_in_parts(&self) -> bool {
-        let sets =
-            self.records.len() + self.contents.len() + self.remembered.len() + self.tasks.len() + self.lives.len();
-        self.replacing && self.removed.len() + sets + self.events.len() > 0
+        let sets = self.records.len() + self.contents.len() + self.remembered.len() + self.tasks.len();
+        let owners = self.lives.len() + self.sessions.len();
+        self.replacing && self.removed.len() + sets + owners + self.events.len() > 0
     }
 
     pub(crate) fn take(&mut self, index: u64) -> Dirty {
@@ -122,6 +125,7 @@ impl Dirty {
         });
         part.remembered = room.fill(&mut self.remembered, |_| 0);
         part.lives = room.fill(&mut self.lives, |_| 0);
+        part.sessions = room.fill(&mut self.sessions, |_| 0);
         part.tasks = room.fill(&mut self.tasks, |_| TASK_BYTES);
         let events = self.events.len().min(room.changes * EVENTS_PER_PAIR);
         part.events = self.events.drain(..events).collect();
@@ -137,6 +141,10 @@ impl Dirty {
             ..Dirty::default()
         };
         dirty.lives.extend(new.agents().lives().map(|(key, _)| *key));
+        let sessions = new.sessions().all();
+        dirty
+            .sessions
+            .extend(sessions.map(|session| (session.project.clone(), session.id)));
         for (name, project) in new.projects() {
             let tasks = project.tasks().after(None);
             dirty.tasks.extend(tasks.map(|task| (name.clone(), task.id)));
@@ -171,6 +179,9 @@ impl Dirty {
         let tasks = before.tasks.iter();
         self.removed.extend(tasks.map(|(name, task)| task_key(name, *task)));
         self.removed.extend(before.lives.iter().map(life_key));
+        let sessions = before.sessions.iter();
+        self.removed
+            .extend(sessions.map(|(name, session)| session_key(name, *session)));
     }
 
     /// The changes of the store that bring it to `colony`.
@@ -210,6 +221,12 @@ impl Dirty {
             changes.push(match colony.agents().life(key) {
                 Some(life) => some(life_pair(key, life)),
                 None => (life_key(key), None),
+            });
+        }
+        for (name, id) in &self.sessions {
+            changes.push(match colony.sessions().get(*id) {
+                Some(session) => some(session_pair(session)),
+                None => (session_key(name, *id), None),
             });
         }
         blocks.write(&self.events, &mut changes);

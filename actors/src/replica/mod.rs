@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
 use openraft::type_config::alias::{LogIdOf, StoredMembershipOf, VoteOf};
 use queenright_protocol::colony::{
-    Answer, Applied, Batch, Checkpoint, Colony, Digest, ImageError, Key, Meta, Record, Round, RoundError,
+    Answer, Applied, Batch, Checkpoint, Colony, Digest, ImageError, Key, Meta, Record, Round, RoundError, Session,
+    TokenHash,
 };
 use queenright_protocol::id::NodeId;
 use serde::{Deserialize, Serialize};
@@ -485,18 +486,35 @@ impl Replica {
     pub(crate) fn due(&self, me: NodeId) -> (Option<u64>, bool) {
         let state = self.state();
         let agents = state.colony.agents();
-        (agents.due_ms(), agents.nodes().any(|node| node != me))
+        let mut owners = agents.nodes().chain(state.colony.sessions().homes());
+        (agents.due_ms(), owners.any(|node| node != me))
     }
 
-    /// Those of the nodes that have agents that live, each with its newest start.
+    /// Those of the nodes that have agents or sessions that live, each with its newest start.
     pub(crate) fn with_agents(&self, nodes: &[NodeId]) -> Vec<(NodeId, u64)> {
         let state = self.state();
-        let agents = state.colony.agents();
+        let (agents, sessions) = (state.colony.agents(), state.colony.sessions());
         let mut found = Vec::new();
-        for node in nodes.iter().filter(|node| agents.any_live(**node)) {
-            found.push((*node, state.colony.sessions().incarnation(*node).unwrap_or_default()));
+        for node in nodes
+            .iter()
+            .filter(|node| agents.any_live(**node) || sessions.any_at(**node))
+        {
+            found.push((*node, state.colony.dedup().incarnation(*node).unwrap_or_default()));
         }
         found
+    }
+
+    /// Whether open sessions live on a node.
+    pub(crate) fn has_sessions(&self, node: NodeId) -> bool {
+        self.state().colony.sessions().count_at(node) > 0
+    }
+
+    /// The session of a project that has this token, and until when it has a grace, if it has one.
+    pub(crate) fn session_of(&self, project: &Arc<str>, token: TokenHash) -> Option<(Arc<Session>, Option<u64>)> {
+        let state = self.state();
+        let sessions = state.colony.sessions();
+        let session = sessions.of_token(project, token)?;
+        Some((session.clone(), sessions.grace_ms(session)))
     }
 
     /// How far the log was applied, and the members as of then.

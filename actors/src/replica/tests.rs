@@ -4,8 +4,8 @@ use openraft::alias::LeaderIdOf;
 use openraft::vote::RaftLeaderIdExt;
 use queenright_protocol::colony::{
     AgentCommand, Body, Caller, Change, Claim, Command, Condition, Content, ContentHash, Cursor, Ending, Finish,
-    KEPT_BYTES_MIN, KEY_BYTES_MAX, NAME_BYTES_MAX, NewTask, Op, Outcome, Owner, State as TaskState, TAG_BYTES_MAX,
-    TAGS_MAX, TaskCommand, TokenHash, Which, record_key,
+    KEPT_BYTES_MIN, KEY_BYTES_MAX, NAME_BYTES_MAX, NewSession, NewTask, Op, Outcome, Owner, SessionCommand,
+    State as TaskState, TAG_BYTES_MAX, TAGS_MAX, TaskCommand, TokenHash, Which, record_key,
 };
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -108,7 +108,10 @@ impl Rig {
         let live = snapshot.colony.agents().live(self.node, &agent);
         let generation = live.map_or(1, |life| life.id.generation);
         let caller = match random.random_bool(0.5) {
-            true => Caller::Token(TokenHash::of("token")),
+            true => match snapshot.colony.sessions().all().find(|session| session.ended.is_none()) {
+                Some(session) => Caller::Session(session.opened.token),
+                None => Caller::Opens(Box::new(NewSession::new("ann", TokenHash::of(&self.index.to_string())))),
+            },
             false => Caller::Agent {
                 name: agent.clone(),
                 generation,
@@ -122,7 +125,7 @@ impl Rig {
             })
         });
         let name = agent.clone();
-        let body = match random.random_range(0..8) {
+        let body = match random.random_range(0..10) {
             0 => Body::Agent(AgentCommand::Started {
                 name,
                 generation: generation + 1,
@@ -147,12 +150,23 @@ impl Rig {
                     limit: 2,
                 },
                 caller,
-                lease_ms: None,
             })),
+            7 => {
+                let sessions = snapshot.colony.sessions().all();
+                let told = sessions.map(|session| (session.id, session.homed)).collect();
+                Body::Agent(AgentCommand::SessionsSilent(told))
+            }
+            8 => Body::Session(SessionCommand::Open(NewSession::new(
+                "bob",
+                TokenHash::of(&self.index.to_string()),
+            ))),
             _ => {
                 let Some((task, lease)) = held else { return };
                 let caller = match lease.holder.owner {
-                    Owner::Token(hash) => Caller::Token(hash),
+                    Owner::Session { session, .. } => {
+                        let session = snapshot.colony.sessions().get(session).expect("it holds a task");
+                        Caller::Session(session.opened.token)
+                    }
                     Owner::Agent { agent, .. } => Caller::Agent {
                         name: agent.name,
                         generation: agent.generation,

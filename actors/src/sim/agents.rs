@@ -104,7 +104,6 @@ impl Agents {
                 self.learn(agent, number);
                 self.agents[agent].waits = None;
                 let works_long = self.agents[agent].holds.is_some() && self.random.random_range(0..8) == 0;
-                // Some work longer than their leases hold.
                 let pause_ms = self.random.random_range(0..if works_long { 3_000 } else { 40 });
                 self.agents[agent].next_ms = now_ms + pause_ms;
             }
@@ -128,16 +127,18 @@ impl Agents {
             }
             // Somebody else was faster: what was seen is old.
             (Want::Swap { .. } | Want::Propose { .. }, _) => seen.clear(),
-            (Want::Claim { token, .. }, Outcome::Claimed { tasks, .. }) => {
-                *holds = tasks.first().map(|claimed| Hold {
+            (Want::Claim { token }, Outcome::Claimed { tasks, session, .. }) => {
+                *holds = tasks.first().zip(*session).map(|(claimed, session)| Hold {
                     task: claimed.task,
                     fence: claimed.fence,
+                    session,
                     token: token.clone(),
                 });
             }
-            // A few do not take the end for one, and try to finish again.
+            // Some do not take the end for one, and try to finish again.
             (Want::Finish { .. }, Outcome::Finished { .. }) if number.is_multiple_of(8) => {}
-            (Want::Finish { .. }, _) => *holds = None,
+            (Want::Abandon(_), Outcome::SessionClosed { .. }) if !number.is_multiple_of(4) => {}
+            (Want::Finish { .. } | Want::Abandon(_), _) => *holds = None,
             _ => {}
         }
     }
@@ -253,11 +254,11 @@ impl Agents {
             1..5 => Ending::Released,
             _ => Ending::Done,
         };
-        let lease_ms = self.random.random_range(1_000..2_000);
         let Agent { seen, holds, .. } = &self.agents[place];
         if let Some(hold) = holds.clone() {
-            return match self.random.random_range(0..5) {
-                0 => Want::Accept(hold),
+            return match self.random.random_range(0..10) {
+                0 | 1 => Want::Accept(hold),
+                2 => Want::Abandon(hold),
                 _ => Want::Finish { hold, ending, token },
             };
         }
@@ -290,7 +291,6 @@ impl Agents {
             },
             11..13 => Want::Claim {
                 token: format!("secret of call {number}"),
-                lease_ms,
             },
             _ => Want::Read,
         }

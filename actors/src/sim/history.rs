@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use queenright_protocol::colony::{
-    Accept, Body, Caller, Change, Claim, Condition, Content, Ending, Fence, Finish, NewTask, Op, Outcome, Proposal,
-    Read, TaskCommand, TaskId, TokenHash, Which, Write,
+    Accept, Body, Caller, Change, Claim, Condition, Content, Ending, Fence, Finish, NewSession, NewTask, Op, Outcome,
+    Proposal, Read, SessionCommand, SessionId, TaskCommand, TaskId, TokenHash, Which, Write,
 };
 
 use crate::queen::SubmitError;
@@ -39,12 +39,14 @@ pub(super) enum Want {
     },
     /// Add a task.
     Add { title: String },
-    /// Take the oldest pending task for so long.
-    Claim { token: String, lease_ms: u64 },
+    /// Take the oldest pending task, in a session of its own.
+    Claim { token: String },
     /// Say that work on a task goes on.
     Accept(Hold),
     /// End a hold. One that ends well writes a token in the same step.
     Finish { hold: Hold, ending: Ending, token: String },
+    /// Close the session of a hold: what it holds returns.
+    Abandon(Hold),
     /// Read the state, linearizably.
     Read,
 }
@@ -54,6 +56,7 @@ pub(super) enum Want {
 pub(super) struct Hold {
     pub(super) task: TaskId,
     pub(super) fence: Fence,
+    pub(super) session: SessionId,
     pub(super) token: String,
 }
 
@@ -111,6 +114,7 @@ pub(super) fn position(outcome: &Outcome) -> Option<u64> {
         Outcome::Changed { seq, .. } | Outcome::Committed { seq, .. } | Outcome::Lost { seq, .. } => Some(*seq),
         Outcome::Added { seq, .. } | Outcome::Claimed { seq, .. } => Some(*seq),
         Outcome::Accepted { seq, .. } | Outcome::Finished { seq, .. } => Some(*seq),
+        Outcome::SessionClosed { seq, .. } => Some(*seq),
         _ => None,
     }
 }
@@ -196,6 +200,10 @@ impl Want {
                 }))
             }
             Want::Add { .. } | Want::Claim { .. } | Want::Accept(_) | Want::Finish { .. } => self.of_tasks(),
+            Want::Abandon(hold) => Some(Body::Session(SessionCommand::Close {
+                session: hold.session,
+                token: TokenHash::of(&hold.token),
+            })),
             Want::Read => None,
         }
     }
@@ -206,15 +214,17 @@ impl Want {
                 title: title.as_str().into(),
                 ..NewTask::default()
             }]),
-            Want::Claim { token, lease_ms } => TaskCommand::Claim(Claim {
+            Want::Claim { token } => TaskCommand::Claim(Claim {
                 which: Which::Ready {
                     kinds: Vec::new(),
                     limit: 1,
                 },
-                caller: caller(token),
-                lease_ms: Some(*lease_ms),
+                caller: Caller::Opens(Box::new(NewSession {
+                    passing: true,
+                    ..NewSession::new("agent", TokenHash::of(token))
+                })),
             }),
-            Want::Accept(Hold { task, fence, token }) => TaskCommand::Accept(Accept {
+            Want::Accept(Hold { task, fence, token, .. }) => TaskCommand::Accept(Accept {
                 task: *task,
                 fence: *fence,
                 caller: caller(token),
@@ -250,7 +260,7 @@ impl Want {
 }
 
 fn caller(token: &str) -> Caller {
-    Caller::Token(TokenHash::of(token))
+    Caller::Session(TokenHash::of(token))
 }
 
 fn write(key: &str, op: Op) -> Write {

@@ -8,6 +8,7 @@ mod error;
 mod follow;
 mod memory;
 mod request;
+mod session;
 mod swarm;
 mod task;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub use self::error::ClientError;
 pub use self::follow::Filter;
 pub use self::memory::{Found, Guard, ListQuery, Lookup, PutOptions, decode_tags, encode_tags};
 use self::request::unsendable;
+pub use self::session::SessionQuery;
 pub use self::swarm::agent_path;
 pub use self::task::{FinishOutcome, TaskQuery};
 

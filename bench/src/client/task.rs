@@ -59,7 +59,7 @@ impl Client {
         self.fetch(request.json(&AddTasks { tasks })).await
     }
 
-    /// Claims tasks for a token.
+    /// Claims tasks for a session: that of a token, or one that is opened for them.
     ///
     /// # Errors
     /// [`ClientError`]; one of code `HELD` names in its details who holds a task that was claimed by its id. That no task
@@ -73,7 +73,7 @@ impl Client {
         self.fetch(request.json(claim)).await
     }
 
-    /// Says that work on a task goes on: its lease begins anew.
+    /// Says that work on a task goes on.
     ///
     /// # Errors
     /// [`ClientError`]; one of code `FENCED` says that the caller does not hold the task.

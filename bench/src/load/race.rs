@@ -176,7 +176,6 @@ impl Racer {
         let claim = Claim {
             which: Which::Ids(vec![self.task(place)]),
             caller: context.caller(),
-            lease_ms: None,
         };
         match submit(context, TaskCommand::Claim(claim)).await? {
             Ok(Outcome::Claimed { tasks, .. }) => {

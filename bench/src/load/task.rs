@@ -82,7 +82,6 @@ fn claim(context: &AgentContext, which: Which) -> TaskCommand {
     TaskCommand::Claim(Claim {
         which,
         caller: context.caller(),
-        lease_ms: None,
     })
 }
 

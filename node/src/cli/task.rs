@@ -18,8 +18,10 @@ Examples:
   queenright task finish 17-0 --fence 18 --token 5f0c… --result '\"moved\"'
   queenright task list --state leased
 
-A claim prints a token and for each task a fence; accept and finish take both. The lease holds for 30 s, or as long as
---lease says, and begins anew with each accept; when it ends the task is for others, and its old fence is refused.
+A claim opens a session, which holds the tasks, and prints its token, and for each task a fence; accept and finish take
+both. The session lives for 90 s, or as long as --lease says, after each call with its token, and closes by itself when
+it holds nothing any more; when it ends the task is for others, and its old fence is refused. With --token the claim is
+that of a session that is open already: see `queenright session`.
 
 Exit code 3 if somebody holds the task or it is finished, 4 if the fence is stale, 5 if no task is ready.")]
 pub enum TaskCommand {
@@ -58,11 +60,11 @@ pub enum TaskCommand {
         /// So many at most
         #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
         limit: u32,
-        /// How long the lease holds, in seconds, from 1 to 3600
-        #[arg(long, value_name = "SECS", default_value = "30", value_parser = seconds)]
-        lease: Duration,
-        /// A secret of your own instead of a new one
-        #[arg(long)]
+        /// For how long the new session lives without a sign of life, in seconds, from 10 to 86400 [default: 90]
+        #[arg(long, value_name = "SECS", value_parser = seconds, conflicts_with = "token")]
+        lease: Option<Duration>,
+        /// The token of an open session, instead of a new session
+        #[arg(long, env = "QUEENRIGHT_TOKEN", hide_env_values = true)]
         token: Option<String>,
         /// A name for this command: repeated under the same name it takes effect once; needs --token
         #[arg(long, value_name = "NAME", requires = "token")]
@@ -71,7 +73,7 @@ pub enum TaskCommand {
         #[command(flatten)]
         target: TargetArgs,
     },
-    /// Say that work on a task goes on: its lease begins anew
+    /// Say that work on a task goes on
     Accept {
         /// The task.
         #[command(flatten)]
@@ -148,8 +150,8 @@ pub struct HeldArgs {
     /// The fence that the claim printed
     #[arg(long, value_name = "N")]
     pub fence: u64,
-    /// The token that the claim printed
-    #[arg(long, env = "QUEENRIGHT_TASK_TOKEN", hide_env_values = true)]
+    /// The token of the session that holds it
+    #[arg(long, env = "QUEENRIGHT_TOKEN", hide_env_values = true)]
     pub token: String,
 }
 

@@ -112,6 +112,8 @@ fn text(event: &WireEvent) -> String {
         WireWhat::TaskReturned { task, attempt, reason } => {
             format!("returned task {task}: {} (attempt {attempt})", shown(reason))
         }
+        WireWhat::SessionOpened { session, name } => format!("opened session {session} ({})", shown(name)),
+        WireWhat::SessionEnded { session, why } => format!("ended session {session}: {why}"),
     };
     format!("{}  {time}  {}  {what}", event.cursor, shown(&event.author))
 }

@@ -13,6 +13,7 @@ pub mod memory;
 pub mod node;
 pub mod propose;
 pub mod replay;
+pub mod session;
 pub mod status;
 mod table;
 pub mod task;
@@ -40,6 +41,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Status(args) => status::run(args, context).await,
         Command::Memory(args) => memory::run(args, context).await,
         Command::Task(command) => task::run(command, context).await,
+        Command::Session(command) => session::run(command, context).await,
         Command::Propose(args) => propose::run(args, context).await,
         Command::Events(args) => events::run(args, context).await,
         Command::Agent(args) => agent::run(args, context).await,

@@ -66,8 +66,8 @@ pub async fn run(command: TaskCommand, context: &Context) -> Result<Exit, CliErr
                 ids: by_id.then_some(ids),
                 kinds: kinds.into_iter().map(Into::into).collect(),
                 limit: (!by_id).then_some(limit),
-                lease_ms: Some(lease.as_millis() as u64),
                 token,
+                ttl_ms: lease.map(|lease| lease.as_millis() as u64),
             };
             let client = client_of_project(&target)?;
             let claimed = client.claim_tasks(&claim, idempotency_key.as_deref()).await?;
@@ -205,7 +205,9 @@ fn claimed_text(claimed: &ClaimedTasks) -> String {
             json_text(&task.payload),
         ]);
     }
-    format!("token {}\n\n{table}", claimed.token)
+    let session = or_dash(claimed.session.map(|session| session.to_string()));
+    let token = or_dash(claimed.token.clone());
+    format!("session {session}\ntoken {token}\n\n{table}")
 }
 
 fn json_text(value: &Value) -> String {

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use queenright_actors::agent::{AgentError, AgentSpec, AgentStatus};
-use queenright_actors::node::{ClusterStatus, Consistency, Node, NodeFigures, ReadError, ReplaceError};
+use queenright_actors::node::{ClusterStatus, Consistency, Heartbeat, Node, NodeFigures, ReadError, ReplaceError};
 use queenright_actors::queen::{Request, SubmitError};
 use queenright_actors::replica::Snapshot;
 use queenright_actors::store::StoreError;
-use queenright_protocol::colony::Outcome;
+use queenright_protocol::colony::{Outcome, Refusal, SessionId, TokenHash};
 use tokio::sync::watch;
 
 use crate::replay::tree::{self, StoredTree};
@@ -17,6 +17,13 @@ use crate::replay::tree::{self, StoredTree};
 /// What the door needs of a node; each method is the one of the same name of [`Node`] or of its replica.
 pub(super) trait Backend: Send + Sync + 'static {
     fn submit(&self, request: Request, deadline: Duration) -> BoxFuture<'_, Result<Outcome, SubmitError>>;
+    fn heartbeat<'a>(
+        &'a self,
+        project: &'a Arc<str>,
+        author: &'a Arc<str>,
+        session: (SessionId, TokenHash),
+        deadline: Duration,
+    ) -> BoxFuture<'a, Result<Result<Heartbeat, Refusal>, SubmitError>>;
     fn read(&self, consistency: Consistency, deadline: Duration) -> BoxFuture<'_, Result<Arc<Snapshot>, ReadError>>;
     fn snapshot(&self) -> Arc<Snapshot>;
     fn follow_seq(&self) -> watch::Receiver<u64>;
@@ -33,6 +40,16 @@ pub(super) trait Backend: Send + Sync + 'static {
 impl Backend for Node {
     fn submit(&self, request: Request, deadline: Duration) -> BoxFuture<'_, Result<Outcome, SubmitError>> {
         Box::pin(Node::submit(self, request, deadline))
+    }
+
+    fn heartbeat<'a>(
+        &'a self,
+        project: &'a Arc<str>,
+        author: &'a Arc<str>,
+        session: (SessionId, TokenHash),
+        deadline: Duration,
+    ) -> BoxFuture<'a, Result<Result<Heartbeat, Refusal>, SubmitError>> {
+        Box::pin(Node::heartbeat(self, project, author, session, deadline))
     }
 
     fn read(&self, consistency: Consistency, deadline: Duration) -> BoxFuture<'_, Result<Arc<Snapshot>, ReadError>> {

@@ -28,7 +28,7 @@ const LOOKED_AT_MAX: usize = 65_536;
 /// each one of a busy cluster.
 const REST: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
 
-const TYPES: [&str; 8] = [
+const TYPES: [&str; 10] = [
     "changed",
     "committed",
     "lost",
@@ -37,6 +37,8 @@ const TYPES: [&str; 8] = [
     "task_claimed",
     "task_finished",
     "task_returned",
+    "session_opened",
+    "session_ended",
 ];
 
 /// `GET /v1/events`
@@ -140,6 +142,8 @@ impl Filter {
             What::TaskClaimed { .. } => ("task_claimed", None),
             What::TaskFinished { .. } => ("task_finished", None),
             What::TaskReturned { .. } => ("task_returned", None),
+            What::SessionOpened { .. } => ("session_opened", None),
+            What::SessionEnded { .. } => ("session_ended", None),
         };
         self.types.as_ref().is_none_or(|types| types.contains(name))
             && (self.prefix.is_empty() || key.is_some_and(|key| key.starts_with(self.prefix.as_str())))

@@ -14,6 +14,8 @@
 //! | `POST /v1/proposals`, `POST /v1/proposal-batches` | atomic changes of several keys |
 //! | `POST`, `GET /v1/tasks`, `GET /v1/tasks/{task}` | add tasks, list them, show one |
 //! | `POST /v1/tasks:claim`, `POST /v1/tasks/{task}:accept`, `POST /v1/tasks/{task}:finish` | take tasks, say that work goes on, end it |
+//! | `POST`, `GET /v1/sessions`, `GET /v1/sessions/{session}` | open a session, list them, show one |
+//! | `POST /v1/sessions/{session}:heartbeat`, `:reopen`, `:close` | a sign of life; let it live on this node; end it |
 //! | `GET /v1/events` | what happened after a cursor; waits for more if asked to |
 //! | `POST`, `GET /v1/agents`, `GET`, `DELETE /v1/agents/{name}` | the agents of this node |
 //!
@@ -30,6 +32,7 @@ mod problem;
 mod proposals;
 mod replay;
 mod router;
+mod sessions;
 mod status;
 mod tasks;
 #[cfg(test)]

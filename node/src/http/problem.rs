@@ -156,6 +156,23 @@ pub(super) fn of_refusal(refusal: &Refusal) -> Problem {
         })),
         Refusal::AgentNotLive { .. } => Problem::new(Code::Fenced, detail),
         Refusal::AgentLive { .. } => Problem::new(Code::Conflict, detail),
+        Refusal::UnknownSession { session } => {
+            let session = session.map(|session| session.to_string());
+            session_over(detail, json!({ "session": session, "why": null }))
+        }
+        Refusal::SessionEnded { session, why } => {
+            session_over(detail, json!({ "session": session.to_string(), "why": why }))
+        }
+    }
+}
+
+/// A session that is no more; unlike a command that came too late it will not be again.
+fn session_over(detail: String, details: serde_json::Value) -> Problem {
+    Problem {
+        retryable: false,
+        ..Problem::new(Code::Expired, detail)
+            .with_status(410)
+            .with_details(details)
     }
 }
 

@@ -6,24 +6,23 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use queenright_bench::client::wire::{
     AcceptTask, AcceptedTask, AddTasks, AddedTask, AddedTasks, ClaimTasks, ClaimedTask, ClaimedTasks, Code, FinishTask,
-    FinishedTask, Loss, Problem, TaskList, WireTask, WireTaskId, from_bytes, to_bytes,
+    FinishedTask, Loss, Problem, TaskList, WireSessionId, WireTask, WireTaskId, from_bytes, to_bytes,
 };
 use queenright_protocol::colony::{
-    Accept, Body, Caller as Owner, Claim, Claimed, Fence, Finish, LEASE_MS, NewTask, Outcome, StateName, Task,
-    TaskCommand, TaskId, TokenHash, Which,
+    Accept, Body, Caller as Owner, Claim, Claimed, Fence, Finish, NewSession, NewTask, Outcome, SESSION_TTL_MS,
+    StateName, Task, TaskCommand, TaskId, TokenHash, Which,
 };
 
 use super::Door;
 use super::call::{Call, Caller};
 use super::memory::consistency;
 use super::problem::{Refused, invalid, lost, misfit};
+use super::sessions::token_of;
 
 /// How many tasks a list has at most, and unless the caller says otherwise.
 const LIST_TASKS: (u64, u64) = (1_000, 100);
 /// How many tasks a list looks at: those that the filter leaves out cost time too.
 const LOOKED_AT_MAX: usize = 100_000;
-/// The longest token, in bytes.
-const TOKEN_BYTES_MAX: usize = 256;
 
 /// `POST /v1/tasks`
 pub(super) async fn add(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
@@ -52,26 +51,53 @@ pub(super) async fn add(State(door): State<Door>, mut call: Call) -> Result<Resp
 pub(super) async fn claim(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
     let caller = call.caller()?;
     let request: ClaimTasks = call.json(door.limits.body_bytes, caller.deadline).await?;
-    let token = token_of(&caller, request.token.clone())?;
+    let (token, owner) = claimant(&caller, &request)?;
     let claim = Claim {
-        lease_ms: Some(request.lease_ms.unwrap_or(LEASE_MS)),
         which: which(request)?,
-        caller: Owner::Token(TokenHash::of(&token)),
+        caller: owner,
     };
     match door.submit(&caller, Body::Task(TaskCommand::Claim(claim))).await? {
-        Outcome::Claimed { seq, tasks, until_ms } => {
-            let tasks = door.described(&caller, &tasks);
-            let until_ms = until_ms.unwrap_or_default();
-            Ok(Json(ClaimedTasks {
+        Outcome::Claimed {
+            seq,
+            tasks,
+            until_ms,
+            session,
+        } => {
+            let answer = ClaimedTasks {
                 seq,
-                token,
+                session: session.map(WireSessionId),
+                // Nobody has use for the token of a session that was not opened.
+                token: session.map(|_| token),
                 until_ms,
-                tasks,
-            })
-            .into_response())
+                tasks: door.described(&caller, &tasks),
+            };
+            Ok(Json(answer).into_response())
         }
         other => Err(misfit(&other)),
     }
+}
+
+/// Who claims, with its token: the session that the caller names by it, or one that is opened.
+fn claimant(caller: &Caller, request: &ClaimTasks) -> Result<(String, Owner), Refused> {
+    let ClaimTasks { token, ttl_ms, .. } = request;
+    if token.is_some() && ttl_ms.is_some() {
+        return Err(invalid(
+            "ttl_ms",
+            "is for a session that is opened; that of the token has its own",
+        ));
+    }
+    let opens = token.is_none();
+    let token = token_of(caller, token.clone())?;
+    let hash = TokenHash::of(&token);
+    let owner = match opens {
+        false => Owner::Session(hash),
+        true => Owner::Opens(Box::new(NewSession {
+            ttl_ms: ttl_ms.unwrap_or(SESSION_TTL_MS),
+            passing: true,
+            ..NewSession::new(caller.author.clone(), hash)
+        })),
+    };
+    Ok((token, owner))
 }
 
 fn which(request: ClaimTasks) -> Result<Which, Refused> {
@@ -84,23 +110,6 @@ fn which(request: ClaimTasks) -> Result<Which, Refused> {
             kinds,
             limit: limit.unwrap_or(1),
         }),
-    }
-}
-
-/// The token that the caller brought, or a new one.
-fn token_of(caller: &Caller, token: Option<String>) -> Result<String, Refused> {
-    match token {
-        Some(token) if token.is_empty() => Err(invalid("token", "is empty")),
-        Some(token) if token.len() > TOKEN_BYTES_MAX => Err(invalid(
-            "token",
-            format_args!("{} B is over the limit of {TOKEN_BYTES_MAX}", token.len()),
-        )),
-        Some(token) => Ok(token),
-        None if caller.idempotency_key.is_some() => Err(invalid(
-            "token",
-            "a claim with an idempotency key must bring its token: a repeat would get another one",
-        )),
-        None => Ok(format!("{:032x}", rand::random::<u128>())),
     }
 }
 
@@ -145,7 +154,7 @@ async fn accept(door: &Door, caller: &Caller, task: TaskId, call: Call) -> Resul
     let accept = Accept {
         task,
         fence: Fence(fence),
-        caller: Owner::Token(TokenHash::of(&token)),
+        caller: Owner::Session(TokenHash::of(&token)),
     };
     match door.submit(caller, Body::Task(TaskCommand::Accept(accept))).await? {
         Outcome::Accepted { seq, attempt, until_ms } => {
@@ -161,7 +170,7 @@ async fn finish(door: &Door, caller: &Caller, task: TaskId, call: Call) -> Resul
     let finish = Finish {
         task,
         fence: Fence(request.fence),
-        caller: Owner::Token(TokenHash::of(&request.token)),
+        caller: Owner::Session(TokenHash::of(&request.token)),
         ending: request.outcome.into(),
         result: to_bytes(&request.result),
         proposal,

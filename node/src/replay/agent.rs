@@ -247,7 +247,6 @@ async fn claim(context: &AgentContext, project: &Arc<str>) -> Result<Option<Held
             limit: 1,
         },
         caller: context.caller(),
-        lease_ms: None,
     };
     match submit(context, project, TaskCommand::Claim(claim)).await {
         Ok(Outcome::Claimed { tasks, .. }) => Ok(tasks.first().map(|claimed| Held {

@@ -142,7 +142,9 @@ impl Seen {
             | WireWhat::Judged { .. }
             | WireWhat::TaskAdded { .. }
             | WireWhat::TaskClaimed { .. }
-            | WireWhat::TaskReturned { .. } => {}
+            | WireWhat::TaskReturned { .. }
+            | WireWhat::SessionOpened { .. }
+            | WireWhat::SessionEnded { .. } => {}
         }
     }
 }

@@ -1,12 +1,14 @@
-//! The hosted agents that the colony knows to live, and what they hold. A queen tells it of each start and end; the lease
-//! of an agent's task holds while the agent lives.
+//! Who owns: the hosted agents that the colony knows to live, the sessions of external ones ([`super::session`]), and what
+//! they hold. A queen tells the colony of each start and end of an agent; the lease of a task holds while its owner lives.
 //!
 //! | message | from | to | answered by | meaning |
 //! |---|---|---|---|---|
 //! | [`AgentCommand::Started`] | queen | colony | [`Outcome::AgentStarted`] | an agent of her node lives under this generation |
 //! | [`AgentCommand::Ended`] | queen | colony | [`Outcome::AgentsEnded`] | it lives no more: its tasks return |
 //! | [`AgentCommand::NodeStarted`] | queen | colony | [`Outcome::AgentsEnded`] | her node was started: what lived in earlier starts has ended |
-//! | [`AgentCommand::NodeLost`] | leader's queen | colony | [`Outcome::AgentsEnded`] | a node does not answer: its agents have ended |
+//! | [`AgentCommand::NodeLost`] | leader's queen | colony | [`Outcome::AgentsEnded`] | a node does not answer: its agents have ended, its sessions have a grace |
+//! | [`AgentCommand::SessionsSilent`] | queen | colony | [`Outcome::SessionsTold`] | sessions that live on her node have ended |
+//! | [`AgentCommand::SessionsAlive`] | queen | colony | [`Outcome::SessionsTold`] | sessions live on her node, which was only away |
 //!
 //! The node and the incarnation of an agent are those of the round that brings the command. Ending all agents of a node
 //! takes one step, whatever their number: those that started before it have ended. What they held returns a few at a
@@ -14,6 +16,7 @@
 //!
 //! [`Outcome::AgentStarted`]: super::Outcome::AgentStarted
 //! [`Outcome::AgentsEnded`]: super::Outcome::AgentsEnded
+//! [`Outcome::SessionsTold`]: super::Outcome::SessionsTold
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::command::Refusal;
 use super::digest::Digest;
 use super::memory::over_limit;
+use super::session::{SessionDue, SessionId, Sessions};
 use super::task::{Owner, State, Task, TaskId};
 use crate::id::NodeId;
 
@@ -65,6 +69,11 @@ pub enum AgentCommand {
         /// The start of it that is lost: nothing happens to the agents of a later one.
         incarnation: u64,
     },
+    /// These sessions live on this node and gave no sign of life for their time; each with the position of the command
+    /// by which it came to live there: one that was re-opened since then is not meant.
+    SessionsSilent(Vec<(SessionId, u64)>),
+    /// This node was taken for lost and was only away: these sessions live on it.
+    SessionsAlive(Vec<SessionId>),
 }
 
 /// One life of a hosted agent.
@@ -150,7 +159,7 @@ pub(crate) struct Sinking {
     pub(crate) end: AgentEnd,
 }
 
-/// The agents of all nodes, and what ends by time although no agent does.
+/// The agents of all nodes, the sessions, and what ends by time although no owner does.
 #[derive(Clone, Debug, Default)]
 pub struct Agents {
     lives: OrdMap<LifeKey, Life>,
@@ -163,6 +172,7 @@ pub struct Agents {
     pub(crate) sinking: OrdMap<NodeId, Sinking>,
     /// What time ends, earliest first, with its project.
     timers: OrdSet<(u64, Arc<str>, Timer)>,
+    pub(crate) sessions: Sessions,
     pub(crate) digest: Digest,
 }
 
@@ -175,6 +185,8 @@ pub(crate) enum Due {
     Orphan(Arc<str>, Held, AgentEnd),
     /// This life holds nothing any more.
     Gone(LifeKey),
+    /// Something of sessions.
+    Session(SessionDue),
 }
 
 impl Agents {
@@ -222,7 +234,8 @@ impl Agents {
         if !self.ending.is_empty() || !self.sinking.is_empty() {
             return Some(0);
         }
-        self.timers.get_min().map(|(until_ms, ..)| *until_ms)
+        let timer_ms = self.timers.get_min().map(|(until_ms, ..)| *until_ms);
+        timer_ms.into_iter().chain(self.sessions.due_ms()).min()
     }
 
     /// Why a life has ended; `None` while it lasts.
@@ -330,7 +343,9 @@ impl Agents {
             let end = self.end_of(&key).expect("it is among those that end");
             return Some(self.due_of(key, end));
         }
-        let (node, Sinking { floor, end }) = self.sinking.get_min()?;
+        let Some((node, Sinking { floor, end })) = self.sinking.get_min() else {
+            return self.sessions.due(now_ms).map(Due::Session);
+        };
         let first = self.first_life(*node, *floor).expect("a node sinks while it has lives");
         Some(self.due_of(first, end.clone()))
     }
@@ -376,7 +391,7 @@ impl Agents {
             self.timers.insert((until_ms, project.clone(), Timer::Lease(task.id)));
         }
         match &lease.holder.owner {
-            Owner::Token(_) => true,
+            Owner::Session { session, .. } => self.sessions.hold(*session, Held::Task(task.id)),
             Owner::Agent { agent, started } => match self.lives.get_mut(&(agent.node, *started)) {
                 Some(life) => life.held.insert((project.clone(), Held::Task(task.id))).is_none(),
                 None => false,
@@ -390,10 +405,13 @@ impl Agents {
         if let Some(until_ms) = lease.until_ms {
             self.timers.remove(&(until_ms, project.clone(), Timer::Lease(task.id)));
         }
-        if let Owner::Agent { agent, started } = &lease.holder.owner
-            && let Some(life) = self.lives.get_mut(&(agent.node, *started))
-        {
-            life.held.remove(&(project.clone(), Held::Task(task.id)));
+        match &lease.holder.owner {
+            Owner::Session { session, .. } => self.sessions.let_go(*session, Held::Task(task.id)),
+            Owner::Agent { agent, started } => {
+                if let Some(life) = self.lives.get_mut(&(agent.node, *started)) {
+                    life.held.remove(&(project.clone(), Held::Task(task.id)));
+                }
+            }
         }
     }
 }

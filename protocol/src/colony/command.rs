@@ -8,6 +8,7 @@
 //! | [`Body::Withheld`] | the leader's queen | colony | [`Outcome::Refused`] | stands for a growing command that the disks have no room for |
 //! | [`Body::Task`] | agent or door | colony | see [`super::task`] | add, claim, accept, update or finish tasks |
 //! | [`Body::Agent`] | queen | colony | see [`super::agent`] | an agent of a node has started or ended |
+//! | [`Body::Session`] | door | colony | see [`super::session`] | open, re-open or close a session |
 //!
 //! Any command may be answered by [`Outcome::Refused`]: nothing was changed.
 
@@ -24,7 +25,9 @@ use super::proposal::{
     BATCH_KEYS_MAX, BATCH_LISTED_BYTES_MAX, BATCH_PROPOSALS_MAX, CONFLICT_BYTES, CONFLICTS_LISTED_MAX, Conflict,
     Proposal, ProposalBatch, Verdict,
 };
-use super::task::{Added, CLAIM_TASKS_MAX, Claimed, Fence, Holder, StateName, TaskCommand, TaskId, Which};
+use super::session::{SessionCommand, SessionEnd, SessionId, TokenHash};
+use super::task::{Added, CLAIM_TASKS_MAX, Caller, Claimed, Fence, Holder, StateName, TaskCommand, TaskId, Which};
+use crate::id::NodeId;
 
 /// The longest key, in bytes. With the longest name of a project before it, it fits a key of the store, which has 4 KiB.
 pub const KEY_BYTES_MAX: usize = 3_840;
@@ -108,9 +111,27 @@ pub enum Body {
     Task(TaskCommand),
     /// An agent of a node has started or ended. Belongs to no project; the name in the command is not used.
     Agent(AgentCommand),
+    /// Open, re-open or close a session.
+    Session(SessionCommand),
 }
 
 impl Body {
+    /// The hash of the token with which an owner acts: a sign of life of its session.
+    pub fn token(&self) -> Option<TokenHash> {
+        let Body::Task(command) = self else { return None };
+        let caller = match command {
+            TaskCommand::Add(_) => return None,
+            TaskCommand::Claim(claim) => &claim.caller,
+            TaskCommand::Accept(accept) => &accept.caller,
+            TaskCommand::Update(update) => &update.caller,
+            TaskCommand::Finish(finish) => &finish.caller,
+        };
+        match caller {
+            Caller::Session(token) => Some(*token),
+            Caller::Agent { .. } | Caller::Opens(_) => None,
+        }
+    }
+
     /// Its encoded size in bytes.
     pub fn encoded_bytes(&self) -> usize {
         let options = bincode::DefaultOptions::new().with_fixint_encoding();
@@ -144,6 +165,7 @@ impl Body {
                 OUTCOME_BYTES + REFUSAL_BYTES + name.len()
             }
             Body::Agent(_) => OUTCOME_BYTES + REFUSAL_BYTES,
+            Body::Session(_) => OUTCOME_BYTES + REFUSAL_BYTES,
             Body::ProposeBatch(batch) => {
                 let verdicts = batch.proposals.iter().map(|proposal| {
                     let Named {
@@ -327,8 +349,10 @@ pub enum Outcome {
         seq: u64,
         /// What was claimed, in the order of the ids asked for, or oldest first.
         tasks: Vec<Claimed>,
-        /// Cluster time in milliseconds at which the leases end by themselves; `None` for an agent.
+        /// Cluster time in milliseconds at which the leases end although their owner lives, if they do.
         until_ms: Option<u64>,
+        /// The session that holds them, if one does: also one that the claim opened.
+        session: Option<SessionId>,
     },
     /// The caller holds the task.
     Accepted {
@@ -336,7 +360,7 @@ pub enum Outcome {
         seq: u64,
         /// The attempt.
         attempt: u32,
-        /// Cluster time in milliseconds at which the lease ends by itself now; `None` for an agent.
+        /// Cluster time in milliseconds at which the lease ends although its owner lives, if it does.
         until_ms: Option<u64>,
     },
     /// The caller's lease has ended as it wanted.
@@ -357,6 +381,29 @@ pub enum Outcome {
         seq: u64,
         /// Whether there was any.
         ended: bool,
+    },
+    /// The session is open.
+    SessionOpen {
+        /// The position of the command in the order of all commands.
+        seq: u64,
+        /// Its id.
+        session: SessionId,
+        /// The node that it lives on.
+        node: NodeId,
+    },
+    /// The session is closed; what it held returns.
+    SessionClosed {
+        /// The position of the command in the order of all commands.
+        seq: u64,
+        /// Its id.
+        session: SessionId,
+    },
+    /// What a queen told of sessions is known.
+    SessionsTold {
+        /// The position of the command in the order of all commands.
+        seq: u64,
+        /// Of how many it was new.
+        changed: u32,
     },
 }
 
@@ -489,6 +536,20 @@ pub enum Refusal {
         /// The generation that lives.
         generation: u64,
     },
+    /// No session of the project has this id and this token, or it has ended so long ago that it is no longer kept.
+    #[error("{}", .session.map_or("no session has this token".into(), |session| format!("no session {session} has this token")))]
+    UnknownSession {
+        /// The id that the caller named, if it did.
+        session: Option<SessionId>,
+    },
+    /// The session has ended: what it held was given to others.
+    #[error("session {session} has ended: {why}")]
+    SessionEnded {
+        /// Its id.
+        session: SessionId,
+        /// Why.
+        why: SessionEnd,
+    },
 }
 
 impl Refusal {
@@ -506,7 +567,9 @@ impl Refusal {
             Refusal::UnknownTask { .. }
             | Refusal::TaskHeld { .. }
             | Refusal::TaskFinished { .. }
-            | Refusal::Fenced { .. } => 0,
+            | Refusal::Fenced { .. }
+            | Refusal::UnknownSession { .. }
+            | Refusal::SessionEnded { .. } => 0,
         }
     }
 
@@ -523,7 +586,9 @@ impl Refusal {
             Refusal::UnknownTask { .. }
             | Refusal::TaskHeld { .. }
             | Refusal::TaskFinished { .. }
-            | Refusal::Fenced { .. } => return,
+            | Refusal::Fenced { .. }
+            | Refusal::UnknownSession { .. }
+            | Refusal::SessionEnded { .. } => return,
         };
         let room = CUT_TEXT_BYTES - '…'.len_utf8();
         if text.len() > room {

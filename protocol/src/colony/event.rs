@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::agent::AgentEnd;
 use super::command::{ContentHash, Key};
 use super::digest::Digest;
+use super::session::{SessionEnd, SessionId};
 use super::task::{Fence, Owner, Return, TaskId};
 use crate::conflict::Kind;
 
@@ -114,6 +115,20 @@ pub enum What {
         /// Why.
         reason: Return,
     },
+    /// A session was opened.
+    SessionOpened {
+        /// Its id.
+        session: SessionId,
+        /// What it is called.
+        name: Arc<str>,
+    },
+    /// A session has ended; what it held returns.
+    SessionEnded {
+        /// Its id.
+        session: SessionId,
+        /// Why.
+        why: SessionEnd,
+    },
 }
 
 impl Event {
@@ -126,12 +141,17 @@ impl Event {
                 owner: Owner::Agent { agent, .. },
                 ..
             } => agent.name.len(),
+            What::TaskClaimed {
+                owner: Owner::Session { name, .. },
+                ..
+            }
+            | What::SessionOpened { name, .. } => name.len(),
             What::TaskReturned {
                 reason: Return::Agent(AgentEnd::Ended(reason)),
                 ..
             } => reason.len(),
             What::Committed { .. } | What::Lost { .. } | What::Judged { .. } => 0,
-            What::TaskClaimed { .. } | What::TaskFinished { .. } | What::TaskReturned { .. } => 0,
+            What::TaskFinished { .. } | What::TaskReturned { .. } | What::SessionEnded { .. } => 0,
         };
         (128 + self.author.len() + what) as u64
     }

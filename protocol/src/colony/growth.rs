@@ -47,8 +47,8 @@ impl Body {
             Body::Propose(proposal) => proposal_grows(proposal),
             Body::ProposeBatch(batch) => batch.proposals.iter().any(proposal_grows),
             Body::Withheld(_) => false,
-            // A hold on a task, and what is known of an agent, take a bounded place.
-            Body::Task(TaskCommand::Claim(_) | TaskCommand::Accept(_)) | Body::Agent(_) => false,
+            // A hold on a task, and what is known of an agent or a session, take a bounded place.
+            Body::Task(TaskCommand::Claim(_) | TaskCommand::Accept(_)) | Body::Agent(_) | Body::Session(_) => false,
             Body::Task(TaskCommand::Update(update)) => update.note.is_some(),
             Body::Task(TaskCommand::Add(tasks)) => !tasks.is_empty(),
             Body::Task(TaskCommand::Finish(finish)) => {

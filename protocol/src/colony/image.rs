@@ -1,9 +1,10 @@
 //! The state as pairs of bytes: what the store keeps, and what a snapshot carries. A pair's first byte says what it is;
-//! in byte order all contents come before the records that hold them, and all agents before the tasks that they hold.
+//! in byte order all contents come before the records that hold them, and all owners before what they hold.
 //!
 //! | key | value |
 //! |---|---|
 //! | `a` `\0` node (8 B, big-endian) start (8 B, big-endian) | a life of a hosted agent |
+//! | `b` project `\0` start (8 B, big-endian) | a session |
 //! | `c` project `\0` hash (32 B) | the bytes of a kept content |
 //! | `e` project `\0` seq (8 B, big-endian) ordinal (4 B, big-endian) | events, the first of which has this cursor |
 //! | `i` project `\0` idempotency key | what is remembered under it |
@@ -24,7 +25,8 @@ use super::command::{ContentHash, Key, Outcome};
 use super::digest::Digest;
 use super::event::{Cursor, Event, Events};
 use super::memory::{Kept, Memory, Record, Value};
-use super::once::{Remembered, Session};
+use super::once::{DedupSession, Remembered};
+use super::session::{Session, SessionId};
 use super::task::{Attempt, State, Task, TaskId};
 use super::{Colony, Project, RULES_VERSION};
 use crate::id::NodeId;
@@ -43,14 +45,16 @@ pub struct Meta {
     wall_ms: u64,
     rules_version: u32,
     projects: Vec<(Arc<str>, Option<Cursor>)>,
-    sessions: Vec<StoredSession>,
+    dedup: Vec<StoredDedup>,
     /// The nodes whose agents ended together and are not cleared away yet.
     sinking: Vec<(NodeId, Sinking)>,
     digest: Digest,
+    /// Nodes that are lost: until which position sessions came to live there, and when their grace is over.
+    lost: Vec<((NodeId, u64), u64)>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct StoredSession {
+struct StoredDedup {
     node: NodeId,
     incarnation: u64,
     settled: u64,
@@ -131,7 +135,7 @@ impl Meta {
 impl Colony {
     /// What is not in pairs.
     pub fn meta(&self) -> Meta {
-        let sessions = self.sessions.by_node.iter().map(|(node, session)| StoredSession {
+        let dedup = self.dedup.by_node.iter().map(|(node, session)| StoredDedup {
             node: *node,
             incarnation: session.incarnation,
             settled: session.settled,
@@ -151,7 +155,7 @@ impl Colony {
                 .iter()
                 .map(|(name, project)| (name.clone(), project.events.dropped()))
                 .collect(),
-            sessions: sessions.collect(),
+            dedup: dedup.collect(),
             sinking: self
                 .agents
                 .sinking
@@ -159,6 +163,13 @@ impl Colony {
                 .map(|(node, sinking)| (*node, sinking.clone()))
                 .collect(),
             digest: self.digest(),
+            lost: self
+                .agents
+                .sessions
+                .lost
+                .iter()
+                .map(|(key, until_ms)| (*key, *until_ms))
+                .collect(),
         }
     }
 
@@ -196,7 +207,9 @@ impl Colony {
             tasks.map(move |task| task_pair(name, task))
         });
         let lives = self.agents.lives().map(|(key, life)| life_pair(key, life));
+        let sessions = self.agents.sessions.all().map(|session| session_pair(session));
         lives
+            .chain(sessions)
             .chain(contents.map(|(key, value)| (key, value.unwrap_or_default())))
             .chain(events)
             .chain(remembered)
@@ -207,15 +220,19 @@ impl Colony {
     /// The keys of all pairs but those of events, which the store groups in its own way.
     pub fn pair_keys(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
         let lives = self.agents.lives().map(|(key, _)| life_key(key));
-        lives.chain(self.projects.iter().flat_map(|(name, project)| {
-            let contents = project.memory.contents.keys();
-            let contents = contents.map(move |hash| pair_key(b'c', name, &hash.0));
-            let remembered = project.remembered_keys().map(move |key| remembered_key(name, key));
-            let records = project.memory.records.keys();
-            let records = records.map(move |key| pair_key(b'r', name, key.as_bytes()));
-            let tasks = project.tasks.after(None).map(move |task| task_key(name, task.id));
-            contents.chain(remembered).chain(records).chain(tasks)
-        }))
+        let sessions = self.agents.sessions.all();
+        let sessions = sessions.map(|session| session_key(&session.project, session.id));
+        lives
+            .chain(sessions)
+            .chain(self.projects.iter().flat_map(|(name, project)| {
+                let contents = project.memory.contents.keys();
+                let contents = contents.map(move |hash| pair_key(b'c', name, &hash.0));
+                let remembered = project.remembered_keys().map(move |key| remembered_key(name, key));
+                let records = project.memory.records.keys();
+                let records = records.map(move |key| pair_key(b'r', name, key.as_bytes()));
+                let tasks = project.tasks.after(None).map(move |task| task_key(name, task.id));
+                contents.chain(remembered).chain(records).chain(tasks)
+            }))
     }
 
     /// The state that `meta` and `pairs` describe.
@@ -361,6 +378,16 @@ pub fn life_key((node, started): &LifeKey) -> Vec<u8> {
     pair_key(b'a', "", &place)
 }
 
+/// The pair of a session.
+pub fn session_pair(session: &Session) -> Pair {
+    (session_key(&session.project, session.id), encode(session))
+}
+
+/// The key of the pair of a session: to remove it.
+pub fn session_key(project: &str, session: SessionId) -> Vec<u8> {
+    pair_key(b'b', project, &session.0.to_be_bytes())
+}
+
 /// The pair of a record.
 pub fn record_pair(project: &str, key: &str, record: &Record) -> Pair {
     let value = record.value.as_ref().map(|value| match value.is_kept() {
@@ -481,6 +508,7 @@ impl Restorer {
             .get_mut(name)
             .ok_or("its project is not in the meta record")?;
         match kind {
+            b'b' => restore_session(&mut self.colony.agents, name, rest, &value)?,
             b'c' => {
                 let hash = ContentHash(rest.try_into().map_err(|_| "its hash is not 32 bytes long")?);
                 if ContentHash::of(&value) != hash {
@@ -562,19 +590,27 @@ impl Restorer {
         colony.cluster_ms = meta.cluster_ms;
         colony.wall_ms = meta.wall_ms;
         colony.rules_version = meta.rules_version;
-        for stored in meta.sessions {
-            let session = Session {
+        for stored in meta.dedup {
+            let session = DedupSession {
                 incarnation: stored.incarnation,
                 settled: stored.settled,
                 outcomes: stored.outcomes.into_iter().collect(),
             };
-            colony.sessions.by_node.insert(stored.node, session);
+            colony.dedup.by_node.insert(stored.node, session);
         }
         for (node, sinking) in meta.sinking {
             if !colony.agents.end_node(node, sinking.floor, sinking.end) {
                 return Err(ImageError::Malformed {
                     key: format!("a{node}"),
                     problem: "its agents ended together, and there is none".into(),
+                });
+            }
+        }
+        for ((node, floor), until_ms) in meta.lost {
+            if !colony.agents.sessions.lose(node, floor, until_ms) {
+                return Err(ImageError::Malformed {
+                    key: format!("b{node}"),
+                    problem: "its sessions have a grace, and there is none".into(),
                 });
             }
         }
@@ -633,6 +669,22 @@ fn restore_life(agents: &mut Agents, project: &str, place: &[u8], value: &[u8]) 
         return Err("it stands twice".into());
     }
     agents.restore((node, started), id, end);
+    Ok(())
+}
+
+fn restore_session(agents: &mut Agents, project: &str, place: &[u8], value: &[u8]) -> Result<(), String> {
+    let session: Session = decode(value)?;
+    if session.id.0.to_be_bytes() != place || &*session.project != project {
+        return Err("its key is that of another session".into());
+    }
+    let sessions = &mut agents.sessions;
+    if sessions.get(session.id).is_some() {
+        return Err("it stands twice".into());
+    }
+    if sessions.of_token(&session.project, session.opened.token).is_some() {
+        return Err("its token is that of another session".into());
+    }
+    sessions.insert(session);
     Ok(())
 }
 

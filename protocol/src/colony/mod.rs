@@ -18,6 +18,7 @@ mod once;
 mod project;
 mod proposal;
 mod round;
+mod session;
 mod sweep;
 mod task;
 #[cfg(test)]
@@ -40,12 +41,12 @@ pub use self::event::{Cursor, CursorError, EVENT_BYTES_KEPT_MAX, EVENTS_KEPT_MAX
 pub use self::growth::DiskLow;
 pub use self::image::{
     ImageError, Meta, Pair, content_pair, content_prefix, event_pair, life_key, life_pair, read_records, record_key,
-    record_pair, remembered_key, remembered_pair, task_key, task_pair,
+    record_pair, remembered_key, remembered_pair, session_key, session_pair, task_key, task_pair,
 };
 pub use self::memory::{KEPT_BYTES_MIN, Kept, Memory, Record, Value};
 use self::memory::{malformed, over_limit};
 use self::once::Seen;
-pub use self::once::{IDEMPOTENCY_MS, IdempotencyKeys, Remembered, Session, Sessions};
+pub use self::once::{DedupSession, DedupSessions, IDEMPOTENCY_MS, IdempotencyKeys, Remembered};
 pub use self::project::Project;
 use self::project::Scope;
 pub use self::proposal::{
@@ -53,13 +54,17 @@ pub use self::proposal::{
     PROPOSAL_KEYS_MAX, Proposal, ProposalBatch, Read, Verdict, Write,
 };
 pub use self::round::{Batch, Checkpoint, ROUND_BYTES_MAX, ROUND_VERSION, Round, RoundError};
+pub use self::session::{
+    Ended, NewSession, PROGRAM_BYTES_MAX, SESSION_GRACE_MS, SESSION_TTL_MS, SESSION_TTL_MS_MAX, SESSION_TTL_MS_MIN,
+    SESSION_WORDS_MAX, SESSIONS_ENDED_KEPT_MAX, SESSIONS_ENDED_KEPT_MS, SESSIONS_PER_NODE_MAX, SESSIONS_TOLD_MAX,
+    Session, SessionCommand, SessionEnd, SessionId, SessionIdError, Sessions, TokenHash,
+};
 pub use self::sweep::{COLONY_AUTHOR, STEPS_PER_COMMAND};
 pub use self::task::{
     ADD_TASKS_MAX, Accept, Added, Attempt, CLAIM_KINDS_MAX, CLAIM_TASKS_MAX, Caller, Claim, Claimed, Ending,
-    FINISHED_BYTES_KEPT_MAX, FINISHED_KEPT_MAX, Fence, Finish, Finished, HISTORY_MAX, Holder, LEASE_MS, LEASE_MS_MAX,
-    LEASE_MS_MIN, Lease, NOTE_BYTES_MAX, NewTask, OPEN_BYTES_MAX, OPEN_TASKS_MAX, Owner, PAYLOAD_BYTES_MAX,
-    RESULT_BYTES_MAX, Return, State, StateName, TASK_NAME_BYTES_MAX, TITLE_BYTES_MAX, Task, TaskCommand, TaskId,
-    TaskIdError, Tasks, TokenHash, Update, Which,
+    FINISHED_BYTES_KEPT_MAX, FINISHED_KEPT_MAX, Fence, Finish, Finished, HISTORY_MAX, Holder, Lease, NOTE_BYTES_MAX,
+    NewTask, OPEN_BYTES_MAX, OPEN_TASKS_MAX, Owner, PAYLOAD_BYTES_MAX, RESULT_BYTES_MAX, Return, State, StateName,
+    TASK_NAME_BYTES_MAX, TITLE_BYTES_MAX, Task, TaskCommand, TaskId, TaskIdError, Tasks, Update, Which,
 };
 use crate::conflict::Detector;
 use crate::id::NodeId;
@@ -87,7 +92,7 @@ pub struct Colony {
     /// The version of the rules in force.
     rules_version: u32,
     projects: OrdMap<Arc<str>, Project>,
-    sessions: Sessions,
+    dedup: DedupSessions,
     agents: Agents,
     scratch: Scratch,
 }
@@ -111,7 +116,7 @@ impl Default for Colony {
             wall_ms: 0,
             rules_version: RULES_VERSION,
             projects: OrdMap::new(),
-            sessions: Sessions::default(),
+            dedup: DedupSessions::default(),
             agents: Agents::default(),
             scratch: Scratch::default(),
         }
@@ -136,6 +141,8 @@ pub struct Applied {
     pub tasks: Vec<(Arc<str>, TaskId)>,
     /// The lives of agents that began, ended or were cleared away.
     pub agents: Vec<LifeKey>,
+    /// The sessions that began, changed or were forgotten.
+    pub sessions: Vec<(Arc<str>, SessionId)>,
     /// The new events, in order.
     pub events: Vec<(Arc<str>, Arc<Event>)>,
     /// What conflicts of a batch are found with.
@@ -175,8 +182,13 @@ impl Colony {
     }
 
     /// The dedup sessions of the nodes.
+    pub fn dedup(&self) -> &DedupSessions {
+        &self.dedup
+    }
+
+    /// The sessions of external agents.
     pub fn sessions(&self) -> &Sessions {
-        &self.sessions
+        &self.agents.sessions
     }
 
     /// The agents that are known to live.
@@ -219,17 +231,17 @@ impl Colony {
 
     fn once(&mut self, round: &Round, command: &Command, applied: &mut Applied) -> Option<Outcome> {
         let (node, incarnation) = (round.node, round.incarnation);
-        if self.sessions.incarnation(node).is_some_and(|known| known < incarnation) {
+        if self.dedup.incarnation(node).is_some_and(|known| known < incarnation) {
             // What lived in an earlier start of the node ended with it.
             self.agents.end_node(node, self.seq, AgentEnd::NodeRestarted);
         }
-        match self.sessions.look_up(node, incarnation, command.number) {
+        match self.dedup.look_up(node, incarnation, command.number) {
             Seen::Forgotten => None,
             Seen::Before(outcome) => Some(outcome),
             Seen::New => {
                 self.seq += 1;
                 let outcome = self.judge(round, command, applied);
-                self.sessions
+                self.dedup
                     .record(node, command.number, command.settled, outcome.clone());
                 Some(outcome)
             }
@@ -285,10 +297,11 @@ impl Colony {
     pub fn digest(&self) -> Digest {
         let mut sum = Digest::of(b'm', &(self.seq, self.cluster_ms, self.wall_ms, self.rules_version));
         sum.add(self.agents.digest);
+        sum.add(self.agents.sessions.digest);
         for (name, project) in &self.projects {
             sum.add(project.digest(name));
         }
-        for (node, session) in &self.sessions.by_node {
+        for (node, session) in &self.dedup.by_node {
             let outcomes: Vec<_> = session.outcomes.iter().collect();
             sum.add(Digest::of(
                 b's',

@@ -20,7 +20,7 @@ const FORGOTTEN_PER_COMMAND: usize = 4;
 
 /// The dedup session of one start of a node.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Session {
+pub struct DedupSession {
     /// Which start of the node.
     pub incarnation: u64,
     /// All commands below this number have been answered at the node.
@@ -41,11 +41,11 @@ pub(crate) enum Seen {
 
 /// The dedup sessions of all nodes.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Sessions {
-    pub(crate) by_node: OrdMap<NodeId, Session>,
+pub struct DedupSessions {
+    pub(crate) by_node: OrdMap<NodeId, DedupSession>,
 }
 
-impl Sessions {
+impl DedupSessions {
     /// What is known of the command `number` of this session; opens the session if the node was restarted.
     pub(crate) fn look_up(&mut self, node: NodeId, incarnation: u64, number: u64) -> Seen {
         let session = self.by_node.entry(node).or_default();
@@ -53,7 +53,7 @@ impl Sessions {
             return Seen::Forgotten;
         }
         if incarnation > session.incarnation {
-            *session = Session {
+            *session = DedupSession {
                 incarnation,
                 settled: 0,
                 outcomes: OrdMap::new(),
@@ -70,7 +70,7 @@ impl Sessions {
         }
     }
 
-    /// Notes the outcome of a command that [`Sessions::look_up`] found new.
+    /// Notes the outcome of a command that [`DedupSessions::look_up`] found new.
     pub(crate) fn record(&mut self, node: NodeId, number: u64, settled: u64, outcome: Outcome) {
         let session = self.by_node.get_mut(&node).expect("look_up opened the session");
         session.outcomes.insert(number, outcome);

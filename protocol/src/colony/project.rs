@@ -152,6 +152,7 @@ impl Project {
             Body::ProposeBatch(batch) => step.propose_batch(batch),
             Body::Withheld(low) => Err(Refusal::DiskLow(low.clone())),
             Body::Task(command) => step.task(command),
+            Body::Session(command) => step.session(command),
             Body::Agent(_) => unreachable!("agents belong to no project"),
         };
         outcome.unwrap_or_else(Outcome::Refused)

@@ -1,4 +1,4 @@
-//! What time and the end of agents bring, although nobody commands it: leases end, tasks return, lives are cleared away.
+//! What time and the end of owners bring, although nobody commands it: leases end, tasks return, lives are cleared away.
 //!
 //! Each command, and each round without commands, first does up to [`STEPS_PER_COMMAND`] steps of it; the leader proposes
 //! such an empty round when something is due and no command comes. So a command costs a bounded time however many tasks a
@@ -9,10 +9,11 @@
 
 use std::sync::Arc;
 
-use super::agent::{AgentCommand, AgentEnd, AgentId, Due, Held, Timer};
+use super::agent::{AgentCommand, AgentEnd, AgentId, Due, Timer};
 use super::command::{Outcome, Refusal};
 use super::memory::over_limit;
 use super::project::{Scope, Step, check_name};
+use super::session::SESSION_GRACE_MS;
 use super::task::Return;
 use super::{AGENT_REASON_BYTES_MAX, Applied, Colony, Round};
 use crate::id::NodeId;
@@ -34,45 +35,62 @@ impl Colony {
         let due = self.agents.due_ms().is_some_and(|due_ms| due_ms <= self.cluster_ms);
         if due {
             self.seq += 1;
-            self.do_due(applied);
+            self.do_due(0, applied);
         }
     }
 
-    fn do_due(&mut self, applied: &mut Applied) {
-        let mut ordinal = 0;
+    fn do_due(&mut self, mut ordinal: u32, applied: &mut Applied) {
         for _ in 0..STEPS_PER_COMMAND {
             let Some(due) = self.agents.due(self.cluster_ms) else {
                 return;
             };
-            let (project, task, reason) = match due {
-                Due::Expired(project, Timer::Lease(task)) => (project, task, Return::Expired),
-                Due::Orphan(project, Held::Task(task), end) => (project, task, Return::Agent(end)),
+            match due {
+                Due::Expired(project, Timer::Lease(task)) => {
+                    self.on_project(&project, &mut ordinal, applied, |step| {
+                        step.return_task(task, Return::Expired);
+                    });
+                }
+                Due::Orphan(project, held, end) => {
+                    self.on_project(&project, &mut ordinal, applied, |step| {
+                        step.give_up(held, Return::Agent(end));
+                    });
+                }
                 Due::Gone(key) => {
                     self.agents.clear(&key);
                     applied.agents.push(key);
-                    continue;
                 }
-            };
-            let author: Arc<str> = COLONY_AUTHOR.into();
-            let scope = Scope {
-                seq: self.seq,
-                cluster_ms: self.cluster_ms,
-                wall_ms: self.wall_ms,
-                node: NodeId::NONE,
-                incarnation: 0,
-                project: &project,
-                author: &author,
-            };
-            let mut step = Step {
-                project: self.projects.get_mut(&project).expect("a project with a task stays"),
-                agents: &mut self.agents,
-                scope: &scope,
-                applied: &mut *applied,
-                ordinal,
-            };
-            step.return_task(task, reason);
-            ordinal = step.ordinal;
+                Due::Session(due) => self.do_session_due(due, &mut ordinal, applied),
+            }
         }
+    }
+
+    /// Lets the colony itself do something to a project; `ordinal` is the place of its next event.
+    pub(super) fn on_project(
+        &mut self,
+        project: &Arc<str>,
+        ordinal: &mut u32,
+        applied: &mut Applied,
+        work: impl FnOnce(&mut Step<'_>),
+    ) {
+        let author: Arc<str> = COLONY_AUTHOR.into();
+        let scope = Scope {
+            seq: self.seq,
+            cluster_ms: self.cluster_ms,
+            wall_ms: self.wall_ms,
+            node: NodeId::NONE,
+            incarnation: 0,
+            project,
+            author: &author,
+        };
+        let mut step = Step {
+            project: self.projects.get_mut(project).expect("a project with an owner stays"),
+            agents: &mut self.agents,
+            scope: &scope,
+            applied,
+            ordinal: *ordinal,
+        };
+        work(&mut step);
+        *ordinal = step.ordinal;
     }
 
     /// What a queen tells of agents.
@@ -95,7 +113,7 @@ impl Colony {
                 let replaced = self.agents.start(id, seq)?;
                 applied.agents.extend(replaced);
                 applied.agents.push((node, seq));
-                self.do_due(applied);
+                self.do_due(0, applied);
                 return Ok(Outcome::AgentStarted { seq });
             }
             AgentCommand::Ended {
@@ -114,11 +132,27 @@ impl Colony {
             // A new start has ended its earlier ones before its first command.
             AgentCommand::NodeStarted => false,
             AgentCommand::NodeLost { node, incarnation } => {
-                let current = self.sessions.incarnation(*node);
-                current <= Some(*incarnation) && self.agents.end_node(*node, seq, AgentEnd::NodeLost)
+                let current = self.dedup.incarnation(*node);
+                current <= Some(*incarnation) && self.lose_node(*node)
+            }
+            AgentCommand::SessionsSilent(told) => {
+                let (changed, ordinal) = self.end_silent(node, told, applied)?;
+                self.do_due(ordinal, applied);
+                return Ok(Outcome::SessionsTold { seq, changed });
+            }
+            AgentCommand::SessionsAlive(told) => {
+                let changed = self.keep_alive(node, told, applied)?;
+                return Ok(Outcome::SessionsTold { seq, changed });
             }
         };
-        self.do_due(applied);
+        self.do_due(0, applied);
         Ok(Outcome::AgentsEnded { seq, ended })
+    }
+
+    /// Ends the agents of a node, and gives its sessions a grace; returns whether there was any.
+    fn lose_node(&mut self, node: NodeId) -> bool {
+        let until_ms = self.cluster_ms.saturating_add(SESSION_GRACE_MS);
+        let ended = self.agents.end_node(node, self.seq, AgentEnd::NodeLost);
+        self.agents.sessions.lose(node, self.seq, until_ms) | ended
     }
 }

@@ -9,6 +9,7 @@ mod memory;
 mod model;
 mod random;
 mod sequence;
+mod sessions;
 mod tasks;
 
 use std::sync::Arc;

@@ -13,7 +13,6 @@ pub(super) async fn claim(context: &AgentContext, times: u32) -> Result<Step, Be
                 limit: 1,
             },
             caller: context.caller(),
-            lease_ms: None,
         };
         let request = Request {
             project: "default".into(),
@@ -50,6 +49,7 @@ fn claimed() -> Outcome {
         seq: 8,
         tasks: Vec::new(),
         until_ms: None,
+        session: None,
     }
 }
 

@@ -221,7 +221,7 @@ impl Sim {
             .map(|node_id| {
                 let numbers = 1..=self.next_ticket;
                 numbers
-                    .filter(|number| node.colony.sessions().outcome(node_id, 1, *number).is_some())
+                    .filter(|number| node.colony.dedup().outcome(node_id, 1, *number).is_some())
                     .count()
             })
             .into_iter()

@@ -24,11 +24,8 @@ struct Seen {
 /// One attempt.
 struct Claim {
     attempt: u32,
-    /// Cluster time of the claim, and when its lease ends by itself.
-    from_ms: u64,
-    until_ms: u64,
-    /// Whether its owner has ended it, or may have.
-    ended: bool,
+    /// The position from which its owner has ended it, or may have.
+    ended: Option<u64>,
 }
 
 pub(super) fn at_the_end(history: &History, last: &Snapshot) -> Vec<String> {
@@ -60,7 +57,7 @@ pub(super) fn at_the_end(history: &History, last: &Snapshot) -> Vec<String> {
 
 fn collect(history: &History, problems: &mut Vec<String>) -> BTreeMap<TaskId, Seen> {
     let mut seen: BTreeMap<TaskId, Seen> = BTreeMap::new();
-    let mut accepted = Vec::new();
+    let mut ends = Vec::new();
     for (call, outcome) in history.writes() {
         match (&call.want, outcome) {
             (Want::Add { .. }, Some(Outcome::Added { tasks, .. })) => {
@@ -68,14 +65,11 @@ fn collect(history: &History, problems: &mut Vec<String>) -> BTreeMap<TaskId, Se
                     seen.entry(added.task).or_default();
                 }
             }
-            (Want::Claim { lease_ms, .. }, Some(Outcome::Claimed { seq, tasks, until_ms })) => {
+            (Want::Claim { .. }, Some(Outcome::Claimed { seq, tasks, .. })) => {
                 for claimed in tasks {
-                    let until_ms = until_ms.unwrap_or_default();
                     let claim = Claim {
                         attempt: claimed.attempt,
-                        from_ms: until_ms.saturating_sub(*lease_ms),
-                        until_ms,
-                        ended: false,
+                        ended: None,
                     };
                     let before = seen
                         .entry(claimed.task)
@@ -89,17 +83,14 @@ fn collect(history: &History, problems: &mut Vec<String>) -> BTreeMap<TaskId, Se
                     }
                 }
             }
-            (Want::Accept(hold), Some(Outcome::Accepted { seq, until_ms, .. })) => {
+            (Want::Accept(hold), Some(Outcome::Accepted { seq, .. })) => {
                 let seen = seen.entry(hold.task).or_default();
                 seen.acts.push((*seq, hold.fence.0, "accepted"));
-                accepted.push((hold.task, hold.fence.0, until_ms.unwrap_or_default()));
             }
+            (Want::Abandon(hold), outcome) => ends.push((hold, outcome)),
             (Want::Finish { hold, ending, token }, outcome) => {
+                ends.push((hold, outcome));
                 let seen = seen.entry(hold.task).or_default();
-                if let Some(claim) = seen.claims.get_mut(&hold.fence.0) {
-                    // Without an answer nobody knows; a refusal says that it was not his to end.
-                    claim.ended |= outcome.is_none_or(|outcome| matches!(outcome, Outcome::Finished { .. }));
-                }
                 if *ending == Ending::Done {
                     seen.tokens.push(token.clone());
                 }
@@ -115,9 +106,18 @@ fn collect(history: &History, problems: &mut Vec<String>) -> BTreeMap<TaskId, Se
             _ => {}
         }
     }
-    for (task, fence, until_ms) in accepted {
-        if let Some(claim) = seen.get_mut(&task).and_then(|seen| seen.claims.get_mut(&fence)) {
-            claim.until_ms = claim.until_ms.max(until_ms);
+    for (hold, outcome) in ends {
+        // Without an answer nobody knows; a refusal says that it was not his to end.
+        let at = match outcome {
+            None => 0,
+            Some(Outcome::Finished { seq, .. } | Outcome::SessionClosed { seq, .. }) => *seq,
+            Some(_) => continue,
+        };
+        if let Some(claim) = seen
+            .get_mut(&hold.task)
+            .and_then(|seen| seen.claims.get_mut(&hold.fence.0))
+        {
+            claim.ended = Some(claim.ended.map_or(at, |ended| ended.min(at)));
         }
     }
     seen
@@ -137,10 +137,10 @@ fn leases(task: TaskId, seen: &Seen) -> Vec<String> {
                 "task {task}: attempt {attempt} has fence {fence}, attempt {next} has {next_fence}"
             ));
         }
-        if !claim.ended && next.from_ms < claim.until_ms {
-            let (until_ms, from_ms) = (claim.until_ms, next.from_ms);
+        if claim.ended.is_none_or(|at| at > *next_fence) {
+            let ended = claim.ended;
             problems.push(format!(
-                "task {task}: fence {fence} holds until {until_ms} ms, {next_fence} was granted at {from_ms} ms"
+                "task {task}: {next_fence} was granted, and fence {fence} was ended by its owner at {ended:?}"
             ));
         }
     }

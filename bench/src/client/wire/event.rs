@@ -4,11 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use queenright_protocol::colony::{Cursor, Event, StateName, What};
+use queenright_protocol::colony::{Cursor, Event, SessionEnd, StateName, What};
 use queenright_protocol::conflict::Kind;
 use serde::{Deserialize, Serialize};
 
-use super::{HexHash, WireHolder, WireTaskId, is_false};
+use super::{HexHash, WireHolder, WireSessionId, WireTaskId, is_false};
 
 /// The place of an event, written `seq.ordinal`; a `seq` alone is the place behind all events of that command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -175,6 +175,20 @@ pub enum WireWhat {
         /// Why.
         reason: String,
     },
+    /// A session was opened.
+    SessionOpened {
+        /// Its id.
+        session: WireSessionId,
+        /// What it is called.
+        name: Arc<str>,
+    },
+    /// A session has ended; what it held returns.
+    SessionEnded {
+        /// Its id.
+        session: WireSessionId,
+        /// Why.
+        why: SessionEnd,
+    },
 }
 
 impl From<&Event> for WireEvent {
@@ -228,6 +242,14 @@ impl From<&Event> for WireEvent {
                 task: WireTaskId(*task),
                 attempt: *attempt,
                 reason: reason.to_string(),
+            },
+            What::SessionOpened { session, name } => WireWhat::SessionOpened {
+                session: WireSessionId(*session),
+                name: name.clone(),
+            },
+            What::SessionEnded { session, why } => WireWhat::SessionEnded {
+                session: WireSessionId(*session),
+                why: *why,
             },
         };
         WireEvent {

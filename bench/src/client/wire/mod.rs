@@ -6,6 +6,7 @@ mod event;
 mod memory;
 mod problem;
 mod proposal;
+mod session;
 mod task;
 
 use std::fmt;
@@ -22,6 +23,10 @@ pub use self::problem::{Code, Problem};
 pub use self::proposal::{
     BatchOutcome, BatchRequest, BatchVerdict, Loss, ProposalOutcome, ProposalRequest, ReadRequest, Reread,
     WireConflict, WriteRequest,
+};
+pub use self::session::{
+    ClosedSession, Heartbeat, OpenSession, OpenedSession, ReopenedSession, SessionList, SessionState, SessionToken,
+    WireHeld, WireSession, WireSessionId,
 };
 pub use self::task::{
     AcceptTask, AcceptedTask, AddTask, AddTasks, AddedTask, AddedTasks, ClaimTasks, ClaimedTask, ClaimedTasks,

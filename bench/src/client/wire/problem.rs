@@ -18,7 +18,7 @@ pub enum Code {
     Held,
     /// The caller's fence is no longer the newest.
     Fenced,
-    /// It came too late; nothing was changed.
+    /// It came too late, or its session has ended; nothing was changed.
     Expired,
     /// Events after the cursor are no longer kept.
     CursorExpired,
@@ -83,7 +83,7 @@ impl Code {
             Code::Conflict => "The state is not the expected one",
             Code::Held => "Somebody holds it",
             Code::Fenced => "The fence is no longer the newest",
-            Code::Expired => "The command came too late",
+            Code::Expired => "It came too late",
             Code::CursorExpired => "Events after the cursor are no longer kept",
             Code::CursorAhead => "The cursor lies after the last event",
             Code::Unavailable => "No quorum",

@@ -12,7 +12,7 @@ use queenright_protocol::id::NodeId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ProposalRequest, is_false};
+use super::{ProposalRequest, WireSessionId, is_false};
 
 /// The id of a task, written `17-0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -62,11 +62,13 @@ pub enum WireHolder {
         /// Its generation.
         generation: u64,
     },
-    /// Whoever knows a token.
-    Token {
-        /// The first digits of the token's hash.
-        hash: String,
-        /// Who claimed with it.
+    /// An external agent.
+    Session {
+        /// Its session.
+        session: WireSessionId,
+        /// What it is called.
+        name: Arc<str>,
+        /// Who claimed in it.
         author: Arc<str>,
     },
 }
@@ -80,8 +82,9 @@ impl WireHolder {
                 incarnation: agent.incarnation,
                 generation: agent.generation,
             },
-            Owner::Token(hash) => WireHolder::Token {
-                hash: hash.to_string(),
+            Owner::Session { session, name } => WireHolder::Session {
+                session: WireSessionId(*session),
+                name: name.clone(),
                 author: author.clone(),
             },
         }
@@ -107,7 +110,10 @@ impl fmt::Display for WireHolder {
                     name.escape_debug()
                 )
             }
-            WireHolder::Token { hash, author } => write!(f, "token {hash} of {}", author.escape_debug()),
+            WireHolder::Session { session, name, author } => {
+                let (name, author) = (name.escape_debug(), author.escape_debug());
+                write!(f, "session {session} ({name}) of {author}")
+            }
         }
     }
 }
@@ -180,13 +186,14 @@ pub struct ClaimTasks {
     /// So many at most; 1 unless it says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
-    /// How long the lease holds, in milliseconds of cluster time; 30,000 unless it says otherwise.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lease_ms: Option<u64>,
-    /// A secret of the caller's own by which it will show that it holds the tasks; the door makes one when there is none.
-    /// A claim with an idempotency key must bring it: a repeat would get another one.
+    /// The token of the session that is to hold them. Without it a session is opened for them, which closes by itself when
+    /// it holds nothing any more. A claim with an idempotency key must bring it: a repeat would open another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// For how long a session that is opened lives without a sign of life, in milliseconds; 90,000 unless it says
+    /// otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
 }
 
 /// The answer to it.
@@ -194,10 +201,15 @@ pub struct ClaimTasks {
 pub struct ClaimedTasks {
     /// The position of the command in the order of all commands.
     pub seq: u64,
-    /// By which the holder shows that it holds them. Shown here only.
-    pub token: String,
-    /// Cluster time in milliseconds at which the leases end unless they are accepted again.
-    pub until_ms: u64,
+    /// The session that holds them; absent when nothing was claimed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<WireSessionId>,
+    /// Its token; absent when nothing was claimed. That of a session that was opened is shown here only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// Cluster time in milliseconds at which the leases end although the session lives, if they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<u64>,
     /// What was claimed; nothing when nothing was ready.
     pub tasks: Vec<ClaimedTask>,
 }
@@ -228,7 +240,7 @@ pub struct ClaimedTask {
 pub struct AcceptTask {
     /// The fence of the claim.
     pub fence: u64,
-    /// The token of the claim.
+    /// The token of the session.
     pub token: String,
 }
 
@@ -239,7 +251,7 @@ pub struct AcceptedTask {
     pub seq: u64,
     /// The attempt.
     pub attempt: u32,
-    /// Cluster time in milliseconds at which the lease ends now.
+    /// Cluster time in milliseconds at which the lease ends although its owner lives, if it does.
     pub until_ms: Option<u64>,
 }
 
@@ -271,7 +283,7 @@ impl From<WireEnding> for Ending {
 pub struct FinishTask {
     /// The fence of the claim.
     pub fence: u64,
-    /// The token of the claim.
+    /// The token of the session.
     pub token: String,
     /// How it ends.
     pub outcome: WireEnding,
@@ -337,7 +349,7 @@ pub struct WireLease {
     pub fence: u64,
     /// Cluster time of the claim, in milliseconds.
     pub since_ms: u64,
-    /// Cluster time at which it ends by itself; absent for an agent, whose lease ends with its life.
+    /// Cluster time at which it ends although its owner lives, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until_ms: Option<u64>,
     /// Whether the holder has said that it is at work.

@@ -8,11 +8,13 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, ready};
 use queenright_actors::agent::{AgentError, AgentSpec, AgentState, AgentStatus};
-use queenright_actors::node::{ClusterStatus, Consistency, NodeFigures, ReadError, ReplaceError};
+use queenright_actors::node::{ClusterStatus, Consistency, Heartbeat, NodeFigures, ReadError, ReplaceError};
 use queenright_actors::queen::{Request, SubmitError};
 use queenright_actors::replica::Snapshot;
 use queenright_actors::store::StoreError;
-use queenright_protocol::colony::{Colony, Command, Outcome, Round};
+use queenright_protocol::colony::{
+    Body, Colony, Command, Outcome, Refusal, Round, SESSION_TTL_MS, SessionCommand, SessionId, TokenHash,
+};
 use queenright_protocol::id::NodeId;
 use tokio::sync::watch;
 
@@ -70,6 +72,35 @@ impl Backend for Alone {
         let quorum = self.quorum.load(Ordering::SeqCst);
         let outcome = quorum.then(|| self.apply(request));
         ready(outcome.ok_or(SubmitError::Unknown { waited_ms })).boxed()
+    }
+
+    fn heartbeat<'a>(
+        &'a self,
+        project: &'a Arc<str>,
+        author: &'a Arc<str>,
+        (session, token): (SessionId, TokenHash),
+        _: Duration,
+    ) -> BoxFuture<'a, Result<Result<Heartbeat, Refusal>, SubmitError>> {
+        // Every session lives elsewhere: it is re-opened here. Without a quorum nobody knows.
+        let uncertain = !self.quorum.load(Ordering::SeqCst);
+        let outcome = (!uncertain).then(|| {
+            self.apply(Request {
+                project: project.clone(),
+                author: author.clone(),
+                idempotency_key: None,
+                body: Body::Session(SessionCommand::Reopen { session, token }),
+            })
+        });
+        let beat = Heartbeat {
+            session,
+            left_ms: SESSION_TTL_MS,
+            uncertain,
+        };
+        let answer = match outcome {
+            Some(Outcome::Refused(refusal)) => Err(refusal),
+            _ => Ok(beat),
+        };
+        ready(Ok(answer)).boxed()
     }
 
     fn read(&self, consistency: Consistency, deadline: Duration) -> BoxFuture<'_, Result<Arc<Snapshot>, ReadError>> {

@@ -4,18 +4,18 @@
 //! |---|---|---|---|---|
 //! | [`TaskCommand::Add`] | agent or door | colony | [`Outcome::Added`] | these tasks wait to be claimed |
 //! | [`TaskCommand::Claim`] | agent or door | colony | [`Outcome::Claimed`] | the caller takes tasks, in one step |
-//! | [`TaskCommand::Accept`] | owner | colony | [`Outcome::Accepted`] | the owner is at work: its lease begins anew |
+//! | [`TaskCommand::Accept`] | owner | colony | [`Outcome::Accepted`] | the owner is at work |
 //! | [`TaskCommand::Update`] | owner | colony | [`Outcome::Accepted`] | as accept, and this is how far it has come |
 //! | [`TaskCommand::Finish`] | owner | colony | [`Outcome::Finished`], [`Outcome::Lost`] | done, failed, or given back |
 //!
 //! A claim turns *pending* into *leased* with an attempt and a fence: the position of the claim in the order of all
 //! commands, so a later claim of the same task always has a greater one. The lease of a hosted agent holds while the agent
-//! lives ([`super::agent`]); that of a token holds until a deadline in cluster time, which [`TaskCommand::Accept`] moves.
+//! lives ([`super::agent`]), that of a session while it is open ([`super::session`]).
 //! When a lease ends without a finish the task is pending again, and its attempt stands in its history with the reason.
 //!
 //! Accepting is for claims that wait, whose grant will be an offer until then; no claim waits yet, and every grant is the
-//! owner's at once. So accepting now confirms that the owner still holds the task, notes that it has begun, and begins
-//! the lease of a token anew; it may be repeated as often as work goes on.
+//! owner's at once. So accepting now confirms that the owner still holds the task and notes that it has begun; it may be
+//! repeated as often as work goes on.
 //!
 //! [`Outcome::Added`]: super::Outcome::Added
 //! [`Outcome::Claimed`]: super::Outcome::Claimed
@@ -37,6 +37,7 @@ pub use self::tasks::{FINISHED_BYTES_KEPT_MAX, FINISHED_KEPT_MAX, OPEN_BYTES_MAX
 use super::agent::{AgentEnd, AgentId};
 use super::digest::Digest;
 use super::proposal::Proposal;
+use super::session::{NewSession, SessionEnd, SessionId, TokenHash};
 
 /// How many tasks one command may add.
 pub const ADD_TASKS_MAX: usize = 1_000;
@@ -56,14 +57,6 @@ pub const NOTE_BYTES_MAX: usize = 256;
 pub const RESULT_BYTES_MAX: usize = 64 << 10;
 /// How many attempts that ended without a finish a task remembers; older ones are only counted.
 pub const HISTORY_MAX: usize = 8;
-/// How long the lease of a token holds unless its claim says otherwise, in milliseconds of cluster time: longer than an
-/// election and a few repeats of a command, short enough that the work of a shell that went away is soon done by another.
-pub const LEASE_MS: u64 = 30_000;
-/// The shortest lease that a claim may ask for, in milliseconds: a round trip with a change of leader takes about as long.
-pub const LEASE_MS_MIN: u64 = 1_000;
-/// The longest lease that a claim may ask for, in milliseconds: who works longer accepts again.
-pub const LEASE_MS_MAX: u64 = 3_600_000;
-
 /// The identity of a task: the position of the command that added it, and its place in that command. Shown as `17-0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TaskId {
@@ -114,31 +107,6 @@ impl fmt::Display for Fence {
     }
 }
 
-/// The first 128 bits of the BLAKE3 of a token: the log and the state hold no token that would let others act.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct TokenHash(pub [u8; 16]);
-
-impl TokenHash {
-    /// The hash of `token`.
-    pub fn of(token: &str) -> TokenHash {
-        let mut half = [0; 16];
-        half.copy_from_slice(&blake3::hash(token.as_bytes()).as_bytes()[..16]);
-        TokenHash(half)
-    }
-}
-
-impl fmt::Display for TokenHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().take(4).try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for TokenHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
-
 /// Who wants to own a task, or says that it does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Caller {
@@ -149,8 +117,10 @@ pub enum Caller {
         /// Its generation.
         generation: u64,
     },
-    /// Whoever knows a token.
-    Token(TokenHash),
+    /// Whoever knows the token of a session of the project.
+    Session(TokenHash),
+    /// Nobody yet: a claim that takes anything opens this session for it.
+    Opens(Box<NewSession>),
 }
 
 /// Who owns a task.
@@ -163,8 +133,13 @@ pub enum Owner {
         /// The position of the command that told of its start.
         started: u64,
     },
-    /// Whoever knows a token.
-    Token(TokenHash),
+    /// An external agent.
+    Session {
+        /// Its session.
+        session: SessionId,
+        /// What it is called.
+        name: Arc<str>,
+    },
 }
 
 /// Who holds a task, or did.
@@ -180,7 +155,7 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.owner {
             Owner::Agent { agent, .. } => write!(f, "{agent}"),
-            Owner::Token(hash) => write!(f, "token {hash} of {}", self.author),
+            Owner::Session { session, name } => write!(f, "session {session} ({name}) of {}", self.author),
         }
     }
 }
@@ -221,9 +196,6 @@ pub struct Claim {
     pub which: Which,
     /// Who wants them.
     pub caller: Caller,
-    /// How long the lease of a token holds, in milliseconds of cluster time; [`LEASE_MS`] when it does not say. An agent
-    /// says nothing: its lease holds while it lives.
-    pub lease_ms: Option<u64>,
 }
 
 /// Which tasks a claim wants.
@@ -341,10 +313,8 @@ pub struct Lease {
     pub fence: Fence,
     /// Cluster time of the claim, in milliseconds.
     pub since_ms: u64,
-    /// Cluster time at which it ends by itself; `None` for an agent, whose lease ends with its life.
+    /// Cluster time at which it ends although its owner lives, if it does.
     pub until_ms: Option<u64>,
-    /// By how much accepting moves that time beyond the present, in milliseconds.
-    pub lease_ms: u64,
     /// Whether the holder has said that it is at work.
     pub accepted: bool,
     /// How much it has done, in hundredths, if it said so.
@@ -396,6 +366,8 @@ pub enum Return {
     Expired,
     /// The agent that held it lives no more.
     Agent(AgentEnd),
+    /// The session that held it has ended.
+    Session(SessionEnd),
 }
 
 impl fmt::Display for Return {
@@ -404,6 +376,7 @@ impl fmt::Display for Return {
             Return::Released => write!(f, "its owner gave it back"),
             Return::Expired => write!(f, "its lease expired"),
             Return::Agent(end) => write!(f, "{end}"),
+            Return::Session(end) => write!(f, "{end}"),
         }
     }
 }
@@ -441,6 +414,21 @@ impl State {
             State::Leased(_) => StateName::Leased,
             State::Finished(finished) if finished.done => StateName::Done,
             State::Finished(_) => StateName::Failed,
+        }
+    }
+
+    /// The session that holds it.
+    pub(crate) fn session(&self) -> Option<SessionId> {
+        match self {
+            State::Leased(Lease {
+                holder:
+                    Holder {
+                        owner: Owner::Session { session, .. },
+                        ..
+                    },
+                ..
+            }) => Some(*session),
+            _ => None,
         }
     }
 }

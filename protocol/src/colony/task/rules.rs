@@ -7,15 +7,15 @@ use bytes::Bytes;
 use super::tasks::{OPEN_BYTES_MAX, OPEN_TASKS_MAX};
 use super::{
     ADD_TASKS_MAX, Accept, Added, Attempt, CLAIM_KINDS_MAX, CLAIM_TASKS_MAX, Caller, Claim, Claimed, Ending, Fence,
-    Finish, Finished, HISTORY_MAX, Holder, LEASE_MS, LEASE_MS_MAX, LEASE_MS_MIN, Lease, NOTE_BYTES_MAX, NewTask, Owner,
-    PAYLOAD_BYTES_MAX, RESULT_BYTES_MAX, Return, State, TASK_NAME_BYTES_MAX, TITLE_BYTES_MAX, Task, TaskCommand,
-    TaskId, Update, Which,
+    Finish, Finished, HISTORY_MAX, Holder, Lease, NOTE_BYTES_MAX, NewTask, Owner, PAYLOAD_BYTES_MAX, RESULT_BYTES_MAX,
+    Return, State, TASK_NAME_BYTES_MAX, TITLE_BYTES_MAX, Task, TaskCommand, TaskId, Update, Which,
 };
 use crate::colony::command::{NAME_BYTES_MAX, Outcome, Refusal};
 use crate::colony::digest::Digest;
 use crate::colony::event::What;
 use crate::colony::memory::{malformed, over_limit};
 use crate::colony::project::Step;
+use crate::colony::session::SessionId;
 
 /// All of a task is done.
 const PROGRESS_MAX: u8 = 100;
@@ -97,18 +97,14 @@ impl Step<'_> {
 
     fn claim(&mut self, claim: &Claim) -> Result<Outcome, Refusal> {
         claim.check_form()?;
-        let holder = Holder {
-            owner: self.owner(&claim.caller)?,
-            author: self.scope.author.clone(),
-        };
-        let now_ms = self.scope.cluster_ms;
-        let lease_ms = claim.lease_ms.unwrap_or(LEASE_MS);
         let lease = Lease {
-            until_ms: matches!(holder.owner, Owner::Token(_)).then(|| now_ms.saturating_add(lease_ms)),
-            lease_ms,
-            holder,
+            holder: Holder {
+                owner: self.claimant(&claim.caller)?,
+                author: self.scope.author.clone(),
+            },
             fence: Fence(self.scope.seq),
-            since_ms: now_ms,
+            since_ms: self.scope.cluster_ms,
+            until_ms: None,
             accepted: false,
             progress: None,
             note: None,
@@ -120,9 +116,15 @@ impl Step<'_> {
                     self.free_if_dead(*id);
                     self.check_free(*id)?;
                 }
+                if !ids.is_empty() {
+                    self.open_for(&claim.caller);
+                }
                 tasks.extend(ids.iter().map(|id| self.lease(*id, lease.clone())));
             }
             Which::Ready { kinds, limit } => {
+                if *limit > 0 && self.project.tasks.oldest_ready(kinds).is_some() {
+                    self.open_for(&claim.caller);
+                }
                 while tasks.len() < *limit as usize
                     && let Some(id) = self.project.tasks.oldest_ready(kinds)
                 {
@@ -130,11 +132,34 @@ impl Step<'_> {
                 }
             }
         }
+        let session = match &lease.holder.owner {
+            Owner::Session { session, .. } if !tasks.is_empty() => Some(*session),
+            _ => None,
+        };
         Ok(Outcome::Claimed {
             seq: self.scope.seq,
             tasks,
             until_ms: lease.until_ms,
+            session,
         })
+    }
+
+    /// Who will hold what a claim takes. A session that it opens has the position of the claim as its id.
+    fn claimant(&self, caller: &Caller) -> Result<Owner, Refusal> {
+        let Caller::Opens(new) = caller else {
+            return self.owner(caller);
+        };
+        self.check_new_session(new)?;
+        Ok(Owner::Session {
+            session: SessionId(self.scope.seq),
+            name: new.name.clone(),
+        })
+    }
+
+    fn open_for(&mut self, caller: &Caller) {
+        if let Caller::Opens(new) = caller {
+            self.open_session(new);
+        }
     }
 
     fn check_free(&self, id: TaskId) -> Result<(), Refusal> {
@@ -189,12 +214,9 @@ impl Step<'_> {
         Ok(self.goes_on(task, lease))
     }
 
-    /// The holder of a task is at work: its lease begins anew.
+    /// The holder of a task is at work.
     fn goes_on(&mut self, mut task: Task, mut lease: Lease) -> Outcome {
         lease.accepted = true;
-        if let Some(until_ms) = &mut lease.until_ms {
-            *until_ms = self.scope.cluster_ms.saturating_add(lease.lease_ms);
-        }
         let outcome = Outcome::Accepted {
             seq: self.scope.seq,
             attempt: task.attempts,
@@ -261,11 +283,11 @@ impl Step<'_> {
             State::Finished(finished) if finished.fence == fence => Err(task_finished(task, finished)),
             State::Finished(finished) => Err(fenced(Some(&finished.holder))),
             State::Leased(lease) => {
-                let owner = self.owner(caller)?;
+                let same_owner = self.is_owner(caller, &lease.holder.owner)?;
                 let same_fence = lease.fence == fence;
                 #[cfg(feature = "planted-bugs")]
                 let same_fence = same_fence || crate::planted::has(crate::planted::Bug::IgnoreFence);
-                match same_fence && lease.holder.owner == owner {
+                match same_fence && same_owner {
                     true => Ok((Task::clone(task), lease.clone())),
                     false => Err(fenced(Some(&lease.holder))),
                 }
@@ -281,7 +303,14 @@ impl Step<'_> {
     /// Who the caller is; refused when it says to be an agent that does not live.
     fn owner(&self, caller: &Caller) -> Result<Owner, Refusal> {
         match caller {
-            Caller::Token(hash) => Ok(Owner::Token(*hash)),
+            Caller::Session(token) => {
+                let session = self.session_of(*token)?;
+                Ok(Owner::Session {
+                    session: session.id,
+                    name: session.opened.name.clone(),
+                })
+            }
+            Caller::Opens(_) => Err(malformed("caller", "only a claim opens a session")),
             Caller::Agent { name, generation } => {
                 let (node, incarnation) = (self.scope.node, self.scope.incarnation);
                 let key = self.agents.caller(node, incarnation, name, *generation)?;
@@ -294,6 +323,19 @@ impl Step<'_> {
         }
     }
 
+    /// Whether the caller is this owner. That its session has ended is not said here: what a stale owner needs to know is
+    /// who holds the task now.
+    fn is_owner(&self, caller: &Caller, owner: &Owner) -> Result<bool, Refusal> {
+        match (caller, owner) {
+            (Caller::Session(token), Owner::Session { session, .. }) => {
+                let found = self.agents.sessions.of_token(self.scope.project, *token);
+                Ok(found.is_some_and(|found| found.id == *session))
+            }
+            (Caller::Session(_), Owner::Agent { .. }) => Ok(false),
+            _ => Ok(self.owner(caller)? == *owner),
+        }
+    }
+
     /// Returns a task whose lease is over, but was not cleared away yet: what is said of one task does not depend on how
     /// far that has come.
     fn free_if_dead(&mut self, id: TaskId) {
@@ -303,10 +345,16 @@ impl Step<'_> {
         if lease.until_ms.is_some_and(|until_ms| until_ms <= self.scope.cluster_ms) {
             return self.return_task(id, Return::Expired);
         }
-        if let Owner::Agent { agent, started } = &lease.holder.owner
-            && let Some(end) = self.agents.end_of(&(agent.node, *started))
-        {
-            self.return_task(id, Return::Agent(end));
+        let end = match &lease.holder.owner {
+            Owner::Agent { agent, started } => self.agents.end_of(&(agent.node, *started)).map(Return::Agent),
+            Owner::Session { session, .. } => {
+                let sessions = &self.agents.sessions;
+                let session = sessions.get(*session).expect("a session that holds a task is kept");
+                sessions.end_of(session, self.scope.cluster_ms).map(Return::Session)
+            }
+        };
+        if let Some(end) = end {
+            self.return_task(id, end);
         }
     }
 
@@ -344,12 +392,17 @@ impl Step<'_> {
     /// Puts a task in place of what stood under its id, and notes who holds it now.
     fn put_task(&mut self, task: Task) {
         let project = self.scope.project;
+        let mut session_before = None;
         if let Some(old) = self.project.tasks.get(task.id) {
             self.agents.unlink(project, old);
+            session_before = old.state.session();
         }
         assert!(self.agents.link(project, &task), "only who lives is given a lease");
         self.applied.tasks.push((project.clone(), task.id));
         self.project.tasks.set(task);
+        if let Some(session) = session_before {
+            self.close_if_idle(session);
+        }
     }
 }
 
@@ -405,24 +458,6 @@ impl Update {
 
 impl Claim {
     fn check_form(&self) -> Result<(), Refusal> {
-        match (&self.caller, self.lease_ms) {
-            (Caller::Agent { .. }, Some(_)) => {
-                return Err(malformed(
-                    "lease_ms",
-                    "is for tokens: an agent's lease holds while it lives",
-                ));
-            }
-            (Caller::Token(_), Some(lease_ms)) if lease_ms < LEASE_MS_MIN => {
-                return Err(malformed(
-                    "lease_ms",
-                    &format!("{lease_ms} is under the least, {LEASE_MS_MIN}"),
-                ));
-            }
-            (Caller::Token(_), Some(lease_ms)) if lease_ms > LEASE_MS_MAX => {
-                return Err(over_limit("lease_ms", lease_ms as usize, LEASE_MS_MAX as usize));
-            }
-            _ => {}
-        }
         match &self.which {
             Which::Ids(ids) => {
                 if ids.len() > CLAIM_TASKS_MAX {

@@ -1,10 +1,12 @@
 //! What the colony promises, written down as plainly as it goes: whole states in ordered maps, every pair of a batch
 //! compared with every other. It shares types with the colony and no rule.
 
+mod sessions;
 mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(super) use self::sessions::ModelSession;
 use self::tasks::ModelTasks;
 pub(super) use self::tasks::{ModelLife, ModelTask};
 use super::random::Step;
@@ -17,7 +19,7 @@ pub(super) struct Model {
     cluster_ms: u64,
     pub(super) projects: BTreeMap<String, ModelProject>,
     /// By node and incarnation; what is settled, and every outcome from there on.
-    sessions: BTreeMap<(NodeId, u64), (u64, BTreeMap<u64, Outcome>)>,
+    dedup: BTreeMap<(NodeId, u64), (u64, BTreeMap<u64, Outcome>)>,
     pub(super) lives: Vec<ModelLife>,
 }
 
@@ -26,6 +28,7 @@ pub(super) struct ModelProject {
     pub(super) held: BTreeMap<String, Held>,
     pub(super) events: Vec<Event>,
     pub(super) tasks: ModelTasks,
+    pub(super) sessions: Vec<ModelSession>,
     /// By idempotency key: the body, the outcome, and when it is forgotten.
     once: BTreeMap<String, (Body, Outcome, u64)>,
 }
@@ -57,7 +60,7 @@ impl Model {
             }
             _ => {}
         }
-        let session = self.sessions.entry((step.node, step.incarnation)).or_default();
+        let session = self.dedup.entry((step.node, step.incarnation)).or_default();
         let number = step.command.number;
         if let Some(outcome) = session.1.get(&number) {
             return Some(outcome.clone());
@@ -67,7 +70,7 @@ impl Model {
         }
         self.seq += 1;
         let outcome = self.judge(step);
-        let session = self.sessions.entry((step.node, step.incarnation)).or_default();
+        let session = self.dedup.entry((step.node, step.incarnation)).or_default();
         session.1.insert(number, outcome.clone());
         session.0 = session.0.max(step.command.settled);
         let settled = session.0;
@@ -110,6 +113,7 @@ impl Model {
             now_ms,
             wall_ms,
             author: command.author.clone(),
+            project: command.project.clone(),
             node: step.node,
             incarnation: step.incarnation,
             lives: self.lives.clone(),
@@ -139,6 +143,7 @@ struct At {
     now_ms: u64,
     wall_ms: u64,
     author: Arc<str>,
+    project: Arc<str>,
     node: NodeId,
     incarnation: u64,
     lives: Vec<ModelLife>,
@@ -353,6 +358,7 @@ impl ModelProject {
             Body::ProposeBatch(batch) => self.batch(batch, at),
             Body::Withheld(low) => Err(Refusal::DiskLow(low.clone())),
             Body::Task(command) => self.task_command(command, at),
+            Body::Session(command) => self.session_command(command, at),
             Body::Agent(_) => unreachable!("agents belong to no project"),
         }
     }

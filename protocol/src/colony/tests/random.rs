@@ -150,9 +150,10 @@ impl Seeded {
         let nothing = Project::default();
         let here = colony.project(project).unwrap_or(&nothing);
         let memory = here.memory();
-        match self.below(26) {
-            10..22 => Body::Task(self.task_command(colony, here, from)),
-            22.. => Body::Agent(self.agent_command(colony, from)),
+        match self.below(30) {
+            10..22 => Body::Task(self.task_command(colony, (project, here), from)),
+            22..26 => Body::Agent(self.agent_command(colony, from)),
+            26.. => Body::Session(self.session_command(colony, project)),
             0..6 => {
                 let key = self.key();
                 Body::Change(Change {
@@ -228,26 +229,88 @@ impl Seeded {
         }
     }
 
-    fn task_caller(&mut self, colony: &Colony, node: NodeId) -> Caller {
-        if self.once_in(2) {
-            return Caller::Token(TokenHash::of(self.pick(&["a", "b"])));
+    fn token(&mut self) -> TokenHash {
+        TokenHash::of(&self.below(1_000).to_string())
+    }
+
+    fn new_session(&mut self) -> NewSession {
+        let words = |seeded: &mut Seeded| match seeded.below(30) {
+            0 => vec!["b".into(), "a".into()],
+            1 => vec!["a".into(), "".into()],
+            2 => (10..50).map(|word| word.to_string().into()).collect(),
+            3..10 => vec!["a".into(), "b".into()],
+            _ => Vec::new(),
+        };
+        NewSession {
+            name: self
+                .pick(&["ann", "ann", "ann", "bob", "bob", "bob", "", "a\nb"])
+                .into(),
+            program: self.pick(&[None, None, None, Some("sh"), Some("")]).map(Into::into),
+            capabilities: words(self),
+            labels: words(self),
+            ttl_ms: match self.once_in(15) {
+                true => self.pick(&[0, SESSION_TTL_MS_MIN - 1, SESSION_TTL_MS_MAX + 1]),
+                false => self.pick(&[SESSION_TTL_MS_MIN, SESSION_TTL_MS, SESSION_TTL_MS_MAX]),
+            },
+            token: self.token(),
+            passing: self.once_in(2),
+        }
+    }
+
+    /// A session, most often an open one.
+    fn session(&mut self, colony: &Colony, project: Option<&str>) -> Option<Arc<Session>> {
+        let sessions = colony.sessions().all();
+        let here = sessions.filter(|session| project.is_none_or(|project| *session.project == *project));
+        let here: Vec<Arc<Session>> = here.cloned().collect();
+        let open: Vec<Arc<Session>> = here.iter().filter(|session| session.ended.is_none()).cloned().collect();
+        match (open.is_empty(), here.is_empty()) {
+            (false, _) if !self.once_in(5) => Some(self.pick(&open)),
+            (_, false) => Some(self.pick(&here)),
+            (_, true) => None,
+        }
+    }
+
+    fn session_command(&mut self, colony: &Colony, project: &str) -> SessionCommand {
+        let known = self.session(colony, Some(project));
+        let Some(known) = known.filter(|_| !self.once_in(2)) else {
+            return SessionCommand::Open(self.new_session());
+        };
+        let session = match self.once_in(10) {
+            true => SessionId(7),
+            false => known.id,
+        };
+        let token = match self.once_in(10) {
+            true => self.token(),
+            false => known.opened.token,
+        };
+        match self.below(3) {
+            0 => SessionCommand::Close { session, token },
+            _ => SessionCommand::Reopen { session, token },
+        }
+    }
+
+    fn task_caller(&mut self, colony: &Colony, project: &str, node: NodeId) -> Caller {
+        match (self.below(4), self.session(colony, Some(project))) {
+            (0, _) => return Caller::Opens(Box::new(self.new_session())),
+            (1 | 2, Some(session)) => return Caller::Session(session.opened.token),
+            (1, None) => return Caller::Session(self.token()),
+            _ => {}
         }
         let name = self.agent_name();
         let generation = self.generation(colony, node, &name);
         Caller::Agent { name, generation }
     }
 
-    fn task_command(&mut self, colony: &Colony, project: &Project, (node, _): (NodeId, u64)) -> TaskCommand {
+    fn task_command(
+        &mut self,
+        colony: &Colony,
+        (name, project): (&str, &Project),
+        (node, _): (NodeId, u64),
+    ) -> TaskCommand {
         match self.below(12) {
             0 | 1 => TaskCommand::Add((0..self.below(4)).map(|_| self.new_task()).collect()),
             2..5 => {
-                let caller = self.task_caller(colony, node);
-                let lease_ms = match (&caller, self.below(12)) {
-                    (Caller::Agent { .. }, 1..) => None,
-                    (_, 0) => Some(self.pick(&[0, LEASE_MS_MIN - 1, LEASE_MS_MAX + 1])),
-                    (_, 1..9) => None,
-                    _ => Some(self.pick(&[LEASE_MS_MIN, 5_000])),
-                };
+                let caller = self.task_caller(colony, name, node);
                 let which = match self.once_in(2) {
                     true => Which::Ids((0..self.below(3)).map(|_| self.task_to_claim(project)).collect()),
                     false => Which::Ready {
@@ -255,22 +318,18 @@ impl Seeded {
                         limit: self.pick(&[0, 1, 1, 2, 101]),
                     },
                 };
-                TaskCommand::Claim(Claim {
-                    which,
-                    caller,
-                    lease_ms,
-                })
+                TaskCommand::Claim(Claim { which, caller })
             }
             verb => {
                 let task = self.task_id(project, StateName::Leased);
                 let state = project.tasks().get(task).map(|task| &task.state);
                 let (mut fence, mut caller) = match state {
-                    Some(State::Leased(lease)) => (lease.fence, called(&lease.holder.owner)),
-                    Some(State::Finished(finished)) => (finished.fence, called(&finished.holder.owner)),
-                    _ => (Fence(1), Caller::Token(TokenHash::of("a"))),
+                    Some(State::Leased(lease)) => (lease.fence, called(colony, &lease.holder.owner)),
+                    Some(State::Finished(finished)) => (finished.fence, called(colony, &finished.holder.owner)),
+                    _ => (Fence(1), Caller::Session(TokenHash::of("a"))),
                 };
                 if self.once_in(6) {
-                    caller = self.task_caller(colony, node);
+                    caller = self.task_caller(colony, name, node);
                 }
                 if self.once_in(8) {
                     fence = Fence(fence.0 - 1);
@@ -300,14 +359,27 @@ impl Seeded {
         }
     }
 
+    /// Sessions, each with the position since which it lives where it does, most often.
+    fn told(&mut self, colony: &Colony) -> Vec<(SessionId, u64)> {
+        let sessions = (0..self.below(4)).filter_map(|_| self.session(colony, None));
+        let sessions: Vec<Arc<Session>> = sessions.collect();
+        let told = sessions.iter().map(|session| match self.once_in(6) {
+            true => (session.id, session.homed - 1),
+            false => (session.id, session.homed),
+        });
+        told.collect()
+    }
+
     fn agent_command(&mut self, colony: &Colony, (node, _): (NodeId, u64)) -> AgentCommand {
         let name = self.agent_name();
         let generation = self.generation(colony, node, &name);
-        match self.below(20) {
+        match self.below(26) {
             0 => AgentCommand::NodeStarted,
+            20..23 => AgentCommand::SessionsSilent(self.told(colony)),
+            23.. => AgentCommand::SessionsAlive(self.told(colony).into_iter().map(|(id, _)| id).collect()),
             1 => {
                 let node = NodeId(1 + self.below(NODES));
-                let newest = colony.sessions().incarnation(node).unwrap_or(1);
+                let newest = colony.dedup().incarnation(node).unwrap_or(1);
                 AgentCommand::NodeLost {
                     node,
                     incarnation: self.pick(&[newest, newest + 1, newest - 1]),
@@ -324,9 +396,12 @@ impl Seeded {
 }
 
 /// An owner as a caller says who it is.
-fn called(owner: &Owner) -> Caller {
+fn called(colony: &Colony, owner: &Owner) -> Caller {
     match owner {
-        Owner::Token(hash) => Caller::Token(*hash),
+        Owner::Session { session, .. } => {
+            let session = colony.sessions().get(*session);
+            Caller::Session(session.map_or(TokenHash::of("a"), |session| session.opened.token))
+        }
         Owner::Agent { agent, .. } => Caller::Agent {
             name: agent.name.clone(),
             generation: agent.generation,

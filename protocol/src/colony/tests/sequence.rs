@@ -47,6 +47,11 @@ fn check_state(colony: &Colony, model: &Model) {
         let tasks = project.tasks().after(None).map(|found| (found.id, task(found)));
         assert_eq!(tasks.collect::<std::collections::BTreeMap<_, _>>(), expected.tasks);
     }
+    let sessions = colony.sessions().all().map(|session| Session::clone(session));
+    let expected = model.projects.values().flat_map(|project| &project.sessions);
+    let mut expected: Vec<Session> = expected.map(|found| found.session.clone()).collect();
+    expected.sort_by_key(|session| session.id);
+    assert_eq!(sessions.collect::<Vec<_>>(), expected);
     let lives = colony.agents().lives();
     let mut lives: Vec<_> = lives.map(|(key, life)| (key.1, &life.id, &life.end)).collect();
     lives.sort_by_key(|(started, ..)| *started);
@@ -292,10 +297,15 @@ fn random_sequences_reach_every_kind_of_outcome() {
         "Refused(Malformed",
         "Refused(MissingContent",
         "Refused(OverLimit",
+        "Refused(SessionEnded",
         "Refused(TaskFinished",
         "Refused(TaskHeld",
+        "Refused(UnknownSession",
         "Refused(UnknownTask",
         "Refused(WrongType",
+        "SessionClosed",
+        "SessionOpen",
+        "SessionsTold",
         "batch Committed",
         "batch Lost",
         "batch Refused(Malformed",

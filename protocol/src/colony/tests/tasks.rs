@@ -2,9 +2,9 @@
 
 use super::*;
 
-const NODE: NodeId = NodeId(1);
+pub(super) const NODE: NodeId = NodeId(1);
 
-fn new_task(title: &str) -> NewTask {
+pub(super) fn new_task(title: &str) -> NewTask {
     NewTask {
         title: title.into(),
         ..NewTask::default()
@@ -12,7 +12,18 @@ fn new_task(title: &str) -> NewTask {
 }
 
 fn token(text: &str) -> Caller {
-    Caller::Token(TokenHash::of(text))
+    Caller::Session(TokenHash::of(text))
+}
+
+/// With the sessions `a` and `b`, whose tokens are their names.
+fn rig() -> Rig {
+    let mut rig = Rig::default();
+    for name in ["a", "b"] {
+        let new = NewSession::new(name, TokenHash::of(name));
+        let opened = rig.run(Body::Session(SessionCommand::Open(new)));
+        assert!(matches!(opened, Outcome::SessionOpen { .. }), "{opened:?}");
+    }
+    rig
 }
 
 fn agent(name: &str, generation: u64) -> Caller {
@@ -22,20 +33,16 @@ fn agent(name: &str, generation: u64) -> Caller {
     }
 }
 
-fn ready(caller: Caller, limit: u32) -> Body {
+pub(super) fn ready(caller: Caller, limit: u32) -> Body {
     let kinds = Vec::new();
     claim(Which::Ready { kinds, limit }, caller)
 }
 
-fn claim(which: Which, caller: Caller) -> Body {
-    Body::Task(TaskCommand::Claim(Claim {
-        which,
-        caller,
-        lease_ms: None,
-    }))
+pub(super) fn claim(which: Which, caller: Caller) -> Body {
+    Body::Task(TaskCommand::Claim(Claim { which, caller }))
 }
 
-fn finish(task: TaskId, fence: Fence, caller: Caller) -> Finish {
+pub(super) fn finish(task: TaskId, fence: Fence, caller: Caller) -> Finish {
     Finish {
         task,
         fence,
@@ -60,49 +67,49 @@ fn ended(name: &str, generation: u64) -> Body {
 }
 
 impl Rig {
-    fn add(&mut self, tasks: Vec<NewTask>) -> Vec<TaskId> {
+    pub(super) fn add(&mut self, tasks: Vec<NewTask>) -> Vec<TaskId> {
         match self.run(Body::Task(TaskCommand::Add(tasks))) {
             Outcome::Added { tasks, .. } => tasks.into_iter().map(|added| added.task).collect(),
             other => panic!("{other:?}"),
         }
     }
 
-    fn add_one(&mut self) -> TaskId {
+    pub(super) fn add_one(&mut self) -> TaskId {
         self.add(vec![new_task("work")])[0]
     }
 
-    fn claimed(&mut self, body: Body) -> Vec<Claimed> {
+    pub(super) fn claimed(&mut self, body: Body) -> Vec<Claimed> {
         match self.run(body) {
             Outcome::Claimed { tasks, .. } => tasks,
             other => panic!("{other:?}"),
         }
     }
 
-    fn claim_one(&mut self, task: TaskId, caller: Caller) -> Fence {
+    pub(super) fn claim_one(&mut self, task: TaskId, caller: Caller) -> Fence {
         self.claimed(claim(Which::Ids(vec![task]), caller))[0].fence
     }
 
-    fn refused(&mut self, body: Body) -> Refusal {
+    pub(super) fn refused(&mut self, body: Body) -> Refusal {
         match self.run(body) {
             Outcome::Refused(refusal) => refusal,
             other => panic!("{other:?}"),
         }
     }
 
-    fn finish(&mut self, finish: Finish) -> Outcome {
+    pub(super) fn finish(&mut self, finish: Finish) -> Outcome {
         self.run(Body::Task(TaskCommand::Finish(finish)))
     }
 
-    fn tasks(&self) -> &Tasks {
+    pub(super) fn tasks(&self) -> &Tasks {
         self.colony.project("p").expect("a task was added").tasks()
     }
 
-    fn state(&self, task: TaskId) -> StateName {
+    pub(super) fn state(&self, task: TaskId) -> StateName {
         self.tasks().get(task).expect("it is kept").state.name()
     }
 
     /// An entry with one empty round: what the leader proposes when something is due.
-    fn empty_round(&mut self) {
+    pub(super) fn empty_round(&mut self) {
         let round = Round {
             node: NODE,
             incarnation: 1,
@@ -114,13 +121,14 @@ impl Rig {
 
 #[test]
 fn one_of_many_claims_wins_and_the_others_learn_who_holds_it() {
-    let mut rig = Rig::default();
+    let mut rig = rig();
     let task = rig.add_one();
     let fence = rig.claim_one(task, token("a"));
     let Refusal::TaskHeld { attempt, holder, .. } = rig.refused(claim(Which::Ids(vec![task]), token("b"))) else {
         panic!("held by a");
     };
-    assert_eq!((attempt, holder.owner), (1, Owner::Token(TokenHash::of("a"))));
+    assert!(matches!(holder.owner, Owner::Session { name, .. } if &*name == "a"));
+    assert_eq!(attempt, 1);
     assert!(matches!(
         rig.finish(finish(task, fence, token("a"))),
         Outcome::Finished { .. }
@@ -137,7 +145,7 @@ fn one_of_many_claims_wins_and_the_others_learn_who_holds_it() {
 
 #[test]
 fn any_ready_task_is_the_oldest_of_its_kinds() {
-    let mut rig = Rig::default();
+    let mut rig = rig();
     let kinds: Vec<NewTask> = ["x", "y", "z", "y"]
         .map(|kind| NewTask {
             kind: Some(kind.into()),
@@ -158,7 +166,7 @@ fn any_ready_task_is_the_oldest_of_its_kinds() {
 
 #[test]
 fn a_name_is_added_once() {
-    let mut rig = Rig::default();
+    let mut rig = rig();
     let named = || NewTask {
         name: Some("n".into()),
         ..new_task("work")
@@ -171,7 +179,7 @@ fn a_name_is_added_once() {
 
 #[test]
 fn a_stale_fence_another_token_a_double_finish_and_an_unknown_id_are_refused() {
-    let mut rig = Rig::default();
+    let mut rig = rig();
     let task = rig.add_one();
     let old = rig.claim_one(task, token("a"));
     rig.finish(Finish {
@@ -204,7 +212,7 @@ fn a_stale_fence_another_token_a_double_finish_and_an_unknown_id_are_refused() {
 
 #[test]
 fn a_repeated_finish_with_its_idempotency_key_is_answered_as_the_first() {
-    let mut rig = Rig::default();
+    let mut rig = rig();
     let task = rig.add_one();
     let fence = rig.claim_one(task, token("a"));
     let mut send = || {
@@ -220,33 +228,8 @@ fn a_repeated_finish_with_its_idempotency_key_is_answered_as_the_first() {
 }
 
 #[test]
-fn the_lease_of_a_token_ends_by_itself_and_accepting_begins_it_anew() {
-    let mut rig = Rig::default();
-    let task = rig.add_one();
-    let fence = rig.claim_one(task, token("a"));
-    assert_eq!(rig.colony.due_ms(), Some(LEASE_MS));
-    rig.now_ms = LEASE_MS - 1;
-    let accept = Accept {
-        task,
-        fence,
-        caller: token("a"),
-    };
-    let accepted = rig.run(Body::Task(TaskCommand::Accept(accept)));
-    assert!(matches!(accepted, Outcome::Accepted { until_ms: Some(until), .. } if until == 2 * LEASE_MS - 1));
-    rig.now_ms = LEASE_MS;
-    rig.empty_round();
-    assert_eq!(rig.state(task), StateName::Leased);
-    rig.now_ms = 2 * LEASE_MS - 1;
-    rig.empty_round();
-    assert_eq!((rig.state(task), rig.colony.due_ms()), (StateName::Pending, None));
-    assert_eq!(rig.tasks().get(task).unwrap().history[0].reason, Return::Expired);
-    let late = rig.finish(finish(task, fence, token("a")));
-    assert!(matches!(late, Outcome::Refused(Refusal::Fenced { holder: None, .. })));
-}
-
-#[test]
-fn an_owner_says_how_far_it_has_come_and_its_lease_begins_anew() {
-    let mut rig = Rig::default();
+fn an_owner_says_how_far_it_has_come() {
+    let mut rig = rig();
     let task = rig.add_one();
     let fence = rig.claim_one(task, token("a"));
     let update = |progress, note: Option<&str>| Update {
@@ -262,11 +245,16 @@ fn an_owner_says_how_far_it_has_come_and_its_lease_begins_anew() {
     };
     let run = |rig: &mut Rig, update| rig.run(Body::Task(TaskCommand::Update(update)));
     let bytes = rig.tasks().bytes().0;
-    rig.now_ms += LEASE_MS - 1;
-    let until = rig.now_ms + LEASE_MS;
     let first = run(&mut rig, update(Some(50), Some("half")));
     assert!(
-        matches!(first, Outcome::Accepted { attempt: 1, until_ms: Some(ms), .. } if ms == until),
+        matches!(
+            first,
+            Outcome::Accepted {
+                attempt: 1,
+                until_ms: None,
+                ..
+            }
+        ),
         "{first:?}"
     );
     assert_eq!(said(&rig), (Some(50), Some("half".into())));
@@ -298,7 +286,7 @@ fn an_owner_says_how_far_it_has_come_and_its_lease_begins_anew() {
 
 #[test]
 fn an_agents_lease_holds_while_it_lives() {
-    let mut rig = Rig::default();
+    let mut rig = rig();
     let task = rig.add_one();
     assert!(matches!(
         rig.refused(ready(agent("a", 1), 1)),
@@ -306,7 +294,7 @@ fn an_agents_lease_holds_while_it_lives() {
     ));
     rig.run(started("a", 1));
     let fence = rig.claim_one(task, agent("a", 1));
-    rig.now_ms = 100 * LEASE_MS;
+    rig.now_ms = 100 * SESSION_TTL_MS;
     rig.empty_round();
     assert_eq!((rig.state(task), rig.colony.due_ms()), (StateName::Leased, None));
     rig.run(ended("a", 1));
@@ -320,7 +308,7 @@ fn an_agents_lease_holds_while_it_lives() {
 
 #[test]
 fn a_later_generation_takes_the_place_of_the_earlier_one() {
-    let mut rig = Rig::default();
+    let mut rig = rig();
     let task = rig.add_one();
     rig.run(started("a", 1));
     let old = rig.claim_one(task, agent("a", 1));
@@ -343,7 +331,7 @@ fn a_later_generation_takes_the_place_of_the_earlier_one() {
 
 #[test]
 fn the_tasks_of_a_restarted_node_return_and_those_of_other_nodes_stay() {
-    let mut rig = Rig::default();
+    let mut rig = rig();
     let tasks = rig.add(vec![new_task("1"), new_task("2")]);
     rig.run(started("a", 1));
     rig.claim_one(tasks[0], agent("a", 1));
@@ -371,7 +359,7 @@ fn the_tasks_of_a_restarted_node_return_and_those_of_other_nodes_stay() {
 
 #[test]
 fn the_tasks_of_a_lost_node_return_a_few_at_a_time_and_a_claim_by_id_need_not_wait() {
-    let mut rig = Rig::default();
+    let mut rig = rig();
     rig.run(started("a", 1));
     let many = 3 * STEPS_PER_COMMAND;
     let tasks = rig.add(vec![new_task("work"); many]);
@@ -398,7 +386,7 @@ fn the_tasks_of_a_lost_node_return_a_few_at_a_time_and_a_claim_by_id_need_not_wa
 
 #[test]
 fn losing_an_earlier_start_of_a_node_ends_nothing() {
-    let mut rig = Rig::default();
+    let mut rig = rig();
     rig.run(started("a", 1));
     let lost = AgentCommand::NodeLost {
         node: NODE,
@@ -411,7 +399,7 @@ fn losing_an_earlier_start_of_a_node_ends_nothing() {
 
 #[test]
 fn a_task_is_done_with_its_proposal_or_stays_leased() {
-    let mut rig = Rig::default();
+    let mut rig = rig();
     let task = rig.add_one();
     let fence = rig.claim_one(task, token("a"));
     rig.run(put("k", "1"));
@@ -432,7 +420,7 @@ fn a_task_is_done_with_its_proposal_or_stays_leased() {
 
 #[test]
 fn the_history_of_a_task_is_bounded() {
-    let mut rig = Rig::default();
+    let mut rig = rig();
     let task = rig.add_one();
     for attempt in 1..=20 {
         let fence = rig.claim_one(task, token("a"));
@@ -449,7 +437,7 @@ fn the_history_of_a_task_is_bounded() {
 
 #[test]
 fn what_is_over_a_limit_is_refused_and_names_it() {
-    let mut rig = Rig::default();
+    let mut rig = rig();
     let over = |refusal: Refusal, name: &str| {
         assert!(
             matches!(&refusal, Refusal::OverLimit { field, .. } if &**field == name),
@@ -469,18 +457,6 @@ fn what_is_over_a_limit_is_refused_and_names_it() {
         "payload",
     );
     over(rig.refused(ready(token("a"), CLAIM_TASKS_MAX as u32 + 1)), "limit");
-    let lease = |lease_ms| {
-        Body::Task(TaskCommand::Claim(Claim {
-            which: Which::Ids(Vec::new()),
-            caller: token("a"),
-            lease_ms: Some(lease_ms),
-        }))
-    };
-    over(rig.refused(lease(LEASE_MS_MAX + 1)), "lease_ms");
-    assert!(matches!(
-        rig.refused(lease(LEASE_MS_MIN - 1)),
-        Refusal::Malformed { .. }
-    ));
     let long = Body::Agent(AgentCommand::Started {
         name: "n".repeat(NAME_BYTES_MAX + 1).into(),
         generation: 1,
@@ -510,7 +486,7 @@ fn a_task_id_has_one_text() {
 #[test]
 fn no_outcome_of_a_task_is_larger_than_its_command_said() {
     use bincode::Options;
-    let mut rig = Rig::default();
+    let mut rig = rig();
     let author = "a".repeat(NAME_BYTES_MAX);
     let name: Arc<str> = "n".repeat(NAME_BYTES_MAX).into();
     let long = |rig: &mut Rig, body: Body| {

@@ -32,14 +32,14 @@ pub(in crate::colony::tests) struct ModelTask {
 
 pub(super) type ModelTasks = BTreeMap<TaskId, ModelTask>;
 
-fn lease(task: &ModelTask) -> Option<&Lease> {
+pub(super) fn lease(task: &ModelTask) -> Option<&Lease> {
     match &task.state {
         State::Leased(lease) => Some(lease),
         _ => None,
     }
 }
 
-fn bad_text(field: &str, text: &str, most: usize) -> Option<Refusal> {
+pub(super) fn bad_text(field: &str, text: &str, most: usize) -> Option<Refusal> {
     if text.len() > most {
         return Some(over(field, text.len(), most as u64));
     }
@@ -54,16 +54,6 @@ fn bad_task(task: &NewTask) -> Option<Refusal> {
 }
 
 fn bad_claim(claim: &Claim) -> Option<Refusal> {
-    match (&claim.caller, claim.lease_ms) {
-        (Caller::Agent { .. }, Some(_)) => {
-            return Some(bad("lease_ms", "is for tokens: an agent's lease holds while it lives"));
-        }
-        (_, Some(ms)) if ms < 1_000 => {
-            return Some(bad("lease_ms", &format!("{ms} is under the least, 1000")));
-        }
-        (_, Some(ms)) if ms > 3_600_000 => return Some(over("lease_ms", ms as usize, 3_600_000)),
-        _ => {}
-    }
     match &claim.which {
         Which::Ids(ids) => {
             let mut seen = BTreeSet::new();
@@ -86,11 +76,7 @@ fn bad_finish(finish: &Finish) -> Option<Refusal> {
     proposal.dry_run.then(|| bad("proposal", "a dry run finishes nothing"))
 }
 
-fn owner(caller: &Caller, at: &At) -> Result<Owner, Refusal> {
-    let (name, generation) = match caller {
-        Caller::Token(hash) => return Ok(Owner::Token(*hash)),
-        Caller::Agent { name, generation } => (name, *generation),
-    };
+pub(super) fn agent(name: &Arc<str>, generation: u64, at: &At) -> Result<Owner, Refusal> {
     let live = at.lives.iter().find(|life| {
         life.over().is_none() && (life.id.node, life.id.incarnation, &life.id.name) == (at.node, at.incarnation, name)
     });
@@ -115,15 +101,20 @@ impl ModelProject {
             TaskCommand::Claim(claim) => {
                 bad_claim(claim).map_or(Ok(()), Err)?;
                 let holder = Holder {
-                    owner: owner(&claim.caller, at)?,
+                    owner: self.claimant(&claim.caller, at)?,
                     author: at.author.clone(),
                 };
                 let ids = self.ids_to_claim(&claim.which, at)?;
-                let lease_ms = claim.lease_ms.unwrap_or(30_000);
-                let until_ms = match holder.owner {
-                    Owner::Token(_) => Some(at.now_ms.saturating_add(lease_ms)),
-                    Owner::Agent { .. } => None,
-                };
+                let until_ms = None;
+                let mut session = None;
+                if !ids.is_empty() {
+                    if let Owner::Session { session: id, .. } = &holder.owner {
+                        session = Some(*id);
+                    }
+                    if let Caller::Opens(new) = &claim.caller {
+                        self.open_session(new, at);
+                    }
+                }
                 let mut tasks = Vec::new();
                 for id in ids {
                     let task = self.tasks.get_mut(&id).unwrap();
@@ -133,7 +124,6 @@ impl ModelProject {
                         fence: Fence(seq),
                         since_ms: at.now_ms,
                         until_ms,
-                        lease_ms,
                         accepted: false,
                         progress: None,
                         note: None,
@@ -152,7 +142,12 @@ impl ModelProject {
                     };
                     self.event(told, at);
                 }
-                Ok(Outcome::Claimed { seq, tasks, until_ms })
+                Ok(Outcome::Claimed {
+                    seq,
+                    tasks,
+                    until_ms,
+                    session,
+                })
             }
             TaskCommand::Accept(accept) => self.go_on(accept, None, None, at),
             TaskCommand::Update(update) => {
@@ -200,6 +195,7 @@ impl ModelProject {
                 });
                 let (task, attempt) = (finish.task, task.attempts);
                 self.event(What::TaskFinished { task, attempt, done }, at);
+                self.close_idle_sessions(at);
                 Ok(Outcome::Finished { seq, revisions })
             }
         }
@@ -221,7 +217,6 @@ impl ModelProject {
         lease.accepted = true;
         lease.progress = progress.or(lease.progress);
         lease.note = note.cloned().or(lease.note.take());
-        lease.until_ms = lease.until_ms.map(|_| at.now_ms.saturating_add(lease.lease_ms));
         let (seq, until_ms) = (at.seq, lease.until_ms);
         Ok(Outcome::Accepted { seq, attempt, until_ms })
     }
@@ -298,7 +293,11 @@ impl ModelProject {
             }
             State::Finished(finished) => Some(finished.holder.clone()),
             State::Leased(lease) => {
-                if owner(caller, at)? == lease.holder.owner && fence == lease.fence {
+                let same = match (caller, &lease.holder.owner) {
+                    (Caller::Session(token), owner) => self.owner_of(*token) == Some(owner.clone()),
+                    (caller, owner) => self.claimant_in_act(caller, at)? == *owner,
+                };
+                if same && fence == lease.fence {
                     return Ok(());
                 }
                 Some(lease.holder.clone())
@@ -319,16 +318,23 @@ impl ModelProject {
         if lease.until_ms.is_some_and(|until_ms| until_ms <= at.now_ms) {
             return self.give_back(id, Return::Expired, at);
         }
-        let Owner::Agent { started, .. } = lease.holder.owner else {
-            return;
+        let end = match lease.holder.owner {
+            Owner::Agent { started, .. } => {
+                let life = at.lives.iter().find(|life| life.started == started).unwrap();
+                life.over().map(Return::Agent)
+            }
+            Owner::Session { session, .. } => {
+                let mut sessions = self.sessions.iter();
+                let session = sessions.find(|found| found.session.id == session).unwrap();
+                session.over(at.now_ms).map(Return::Session)
+            }
         };
-        let life = at.lives.iter().find(|life| life.started == started).unwrap();
-        if let Some(end) = life.over() {
-            self.give_back(id, Return::Agent(end), at);
+        if let Some(end) = end {
+            self.give_back(id, end, at);
         }
     }
 
-    fn give_back(&mut self, id: TaskId, reason: Return, at: &At) {
+    pub(super) fn give_back(&mut self, id: TaskId, reason: Return, at: &At) {
         let task = self.tasks.get_mut(&id).unwrap();
         let lease = lease(task).unwrap().clone();
         task.history.push(Attempt {
@@ -350,6 +356,7 @@ impl ModelProject {
             reason,
         };
         self.event(told, at);
+        self.close_idle_sessions(at);
     }
 }
 
@@ -431,8 +438,16 @@ impl Model {
             AgentCommand::NodeStarted => Outcome::AgentsEnded { seq, ended: false },
             AgentCommand::NodeLost { node, incarnation } => {
                 let newer = self.newest(*node).is_some_and(|newest| newest > *incarnation);
-                let ended = !newer && self.sink(*node, AgentEnd::NodeLost);
+                let ended = !newer && (self.sink(*node, AgentEnd::NodeLost) | self.lose(*node));
                 Outcome::AgentsEnded { seq, ended }
+            }
+            AgentCommand::SessionsSilent(told) => {
+                let changed = self.end_silent(node, told, wall_ms)?;
+                Outcome::SessionsTold { seq, changed }
+            }
+            AgentCommand::SessionsAlive(told) => {
+                let changed = self.keep_alive(node, told)?;
+                return Ok(Outcome::SessionsTold { seq, changed });
             }
         };
         self.do_due(wall_ms);
@@ -441,7 +456,7 @@ impl Model {
 
     /// The newest start of a node that was seen.
     pub(super) fn newest(&self, node: NodeId) -> Option<u64> {
-        let starts = self.sessions.keys().filter(|(known, _)| *known == node);
+        let starts = self.dedup.keys().filter(|(known, _)| *known == node);
         starts.map(|key| key.1).max()
     }
 
@@ -457,38 +472,46 @@ impl Model {
         let expired = expired
             .filter_map(lease)
             .any(|lease| lease.until_ms.is_some_and(|until_ms| until_ms <= now_ms));
-        if expired || self.lives.iter().any(|life| life.over().is_some()) {
+        if expired || self.lives.iter().any(|life| life.over().is_some()) || self.next_session_step().is_some() {
             self.seq += 1;
             self.do_due(wall_ms);
         }
     }
 
     fn do_due(&mut self, wall_ms: u64) {
-        for told in 0..64 {
-            let Some((project, task, reason)) = self.next_due() else {
-                // A life that holds nothing is cleared away; that is a step as well.
-                let over = self.lives.iter().enumerate().filter(|(_, life)| life.over().is_some());
-                let next = over.min_by_key(|(_, life)| (life.end.is_none(), life.id.node, life.started));
-                match next.map(|(place, _)| place) {
-                    Some(place) => self.lives.remove(place),
-                    None => return,
-                };
+        for _ in 0..64 {
+            if let Some((project, task, reason)) = self.next_due() {
+                let at = self.at_by_itself(&project, wall_ms);
+                self.projects.get_mut(&project).unwrap().give_back(task, reason, &at);
                 continue;
-            };
-            let elsewhere = self.projects.iter().filter(|(name, _)| **name != project);
-            let elsewhere = elsewhere.flat_map(|(_, project)| &project.events);
-            let at = At {
-                seq: self.seq,
-                now_ms: self.cluster_ms,
-                wall_ms,
-                author: "colony".into(),
-                node: NodeId(0),
-                incarnation: 0,
-                lives: Vec::new(),
-                told_elsewhere: elsewhere.filter(|event| event.cursor.seq == self.seq).count() as u32,
-            };
-            assert!(told < 64);
-            self.projects.get_mut(&project).unwrap().give_back(task, reason, &at);
+            }
+            // A life that holds nothing is cleared away; that is a step as well.
+            let over = self.lives.iter().enumerate().filter(|(_, life)| life.over().is_some());
+            let next = over.min_by_key(|(_, life)| (life.end.is_none(), life.id.node, life.started));
+            if let Some(place) = next.map(|(place, _)| place) {
+                self.lives.remove(place);
+            } else if let Some(step) = self.next_session_step() {
+                self.do_session_step(step, wall_ms);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// The place of what nobody commanded.
+    pub(super) fn at_by_itself(&self, project: &str, wall_ms: u64) -> At {
+        let elsewhere = self.projects.iter().filter(|(name, _)| **name != project);
+        let elsewhere = elsewhere.flat_map(|(_, project)| &project.events);
+        At {
+            seq: self.seq,
+            now_ms: self.cluster_ms,
+            wall_ms,
+            author: "colony".into(),
+            project: project.into(),
+            node: NodeId(0),
+            incarnation: 0,
+            lives: Vec::new(),
+            told_elsewhere: elsewhere.filter(|event| event.cursor.seq == self.seq).count() as u32,
         }
     }
 
