@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::comparison::{ASK_EVERY, Compare, Judge};
 pub use self::replacement::ReplaceError;
-use self::replacement::{Steward, follow_members, newest};
+use self::replacement::{Steward, follow_members, newest, with_me};
 pub use self::sessions::Heartbeat;
 use self::sessions::Keeper;
 pub use self::status::{ClusterStatus, NodeFigures, NodeStatus, Role};
@@ -369,9 +369,10 @@ impl Node {
             let (router, disk, folder, names) = (router.clone(), disk.clone(), folder.clone(), names.clone());
             let (me, topology) = (founded.me, options.topology);
             move |members| {
-                router.set_members(me, topology, &members.nodes, links_of(&members.nodes, me));
+                let nodes = with_me(&members.nodes, me);
+                router.set_members(me, topology, &nodes, links_of(&nodes, me));
                 disk.set_voters(members.voters());
-                let (folder, known) = (folder.clone(), newest(&names, &members.nodes));
+                let (folder, known) = (folder.clone(), newest(&names, &nodes));
                 // The next start begins with these, until its log tells more.
                 tokio::task::spawn_blocking(move || store_members(&folder, &known));
             }

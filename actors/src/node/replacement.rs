@@ -230,6 +230,12 @@ pub(super) fn newest(names: &[String], numbers: &BTreeSet<NodeId>) -> Members {
         .collect()
 }
 
+/// The members as a node sees them that was let in: a snapshot from before that does not list it, and the log behind the
+/// snapshot, which does, comes only to who answers.
+pub(super) fn with_me(nodes: &BTreeSet<NodeId>, me: NodeId) -> BTreeSet<NodeId> {
+    nodes.iter().copied().chain([me]).collect()
+}
+
 /// Calls `apply` with the members whenever they change, once there are any.
 pub(super) async fn follow_members(consensus: Arc<Consensus>, stop: CancellationToken, apply: impl Fn(&Membership)) {
     let mut members = consensus.members();
