@@ -28,6 +28,7 @@
 //! | [`node`] | starts the parts in order, stops them in reverse; what a door may ask | decide anything on its own |
 //! | [`queen`] | numbers, rounds and entries as a plain machine; the actor that drives it and supervises agents | wait for disk or network |
 //! | [`agent`] | behaviours hosted by the node, each as an actor; signals between agents | keep a signal whose link broke |
+//! | [`process`] | runs a command for a task, with a guard that leaves nothing of it behind | know what a task is |
 //! | [`disk`] | the room on the disks, and whether growing commands are admitted; the ballast | remove anything but the ballast |
 //! | `node::comparison` | what follows when the digest of this node is not the leader's | decide without a majority |
 //! | `founding` | the first start: one cluster id, a number for each node; new numbers for those who join later | found a second cluster |
@@ -46,6 +47,7 @@ pub mod disk;
 mod founding;
 pub mod link;
 pub mod node;
+pub mod process;
 pub mod queen;
 pub mod replica;
 mod router;

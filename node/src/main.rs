@@ -1,18 +1,28 @@
 //! The binary: parses the command line, runs the command, prints its error once.
 
 use std::io::{self, Write};
+use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
 use queenright::cli::Cli;
 use queenright::commands::{self, CliError};
 use queenright::exit::Exit;
+use queenright_actors::process::guard;
 use tokio::runtime::{Builder, Runtime};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> Exit {
+fn main() -> ExitCode {
+    // The guard of a command has no runtime and no command line.
+    match guard::entry(std::env::args_os()) {
+        Some(code) => code.into(),
+        None => command_line().into(),
+    }
+}
+
+fn command_line() -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
