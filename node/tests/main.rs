@@ -8,6 +8,7 @@ mod counter;
 mod demo;
 mod disturbed;
 mod divergence;
+mod failures;
 mod git;
 mod histories;
 mod landing;
