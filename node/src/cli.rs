@@ -1,6 +1,8 @@
 //! The command line: names, types and help. Nothing is done here.
 
 mod agent;
+mod import;
+mod run;
 mod session;
 mod task;
 
@@ -11,6 +13,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use queenright_bench::client::wire::EventCursor;
 
 pub use self::agent::AgentCommand;
+pub use self::import::{ImportArgs, WatchArgs};
+pub use self::run::RunArgs;
 pub use self::session::{OwnArgs, SessionCommand};
 pub use self::task::{Ending, HeldArgs, StateArg, TaskCommand};
 use crate::state::{Door, Registry, StateError};
@@ -81,6 +85,8 @@ pub enum Command {
     /// Hand out work: add tasks, claim, accept and finish them
     #[command(subcommand)]
     Task(TaskCommand),
+    /// Work on tasks with any program: claim them, run it for each, finish by its exit code
+    Run(RunArgs),
     /// Open sessions for agents outside the nodes, keep them alive, close them
     #[command(subcommand)]
     Session(SessionCommand),

@@ -11,3 +11,4 @@ pub mod server;
 pub mod state;
 pub mod up;
 pub mod wall_time;
+pub mod worker;

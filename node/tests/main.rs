@@ -20,6 +20,7 @@ mod recovery;
 mod refusals;
 mod replacement;
 mod replay;
+mod run;
 mod sessions;
 mod slow_snapshot;
 mod supervision;

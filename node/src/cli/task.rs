@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use queenright_bench::client::wire::WireTaskId;
 
-use super::{ReadMode, TargetArgs, seconds};
+use super::{ImportArgs, ReadMode, TargetArgs, WatchArgs, seconds};
 
 /// `queenright task`
 #[derive(Debug, Subcommand)]
@@ -139,6 +139,10 @@ pub enum TaskCommand {
         #[command(flatten)]
         target: TargetArgs,
     },
+    /// Add the tasks of a file, a line of JSON each
+    Import(ImportArgs),
+    /// Show how far the work is, and how it goes on
+    Watch(WatchArgs),
 }
 
 /// A task that the caller holds.

@@ -35,15 +35,20 @@ impl From<ReadMode> for Consistency {
     }
 }
 
+/// The exit code of an error, and its word for programs.
+pub(super) fn of_error(error: &ClientError) -> (Exit, String) {
+    match error {
+        ClientError::Problem(problem) => (exit_of(problem.code), problem.code.to_string()),
+        ClientError::Unreachable { .. } => (Exit::Unavailable, Code::Unavailable.to_string()),
+        ClientError::Timeout { .. } | ClientError::Lost { .. } => (Exit::Timeout, Code::UnknownOutcome.to_string()),
+        ClientError::BadResponse { .. } => (Exit::Error, "BAD_RESPONSE".to_owned()),
+        ClientError::Unsendable { .. } => (Exit::Error, Code::Invalid.to_string()),
+    }
+}
+
 impl From<ClientError> for CliError {
     fn from(error: ClientError) -> CliError {
-        let (exit, code) = match &error {
-            ClientError::Problem(problem) => (exit_of(problem.code), problem.code.to_string()),
-            ClientError::Unreachable { .. } => (Exit::Unavailable, Code::Unavailable.to_string()),
-            ClientError::Timeout { .. } | ClientError::Lost { .. } => (Exit::Timeout, Code::UnknownOutcome.to_string()),
-            ClientError::BadResponse { .. } => (Exit::Error, "BAD_RESPONSE".to_owned()),
-            ClientError::Unsendable { .. } => (Exit::Error, Code::Invalid.to_string()),
-        };
+        let (exit, code) = of_error(&error);
         CliError::Refused {
             exit,
             code,

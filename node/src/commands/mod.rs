@@ -8,16 +8,19 @@ pub mod demo;
 mod door;
 mod error;
 pub mod events;
+mod import;
 mod input;
 pub mod memory;
 pub mod node;
 pub mod propose;
 pub mod replay;
+pub mod run;
 pub mod session;
 pub mod status;
 mod table;
 pub mod task;
 pub mod up;
+mod watch;
 
 use std::path::PathBuf;
 
@@ -41,6 +44,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Status(args) => status::run(args, context).await,
         Command::Memory(args) => memory::run(args, context).await,
         Command::Task(command) => task::run(command, context).await,
+        Command::Run(args) => run::run(args, context).await,
         Command::Session(command) => session::run(command, context).await,
         Command::Propose(args) => propose::run(args, context).await,
         Command::Events(args) => events::run(args, context).await,

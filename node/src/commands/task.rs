@@ -16,7 +16,7 @@ use super::door::{client_of_project, of_read};
 use super::input::{name_of, read};
 use super::propose::loss_text;
 use super::table::{Table, or_dash, shown};
-use super::{CliError, Context};
+use super::{CliError, Context, import, watch};
 use crate::cli::{Ending, StateArg, TaskCommand};
 use crate::exit::Exit;
 
@@ -161,6 +161,8 @@ pub async fn run(command: TaskCommand, context: &Context) -> Result<Exit, CliErr
             context.answer(&task, task_text(&task))?;
             Ok(Exit::Ok)
         }
+        TaskCommand::Import(args) => import::run(args, context).await,
+        TaskCommand::Watch(args) => watch::run(args, context).await,
     }
 }
 

@@ -1,0 +1,192 @@
+//! One attempt at a task: the command runs while the task is held, and is killed when it is lost.
+
+use std::time::Duration;
+
+use queenright_actors::process::{self, Job, LOG_BYTES_MAX, ProcessError, Report};
+use queenright_bench::client::wire::WireEnding;
+use serde_json::{Value, json};
+use tokio::sync::{oneshot, watch};
+
+use super::envelope::{STDOUT_BYTES_MAX, outcome};
+use super::hold::{Held, Lost};
+use super::{Happening, How, Phase, Worker};
+
+/// How long a command has between SIGTERM and SIGKILL when its time is up.
+const KILL_GRACE: Duration = Duration::from_secs(5);
+/// The same when the task is another's, or the worker must end at once.
+const KILL_GRACE_SHORT: Duration = Duration::from_secs(1);
+/// How long before the end of a session that no node has confirmed its commands are told to end: they are gone when others
+/// may begin.
+const MARGIN: Duration = Duration::from_millis(1_500);
+/// How long a task that is given back at the end of a worker may take to be given back; then its session ends by itself.
+const RELEASE_WITHIN: Duration = Duration::from_secs(5);
+
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Became {
+    Done,
+    Failed,
+    /// Given back, by the command's wish.
+    Released,
+    /// Given back because the worker ends.
+    GivenBack,
+    /// Lost: it is another's.
+    Lost,
+}
+
+/// How the command ended.
+enum Ran {
+    /// By itself, or by its time limit.
+    Ended(Report),
+    /// It was killed, since the task is no longer held.
+    Lost(Lost),
+    /// It was killed, since the worker ends.
+    Stopped,
+    /// It could not be run here.
+    Unable(ProcessError),
+}
+
+impl Worker {
+    /// Works on a task that was claimed, to its end.
+    pub(super) async fn attempt(&self, held: Held, mut phase: watch::Receiver<Phase>) -> Became {
+        if *phase.borrow() != Phase::Working {
+            return self.give_back(&held, "the worker ends").await;
+        }
+        self.tell(Happening::Started {
+            task: held.id(),
+            attempt: held.task.attempt,
+            title: &held.task.title,
+        });
+        let ran = self.work(&held, &mut phase).await;
+        match ran {
+            Ran::Lost(lost) => self.dropped(&held, &lost),
+            Ran::Stopped => self.give_back(&held, "the worker ends").await,
+            Ran::Unable(error) => {
+                let reason = error.to_string();
+                // A guard that somebody killed says nothing about the next one.
+                if !matches!(error, ProcessError::GuardLost { .. }) {
+                    self.unable(error);
+                }
+                self.give_back(&held, &reason).await
+            }
+            Ran::Ended(report) => self.ended(&held, &report).await,
+        }
+    }
+
+    async fn work(&self, held: &Held, phase: &mut watch::Receiver<Phase>) -> Ran {
+        let (job, margin) = (self.job(held), MARGIN.min(self.plan.lease / 3));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let mut stop = Some(stop);
+        let mut why = None;
+        let stopping = async {
+            // The sender is used up by stopping, or lives longer than the command.
+            let _ = stopped.await;
+            KILL_GRACE_SHORT
+        };
+        let mut command = std::pin::pin!(process::run(&job, stopping));
+        let mut lost = std::pin::pin!(held.lost(&self.doors, margin));
+        let report = loop {
+            tokio::select! {
+                report = &mut command => break report,
+                lost = &mut lost, if stop.is_some() => why = Some(Ran::Lost(lost)),
+                () = until_giving_back(phase), if stop.is_some() => why = Some(Ran::Stopped),
+            }
+            if let Some(stop) = stop.take() {
+                let _ = stop.send(());
+            }
+        };
+        match (why, report) {
+            (Some(why), _) => why,
+            (None, Ok(report)) => Ran::Ended(report),
+            (None, Err(error)) => Ran::Unable(error),
+        }
+    }
+
+    fn job(&self, held: &Held) -> Job {
+        let task = &held.task;
+        let plan = &self.plan;
+        let stdin = json!({
+            "task": held.id(),
+            "attempt": task.attempt,
+            "fence": task.fence,
+            "title": task.title,
+            "kind": task.kind,
+            "payload": task.payload,
+            "project": plan.project,
+        });
+        let environment = [
+            ("QUEENRIGHT_TASK", held.id().to_string()),
+            ("QUEENRIGHT_ATTEMPT", task.attempt.to_string()),
+            ("QUEENRIGHT_FENCE", task.fence.to_string()),
+            ("QUEENRIGHT_KIND", task.kind.as_deref().unwrap_or_default().to_owned()),
+            ("QUEENRIGHT_PROJECT", plan.project.clone()),
+            ("QUEENRIGHT_NODE", self.doors.client().base_url().to_owned()),
+            ("QUEENRIGHT_TOKEN", held.session.token().to_owned()),
+        ];
+        Job {
+            guard: plan.guard.clone(),
+            command: plan.command.clone(),
+            environment: environment.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+            folder: None,
+            stdin: stdin.to_string().into_bytes(),
+            time_limit: plan.time_limit,
+            grace: KILL_GRACE,
+            stdout_bytes_max: STDOUT_BYTES_MAX,
+            log_bytes_max: LOG_BYTES_MAX,
+        }
+    }
+
+    /// Tells the colony how it ended.
+    async fn ended(&self, held: &Held, report: &Report) -> Became {
+        let (ending, result) = outcome(report);
+        let finished = held.finish(&self.doors, ending, result, None).await;
+        if let Err(lost) = finished {
+            return self.dropped(held, &lost);
+        }
+        let (became, how) = match ending {
+            WireEnding::Done => (Became::Done, How::Done),
+            WireEnding::Failed => (Became::Failed, How::Failed),
+            WireEnding::Released => (Became::Released, How::Released),
+        };
+        self.tell(Happening::Finished {
+            task: held.id(),
+            attempt: held.task.attempt,
+            how,
+            end: Some(report.end),
+            ran_ms: report.ran.as_millis() as u64,
+        });
+        became
+    }
+
+    async fn give_back(&self, held: &Held, reason: &str) -> Became {
+        let within = Some(RELEASE_WITHIN);
+        let released = held.finish(&self.doors, WireEnding::Released, Value::Null, within);
+        match released.await {
+            Ok(()) => {
+                self.tell(Happening::GivenBack {
+                    task: held.id(),
+                    attempt: held.task.attempt,
+                    reason,
+                });
+                Became::GivenBack
+            }
+            Err(lost) => self.dropped(held, &lost),
+        }
+    }
+
+    fn dropped(&self, held: &Held, lost: &Lost) -> Became {
+        self.tell(Happening::Lost {
+            task: held.id(),
+            attempt: held.task.attempt,
+            reason: &lost.to_string(),
+        });
+        Became::Lost
+    }
+}
+
+async fn until_giving_back(phase: &mut watch::Receiver<Phase>) {
+    if phase.wait_for(|phase| *phase == Phase::GivingBack).await.is_err() {
+        // The worker, which has the sender, outlives its attempts.
+        std::future::pending().await
+    }
+}

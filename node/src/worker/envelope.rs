@@ -1,0 +1,164 @@
+//! What a worker leaves with a task: the result of its command, how it ended, and its log.
+
+use queenright_actors::process::{End, Report, Stopped};
+use queenright_bench::client::wire::WireEnding;
+use queenright_protocol::colony::RESULT_BYTES_MAX;
+use serde::Serialize;
+use serde_json::Value;
+
+/// The most that a command may print on stdout, in bytes; as JSON in the envelope it may be no longer either.
+pub const STDOUT_BYTES_MAX: usize = 48 << 10;
+/// The exit code by which a command gives its task back: that of sysexits.h for *try again*.
+pub const EXIT_RELEASED: i32 = 75;
+/// What else stands in the envelope, at most.
+const FRAME_BYTES: usize = 512;
+
+/// The result of a task that was worked on by a command.
+#[derive(Debug, Serialize)]
+struct Envelope {
+    /// Its exit code; absent if a signal ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit: Option<i32>,
+    /// The signal that ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signal: Option<i32>,
+    /// Why it failed, where the code does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// What it printed on stdout: JSON, or else text.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    result: Value,
+    /// The end of what it printed on stderr.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    log: String,
+    /// How long it ran.
+    ran_ms: u64,
+}
+
+/// How a task ends whose command has ended so, and what is kept of it.
+pub(super) fn outcome(report: &Report) -> (WireEnding, Value) {
+    let (exit, signal) = match report.end {
+        End::Exit(code) => (Some(code), None),
+        End::Signal(signal) => (None, Some(signal)),
+    };
+    let result = report
+        .stdout
+        .value()
+        .filter(|value| json_bytes(value) <= STDOUT_BYTES_MAX);
+    let error = if report.stopped == Some(Stopped::TimeLimit) {
+        Some(format!("its time was up after {:.1} s", report.ran.as_secs_f64()))
+    } else if result.is_none() {
+        let total = report.stdout.total();
+        Some(format!("stdout: {total} B are over the limit of {STDOUT_BYTES_MAX}"))
+    } else {
+        None
+    };
+    let outcome = match exit {
+        Some(EXIT_RELEASED) if error.is_none() => return (WireEnding::Released, Value::Null),
+        Some(0) if error.is_none() => WireEnding::Done,
+        _ => WireEnding::Failed,
+    };
+    let mut envelope = Envelope {
+        exit,
+        signal,
+        error,
+        result: result.unwrap_or_default(),
+        log: String::new(),
+        ran_ms: report.ran.as_millis() as u64,
+    };
+    let room = RESULT_BYTES_MAX - FRAME_BYTES - json_bytes(&envelope.result);
+    envelope.log = log_within(report, room);
+    let envelope = serde_json::to_value(&envelope).expect("an envelope is always JSON");
+    (outcome, envelope)
+}
+
+/// As much of the end of the log as is no longer than that as JSON, where line breaks take two bytes and others six.
+fn log_within(report: &Report, room: usize) -> String {
+    let mut bytes_max = room;
+    loop {
+        let log = report.log.text(bytes_max);
+        let needed = json_bytes(&log);
+        if needed <= room {
+            return log;
+        }
+        if bytes_max == 0 {
+            return String::new();
+        }
+        // Shortened by what is too much, if all of it took six bytes each: a few rounds at most.
+        bytes_max -= ((needed - room).div_ceil(6)).min(bytes_max);
+    }
+}
+
+fn json_bytes(value: &impl Serialize) -> usize {
+    serde_json::to_vec(value).expect("text is always JSON").len()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use queenright_actors::process::{Head, LOG_BYTES_MAX, Tail};
+    use serde_json::json;
+
+    use super::*;
+
+    fn report(end: End, stdout: &[u8], log: &[u8]) -> Report {
+        let (mut head, mut tail) = (Head::new(STDOUT_BYTES_MAX), Tail::new(LOG_BYTES_MAX));
+        head.take(stdout);
+        tail.take(log);
+        Report {
+            end,
+            stopped: None,
+            stdout: head,
+            log: tail,
+            ran: Duration::from_millis(1_500),
+        }
+    }
+
+    #[test]
+    fn the_exit_code_says_how_a_task_ends() {
+        let check = |end, expected: WireEnding, envelope: Value| {
+            assert_eq!(outcome(&report(end, b"{\"n\": 1}", b"a\n")), (expected, envelope));
+        };
+        let kept = |name: &str, number: i32| json!({name: number, "result": {"n": 1}, "log": "a\n", "ran_ms": 1_500});
+        check(End::Exit(0), WireEnding::Done, kept("exit", 0));
+        check(End::Exit(3), WireEnding::Failed, kept("exit", 3));
+        check(End::Signal(9), WireEnding::Failed, kept("signal", 9));
+        check(End::Exit(75), WireEnding::Released, Value::Null);
+    }
+
+    #[test]
+    fn a_result_that_is_too_large_fails_its_task_and_says_so() {
+        let (ending, envelope) = outcome(&report(End::Exit(0), &vec![b'x'; STDOUT_BYTES_MAX + 1], b""));
+        assert_eq!(ending, WireEnding::Failed);
+        assert_eq!(envelope["error"], "stdout: 49153 B are over the limit of 49152");
+        // What is short as bytes may be long as JSON.
+        let (ending, _) = outcome(&report(End::Exit(0), &vec![1; STDOUT_BYTES_MAX], b""));
+        assert_eq!(ending, WireEnding::Failed);
+    }
+
+    #[test]
+    fn a_time_limit_is_a_failure_even_if_the_command_then_says_that_all_is_well() {
+        let mut late = report(End::Exit(0), b"", b"");
+        late.stopped = Some(Stopped::TimeLimit);
+        let (ending, envelope) = outcome(&late);
+        assert_eq!(ending, WireEnding::Failed);
+        assert_eq!(envelope["error"], "its time was up after 1.5 s");
+    }
+
+    #[test]
+    fn an_envelope_always_fits_and_keeps_the_end_of_the_log() {
+        let lines: String = (0..20_000).map(|number| format!("line {number}\n")).collect();
+        for (stdout, log) in [
+            (&b"1"[..], lines.as_bytes()),
+            (&[b'y'; STDOUT_BYTES_MAX - 2][..], lines.as_bytes()),
+            (&b"1"[..], &[1; 2 * LOG_BYTES_MAX][..]),
+        ] {
+            let (_, envelope) = outcome(&report(End::Exit(1), stdout, log));
+            let bytes = json_bytes(&envelope);
+            assert!(bytes <= RESULT_BYTES_MAX, "{bytes}");
+            let kept = envelope["log"].as_str().unwrap();
+            assert!(log.ends_with(&kept.as_bytes()[kept.len() - 8..]), "{kept}");
+        }
+    }
+}

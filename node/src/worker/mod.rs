@@ -1,0 +1,213 @@
+//! Any program as a worker: claims tasks, runs the command for each of them, and tells the colony how it ended.
+//!
+//! ```text
+//!            ┌──────────── nothing ready: wait for an event ◀───┐
+//!            ▼                                                  │
+//!         working ── claim ──▶ attempts, at most `concurrency` ─┘
+//!            │ first signal, `max_tasks`, or empty and `exit_when_empty`
+//!            ▼
+//!         draining ── all attempts have ended ──▶ over
+//!            │ second signal, or the grace is over        ▲
+//!            ▼                                            │
+//!         giving back: commands are killed, tasks released┘
+//! ```
+//!
+//! What a worker claims is its session's. A lost task kills its command: the whole process group, by
+//! [`queenright_actors::process`]. So does the end of the time for which the session surely lives, if no door has confirmed
+//! that it does.
+
+mod attempt;
+mod doors;
+mod envelope;
+mod hold;
+mod run;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use queenright_actors::process::{End, ProcessError};
+use queenright_bench::client::ClientError;
+use queenright_bench::client::wire::WireTaskId;
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+pub use self::doors::Doors;
+pub use self::envelope::{EXIT_RELEASED, STDOUT_BYTES_MAX};
+use self::hold::Session;
+pub use self::hold::Wanted;
+use self::run::Run;
+
+/// What a worker does.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The program that guards commands: this one.
+    pub guard: PathBuf,
+    /// The program and its arguments, for each task.
+    pub command: Vec<OsString>,
+    /// What it is called; others may be called the same.
+    pub name: String,
+    /// In which project.
+    pub project: String,
+    /// Which tasks.
+    pub wanted: Wanted,
+    /// How many at a time.
+    pub concurrency: usize,
+    /// How long the session of the worker lives without a sign of life.
+    pub lease: Duration,
+    /// How long a command may run.
+    pub time_limit: Option<Duration>,
+    /// How long commands may go on after the first signal.
+    pub grace: Duration,
+    /// How many tasks to take before the end.
+    pub max_tasks: Option<u64>,
+    /// Whether to end once no task is ready and none is under way here.
+    pub exit_when_empty: bool,
+}
+
+/// What a worker tells while it works.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Happening<'a> {
+    /// The command was started for a task.
+    Started {
+        /// The task.
+        task: WireTaskId,
+        /// The attempt.
+        attempt: u32,
+        /// What is to be done.
+        title: &'a str,
+    },
+    /// The command has ended, and the colony knows.
+    Finished {
+        /// The task.
+        task: WireTaskId,
+        /// The attempt.
+        attempt: u32,
+        /// How the task ended.
+        how: How,
+        /// How the command ended.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        end: Option<End>,
+        /// How long it ran.
+        ran_ms: u64,
+    },
+    /// The task is for others again, before its command had ended.
+    GivenBack {
+        /// The task.
+        task: WireTaskId,
+        /// The attempt.
+        attempt: u32,
+        /// Why.
+        reason: &'a str,
+    },
+    /// The task is no longer held; its command was killed.
+    Lost {
+        /// The task.
+        task: WireTaskId,
+        /// The attempt.
+        attempt: u32,
+        /// Why.
+        reason: &'a str,
+    },
+    /// The worker takes no more tasks and waits for those that it has.
+    Draining {
+        /// How many it has.
+        running: usize,
+    },
+}
+
+/// How a task ended that was worked on to the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// It is done.
+    Done,
+    /// It has failed.
+    Failed,
+    /// It was given back as the command wanted.
+    Released,
+}
+
+/// What a worker has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// How many tasks were taken.
+    pub taken: u64,
+    /// How many of them are done.
+    pub done: u64,
+    /// How many have failed.
+    pub failed: u64,
+    /// How many were given back.
+    pub released: u64,
+    /// How many were lost to others.
+    pub lost: u64,
+}
+
+/// Why a worker ended before it should.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The colony refuses its claims.
+    #[error("no task can be claimed")]
+    Claim(#[source] ClientError),
+    /// Commands cannot be run here. What it had was given back.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+}
+
+/// How far a worker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Working,
+    /// It takes no more.
+    Draining,
+    /// It ends at once.
+    GivingBack,
+}
+
+/// Whom a worker tells what happens.
+pub type Listener = dyn Fn(&Happening<'_>) + Send + Sync;
+
+/// A worker: one session at a time, one place where it claims, many attempts.
+pub struct Worker {
+    plan: Plan,
+    doors: Arc<Doors>,
+    /// Opened by the first claim, and anew when it has ended.
+    session: tokio::sync::Mutex<Option<Arc<Session>>>,
+    listener: Box<Listener>,
+    /// Why commands cannot be run here, from the first attempt that found out. Attempts and the worker meet here only.
+    broken: Mutex<Option<ProcessError>>,
+}
+
+impl Worker {
+    /// A worker. Nothing is asked yet.
+    pub fn new(plan: Plan, doors: Doors, listener: Box<Listener>) -> Worker {
+        Worker {
+            plan,
+            doors: Arc::new(doors),
+            session: tokio::sync::Mutex::new(None),
+            listener,
+            broken: Mutex::new(None),
+        }
+    }
+
+    /// Works until it is told to stop, or the plan says that it is over. The first of `signals` lets what runs end within
+    /// the grace, the second gives it back at once.
+    ///
+    /// # Errors
+    /// [`WorkerError`].
+    pub async fn run(self, signals: mpsc::Receiver<()>) -> Result<Summary, WorkerError> {
+        Run::new(Arc::new(self)).to_the_end(signals).await
+    }
+
+    fn tell(&self, happening: Happening<'_>) {
+        (self.listener)(&happening);
+    }
+
+    /// Notes that commands cannot be run here.
+    fn unable(&self, error: ProcessError) {
+        let mut broken = self.broken.lock().expect("nobody panics with it");
+        broken.get_or_insert(error);
+    }
+}

@@ -1,0 +1,279 @@
+//! A worker at work: when it claims, when it waits, when it is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt as _};
+use queenright_bench::client::wire::EventCursor;
+use queenright_protocol::colony::CLAIM_TASKS_MAX;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::attempt::Became;
+use super::doors::{Unanswered, jittered, rest};
+use super::hold::{Held, Session, wait_for_work};
+use super::{Happening, Phase, Summary, Worker, WorkerError};
+
+/// How long a worker waits after its command gave a task back, at first and at most; doubles while nothing else happens.
+const RELEASED_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// How long a worker waits after an event before it claims, at first and at most: of many that were woken for one task,
+/// those that come later find it gone before they ask. Doubles with each claim in vain.
+const WOKEN_PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// How long a worker that must end at once waits for the answer to a claim: what it was granted is given back. Without
+/// an answer its session ends by itself.
+const CLAIM_ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long a worker waits before it opens another session.
+const REOPENED_PAUSE: Duration = Duration::from_secs(1);
+
+type Claimed = Result<(Vec<Held>, EventCursor), Unanswered>;
+
+/// How a worker comes to its next task.
+enum Next {
+    /// Not at all: there is no room, or nothing more is wanted.
+    Idle,
+    /// It waits for an event; that may be broken off.
+    Wait(BoxFuture<'static, ()>),
+    /// It has asked; that may not be broken off, since it may have been granted something.
+    Claim(BoxFuture<'static, Claimed>),
+}
+
+/// What happened to [`Next`].
+enum Came {
+    Woken,
+    Claimed(Claimed),
+}
+
+impl Next {
+    async fn come(&mut self) -> Came {
+        match self {
+            Next::Idle => std::future::pending().await,
+            Next::Wait(wait) => {
+                wait.await;
+                Came::Woken
+            }
+            Next::Claim(claim) => Came::Claimed(claim.await),
+        }
+    }
+}
+
+/// A worker at work.
+pub(super) struct Run {
+    worker: Arc<Worker>,
+    attempts: JoinSet<Became>,
+    next: Next,
+    summary: Summary,
+    /// Behind which event to look for more.
+    after: Option<EventCursor>,
+    /// How many claims in a row were in vain.
+    vain: u32,
+    /// How many commands in a row gave their task back.
+    releases: u32,
+    /// No claim before this.
+    not_before: Instant,
+    phase: watch::Sender<Phase>,
+}
+
+impl Run {
+    pub(super) fn new(worker: Arc<Worker>) -> Run {
+        Run {
+            worker,
+            attempts: JoinSet::new(),
+            next: Next::Idle,
+            summary: Summary::default(),
+            after: None,
+            vain: 0,
+            releases: 0,
+            not_before: Instant::now(),
+            phase: watch::Sender::new(Phase::Working),
+        }
+    }
+
+    pub(super) async fn to_the_end(mut self, mut signals: mpsc::Receiver<()>) -> Result<Summary, WorkerError> {
+        let (mut grace_ends, mut gives_up) = (None, None);
+        let mut refused = None;
+        while self.prepare() {
+            let phase = self.phase();
+            tokio::select! {
+                Some(()) = signals.recv() => {
+                    self.enter(if phase == Phase::Working { Phase::Draining } else { Phase::GivingBack });
+                }
+                () = at(grace_ends), if phase == Phase::Draining => self.enter(Phase::GivingBack),
+                () = at(gives_up), if matches!(self.next, Next::Claim(_)) => self.next = Next::Idle,
+                came = self.next.come() => {
+                    self.next = Next::Idle;
+                    match came {
+                        Came::Woken => self.woken(),
+                        Came::Claimed(Ok((held, after))) => self.claimed(held, after),
+                        Came::Claimed(Err(Unanswered::Refused(error) | Unanswered::NoContact(error))) => {
+                            refused = Some(error);
+                            self.enter(Phase::Draining);
+                        }
+                    }
+                }
+                Some(became) = self.attempts.join_next() => {
+                    // A bug in an attempt is one of the worker.
+                    self.ended(became.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())));
+                }
+            }
+            if self.phase() != Phase::Working && grace_ends.is_none() {
+                grace_ends = Some(Instant::now() + self.worker.plan.grace);
+            }
+            if self.phase() == Phase::GivingBack && gives_up.is_none() {
+                gives_up = Some(Instant::now() + CLAIM_ANSWERED_WITHIN);
+            }
+        }
+        self.worker.close().await;
+        let broken = self.worker.broken.lock().expect("nobody panics with it").take();
+        match (refused, broken) {
+            (Some(error), _) => Err(WorkerError::Claim(error)),
+            (None, Some(error)) => Err(error.into()),
+            (None, None) => Ok(self.summary),
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.phase.send_replace(phase);
+        if matches!(self.next, Next::Wait(_)) {
+            self.next = Next::Idle;
+        }
+        if phase == Phase::Draining {
+            let running = self.attempts.len();
+            self.worker.tell(Happening::Draining { running });
+        }
+    }
+
+    /// Decides how to come to the next task. False once all is over.
+    fn prepare(&mut self) -> bool {
+        if self.phase() == Phase::Working && matches!(self.next, Next::Idle) {
+            let (room, empty) = (self.room(), self.vain > 0 && self.worker.plan.exit_when_empty);
+            if room > 0 && !empty {
+                self.next = match self.after {
+                    Some(after) if self.vain > 0 => self.wait(after),
+                    _ => self.claim(room),
+                };
+            }
+        }
+        !matches!(self.next, Next::Idle) || !self.attempts.is_empty()
+    }
+
+    /// How many tasks may be taken now.
+    fn room(&self) -> usize {
+        let plan = &self.worker.plan;
+        let left = plan.max_tasks.map_or(u64::MAX, |max| max - self.summary.taken);
+        let free = plan.concurrency - self.attempts.len();
+        free.min(usize::try_from(left).unwrap_or(usize::MAX))
+            .min(CLAIM_TASKS_MAX)
+    }
+
+    fn wait(&self, after: EventCursor) -> Next {
+        let worker = self.worker.clone();
+        let pause = doubled(WOKEN_PAUSE, self.vain - 1);
+        let wait = async move {
+            wait_for_work(&worker.doors, &worker.plan.wanted, after).await;
+            // Not at once: see the constant.
+            tokio::time::sleep(pause.mul_f64(rand::random())).await;
+        };
+        Next::Wait(wait.boxed())
+    }
+
+    fn claim(&self, limit: usize) -> Next {
+        let (worker, not_before) = (self.worker.clone(), self.not_before);
+        let claim = async move {
+            sleep_until(not_before).await;
+            worker.claim(limit as u32).await
+        };
+        Next::Claim(claim.boxed())
+    }
+
+    /// After a wait comes a claim, which tells how many more waits there are.
+    fn woken(&mut self) {
+        self.next = match self.room() {
+            0 => Next::Idle,
+            room => self.claim(room),
+        };
+    }
+
+    fn claimed(&mut self, held: Vec<Held>, after: EventCursor) {
+        self.after = Some(after);
+        self.vain = if held.is_empty() { self.vain + 1 } else { 0 };
+        for held in held {
+            self.summary.taken += 1;
+            let (worker, phase) = (self.worker.clone(), self.phase.subscribe());
+            self.attempts.spawn(async move { worker.attempt(held, phase).await });
+        }
+    }
+
+    fn ended(&mut self, became: Became) {
+        let summary = &mut self.summary;
+        let counted = match became {
+            Became::Done => &mut summary.done,
+            Became::Failed => &mut summary.failed,
+            Became::Released | Became::GivenBack => &mut summary.released,
+            Became::Lost => &mut summary.lost,
+        };
+        *counted += 1;
+        if became == Became::Released {
+            let pause = doubled(RELEASED_PAUSE, self.releases);
+            self.not_before = Instant::now() + jittered(pause);
+            self.releases += 1;
+        } else {
+            self.releases = 0;
+        }
+        if self.worker.plan.exit_when_empty {
+            // What it had may have come back.
+            self.vain = 0;
+        }
+        let broken = self.worker.broken.lock().expect("nobody panics with it").is_some();
+        if broken && self.phase() == Phase::Working {
+            self.enter(Phase::Draining);
+        }
+    }
+}
+
+impl Worker {
+    /// Claims in the session of this worker, or in a new one where that has ended.
+    async fn claim(&self, limit: u32) -> Claimed {
+        loop {
+            // Only claims and the end of the worker use it, one at a time.
+            let mut slot = self.session.lock().await;
+            let session = match &*slot {
+                Some(session) => session.clone(),
+                None => {
+                    let opened = Session::open(&self.doors, &self.plan.name, self.plan.lease).await?;
+                    slot.insert(Arc::new(opened)).clone()
+                }
+            };
+            match session.claim(&self.doors, &self.plan.wanted, limit).await {
+                Err(Unanswered::Refused(error)) if Session::has_ended(&error) => {
+                    *slot = None;
+                    rest(REOPENED_PAUSE).await;
+                }
+                claimed => return claimed,
+            }
+        }
+    }
+
+    async fn close(&self) {
+        if let Some(session) = self.session.lock().await.take() {
+            session.close(&self.doors).await;
+        }
+    }
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The first of the two, doubled so often, at most the second.
+fn doubled((first, most): (Duration, Duration), times: u32) -> Duration {
+    first.saturating_mul(1 << times.min(16)).min(most)
+}
