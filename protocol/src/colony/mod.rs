@@ -37,7 +37,9 @@ pub use self::command::{
     VALUE_BYTES_MAX,
 };
 pub use self::digest::Digest;
-pub use self::event::{Cursor, CursorError, EVENT_BYTES_KEPT_MAX, EVENTS_KEPT_MAX, Event, Events, What};
+pub use self::event::{
+    Cursor, CursorError, EVENT_BYTES_KEPT_MAX, EVENTS_KEPT_MAX, EVENTS_KEPT_MS, Event, Events, Subject, What,
+};
 pub use self::growth::DiskLow;
 pub use self::image::{
     ImageError, Meta, Pair, content_pair, content_prefix, event_pair, life_key, life_pair, read_records, record_key,
