@@ -21,6 +21,7 @@ mod replacement;
 mod replay;
 mod sessions;
 mod slow_snapshot;
+mod subscribers;
 mod supervision;
 mod tasks;
 

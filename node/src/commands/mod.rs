@@ -11,6 +11,7 @@ pub mod events;
 mod input;
 pub mod memory;
 pub mod node;
+pub mod prime;
 pub mod propose;
 pub mod replay;
 pub mod session;
@@ -44,6 +45,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Session(command) => session::run(command, context).await,
         Command::Propose(args) => propose::run(args, context).await,
         Command::Events(args) => events::run(args, context).await,
+        Command::Prime(args) => prime::run(args, context).await,
         Command::Agent(args) => agent::run(args, context).await,
         Command::Replay(args) => replay::run(args, context).await,
         Command::Demo(args) => demo::run(args, context).await,

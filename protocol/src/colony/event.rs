@@ -147,11 +147,13 @@ pub enum Subject<'a> {
     Key(&'a str),
     /// A task.
     Task(TaskId),
+    /// A session.
+    Session(SessionId),
 }
 
 impl Subject<'_> {
     /// What a subject's text begins with, before the colon.
-    pub const KINDS: [&'static str; 2] = ["key", "task"];
+    pub const KINDS: [&'static str; 3] = ["key", "task", "session"];
 }
 
 impl fmt::Display for Subject<'_> {
@@ -159,13 +161,14 @@ impl fmt::Display for Subject<'_> {
         match self {
             Subject::Key(key) => write!(f, "key:{key}"),
             Subject::Task(task) => write!(f, "task:{task}"),
+            Subject::Session(session) => write!(f, "session:{session}"),
         }
     }
 }
 
 impl What {
     /// The names of all types. They never change their meaning.
-    pub const TYPES: [&'static str; 8] = [
+    pub const TYPES: [&'static str; 10] = [
         "changed",
         "committed",
         "lost",
@@ -174,6 +177,8 @@ impl What {
         "task_claimed",
         "task_finished",
         "task_returned",
+        "session_opened",
+        "session_ended",
     ];
 
     /// The name of its type: one of [`What::TYPES`].
@@ -187,6 +192,8 @@ impl What {
             What::TaskClaimed { .. } => "task_claimed",
             What::TaskFinished { .. } => "task_finished",
             What::TaskReturned { .. } => "task_returned",
+            What::SessionOpened { .. } => "session_opened",
+            What::SessionEnded { .. } => "session_ended",
         }
     }
 
@@ -198,17 +205,25 @@ impl What {
             | What::TaskClaimed { task, .. }
             | What::TaskFinished { task, .. }
             | What::TaskReturned { task, .. } => Some(Subject::Task(*task)),
+            What::SessionOpened { session, .. } | What::SessionEnded { session, .. } => {
+                Some(Subject::Session(*session))
+            }
             What::Committed { .. } | What::Lost { .. } | What::Judged { .. } => None,
         }
     }
 
-    /// The agent that it names beside its author.
+    /// The hosted agent, or the name of a session, that it names beside its author.
     pub fn agent(&self) -> Option<&Arc<str>> {
         match self {
             What::TaskClaimed {
                 owner: Owner::Agent { agent, .. },
                 ..
             } => Some(&agent.name),
+            What::TaskClaimed {
+                owner: Owner::Session { name, .. },
+                ..
+            }
+            | What::SessionOpened { name, .. } => Some(name),
             _ => None,
         }
     }
@@ -285,7 +300,10 @@ impl Events {
     ///
     /// # Errors
     /// When some of them have been dropped already: never a silent gap.
-    pub fn after(&self, after: Cursor) -> Result<impl Iterator<Item = &Arc<Event>>, CursorError> {
+    pub fn after(
+        &self,
+        after: Cursor,
+    ) -> Result<impl DoubleEndedIterator<Item = &Arc<Event>> + ExactSizeIterator, CursorError> {
         if let Some(dropped) = self.dropped
             && after < dropped
         {
