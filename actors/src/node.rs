@@ -4,6 +4,7 @@ mod comparison;
 mod replacement;
 mod sessions;
 mod status;
+mod subscribers;
 mod vigil;
 
 use std::collections::BTreeSet;
@@ -32,6 +33,7 @@ use self::replacement::{Steward, follow_members, newest, with_me};
 pub use self::sessions::Heartbeat;
 use self::sessions::Keeper;
 pub use self::status::{ClusterStatus, NodeFigures, NodeStatus, Role};
+pub use self::subscribers::{SubscriberCounts, Subscribers, Subscription};
 use crate::agent::{AgentError, AgentSpec, AgentStatus, Agents, Kinds, Signals, submit};
 use crate::body::{decode, encode};
 use crate::consensus::{
@@ -180,6 +182,7 @@ pub struct Node {
     queen_counts: Arc<QueenCounts>,
     agents: Arc<Agents>,
     signals: Arc<Signals>,
+    subscribers: Arc<Subscribers>,
     disk: Arc<Disk>,
     judge: Arc<Judge>,
     steward: Arc<Steward>,
@@ -401,6 +404,7 @@ impl Node {
             queen_counts,
             agents,
             signals,
+            subscribers: Arc::default(),
             disk,
             judge,
             steward,
@@ -518,6 +522,11 @@ impl Node {
         &self.replica
     }
 
+    /// Where the door counts those who follow events.
+    pub fn subscribers(&self) -> &Arc<Subscribers> {
+        &self.subscribers
+    }
+
     /// The cluster as this node sees it; asks the other nodes, and waits for those that do not answer no longer than a
     /// second.
     pub async fn cluster_status(&self) -> ClusterStatus {
@@ -543,6 +552,7 @@ impl Node {
                 pid: None,
                 disk: None,
                 recovery: None,
+                subscribers: None,
             })
         });
         let nodes = futures::future::join_all(others).await;
@@ -588,6 +598,7 @@ impl Node {
             pid: Some(std::process::id()),
             disk: Some(self.disk.status()),
             recovery: Some(self.consensus.recovered_by()),
+            subscribers: Some(self.subscribers.counts()),
         }
     }
 
@@ -675,6 +686,7 @@ impl Node {
             data: self.folder.path().display().to_string(),
             store_bytes: self.store.size_on_disk()?,
             store_waits: self.replica.dirty_records() as u64,
+            subscribers: self.subscribers.counts(),
         })
     }
 

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use queenright_bench::client::PRIME_BYTES;
 use queenright_bench::client::wire::EventCursor;
 
 pub use self::agent::AgentCommand;
@@ -82,6 +83,8 @@ pub enum Command {
     Propose(ProposeArgs),
     /// Show what happened, from a cursor on
     Events(EventsArgs),
+    /// Show what an agent needs to know when it starts: its tasks, what is pinned, what happened since its cursor
+    Prime(PrimeArgs),
     /// Hand out work: add tasks, claim, accept and finish them
     #[command(subcommand)]
     Task(TaskCommand),
@@ -235,7 +238,8 @@ Examples:
   queenright memory put plan/title 'Move the parser'
   queenright memory put plan/body --file plan.md --if-revision 3
   queenright memory get plan/title
-  queenright memory list plan/")]
+  queenright memory list plan/
+  queenright memory watch plan/")]
 pub enum MemoryCommand {
     /// Print the value of a key, byte for byte; exit code 1 if there is none
     Get {
@@ -309,6 +313,28 @@ pub enum MemoryCommand {
         #[command(flatten)]
         target: TargetArgs,
     },
+    /// Show the keys with their revisions, then every change of them, until Ctrl-C
+    #[command(after_help = "\
+Examples:
+  queenright memory watch plan/
+  queenright memory watch plan/ --after 1500 --json
+
+With --after it begins with the changes behind that cursor. Exit code 4, code COMPACTED, when some of those are no longer
+kept: never a silent gap. Watch again without --after then.")]
+    Watch {
+        /// Only keys that begin with this
+        #[arg(default_value = "")]
+        prefix: String,
+        /// Only changes after this cursor, as printed with each change
+        #[arg(long, value_name = "CURSOR")]
+        after: Option<EventCursor>,
+        /// At most this many changes
+        #[arg(long, value_name = "N")]
+        limit: Option<u64>,
+        /// Whose memory.
+        #[command(flatten)]
+        target: TargetArgs,
+    },
 }
 
 /// How fresh a read must be.
@@ -366,7 +392,14 @@ pub struct ProposeArgs {
 #[command(after_help = "\
 Examples:
   queenright events --limit 20
-  queenright events --after 1500 --follow --json")]
+  queenright events --after 1500 --follow --json
+  queenright events --since 1h --type changed --prefix plan/
+  queenright events --subject task:17-0
+  queenright events --snapshot memory --follow --json
+
+A cursor behind which events are gone ends with exit code 4 (CURSOR_EXPIRED), one from another cluster with 1
+(CURSOR_AHEAD): begin with --snapshot then. It prints the present state, the cursor of it, and with --follow what happens
+from there on.")]
 pub struct EventsArgs {
     /// Only events after this cursor, as printed with each event; else from the oldest that is kept
     #[arg(long, value_name = "CURSOR")]
@@ -374,12 +407,60 @@ pub struct EventsArgs {
     /// Only changes of keys that begin with this
     #[arg(long, default_value = "")]
     pub prefix: String,
+    /// Only events of this type, such as changed or task_claimed; give it again for more
+    #[arg(long = "type", value_name = "TYPE")]
+    pub types: Vec<String>,
+    /// Only events about this, such as key:plan/title or task:17-0; a star at the end stands for anything
+    #[arg(long, value_name = "SUBJECT")]
+    pub subject: Option<String>,
+    /// Only events that this one caused
+    #[arg(long, value_name = "NAME")]
+    pub author: Option<String>,
+    /// Only events that this agent caused, or that name it
+    #[arg(long, value_name = "NAME")]
+    pub agent: Option<String>,
+    /// Only events of this last time by the wall clock, such as 90s, 30m, 12h or 7d
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    pub since: Option<Duration>,
+    /// Only events older than this by the wall clock
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    pub until: Option<Duration>,
+    /// First the present state: memory, tasks, or both with a comma
+    #[arg(long, value_name = "KINDS", conflicts_with = "after")]
+    pub snapshot: Option<String>,
     /// Wait for more, until Ctrl-C
     #[arg(long, short)]
     pub follow: bool,
     /// At most this many
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
+    /// Of which project.
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+/// `queenright prime`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  queenright prime --agent ann
+  queenright prime --agent ann --after 1500 --bytes 4096 --json
+
+What has no room is counted: of the tasks those with the highest ids, of what is pinned (memory with the tag pinned) the
+last keys, of what happened the oldest. The answer names the cursor for the next call.")]
+pub struct PrimeArgs {
+    /// Who asks: its tasks are shown
+    #[arg(long, value_name = "NAME", default_value = "cli")]
+    pub agent: String,
+    /// Only the tasks of the session with this token
+    #[arg(long, value_name = "TOKEN", env = "QUEENRIGHT_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Only what happened after this cursor
+    #[arg(long, value_name = "CURSOR")]
+    pub after: Option<EventCursor>,
+    /// How long the answer may be, in bytes
+    #[arg(long, value_name = "N", default_value_t = PRIME_BYTES.0, value_parser = clap::value_parser!(u64).range(PRIME_BYTES.1))]
+    pub bytes: u64,
     /// Of which project.
     #[command(flatten)]
     pub target: TargetArgs,
@@ -476,6 +557,21 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A span of time with its unit.
+fn span(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no span of time (expected a number with s, m, h or d, such as 90s or 1h)");
+    let (number, unit) = text.split_at(text.len() - text.chars().last().map_or(0, char::len_utf8));
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u32 = number.parse().map_err(|_| wrong())?;
+    Ok(Duration::from_secs(u64::from(number) * seconds))
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -511,6 +607,15 @@ mod tests {
     }
 
     #[test]
+    fn a_span_of_time_has_a_unit() {
+        assert_eq!(span("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(span("2d"), Ok(Duration::from_secs(172_800)));
+        for wrong in ["", "1", "h", "-1h", "1.5h", "1ü", "99999999999s"] {
+            assert!(span(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn what_cannot_go_together_is_refused() {
         let refused = |line: &str| assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         refused("queenright memory put k");
@@ -519,5 +624,7 @@ mod tests {
         refused("queenright memory get k --timeout 0");
         refused("queenright memory get k --timeout NaN");
         refused("queenright bench run");
+        refused("queenright events --snapshot memory --after 5");
+        refused("queenright prime --bytes 100");
     }
 }

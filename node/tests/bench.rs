@@ -58,6 +58,16 @@ fn every_acknowledged_put_of_b3_is_there() {
 }
 
 #[test]
+fn every_event_of_b11_is_delivered_and_who_stops_reading_is_dropped() {
+    let rows = [
+        "delivery latency, 10 agents",
+        "events, 64 puts at a time",
+        "a subscriber that reads nothing is dropped after",
+    ];
+    check("B11", &rows);
+}
+
+#[test]
 fn every_task_of_b5_is_won_once_and_finished_once() {
     let rows = [
         "claim, progress and finish rate, 1 agent",

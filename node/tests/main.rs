@@ -23,6 +23,7 @@ mod replay;
 mod run;
 mod sessions;
 mod slow_snapshot;
+mod subscribers;
 mod supervision;
 mod tasks;
 

@@ -142,6 +142,7 @@ impl Races<'_> {
             types: ["task_claimed", "task_finished", "task_returned"]
                 .map(String::from)
                 .to_vec(),
+            ..Filter::default()
         };
         let mut held: BTreeMap<String, WireHolder> = BTreeMap::new();
         let (mut after, mut fences) = (None, BTreeMap::new());

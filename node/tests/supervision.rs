@@ -186,6 +186,7 @@ fn one_task_in_twenty_panics_its_agent_and_all_are_done_once() {
     let filter = Filter {
         prefix: String::new(),
         types: vec!["task_returned".to_owned()],
+        ..Filter::default()
     };
     let page = client.events(None, 1_000, Duration::ZERO, &filter, Consistency::Linearizable);
     let page = colony.block_on(page).unwrap();

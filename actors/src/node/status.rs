@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::subscribers::SubscriberCounts;
 use crate::agent::SignalCounts;
 use crate::consensus::Recovery;
 use crate::disk::DiskStatus;
@@ -47,6 +48,9 @@ pub struct NodeStatus {
     pub disk: Option<DiskStatus>,
     /// By which way it came back to what the others have.
     pub recovery: Option<Recovery>,
+    /// Those who follow events at its door.
+    #[serde(default)]
+    pub subscribers: Option<SubscriberCounts>,
 }
 
 /// The cluster, as the node that was asked sees it.
@@ -114,4 +118,7 @@ pub struct NodeFigures {
     /// Changed records, or events, that wait for the store: the greater number.
     #[serde(default)]
     pub store_waits: u64,
+    /// Those who follow events at its door.
+    #[serde(default)]
+    pub subscribers: SubscriberCounts,
 }

@@ -8,8 +8,9 @@ use futures::stream::{self, BoxStream};
 use queenright_actors::node::Consistency;
 use reqwest::Method;
 
-use super::wire::{EventCursor, EventPage, WireEvent};
-use super::{Client, ClientError, EVENTS_WAIT_MAX, TIMEOUT_GRACE};
+use super::request::header_value;
+use super::wire::{EventCursor, EventPage, Prime, WireEvent, WireState};
+use super::{Client, ClientError, EVENTS_WAIT_MAX, TIMEOUT_GRACE, TOKEN_HEADER};
 
 /// How long one long poll of a stream waits.
 const POLL: Duration = Duration::from_secs(20);
@@ -27,6 +28,43 @@ pub struct Filter {
     pub prefix: String,
     /// Types, such as `changed`; all if empty.
     pub types: Vec<String>,
+    /// What they are about, such as `task:17-0`; a star at the end stands for anything.
+    pub subject: Option<String>,
+    /// Who caused them.
+    pub author: Option<String>,
+    /// Who caused them, or is named by them.
+    pub agent: Option<String>,
+    /// From this wall time on, in milliseconds since 1970.
+    pub since_ms: Option<u64>,
+    /// Before this wall time, in milliseconds since 1970.
+    pub until_ms: Option<u64>,
+}
+
+impl Filter {
+    pub(super) fn query(&self) -> Vec<(&'static str, String)> {
+        let texts = [
+            ("prefix", Some(self.prefix.clone()).filter(|prefix| !prefix.is_empty())),
+            ("types", Some(self.types.join(",")).filter(|types| !types.is_empty())),
+            ("subject", self.subject.clone()),
+            ("author", self.author.clone()),
+            ("agent", self.agent.clone()),
+            ("since_ms", self.since_ms.map(|time| time.to_string())),
+            ("until_ms", self.until_ms.map(|time| time.to_string())),
+        ];
+        let given = texts.into_iter();
+        given.filter_map(|(name, text)| Some((name, text?))).collect()
+    }
+}
+
+/// What a watch gives: first the present state, then what happens.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Watched {
+    /// A part of the present state.
+    State(Box<WireState>),
+    /// All of the state was given; it is that at this cursor.
+    Current(EventCursor),
+    /// What happened since.
+    Event(Box<WireEvent>),
 }
 
 impl Client {
@@ -51,15 +89,64 @@ impl Client {
         if let Some(after) = after {
             request = request.query(&[("after", after.to_string())]);
         }
-        if !filter.prefix.is_empty() {
-            request = request.query(&[("prefix", &filter.prefix)]);
-        }
-        if !filter.types.is_empty() {
-            request = request.query(&[("types", filter.types.join(","))]);
-        }
+        request = request.query(&filter.query());
         // The wait comes on top of the time that the request itself may take.
         let timeout = wait + self.options.timeout + TIMEOUT_GRACE;
         self.fetch(request.timeout(timeout)).await
+    }
+
+    /// A part of the present state, of the kinds `memory` and `tasks` that are named: the beginning, or what follows on a
+    /// page of it. [`EventPage::next_cursor`] is the cursor from which to follow, so that nothing falls between.
+    ///
+    /// # Errors
+    /// [`ClientError`], such as a problem with code `CURSOR_EXPIRED` when the pages were read too slowly.
+    pub async fn state(
+        &self,
+        kinds: &str,
+        filter: &Filter,
+        page: Option<&EventPage>,
+        consistency: Consistency,
+    ) -> Result<EventPage, ClientError> {
+        let mut request = self
+            .project_request(Method::GET, "/v1/events")?
+            .query(&[("snapshot", kinds)])
+            .query(&[("consistency", consistency)])
+            .query(&filter.query());
+        if let Some(EventPage {
+            next_cursor,
+            state_next: Some(next),
+            ..
+        }) = page
+        {
+            request = request.query(&[("after", next_cursor.to_string()), ("snapshot_after", next.clone())]);
+        }
+        self.fetch(request).await
+    }
+
+    /// What an agent needs to know when it starts.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn prime(
+        &self,
+        agent: Option<&str>,
+        token: Option<&str>,
+        after: Option<EventCursor>,
+        bytes: u64,
+    ) -> Result<Prime, ClientError> {
+        let mut request = self
+            .project_request(Method::GET, "/v1/prime")?
+            .query(&[("bytes", bytes)]);
+        if let Some(agent) = agent {
+            request = request.query(&[("agent", agent)]);
+        }
+        if let Some(after) = after {
+            request = request.query(&[("after", after.to_string())]);
+        }
+        if let Some(token) = token {
+            request = request.header(TOKEN_HEADER, header_value("the token", token)?);
+        }
+        self.fetch(request).await
     }
 
     /// Follows events from a cursor on, or from the oldest one that is kept. While the node does not answer, or has no

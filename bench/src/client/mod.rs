@@ -9,6 +9,7 @@ mod follow;
 mod memory;
 mod request;
 mod session;
+mod stream;
 mod swarm;
 mod task;
 #[cfg(test)]
@@ -20,7 +21,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 pub use self::error::ClientError;
-pub use self::follow::Filter;
+pub use self::follow::{Filter, Watched};
 pub use self::memory::{Found, Guard, ListQuery, Lookup, PutOptions, decode_tags, encode_tags};
 use self::request::unsendable;
 pub use self::session::SessionQuery;
@@ -39,6 +40,10 @@ pub const AGENT_HEADER: &str = "queenright-agent";
 pub const TIMEOUT_HEADER: &str = "x-request-timeout-ms";
 /// The header that names a command, so that a repeat is answered with the first outcome.
 pub const IDEMPOTENCY_HEADER: &str = "idempotency-key";
+/// The header with the token whose claims are meant.
+pub const TOKEN_HEADER: &str = "queenright-token";
+/// How many bytes the answer to "what do I need to know" has unless the caller says otherwise, and the bounds on that.
+pub const PRIME_BYTES: (u64, std::ops::RangeInclusive<u64>) = (8 << 10, 2 << 10..=1 << 20);
 /// The header with the revision of a record.
 pub const REVISION_HEADER: &str = "queenright-revision";
 /// The header with the position at which a record was changed.

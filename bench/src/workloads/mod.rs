@@ -1,5 +1,6 @@
 //! The workloads, one module each, and the table from which a command line picks them.
 
+pub mod b11;
 pub mod b13;
 pub mod b16;
 pub mod b17;
@@ -66,6 +67,12 @@ pub fn workloads() -> &'static [Workload] {
             title: b8::TITLE,
             needs: Needs::Nothing,
             run: b8::run,
+        },
+        Workload {
+            id: b11::ID,
+            title: b11::TITLE,
+            needs: Needs::Cluster,
+            run: b11::run,
         },
         Workload {
             id: b13::ID,

@@ -76,7 +76,7 @@ pub(super) fn exit_of(code: Code) -> Exit {
         Code::Fenced | Code::Expired | Code::CursorExpired => Exit::Fenced,
         Code::Forbidden => Exit::Unauthorized,
         Code::Unavailable => Exit::Unavailable,
-        Code::Busy | Code::Quota | Code::DiskLow => Exit::Temporary,
+        Code::Busy | Code::Quota | Code::DiskLow | Code::SlowSubscriber => Exit::Temporary,
         Code::UnknownOutcome => Exit::Timeout,
         Code::NotFound
         | Code::CursorAhead

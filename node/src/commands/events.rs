@@ -1,13 +1,15 @@
-//! `queenright events`: what happened, from a cursor on.
+//! `queenright events`: what happened, from a cursor on, and the present state with its cursor. `queenright memory watch`
+//! shows the same of keys alone.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::StreamExt as _;
 use queenright_actors::node::Consistency;
-use queenright_bench::client::wire::{WireEvent, WireWhat};
-use queenright_bench::client::{Client, EVENTS_LIMIT_MAX, Filter};
+use queenright_bench::client::wire::{Code, EventCursor, EventPage, KeyInfo, WireEvent, WireState, WireTask, WireWhat};
+use queenright_bench::client::{Client, ClientError, EVENTS_LIMIT_MAX, Filter};
+use serde_json::json;
 
-use super::door::{client_of_project, of_read};
+use super::door::{client_of_project, exit_of, of_read};
 use super::table::shown;
 use super::{CliError, Context};
 use crate::cli::EventsArgs;
@@ -23,41 +25,172 @@ const HASH_DIGITS: usize = 12;
 /// [`CliError`], such as a cursor whose events are no longer kept.
 pub async fn run(args: EventsArgs, context: &Context) -> Result<Exit, CliError> {
     let client = client_of_project(&args.target)?;
-    if args.follow {
-        tokio::select! {
-            followed = follow(&client, &args, context) => followed?,
-            // If it cannot be caught it ends the process, which is what is wanted.
-            Ok(()) = tokio::signal::ctrl_c() => {}
+    let filter = filter(&args, SystemTime::now());
+    let shown = async {
+        let mut after = args.after;
+        if let Some(kinds) = &args.snapshot {
+            after = Some(state(&client, kinds, &filter, context).await.map_err(Stopped::told)?);
         }
-    } else {
-        print(&client, &args, context).await?;
+        match (args.follow, &args.snapshot) {
+            (true, _) => follow(&client, after, filter, args.limit, context).await,
+            (false, None) => print(&client, &args, &filter, context).await,
+            // The state, and the cursor from which to go on.
+            (false, Some(_)) => Ok(()),
+        }
+    };
+    until_ctrl_c(shown).await
+}
+
+/// Shows keys that begin with `prefix` and what changes of them; without a cursor first the keys.
+///
+/// # Errors
+/// [`CliError`]; with the code `COMPACTED` when changes after the cursor are no longer kept.
+pub(super) async fn watch(
+    client: &Client,
+    prefix: String,
+    after: Option<EventCursor>,
+    limit: Option<u64>,
+    context: &Context,
+) -> Result<(), CliError> {
+    let filter = Filter {
+        prefix,
+        types: vec!["changed".to_owned()],
+        ..Filter::default()
+    };
+    let shown = async {
+        let after = match after {
+            Some(after) => after,
+            None => state(client, "memory", &filter, context).await.map_err(compacted)?,
+        };
+        follow_as(client, Some(after), filter, limit, context, compacted).await
+    };
+    until_ctrl_c(shown).await.map(drop)
+}
+
+/// What becomes of a cursor behind which changes are gone.
+fn compacted(stopped: Stopped) -> CliError {
+    match stopped {
+        Stopped::Told(ClientError::Problem(problem)) if problem.code == Code::CursorExpired => CliError::Refused {
+            exit: exit_of(problem.code),
+            code: "COMPACTED".to_owned(),
+            message: format!("compacted: {problem}"),
+        },
+        stopped => stopped.told(),
+    }
+}
+
+/// Why no more is shown.
+enum Stopped {
+    Told(ClientError),
+    Stdout(CliError),
+}
+
+impl Stopped {
+    fn told(self) -> CliError {
+        match self {
+            Stopped::Told(error) => of_read(error),
+            Stopped::Stdout(error) => error,
+        }
+    }
+}
+
+async fn until_ctrl_c(shown: impl Future<Output = Result<(), CliError>>) -> Result<Exit, CliError> {
+    tokio::select! {
+        shown = shown => shown?,
+        // If it cannot be caught it ends the process, which is what is wanted.
+        Ok(()) = tokio::signal::ctrl_c() => {}
     }
     Ok(Exit::Ok)
 }
 
-fn filter(args: &EventsArgs) -> Filter {
+fn filter(args: &EventsArgs, now: SystemTime) -> Filter {
+    let before = |span: Duration| {
+        let time = now.checked_sub(span).unwrap_or(UNIX_EPOCH);
+        time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+    };
     Filter {
         prefix: args.prefix.clone(),
-        types: Vec::new(),
+        types: args.types.clone(),
+        subject: args.subject.clone(),
+        author: args.author.clone(),
+        agent: args.agent.clone(),
+        since_ms: args.since.map(before),
+        until_ms: args.until.map(before),
     }
 }
 
-async fn follow(client: &Client, args: &EventsArgs, context: &Context) -> Result<(), CliError> {
-    let limit = args.limit.map_or(usize::MAX, |limit| limit as usize);
-    let mut events = client.events_follow(args.after, filter(args)).take(limit);
+/// Prints the present state; its cursor.
+async fn state(client: &Client, kinds: &str, filter: &Filter, context: &Context) -> Result<EventCursor, Stopped> {
+    let mut page: Option<EventPage> = None;
+    loop {
+        let next = client
+            .state(kinds, filter, page.as_ref(), Consistency::Linearizable)
+            .await;
+        let next = next.map_err(Stopped::Told)?;
+        for item in &next.state {
+            context.answer(item, state_text(item)).map_err(Stopped::Stdout)?;
+        }
+        if next.state_next.is_none() {
+            let cursor = next.next_cursor;
+            let current = context.answer(&json!({ "current": cursor }), format_args!("{cursor}  current"));
+            return current.map(|()| cursor).map_err(Stopped::Stdout);
+        }
+        page = Some(next);
+    }
+}
+
+fn state_text(item: &WireState) -> String {
+    match item {
+        WireState::Key(KeyInfo {
+            key,
+            revision,
+            bytes,
+            tags,
+            seq,
+            ..
+        }) => {
+            let tags: String = tags.iter().map(|tag| format!(" #{}", shown(tag))).collect();
+            format!("{seq}  {} at revision {revision}: {bytes} B{tags}", shown(key))
+        }
+        WireState::Task(WireTask { task, state, title, .. }) => {
+            format!("{}  task {task} is {state}: {}", task.0.seq, shown(title))
+        }
+    }
+}
+
+async fn follow(
+    client: &Client,
+    after: Option<EventCursor>,
+    filter: Filter,
+    limit: Option<u64>,
+    context: &Context,
+) -> Result<(), CliError> {
+    follow_as(client, after, filter, limit, context, Stopped::told).await
+}
+
+async fn follow_as(
+    client: &Client,
+    after: Option<EventCursor>,
+    filter: Filter,
+    limit: Option<u64>,
+    context: &Context,
+    told: fn(Stopped) -> CliError,
+) -> Result<(), CliError> {
+    let limit = limit.map_or(usize::MAX, |limit| limit as usize);
+    let mut events = client.events_follow(after, filter).take(limit);
     while let Some(event) = events.next().await {
-        let event = event.map_err(of_read)?;
+        let event = event.map_err(|error| told(Stopped::Told(error)))?;
         context.answer(&event, text(&event))?;
     }
     Ok(())
 }
 
-async fn print(client: &Client, args: &EventsArgs, context: &Context) -> Result<(), CliError> {
-    let (filter, mut after) = (filter(args), args.after);
+async fn print(client: &Client, args: &EventsArgs, filter: &Filter, context: &Context) -> Result<(), CliError> {
+    let mut after = args.after;
     let mut left = args.limit.unwrap_or(u64::MAX);
     while left > 0 {
         let limit = left.min(EVENTS_LIMIT_MAX);
-        let page = client.events(after, limit, Duration::ZERO, &filter, Consistency::Linearizable);
+        let page = client.events(after, limit, Duration::ZERO, filter, Consistency::Linearizable);
         let page = page.await.map_err(of_read)?;
         for event in &page.events {
             context.answer(event, text(event))?;

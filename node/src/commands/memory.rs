@@ -9,6 +9,7 @@ use queenright_bench::client::{Client, Found, Guard, ListQuery, Lookup, PutOptio
 use queenright_protocol::colony::VALUE_BYTES_MAX;
 
 use super::door::{client_of_project, of_read};
+use super::events;
 use super::input::read;
 use super::table::{Table, shown};
 use super::{CliError, Context};
@@ -76,6 +77,12 @@ pub async fn run(command: MemoryCommand, context: &Context) -> Result<Exit, CliE
             };
             list(&client_of_project(&target)?, query, all, context).await?;
         }
+        MemoryCommand::Watch {
+            prefix,
+            after,
+            limit,
+            target,
+        } => events::watch(&client_of_project(&target)?, prefix, after, limit, context).await?,
     }
     Ok(Exit::Ok)
 }

@@ -12,6 +12,7 @@ mod import;
 mod input;
 pub mod memory;
 pub mod node;
+pub mod prime;
 pub mod propose;
 pub mod replay;
 pub mod run;
@@ -48,6 +49,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Session(command) => session::run(command, context).await,
         Command::Propose(args) => propose::run(args, context).await,
         Command::Events(args) => events::run(args, context).await,
+        Command::Prime(args) => prime::run(args, context).await,
         Command::Agent(args) => agent::run(args, context).await,
         Command::Replay(args) => replay::run(args, context).await,
         Command::Demo(args) => demo::run(args, context).await,

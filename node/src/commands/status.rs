@@ -44,6 +44,14 @@ fn text(status: &ClusterStatus) -> String {
             ));
         }
     }
+    for (node, counts) in status.nodes.iter().filter_map(|node| Some((node, node.subscribers?))) {
+        if counts.slow + counts.expired > 0 {
+            let (name, slow, expired) = (&node.name, counts.slow, counts.expired);
+            text.push_str(&format!(
+                "\n{name}: subscribers dropped: {slow} did not read, {expired} fell behind what is kept"
+            ));
+        }
+    }
     let came_back = status.nodes.iter().filter_map(came_back);
     for (place, line) in came_back.enumerate() {
         text.push_str(if place == 0 { "\n\n" } else { "\n" });
@@ -95,6 +103,7 @@ fn role(role: Role) -> &'static str {
 #[cfg(test)]
 mod tests {
     use queenright_actors::disk::DiskStatus;
+    use queenright_actors::node::SubscriberCounts;
 
     use super::*;
 
@@ -111,6 +120,7 @@ mod tests {
             pid: None,
             disk: None,
             recovery: None,
+            subscribers: None,
         }
     }
 
@@ -165,6 +175,15 @@ n2    unreachable  -        -    -                 -       127.0.0.1:7202";
         });
         let line = "\nn2: 7 B left on its disk, the watermark is 100 B";
         assert_eq!(text(&low), format!("{expected}{line}"));
+        let mut slow = status.clone();
+        slow.nodes[0].subscribers = Some(SubscriberCounts {
+            open: 1,
+            opened: 4,
+            slow: 2,
+            expired: 1,
+        });
+        let line = "\nn1: subscribers dropped: 2 did not read, 1 fell behind what is kept";
+        assert_eq!(text(&slow), format!("{expected}{line}"));
         let alone = ClusterStatus {
             queenright: false,
             cluster_id: None,

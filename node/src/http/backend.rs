@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use queenright_actors::agent::{AgentError, AgentSpec, AgentStatus};
-use queenright_actors::node::{ClusterStatus, Consistency, Heartbeat, Node, NodeFigures, ReadError, ReplaceError};
+use queenright_actors::node::{
+    ClusterStatus, Consistency, Heartbeat, Node, NodeFigures, ReadError, ReplaceError, Subscribers,
+};
 use queenright_actors::queen::{Request, SubmitError};
 use queenright_actors::replica::Snapshot;
 use queenright_actors::store::StoreError;
@@ -27,6 +29,7 @@ pub(super) trait Backend: Send + Sync + 'static {
     fn read(&self, consistency: Consistency, deadline: Duration) -> BoxFuture<'_, Result<Arc<Snapshot>, ReadError>>;
     fn snapshot(&self) -> Arc<Snapshot>;
     fn follow_seq(&self) -> watch::Receiver<u64>;
+    fn subscribers(&self) -> &Arc<Subscribers>;
     fn cluster_status(&self) -> BoxFuture<'_, ClusterStatus>;
     fn figures(&self) -> BoxFuture<'_, Result<NodeFigures, StoreError>>;
     fn stored_tree<'a>(&'a self, project: &'a str) -> BoxFuture<'a, Result<StoredTree, StoreError>>;
@@ -62,6 +65,10 @@ impl Backend for Node {
 
     fn follow_seq(&self) -> watch::Receiver<u64> {
         self.replica().follow_seq()
+    }
+
+    fn subscribers(&self) -> &Arc<Subscribers> {
+        Node::subscribers(self)
     }
 
     fn cluster_status(&self) -> BoxFuture<'_, ClusterStatus> {

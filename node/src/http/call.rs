@@ -10,7 +10,7 @@ use axum::Json;
 use axum::RequestExt as _;
 use axum::body::Body;
 use axum::extract::rejection::{JsonRejection, RawPathParamsRejection};
-use axum::extract::{FromRequest, Query, RawPathParams, Request};
+use axum::extract::{ConnectInfo, FromRequest, Query, RawPathParams, Request};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
@@ -19,6 +19,7 @@ use queenright_bench::client::{AGENT_HEADER, IDEMPOTENCY_HEADER, REQUEST_TIMEOUT
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
+use super::connection::Switch;
 use super::problem::{Refused, invalid, too_large};
 
 /// How long a request may take unless it says otherwise.
@@ -36,6 +37,7 @@ pub(super) struct Call {
     headers: HeaderMap,
     body: Body,
     arrived: Instant,
+    switch: Option<Switch>,
 }
 
 /// Who asks, about what, and until when.
@@ -84,7 +86,9 @@ impl<S: Send + Sync> FromRequest<S> for Call {
             query.insert(name, value);
         }
         let (parts, body) = request.into_parts();
+        let connection = parts.extensions.get::<ConnectInfo<Switch>>();
         Ok(Call {
+            switch: connection.map(|ConnectInfo(switch)| switch.clone()),
             path,
             query,
             headers: parts.headers,
@@ -140,6 +144,21 @@ impl Call {
             Ok(text) => Ok(Some(text)),
             Err(_) => Err(invalid(name, "the header is not UTF-8")),
         }
+    }
+
+    /// Whether the caller asks for an answer of this media type by name.
+    pub(super) fn accepts(&self, media_type: &str) -> bool {
+        let values = self.headers.get_all(header::ACCEPT).iter();
+        let values = values.filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|range| {
+            let named = range.split(';').next().unwrap_or_default();
+            named.trim().eq_ignore_ascii_case(media_type)
+        })
+    }
+
+    /// What ends the connection that the request came by; a request that came by none has no such thing.
+    pub(super) fn switch(&self) -> Option<Switch> {
+        self.switch.clone()
     }
 
     /// Who asks. Every field of the query must have been taken before; what is left over is refused by name.

@@ -216,7 +216,7 @@ impl ListQuery {
     }
 }
 
-fn info(key: &Key, record: &Record, with_value: bool) -> KeyInfo {
+pub(super) fn info(key: &Key, record: &Record, with_value: bool) -> KeyInfo {
     let mut info = KeyInfo {
         key: key.clone(),
         revision: record.revision,

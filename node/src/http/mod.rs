@@ -16,7 +16,8 @@
 //! | `POST /v1/tasks:claim`, `POST /v1/tasks/{task}:accept`, `POST /v1/tasks/{task}:finish` | take tasks, say that work goes on, end it |
 //! | `POST`, `GET /v1/sessions`, `GET /v1/sessions/{session}` | open a session, list them, show one |
 //! | `POST /v1/sessions/{session}:heartbeat`, `:reopen`, `:close` | a sign of life; let it live on this node; end it |
-//! | `GET /v1/events` | what happened after a cursor; waits for more if asked to |
+//! | `GET /v1/events` | what happened after a cursor; waits for more if asked to, or streams it; the present state with its cursor |
+//! | `GET /v1/prime` | what an agent needs to know when it starts |
 //! | `POST`, `GET /v1/agents`, `GET`, `DELETE /v1/agents/{name}` | the agents of this node |
 //!
 //! Routes about a project take it from the query (`?project=`, else `default`), or from the path:
@@ -25,9 +26,11 @@
 mod agents;
 mod backend;
 mod call;
+mod connection;
 mod events;
 mod guard;
 mod memory;
+mod prime;
 mod problem;
 mod proposals;
 mod replay;
@@ -51,6 +54,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use self::backend::Backend;
+use self::connection::{Ended, Switch};
 use crate::config::Limits;
 
 /// How long requests at work may go on after the door was told to close.
@@ -65,8 +69,12 @@ pub struct DoorLimits {
     pub body_bytes: usize,
     /// How many requests may be at work. Each may hold a body.
     pub requests: usize,
-    /// How many may wait for events. Each holds a connection and little else.
+    /// How many may wait for events or subscribe to them. Each holds a connection and, if it subscribes, a buffer.
     pub followers: usize,
+    /// How many bytes wait for one subscriber, and one event more.
+    pub subscriber_bytes: usize,
+    /// How long a subscriber whose buffer is full may take nothing from it.
+    pub subscriber_stalled: Duration,
 }
 
 impl Default for DoorLimits {
@@ -76,6 +84,8 @@ impl Default for DoorLimits {
             body_bytes: 16 << 20,
             requests: 1024,
             followers: 1024,
+            subscriber_bytes: 256 << 10,
+            subscriber_stalled: Duration::from_secs(10),
         }
     }
 }
@@ -137,7 +147,8 @@ async fn serve_backend(
             tracing::debug!(%error, "TCP_NODELAY");
         }
     });
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+    let service = router.into_make_service_with_connect_info::<Switch>();
+    let server = axum::serve(Ended(listener), service).with_graceful_shutdown(async move {
         // An error says that the sender is gone, with the door.
         let _ = closing.wait_for(|closing| *closing).await;
     });

@@ -267,7 +267,9 @@ impl From<CursorError> for Refused {
         let (after, oldest) = (EventCursor(after), EventCursor(oldest));
         Problem::new(
             Code::CursorExpired,
-            format!("events after {after} are no longer kept; the oldest one kept is {oldest}"),
+            format!(
+                "events after {after} are no longer kept; the oldest one kept is {oldest}: begin with a snapshot, or there"
+            ),
         )
         .with_details(json!({ "after": after, "oldest": oldest }))
         .into()

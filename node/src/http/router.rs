@@ -7,7 +7,7 @@ use axum::routing::{get, post};
 use queenright_bench::client::wire::{Code, Problem};
 
 use super::problem::Refused;
-use super::{Door, agents, events, guard, memory, proposals, replay, sessions, status, tasks};
+use super::{Door, agents, events, guard, memory, prime, proposals, replay, sessions, status, tasks};
 
 pub(super) fn router(door: Door) -> Router {
     let node = Router::new()
@@ -44,6 +44,7 @@ fn of_project(door: &Door) -> Router<Door> {
         .route("/tasks/{task}", get(tasks::show).post(tasks::act))
         .route("/sessions", get(sessions::list).post(sessions::open))
         .route("/sessions/{session}", get(sessions::show).post(sessions::act))
+        .route("/prime", get(prime::prime))
         .route("/proposals", post(proposals::propose))
         .route("/proposal-batches", post(proposals::propose_batch))
         .route_layer(from_fn_with_state(door.clone(), guard::admit))

@@ -78,6 +78,7 @@ impl<'a> Watch<'a> {
             types: ["changed", "committed", "lost", "task_finished"]
                 .map(String::from)
                 .to_vec(),
+            ..Filter::default()
         };
         let started = Instant::now();
         loop {

@@ -1,6 +1,11 @@
-//! What happened in a project, in order, for those who follow it. Bounded by count and bytes: the oldest events go, and
-//! a reader whose cursor lies before them is told so.
+//! What happened in a project, in order, for those who follow it. Bounded by count, bytes and age: the oldest events go,
+//! and a reader whose cursor lies before them is told so.
+//!
+//! Events go when others come, never by themselves: an idle project writes nothing. What is over count or bytes goes at
+//! once, for one event can be over by no more than its own bytes; of what is too old a few go with each new event, so that
+//! a project that was silent for long makes no command expensive.
 
+use std::fmt;
 use std::sync::Arc;
 
 use imbl::Vector;
@@ -17,6 +22,10 @@ use crate::conflict::Kind;
 pub const EVENTS_KEPT_MAX: usize = 262_144;
 /// How many bytes of events a project keeps, by [`Event::bytes`].
 pub const EVENT_BYTES_KEPT_MAX: u64 = 64 << 20;
+/// How long a project keeps an event, in milliseconds of cluster time: a week. It goes with the next events after that.
+pub const EVENTS_KEPT_MS: u64 = 7 * 24 * 3_600_000;
+/// How many events that are too old go with each new one: more than one, so that they grow fewer.
+const AGED_PER_EVENT: usize = 4;
 
 /// The place of an event: the position of its command, and its place among the events of that command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -131,6 +140,95 @@ pub enum What {
     },
 }
 
+/// What an event is about. Its text, such as `key:plan/title` or `task:17-0`, is what a filter names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject<'a> {
+    /// A key of the memory.
+    Key(&'a str),
+    /// A task.
+    Task(TaskId),
+    /// A session.
+    Session(SessionId),
+}
+
+impl Subject<'_> {
+    /// What a subject's text begins with, before the colon.
+    pub const KINDS: [&'static str; 3] = ["key", "task", "session"];
+}
+
+impl fmt::Display for Subject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Subject::Key(key) => write!(f, "key:{key}"),
+            Subject::Task(task) => write!(f, "task:{task}"),
+            Subject::Session(session) => write!(f, "session:{session}"),
+        }
+    }
+}
+
+impl What {
+    /// The names of all types. They never change their meaning.
+    pub const TYPES: [&'static str; 10] = [
+        "changed",
+        "committed",
+        "lost",
+        "judged",
+        "task_added",
+        "task_claimed",
+        "task_finished",
+        "task_returned",
+        "session_opened",
+        "session_ended",
+    ];
+
+    /// The name of its type: one of [`What::TYPES`].
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            What::Changed { .. } => "changed",
+            What::Committed { .. } => "committed",
+            What::Lost { .. } => "lost",
+            What::Judged { .. } => "judged",
+            What::TaskAdded { .. } => "task_added",
+            What::TaskClaimed { .. } => "task_claimed",
+            What::TaskFinished { .. } => "task_finished",
+            What::TaskReturned { .. } => "task_returned",
+            What::SessionOpened { .. } => "session_opened",
+            What::SessionEnded { .. } => "session_ended",
+        }
+    }
+
+    /// What it is about; a proposal has no name.
+    pub fn subject(&self) -> Option<Subject<'_>> {
+        match self {
+            What::Changed { key, .. } => Some(Subject::Key(key)),
+            What::TaskAdded { task, .. }
+            | What::TaskClaimed { task, .. }
+            | What::TaskFinished { task, .. }
+            | What::TaskReturned { task, .. } => Some(Subject::Task(*task)),
+            What::SessionOpened { session, .. } | What::SessionEnded { session, .. } => {
+                Some(Subject::Session(*session))
+            }
+            What::Committed { .. } | What::Lost { .. } | What::Judged { .. } => None,
+        }
+    }
+
+    /// The hosted agent, or the name of a session, that it names beside its author.
+    pub fn agent(&self) -> Option<&Arc<str>> {
+        match self {
+            What::TaskClaimed {
+                owner: Owner::Agent { agent, .. },
+                ..
+            } => Some(&agent.name),
+            What::TaskClaimed {
+                owner: Owner::Session { name, .. },
+                ..
+            }
+            | What::SessionOpened { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+}
+
 impl Event {
     /// What this event counts towards [`EVENT_BYTES_KEPT_MAX`]: its text and a fixed share for the rest.
     pub fn bytes(&self) -> u64 {
@@ -202,7 +300,10 @@ impl Events {
     ///
     /// # Errors
     /// When some of them have been dropped already: never a silent gap.
-    pub fn after(&self, after: Cursor) -> Result<impl Iterator<Item = &Arc<Event>>, CursorError> {
+    pub fn after(
+        &self,
+        after: Cursor,
+    ) -> Result<impl DoubleEndedIterator<Item = &Arc<Event>> + ExactSizeIterator, CursorError> {
         if let Some(dropped) = self.dropped
             && after < dropped
         {
@@ -216,21 +317,42 @@ impl Events {
         Ok(self.kept.focus().narrow(start..).into_iter().map(|(event, _)| event))
     }
 
+    /// The newest event.
+    pub fn newest(&self) -> Option<&Arc<Event>> {
+        self.kept.back().map(|(event, _)| event)
+    }
+
     /// Adds an event, and drops the oldest ones past the limits.
     pub(crate) fn push(&mut self, event: Arc<Event>) {
+        let now_ms = event.cluster_ms;
+        self.append(event);
+        while self.kept.len() > EVENTS_KEPT_MAX || (self.bytes > EVENT_BYTES_KEPT_MAX && self.kept.len() > 1) {
+            self.drop_oldest();
+        }
+        for _ in 0..AGED_PER_EVENT {
+            let oldest = self.kept.front();
+            if oldest.is_none_or(|(event, _)| event.cluster_ms.saturating_add(EVENTS_KEPT_MS) >= now_ms) {
+                break;
+            }
+            self.drop_oldest();
+        }
+    }
+
+    fn append(&mut self, event: Arc<Event>) {
         let digest = Digest::of(EVENT_DIGEST, &event);
         self.digest.add(digest);
         self.bytes += event.bytes();
         self.kept.push_back((event, digest));
-        while self.kept.len() > EVENTS_KEPT_MAX || (self.bytes > EVENT_BYTES_KEPT_MAX && self.kept.len() > 1) {
-            let (event, digest) = self.kept.pop_front().expect("it holds more than one event");
-            self.digest.subtract(digest);
-            self.bytes -= event.bytes();
-            self.dropped = Some(event.cursor);
-        }
     }
 
-    /// Puts back what was stored or sent.
+    fn drop_oldest(&mut self) {
+        let (event, digest) = self.kept.pop_front().expect("the caller has looked at the oldest");
+        self.digest.subtract(digest);
+        self.bytes -= event.bytes();
+        self.dropped = Some(event.cursor);
+    }
+
+    /// Puts back what was stored or sent. Drops nothing: what was kept when it was written is kept.
     pub(crate) fn restore(dropped: Option<Cursor>, events: impl IntoIterator<Item = Event>) -> Events {
         let mut restored = Events {
             dropped,
@@ -238,7 +360,7 @@ impl Events {
         };
         for event in events {
             if dropped.is_none_or(|dropped| event.cursor > dropped) {
-                restored.push(Arc::new(event));
+                restored.append(Arc::new(event));
             }
         }
         restored

@@ -4,7 +4,7 @@ use std::str;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 use serde::Serialize;
 
 use super::command::{
@@ -98,11 +98,16 @@ impl Record {
     }
 }
 
+/// The tag of what every agent is to know when it starts.
+pub const PINNED_TAG: &str = "pinned";
+
 /// The records and kept contents of one project.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     pub(crate) records: OrdMap<Key, Arc<Record>>,
     pub(crate) contents: OrdMap<ContentHash, Kept>,
+    /// The keys whose records have the tag [`PINNED_TAG`].
+    pinned: OrdSet<Key>,
     pub(crate) digest: Digest,
 }
 
@@ -135,6 +140,11 @@ impl Memory {
     /// How often `key` has been changed; 0 for a key that was never written.
     pub fn revision(&self, key: &str) -> u64 {
         self.records.get(key).map_or(0, |record| record.revision)
+    }
+
+    /// The keys that have a value and the tag [`PINNED_TAG`], in order.
+    pub fn pinned(&self) -> impl ExactSizeIterator<Item = &Key> {
+        self.pinned.iter()
     }
 
     /// The keys that begin with `prefix` and come after `after`, in order, deleted ones included.
@@ -274,6 +284,7 @@ impl Memory {
         }
         let record = Arc::new(record);
         self.digest.add(record.digest);
+        self.pin(key, &record);
         if let Some(old) = self.records.insert(key.clone(), record.clone()) {
             self.digest.subtract(old.digest);
             if let Some(value) = old.value.as_ref().filter(|value| value.is_kept()) {
@@ -311,7 +322,18 @@ impl Memory {
             value.bytes = kept.bytes.clone();
         }
         self.digest.add(record.digest);
+        self.pin(&key, &record);
         self.records.insert(key, Arc::new(record));
+    }
+
+    fn pin(&mut self, key: &Key, record: &Record) {
+        let pinned = record.value.is_some() && record.tags.iter().any(|tag| &**tag == PINNED_TAG);
+        match pinned {
+            true => drop(self.pinned.insert(key.clone())),
+            // Most keys never were.
+            false if self.pinned.is_empty() => {}
+            false => drop(self.pinned.remove(key)),
+        }
     }
 }
 

@@ -37,13 +37,15 @@ pub use self::command::{
     VALUE_BYTES_MAX,
 };
 pub use self::digest::Digest;
-pub use self::event::{Cursor, CursorError, EVENT_BYTES_KEPT_MAX, EVENTS_KEPT_MAX, Event, Events, What};
+pub use self::event::{
+    Cursor, CursorError, EVENT_BYTES_KEPT_MAX, EVENTS_KEPT_MAX, EVENTS_KEPT_MS, Event, Events, Subject, What,
+};
 pub use self::growth::DiskLow;
 pub use self::image::{
     ImageError, Meta, Pair, content_pair, content_prefix, event_pair, life_key, life_pair, read_records, record_key,
     record_pair, remembered_key, remembered_pair, session_key, session_pair, task_key, task_pair,
 };
-pub use self::memory::{KEPT_BYTES_MIN, Kept, Memory, Record, Value};
+pub use self::memory::{KEPT_BYTES_MIN, Kept, Memory, PINNED_TAG, Record, Value};
 use self::memory::{malformed, over_limit};
 use self::once::Seen;
 pub use self::once::{DedupSession, DedupSessions, IDEMPOTENCY_MS, IdempotencyKeys, Remembered};

@@ -8,9 +8,10 @@ use queenright_protocol::colony::{Cursor, Event, SessionEnd, StateName, What};
 use queenright_protocol::conflict::Kind;
 use serde::{Deserialize, Serialize};
 
-use super::{HexHash, WireHolder, WireSessionId, WireTaskId, is_false};
+use super::{HexHash, KeyInfo, WireHolder, WireSessionId, WireTask, WireTaskId, is_false};
 
-/// The place of an event, written `seq.ordinal`; a `seq` alone is the place behind all events of that command.
+/// The place of an event, written `seq.ordinal`; a `seq` alone is the place behind all events of that command. Callers
+/// take it as it comes and give it back: what it is made of may grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct EventCursor(pub Cursor);
@@ -191,6 +192,24 @@ pub enum WireWhat {
     },
 }
 
+impl WireWhat {
+    /// The name of its type, as in `type`.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            WireWhat::Changed { .. } => "changed",
+            WireWhat::Committed { .. } => "committed",
+            WireWhat::Lost { .. } => "lost",
+            WireWhat::Judged { .. } => "judged",
+            WireWhat::TaskAdded { .. } => "task_added",
+            WireWhat::TaskClaimed { .. } => "task_claimed",
+            WireWhat::TaskFinished { .. } => "task_finished",
+            WireWhat::TaskReturned { .. } => "task_returned",
+            WireWhat::SessionOpened { .. } => "session_opened",
+            WireWhat::SessionEnded { .. } => "session_ended",
+        }
+    }
+}
+
 impl From<&Event> for WireEvent {
     fn from(event: &Event) -> WireEvent {
         let what = match &event.what {
@@ -264,7 +283,7 @@ impl From<&Event> for WireEvent {
 }
 
 /// The answer to `GET /v1/events`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EventPage {
     /// The events, oldest first.
     pub events: Vec<WireEvent>,
@@ -276,4 +295,21 @@ pub struct EventPage {
     pub oldest: Option<EventCursor>,
     /// The place behind the last command that this answer has seen.
     pub tail: EventCursor,
+    /// A part of the present state, if that was asked for: as of `next_cursor`, but for what has changed behind it, which
+    /// the events behind it tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub state: Vec<WireState>,
+    /// What to ask `snapshot_after` for the rest of the state, with `next_cursor` as `after`; absent at its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_next: Option<String>,
+}
+
+/// One thing of the present state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WireState {
+    /// A key that has a value.
+    Key(KeyInfo),
+    /// A task that is not finished.
+    Task(WireTask),
 }

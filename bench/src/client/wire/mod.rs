@@ -4,6 +4,7 @@
 
 mod event;
 mod memory;
+mod prime;
 mod problem;
 mod proposal;
 mod session;
@@ -17,8 +18,9 @@ use queenright_actors::agent::AgentStatus;
 use queenright_protocol::colony::ContentHash;
 use serde::{Deserialize, Serialize};
 
-pub use self::event::{EventCursor, EventPage, ParseCursorError, WireEvent, WireWhat};
+pub use self::event::{EventCursor, EventPage, ParseCursorError, WireEvent, WireState, WireWhat};
 pub use self::memory::{ChangeOp, ChangeRequest, Changed, KeyInfo, KeyList};
+pub use self::prime::{Happening, Happenings, HeldTask, Listed, NextCall, Pinned, Prime};
 pub use self::problem::{Code, Problem};
 pub use self::proposal::{
     BatchOutcome, BatchRequest, BatchVerdict, Loss, ProposalOutcome, ProposalRequest, ReadRequest, Reread,

@@ -50,6 +50,8 @@ pub enum Code {
     MethodNotAllowed,
     /// A bug of the node.
     Internal,
+    /// A subscriber did not read what was sent, and was dropped; follow again from the last cursor.
+    SlowSubscriber,
     /// A code that this program does not know.
     #[serde(other)]
     Other,
@@ -63,7 +65,7 @@ impl Code {
             Code::Conflict | Code::Fenced | Code::CursorAhead | Code::MissingContent => 409,
             Code::Held => 423,
             Code::CursorExpired => 410,
-            Code::Expired | Code::Unavailable | Code::Busy => 503,
+            Code::Expired | Code::Unavailable | Code::Busy | Code::SlowSubscriber => 503,
             Code::UnknownOutcome => 504,
             Code::Quota => 429,
             Code::DiskLow => 507,
@@ -98,6 +100,7 @@ impl Code {
             Code::IdempotencyKeyConflict => "The idempotency key was used for another command",
             Code::Forbidden => "Refused",
             Code::MethodNotAllowed => "The method is not allowed here",
+            Code::SlowSubscriber => "The subscriber did not read",
             Code::Internal | Code::Other => "Internal error",
         }
     }
@@ -106,7 +109,7 @@ impl Code {
     pub fn retryable(self) -> bool {
         matches!(
             self,
-            Code::Expired | Code::Unavailable | Code::Busy | Code::Quota | Code::DiskLow
+            Code::Expired | Code::Unavailable | Code::Busy | Code::Quota | Code::DiskLow | Code::SlowSubscriber
         )
     }
 }

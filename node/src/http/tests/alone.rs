@@ -1,14 +1,16 @@
 //! A colony without a cluster: every command is a round of its own, applied at once.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, ready};
 use queenright_actors::agent::{AgentError, AgentSpec, AgentState, AgentStatus};
-use queenright_actors::node::{ClusterStatus, Consistency, Heartbeat, NodeFigures, ReadError, ReplaceError};
+use queenright_actors::node::{
+    ClusterStatus, Consistency, Heartbeat, NodeFigures, ReadError, ReplaceError, Subscribers,
+};
 use queenright_actors::queen::{Request, SubmitError};
 use queenright_actors::replica::Snapshot;
 use queenright_actors::store::StoreError;
@@ -28,6 +30,9 @@ pub(super) struct Alone {
     colony: Mutex<Colony>,
     agents: Mutex<BTreeMap<String, AgentStatus>>,
     seq: watch::Sender<u64>,
+    subscribers: Arc<Subscribers>,
+    /// By how much time is ahead of one millisecond for each command.
+    pub(super) ahead_ms: AtomicU64,
     /// Without a quorum nothing is submitted, and only local reads are served.
     pub(super) quorum: AtomicBool,
 }
@@ -38,6 +43,8 @@ impl Default for Alone {
             colony: Mutex::default(),
             agents: Mutex::default(),
             seq: watch::Sender::new(0),
+            subscribers: Arc::default(),
+            ahead_ms: AtomicU64::new(0),
             quorum: AtomicBool::new(true),
         }
     }
@@ -60,7 +67,8 @@ impl Alone {
                 body: request.body,
             }],
         };
-        let mut applied = colony.apply(number, number, &[round], ME);
+        let now_ms = number + self.ahead_ms.load(Ordering::SeqCst);
+        let mut applied = colony.apply(now_ms, now_ms, &[round], ME);
         self.seq.send_replace(colony.seq());
         applied.outcomes.remove(0).outcome
     }
@@ -118,6 +126,10 @@ impl Backend for Alone {
 
     fn follow_seq(&self) -> watch::Receiver<u64> {
         self.seq.subscribe()
+    }
+
+    fn subscribers(&self) -> &Arc<Subscribers> {
+        &self.subscribers
     }
 
     fn cluster_status(&self) -> BoxFuture<'_, ClusterStatus> {

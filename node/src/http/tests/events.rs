@@ -59,6 +59,60 @@ async fn a_filter_passes_over_what_it_does_not_want() {
 }
 
 #[tokio::test]
+async fn a_filter_asks_who_what_about_and_when() {
+    let rig = filled().await;
+    let task = json!({ "tasks": [{ "title": "one" }, { "title": "two" }] });
+    rig.call("POST /v1/tasks", &["queenright-agent: ann"], task.to_string())
+        .await;
+    let check = |query: &'static str| async { page(&rig, query).await.0 };
+    assert_eq!(check("author=ann").await, ["4.0 task_added -", "4.1 task_added -"]);
+    assert_eq!(check("agent=ann&types=task_added&limit=1").await, ["4.0 task_added -"]);
+    assert_eq!(check("author=bob").await, [""; 0]);
+    assert_eq!(check("subject=task:4-1").await, ["4.1 task_added -"]);
+    assert_eq!(check("subject=task:*").await.len(), 2);
+    assert_eq!(check("subject=key:b/1").await, ["2.1 changed b/1"]);
+    assert_eq!(check("subject=key:b*").await, ["2.1 changed b/1", "2.2 changed b/2"]);
+    // The clock of this colony is at one millisecond for each command.
+    assert_eq!(check("since_ms=2&until_ms=4&types=changed").await.len(), 2);
+    assert_eq!(check("until_ms=2").await, ["1.0 changed a"]);
+    for (query, expected) in [
+        ("subject=b", "subject: \"b\" is none of key:…, task:…"),
+        ("types=b", "b"),
+        ("since_ms=x", "since_ms"),
+    ] {
+        let detail = rig.get(&format!("/v1/events?{query}")).await.problem(400, "INVALID");
+        assert!(detail.contains(expected), "{detail}");
+    }
+}
+
+#[tokio::test]
+async fn one_look_goes_through_a_bounded_number_of_events_and_its_cursor_moves_on() {
+    let rig = Rig::new();
+    // One proposal has as many writes as it may.
+    let writes: Vec<Value> = (0..65_536)
+        .map(|number| json!({ "key": format!("k/{number}"), "put": "" }))
+        .collect();
+    rig.post("/v1/proposals", json!({ "writes": writes })).await;
+    rig.put("last", "1").await;
+    let (events, rest) = page(&rig, "prefix=last").await;
+    assert_eq!(
+        (events.len(), &rest["next_cursor"], &rest["has_more"]),
+        (0, &json!("1.65535"), &json!(true))
+    );
+    let (events, rest) = page(&rig, "prefix=last&after=1.65535").await;
+    assert_eq!(
+        (events, &rest["has_more"]),
+        (vec!["2.0 changed last".to_owned()], &json!(false))
+    );
+    let (listed, rest) = page(&rig, "snapshot=memory&prefix=zz").await;
+    assert_eq!(
+        (listed.len(), &rest["state_next"]),
+        (0, &Value::Null),
+        "keys are found by prefix"
+    );
+}
+
+#[tokio::test]
 async fn a_cursor_ahead_of_the_cluster_is_refused_only_by_a_quorum() {
     let rig = filled().await;
     let ahead = rig.get("/v1/events?after=4.0&consistency=local").await;

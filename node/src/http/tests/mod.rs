@@ -2,11 +2,14 @@
 
 mod alone;
 mod events;
+mod following;
 mod form;
 mod guard;
 mod memory;
+mod prime;
 mod proposals;
 mod socket;
+mod subscribers;
 
 use std::sync::Arc;
 

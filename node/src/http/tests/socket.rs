@@ -16,17 +16,19 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::http::{DoorError, serve_backend};
 
-struct Served {
-    client: Client,
+pub(super) struct Served {
+    pub(super) client: Client,
+    pub(super) alone: Arc<Alone>,
     stop: oneshot::Sender<()>,
     door: JoinHandle<Result<(), DoorError>>,
 }
 
-async fn served(limits: DoorLimits) -> Served {
+pub(super) async fn served(limits: DoorLimits) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (stop, stopped) = oneshot::channel();
-    let backend = Arc::new(Alone::default());
+    let alone = Arc::new(Alone::default());
+    let backend = alone.clone();
     let door = tokio::spawn(async move {
         let shutdown = async {
             if stopped.await.is_err() {
@@ -42,6 +44,7 @@ async fn served(limits: DoorLimits) -> Served {
     };
     Served {
         client: Client::new(&url, options).unwrap(),
+        alone,
         stop,
         door,
     }
@@ -185,7 +188,7 @@ async fn agents_through_the_client() {
 
 #[tokio::test]
 async fn a_stream_of_events_goes_on_where_it_was() {
-    let Served { client, stop, door } = served(DoorLimits::default()).await;
+    let Served { client, stop, door, .. } = served(DoorLimits::default()).await;
     for key in ["a", "b", "c"] {
         client.put(key, "1".into(), &PutOptions::default()).await.unwrap();
     }

@@ -1,14 +1,19 @@
 //! Events: bounded, and never with a silent gap.
 
+use super::random::{Seeded, each_seed};
 use super::*;
 
 fn event(number: u64, key: &Key) -> Arc<Event> {
+    event_at(number, key, 0)
+}
+
+fn event_at(number: u64, key: &Key, cluster_ms: u64) -> Arc<Event> {
     Arc::new(Event {
         cursor: Cursor {
             seq: number,
             ordinal: 0,
         },
-        cluster_ms: 0,
+        cluster_ms,
         wall_ms: 0,
         author: "ann".into(),
         what: What::Changed {
@@ -69,13 +74,99 @@ fn the_oldest_events_go_past_the_bound_of_their_bytes() {
 }
 
 #[test]
+fn events_that_are_too_old_go_a_few_with_each_new_one() {
+    let (mut events, key) = (Events::default(), Key::from("k"));
+    (1..=10).for_each(|number| events.push(event_at(number, &key, number)));
+    let at = |number: u64| number + EVENTS_KEPT_MS;
+    events.push(event_at(11, &key, at(1)));
+    assert_eq!((events.len(), events.dropped()), (11, None), "to the end of a week");
+    events.push(event_at(12, &key, at(8)));
+    assert_eq!((events.len(), events.dropped()), (8, Some(cursor(4))));
+    events.push(event_at(13, &key, at(8)));
+    assert_eq!(
+        (events.len(), events.dropped()),
+        (6, Some(cursor(7))),
+        "the eighth is a week old"
+    );
+    check_bound(&events, 13, 6);
+}
+
+/// Any sequence of events at any times, read by a follower that rests as it likes, in pages of any size: it sees every
+/// event once and in order, or is told that some are gone.
+#[test]
+fn a_follower_sees_every_event_once_or_is_told_of_a_gap() {
+    each_seed(0..300, |seed| {
+        let (mut seeded, key) = (Seeded(seed), Key::from("k"));
+        let (mut events, mut all, mut now_ms) = (Events::default(), Vec::new(), 0);
+        let mut place = Cursor::default();
+        let (mut seen, mut expired) = (0, 0);
+        for number in 1..=200 {
+            if seeded.once_in(20) {
+                now_ms += EVENTS_KEPT_MS / 2;
+            }
+            all.push(number);
+            events.push(event_at(number, &key, now_ms));
+            if seeded.once_in(2) {
+                continue;
+            }
+            let page = 1 + seeded.below(20) as usize;
+            match events.after(place) {
+                Ok(found) => {
+                    let found: Vec<u64> = found.take(page).map(|event| event.cursor.seq).collect();
+                    let end = all.len().min(seen + page);
+                    assert_eq!(found, all[seen..end]);
+                    seen += found.len();
+                }
+                Err(CursorError::Expired { after, oldest }) => {
+                    assert_eq!(after, place);
+                    assert!(all[seen] < oldest.seq, "there is a gap");
+                    seen = oldest.seq as usize - 1;
+                    expired += 1;
+                }
+            }
+            place = cursor(seen as u64);
+        }
+        assert!(expired < 100);
+    });
+}
+
+#[test]
+fn what_an_event_is_about_is_one_text() {
+    let mut rig = Rig::default();
+    rig.run(put("plan/title", "x"));
+    rig.run(Body::Task(TaskCommand::Add(vec![NewTask {
+        title: "one".into(),
+        ..NewTask::default()
+    }])));
+    let events = rig.colony.project("p").unwrap().events();
+    let text = |event: &Arc<Event>| {
+        let subject = event.what.subject().map(|subject| subject.to_string());
+        (event.what.type_name(), subject.unwrap_or_default())
+    };
+    let texts: Vec<_> = events.iter().map(text).collect();
+    assert_eq!(
+        texts,
+        [("changed", "key:plan/title".into()), ("task_added", "task:2-0".into())]
+    );
+    for (_, text) in texts {
+        assert!(Subject::KINDS.contains(&text.split_once(':').unwrap().0));
+    }
+}
+
+#[test]
 fn the_digest_of_events_is_that_of_those_kept() {
     let (mut events, key) = (Events::default(), Key::from("k".repeat(KEY_BYTES_MAX)));
     let kept = EVENT_BYTES_KEPT_MAX / event(1, &key).bytes();
     (1..=kept + 7).for_each(|number| events.push(event(number, &key)));
-    let list = events.iter().map(|event| (**event).clone());
-    let restored = Events::restore(events.dropped(), list);
-    assert_eq!((restored.digest, restored.len()), (events.digest, events.len()));
+    let restored = |events: &Events| {
+        let list = events.iter().map(|event| (**event).clone());
+        let restored = Events::restore(events.dropped(), list);
+        assert_eq!((restored.digest, restored.len()), (events.digest, events.len()));
+    };
+    restored(&events);
+    // Some that are too old are still there.
+    events.push(event_at(kept + 8, &key, EVENTS_KEPT_MS * 2));
+    restored(&events);
 }
 
 #[test]

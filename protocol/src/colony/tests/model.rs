@@ -27,6 +27,8 @@ pub(super) struct Model {
 pub(super) struct ModelProject {
     pub(super) held: BTreeMap<String, Held>,
     pub(super) events: Vec<Event>,
+    /// The newest event that was dropped.
+    pub(super) dropped: Option<Cursor>,
     pub(super) tasks: ModelTasks,
     pub(super) sessions: Vec<ModelSession>,
     /// By idempotency key: the body, the outcome, and when it is forgotten.
@@ -410,6 +412,11 @@ impl ModelProject {
             author: at.author.clone(),
             what,
         });
+        for _ in 0..4 {
+            if self.events[0].cluster_ms + 604_800_000 < at.now_ms {
+                self.dropped = Some(self.events.remove(0).cursor);
+            }
+        }
     }
 
     fn batch(&mut self, batch: &ProposalBatch, at: &At) -> Result<Outcome, Refusal> {

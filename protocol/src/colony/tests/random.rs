@@ -466,7 +466,13 @@ impl Generator {
 
     pub(super) fn next(&mut self, colony: &Colony) -> Step {
         self.cluster_ms = match self.seeded.below(40) {
-            0 => self.cluster_ms + IDEMPOTENCY_MS / 2,
+            // Now and then so long that events are too old.
+            0 => {
+                self.cluster_ms
+                    + self
+                        .seeded
+                        .pick(&[IDEMPOTENCY_MS / 2, IDEMPOTENCY_MS / 2, EVENTS_KEPT_MS])
+            }
             // A new leader whose clock is behind.
             1 => self.cluster_ms.saturating_sub(500),
             2..10 => self.cluster_ms + self.seeded.below(2_000),

@@ -43,7 +43,16 @@ fn check_state(colony: &Colony, model: &Model) {
         let bytes = contents.iter().map(|content| content.len() as u64).sum();
         assert_eq!(project.memory().kept(), (contents.len() as u64, bytes));
         let events: Vec<Event> = project.events().iter().map(|event| (**event).clone()).collect();
-        assert_eq!(events, expected.events);
+        assert_eq!(
+            (events, project.events().dropped()),
+            (expected.events.clone(), expected.dropped)
+        );
+        assert!(
+            project
+                .events()
+                .iter()
+                .all(|event| What::TYPES.contains(&event.what.type_name()))
+        );
         let tasks = project.tasks().after(None).map(|found| (found.id, task(found)));
         assert_eq!(tasks.collect::<std::collections::BTreeMap<_, _>>(), expected.tasks);
     }
