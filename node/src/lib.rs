@@ -9,5 +9,6 @@ pub mod http;
 pub mod replay;
 pub mod server;
 pub mod state;
+pub mod tree;
 pub mod up;
 pub mod wall_time;
