@@ -89,7 +89,7 @@ fn two_branches_that_are_proposed_and_checked_out_are_what_git_merges() {
     let one = propose(&colony, "n2", &repository, "main..one", &["--message", "One"])
         .with_code(0)
         .json();
-    assert_eq!((&one["paths"], &one["attempts"]), (&6.into(), &1.into()), "{one}");
+    assert_eq!((&one["paths"], &one["attempts"]), (&5.into(), &1.into()), "{one}");
     let head = one["head"].as_str().unwrap();
     let note = colony
         .at("n3", &["memory", "get", &format!("proposals/git/{head}")])
