@@ -254,31 +254,33 @@ impl Memory {
     ) -> Result<Next, Unprepared> {
         let theirs = self.content_of(key, &merge.theirs)?;
         let base = merge.base.as_ref().map(|base| self.content_of(key, base)).transpose()?;
-        let next = |value: Value, tags: Vec<Arc<str>>, merged| Next {
+        let their_hash = theirs.hash;
+        let next = |value: Value, tags: Vec<Arc<str>>| Next {
             revision: current.revision + 1,
+            merged: value.hash != their_hash || tags != theirs_tags,
             value: Some(value),
             tags: Some(tags),
-            merged,
         };
         let (base, ours) = match (base, current.value) {
-            (None, None) => return Ok(next(theirs, theirs_tags.to_vec(), false)),
+            (None, None) => return Ok(next(theirs, theirs_tags.to_vec())),
             (Some(_), None) => return Err(Unprepared::Unmerged(MergeFailure::Gone)),
             (None, Some(ours)) if ours.hash != theirs.hash => return Err(Unprepared::Unmerged(MergeFailure::Gone)),
             (base, Some(ours)) => (base.unwrap_or_else(|| ours.clone()), ours),
         };
         let tags = merged_tags(&merge.base_tags, current.tags, theirs_tags);
         let tags = tags.ok_or(Unprepared::Unmerged(MergeFailure::Tags))?;
-        if ours.hash == base.hash || ours.hash == theirs.hash || theirs.hash == base.hash {
-            let kept = theirs.hash == base.hash && ours.hash != base.hash;
-            let merged = kept || tags != theirs_tags;
-            return Ok(next(if kept { ours.clone() } else { theirs }, tags, merged));
+        if theirs.hash == base.hash {
+            return Ok(next(ours.clone(), tags));
+        }
+        if ours.hash == base.hash || ours.hash == theirs.hash {
+            return Ok(next(theirs, tags));
         }
         let lines = merge_lines([&base.bytes, &ours.bytes, &theirs.bytes]);
         if lines <= MERGE_LINES_MAX {
             room.take(lines)?;
         }
         let merged = three_way(&base.bytes, &ours.bytes, &theirs.bytes).map_err(Unprepared::Unmerged)?;
-        Ok(next(Value::of(merged.into()), tags, true))
+        Ok(next(Value::of(merged.into()), tags))
     }
 
     fn content_of(&self, key: &Key, content: &Content) -> Result<Value, Refusal> {
