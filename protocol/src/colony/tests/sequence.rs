@@ -315,6 +315,7 @@ fn random_sequences_reach_every_kind_of_outcome() {
         "batch Refused(Malformed",
         "batch Refused(MissingContent",
         "batch Refused(OverLimit",
+        "batch Refused(UnknownTask",
         "batch Refused(WrongType",
     ];
     assert_eq!(found.iter().collect::<Vec<_>>(), expected);
