@@ -9,6 +9,7 @@ pub mod http;
 pub mod replay;
 pub mod server;
 pub mod state;
+pub mod tree;
 pub mod up;
 pub mod wall_time;
 pub mod worker;

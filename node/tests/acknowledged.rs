@@ -144,10 +144,10 @@ async fn write(door: &Client, keys: &[String], value: &str) -> Result<(u64, Vec<
         reads: Vec::new(),
         writes: writes.collect(),
         priority: 0,
-        dry_run: false,
+        ..ProposalRequest::default()
     };
     match door.propose(&proposal, None).await {
-        Ok(ProposalOutcome::Committed { seq, revisions }) => Ok((seq, revisions)),
+        Ok(ProposalOutcome::Committed { seq, revisions, .. }) => Ok((seq, revisions)),
         Ok(ProposalOutcome::Lost(loss)) => panic!("a proposal without reads lost: {loss:?}"),
         Err(error) => Err(error.outcome_unknown()),
     }

@@ -2,6 +2,7 @@
 
 mod acknowledged;
 mod bench;
+mod branches;
 mod colony;
 mod config;
 mod counter;

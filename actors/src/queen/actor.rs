@@ -271,15 +271,16 @@ impl QueenState {
     /// Spares the log a proposal that has lost already: one of its reads is older than what this node has applied.
     /// A command that the colony may know (it has an idempotency key) is left to the colony.
     fn pre_check(&self, request: &Request) -> Option<Outcome> {
-        let (Body::Propose(Proposal { reads, .. })
+        let (Body::Propose(Proposal { reads, follows, .. })
         | Body::Task(TaskCommand::Finish(Finish {
-            proposal: Some(Proposal { reads, .. }),
+            proposal: Some(Proposal { reads, follows, .. }),
             ..
         }))) = &request.body
         else {
             return None;
         };
-        if request.idempotency_key.is_some() {
+        // The losses of one that follows another count, and are counted by the colony.
+        if request.idempotency_key.is_some() || follows.is_some() {
             return None;
         }
         let mut conflicts: Vec<Conflict> = reads
@@ -293,6 +294,7 @@ impl QueenState {
                     revision: found.revision,
                     hash: found.value.as_ref().map(|value| value.hash),
                     winner: found.seq,
+                    merge: None,
                 })
             })
             .collect();
@@ -302,6 +304,7 @@ impl QueenState {
             seq: 0,
             conflicts,
             total,
+            held_until_ms: None,
         })
     }
 

@@ -6,8 +6,9 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use queenright_protocol::colony::{
-    Applied, Colony, ContentHash, Cursor, Event, Key, LifeKey, Pair, SessionId, TaskId, content_pair, event_pair,
-    life_key, life_pair, record_pair, remembered_key, remembered_pair, session_key, session_pair, task_key, task_pair,
+    Applied, Colony, ContentHash, Cursor, Event, HOLD_BYTES_MAX, Key, LifeKey, Pair, SessionId, TaskId, content_pair,
+    event_pair, hold_key, hold_pair, life_key, life_pair, record_pair, remembered_key, remembered_pair, session_key,
+    session_pair, task_key, task_pair,
 };
 
 /// How many changed records may wait for the store before applying waits for it.
@@ -35,6 +36,7 @@ pub(crate) struct Dirty {
     contents: HashSet<(Name, ContentHash)>,
     remembered: HashSet<(Name, Arc<str>)>,
     tasks: HashSet<(Name, TaskId)>,
+    holds: HashSet<(Name, u64)>,
     lives: HashSet<LifeKey>,
     sessions: HashSet<(Name, SessionId)>,
     events: Vec<(Name, Arc<Event>)>,
@@ -58,6 +60,7 @@ impl Dirty {
         self.contents.extend(applied.contents.iter().cloned());
         self.remembered.extend(applied.remembered.iter().cloned());
         self.tasks.extend(applied.tasks.iter().cloned());
+        self.holds.extend(applied.holds.iter().cloned());
         self.lives.extend(applied.agents.iter().copied());
         self.sessions.extend(applied.sessions.iter().cloned());
         self.events.extend(applied.events.iter().cloned());
@@ -68,6 +71,7 @@ impl Dirty {
         let sets = [
             self.records.len(),
             self.tasks.len(),
+            self.holds.len(),
             self.lives.len(),
             self.sessions.len(),
             self.events.len() / EVENTS_PER_RECORD,
@@ -84,7 +88,7 @@ impl Dirty {
     /// Whether what is left is to be written in parts, the store being a mixture until the last one.
     pub(crate) fn is_in_parts(&self) -> bool {
         let sets = self.records.len() + self.contents.len() + self.remembered.len() + self.tasks.len();
-        let owners = self.lives.len() + self.sessions.len();
+        let owners = self.lives.len() + self.sessions.len() + self.holds.len();
         self.replacing && self.removed.len() + sets + owners + self.events.len() > 0
     }
 
@@ -124,6 +128,7 @@ impl Dirty {
                 .map_or(0, |value| value.bytes.len())
         });
         part.remembered = room.fill(&mut self.remembered, |_| 0);
+        part.holds = room.fill(&mut self.holds, |_| HOLD_BYTES_MAX);
         part.lives = room.fill(&mut self.lives, |_| 0);
         part.sessions = room.fill(&mut self.sessions, |_| 0);
         part.tasks = room.fill(&mut self.tasks, |_| TASK_BYTES);
@@ -148,6 +153,8 @@ impl Dirty {
         for (name, project) in new.projects() {
             let tasks = project.tasks().after(None);
             dirty.tasks.extend(tasks.map(|task| (name.clone(), task.id)));
+            let holds = project.holds().iter();
+            dirty.holds.extend(holds.map(|(seq, _)| (name.clone(), seq)));
             for (key, record) in project.memory().range("", None) {
                 dirty.records.insert((name.clone(), key.clone()));
                 if let Some(value) = record.value.as_ref().filter(|value| value.is_kept()) {
@@ -178,6 +185,8 @@ impl Dirty {
             .extend(remembered.map(|(name, key)| remembered_key(name, key)));
         let tasks = before.tasks.iter();
         self.removed.extend(tasks.map(|(name, task)| task_key(name, *task)));
+        let holds = before.holds.iter();
+        self.removed.extend(holds.map(|(name, seq)| hold_key(name, *seq)));
         self.removed.extend(before.lives.iter().map(life_key));
         let sessions = before.sessions.iter();
         self.removed
@@ -215,6 +224,13 @@ impl Dirty {
             changes.push(match task {
                 Some(task) => some(task_pair(name, task)),
                 None => (task_key(name, *id), None),
+            });
+        }
+        for (name, seq) in &self.holds {
+            let hold = colony.project(name).and_then(|project| project.holds().get(*seq));
+            changes.push(match hold {
+                Some(hold) => some(hold_pair(name, *seq, hold)),
+                None => (hold_key(name, *seq), None),
             });
         }
         for key in &self.lives {

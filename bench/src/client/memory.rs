@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::request::{header_value, path_of};
 use super::wire::{
     BatchOutcome, BatchRequest, ChangeRequest, Changed, Code, HexHash, KeyList, Loss, ProposalOutcome, ProposalRequest,
-    sorted_tags,
+    RangeList, sorted_tags,
 };
 use super::{AUTHOR_HEADER, Client, ClientError, HASH_HEADER, REVISION_HEADER, SEQ_HEADER, TAGS_HEADER};
 
@@ -177,6 +177,16 @@ impl Client {
     /// [`ClientError`].
     pub async fn list(&self, query: &ListQuery) -> Result<KeyList, ClientError> {
         let request = self.project_request(Method::GET, "/v1/memory")?.query(query);
+        self.fetch(request).await
+    }
+
+    /// One page of the keys below a folder (`query.prefix`, which ends with a slash or is empty), with what the whole range
+    /// holds in the same snapshot.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn range(&self, query: &ListQuery) -> Result<RangeList, ClientError> {
+        let request = self.project_request(Method::GET, "/v1/memory-ranges")?.query(query);
         self.fetch(request).await
     }
 

@@ -222,10 +222,10 @@ async fn propose(
             })
             .collect(),
         priority: 0,
-        dry_run: false,
+        ..ProposalRequest::default()
     };
     Ok(match door.propose(&request, idempotency_key).await? {
-        ProposalOutcome::Committed { seq, revisions } => Answer::Committed { revisions }.told(Some(seq)),
+        ProposalOutcome::Committed { seq, revisions, .. } => Answer::Committed { revisions }.told(Some(seq)),
         ProposalOutcome::Lost(Loss { seq, reread, .. }) => {
             let keys = reread
                 .into_iter()

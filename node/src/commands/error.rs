@@ -9,6 +9,7 @@ use crate::config::ConfigError;
 use crate::exit::Exit;
 use crate::server::ServerError;
 use crate::state::StateError;
+use crate::tree::TreeError;
 use crate::up::UpError;
 
 /// Why a command failed. `main` prints it with its causes, once.
@@ -35,6 +36,9 @@ pub enum CliError {
     /// The command line parses, but what it asks for makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// Files did not come in or out.
+    #[error(transparent)]
+    Tree(TreeError),
     /// A refusal by a node, or by anything else with a code of its own.
     #[error("{message}")]
     Refused {
@@ -64,12 +68,24 @@ pub enum CliError {
     },
 }
 
+impl From<TreeError> for CliError {
+    fn from(error: TreeError) -> CliError {
+        match error {
+            // What a door refuses has a code of its own.
+            TreeError::Client(error) => error.into(),
+            error => CliError::Tree(error),
+        }
+    }
+}
+
 impl CliError {
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
             CliError::Stdout(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
-            CliError::Usage(_) => Exit::Usage,
+            CliError::Usage(_) | CliError::Tree(TreeError::Prefix { .. }) => Exit::Usage,
+            CliError::Tree(TreeError::Restless { .. }) => Exit::Temporary,
+            CliError::Tree(TreeError::NotEmpty { .. } | TreeError::InTheWay { .. }) => Exit::Conflict,
             CliError::Refused { exit, .. } => *exit,
             CliError::State(error) => match error {
                 StateError::NothingRunning => Exit::Unavailable,
@@ -81,6 +97,7 @@ impl CliError {
                 | StateError::SeveralClusters { .. } => Exit::Error,
             },
             CliError::Config(_)
+            | CliError::Tree(_)
             | CliError::Up(_)
             | CliError::Server(_)
             | CliError::AllEnded { .. }
@@ -98,6 +115,8 @@ impl CliError {
             CliError::State(StateError::SeveralClusters { .. }) => "AMBIGUOUS",
             CliError::State(StateError::BadDoor { .. }) | CliError::Usage(_) => "USAGE",
             CliError::State(_) => "STATE",
+            CliError::Tree(TreeError::Git(_)) => "GIT",
+            CliError::Tree(_) => "TREE",
             CliError::Up(_) | CliError::Server(_) => "START_FAILED",
             CliError::AllEnded { .. } => "ALL_ENDED",
             CliError::Refused { code, .. } => code,

@@ -222,7 +222,18 @@ fn text(event: &WireEvent) -> String {
         }
         WireWhat::Changed { key, revision, .. } => format!("deleted {} at revision {revision}", shown(key)),
         WireWhat::Committed { writes } => format!("committed a proposal (writes: {writes})"),
-        WireWhat::Lost { kind, conflicts } => format!("lost a proposal: {kind} (conflicts: {conflicts})"),
+        WireWhat::Lost {
+            kind,
+            conflicts,
+            losses: ..2,
+        } => format!("lost a proposal: {kind} (conflicts: {conflicts})"),
+        WireWhat::Lost {
+            kind,
+            conflicts,
+            losses,
+        } => {
+            format!("lost a proposal: {kind} (conflicts: {conflicts}, losses in a row: {losses})")
+        }
         WireWhat::Judged { committed, lost } => format!("had a batch judged: {committed} committed, {lost} lost"),
         WireWhat::TaskAdded { task, kind, name } => {
             let kind = kind.as_ref().map(|kind| format!(" of kind {}", shown(kind)));
@@ -293,6 +304,7 @@ mod tests {
         let lost = WireWhat::Lost {
             kind: Kind::StaleRead,
             conflicts: 2,
+            losses: 1,
         };
         check(lost, "lost a proposal: stale_read (conflicts: 2)");
     }

@@ -12,7 +12,7 @@ use super::door::{client_of_project, of_read};
 use super::events;
 use super::input::read;
 use super::table::{Table, shown};
-use super::{CliError, Context};
+use super::{CliError, Context, branch};
 use crate::cli::{ConditionArgs, MemoryCommand};
 use crate::exit::Exit;
 
@@ -57,6 +57,19 @@ pub async fn run(command: MemoryCommand, context: &Context) -> Result<Exit, CliE
             let client = client_of_project(&target)?;
             let changed = client.delete(&key, &options(condition)).await?;
             say_changed("is deleted at", &key, changed, context)?;
+        }
+        MemoryCommand::Checkout {
+            folder,
+            prefix,
+            at,
+            force,
+            target,
+        } => {
+            let client = client_of_project(&target)?;
+            branch::run_checkout(&client, &folder, &prefix, at.into(), force, context).await?;
+        }
+        MemoryCommand::Import { folder, prefix, target } => {
+            branch::run_import(&client_of_project(&target)?, &folder, &prefix, context).await?;
         }
         MemoryCommand::List {
             prefix,

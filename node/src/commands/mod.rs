@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod bench;
+mod branch;
 pub mod config;
 mod context;
 pub mod demo;

@@ -5,13 +5,14 @@ use std::path::Path;
 use queenright_bench::client::wire::{
     BatchOutcome, BatchRequest, BatchVerdict, Code, Loss, ProposalOutcome, ProposalRequest,
 };
+use queenright_protocol::conflict::{Hunk, MergeFailure};
 use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::door::client_of_project;
 use super::input::{name_of, read};
 use super::table::{Table, or_dash, shown};
-use super::{CliError, Context};
+use super::{CliError, Context, branch};
 use crate::cli::ProposeArgs;
 use crate::exit::Exit;
 
@@ -24,7 +25,11 @@ const FILE_BYTES_MAX: usize = 256 << 20;
 /// [`CliError`], such as a file that is no proposal.
 pub async fn run(args: ProposeArgs, context: &Context) -> Result<Exit, CliError> {
     let client = client_of_project(&args.target)?;
-    let request = Request::of_file(&args.file).await?;
+    if let Some(range) = &args.branch.git {
+        return branch::run(&args, range, &client, context).await;
+    }
+    let file = args.file.as_deref().expect("the command line has a file or a branch");
+    let request = Request::of_file(file).await?.with_dry_run(args.dry_run);
     let key = args.idempotency_key.as_deref();
     match request {
         Request::One(proposal) => {
@@ -51,6 +56,18 @@ enum Request {
 }
 
 impl Request {
+    /// The same, to be judged only if that is wanted.
+    fn with_dry_run(mut self, dry_run: bool) -> Request {
+        match &mut self {
+            Request::One(proposal) => proposal.dry_run |= dry_run,
+            Request::Batch(batch) => batch
+                .proposals
+                .iter_mut()
+                .for_each(|proposal| proposal.dry_run |= dry_run),
+        }
+        self
+    }
+
     async fn of_file(path: &Path) -> Result<Request, CliError> {
         Request::parse(&name_of(path), &read(path, FILE_BYTES_MAX).await?)
     }
@@ -76,10 +93,14 @@ impl Request {
     }
 }
 
-fn text(outcome: &ProposalOutcome) -> String {
+pub(super) fn text(outcome: &ProposalOutcome) -> String {
     match outcome {
-        ProposalOutcome::Committed { seq, revisions } => {
-            format!("committed at seq {seq}: {} written", keys(revisions.len()))
+        ProposalOutcome::Committed { seq, revisions, merged } => {
+            let merged = match merged.len() {
+                0 => String::new(),
+                count => format!(", {} merged", keys(count)),
+            };
+            format!("committed at seq {seq}: {} written{merged}", keys(revisions.len()))
         }
         ProposalOutcome::Lost(loss) => loss_text(loss),
     }
@@ -100,7 +121,38 @@ pub(super) fn loss_text(loss: &Loss) -> String {
     // One that its node refused at once has no place in the order.
     let at = Some(loss.seq).filter(|seq| *seq > 0);
     let at = at.map(|seq| format!(" at seq {seq}")).unwrap_or_default();
-    format!("lost{at}, nothing was changed{}\n\n{table}", more(loss))
+    format!("lost{at}, nothing was changed{}\n\n{table}{}", more(loss), hunks(loss))
+}
+
+/// The lines that could not be merged.
+fn hunks(loss: &Loss) -> String {
+    let mut text = String::new();
+    for conflict in &loss.conflicts {
+        let Some(MergeFailure::Lines(hunks)) = &conflict.merge else {
+            continue;
+        };
+        for hunk in &hunks.listed {
+            let Hunk {
+                line,
+                base,
+                ours,
+                theirs,
+            } = hunk;
+            let sides = [
+                ("<<<<<<< committed", ours),
+                ("||||||| base", base),
+                ("======= proposed", theirs),
+            ];
+            text.push_str(&format!("\n\n{} line {line}", shown(&conflict.key)));
+            for (name, side) in sides {
+                text.push_str(&format!("\n{name}"));
+                side.lines()
+                    .for_each(|line| text.push_str(&format!("\n{}", shown(line))));
+            }
+            text.push_str("\n>>>>>>>");
+        }
+    }
+    text
 }
 
 fn more(loss: &Loss) -> String {
@@ -112,7 +164,7 @@ fn more(loss: &Loss) -> String {
     }
 }
 
-fn keys(count: usize) -> String {
+pub(super) fn keys(count: usize) -> String {
     match count {
         1 => "1 key".to_owned(),
         _ => format!("{count} keys"),
@@ -123,7 +175,7 @@ fn batch_text(outcome: &BatchOutcome) -> String {
     let mut table = Table::new(["PROPOSAL", "VERDICT", "REASON"]);
     for (place, verdict) in outcome.verdicts.iter().enumerate() {
         let (word, reason) = match verdict {
-            BatchVerdict::Committed { revisions } => ("committed", format!("{} written", keys(revisions.len()))),
+            BatchVerdict::Committed { revisions, .. } => ("committed", format!("{} written", keys(revisions.len()))),
             BatchVerdict::Lost(loss) => ("lost", reason(loss)),
             BatchVerdict::Refused { detail, .. } => ("refused", shown(detail)),
         };
@@ -190,12 +242,13 @@ mod tests {
             revision: 2,
             hash: None,
             winner: 40,
+            merge: None,
         };
         Loss {
             seq: 41,
             conflicts: vec![conflict],
             total,
-            reread: Vec::new(),
+            ..Loss::default()
         }
     }
 
@@ -215,7 +268,10 @@ stale_read  1         2      40              plan";
     fn a_batch_is_a_table_of_verdicts_and_ends_with_the_worst() {
         let mut outcome = BatchOutcome {
             seq: 7,
-            verdicts: vec![BatchVerdict::Committed { revisions: vec![1] }],
+            verdicts: vec![BatchVerdict::Committed {
+                revisions: vec![1],
+                merged: vec![],
+            }],
             pairs: 0,
         };
         assert_eq!(batch_exit(&outcome), Exit::Ok);

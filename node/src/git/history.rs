@@ -94,6 +94,36 @@ fn read_changes(git: &Git, ids: &[ObjectId]) -> Result<Vec<Commit>, GitError> {
     Ok(commits)
 }
 
+/// What differs between the trees of two commits.
+pub(super) fn read_difference(git: &Git, base: &ObjectId, head: &ObjectId) -> Result<Vec<Change>, GitError> {
+    let (base, head) = (base.to_string(), head.to_string());
+    let arguments = [
+        "diff-tree",
+        "-r",
+        "--raw",
+        "-z",
+        "--no-abbrev",
+        "--no-renames",
+        "--ignore-submodules=none",
+        &base,
+        &head,
+        "--",
+    ];
+    let mut running = git.start(&arguments, Stdio::null())?;
+    let mut records = Records(running.take_stdout());
+    let mut changes = Vec::new();
+    while let Some(record) = records.next().map_err(|source| running.io_error(source))? {
+        let states = record.strip_prefix(b":").and_then(parse_states);
+        let (before, after) = states.ok_or_else(|| running.unexpected(shown(&record)))?;
+        let path = records.next().map_err(|source| running.io_error(source))?;
+        let path = path.ok_or_else(|| running.unexpected("a change without a path"))?;
+        changes.push(Change { path, before, after });
+    }
+    running.finish()?;
+    changes.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(changes)
+}
+
 fn diff_input(ids: &[ObjectId]) -> String {
     let mut parent = None;
     let mut input = String::with_capacity(ids.len() * 82);

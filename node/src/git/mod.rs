@@ -14,6 +14,7 @@ mod blobs;
 mod error;
 pub mod generate;
 mod history;
+pub mod key;
 mod object;
 mod process;
 #[cfg(test)]
@@ -61,6 +62,45 @@ impl Repository {
             });
         }
         History::read(&self.git, &head, oldest)
+    }
+
+    /// The commit that `reference` names.
+    ///
+    /// # Errors
+    ///
+    /// [`GitError::Empty`], [`GitError::UnknownReference`].
+    pub fn commit(&self, reference: &str) -> Result<ObjectId, GitError> {
+        self.git.resolve(reference)
+    }
+
+    /// The last commit that both have come from.
+    ///
+    /// # Errors
+    ///
+    /// [`GitError::Failed`] where they have none in common.
+    pub fn merge_base(&self, one: &ObjectId, other: &ObjectId) -> Result<ObjectId, GitError> {
+        let answer = self.git.output(&["merge-base", &one.to_string(), &other.to_string()]);
+        let answer = answer.map_err(|error| match error {
+            GitError::Failed { command, .. } => GitError::Failed {
+                command,
+                message: format!("{one} and {other} have no commit in common"),
+            },
+            other => other,
+        })?;
+        let line = answer.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        ObjectId::from_hex(line).ok_or_else(|| GitError::Unexpected {
+            command: "merge-base".to_owned(),
+            detail: answer.escape_ascii().to_string(),
+        })
+    }
+
+    /// What differs between the trees of two commits, sorted by the bytes of the path.
+    ///
+    /// # Errors
+    ///
+    /// [`GitError::MissingObject`] where a commit or a tree is not there.
+    pub fn difference(&self, base: &ObjectId, head: &ObjectId) -> Result<Vec<Change>, GitError> {
+        history::read_difference(&self.git, base, head)
     }
 
     /// Every file of the tree of `commit`, in all folders, sorted by the bytes of the path.

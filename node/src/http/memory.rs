@@ -7,11 +7,16 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use queenright_actors::node::Consistency;
 use queenright_actors::queen::Request;
-use queenright_bench::client::wire::{ChangeRequest, Changed, Code, HexHash, KeyInfo, KeyList, Problem};
+use queenright_actors::replica::Snapshot;
+use queenright_bench::client::wire::{
+    ChangeRequest, Changed, Code, HexHash, KeyInfo, KeyList, Problem, RangeList, RangeRequest,
+};
 use queenright_bench::client::{
     AUTHOR_HEADER, HASH_HEADER, REVISION_HEADER, SEQ_HEADER, TAGS_HEADER, decode_tags, encode_tags,
 };
-use queenright_protocol::colony::{Body, Change, Condition, Content, Key, Op, Outcome, Proposal, Record, TaskCommand};
+use queenright_protocol::colony::{
+    Body, Change, Condition, Content, Key, Op, Outcome, Proposal, RangeRead, RangeState, Record, Span, TaskCommand,
+};
 use serde_json::json;
 
 use super::Door;
@@ -64,7 +69,21 @@ fn value_bytes(op: &Op) -> usize {
     match op {
         Op::Put(Content::Inline(bytes)) | Op::Append(bytes) => bytes.len(),
         Op::SetAdd(line) => line.len(),
+        Op::Merge(merge) => merge
+            .base
+            .iter()
+            .chain([&merge.theirs])
+            .map(content_bytes)
+            .max()
+            .unwrap_or(0),
         Op::Put(Content::Kept(_)) | Op::Delete | Op::Increment(_) | Op::Max(_) => 0,
+    }
+}
+
+fn content_bytes(content: &Content) -> usize {
+    match content {
+        Content::Inline(bytes) => bytes.len(),
+        Content::Kept(_) => 0,
     }
 }
 
@@ -159,27 +178,54 @@ fn absent(key: &str, record: Option<&Record>) -> Refused {
 /// `GET /v1/memory`
 pub(super) async fn list(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
     let consistency = consistency(&mut call)?;
-    let query = ListQuery {
-        prefix: call.take("prefix").unwrap_or_default(),
-        after: call.take("after"),
-        limit: call.number("limit", 1..=LIST_KEYS.0)?.unwrap_or(LIST_KEYS.1) as usize,
-        values: call.flag("values")?,
-        deleted: call.flag("deleted")?,
-        values_bytes: door.limits.body_bytes,
-    };
+    let query = ListQuery::take(&mut call, &door)?;
     let caller = call.caller()?;
     let snapshot = door.backend.read(consistency, caller.left()).await?;
-    let mut list = KeyList {
-        keys: Vec::new(),
-        next: None,
-        seq: snapshot.colony.seq(),
-        index: snapshot.index,
-    };
+    let mut list = empty_list(&snapshot);
     if let Some(project) = snapshot.colony.project(&caller.project) {
         query.fill(&mut list, project.memory().range(&query.prefix, query.after.as_deref()));
     }
     drop(snapshot);
     Ok(Json(list).into_response())
+}
+
+/// `GET /v1/memory-ranges`
+pub(super) async fn range(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
+    let consistency = consistency(&mut call)?;
+    let glob = call.take("glob");
+    let query = ListQuery::take(&mut call, &door)?;
+    let caller = call.caller()?;
+    let span = match glob {
+        Some(_) if !query.prefix.is_empty() => return Err(invalid("glob", "does not go together with prefix")),
+        Some(glob) => Span::Glob(glob.into()),
+        None => Span::Folder(query.prefix.as_str().into()),
+    };
+    let snapshot = door.backend.read(consistency, caller.left()).await?;
+    let mut list = empty_list(&snapshot);
+    let mut state = RangeState::default();
+    match snapshot.colony.project(&caller.project) {
+        Some(project) => {
+            let memory = project.memory();
+            state = memory.range_state(&span)?;
+            let records = memory.range(span.folder(), query.after.as_deref());
+            query.fill(&mut list, records.filter(|(key, _)| span.covers(key)));
+        }
+        None => span.check()?,
+    }
+    drop(snapshot);
+    let stamp = state.stamp;
+    let range = RangeRequest::from(&RangeRead { span, stamp });
+    let changed = state.changed;
+    Ok(Json(RangeList { range, changed, list }).into_response())
+}
+
+fn empty_list(snapshot: &Snapshot) -> KeyList {
+    KeyList {
+        keys: Vec::new(),
+        next: None,
+        seq: snapshot.colony.seq(),
+        index: snapshot.index,
+    }
 }
 
 /// Which keys are listed.
@@ -194,6 +240,17 @@ struct ListQuery {
 }
 
 impl ListQuery {
+    fn take(call: &mut Call, door: &Door) -> Result<ListQuery, Refused> {
+        Ok(ListQuery {
+            prefix: call.take("prefix").unwrap_or_default(),
+            after: call.take("after"),
+            limit: call.number("limit", 1..=LIST_KEYS.0)?.unwrap_or(LIST_KEYS.1) as usize,
+            values: call.flag("values")?,
+            deleted: call.flag("deleted")?,
+            values_bytes: door.limits.body_bytes,
+        })
+    }
+
     fn fill<'r>(&self, list: &mut KeyList, records: impl Iterator<Item = (&'r Key, &'r std::sync::Arc<Record>)>) {
         let mut bytes = 0;
         let mut last: Option<&Key> = None;

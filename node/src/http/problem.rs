@@ -9,6 +9,7 @@ use queenright_actors::queen::SubmitError;
 use queenright_actors::store::StoreError;
 use queenright_bench::client::wire::{BodyError, Code, EventCursor, Loss, Problem, WireHolder};
 use queenright_protocol::colony::{CursorError, DiskLow, Outcome, Refusal};
+use queenright_protocol::conflict::Kind;
 use serde_json::json;
 
 /// When to try again if a queue was full: it empties within some rounds.
@@ -98,6 +99,10 @@ pub(super) fn misfit(outcome: &Outcome) -> Refused {
 /// A proposal that lost.
 pub(super) fn lost(loss: &Loss) -> Refused {
     let detail = match loss.conflicts.first() {
+        Some(first) if first.kind == Kind::Phantom => format!(
+            "phantom below {:?}: expected {} keys as they were, found {} ({} in all); nothing was changed",
+            first.key, first.expected, first.revision, loss.total
+        ),
         Some(first) => format!(
             "{} at {:?}: expected revision {}, found {} ({} in all); nothing was changed",
             first.kind, first.key, first.expected, first.revision, loss.total
@@ -156,6 +161,8 @@ pub(super) fn of_refusal(refusal: &Refusal) -> Problem {
         })),
         Refusal::AgentNotLive { .. } => Problem::new(Code::Fenced, detail),
         Refusal::AgentLive { .. } => Problem::new(Code::Conflict, detail),
+        Refusal::KeyHeld { key, author, until_ms } => Problem::new(Code::Held, detail)
+            .with_details(json!({ "key": key, "author": author, "until_ms": until_ms })),
         Refusal::UnknownSession { session } => {
             let session = session.map(|session| session.to_string());
             session_over(detail, json!({ "session": session, "why": null }))

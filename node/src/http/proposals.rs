@@ -18,10 +18,15 @@ pub(super) async fn propose(State(door): State<Door>, mut call: Call) -> Result<
     let request: ProposalRequest = call.json(door.limits.body_bytes, caller.deadline).await?;
     let proposal = request.into_proposal()?;
     match door.submit(&caller, Body::Propose(proposal)).await? {
-        Outcome::Committed { seq, revisions } => {
-            Ok(Json(ProposalOutcome::Committed { seq, revisions }).into_response())
+        Outcome::Committed { seq, revisions, merged } => {
+            Ok(Json(ProposalOutcome::Committed { seq, revisions, merged }).into_response())
         }
-        Outcome::Lost { seq, conflicts, total } => Err(lost(&Loss::of(seq, &conflicts, total))),
+        Outcome::Lost {
+            seq,
+            conflicts,
+            total,
+            held_until_ms,
+        } => Err(lost(&Loss::of(seq, &conflicts, total).held_until(held_until_ms))),
         other => Err(misfit(&other)),
     }
 }
@@ -42,7 +47,7 @@ pub(super) async fn propose_batch(State(door): State<Door>, mut call: Call) -> R
 
 fn wire(seq: u64, verdict: Verdict) -> BatchVerdict {
     match verdict {
-        Verdict::Committed { revisions } => BatchVerdict::Committed { revisions },
+        Verdict::Committed { revisions, merged } => BatchVerdict::Committed { revisions, merged },
         Verdict::Lost { conflicts, total } => BatchVerdict::Lost(Loss::of(seq, &conflicts, total)),
         Verdict::Refused(refusal) => {
             let problem = of_refusal(&refusal);

@@ -38,6 +38,7 @@ fn of_project(door: &Door) -> Router<Door> {
             get(memory::get).put(memory::put).delete(memory::delete),
         )
         .route("/memory:change", post(memory::change))
+        .route("/memory-ranges", get(memory::range))
         .route("/replay/tree", get(replay::tree))
         .route("/tasks", get(tasks::list).post(tasks::add))
         .route("/tasks:claim", post(tasks::claim))

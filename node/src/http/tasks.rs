@@ -177,7 +177,12 @@ async fn finish(door: &Door, caller: &Caller, task: TaskId, call: Call) -> Resul
     };
     match door.submit(caller, Body::Task(TaskCommand::Finish(finish))).await? {
         Outcome::Finished { seq, revisions } => Ok(Json(FinishedTask { seq, revisions }).into_response()),
-        Outcome::Lost { seq, conflicts, total } => Err(lost(&Loss::of(seq, &conflicts, total))),
+        Outcome::Lost {
+            seq,
+            conflicts,
+            total,
+            held_until_ms,
+        } => Err(lost(&Loss::of(seq, &conflicts, total).held_until(held_until_ms))),
         other => Err(misfit(&other)),
     }
 }

@@ -1,6 +1,7 @@
 //! The keys of a replay, and paths inside keys.
 
-use std::fmt::Write;
+pub(super) use crate::git::key::MODE_TAG;
+use crate::git::key::{escaped, unescaped};
 
 /// What all keys of a replay begin with.
 pub(super) const BLOBS: &str = "replay/blob/";
@@ -11,8 +12,6 @@ pub(super) const COMMITS: &str = "replay/commit/";
 pub(super) const TASK_KIND: &str = "replay";
 /// What their names begin with.
 const TASK_NAME: &str = "replay/";
-/// What the tag of a mode begins with.
-pub(super) const MODE_TAG: &str = "mode:";
 
 /// The key of the bytes of a blob.
 pub(super) fn blob(id: &impl std::fmt::Display) -> String {
@@ -34,45 +33,14 @@ pub(super) fn commit(place: u64) -> String {
     format!("{COMMITS}{place:08}")
 }
 
-/// The key of a path. Keys are text, paths are bytes: what is not UTF-8, control characters and `%` stand as `%XX`.
+/// The key of a path.
 pub(super) fn tree(path: &[u8]) -> String {
-    let mut key = TREE.to_string();
-    for chunk in path.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c {
-                '%' => key.push_str("%25"),
-                c if c.is_control() => c
-                    .encode_utf8(&mut [0; 4])
-                    .bytes()
-                    .for_each(|byte| escape(&mut key, byte)),
-                c => key.push(c),
-            }
-        }
-        chunk.invalid().iter().for_each(|byte| escape(&mut key, *byte));
-    }
-    key
-}
-
-fn escape(key: &mut String, byte: u8) {
-    write!(key, "%{byte:02X}").expect("a string takes everything");
+    format!("{TREE}{}", escaped(path))
 }
 
 /// The path of a key of [`tree`]; `None` when the key is not of that form.
 pub(super) fn path(key: &str) -> Option<Vec<u8>> {
-    let escaped = key.strip_prefix(TREE)?;
-    let mut path = Vec::with_capacity(escaped.len());
-    let mut rest = escaped.as_bytes();
-    while let Some((byte, tail)) = rest.split_first() {
-        rest = tail;
-        if *byte != b'%' {
-            path.push(*byte);
-            continue;
-        }
-        let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
-        path.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = &rest[2..];
-    }
-    Some(path)
+    unescaped(key.strip_prefix(TREE)?)
 }
 
 #[cfg(test)]

@@ -149,6 +149,8 @@ pub enum Held {
 pub enum Timer {
     /// The lease of a task.
     Lease(TaskId),
+    /// The hold on the keys of a proposal that lost at this position.
+    Hold(u64),
 }
 
 /// How all agents of a node ended at once.
@@ -382,6 +384,16 @@ impl Agents {
             let sunk = self.sinking.remove(&key.0).expect("it was just looked at");
             self.digest.subtract(Digest::of(SINKING_DIGEST, &(key.0, &sunk)));
         }
+    }
+
+    /// Notes until when something lasts.
+    pub(crate) fn set_timer(&mut self, until_ms: u64, project: &Arc<str>, timer: Timer) {
+        self.timers.insert((until_ms, project.clone(), timer));
+    }
+
+    /// Undoes [`Agents::set_timer`].
+    pub(crate) fn unset_timer(&mut self, until_ms: u64, project: &Arc<str>, timer: Timer) {
+        self.timers.remove(&(until_ms, project.clone(), timer));
     }
 
     /// Notes who holds a task, and until when. `false` when its owner is unknown.

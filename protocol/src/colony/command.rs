@@ -23,10 +23,13 @@ use super::agent::AgentCommand;
 use super::growth::DiskLow;
 use super::proposal::{
     BATCH_KEYS_MAX, BATCH_LISTED_BYTES_MAX, BATCH_PROPOSALS_MAX, CONFLICT_BYTES, CONFLICTS_LISTED_MAX, Conflict,
-    Proposal, ProposalBatch, Verdict,
+    Proposal, ProposalBatch, UNMERGED_LISTED_MAX, Verdict,
 };
 use super::session::{SessionCommand, SessionEnd, SessionId, TokenHash};
-use super::task::{Added, CLAIM_TASKS_MAX, Caller, Claimed, Fence, Holder, StateName, TaskCommand, TaskId, Which};
+use super::task::{
+    Added, CLAIM_TASKS_MAX, Caller, Claimed, Fence, Holder, Owner, StateName, TaskCommand, TaskId, Which,
+};
+use crate::conflict::MERGE_FAILURE_BYTES_MAX;
 use crate::id::NodeId;
 
 /// The longest key, in bytes. With the longest name of a project before it, it fits a key of the store, which has 4 KiB.
@@ -172,9 +175,11 @@ impl Body {
                         listed,
                         longest,
                         writes,
+                        merges,
                     } = Named::of(proposal);
+                    let listed = listed + merges * MERGE_FAILURE_BYTES_MAX;
                     // Long texts of refusals are listed too.
-                    (listed.max(longest), VERDICT_BYTES + 8 * writes)
+                    (listed.max(longest), VERDICT_BYTES + 8 * writes + 4 * merges)
                 });
                 let (listed, fixed) = verdicts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
                 // The whole batch may be refused.
@@ -189,13 +194,15 @@ fn proposal_outcome_bytes_max(proposal: &Proposal) -> usize {
         listed,
         longest,
         writes,
+        merges,
     } = Named::of(proposal);
     let listed = listed.min(CONFLICTS_LISTED_MAX * (CONFLICT_BYTES + longest));
-    OUTCOME_BYTES + listed.max(REFUSAL_BYTES + longest) + 8 * writes
+    let listed = listed + merges.min(UNMERGED_LISTED_MAX) * MERGE_FAILURE_BYTES_MAX;
+    OUTCOME_BYTES + listed.max(REFUSAL_BYTES + longest) + 8 * writes + 4 * merges
 }
 
 /// An encoded outcome without what it lists, in bytes.
-const OUTCOME_BYTES: usize = 29;
+const OUTCOME_BYTES: usize = 37;
 /// An encoded refusal of a task's command: it names a holder, its node and its author.
 const TASK_REFUSAL_BYTES: usize = 144 + 2 * NAME_BYTES_MAX;
 /// An added task in an encoded outcome, in bytes.
@@ -204,14 +211,14 @@ const ADDED_BYTES: usize = 13;
 const CLAIMED_BYTES: usize = 24;
 /// An encoded refusal without the key that it names, in bytes.
 const REFUSAL_BYTES: usize = 144;
-/// An encoded verdict, a refusal with cut text included, without what it lists and the revisions, in bytes.
-const VERDICT_BYTES: usize = 4 + REFUSAL_BYTES + CUT_TEXT_BYTES;
+/// An encoded verdict, a refusal with cut texts included, without what it lists and the revisions, in bytes.
+const VERDICT_BYTES: usize = 4 + REFUSAL_BYTES + 2 * CUT_TEXT_BYTES;
 /// What is left of a key when the answer to a batch has no room for more, in bytes.
 const CUT_TEXT_BYTES: usize = 32;
 
 /// The largest encoded outcome, in bytes: that of a batch.
 pub const OUTCOME_BYTES_MAX: usize =
-    OUTCOME_BYTES + REFUSAL_BYTES + BATCH_LISTED_BYTES_MAX + BATCH_PROPOSALS_MAX * VERDICT_BYTES + 8 * BATCH_KEYS_MAX;
+    OUTCOME_BYTES + REFUSAL_BYTES + BATCH_LISTED_BYTES_MAX + BATCH_PROPOSALS_MAX * VERDICT_BYTES + 12 * BATCH_KEYS_MAX;
 
 /// What of a proposal bears on the size of its verdict.
 struct Named {
@@ -220,19 +227,34 @@ struct Named {
     /// Its longest key.
     longest: usize,
     writes: usize,
+    /// How many of the writes are merges.
+    merges: usize,
 }
 
 impl Named {
     fn of(proposal: &Proposal) -> Named {
         let reads = proposal.reads.iter().map(|read| read.key.len());
-        let keys = reads.chain(proposal.writes.iter().map(|write| write.key.len()));
+        let ranges = proposal.ranges.iter().map(|range| range.span.text().len());
+        // A write may have gone stale and be held besides.
+        let writes = proposal.writes.iter().flat_map(|write| [write.key.len(); 2]);
+        let keys = reads.chain(ranges).chain(writes);
         let (listed, longest) = keys.fold((0, 0), |(listed, longest), key| {
             (listed + CONFLICT_BYTES + key, longest.max(key))
         });
+        // Who is fenced off is told who holds the task.
+        let names = proposal.fence.as_ref().map_or(0, |fence| match &fence.caller {
+            Caller::Agent { name, .. } => name.len().max(2 * NAME_BYTES_MAX),
+            Caller::Session(_) | Caller::Opens(_) => 2 * NAME_BYTES_MAX,
+        });
         Named {
             listed,
-            longest,
+            longest: longest.max(names),
             writes: proposal.writes.len(),
+            merges: proposal
+                .writes
+                .iter()
+                .filter(|write| matches!(write.op, Op::Merge(_)))
+                .count(),
         }
     }
 }
@@ -278,6 +300,19 @@ pub enum Op {
     Append(Bytes),
     /// This line joins a set, kept as sorted lines, up to [`GROWN_VALUE_BYTES_MAX`] in all. Commutes.
     SetAdd(Arc<str>),
+    /// A text that was made from another one is merged with what stands there now. Only in a proposal.
+    Merge(Merge),
+}
+
+/// A three-way merge of text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Merge {
+    /// What the writer saw; `None` when there was no value.
+    pub base: Option<Content>,
+    /// The tags that it saw, sorted. If the writer leaves them as they were, the present ones stay.
+    pub base_tags: Vec<Arc<str>>,
+    /// What the writer made of it.
+    pub theirs: Content,
 }
 
 /// The bytes of a value: brought along, or named by hash when the project already keeps them.
@@ -315,6 +350,8 @@ pub enum Outcome {
         seq: u64,
         /// The new revision of each written key, in the order of the writes.
         revisions: Vec<u64>,
+        /// The places of the writes whose text was merged with that of somebody else.
+        merged: Vec<u32>,
     },
     /// The proposal lost: nothing was changed.
     Lost {
@@ -324,6 +361,9 @@ pub enum Outcome {
         conflicts: Vec<Conflict>,
         /// How many conflicts there are in all.
         total: u64,
+        /// Cluster time in milliseconds until which its keys are held for an attempt that follows this one, because it
+        /// has lost so often.
+        held_until_ms: Option<u64>,
     },
     /// The batch was judged.
     Judged {
@@ -550,6 +590,16 @@ pub enum Refusal {
         /// Why.
         why: SessionEnd,
     },
+    /// The key is held for a proposal that has lost again and again. Try again when the hold is over.
+    #[error("{key} is held for a proposal of {author} until {until_ms} ms of cluster time")]
+    KeyHeld {
+        /// The key.
+        key: Key,
+        /// Whose proposal.
+        author: Arc<str>,
+        /// Until when.
+        until_ms: u64,
+    },
 }
 
 impl Refusal {
@@ -563,19 +613,19 @@ impl Refusal {
             Refusal::IdempotencyKeyReused { key } => key.len(),
             Refusal::AgentNotLive { name, .. } | Refusal::AgentLive { name, .. } => name.len(),
             Refusal::Expired { .. } | Refusal::OverLimit { .. } | Refusal::DiskLow(_) => 0,
+            Refusal::TaskFinished { holder, .. } => holder_text(holder),
+            Refusal::Fenced { holder, .. } => holder.as_ref().map_or(0, holder_text),
             // None of these is the verdict of a proposal; what they name is bounded.
-            Refusal::UnknownTask { .. }
-            | Refusal::TaskHeld { .. }
-            | Refusal::TaskFinished { .. }
-            | Refusal::Fenced { .. }
-            | Refusal::UnknownSession { .. }
-            | Refusal::SessionEnded { .. } => 0,
+            Refusal::UnknownTask { .. } | Refusal::TaskHeld { .. } | Refusal::KeyHeld { .. } => 0,
+            Refusal::UnknownSession { .. } | Refusal::SessionEnded { .. } => 0,
         }
     }
 
     /// Cuts that key or text to a few bytes.
     pub(crate) fn cut_text(&mut self) {
         let text = match self {
+            Refusal::TaskFinished { holder, .. } => return cut_holder(holder),
+            Refusal::Fenced { holder, .. } => return holder.iter_mut().for_each(cut_holder),
             Refusal::Condition { key, .. } | Refusal::MissingContent { key, .. } | Refusal::WrongType { key, .. } => {
                 key
             }
@@ -583,16 +633,33 @@ impl Refusal {
             Refusal::IdempotencyKeyReused { key } => key,
             Refusal::AgentNotLive { name, .. } | Refusal::AgentLive { name, .. } => name,
             Refusal::Expired { .. } | Refusal::OverLimit { .. } | Refusal::DiskLow(_) => return,
-            Refusal::UnknownTask { .. }
-            | Refusal::TaskHeld { .. }
-            | Refusal::TaskFinished { .. }
-            | Refusal::Fenced { .. }
-            | Refusal::UnknownSession { .. }
-            | Refusal::SessionEnded { .. } => return,
+            Refusal::UnknownTask { .. } | Refusal::TaskHeld { .. } | Refusal::KeyHeld { .. } => return,
+            Refusal::UnknownSession { .. } | Refusal::SessionEnded { .. } => return,
         };
-        let room = CUT_TEXT_BYTES - '…'.len_utf8();
-        if text.len() > room {
-            *text = format!("{}…", &text[..text.floor_char_boundary(room)]).into();
-        }
+        cut(text);
+    }
+}
+
+fn cut(text: &mut Arc<str>) {
+    let room = CUT_TEXT_BYTES - '…'.len_utf8();
+    if text.len() > room {
+        *text = format!("{}…", &text[..text.floor_char_boundary(room)]).into();
+    }
+}
+
+/// The bytes of the names of a holder.
+fn holder_text(holder: &Holder) -> usize {
+    let owner = match &holder.owner {
+        Owner::Agent { agent, .. } => agent.name.len(),
+        Owner::Session { name, .. } => name.len(),
+    };
+    owner + holder.author.len()
+}
+
+fn cut_holder(holder: &mut Holder) {
+    cut(&mut holder.author);
+    match &mut holder.owner {
+        Owner::Agent { agent, .. } => cut(&mut agent.name),
+        Owner::Session { name, .. } => cut(name),
     }
 }

@@ -78,6 +78,8 @@ pub enum What {
         kind: Kind,
         /// How many conflicts there were.
         conflicts: u64,
+        /// How often in a row the proposer has lost, each attempt following the one before; this time included.
+        losses: u64,
     },
     /// A batch of proposals was judged; the changes of those that won stand before it as events of the same `seq`.
     Judged {
@@ -320,6 +322,24 @@ impl Events {
     /// The newest event.
     pub fn newest(&self) -> Option<&Arc<Event>> {
         self.kept.back().map(|(event, _)| event)
+    }
+
+    /// How often in a row the proposal had lost that lost at this position, if its author was this one and it is still
+    /// known.
+    pub(crate) fn losses(&self, seq: u64, author: &str) -> Option<u64> {
+        let first = Cursor { seq, ordinal: 0 };
+        let start = match self.kept.binary_search_by(|(event, _)| event.cursor.cmp(&first)) {
+            Ok(place) | Err(place) => place,
+        };
+        // The event of a loss is the last of its command, after at most one about a task.
+        let told = (start..start + 2)
+            .map_while(|place| self.kept.get(place))
+            .map(|(event, _)| event);
+        let mut told = told.filter(|event| event.cursor.seq == seq && *event.author == *author);
+        told.find_map(|event| match event.what {
+            What::Lost { losses, .. } => Some(losses),
+            _ => None,
+        })
     }
 
     /// Adds an event, and drops the oldest ones past the limits.

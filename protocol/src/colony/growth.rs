@@ -62,7 +62,7 @@ fn adds(op: &Op) -> bool {
     match op {
         Op::Delete => false,
         // A counter may have to be made.
-        Op::Put(_) | Op::Increment(_) | Op::Max(_) | Op::Append(_) | Op::SetAdd(_) => true,
+        Op::Put(_) | Op::Merge(_) | Op::Increment(_) | Op::Max(_) | Op::Append(_) | Op::SetAdd(_) => true,
     }
 }
 

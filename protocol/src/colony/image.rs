@@ -7,6 +7,7 @@
 //! | `b` project `\0` start (8 B, big-endian) | a session |
 //! | `c` project `\0` hash (32 B) | the bytes of a kept content |
 //! | `e` project `\0` seq (8 B, big-endian) ordinal (4 B, big-endian) | events, the first of which has this cursor |
+//! | `h` project `\0` seq (8 B, big-endian) | a hold, granted at this position |
 //! | `i` project `\0` idempotency key | what is remembered under it |
 //! | `r` project `\0` key | a record; kept contents by hash only |
 //! | `t` project `\0` seq (8 B, big-endian) ordinal (4 B, big-endian) | a task |
@@ -20,10 +21,11 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::agent::{AgentEnd, AgentId, Agents, Life, LifeKey, Sinking};
+use super::agent::{AgentEnd, AgentId, Agents, Life, LifeKey, Sinking, Timer};
 use super::command::{ContentHash, Key, Outcome};
 use super::digest::Digest;
 use super::event::{Cursor, Event, Events};
+use super::hold::Hold;
 use super::memory::{Kept, Memory, Record, Value};
 use super::once::{DedupSession, Remembered};
 use super::session::{Session, SessionId};
@@ -189,6 +191,10 @@ impl Colony {
                 .map(|chunk| event_pair(name, chunk))
                 .collect::<Vec<_>>()
         });
+        let holds = self.projects.iter().flat_map(|(name, project)| {
+            let holds = project.holds.iter();
+            holds.map(move |(seq, hold)| hold_pair(name, seq, hold))
+        });
         let remembered = self.projects.iter().flat_map(|(name, project)| {
             project
                 .idempotency
@@ -212,6 +218,7 @@ impl Colony {
             .chain(sessions)
             .chain(contents.map(|(key, value)| (key, value.unwrap_or_default())))
             .chain(events)
+            .chain(holds)
             .chain(remembered)
             .chain(records)
             .chain(tasks)
@@ -231,7 +238,8 @@ impl Colony {
                 let records = project.memory.records.keys();
                 let records = records.map(move |key| pair_key(b'r', name, key.as_bytes()));
                 let tasks = project.tasks.after(None).map(move |task| task_key(name, task.id));
-                contents.chain(remembered).chain(records).chain(tasks)
+                let holds = project.holds.iter().map(move |(seq, _)| hold_key(name, seq));
+                contents.chain(holds).chain(remembered).chain(records).chain(tasks)
             }))
     }
 
@@ -326,6 +334,16 @@ fn place(cursor: Cursor) -> Vec<u8> {
     let mut place = cursor.seq.to_be_bytes().to_vec();
     place.extend(cursor.ordinal.to_be_bytes());
     place
+}
+
+/// The pair of a hold.
+pub fn hold_pair(project: &str, seq: u64, hold: &Hold) -> Pair {
+    (hold_key(project, seq), encode(hold))
+}
+
+/// The key of the pair of a hold: to remove it.
+pub fn hold_key(project: &str, seq: u64) -> Vec<u8> {
+    pair_key(b'h', project, &seq.to_be_bytes())
 }
 
 /// The pair of an idempotency key.
@@ -537,6 +555,17 @@ impl Restorer {
                     return Err("its events are not in order".into());
                 }
                 before.extend(events);
+            }
+            b'h' => {
+                let seq = u64::from_be_bytes(rest.try_into().map_err(|_| "its position is not 8 bytes long")?);
+                let hold: Hold = decode(&value)?;
+                if project.holds.get(seq).is_some() {
+                    return Err("it stands twice".into());
+                }
+                self.colony
+                    .agents
+                    .set_timer(hold.until_ms, &name.into(), Timer::Hold(seq));
+                project.holds.set(seq, hold);
             }
             b'i' => project.idempotency.restore(text()?, decode::<Remembered>(&value)?),
             b'r' => {

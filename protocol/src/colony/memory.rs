@@ -8,10 +8,12 @@ use imbl::{OrdMap, OrdSet};
 use serde::Serialize;
 
 use super::command::{
-    Condition, Content, ContentHash, GROWN_VALUE_BYTES_MAX, KEY_BYTES_MAX, Key, Op, Refusal, TAG_BYTES_MAX, TAGS_MAX,
-    VALUE_BYTES_MAX,
+    Condition, Content, ContentHash, GROWN_VALUE_BYTES_MAX, KEY_BYTES_MAX, Key, Merge, Op, Refusal, TAG_BYTES_MAX,
+    TAGS_MAX, VALUE_BYTES_MAX,
 };
 use super::digest::Digest;
+use super::range::{Folders, GlobRoom, RangeState, Span};
+use crate::conflict::{COMMAND_MERGE_LINES_MAX, MERGE_LINES_MAX, MergeFailure, merge_lines, three_way};
 
 /// Values of this many bytes and more are kept once by their hash, however many keys hold them.
 pub const KEPT_BYTES_MIN: usize = 1024;
@@ -108,6 +110,7 @@ pub struct Memory {
     pub(crate) contents: OrdMap<ContentHash, Kept>,
     /// The keys whose records have the tag [`PINNED_TAG`].
     pinned: OrdSet<Key>,
+    pub(crate) folders: Folders,
     pub(crate) digest: Digest,
 }
 
@@ -116,12 +119,39 @@ pub struct Memory {
 pub(crate) struct Current<'a> {
     revision: u64,
     value: Option<&'a Value>,
+    tags: &'a [Arc<str>],
 }
 
 /// What a change would leave under its key.
 pub(crate) struct Next {
     pub(crate) revision: u64,
     value: Option<Value>,
+    /// The tags, where they are not those of the change.
+    pub(crate) tags: Option<Vec<Arc<str>>>,
+    /// Whether texts of two writers were taken together.
+    pub(crate) merged: bool,
+}
+
+/// Why a change cannot be made.
+pub(crate) enum Unprepared {
+    Refused(Refusal),
+    /// It is a merge, and the texts do not go together.
+    Unmerged(MergeFailure),
+}
+
+impl From<Refusal> for Unprepared {
+    fn from(refusal: Refusal) -> Unprepared {
+        Unprepared::Refused(refusal)
+    }
+}
+
+/// How many lines the merges of one command may still take in.
+pub(crate) struct MergeRoom(usize);
+
+impl Default for MergeRoom {
+    fn default() -> MergeRoom {
+        MergeRoom(COMMAND_MERGE_LINES_MAX)
+    }
 }
 
 /// Who changes a key, and when.
@@ -163,6 +193,15 @@ impl Memory {
             .take_while(move |(key, _)| key.starts_with(prefix))
     }
 
+    /// What a range of keys holds.
+    ///
+    /// # Errors
+    /// When the range is malformed, or a glob would look at too many keys.
+    pub fn range_state(&self, span: &Span) -> Result<RangeState, Refusal> {
+        span.check()?;
+        span.state(self, &mut GlobRoom::default())
+    }
+
     /// The content kept under `hash`.
     pub fn content(&self, hash: &ContentHash) -> Option<&Kept> {
         self.contents.get(hash)
@@ -190,20 +229,81 @@ impl Memory {
         Current {
             revision: record.map_or(0, |record| record.revision),
             value: record.and_then(|record| record.value.as_ref()),
+            tags: record.map_or(&[], |record| &record.tags),
         }
     }
 
     /// What `op` would leave under `key`, which holds `current`. Changes nothing.
-    pub(crate) fn prepare(&self, key: &Key, current: Current<'_>, op: &Op) -> Result<Next, Refusal> {
+    pub(crate) fn prepare(
+        &self,
+        key: &Key,
+        current: Current<'_>,
+        op: &Op,
+        tags: &[Arc<str>],
+        room: &mut MergeRoom,
+    ) -> Result<Next, Unprepared> {
+        if let Op::Merge(merge) = op {
+            return self.prepare_merge(key, current, merge, tags, room);
+        }
         Ok(Next {
             revision: current.revision + 1,
             value: self.prepare_value(key, current.value, op)?,
+            tags: None,
+            merged: false,
         })
+    }
+
+    /// What a three-way merge would leave: base is what the writer saw, ours what stands there, theirs what it writes.
+    fn prepare_merge(
+        &self,
+        key: &Key,
+        current: Current<'_>,
+        merge: &Merge,
+        theirs_tags: &[Arc<str>],
+        room: &mut MergeRoom,
+    ) -> Result<Next, Unprepared> {
+        let theirs = self.content_of(key, &merge.theirs)?;
+        let base = merge.base.as_ref().map(|base| self.content_of(key, base)).transpose()?;
+        let their_hash = theirs.hash;
+        let next = |value: Value, tags: Vec<Arc<str>>| Next {
+            revision: current.revision + 1,
+            merged: value.hash != their_hash || tags != theirs_tags,
+            value: Some(value),
+            tags: Some(tags),
+        };
+        let (base, ours) = match (base, current.value) {
+            (None, None) => return Ok(next(theirs, theirs_tags.to_vec())),
+            (Some(_), None) => return Err(Unprepared::Unmerged(MergeFailure::Gone)),
+            (None, Some(ours)) if ours.hash != theirs.hash => return Err(Unprepared::Unmerged(MergeFailure::Gone)),
+            (base, Some(ours)) => (base.unwrap_or_else(|| ours.clone()), ours),
+        };
+        let tags = merged_tags(&merge.base_tags, current.tags, theirs_tags);
+        let tags = tags.ok_or(Unprepared::Unmerged(MergeFailure::Tags))?;
+        if theirs.hash == base.hash {
+            return Ok(next(ours.clone(), tags));
+        }
+        if ours.hash == base.hash || ours.hash == theirs.hash {
+            return Ok(next(theirs, tags));
+        }
+        let lines = merge_lines([&base.bytes, &ours.bytes, &theirs.bytes]);
+        if lines <= MERGE_LINES_MAX {
+            room.take(lines)?;
+        }
+        let merged = three_way(&base.bytes, &ours.bytes, &theirs.bytes).map_err(Unprepared::Unmerged)?;
+        Ok(next(Value::of(merged.into()), tags))
+    }
+
+    fn content_of(&self, key: &Key, content: &Content) -> Result<Value, Refusal> {
+        match content {
+            Content::Inline(bytes) => Ok(Value::of(bytes.clone())),
+            Content::Kept(hash) => self.prepare_kept(key, hash),
+        }
     }
 
     fn prepare_value(&self, key: &Key, current: Option<&Value>, op: &Op) -> Result<Option<Value>, Refusal> {
         let bytes = match op {
             Op::Delete => return Ok(None),
+            Op::Merge(_) => unreachable!("a merge is prepared by itself"),
             Op::Put(Content::Kept(hash)) => return self.prepare_kept(key, hash).map(Some),
             Op::Put(Content::Inline(bytes)) => bytes.clone(),
             Op::Increment(step) => {
@@ -285,7 +385,9 @@ impl Memory {
         let record = Arc::new(record);
         self.digest.add(record.digest);
         self.pin(key, &record);
-        if let Some(old) = self.records.insert(key.clone(), record.clone()) {
+        let old = self.records.insert(key.clone(), record.clone());
+        self.folders.change(key, old.as_deref(), &record);
+        if let Some(old) = old {
             self.digest.subtract(old.digest);
             if let Some(value) = old.value.as_ref().filter(|value| value.is_kept()) {
                 self.release(&value.hash, content_changed);
@@ -323,6 +425,7 @@ impl Memory {
         }
         self.digest.add(record.digest);
         self.pin(&key, &record);
+        self.folders.change(&key, None, &record);
         self.records.insert(key, Arc::new(record));
     }
 
@@ -337,10 +440,27 @@ impl Memory {
     }
 }
 
+impl MergeRoom {
+    fn take(&mut self, lines: usize) -> Result<(), Refusal> {
+        let left = self.0.checked_sub(lines);
+        let over = COMMAND_MERGE_LINES_MAX - self.0 + lines;
+        self.0 = left.ok_or_else(|| over_limit("merge_lines", over, COMMAND_MERGE_LINES_MAX))?;
+        Ok(())
+    }
+}
+
+/// The tags of which one side at most has changed anything; `None` where both have, each otherwise.
+fn merged_tags(base: &[Arc<str>], ours: &[Arc<str>], theirs: &[Arc<str>]) -> Option<Vec<Arc<str>>> {
+    if theirs == base || ours == theirs {
+        return Some(ours.to_vec());
+    }
+    (ours == base).then(|| theirs.to_vec())
+}
+
 impl Current<'_> {
     /// Whether `condition` holds of `key`, which this is the state of.
     pub(crate) fn check(self, key: &Key, condition: Condition) -> Result<(), Refusal> {
-        let Current { revision, value } = self;
+        let Current { revision, value, .. } = self;
         let holds = match condition {
             Condition::None => true,
             Condition::IfAbsent => value.is_none(),
@@ -375,6 +495,30 @@ pub(crate) fn check_key(key: &Key) -> Result<(), Refusal> {
 /// Checks the form of a change: its key, its tags, and what can be told of the operation without the state.
 pub(crate) fn check_form(key: &Key, tags: &[Arc<str>], op: &Op) -> Result<(), Refusal> {
     check_key(key)?;
+    check_tags(tags)?;
+    match op {
+        Op::Put(Content::Inline(bytes)) if bytes.len() > VALUE_BYTES_MAX => {
+            Err(over_limit("value_bytes", bytes.len(), VALUE_BYTES_MAX))
+        }
+        Op::Merge(merge) => {
+            let contents = merge.base.iter().chain([&merge.theirs]);
+            let bytes = contents.map(|content| match content {
+                Content::Inline(bytes) => bytes.len(),
+                Content::Kept(_) => 0,
+            });
+            let bytes = bytes.max().unwrap_or_default();
+            match bytes > VALUE_BYTES_MAX {
+                true => Err(over_limit("value_bytes", bytes, VALUE_BYTES_MAX)),
+                false => check_tags(&merge.base_tags),
+            }
+        }
+        Op::Append(bytes) => check_grown_bytes(bytes.len()),
+        Op::SetAdd(line) if line.contains('\n') => Err(malformed("set_add", "a line of a set has no line break")),
+        _ => Ok(()),
+    }
+}
+
+fn check_tags(tags: &[Arc<str>]) -> Result<(), Refusal> {
     if tags.len() > TAGS_MAX {
         return Err(over_limit("tags", tags.len(), TAGS_MAX));
     }
@@ -384,14 +528,7 @@ pub(crate) fn check_form(key: &Key, tags: &[Arc<str>], op: &Op) -> Result<(), Re
     if !tags.is_sorted_by(|a, b| a < b) {
         return Err(malformed("tags", "are not sorted and distinct"));
     }
-    match op {
-        Op::Put(Content::Inline(bytes)) if bytes.len() > VALUE_BYTES_MAX => {
-            Err(over_limit("value_bytes", bytes.len(), VALUE_BYTES_MAX))
-        }
-        Op::Append(bytes) => check_grown_bytes(bytes.len()),
-        Op::SetAdd(line) if line.contains('\n') => Err(malformed("set_add", "a line of a set has no line break")),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn check_grown_bytes(bytes: usize) -> Result<(), Refusal> {

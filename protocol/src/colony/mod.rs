@@ -12,11 +12,13 @@ mod command;
 mod digest;
 mod event;
 mod growth;
+mod hold;
 mod image;
 mod memory;
 mod once;
 mod project;
 mod proposal;
+mod range;
 mod round;
 mod session;
 mod sweep;
@@ -33,7 +35,7 @@ pub use self::agent::{
 };
 pub use self::command::{
     Body, Change, Command, Condition, Content, ContentHash, GROWN_VALUE_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX,
-    KEY_BYTES_MAX, Key, NAME_BYTES_MAX, OUTCOME_BYTES_MAX, Op, Outcome, Refusal, TAG_BYTES_MAX, TAGS_MAX,
+    KEY_BYTES_MAX, Key, Merge, NAME_BYTES_MAX, OUTCOME_BYTES_MAX, Op, Outcome, Refusal, TAG_BYTES_MAX, TAGS_MAX,
     VALUE_BYTES_MAX,
 };
 pub use self::digest::Digest;
@@ -41,9 +43,13 @@ pub use self::event::{
     Cursor, CursorError, EVENT_BYTES_KEPT_MAX, EVENTS_KEPT_MAX, EVENTS_KEPT_MS, Event, Events, Subject, What,
 };
 pub use self::growth::DiskLow;
+pub use self::hold::{
+    HOLD_AFTER_LOSSES, HOLD_BYTES_MAX, HOLD_KEYS_MAX, HOLD_MS, HOLD_RANGES_MAX, HOLDS_MAX, Hold, Holds,
+};
 pub use self::image::{
-    ImageError, Meta, Pair, content_pair, content_prefix, event_pair, life_key, life_pair, read_records, record_key,
-    record_pair, remembered_key, remembered_pair, session_key, session_pair, task_key, task_pair,
+    ImageError, Meta, Pair, content_pair, content_prefix, event_pair, hold_key, hold_pair, life_key, life_pair,
+    read_records, record_key, record_pair, remembered_key, remembered_pair, session_key, session_pair, task_key,
+    task_pair,
 };
 pub use self::memory::{KEPT_BYTES_MIN, Kept, Memory, PINNED_TAG, Record, Value};
 use self::memory::{malformed, over_limit};
@@ -53,7 +59,11 @@ pub use self::project::Project;
 use self::project::Scope;
 pub use self::proposal::{
     BATCH_KEYS_MAX, BATCH_LISTED_BYTES_MAX, BATCH_PROPOSALS_MAX, CONFLICTS_LISTED_MAX, Conflict, Expected,
-    PROPOSAL_KEYS_MAX, Proposal, ProposalBatch, Read, Verdict, Write,
+    PROPOSAL_KEYS_MAX, Proposal, ProposalBatch, Read, TaskFence, UNMERGED_LISTED_MAX, Verdict, Write,
+};
+pub use self::range::{
+    BATCH_RANGE_BYTES_MAX, BATCH_RANGE_KEYS_MAX, GLOB_BYTES_MAX, GLOB_LOOKED_AT_BYTES_MAX, PROPOSAL_RANGES_MAX,
+    RANGE_DEPTH_MAX, RangeRead, RangeStamp, RangeState, Span,
 };
 pub use self::round::{Batch, Checkpoint, ROUND_BYTES_MAX, ROUND_VERSION, Round, RoundError};
 pub use self::session::{
@@ -141,6 +151,8 @@ pub struct Applied {
     pub remembered: Vec<(Arc<str>, Arc<str>)>,
     /// The tasks that came, changed or went.
     pub tasks: Vec<(Arc<str>, TaskId)>,
+    /// The holds that were granted or ended, by the position at which they were granted.
+    pub holds: Vec<(Arc<str>, u64)>,
     /// The lives of agents that began, ended or were cleared away.
     pub agents: Vec<LifeKey>,
     /// The sessions that began, changed or were forgotten.

@@ -3,17 +3,20 @@
 use std::sync::Arc;
 
 use super::Applied;
-use super::agent::Agents;
+use super::agent::{Agents, Timer};
 use super::command::{
-    Body, Change, Command, ContentHash, IDEMPOTENCY_KEY_BYTES_MAX, Key, NAME_BYTES_MAX, Outcome, Refusal,
+    Body, Change, Command, ContentHash, IDEMPOTENCY_KEY_BYTES_MAX, Key, NAME_BYTES_MAX, Op, Outcome, Refusal,
 };
 use super::digest::Digest;
 use super::event::{Cursor, Event, Events, What};
-use super::memory::{Memory, Next, Record, Stamp, check_form, malformed, over_limit};
+use super::hold::{HOLD_AFTER_LOSSES, HOLD_MS, Hold, Holds};
+use super::memory::{Memory, MergeRoom, Next, Record, Stamp, Unprepared, check_form, malformed, over_limit};
 use super::once::{IdempotencyKeys, Remembered, body_digest};
 use super::proposal::{
-    CONFLICTS_LISTED_MAX, Changes, Conflict, Prepared, Proposal, ProposalBatch, Verdict, bound_listing,
+    CONFLICTS_LISTED_MAX, Changes, Conflict, Prepared, Proposal, ProposalBatch, Room, Stop, Verdict, bound_listing,
+    merged,
 };
+use super::range::{BATCH_RANGE_BYTES_MAX, BATCH_RANGE_KEYS_MAX, GlobRoom};
 use super::task::Tasks;
 use crate::conflict::{self, Policy};
 use crate::id::NodeId;
@@ -29,6 +32,8 @@ pub struct Project {
     pub(crate) idempotency: IdempotencyKeys,
     /// Its tasks.
     pub(crate) tasks: Tasks,
+    /// The keys that are held for proposals that have lost again and again.
+    pub(crate) holds: Holds,
 }
 
 const PROJECT_DIGEST: u8 = b'p';
@@ -86,6 +91,11 @@ impl Project {
         &self.tasks
     }
 
+    /// The keys that are held for proposals that have lost again and again.
+    pub fn holds(&self) -> &Holds {
+        &self.holds
+    }
+
     /// What is stored under an idempotency key, also when its time is over.
     pub fn remembered(&self, key: &str) -> Option<&Arc<Remembered>> {
         self.idempotency.stored(key)
@@ -109,8 +119,17 @@ impl Project {
             self.events.digest,
             self.idempotency.digest,
             self.tasks.digest,
+            self.holds.digest,
         ];
         Digest::of(PROJECT_DIGEST, &(name, sums, self.events.dropped()))
+    }
+
+    /// Ends a hold.
+    pub(crate) fn end_hold(&mut self, seq: u64, agents: &mut Agents, name: &Arc<str>, applied: &mut Applied) {
+        if let Some(hold) = self.holds.remove(seq) {
+            agents.unset_timer(hold.until_ms, name, Timer::Hold(seq));
+            applied.holds.push((name.clone(), seq));
+        }
     }
 
     /// Executes a command once for each idempotency key.
@@ -172,10 +191,31 @@ pub(crate) struct Step<'a> {
 impl Step<'_> {
     fn change(&mut self, change: &Change) -> Result<Outcome, Refusal> {
         check_form(&change.key, &change.tags, &change.op)?;
+        if matches!(change.op, Op::Merge(_)) {
+            return Err(malformed("op", "a merge is part of a proposal"));
+        }
+        let now_ms = self.scope.cluster_ms;
+        if let Some((_, hold)) = self.project.holds.against(&change.key, None, now_ms) {
+            return Err(Refusal::KeyHeld {
+                key: change.key.clone(),
+                author: hold.author.clone(),
+                until_ms: hold.until_ms,
+            });
+        }
         let memory = &self.project.memory;
         let current = memory.current(&change.key);
         current.check(&change.key, change.condition)?;
-        let next = memory.prepare(&change.key, current, &change.op)?;
+        let next = memory.prepare(
+            &change.key,
+            current,
+            &change.op,
+            &change.tags,
+            &mut MergeRoom::default(),
+        );
+        let next = next.map_err(|unprepared| match unprepared {
+            Unprepared::Refused(refusal) => refusal,
+            Unprepared::Unmerged(_) => unreachable!("a change is no merge"),
+        })?;
         let revision = self.set(&change.key, next, &change.tags);
         Ok(Outcome::Changed {
             seq: self.scope.seq,
@@ -184,31 +224,98 @@ impl Step<'_> {
     }
 
     pub(crate) fn propose(&mut self, proposal: &Proposal) -> Result<Outcome, Refusal> {
-        proposal.check_form()?;
         let seq = self.scope.seq;
-        let mut conflicts = proposal.conflicts(&self.project.memory);
-        if let Some(first) = conflicts.first() {
-            let (kind, total) = (first.kind, conflicts.len() as u64);
-            if !proposal.dry_run {
-                self.event(What::Lost { kind, conflicts: total });
+        let prepared = match self.judge(proposal, &mut Room::default()) {
+            Ok(prepared) => prepared,
+            Err(Stop::Refused(refusal)) => return Err(refusal),
+            Err(Stop::Lost(mut conflicts)) => {
+                let total = conflicts.len() as u64;
+                let held_until_ms = match proposal.dry_run {
+                    true => None,
+                    false => self.lose(proposal, &conflicts),
+                };
+                conflicts.truncate(CONFLICTS_LISTED_MAX);
+                return Ok(Outcome::Lost {
+                    seq,
+                    conflicts,
+                    total,
+                    held_until_ms,
+                });
             }
-            conflicts.truncate(CONFLICTS_LISTED_MAX);
-            return Ok(Outcome::Lost { seq, conflicts, total });
-        }
-        let prepared = proposal.prepare(&self.project.memory)?;
+        };
+        let merged = merged(&prepared);
         if proposal.dry_run {
             return Ok(Outcome::Committed {
                 seq,
                 revisions: self.next_revisions(proposal),
+                merged,
             });
         }
+        self.end_own_hold(proposal);
         self.event(What::Committed {
             writes: proposal.writes.len() as u64,
         });
         Ok(Outcome::Committed {
             seq,
             revisions: self.commit(proposal, prepared),
+            merged,
         })
+    }
+
+    /// What stops a proposal, or what its writes would leave. Changes nothing.
+    fn judge(&self, proposal: &Proposal, room: &mut Room) -> Result<Prepared, Stop> {
+        proposal.check_form()?;
+        if let Some(fence) = &proposal.fence {
+            self.check_fence(fence.task, fence.fence, &fence.caller)?;
+        }
+        let Project { memory, holds, .. } = &*self.project;
+        let mut conflicts = proposal.conflicts(memory, &mut room.globs)?;
+        conflicts.extend(proposal.held(memory, holds, self.own_hold(proposal), self.scope.cluster_ms));
+        match conflicts.is_empty() {
+            true => proposal.prepare(memory, &mut room.merges),
+            false => Err(Stop::Lost(conflicts)),
+        }
+    }
+
+    /// The hold that this proposal follows, if it was granted to its author.
+    fn own_hold(&self, proposal: &Proposal) -> Option<u64> {
+        let hold = |seq: &u64| self.project.holds.get(*seq);
+        let own = |seq: &u64| hold(seq).is_some_and(|hold| hold.author == *self.scope.author);
+        proposal.follows.filter(own)
+    }
+
+    fn end_own_hold(&mut self, proposal: &Proposal) {
+        if let Some(seq) = self.own_hold(proposal) {
+            self.project
+                .end_hold(seq, self.agents, self.scope.project, self.applied);
+        }
+    }
+
+    /// Tells of a loss and counts it; after every [`HOLD_AFTER_LOSSES`] in a row the keys are held for the next attempt.
+    fn lose(&mut self, proposal: &Proposal, conflicts: &[Conflict]) -> Option<u64> {
+        let Scope {
+            seq,
+            author,
+            cluster_ms,
+            ..
+        } = *self.scope;
+        let before = proposal.follows.and_then(|seq| self.project.events.losses(seq, author));
+        let losses = before.unwrap_or(0) + 1;
+        self.end_own_hold(proposal);
+        self.event(What::Lost {
+            kind: conflicts[0].kind,
+            conflicts: conflicts.len() as u64,
+            losses,
+        });
+        if !losses.is_multiple_of(HOLD_AFTER_LOSSES) {
+            return None;
+        }
+        let until_ms = cluster_ms.saturating_add(HOLD_MS);
+        let hold = Hold::of(proposal, author, until_ms).filter(|hold| self.project.holds.has_room_for(hold))?;
+        self.project.holds.set(seq, hold);
+        self.agents.set_timer(until_ms, self.scope.project, Timer::Hold(seq));
+        self.applied.holds.push((self.scope.project.clone(), seq));
+        Some(until_ms)
     }
 
     fn next_revisions(&self, proposal: &Proposal) -> Vec<u64> {
@@ -224,7 +331,10 @@ impl Step<'_> {
             .writes
             .iter()
             .zip(prepared)
-            .map(|(write, next)| self.set(&write.key, next, &write.tags))
+            .map(|(write, mut next)| {
+                let tags = next.tags.take();
+                self.set(&write.key, next, tags.as_ref().unwrap_or(&write.tags))
+            })
             .collect()
     }
 
@@ -268,13 +378,14 @@ impl Step<'_> {
 
     fn propose_batch(&mut self, batch: &ProposalBatch) -> Result<Outcome, Refusal> {
         batch.check_form()?;
+        let mut room = Room::default();
         let mut verdicts: Vec<Option<Verdict>> = batch
             .proposals
             .iter()
-            .map(|proposal| self.against_state(proposal))
+            .map(|proposal| self.against_state(proposal, &mut room))
             .collect();
         let judged: Vec<usize> = (0..verdicts.len()).filter(|&place| verdicts[place].is_none()).collect();
-        let pairs = self.against_each_other(batch, &judged, &mut verdicts);
+        let pairs = self.against_each_other(batch, &judged, &mut room.globs, &mut verdicts)?;
         // Those still without a verdict have won.
         let mut verdicts = match batch.is_dry_run() {
             true => self.next_revisions_of_batch(batch, verdicts),
@@ -289,24 +400,68 @@ impl Step<'_> {
     }
 
     /// The verdict that the state alone gives: `None` for a proposal that it does not stop.
-    fn against_state(&self, proposal: &Proposal) -> Option<Verdict> {
-        if let Err(refusal) = proposal.check_form() {
+    fn against_state(&self, proposal: &Proposal, room: &mut Room) -> Option<Verdict> {
+        if proposal.follows.is_some() {
+            let refusal = malformed("follows", "is for a proposal alone, a batch has priorities");
             return Some(Verdict::Refused(refusal));
         }
-        let conflicts = proposal.conflicts(&self.project.memory);
-        if !conflicts.is_empty() {
-            return Some(lost(conflicts));
+        self.judge(proposal, room).err().map(Verdict::from)
+    }
+
+    /// The keys that the proposals of the batch whose places are in `judged` write and that lie in the ranges that each
+    /// of them reads: by place in `judged`. Nobody has any where nobody reads a range.
+    fn written_in_ranges<'b>(
+        batch: &'b ProposalBatch,
+        judged: &[usize],
+        room: &mut GlobRoom,
+    ) -> Result<Vec<Vec<&'b str>>, Refusal> {
+        let judged = || judged.iter().map(|&place| &batch.proposals[place]);
+        if judged().all(|proposal| proposal.ranges.is_empty()) {
+            return Ok(Vec::new());
         }
-        proposal.prepare(&self.project.memory).err().map(Verdict::Refused)
+        let mut written: Vec<&str> = judged()
+            .flat_map(|proposal| &proposal.writes)
+            .map(|write| &*write.key)
+            .collect();
+        written.sort_unstable();
+        written.dedup();
+        let (mut keys, mut bytes) = (0, 0);
+        let mut found = Vec::new();
+        for proposal in judged() {
+            let mut of_one = Vec::new();
+            for range in &proposal.ranges {
+                let more = range.span.among(&written, room)?;
+                keys += more.len();
+                bytes += more.iter().map(|key| key.len()).sum::<usize>();
+                if keys > BATCH_RANGE_KEYS_MAX {
+                    return Err(over_limit("batch_range_keys", keys, BATCH_RANGE_KEYS_MAX));
+                }
+                if bytes > BATCH_RANGE_BYTES_MAX {
+                    return Err(over_limit("batch_range_bytes", bytes, BATCH_RANGE_BYTES_MAX));
+                }
+                of_one.extend(more);
+            }
+            found.push(of_one);
+        }
+        Ok(found)
     }
 
     /// Judges the proposals of the batch whose places are in `judged` against each other, and notes the losers in
     /// `verdicts`. Returns how many conflicts there are among them.
-    fn against_each_other(&mut self, batch: &ProposalBatch, judged: &[usize], verdicts: &mut [Option<Verdict>]) -> u64 {
+    fn against_each_other(
+        &mut self,
+        batch: &ProposalBatch,
+        judged: &[usize],
+        room: &mut GlobRoom,
+        verdicts: &mut [Option<Verdict>],
+    ) -> Result<u64, Refusal> {
+        let in_ranges = Self::written_in_ranges(batch, judged, room)?;
         let mut accesses = conflict::Batch::with_capacity(judged.len(), judged.len(), 0);
-        for &place in judged {
+        for (number, &place) in judged.iter().enumerate() {
             let proposal = &batch.proposals[place];
-            let reads = proposal.reads.iter().map(|read| read.key.as_bytes());
+            // Who reads a range reads every key in it, those included that come with the batch.
+            let in_ranges = in_ranges.get(number).into_iter().flatten().map(|key| key.as_bytes());
+            let reads = proposal.reads.iter().map(|read| read.key.as_bytes()).chain(in_ranges);
             let writes = proposal
                 .writes
                 .iter()
@@ -325,7 +480,7 @@ impl Step<'_> {
         };
         let resolved = conflict::resolve_merging(batch.policy, &detection, |same| {
             let (kept, candidate) = (&changes[same.kept as usize], &changes[same.candidate as usize]);
-            kept.leave_the_same(candidate, same.key)
+            kept.go_together(candidate, same.key)
         });
         for (&place, verdict) in judged.iter().zip(resolved.iter()) {
             let conflict::Verdict::Lost { clashes, more } = verdict else {
@@ -340,7 +495,7 @@ impl Step<'_> {
         }
         let total = detection.counts().total();
         self.applied.detector = detector;
-        total
+        Ok(total)
     }
 
     fn clash(
@@ -367,12 +522,18 @@ impl Step<'_> {
             hash: record.and_then(|record| record.value.as_ref()).map(|value| value.hash),
             winner: winner as u64,
             key,
+            merge: None,
         }
     }
 
     fn next_revisions_of_batch(&self, batch: &ProposalBatch, verdicts: Vec<Option<Verdict>>) -> Vec<Verdict> {
-        let committed = |proposal| Verdict::Committed {
+        let mut room = MergeRoom::default();
+        let mut committed = |proposal: &Proposal| Verdict::Committed {
             revisions: self.next_revisions(proposal),
+            merged: match proposal.prepare(&self.project.memory, &mut room) {
+                Ok(prepared) => merged(&prepared),
+                Err(_) => unreachable!("nothing has changed since it was judged"),
+            },
         };
         let places = verdicts.into_iter().zip(&batch.proposals);
         places
@@ -388,8 +549,9 @@ impl Step<'_> {
             .filter(|hash| self.project.memory.hold(hash))
             .collect();
         let places = verdicts.into_iter().zip(&batch.proposals);
+        let mut room = MergeRoom::default();
         let verdicts: Vec<Verdict> = places
-            .map(|(verdict, proposal)| verdict.unwrap_or_else(|| self.commit_winner(proposal)))
+            .map(|(verdict, proposal)| verdict.unwrap_or_else(|| self.commit_winner(proposal, &mut room)))
             .collect();
         let contents = &mut self.applied.contents;
         let project = self.scope.project;
@@ -407,21 +569,16 @@ impl Step<'_> {
         verdicts
     }
 
-    fn commit_winner(&mut self, proposal: &Proposal) -> Verdict {
-        // Prepared again: writes that commute see what the winners before them left.
-        match proposal.prepare(&self.project.memory) {
+    fn commit_winner(&mut self, proposal: &Proposal, room: &mut MergeRoom) -> Verdict {
+        // Prepared again: writes that commute or are merged see what the winners before them left.
+        match proposal.prepare(&self.project.memory, room) {
             Ok(prepared) => Verdict::Committed {
+                merged: merged(&prepared),
                 revisions: self.commit(proposal, prepared),
             },
-            Err(refusal) => Verdict::Refused(refusal),
+            Err(stop) => stop.into(),
         }
     }
-}
-
-fn lost(mut conflicts: Vec<Conflict>) -> Verdict {
-    let total = conflicts.len() as u64;
-    conflicts.truncate(CONFLICTS_LISTED_MAX);
-    Verdict::Lost { conflicts, total }
 }
 
 fn changed(key: &Key, record: &Record) -> What {

@@ -1,5 +1,6 @@
 //! Atomic changes of several keys, with optimistic checks (the validation of Silo, SOSP 2013, at the proposal's place in
-//! the order): every read must still hold, every write may name the revision that it replaces. Costs O(reads + writes).
+//! the order): every read must still hold, every range must be as it was read, every write may name the revision that it
+//! replaces. Costs O(reads + writes + ranges), and what globs look at and merges take in, both bounded.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,8 +8,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::command::{Content, ContentHash, Key, Op, Refusal};
-use super::memory::{Memory, Next, Record, check_form, check_key, malformed, over_limit};
-use crate::conflict::{Kind, Operation, Policy, WriteClass};
+use super::hold::Holds;
+use super::memory::{Memory, MergeRoom, Next, Record, Unprepared, check_form, check_key, malformed, over_limit};
+use super::range::{GlobRoom, Matcher, PROPOSAL_RANGES_MAX, RangeRead};
+use super::task::{Caller, Fence, TaskId};
+use crate::conflict::{Kind, MergeFailure, Operation, Policy, WriteClass};
 
 /// How many keys a proposal may read, and how many it may write.
 pub const PROPOSAL_KEYS_MAX: usize = 65_536;
@@ -18,12 +22,14 @@ pub const BATCH_PROPOSALS_MAX: usize = 16_384;
 pub const BATCH_KEYS_MAX: usize = 131_072;
 /// How many conflicts one proposal is answered with.
 pub const CONFLICTS_LISTED_MAX: usize = 64;
+/// How many of them may say which lines did not go together; the others only that there are such.
+pub const UNMERGED_LISTED_MAX: usize = 4;
 /// How many bytes of conflicts, and of texts in refusals, the answer to a batch lists, in the order of the batch. What is
 /// over it is left out or cut; the totals stay exact. Room for some 8,000 conflicts on keys of 60 B.
 pub const BATCH_LISTED_BYTES_MAX: usize = 1 << 20;
 
 /// Of an encoded conflict, without its key, in bytes.
-pub(crate) const CONFLICT_BYTES: usize = 69;
+pub(crate) const CONFLICT_BYTES: usize = 74;
 
 /// An atomic change of several keys.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -37,6 +43,24 @@ pub struct Proposal {
     /// Judge only: change nothing and tell nobody, whatever the verdict. The proposals of a batch agree on this: one that
     /// is not to be committed must not make another one lose.
     pub dry_run: bool,
+    /// The ranges that were read, and must still hold what they held.
+    pub ranges: Vec<RangeRead>,
+    /// The lease under which it is made: refused if that is not the live one.
+    pub fence: Option<TaskFence>,
+    /// The position of the lost attempt that this one follows; 0 for one that its node refused before it had any. Such an
+    /// attempt is always judged by the colony, so that its losses count. Not in a batch.
+    pub follows: Option<u64>,
+}
+
+/// The lease of a task that somebody claims to hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskFence {
+    /// The task.
+    pub task: TaskId,
+    /// The fence of the lease.
+    pub fence: Fence,
+    /// Who says to hold it.
+    pub caller: Caller,
 }
 
 /// A key that was read.
@@ -80,17 +104,19 @@ pub struct Write {
 pub struct Conflict {
     /// What kind of conflict it is.
     pub kind: Kind,
-    /// The key.
+    /// The key; of a phantom the folder or the glob.
     pub key: Key,
-    /// The revision that the proposal named.
+    /// The revision that the proposal named; of a phantom the number of keys that it named.
     pub expected: u64,
-    /// The revision of the key at the proposal's place in the order.
+    /// The revision of the key at the proposal's place in the order; of a phantom the number of keys there.
     pub revision: u64,
     /// The hash of the key's present value, if it has one: what to read again.
     pub hash: Option<ContentHash>,
     /// Who won: the position of the command that changed the key last (0 when nobody did), or inside a batch the place
-    /// of the winning proposal.
+    /// of the winning proposal. Of a held key the lost attempt that it is held for.
     pub winner: u64,
+    /// Why a text could not be merged.
+    pub merge: Option<MergeFailure>,
 }
 
 /// Several proposals that are judged together against one state.
@@ -109,6 +135,8 @@ pub enum Verdict {
     Committed {
         /// The new revisions.
         revisions: Vec<u64>,
+        /// The places of the writes whose text was merged with that of somebody else.
+        merged: Vec<u32>,
     },
     /// It lost; nothing of it was changed.
     Lost {
@@ -124,7 +152,7 @@ pub enum Verdict {
 impl Conflict {
     /// What this adds to the encoded answer, in bytes.
     fn listed_bytes(&self) -> usize {
-        CONFLICT_BYTES + self.key.len()
+        CONFLICT_BYTES + self.key.len() + self.merge.as_ref().map_or(0, MergeFailure::bytes)
     }
 }
 
@@ -155,6 +183,44 @@ pub(crate) fn bound_listing(verdicts: &mut [Verdict]) {
 /// What the writes of a proposal would leave, in their order.
 pub(crate) type Prepared = Vec<Next>;
 
+/// The places of the writes that are merges.
+pub(crate) fn merged(prepared: &Prepared) -> Vec<u32> {
+    let merged = (0..).zip(prepared).filter(|(_, next)| next.merged);
+    merged.map(|(place, _)| place).collect()
+}
+
+/// Why a proposal does not commit.
+pub(crate) enum Stop {
+    Refused(Refusal),
+    Lost(Vec<Conflict>),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Stop {
+        Stop::Refused(refusal)
+    }
+}
+
+impl From<Stop> for Verdict {
+    fn from(stop: Stop) -> Verdict {
+        match stop {
+            Stop::Refused(refusal) => Verdict::Refused(refusal),
+            Stop::Lost(mut conflicts) => {
+                let total = conflicts.len() as u64;
+                conflicts.truncate(CONFLICTS_LISTED_MAX);
+                Verdict::Lost { conflicts, total }
+            }
+        }
+    }
+}
+
+/// What the judging of one command may still cost beside its keys.
+#[derive(Default)]
+pub(crate) struct Room {
+    pub(crate) globs: GlobRoom,
+    pub(crate) merges: MergeRoom,
+}
+
 impl Proposal {
     /// Checks the form: bounds, and that no key is written twice.
     pub(crate) fn check_form(&self) -> Result<(), Refusal> {
@@ -164,8 +230,14 @@ impl Proposal {
         if self.writes.len() > PROPOSAL_KEYS_MAX {
             return Err(over_limit("writes", self.writes.len(), PROPOSAL_KEYS_MAX));
         }
+        if self.ranges.len() > PROPOSAL_RANGES_MAX {
+            return Err(over_limit("ranges", self.ranges.len(), PROPOSAL_RANGES_MAX));
+        }
         for read in &self.reads {
             check_key(&read.key)?;
+        }
+        for range in &self.ranges {
+            range.span.check()?;
         }
         let mut written = BTreeSet::new();
         for write in &self.writes {
@@ -178,7 +250,7 @@ impl Proposal {
     }
 
     /// Compares what was read, and what is to be replaced, with the present state.
-    pub(crate) fn conflicts(&self, memory: &Memory) -> Vec<Conflict> {
+    pub(crate) fn conflicts(&self, memory: &Memory, room: &mut GlobRoom) -> Result<Vec<Conflict>, Refusal> {
         let reads = self.reads.iter().filter_map(|read| {
             let record = memory.record(&read.key);
             read_conflict(read, record).map(|kind| conflict(kind, &read.key, read.revision, record))
@@ -188,15 +260,64 @@ impl Proposal {
             let record = memory.record(&write.key);
             (revision(record) != before).then(|| conflict(Kind::StaleWrite, &write.key, before, record))
         });
-        reads.chain(writes).collect()
+        let mut conflicts: Vec<Conflict> = reads.chain(writes).collect();
+        for range in &self.ranges {
+            let state = range.span.state(memory, room)?;
+            if state.stamp != range.stamp {
+                conflicts.push(Conflict {
+                    kind: Kind::Phantom,
+                    key: range.span.text().clone(),
+                    expected: range.stamp.keys,
+                    revision: state.stamp.keys,
+                    hash: None,
+                    winner: state.changed,
+                    merge: None,
+                });
+            }
+        }
+        Ok(conflicts)
+    }
+
+    /// The writes that a hold keeps this proposal from; `follows` is the hold that is its own.
+    pub(crate) fn held(&self, memory: &Memory, holds: &Holds, follows: Option<u64>, now_ms: u64) -> Vec<Conflict> {
+        if holds.is_empty() {
+            return Vec::new();
+        }
+        let writes = self.writes.iter().filter_map(|write| {
+            let (seq, _) = holds.against(&write.key, follows, now_ms)?;
+            let record = memory.record(&write.key);
+            let expected = write.before.unwrap_or(revision(record));
+            Some(Conflict {
+                winner: seq,
+                ..conflict(Kind::Reservation, &write.key, expected, record)
+            })
+        });
+        writes.collect()
     }
 
     /// What the writes would leave. Changes nothing.
-    pub(crate) fn prepare(&self, memory: &Memory) -> Result<Prepared, Refusal> {
-        self.writes
-            .iter()
-            .map(|write| memory.prepare(&write.key, memory.current(&write.key), &write.op))
-            .collect()
+    pub(crate) fn prepare(&self, memory: &Memory, room: &mut MergeRoom) -> Result<Prepared, Stop> {
+        let (mut prepared, mut conflicts) = (Vec::with_capacity(self.writes.len()), Vec::new());
+        for write in &self.writes {
+            let current = memory.current(&write.key);
+            match memory.prepare(&write.key, current, &write.op, &write.tags, room) {
+                Ok(next) => prepared.push(next),
+                Err(Unprepared::Refused(refusal)) => return Err(refusal.into()),
+                Err(Unprepared::Unmerged(failure)) => {
+                    let record = memory.record(&write.key);
+                    let expected = revision(record);
+                    let listed = conflicts.len() < UNMERGED_LISTED_MAX;
+                    conflicts.push(Conflict {
+                        merge: Some(if listed { failure } else { failure.without_lines() }),
+                        ..conflict(Kind::Merge, &write.key, expected, record)
+                    });
+                }
+            }
+        }
+        match conflicts.is_empty() {
+            true => Ok(prepared),
+            false => Err(Stop::Lost(conflicts)),
+        }
     }
 }
 
@@ -206,7 +327,7 @@ impl ProposalBatch {
         if self.proposals.len() > BATCH_PROPOSALS_MAX {
             return Err(over_limit("proposals", self.proposals.len(), BATCH_PROPOSALS_MAX));
         }
-        let named = |proposal: &Proposal| proposal.reads.len() + proposal.writes.len();
+        let named = |proposal: &Proposal| proposal.reads.len() + proposal.writes.len() + proposal.ranges.len();
         let keys = self.proposals.iter().map(named).sum();
         if keys > BATCH_KEYS_MAX {
             return Err(over_limit("batch_keys", keys, BATCH_KEYS_MAX));
@@ -229,9 +350,14 @@ impl ProposalBatch {
     /// The contents that its writes name by hash.
     pub(crate) fn kept_contents(&self) -> impl Iterator<Item = &ContentHash> {
         let writes = self.proposals.iter().flat_map(|proposal| &proposal.writes);
-        writes.filter_map(|write| match &write.op {
-            Op::Put(Content::Kept(hash)) => Some(hash),
-            _ => None,
+        let contents = writes.flat_map(|write| match &write.op {
+            Op::Put(content) => [Some(content), None],
+            Op::Merge(merge) => [Some(&merge.theirs), merge.base.as_ref()],
+            _ => [None, None],
+        });
+        contents.flatten().filter_map(|content| match content {
+            Content::Kept(hash) => Some(hash),
+            Content::Inline(_) => None,
         })
     }
 }
@@ -240,7 +366,7 @@ impl Write {
     /// How this write bears others of the same key in a batch. One that names the revision that it replaces bears none.
     pub(crate) fn class(&self) -> WriteClass {
         match (&self.op, self.before) {
-            (_, Some(_)) | (Op::Put(_) | Op::Delete, None) => WriteClass::Exclusive,
+            (_, Some(_)) | (Op::Put(_) | Op::Delete | Op::Merge(_), None) => WriteClass::Exclusive,
             (Op::Increment(_), None) => WriteClass::Commutes(Operation::Add),
             (Op::Max(_), None) => WriteClass::Commutes(Operation::Max),
             (Op::Append(_), None) => WriteClass::Commutes(Operation::Append),
@@ -253,6 +379,8 @@ impl Write {
 /// each question, which writes of a batch make the same change.
 pub(crate) struct Changes<'a> {
     by_key: Vec<(&'a Write, Option<ContentHash>)>,
+    reads: BTreeSet<&'a Key>,
+    ranges: Vec<Matcher<'a>>,
 }
 
 impl<'a> Changes<'a> {
@@ -263,17 +391,29 @@ impl<'a> Changes<'a> {
         };
         let mut by_key: Vec<_> = proposal.writes.iter().map(|write| (write, hash(write))).collect();
         by_key.sort_unstable_by(|(a, _), (b, _)| a.key.cmp(&b.key));
-        Changes { by_key }
+        Changes {
+            by_key,
+            reads: proposal.reads.iter().map(|read| &read.key).collect(),
+            ranges: proposal.ranges.iter().map(|range| range.span.matcher()).collect(),
+        }
     }
 
-    /// Whether both leave `key` with the same value and tags: only plain puts and deletions do for certain.
-    pub(crate) fn leave_the_same(&self, other: &Changes<'_>, key: &[u8]) -> bool {
+    /// Whether both may stand: they leave `key` with the same value and tags, as only plain puts and deletions do for
+    /// certain, or both are to be merged into what the other leaves. Whether that can be done shows at the commit.
+    pub(crate) fn go_together(&self, other: &Changes<'_>, key: &[u8]) -> bool {
         let (Some((mine, my_hash)), Some((theirs, their_hash))) = (self.write(key), other.write(key)) else {
             return false;
         };
         let same = match (&mine.op, &theirs.op) {
             (Op::Delete, Op::Delete) => true,
             (Op::Put(_), Op::Put(_)) => my_hash == their_hash,
+            (Op::Merge(_), Op::Merge(_)) => {
+                let plain = |changes: &Changes<'_>, write: &Write| {
+                    let read = changes.reads.contains(&write.key);
+                    !read && write.before.is_none() && !changes.ranges.iter().any(|range| range.covers(&write.key))
+                };
+                return plain(self, mine) && plain(other, theirs);
+            }
             _ => false,
         };
         same && mine.tags == theirs.tags && mine.before == theirs.before
@@ -314,5 +454,6 @@ fn conflict(kind: Kind, key: &Key, expected: u64, record: Option<&Arc<Record>>) 
         revision: revision(record),
         hash: record.and_then(|record| record.value.as_ref()).map(|value| value.hash),
         winner: record.map_or(0, |record| record.seq),
+        merge: None,
     }
 }

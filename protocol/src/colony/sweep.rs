@@ -1,4 +1,5 @@
-//! What time and the end of owners bring, although nobody commands it: leases end, tasks return, lives are cleared away.
+//! What time and the end of owners bring, although nobody commands it: leases and holds end, tasks return, lives are
+//! cleared away.
 //!
 //! Each command, and each round without commands, first does up to [`STEPS_PER_COMMAND`] steps of it; the leader proposes
 //! such an empty round when something is due and no command comes. So a command costs a bounded time however many tasks a
@@ -49,6 +50,10 @@ impl Colony {
                     self.on_project(&project, &mut ordinal, applied, |step| {
                         step.return_task(task, Return::Expired);
                     });
+                }
+                Due::Expired(project, Timer::Hold(seq)) => {
+                    let holder = self.projects.get_mut(&project).expect("a project with a hold stays");
+                    holder.end_hold(seq, &mut self.agents, &project, applied);
                 }
                 Due::Orphan(project, held, end) => {
                     self.on_project(&project, &mut ordinal, applied, |step| {

@@ -7,6 +7,7 @@ mod growth;
 mod image;
 mod memory;
 mod model;
+mod proposals;
 mod random;
 mod sequence;
 mod sessions;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::range::GlobRoom;
 use super::*;
 use crate::conflict::Policy;
 

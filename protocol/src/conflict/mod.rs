@@ -6,9 +6,9 @@
 //!
 //! | the proposal | stands on the key as |
 //! |---|---|
-//! | only reads it | reader |
+//! | only reads it, or a range that has it | reader |
 //! | only writes it, by one commuting operation | writer that commutes with the writers of the same [`Operation`] |
-//! | writes it otherwise, by several operations, or writes and reads it | exclusive writer |
+//! | writes it otherwise, by several operations, or writes and reads it or a range that has it | exclusive writer |
 //!
 //! The last line holds because a read fixes what the key must be at the proposal's place in the order: an increment by
 //! somebody who also read the counter is not indifferent to other increments.
@@ -32,6 +32,7 @@ mod batch;
 mod detect;
 mod detection;
 mod hash;
+mod merge;
 mod resolve;
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,11 @@ use serde::{Deserialize, Serialize};
 pub use self::batch::{Batch, Operation, Role, WriteClass};
 pub use self::detect::{Detector, detect};
 pub use self::detection::{Conflict, Counts, Detection, Group, Member};
+pub(crate) use self::merge::MERGE_FAILURE_BYTES_MAX;
+pub use self::merge::{
+    COMMAND_MERGE_LINES_MAX, HUNK_SIDE_BYTES_MAX, HUNKS_LISTED_MAX, Hunk, Hunks, MERGE_BYTES_MAX, MERGE_LINES_MAX,
+    MergeFailure, merge_lines, three_way,
+};
 pub use self::resolve::{Policy, SameChange, UnknownPolicy, resolve, resolve_merging};
 pub use self::verdict::{CLASHES_MAX, Clash, Verdict, Verdicts};
 
@@ -63,12 +69,14 @@ pub enum Kind {
     WriteWrite,
     /// One proposal of a batch reads a key that another one writes.
     ReadWrite,
-    /// A range that was read has gained or lost a key.
+    /// In a range that was read a key has appeared, gone or changed.
     Phantom,
-    /// A key to be written lies under the exclusive reservation of another session.
+    /// A key to be written is held by somebody else.
     Reservation,
     /// A condition that the proposal states does not hold.
     CheckFailed,
+    /// A text to be merged does not go together with what stands there.
+    Merge,
 }
 
 impl fmt::Display for Kind {
@@ -82,6 +90,7 @@ impl fmt::Display for Kind {
             Kind::Phantom => "phantom",
             Kind::Reservation => "reservation",
             Kind::CheckFailed => "check_failed",
+            Kind::Merge => "merge",
         })
     }
 }

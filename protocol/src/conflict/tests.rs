@@ -16,6 +16,8 @@ const MAX: WriteClass = WriteClass::Commutes(Operation::Max);
 struct Proposal {
     priority: u8,
     reads: Vec<String>,
+    /// Beginnings of keys: it reads all that the batch writes below them.
+    ranges: Vec<String>,
     writes: Vec<(String, WriteClass)>,
     change: u8,
 }
@@ -53,10 +55,19 @@ impl Proposal {
 
 fn batch(proposals: &[Proposal]) -> Batch {
     let mut batch = Batch::new();
+    let written: BTreeSet<&String> = proposals
+        .iter()
+        .flat_map(|proposal| &proposal.writes)
+        .map(|(key, _)| key)
+        .collect();
     for proposal in proposals {
+        let ranges = proposal.ranges.iter().flat_map(|range| {
+            let written = written.iter().copied();
+            written.filter(move |key| key.starts_with(range))
+        });
         batch.push(
             proposal.priority,
-            proposal.reads.iter().map(|key| key.as_bytes()),
+            proposal.reads.iter().chain(ranges).map(|key| key.as_bytes()),
             proposal.writes.iter().map(|(key, class)| (key.as_bytes(), *class)),
         );
     }
@@ -73,10 +84,12 @@ mod oracle {
         let mut found = Found::new();
         for (i, a) in proposals.iter().enumerate() {
             for (j, b) in proposals.iter().enumerate().skip(i + 1) {
-                let keys: BTreeSet<&String> = a.reads.iter().chain(a.writes.iter().map(|(key, _)| key)).collect();
+                let written =
+                    |proposal: &'_ Proposal| proposal.writes.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
+                let keys: BTreeSet<String> = a.reads.iter().cloned().chain(written(a)).chain(written(b)).collect();
                 for key in keys {
-                    if let Some(kind) = meet(a, b, key) {
-                        found.insert((i, j, key.clone(), kind));
+                    if let Some(kind) = meet(a, b, &key) {
+                        found.insert((i, j, key, kind));
                     }
                 }
             }
@@ -87,13 +100,17 @@ mod oracle {
     fn meet(a: &Proposal, b: &Proposal, key: &str) -> Option<Kind> {
         match (classes(a, key).is_empty(), classes(b, key).is_empty()) {
             (true, true) => None,
-            (false, true) => b.reads.iter().any(|read| read == key).then_some(Kind::ReadWrite),
-            (true, false) => a.reads.iter().any(|read| read == key).then_some(Kind::ReadWrite),
+            (false, true) => reads(b, key).then_some(Kind::ReadWrite),
+            (true, false) => reads(a, key).then_some(Kind::ReadWrite),
             (false, false) => {
                 let one_operation = operation(a, key).is_some() && operation(a, key) == operation(b, key);
                 (!one_operation).then_some(Kind::WriteWrite)
             }
         }
+    }
+
+    fn reads(proposal: &Proposal, key: &str) -> bool {
+        proposal.reads.iter().any(|read| read == key) || proposal.ranges.iter().any(|range| key.starts_with(range))
     }
 
     fn classes(proposal: &Proposal, key: &str) -> BTreeSet<WriteClass> {
@@ -110,7 +127,7 @@ mod oracle {
         let classes = classes(proposal, key);
         match classes.first() {
             Some(WriteClass::Commutes(operation)) if classes.len() == 1 => {
-                (!proposal.reads.iter().any(|read| read == key)).then_some(*operation)
+                (!reads(proposal, key)).then_some(*operation)
             }
             _ => None,
         }
@@ -252,8 +269,9 @@ impl Seeded {
                 };
                 for _ in 0..self.below(accesses_max + 1) {
                     let key = format!("k{}", self.below(keys));
-                    match self.below(3) {
-                        0 => proposal.reads.push(key),
+                    match self.below(7) {
+                        0 | 1 => proposal.reads.push(key),
+                        2 => proposal.ranges.push(key[..1 + self.below(2) as usize].to_owned()),
                         _ => proposal.writes.push((key, classes[self.below(6) as usize])),
                     }
                 }

@@ -128,6 +128,9 @@ pub enum WireWhat {
         kind: Kind,
         /// How many conflicts there were.
         conflicts: u64,
+        /// How often in a row the proposer has lost.
+        #[serde(default)]
+        losses: u64,
     },
     /// A batch of proposals was judged; the changes of those that won have the same `seq`.
     Judged {
@@ -228,7 +231,12 @@ impl From<&Event> for WireEvent {
                 tags: tags.clone(),
             },
             What::Committed { writes } => WireWhat::Committed { writes: *writes },
-            What::Lost { kind, conflicts } => WireWhat::Lost {
+            What::Lost {
+                kind,
+                conflicts,
+                losses,
+            } => WireWhat::Lost {
+                losses: *losses,
                 kind: *kind,
                 conflicts: *conflicts,
             },

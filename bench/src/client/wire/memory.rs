@@ -8,7 +8,7 @@ use bytes::Bytes;
 use queenright_protocol::colony::{Change, Condition, Content, Op};
 use serde::{Deserialize, Serialize};
 
-use super::{BodyError, HexHash, is_false, sorted_tags};
+use super::{BodyError, HexHash, RangeRequest, is_false, sorted_tags};
 
 /// The answer to a change of one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +93,18 @@ pub struct KeyList {
     pub seq: u64,
     /// The index of the last log entry that this answer has seen.
     pub index: u64,
+}
+
+/// The answer to `GET /v1/memory-ranges`: what a range holds, and its keys as the same snapshot has them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RangeList {
+    /// The range, in the form in which a proposal names it.
+    pub range: RangeRequest,
+    /// The position of the last command that changed one of its keys; 0 when none did.
+    pub changed: u64,
+    /// Its keys. Every page has the range as its own snapshot has it: the pages belong together if those are equal.
+    #[serde(flatten)]
+    pub list: KeyList,
 }
 
 /// One key of a list.

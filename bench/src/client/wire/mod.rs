@@ -19,12 +19,12 @@ use queenright_protocol::colony::ContentHash;
 use serde::{Deserialize, Serialize};
 
 pub use self::event::{EventCursor, EventPage, ParseCursorError, WireEvent, WireState, WireWhat};
-pub use self::memory::{ChangeOp, ChangeRequest, Changed, KeyInfo, KeyList};
+pub use self::memory::{ChangeOp, ChangeRequest, Changed, KeyInfo, KeyList, RangeList};
 pub use self::prime::{Happening, Happenings, HeldTask, Listed, NextCall, Pinned, Prime};
 pub use self::problem::{Code, Problem};
 pub use self::proposal::{
-    BatchOutcome, BatchRequest, BatchVerdict, Loss, ProposalOutcome, ProposalRequest, ReadRequest, Reread,
-    WireConflict, WriteRequest,
+    BatchOutcome, BatchRequest, BatchVerdict, FenceRequest, Loss, MergeRequest, ProposalOutcome, ProposalRequest,
+    RangeRequest, ReadRequest, Reread, WireConflict, WriteRequest,
 };
 pub use self::session::{
     ClosedSession, Heartbeat, OpenSession, OpenedSession, ReopenedSession, SessionList, SessionState, SessionToken,

@@ -1,5 +1,8 @@
 use bytes::Bytes;
-use queenright_protocol::colony::{Conflict, Content, ContentHash, Cursor, Event, Expected, Op, Proposal, What, Write};
+use queenright_protocol::colony::{
+    Conflict, Content, ContentHash, Cursor, Digest, Event, Expected, Merge, Op, Proposal, RangeRead, RangeStamp, Span,
+    What, Write,
+};
 use queenright_protocol::colony::{Key, Read};
 use queenright_protocol::conflict::Kind;
 use serde_json::json;
@@ -72,6 +75,16 @@ fn a_proposal_comes_back_as_it_was() {
         Op::Append("".into()),
         Op::Append(Bytes::from_static(b"\xfe")),
         Op::SetAdd("line".into()),
+        Op::Merge(Merge {
+            base: None,
+            base_tags: Vec::new(),
+            theirs: Content::Inline("text".into()),
+        }),
+        Op::Merge(Merge {
+            base: Some(Content::Kept(hash())),
+            base_tags: vec!["t".into()],
+            theirs: Content::Inline(Bytes::from_static(b"\xff")),
+        }),
     ];
     let contents = [Expected::Any, Expected::Absent, Expected::Hash(hash())];
     let proposal = Proposal {
@@ -85,6 +98,21 @@ fn a_proposal_comes_back_as_it_was() {
         writes: ops.map(write).into(),
         priority: 9,
         dry_run: true,
+        ranges: vec![
+            RangeRead {
+                span: Span::Folder("src/".into()),
+                stamp: RangeStamp {
+                    keys: 3,
+                    sum: Digest(7),
+                },
+            },
+            RangeRead {
+                span: Span::Glob("*".into()),
+                stamp: RangeStamp::default(),
+            },
+        ],
+        fence: None,
+        follows: Some(4),
     };
     let text = serde_json::to_string(&ProposalRequest::from(&proposal)).unwrap();
     let request: ProposalRequest = serde_json::from_str(&text).unwrap();
@@ -108,7 +136,7 @@ fn a_write_says_exactly_one_thing() {
     check(
         json!({ "key": "k" }),
         "proposals[1].writes[0]: says not what to write (one of put, put_base64, put_kept, delete, increment, max, \
-         append, append_base64, set_add)",
+         append, append_base64, set_add, merge)",
     );
 }
 
@@ -140,6 +168,7 @@ fn a_loss_names_each_key_to_reread_once() {
         revision: 2,
         hash: Some(hash()),
         winner: 5,
+        merge: None,
     };
     let conflicts = [
         conflict(Kind::StaleRead, "b"),

@@ -372,7 +372,9 @@ impl Simulation {
         let mut applied = self.colony.apply(0, 0, &[round], NodeId(1));
         match applied.outcomes.remove(0).outcome {
             ColonyOutcome::Changed { seq, revision } => (Outcome::Ok(Answer::Changed { revision }), Some(seq)),
-            ColonyOutcome::Committed { seq, revisions } => (Outcome::Ok(Answer::Committed { revisions }), Some(seq)),
+            ColonyOutcome::Committed { seq, revisions, .. } => {
+                (Outcome::Ok(Answer::Committed { revisions }), Some(seq))
+            }
             ColonyOutcome::Lost { conflicts, .. } => {
                 let mut keys: Vec<(String, u64)> = conflicts
                     .iter()
@@ -477,6 +479,6 @@ fn proposal(reads: &[(String, u64)], writes: &[(String, Write)]) -> Proposal {
         reads: reads.collect(),
         writes: writes.collect(),
         priority: 0,
-        dry_run: false,
+        ..Proposal::default()
     }
 }

@@ -155,7 +155,8 @@ async fn proposals_and_changes_through_the_client() {
         committed,
         ProposalOutcome::Committed {
             seq: 2,
-            revisions: vec![2]
+            revisions: vec![2],
+            merged: vec![],
         }
     );
     let ProposalOutcome::Lost(loss) = client.propose(&proposal, None).await.unwrap() else {

@@ -271,6 +271,17 @@ impl Step<'_> {
     /// The task and the lease that this caller holds on it.
     fn held(&mut self, id: TaskId, fence: Fence, caller: &Caller) -> Result<(Task, Lease), Refusal> {
         self.free_if_dead(id);
+        self.check_fence(id, fence, caller)?;
+        let task = Task::clone(self.known(id)?);
+        match task.state.clone() {
+            State::Leased(lease) => Ok((task, lease)),
+            State::Pending | State::Finished(_) => unreachable!("the caller holds the task"),
+        }
+    }
+
+    /// Whether this caller holds the task now. Changes nothing: a lease that is over counts as ended although the task was
+    /// not returned yet.
+    pub(in crate::colony) fn check_fence(&self, id: TaskId, fence: Fence, caller: &Caller) -> Result<(), Refusal> {
         let task = self.known(id)?;
         let fenced = |holder: Option<&Holder>| Refusal::Fenced {
             task: id,
@@ -280,6 +291,7 @@ impl Step<'_> {
         };
         match &task.state {
             State::Pending => Err(fenced(None)),
+            State::Leased(lease) if self.lease_end(lease).is_some() => Err(fenced(None)),
             State::Finished(finished) if finished.fence == fence => Err(task_finished(task, finished)),
             State::Finished(finished) => Err(fenced(Some(&finished.holder))),
             State::Leased(lease) => {
@@ -288,7 +300,7 @@ impl Step<'_> {
                 #[cfg(feature = "planted-bugs")]
                 let same_fence = same_fence || crate::planted::has(crate::planted::Bug::IgnoreFence);
                 match same_fence && same_owner {
-                    true => Ok((Task::clone(task), lease.clone())),
+                    true => Ok(()),
                     false => Err(fenced(Some(&lease.holder))),
                 }
             }
@@ -342,19 +354,23 @@ impl Step<'_> {
         let Some(State::Leased(lease)) = self.project.tasks.get(id).map(|task| &task.state) else {
             return;
         };
-        if lease.until_ms.is_some_and(|until_ms| until_ms <= self.scope.cluster_ms) {
-            return self.return_task(id, Return::Expired);
+        if let Some(end) = self.lease_end(lease) {
+            self.return_task(id, end);
         }
-        let end = match &lease.holder.owner {
+    }
+
+    /// Why a lease is over, if it is.
+    fn lease_end(&self, lease: &Lease) -> Option<Return> {
+        if lease.until_ms.is_some_and(|until_ms| until_ms <= self.scope.cluster_ms) {
+            return Some(Return::Expired);
+        }
+        match &lease.holder.owner {
             Owner::Agent { agent, started } => self.agents.end_of(&(agent.node, *started)).map(Return::Agent),
             Owner::Session { session, .. } => {
                 let sessions = &self.agents.sessions;
                 let session = sessions.get(*session).expect("a session that holds a task is kept");
                 sessions.end_of(session, self.scope.cluster_ms).map(Return::Session)
             }
-        };
-        if let Some(end) = end {
-            self.return_task(id, end);
         }
     }
 

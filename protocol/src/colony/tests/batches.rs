@@ -21,7 +21,7 @@ fn batches_are_judged_as_by_comparing_every_pair() {
     let (colony, model) = prepared();
     each_seed(0..10_000, |seed| {
         let (mut colony, mut model) = (colony.clone(), model.clone());
-        let batch = Seeded(seed).batch(colony.project("p").unwrap().memory());
+        let batch = Seeded(seed).batch(&colony, colony.project("p").unwrap());
         let step = Step {
             cluster_ms: colony.cluster_ms(),
             node: NodeId(9),
@@ -148,6 +148,32 @@ fn no_outcome_is_larger_than_its_command_said() {
         let keys = (0..8).map(|key| write(&format!("{number}/{key}"), Op::Delete));
         proposal(vec![], keys.collect())
     };
+    let merge = |base: &str, theirs: &str| {
+        Op::Merge(Merge {
+            base: (!base.is_empty()).then(|| Content::Inline(Bytes::from(base.to_string()))),
+            base_tags: Vec::new(),
+            theirs: Content::Inline(Bytes::from(theirs.to_string())),
+        })
+    };
+    // Each of them was a value at the start, so each is answered with why it does not go together.
+    let writes = (0..64).map(|number| write(&long_key(number), merge("gone", "new")));
+    let unmerged = proposal(vec![], writes.collect());
+    let merged = |number: usize, writes: usize| {
+        let writes = (0..writes).map(|key| write(&format!("{number}/{key}"), merge("", "new")));
+        proposal(vec![], writes.collect())
+    };
+    let caller = Caller::Agent {
+        name: "n".repeat(NAME_BYTES_MAX).into(),
+        generation: 1,
+    };
+    let fenced = Proposal {
+        fence: Some(TaskFence {
+            task: TaskId { seq: 1, ordinal: 0 },
+            fence: Fence(1),
+            caller,
+        }),
+        ..Proposal::default()
+    };
     let all_lost: Vec<_> = (0..64).map(|number| read(&long_key(number), 7)).collect();
     for body in [
         of(2_000, &long(|| Op::Delete)),
@@ -164,6 +190,11 @@ fn no_outcome_is_larger_than_its_command_said() {
         Body::Propose(twice(1)),
         Body::Propose(missing(1)),
         Body::Propose(committed(1)),
+        Body::Propose(unmerged.clone()),
+        of(BATCH_PROPOSALS_MAX, &|_| fenced.clone()),
+        Body::Propose(fenced.clone()),
+        of(200, &|_| unmerged.clone()),
+        of(2, &|number| merged(number, 4_000)),
         change(&long_key(1), kept(&large(1))),
         Body::Task(TaskCommand::Add(vec![
             NewTask {
@@ -198,7 +229,7 @@ fn a_long_answer_lists_less_and_counts_all() {
         };
         (listed, all) = (listed + conflicts.len(), all + total);
     }
-    assert_eq!((listed, all), (BATCH_LISTED_BYTES_MAX / (3_840 + 69), 400));
+    assert_eq!((listed, all), (BATCH_LISTED_BYTES_MAX / (3_840 + 74), 400));
 }
 
 #[test]

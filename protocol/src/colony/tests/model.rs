@@ -1,11 +1,13 @@
 //! What the colony promises, written down as plainly as it goes: whole states in ordered maps, every pair of a batch
 //! compared with every other. It shares types with the colony and no rule.
 
+mod proposals;
 mod sessions;
 mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::proposals::{Cannot, Left, covers, left_by, values};
 pub(super) use self::sessions::ModelSession;
 use self::tasks::ModelTasks;
 pub(super) use self::tasks::{ModelLife, ModelTask};
@@ -31,6 +33,8 @@ pub(super) struct ModelProject {
     pub(super) dropped: Option<Cursor>,
     pub(super) tasks: ModelTasks,
     pub(super) sessions: Vec<ModelSession>,
+    /// By the position at which they were granted.
+    pub(super) holds: BTreeMap<u64, Hold>,
     /// By idempotency key: the body, the outcome, and when it is forgotten.
     once: BTreeMap<String, (Body, Outcome, u64)>,
 }
@@ -192,33 +196,21 @@ fn bad_key(key: &str) -> Option<Refusal> {
     }
 }
 
-fn bad_change(key: &str, tags: &[Arc<str>], op: &Op) -> Option<Refusal> {
+fn bad_tags(tags: &[Arc<str>]) -> Option<Refusal> {
     let long = tags.iter().map(|tag| tag.len()).find(|bytes| *bytes > 128);
     let too_many = (tags.len() > 16).then(|| over("tags", tags.len(), 16));
     let unsorted = tags.windows(2).any(|pair| pair[0] >= pair[1]);
-    let broken = matches!(op, Op::SetAdd(line) if line.contains('\n'));
-    bad_key(key)
-        .or(too_many)
+    too_many
         .or(long.map(|bytes| over("tag_bytes", bytes, 128)))
         .or(unsorted.then(|| bad("tags", "are not sorted and distinct")))
-        .or(broken.then(|| bad("set_add", "a line of a set has no line break")))
 }
 
-fn bad_proposal(proposal: &Proposal) -> Option<Refusal> {
-    if let Some(refusal) = proposal.reads.iter().find_map(|read| bad_key(&read.key)) {
-        return Some(refusal);
-    }
-    let mut before: Vec<&str> = Vec::new();
-    for write in &proposal.writes {
-        if let Some(refusal) = bad_change(&write.key, &write.tags, &write.op) {
-            return Some(refusal);
-        }
-        if before.contains(&&*write.key) {
-            return Some(bad("writes", &format!("{} is written twice", write.key)));
-        }
-        before.push(&write.key);
-    }
-    None
+fn bad_change(key: &str, tags: &[Arc<str>], op: &Op) -> Option<Refusal> {
+    bad_key(key).or(bad_tags(tags)).or(match op {
+        Op::SetAdd(line) if line.contains('\n') => Some(bad("set_add", "a line of a set has no line break")),
+        Op::Merge(merge) => bad_tags(&merge.base_tags),
+        _ => None,
+    })
 }
 
 fn held(state: &Holds, key: &str) -> Held {
@@ -235,94 +227,22 @@ fn find_content(state: &Holds, hash: &ContentHash) -> Option<Vec<u8>> {
     values.find(|value| value.len() >= 1024 && ContentHash::of(value) == *hash)
 }
 
-/// The value that `op` leaves under `key`. `contents` is where it finds contents by hash.
-fn left_by(op: &Op, key: &Key, state: &Holds, contents: &Holds) -> Result<Option<Vec<u8>>, Refusal> {
-    let value = held(state, key).value;
-    let wrong = |wanted: &str| Refusal::WrongType {
-        key: key.clone(),
-        wanted: wanted.into(),
-    };
-    let number = |value: &[u8]| -> Result<i64, Refusal> {
-        let text = String::from_utf8(value.to_vec()).unwrap_or_default();
-        text.parse().map_err(|_| wrong("a whole number of 64 bits"))
-    };
-    Ok(Some(match op {
-        Op::Delete => return Ok(None),
-        Op::Put(Content::Inline(bytes)) => bytes.to_vec(),
-        Op::Put(Content::Kept(hash)) => find_content(contents, hash).ok_or(Refusal::MissingContent {
-            key: key.clone(),
-            hash: *hash,
-        })?,
-        Op::Increment(step) => {
-            let sum = i128::from(value.map_or(Ok(0), |value| number(&value))?) + i128::from(*step);
-            let sum = i64::try_from(sum).map_err(|_| wrong("a number with room for the step"))?;
-            sum.to_string().into_bytes()
-        }
-        Op::Max(least) => {
-            let number = value.map_or(Ok(*least), |value| number(&value))?;
-            if number > *least { number } else { *least }.to_string().into_bytes()
-        }
-        Op::Append(tail) => value.into_iter().flatten().chain(tail.to_vec()).collect(),
-        Op::SetAdd(line) => {
-            let Some(value) = value else {
-                return Ok(Some(line.as_bytes().to_vec()));
-            };
-            let text = String::from_utf8(value).map_err(|_| wrong("lines of UTF-8 text"))?;
-            let mut lines: Vec<&str> = text.split('\n').collect();
-            if lines.windows(2).any(|pair| pair[0] > pair[1]) {
-                return Err(wrong("sorted lines"));
-            }
-            if !lines.contains(&&**line) {
-                lines.push(line);
-                lines.sort();
-            }
-            lines.join("\n").into_bytes()
-        }
-    }))
-}
-
-fn against(proposal: &Proposal, state: &Holds) -> Vec<Conflict> {
-    let mut found = Vec::new();
-    let mut note = |kind, key: &Key, expected| {
-        let held = held(state, key);
-        found.push(Conflict {
-            kind,
-            key: key.clone(),
-            expected,
-            revision: held.revision,
-            hash: hash(&held),
-            winner: held.seq,
-        });
-    };
-    for read in &proposal.reads {
-        let held = held(state, &read.key);
-        let as_expected = match read.content {
-            Expected::Any => true,
-            Expected::Absent => held.value.is_none(),
-            Expected::Hash(wanted) => hash(&held) == Some(wanted),
-        };
-        if held.revision < read.revision {
-            note(Kind::FutureRead, &read.key, read.revision);
-        } else if held.revision > read.revision || !as_expected {
-            note(Kind::StaleRead, &read.key, read.revision);
-        }
-    }
-    for write in &proposal.writes {
-        if let Some(before) = write.before
-            && before != held(state, &write.key).revision
-        {
-            note(Kind::StaleWrite, &write.key, before);
-        }
-    }
-    found
-}
-
 impl ModelProject {
     fn carry_out(&mut self, body: &Body, at: &At) -> Result<Outcome, Refusal> {
         let seq = at.seq;
         match body {
             Body::Change(change) => {
                 bad_change(&change.key, &change.tags, &change.op).map_or(Ok(()), Err)?;
+                if matches!(change.op, Op::Merge(_)) {
+                    return Err(bad("op", "a merge is part of a proposal"));
+                }
+                if let Some((_, hold)) = self.hold_on(&change.key, None, at) {
+                    return Err(Refusal::KeyHeld {
+                        key: change.key.clone(),
+                        author: hold.author.clone(),
+                        until_ms: hold.until_ms,
+                    });
+                }
                 let held = held(&self.held, &change.key);
                 let (revision, present) = (held.revision, held.value.is_some());
                 if match change.condition {
@@ -333,30 +253,15 @@ impl ModelProject {
                     let key = change.key.clone();
                     return Err(Refusal::Condition { key, revision, present });
                 }
-                let value = left_by(&change.op, &change.key, &self.held, &self.held)?;
-                let revision = self.set(&change.key, value, &change.tags, at);
+                let left = left_by(&change.op, &change.key, &change.tags, &self.held, &self.held);
+                let left = left.map_err(|cannot| match cannot {
+                    Cannot::Refused(refusal) => refusal,
+                    Cannot::Merge(_) => unreachable!(),
+                })?;
+                let revision = self.set(&change.key, left, at);
                 Ok(Outcome::Changed { seq, revision })
             }
-            Body::Propose(proposal) => {
-                bad_proposal(proposal).map_or(Ok(()), Err)?;
-                let mut conflicts = against(proposal, &self.held);
-                if let Some(first) = conflicts.first() {
-                    let (kind, total) = (first.kind, conflicts.len() as u64);
-                    if !proposal.dry_run {
-                        self.event(What::Lost { kind, conflicts: total }, at);
-                    }
-                    conflicts.truncate(64);
-                    return Ok(Outcome::Lost { seq, conflicts, total });
-                }
-                let before = self.held.clone();
-                let values = values(proposal, &before, &before)?;
-                if !proposal.dry_run {
-                    let writes = proposal.writes.len() as u64;
-                    self.event(What::Committed { writes }, at);
-                }
-                let revisions = self.commit(proposal, values, at);
-                Ok(Outcome::Committed { seq, revisions })
-            }
+            Body::Propose(proposal) => self.propose(proposal, at),
             Body::ProposeBatch(batch) => self.batch(batch, at),
             Body::Withheld(low) => Err(Refusal::DiskLow(low.clone())),
             Body::Task(command) => self.task_command(command, at),
@@ -366,21 +271,22 @@ impl ModelProject {
     }
 
     /// Commits what is not a dry run; the revisions that each write has, or would have.
-    fn commit(&mut self, proposal: &Proposal, values: Vec<Option<Vec<u8>>>, at: &At) -> Vec<u64> {
+    fn commit(&mut self, proposal: &Proposal, values: Vec<Left>, at: &At) -> Vec<u64> {
         let writes = proposal.writes.iter().zip(values);
         writes
-            .map(|(write, value)| match proposal.dry_run {
+            .map(|(write, left)| match proposal.dry_run {
                 true => held(&self.held, &write.key).revision + 1,
-                false => self.set(&write.key, value, &write.tags, at),
+                false => self.set(&write.key, left, at),
             })
             .collect()
     }
 
-    fn set(&mut self, key: &Key, value: Option<Vec<u8>>, tags: &[Arc<str>], at: &At) -> u64 {
+    fn set(&mut self, key: &Key, left: Left, at: &At) -> u64 {
+        let Left { value, tags, .. } = left;
         let held = Held {
             revision: held(&self.held, key).revision + 1,
             value,
-            tags: tags.to_vec(),
+            tags: tags.clone(),
             author: at.author.clone(),
             seq: at.seq,
             changed_ms: at.now_ms,
@@ -388,7 +294,7 @@ impl ModelProject {
         let (revision, hash) = (held.revision, hash(&held));
         let bytes = held.value.as_ref().map_or(0, Vec::len) as u64;
         self.held.insert(key.to_string(), held);
-        let (key, tags) = (key.clone(), tags.to_vec());
+        let key = key.clone();
         self.event(
             What::Changed {
                 key,
@@ -430,16 +336,14 @@ impl ModelProject {
         let before = self.held.clone();
         let mut verdicts: BTreeMap<usize, Verdict> = BTreeMap::new();
         for (place, proposal) in batch.proposals.iter().enumerate() {
-            let mut conflicts = against(proposal, &before);
-            let total = conflicts.len() as u64;
-            conflicts.truncate(64);
-            if let Some(refusal) = bad_proposal(proposal) {
-                verdicts.insert(place, Verdict::Refused(refusal));
-            } else if total > 0 {
-                verdicts.insert(place, Verdict::Lost { conflicts, total });
-            } else if let Err(refusal) = values(proposal, &before, &before) {
-                verdicts.insert(place, Verdict::Refused(refusal));
-            }
+            let verdict = match self.judge(proposal, at) {
+                _ if proposal.follows.is_some() => {
+                    Verdict::Refused(bad("follows", "is for a proposal alone, a batch has priorities"))
+                }
+                Ok(_) => continue,
+                Err(stop) => stop.into(),
+            };
+            verdicts.insert(place, verdict);
         }
         let judged: Vec<usize> = (0..batch.proposals.len())
             .filter(|place| !verdicts.contains_key(place))
@@ -456,16 +360,13 @@ impl ModelProject {
             if verdicts.contains_key(&place) {
                 continue;
             }
-            let values = match proposal.dry_run {
-                true => Ok(vec![None; proposal.writes.len()]),
-                false => values(proposal, &self.held, &before),
-            };
-            let verdict = match values {
-                Err(refusal) => Verdict::Refused(refusal),
+            let verdict = match values(proposal, &self.held, &before) {
+                Err(stop) => stop.into(),
                 Ok(values) => {
                     committed += 1;
+                    let merged = proposals::merged(&values);
                     let revisions = self.commit(proposal, values, at);
-                    Verdict::Committed { revisions }
+                    Verdict::Committed { revisions, merged }
                 }
             };
             verdicts.insert(place, verdict);
@@ -481,13 +382,6 @@ impl ModelProject {
             pairs,
         })
     }
-}
-
-fn values(proposal: &Proposal, state: &Holds, contents: &Holds) -> Result<Vec<Option<Vec<u8>>>, Refusal> {
-    let writes = proposal.writes.iter();
-    writes
-        .map(|write| left_by(&write.op, &write.key, state, contents))
-        .collect()
 }
 
 /// What a proposal of a batch is to a key.
@@ -511,12 +405,19 @@ struct Pairwise<'a> {
 impl Pairwise<'_> {
     fn part(&self, place: usize, key: &str) -> Option<Part> {
         let proposal = &self.batch.proposals[place];
-        let reads = proposal.reads.iter().any(|read| &*read.key == key);
+        let written = |place: &usize| {
+            self.batch.proposals[*place]
+                .writes
+                .iter()
+                .any(|write| &*write.key == key)
+        };
+        let in_range = proposal.ranges.iter().any(|range| covers(&range.span, key)) && self.judged.iter().any(written);
+        let reads = in_range || proposal.reads.iter().any(|read| &*read.key == key);
         match proposal.writes.iter().find(|write| &*write.key == key) {
             None => reads.then_some(Part::Reads),
             Some(write) if reads || write.before.is_some() => Some(Part::Exclusive),
             Some(write) => Some(match write.op {
-                Op::Put(_) | Op::Delete => Part::Exclusive,
+                Op::Put(_) | Op::Delete | Op::Merge(_) => Part::Exclusive,
                 Op::Increment(_) => Part::Adds,
                 Op::Append(_) => Part::Appends,
                 Op::Max(_) => Part::Maximises,
@@ -538,10 +439,18 @@ impl Pairwise<'_> {
     /// All keys, in the order in which they first appear.
     fn keys(&self) -> Vec<Key> {
         let mut keys: Vec<Key> = Vec::new();
-        for &place in &self.judged {
-            let proposal = &self.batch.proposals[place];
+        let proposals = || self.judged.iter().map(|&place| &self.batch.proposals[place]);
+        let written: BTreeSet<&Key> = proposals()
+            .flat_map(|proposal| &proposal.writes)
+            .map(|write| &write.key)
+            .collect();
+        for proposal in proposals() {
             let writes = proposal.writes.iter().map(|write| &write.key);
-            for key in proposal.reads.iter().map(|read| &read.key).chain(writes) {
+            let ranges = proposal.ranges.iter().flat_map(|range| {
+                let written = written.iter().copied();
+                written.filter(move |key| covers(&range.span, key))
+            });
+            for key in proposal.reads.iter().map(|read| &read.key).chain(ranges).chain(writes) {
                 if !keys.contains(key) {
                     keys.push(key.clone());
                 }
@@ -620,7 +529,15 @@ impl Pairwise<'_> {
             };
             Some((value, write.tags.clone(), write.before))
         };
-        self.batch.policy == Policy::Merge && change(a).is_some() && change(a) == change(b)
+        let merges = |place: usize| {
+            let proposal = &self.batch.proposals[place];
+            let read = proposal.reads.iter().any(|read| &*read.key == key)
+                || proposal.ranges.iter().any(|range| covers(&range.span, key));
+            let mut writes = proposal.writes.iter().filter(|write| &*write.key == key);
+            !read && writes.any(|write| write.before.is_none() && matches!(write.op, Op::Merge(_)))
+        };
+        let same = change(a).is_some() && change(a) == change(b);
+        self.batch.policy == Policy::Merge && (same || merges(a) && merges(b))
     }
 
     fn described(&self, place: usize, key: Key, kind: Kind, winner: usize) -> Conflict {
@@ -633,6 +550,7 @@ impl Pairwise<'_> {
             hash: hash(&held),
             winner: winner as u64,
             key,
+            merge: None,
         }
     }
 }

@@ -30,7 +30,7 @@ impl Seeded {
             0 => "".into(),
             1 => "a\0b".into(),
             2 => "k".repeat(KEY_BYTES_MAX + 1).into(),
-            _ => self.pick(&["a", "b", "c", "d", "dir/e", "dir/é"]).into(),
+            _ => self.pick(&["a", "b", "c", "d", "dir/e", "dir/é", "dir/sub/f"]).into(),
         }
     }
 
@@ -106,18 +106,112 @@ impl Seeded {
         }
     }
 
+    /// A merge of a text of few lines with one that is most often there.
+    fn merge(&mut self, memory: &Memory, key: &str) -> Merge {
+        let record = memory.record(key);
+        let present = record
+            .and_then(|record| record.value.as_ref())
+            .map(|value| value.bytes.clone());
+        let texts = [
+            "1\n2\n3\n4\n",
+            "0\n1\n2\n3\n4\n",
+            "1\n2\n3\n4\n5\n",
+            "1\n2\nx\n4\n",
+            "1\n2\ny\n4\n",
+            "a\nb",
+        ];
+        let mut text = || Content::Inline(Bytes::from(self.pick(&texts)));
+        let base = match present {
+            Some(present) => Some(Content::Inline(present)),
+            None => None,
+        };
+        let (other, theirs) = (text(), text());
+        Merge {
+            base: match self.below(6) {
+                0 => None,
+                1 => base,
+                2 => Some(self.content()),
+                _ => Some(other),
+            },
+            base_tags: match (record, self.below(4)) {
+                (Some(record), 1..) => record.tags.clone(),
+                _ => self.tags(),
+            },
+            theirs,
+        }
+    }
+
     fn write(&mut self, memory: &Memory) -> Write {
         let key = self.key();
         Write {
-            op: self.op(),
+            op: match self.once_in(3) {
+                true => Op::Merge(self.merge(memory, &key)),
+                false => self.op(),
+            },
             tags: self.tags(),
             before: self.once_in(4).then(|| self.revision(memory, &key)),
             key,
         }
     }
 
-    pub(super) fn proposal(&mut self, memory: &Memory) -> Proposal {
+    fn range(&mut self, memory: &Memory) -> RangeRead {
+        let span = match self.below(40) {
+            0 => Span::Folder("dir".into()),
+            1 => Span::Glob("".into()),
+            2 => Span::Glob("*".repeat(GLOB_BYTES_MAX + 1).into()),
+            3..23 => Span::Folder(self.pick(&["", "dir/", "dir/sub/", "none/"]).into()),
+            _ => Span::Glob(
+                self.pick(&["*", "dir/*", "**/f", "dir/**", "?", "dir/**/e", "a"])
+                    .into(),
+            ),
+        };
+        let state = span
+            .check()
+            .ok()
+            .and_then(|()| span.state(memory, &mut GlobRoom::default()).ok());
+        let mut stamp = state.unwrap_or_default().stamp;
+        match self.below(10) {
+            0 => stamp.keys += 1,
+            1 => stamp.sum = Digest(7),
+            _ => {}
+        }
+        RangeRead { span, stamp }
+    }
+
+    fn fence(&mut self, colony: &Colony, project: &Project) -> TaskFence {
+        let task = self.task_id(project, StateName::Leased);
+        let (fence, caller) = match project.tasks().get(task).map(|task| &task.state) {
+            Some(State::Leased(lease)) => (lease.fence, called(colony, &lease.holder.owner)),
+            Some(State::Finished(finished)) => (finished.fence, called(colony, &finished.holder.owner)),
+            _ => (Fence(1), Caller::Session(TokenHash::of("a"))),
+        };
+        let fence = if self.once_in(4) { Fence(fence.0 + 1) } else { fence };
+        TaskFence { task, fence, caller }
+    }
+
+    /// The attempt that has lost most often, or another one.
+    fn follows(&mut self, project: &Project) -> Option<u64> {
+        let lost = |event: &Arc<Event>| match event.what {
+            What::Lost { losses, .. } => Some((losses, event.cursor.seq)),
+            _ => None,
+        };
+        let most = project.events().iter().filter_map(lost).max();
+        match self.below(8) {
+            0 | 1 => None,
+            2 => Some(self.below(40)),
+            _ => most.map(|(_, seq)| seq),
+        }
+    }
+
+    pub(super) fn proposal(&mut self, colony: &Colony, project: &Project) -> Proposal {
+        let memory = project.memory();
         Proposal {
+            ranges: match self.once_in(3) {
+                true => (0..1 + self.below(2)).map(|_| self.range(memory)).collect(),
+                false => Vec::new(),
+            },
+            fence: self.once_in(8).then(|| self.fence(colony, project)),
+            follows: self.follows(project),
             reads: (0..self.below(3)).map(|_| self.read(memory)).collect(),
             writes: (0..self.below(4)).map(|_| self.write(memory)).collect(),
             priority: self.below(3) as u8,
@@ -125,8 +219,27 @@ impl Seeded {
         }
     }
 
-    pub(super) fn batch(&mut self, memory: &Memory) -> ProposalBatch {
-        let mut proposals: Vec<Proposal> = (0..self.below(7)).map(|_| self.proposal(memory)).collect();
+    /// One that loses, and follows the one that has lost most often.
+    fn losing(&mut self, project: &Project) -> Proposal {
+        let lost = |event: &Arc<Event>| match event.what {
+            What::Lost { losses, .. } => Some((losses, event.cursor.seq)),
+            _ => None,
+        };
+        let most = project.events().iter().filter_map(lost).max();
+        let (read_key, written) = (self.pick(&["a", "b"]), self.pick(&["a", "b", "c"]));
+        Proposal {
+            follows: most.map(|(_, seq)| seq),
+            ..proposal(
+                vec![read(read_key, project.memory().revision(read_key) + 1)],
+                vec![write(written, inline("1"))],
+            )
+        }
+    }
+
+    pub(super) fn batch(&mut self, colony: &Colony, project: &Project) -> ProposalBatch {
+        let mut proposals: Vec<Proposal> = (0..self.below(7)).map(|_| self.proposal(colony, project)).collect();
+        let followers = proposals.iter_mut().filter(|_| !self.once_in(20));
+        followers.for_each(|proposal| proposal.follows = None);
         let dry_run = self.once_in(8);
         if !self.once_in(16) {
             proposals.iter_mut().for_each(|proposal| proposal.dry_run = dry_run);
@@ -150,10 +263,12 @@ impl Seeded {
         let nothing = Project::default();
         let here = colony.project(project).unwrap_or(&nothing);
         let memory = here.memory();
-        match self.below(30) {
+        match self.below(40) {
+            26..30 => Body::Propose(self.proposal(colony, here)),
+            30..36 => Body::Propose(self.losing(here)),
+            36.. => Body::Session(self.session_command(colony, project)),
             10..22 => Body::Task(self.task_command(colony, (project, here), from)),
             22..26 => Body::Agent(self.agent_command(colony, from)),
-            26.. => Body::Session(self.session_command(colony, project)),
             0..6 => {
                 let key = self.key();
                 Body::Change(Change {
@@ -163,8 +278,8 @@ impl Seeded {
                     key,
                 })
             }
-            6 | 7 => Body::Propose(self.proposal(memory)),
-            8 | 9 => Body::ProposeBatch(self.batch(memory)),
+            6 | 7 => Body::Propose(self.proposal(colony, here)),
+            8 | 9 => Body::ProposeBatch(self.batch(colony, here)),
         }
     }
 
@@ -346,7 +461,7 @@ impl Seeded {
                         note: self.pick(&[None, None, Some("half"), Some("a\nb")]).map(Into::into),
                     });
                 }
-                let proposal = self.once_in(3).then(|| self.proposal(project.memory()));
+                let proposal = self.once_in(3).then(|| self.proposal(colony, project));
                 TaskCommand::Finish(Finish {
                     task,
                     fence,
@@ -531,7 +646,7 @@ impl Generator {
         let author = if self.seeded.once_in(40) {
             "a\nb"
         } else {
-            self.seeded.pick(&["ann", "bob"])
+            self.seeded.pick(&["ann", "ann", "ann", "ann", "bob"])
         };
         let key = self.seeded.once_in(4).then(|| match self.seeded.below(20) {
             0 => "".into(),

@@ -55,6 +55,8 @@ fn check_state(colony: &Colony, model: &Model) {
         );
         let tasks = project.tasks().after(None).map(|found| (found.id, task(found)));
         assert_eq!(tasks.collect::<std::collections::BTreeMap<_, _>>(), expected.tasks);
+        let holds = project.holds().iter().map(|(seq, hold)| (seq, (**hold).clone()));
+        assert_eq!(holds.collect::<std::collections::BTreeMap<_, _>>(), expected.holds);
     }
     let sessions = colony.sessions().all().map(|session| Session::clone(session));
     let expected = model.projects.values().flat_map(|project| &project.sessions);
@@ -267,7 +269,7 @@ fn idempotency_keys_whose_time_is_over_are_cleared_away() {
 #[test]
 fn random_sequences_reach_every_kind_of_outcome() {
     let mut found = std::collections::BTreeSet::new();
-    for seed in 0..60 {
+    for seed in 0..150 {
         let (mut generator, mut colony) = (Generator::new(seed), Colony::default());
         for _ in 0..80 {
             let outcomes = generator.next(&colony).apply(&mut colony).outcomes;
@@ -303,6 +305,7 @@ fn random_sequences_reach_every_kind_of_outcome() {
         "Refused(Expired",
         "Refused(Fenced",
         "Refused(IdempotencyKeyReused",
+        "Refused(KeyHeld",
         "Refused(Malformed",
         "Refused(MissingContent",
         "Refused(OverLimit",
@@ -317,9 +320,11 @@ fn random_sequences_reach_every_kind_of_outcome() {
         "SessionsTold",
         "batch Committed",
         "batch Lost",
+        "batch Refused(Fenced",
         "batch Refused(Malformed",
         "batch Refused(MissingContent",
         "batch Refused(OverLimit",
+        "batch Refused(UnknownTask",
         "batch Refused(WrongType",
     ];
     assert_eq!(found.iter().collect::<Vec<_>>(), expected);

@@ -283,7 +283,7 @@ impl ModelProject {
         }
     }
 
-    fn check_held(&mut self, id: TaskId, fence: Fence, caller: &Caller, at: &At) -> Result<(), Refusal> {
+    pub(super) fn check_held(&mut self, id: TaskId, fence: Fence, caller: &Caller, at: &At) -> Result<(), Refusal> {
         self.free_what_is_over(id, at);
         let task = self.tasks.get(&id).ok_or(Refusal::UnknownTask { task: id })?;
         let holder = match &task.state {
@@ -472,6 +472,8 @@ impl Model {
         let expired = expired
             .filter_map(lease)
             .any(|lease| lease.until_ms.is_some_and(|until_ms| until_ms <= now_ms));
+        let held = self.projects.values().flat_map(|project| project.holds.values());
+        let expired = expired || held.map(|hold| hold.until_ms).any(|until_ms| until_ms <= now_ms);
         if expired || self.lives.iter().any(|life| life.over().is_some()) || self.next_session_step().is_some() {
             self.seq += 1;
             self.do_due(wall_ms);
@@ -480,6 +482,10 @@ impl Model {
 
     fn do_due(&mut self, wall_ms: u64) {
         for _ in 0..64 {
+            if let Some((project, seq)) = self.next_hold_due() {
+                self.projects.get_mut(&project).unwrap().holds.remove(&seq);
+                continue;
+            }
             if let Some((project, task, reason)) = self.next_due() {
                 let at = self.at_by_itself(&project, wall_ms);
                 self.projects.get_mut(&project).unwrap().give_back(task, reason, &at);
@@ -513,6 +519,23 @@ impl Model {
             lives: Vec::new(),
             told_elsewhere: elsewhere.filter(|event| event.cursor.seq == self.seq).count() as u32,
         }
+    }
+
+    /// The next hold to end, if the next step ends one: holds and leases end in the order of their times.
+    fn next_hold_due(&self) -> Option<(String, u64)> {
+        let holds = self.projects.iter().flat_map(|(name, project)| {
+            let holds = project.holds.iter();
+            holds.map(move |(seq, hold)| (hold.until_ms, name.clone(), 1, *seq))
+        });
+        let leases = self.projects.iter().flat_map(|(name, project)| {
+            let leases = project.tasks.values().filter_map(lease);
+            leases.filter_map(move |lease| Some((lease.until_ms?, name.clone(), 0, 0)))
+        });
+        let first = holds
+            .chain(leases)
+            .filter(|(until_ms, ..)| *until_ms <= self.cluster_ms)
+            .min();
+        first.filter(|first| first.2 == 1).map(|(_, name, _, seq)| (name, seq))
     }
 
     /// The next task to return, if the next step returns one.
