@@ -12,7 +12,9 @@ use queenright_bench::client::wire::EventCursor;
 
 pub use self::agent::AgentCommand;
 pub use self::session::{OwnArgs, SessionCommand};
-pub use self::task::{Ending, HeldArgs, StateArg, TaskCommand};
+pub use self::task::{
+    ControlArgs, DlqCommand, Ending, HeldArgs, PriorityArg, QueueCommand, StateArg, TaskCommand, TermsArgs, TierArg,
+};
 use crate::state::{Door, Registry, StateError};
 
 const AFTER_HELP: &str = "\
@@ -80,7 +82,13 @@ pub enum Command {
     Events(EventsArgs),
     /// Hand out work: add tasks, claim, accept and finish them
     #[command(subcommand)]
-    Task(TaskCommand),
+    Task(Box<TaskCommand>),
+    /// Look at the dead-letter list: tasks that used up what their terms allow
+    #[command(subcommand)]
+    Dlq(DlqCommand),
+    /// Look at the queues of tasks, pause them, set their circuit breakers
+    #[command(subcommand)]
+    Queue(QueueCommand),
     /// Open sessions for agents outside the nodes, keep them alive, close them
     #[command(subcommand)]
     Session(SessionCommand),

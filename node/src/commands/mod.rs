@@ -12,11 +12,13 @@ mod input;
 pub mod memory;
 pub mod node;
 pub mod propose;
+pub mod queue;
 pub mod replay;
 pub mod session;
 pub mod status;
 mod table;
 pub mod task;
+mod task_text;
 pub mod up;
 
 use std::path::PathBuf;
@@ -40,7 +42,9 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Config(args) => config::run(args, context).await,
         Command::Status(args) => status::run(args, context).await,
         Command::Memory(args) => memory::run(args, context).await,
-        Command::Task(command) => task::run(command, context).await,
+        Command::Task(command) => task::run(*command, context).await,
+        Command::Dlq(command) => task::dlq(command, context).await,
+        Command::Queue(command) => queue::run(command, context).await,
         Command::Session(command) => session::run(command, context).await,
         Command::Propose(args) => propose::run(args, context).await,
         Command::Events(args) => events::run(args, context).await,

@@ -28,7 +28,7 @@ const LOOKED_AT_MAX: usize = 65_536;
 /// each one of a busy cluster.
 const REST: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
 
-const TYPES: [&str; 10] = [
+const TYPES: [&str; 15] = [
     "changed",
     "committed",
     "lost",
@@ -39,6 +39,11 @@ const TYPES: [&str; 10] = [
     "task_returned",
     "session_opened",
     "session_ended",
+    "task_moved",
+    "task_cancel_wanted",
+    "task_handed_off",
+    "task_dropped",
+    "queue_changed",
 ];
 
 /// `GET /v1/events`
@@ -144,6 +149,11 @@ impl Filter {
             What::TaskReturned { .. } => ("task_returned", None),
             What::SessionOpened { .. } => ("session_opened", None),
             What::SessionEnded { .. } => ("session_ended", None),
+            What::TaskMoved { .. } => ("task_moved", None),
+            What::TaskCancelWanted { .. } => ("task_cancel_wanted", None),
+            What::TaskHandedOff { .. } => ("task_handed_off", None),
+            What::TaskDropped { .. } => ("task_dropped", None),
+            What::QueueChanged { .. } => ("queue_changed", None),
         };
         self.types.as_ref().is_none_or(|types| types.contains(name))
             && (self.prefix.is_empty() || key.is_some_and(|key| key.starts_with(self.prefix.as_str())))

@@ -10,7 +10,7 @@ use super::agent::AgentEnd;
 use super::command::{ContentHash, Key};
 use super::digest::Digest;
 use super::session::{SessionEnd, SessionId};
-use super::task::{Fence, Owner, Return, TaskId};
+use super::task::{Breaker, Fence, Owner, Return, StateName, TaskId};
 use crate::conflict::Kind;
 
 /// How many events a project keeps.
@@ -129,6 +129,47 @@ pub enum What {
         /// Why.
         why: SessionEnd,
     },
+    /// A task that nobody holds is in another state, or ready.
+    TaskMoved {
+        /// Its id.
+        task: TaskId,
+        /// How it is now.
+        state: StateName,
+        /// Why, if it was cancelled or is dead.
+        reason: Option<Arc<str>>,
+    },
+    /// A leased task is to be cancelled: its owner should end its lease.
+    TaskCancelWanted {
+        /// Its id.
+        task: TaskId,
+        /// The attempt under way.
+        attempt: u32,
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// The owner of a task offers it to somebody, who takes it by claiming it.
+    TaskHandedOff {
+        /// Its id.
+        task: TaskId,
+        /// The attempt under way.
+        attempt: u32,
+        /// To whom; nobody, if the offer was taken back.
+        to: Option<Arc<str>>,
+    },
+    /// A finished task was forgotten because somebody wanted it.
+    TaskDropped {
+        /// Its id.
+        task: TaskId,
+    },
+    /// A queue was paused or goes on, or its breaker has opened, tries a task, or has closed.
+    QueueChanged {
+        /// The queue.
+        queue: Arc<str>,
+        /// Who paused it.
+        paused_by: Option<Arc<str>>,
+        /// Its breaker.
+        breaker: Breaker,
+    },
 }
 
 impl Event {
@@ -147,9 +188,18 @@ impl Event {
             }
             | What::SessionOpened { name, .. } => name.len(),
             What::TaskReturned {
-                reason: Return::Agent(AgentEnd::Ended(reason)),
+                reason: Return::Agent(AgentEnd::Ended(reason)) | Return::Stolen(reason) | Return::HandedOff(reason),
                 ..
             } => reason.len(),
+            What::TaskReturned {
+                reason: Return::Failed(failure),
+                ..
+            } => failure.message.len() + failure.class.as_ref().map_or(0, |class| class.len()),
+            What::TaskMoved { reason, .. } => reason.as_ref().map_or(0, |reason| reason.len()),
+            What::TaskCancelWanted { reason, .. } => reason.len(),
+            What::TaskHandedOff { to, .. } => to.as_ref().map_or(0, |to| to.len()),
+            What::QueueChanged { queue, paused_by, .. } => queue.len() + paused_by.as_ref().map_or(0, |by| by.len()),
+            What::TaskDropped { .. } => 0,
             What::Committed { .. } | What::Lost { .. } | What::Judged { .. } => 0,
             What::TaskFinished { .. } | What::TaskReturned { .. } | What::SessionEnded { .. } => 0,
         };

@@ -1,14 +1,18 @@
 //! What the colony promises, written down as plainly as it goes: whole states in ordered maps, every pair of a batch
 //! compared with every other. It shares types with the colony and no rule.
 
+mod endings;
+mod forms;
+mod lives;
 mod sessions;
 mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(super) use self::lives::ModelLife;
 pub(super) use self::sessions::ModelSession;
 use self::tasks::ModelTasks;
-pub(super) use self::tasks::{ModelLife, ModelTask};
+pub(super) use self::tasks::{ModelQueue, ModelTask};
 use super::random::Step;
 use super::*;
 use crate::conflict::{Kind, Policy};
@@ -29,6 +33,7 @@ pub(super) struct ModelProject {
     pub(super) events: Vec<Event>,
     pub(super) tasks: ModelTasks,
     pub(super) sessions: Vec<ModelSession>,
+    pub(super) queues: BTreeMap<Arc<str>, ModelQueue>,
     /// By idempotency key: the body, the outcome, and when it is forgotten.
     once: BTreeMap<String, (Body, Outcome, u64)>,
 }
@@ -128,6 +133,7 @@ impl Model {
         }
         if !(project.held.is_empty()
             && project.tasks.is_empty()
+            && project.queues.is_empty()
             && project.events.is_empty()
             && project.once.is_empty())
         {
