@@ -17,7 +17,9 @@ pub use self::agent::AgentCommand;
 pub use self::import::{ImportArgs, WatchArgs};
 pub use self::run::RunArgs;
 pub use self::session::{OwnArgs, SessionCommand};
-pub use self::task::{Ending, HeldArgs, StateArg, TaskCommand};
+pub use self::task::{
+    ControlArgs, DlqCommand, Ending, HeldArgs, PriorityArg, QueueCommand, StateArg, TaskCommand, TermsArgs, TierArg,
+};
 use crate::state::{Door, Registry, StateError};
 
 const AFTER_HELP: &str = "\
@@ -87,9 +89,15 @@ pub enum Command {
     Prime(PrimeArgs),
     /// Hand out work: add tasks, claim, accept and finish them
     #[command(subcommand)]
-    Task(TaskCommand),
+    Task(Box<TaskCommand>),
     /// Work on tasks with any program: claim them, run it for each, finish by its exit code
     Run(RunArgs),
+    /// Look at the dead-letter list: tasks that used up what their terms allow
+    #[command(subcommand)]
+    Dlq(DlqCommand),
+    /// Look at the queues of tasks, pause them, set their circuit breakers
+    #[command(subcommand)]
+    Queue(QueueCommand),
     /// Open sessions for agents outside the nodes, keep them alive, close them
     #[command(subcommand)]
     Session(SessionCommand),

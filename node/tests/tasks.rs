@@ -156,3 +156,108 @@ fn a_task_is_done_with_its_proposal_or_stays_with_its_holder() {
     assert_eq!(colony.task_json("n3", &["show", &task])["state"], "done");
     assert_eq!(colony.at("n3", &["memory", "get", "k"]).with_code(0).stdout, b"2");
 }
+
+#[test]
+fn needs_terms_and_the_dead_letter_list_through_the_command_line() {
+    let colony = Colony::start("terms");
+    let low = colony.add("later", &["--priority", "low"]);
+    let first = colony.add("first", &["--name", "first", "--priority", "high", "--retries", "1"]);
+    let second = colony.add("second", &["--need", "first", "--label", "docs"]);
+    let shown = colony.task_json("n3", &["show", &second]);
+    assert_eq!(
+        (&shown["state"], &shown["blocked_by"][0]["task"]),
+        (&"blocked".into(), &first.as_str().into())
+    );
+    let line = colony.refusal("n2", &["claim", &second], 3);
+    assert!(line.contains(&format!("it needs {first} (pending)")), "{line}");
+
+    // The one that matters most comes first, and its only attempt fails.
+    let (token, fence) = held(&colony.task_json("n2", &["claim"]));
+    let owned = ["--fence", &fence, "--token", &token];
+    let update = ["update", &first, "--progress", "40", "--checkpoint", "7"];
+    colony.task_json("n1", &[&update, &owned[..]].concat());
+    let fail = [
+        "finish",
+        &first,
+        "--outcome",
+        "failed",
+        "--retry",
+        "--message",
+        "no network",
+    ];
+    colony.task_json("n3", &[&fail, &owned[..]].concat());
+    let dead = colony.at("n1", &["dlq", "list", "--json"]).with_code(0).json();
+    assert_eq!(dead["tasks"][0]["task"], first.as_str());
+    let shown = colony.at("n2", &["dlq", "show", &first, "--json"]).with_code(0).json();
+    assert_eq!(
+        (&shown["history"][0]["reason"], &shown["checkpoint"]),
+        (&"it failed: no network".into(), &7.into())
+    );
+    colony.at("n3", &["dlq", "requeue", &first, "--json"]).with_code(0);
+    assert_eq!(
+        colony.at("n1", &["dlq", "list", "--json"]).with_code(5).json()["tasks"],
+        Value::Array(vec![])
+    );
+
+    let claim = colony.task_json("n1", &["claim"]);
+    assert_eq!(
+        (&claim["tasks"][0]["task"], &claim["tasks"][0]["checkpoint"]),
+        (&first.as_str().into(), &7.into())
+    );
+    let (token, fence) = held(&claim);
+    colony.task_json("n1", &["finish", &first, "--fence", &fence, "--token", &token]);
+    // That it is released is the leader's own doing.
+    until("the second is pending", || {
+        let shown = colony.task_json("n2", &["show", &second, "--consistency", "local"]);
+        (shown["state"] == "pending").then_some(())
+    });
+    let ready = colony.task_json("n3", &["ready"]);
+    assert_eq!(ready["tasks"].as_array().unwrap().len(), 2);
+    assert_eq!(colony.task_json("n3", &["claim"])["tasks"][0]["task"], second.as_str());
+    assert_eq!(colony.task_json("n3", &["claim"])["tasks"][0]["task"], low.as_str());
+    colony.same_digest();
+}
+
+#[test]
+fn a_task_is_paused_approved_cancelled_and_its_queue_stopped_by_others() {
+    let colony = Colony::start("control");
+    let task = colony.add("deploy", &["--queue", "ops", "--approval"]);
+    assert_eq!(
+        colony.task("n1", &["claim", "--queue", "ops"]).with_code(5).json()["tasks"],
+        Value::Array(vec![])
+    );
+    assert_eq!(colony.task_json("n2", &["pause", &task])["state"], "paused");
+    assert_eq!(colony.task_json("n3", &["resume", &task])["state"], "awaiting-approval");
+    assert_eq!(colony.task_json("n1", &["approve", &task])["state"], "pending");
+    let set = |paused: &str| {
+        colony
+            .at("n2", &["queue", "set", "ops", "--paused", paused, "--json"])
+            .with_code(0)
+    };
+    set("true");
+    colony.task("n1", &["claim", "--queue", "ops"]).with_code(5);
+    let queues = colony.at("n3", &["queue", "list", "--json"]).with_code(0).json();
+    assert_eq!(
+        (&queues["queues"][0]["queue"], &queues["queues"][0]["paused_by"]),
+        (&"ops".into(), &"cli".into())
+    );
+    set("false");
+    let (token, fence) = held(&colony.task_json("n1", &["claim", "--queue", "ops"]));
+    let owned = ["--fence", &fence, "--token", &token];
+    assert_eq!(
+        colony.task_json("n2", &["cancel", &task, "--reason", "too late"])["state"],
+        "leased"
+    );
+    let accepted = colony.task_json("n1", &[&["accept", &task], &owned[..]].concat());
+    assert_eq!(accepted["cancel"], true);
+    colony.task_json("n1", &[&["release", &task], &owned[..]].concat());
+    let shown = colony.task_json("n3", &["show", &task]);
+    assert_eq!(
+        (&shown["state"], &shown["closed"]["reason"]),
+        (&"cancelled".into(), &"cli cancelled it: too late".into())
+    );
+    colony.task_json("n3", &["drop", &task]);
+    let line = colony.refusal("n1", &["show", &task], 1);
+    assert!(line.contains(&format!("no task has the id {task}")), "{line}");
+    colony.same_digest();
+}

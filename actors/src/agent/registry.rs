@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use queenright_protocol::colony::{AGENT_DONE, AGENT_STOPPED};
 use ractor::{Actor, ActorId, ActorRef};
 
 use super::actor::{Agent, AtWork};
@@ -173,8 +174,8 @@ impl Agents {
         let (end, reason) = match (panic, said) {
             (Some(panic), _) => (End::Failed, panicked(&panic)),
             (None, Some(Said::Failed(reason))) => (End::Failed, reason),
-            (None, Some(Said::Done)) => (End::Done, "was done".to_owned()),
-            (None, None) if stopped => (End::Failed, "was stopped".to_owned()),
+            (None, Some(Said::Done)) => (End::Done, AGENT_DONE.to_owned()),
+            (None, None) if stopped => (End::Failed, AGENT_STOPPED.to_owned()),
             (None, None) => (End::Failed, "its actor ended, and nobody had asked for it".to_owned()),
         };
         if let Some(generation) = generation {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use queenright_protocol::colony::{
     Applied, Colony, ContentHash, Cursor, Event, HOLD_BYTES_MAX, Key, LifeKey, Pair, SessionId, TaskId, content_pair,
-    event_pair, hold_key, hold_pair, life_key, life_pair, record_pair, remembered_key, remembered_pair, session_key,
+    event_pair, hold_key, hold_pair, life_key, life_pair, queue_key, queue_pair, record_pair, remembered_key,
+    remembered_pair, session_key,
     session_pair, task_key, task_pair,
 };
 
@@ -37,6 +38,7 @@ pub(crate) struct Dirty {
     remembered: HashSet<(Name, Arc<str>)>,
     tasks: HashSet<(Name, TaskId)>,
     holds: HashSet<(Name, u64)>,
+    queues: HashSet<(Name, Name)>,
     lives: HashSet<LifeKey>,
     sessions: HashSet<(Name, SessionId)>,
     events: Vec<(Name, Arc<Event>)>,
@@ -61,6 +63,7 @@ impl Dirty {
         self.remembered.extend(applied.remembered.iter().cloned());
         self.tasks.extend(applied.tasks.iter().cloned());
         self.holds.extend(applied.holds.iter().cloned());
+        self.queues.extend(applied.queues.iter().cloned());
         self.lives.extend(applied.agents.iter().copied());
         self.sessions.extend(applied.sessions.iter().cloned());
         self.events.extend(applied.events.iter().cloned());
@@ -87,7 +90,8 @@ impl Dirty {
 
     /// Whether what is left is to be written in parts, the store being a mixture until the last one.
     pub(crate) fn is_in_parts(&self) -> bool {
-        let sets = self.records.len() + self.contents.len() + self.remembered.len() + self.tasks.len();
+        let tasks = self.tasks.len() + self.queues.len();
+        let sets = self.records.len() + self.contents.len() + self.remembered.len() + tasks;
         let owners = self.lives.len() + self.sessions.len() + self.holds.len();
         self.replacing && self.removed.len() + sets + owners + self.events.len() > 0
     }
@@ -131,6 +135,7 @@ impl Dirty {
         part.holds = room.fill(&mut self.holds, |_| HOLD_BYTES_MAX);
         part.lives = room.fill(&mut self.lives, |_| 0);
         part.sessions = room.fill(&mut self.sessions, |_| 0);
+        part.queues = room.fill(&mut self.queues, |_| TASK_BYTES);
         part.tasks = room.fill(&mut self.tasks, |_| TASK_BYTES);
         let events = self.events.len().min(room.changes * EVENTS_PER_PAIR);
         part.events = self.events.drain(..events).collect();
@@ -155,6 +160,10 @@ impl Dirty {
             dirty.tasks.extend(tasks.map(|task| (name.clone(), task.id)));
             let holds = project.holds().iter();
             dirty.holds.extend(holds.map(|(seq, _)| (name.clone(), seq)));
+            let queues = project.tasks().queues();
+            dirty
+                .queues
+                .extend(queues.map(|(queue, _)| (name.clone(), queue.clone())));
             for (key, record) in project.memory().range("", None) {
                 dirty.records.insert((name.clone(), key.clone()));
                 if let Some(value) = record.value.as_ref().filter(|value| value.is_kept()) {
@@ -187,6 +196,8 @@ impl Dirty {
         self.removed.extend(tasks.map(|(name, task)| task_key(name, *task)));
         let holds = before.holds.iter();
         self.removed.extend(holds.map(|(name, seq)| hold_key(name, *seq)));
+        let queues = before.queues.iter();
+        self.removed.extend(queues.map(|(name, queue)| queue_key(name, queue)));
         self.removed.extend(before.lives.iter().map(life_key));
         let sessions = before.sessions.iter();
         self.removed
@@ -231,6 +242,13 @@ impl Dirty {
             changes.push(match hold {
                 Some(hold) => some(hold_pair(name, *seq, hold)),
                 None => (hold_key(name, *seq), None),
+            });
+        }
+        for (name, queue) in &self.queues {
+            let state = colony.project(name).and_then(|project| project.tasks().queue(queue));
+            changes.push(match state {
+                Some(state) => some(queue_pair(name, queue, state)),
+                None => (queue_key(name, queue), None),
             });
         }
         for key in &self.lives {

@@ -4,8 +4,8 @@ use openraft::alias::LeaderIdOf;
 use openraft::vote::RaftLeaderIdExt;
 use queenright_protocol::colony::{
     AgentCommand, Body, Caller, Change, Claim, Command, Condition, Content, ContentHash, Cursor, Ending, Finish,
-    KEPT_BYTES_MIN, KEY_BYTES_MAX, NAME_BYTES_MAX, NewSession, NewTask, Op, Outcome, Owner, SessionCommand,
-    State as TaskState, TAG_BYTES_MAX, TAGS_MAX, TaskCommand, TokenHash, Which, record_key,
+    FinishWith, KEPT_BYTES_MIN, KEY_BYTES_MAX, NAME_BYTES_MAX, NewSession, NewTask, Op, Outcome, Owner, SessionCommand,
+    State as TaskState, TAG_BYTES_MAX, TAGS_MAX, TaskCommand, TokenHash, Wants, Which, record_key,
 };
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -150,6 +150,7 @@ impl Rig {
                     limit: 2,
                 },
                 caller,
+                wants: Wants::default(),
             })),
             7 => {
                 let sessions = snapshot.colony.sessions().all();
@@ -179,6 +180,7 @@ impl Rig {
                     ending: Ending::Done,
                     result: "1".into(),
                     proposal: None,
+                    with: FinishWith::default(),
                 }))
             }
         };

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use queenright_protocol::colony::{
-    Accept, Body, Caller, Change, Claim, Condition, Content, Ending, Fence, Finish, NewSession, NewTask, Op, Outcome,
-    Proposal, Read, SessionCommand, SessionId, TaskCommand, TaskId, TokenHash, Which, Write,
+    Accept, Body, Caller, Change, Claim, Condition, Content, Ending, Fence, Finish, FinishWith, NewSession, NewTask,
+    Op, Outcome, Proposal, Read, SessionCommand, SessionId, TaskCommand, TaskId, TokenHash, Wants, Which, Write,
 };
 
 use crate::queen::SubmitError;
@@ -223,6 +223,7 @@ impl Want {
                     passing: true,
                     ..NewSession::new("agent", TokenHash::of(token))
                 })),
+                wants: Wants::default(),
             }),
             Want::Accept(Hold { task, fence, token, .. }) => TaskCommand::Accept(Accept {
                 task: *task,
@@ -239,6 +240,7 @@ impl Want {
                     writes: vec![write(journal, append(token))],
                     ..Proposal::default()
                 }),
+                with: FinishWith::default(),
             }),
             _ => return None,
         };

@@ -5,9 +5,11 @@ use queenright_protocol::colony::{StateName, TaskId};
 use reqwest::Method;
 use serde::Serialize;
 
+use super::request::path_of;
 use super::wire::{
-    AcceptTask, AcceptedTask, AddTask, AddTasks, AddedTasks, ClaimTasks, ClaimedTasks, Code, FinishTask, FinishedTask,
-    Loss, TaskList, WireTask, WireTaskId,
+    AcceptTask, AcceptedTask, AddTask, AddTasks, AddedTasks, ChangeQueue, ClaimTasks, ClaimedTasks, Code, ControlTask,
+    FinishTask, FinishedTask, HandOffTask, Loss, QueueList, QueueSet, TaskList, TaskNow, UpdateTask, WireTask,
+    WireTaskId,
 };
 use super::{Client, ClientError};
 
@@ -23,6 +25,14 @@ pub struct TaskQuery {
     /// Only the task of this name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Only tasks of this queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// Only tasks with this label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Only tasks that a claim may take.
+    pub ready: bool,
     /// Only tasks after this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<WireTaskId>,
@@ -80,6 +90,58 @@ impl Client {
     pub async fn accept_task(&self, task: TaskId, accept: &AcceptTask) -> Result<AcceptedTask, ClientError> {
         let request = self.mutation(Method::POST, &format!("/v1/tasks/{task}:accept"), None)?;
         self.fetch(request.json(accept)).await
+    }
+
+    /// Says how far work on a task has come, and that it goes on.
+    ///
+    /// # Errors
+    /// As [`Client::accept_task`].
+    pub async fn update_task(&self, task: TaskId, update: &UpdateTask) -> Result<AcceptedTask, ClientError> {
+        let request = self.mutation(Method::POST, &format!("/v1/tasks/{task}:update"), None)?;
+        self.fetch(request.json(update)).await
+    }
+
+    /// Changes what becomes of a task: `cancel`, `pause`, `resume`, `approve`, `reject`, `requeue`, or `drop`.
+    ///
+    /// # Errors
+    /// [`ClientError`]; one of code `CONFLICT` says that the task is in no state for that, one of code `HELD` who holds it.
+    pub async fn control_task(
+        &self,
+        task: TaskId,
+        verb: &str,
+        control: &ControlTask,
+        idempotency_key: Option<&str>,
+    ) -> Result<TaskNow, ClientError> {
+        let request = self.mutation(Method::POST, &format!("/v1/tasks/{task}:{verb}"), idempotency_key)?;
+        self.fetch(request.json(control)).await
+    }
+
+    /// Offers a task that the caller holds to somebody else, or takes the offer back.
+    ///
+    /// # Errors
+    /// As [`Client::accept_task`].
+    pub async fn hand_off_task(&self, task: TaskId, hand_off: &HandOffTask) -> Result<TaskNow, ClientError> {
+        let request = self.mutation(Method::POST, &format!("/v1/tasks/{task}:handoff"), None)?;
+        self.fetch(request.json(hand_off)).await
+    }
+
+    /// The queues that have open tasks or settings.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn queues(&self, consistency: Consistency) -> Result<QueueList, ClientError> {
+        let request = self.project_request(Method::GET, "/v1/queues")?;
+        self.fetch(request.query(&[("consistency", consistency)])).await
+    }
+
+    /// Changes the settings of a queue.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn change_queue(&self, queue: &str, change: &ChangeQueue) -> Result<QueueSet, ClientError> {
+        let path = path_of("/v1/queues", "the queue", queue)?;
+        let request = self.mutation(Method::POST, &path, None)?;
+        self.fetch(request.json(change)).await
     }
 
     /// Ends the caller's lease of a task.

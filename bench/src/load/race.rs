@@ -14,7 +14,9 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use queenright_actors::agent::{AgentAddress, AgentContext, Behaviour, BehaviourError, Signal, Step};
 use queenright_actors::queen::{Request, SubmitError};
-use queenright_protocol::colony::{Body, Claim, Ending, Fence, Finish, Outcome, Refusal, TaskCommand, TaskId, Which};
+use queenright_protocol::colony::{
+    Body, Claim, Ending, Fence, Finish, FinishWith, Outcome, Refusal, TaskCommand, TaskId, Wants, Which,
+};
 use serde::Deserialize;
 
 /// How long a claim may take: longer than an election.
@@ -176,6 +178,7 @@ impl Racer {
         let claim = Claim {
             which: Which::Ids(vec![self.task(place)]),
             caller: context.caller(),
+            wants: Wants::default(),
         };
         match submit(context, TaskCommand::Claim(claim)).await? {
             Ok(Outcome::Claimed { tasks, .. }) => {
@@ -207,6 +210,7 @@ impl Racer {
             ending: Ending::Done,
             result: Bytes::new(),
             proposal: None,
+            with: FinishWith::default(),
         };
         let outcome = submit(context, TaskCommand::Finish(finish)).await?;
         if !matches!(outcome, Ok(Outcome::Finished { .. })) {

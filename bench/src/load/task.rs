@@ -11,8 +11,8 @@ use hdrhistogram::Histogram;
 use queenright_actors::agent::{AgentContext, Behaviour, BehaviourError, Step};
 use queenright_actors::queen::{Request, SubmitError};
 use queenright_protocol::colony::{
-    ADD_TASKS_MAX, Body, Claim, Claimed, Ending, Fence, Finish, NewTask, Outcome, Refusal, StateName, TaskCommand,
-    TaskId, Update, Which,
+    ADD_TASKS_MAX, Body, Claim, Claimed, Ending, Fence, Finish, FinishWith, NewTask, Outcome, Refusal, StateName,
+    TaskCommand, TaskId, Update, Wants, Which,
 };
 use serde::Deserialize;
 
@@ -82,6 +82,7 @@ fn claim(context: &AgentContext, which: Which) -> TaskCommand {
     TaskCommand::Claim(Claim {
         which,
         caller: context.caller(),
+        wants: Wants::default(),
     })
 }
 
@@ -93,6 +94,7 @@ fn finish(context: &AgentContext, task: TaskId, fence: Fence) -> TaskCommand {
         ending: Ending::Done,
         result: Bytes::new(),
         proposal: None,
+        with: FinishWith::default(),
     })
 }
 
@@ -268,6 +270,8 @@ impl TaskWork {
                 caller: context.caller(),
                 progress: Some(50),
                 note: Some("half of it".into()),
+                checkpoint: None,
+                stealable: None,
             });
             self.until_taken(context, update).await?;
         }

@@ -10,6 +10,7 @@ use queenright_bench::client::{Client, ClientError, EVENTS_LIMIT_MAX, Filter};
 use serde_json::json;
 
 use super::door::{client_of_project, exit_of, of_read};
+use super::queue::breaker_text;
 use super::table::shown;
 use super::{CliError, Context};
 use crate::cli::EventsArgs;
@@ -258,6 +259,31 @@ fn text(event: &WireEvent) -> String {
         }
         WireWhat::SessionOpened { session, name } => format!("opened session {session} ({})", shown(name)),
         WireWhat::SessionEnded { session, why } => format!("ended session {session}: {why}"),
+        WireWhat::TaskMoved { task, state, reason } => {
+            let reason = reason.as_ref().map(|reason| format!(": {}", shown(reason)));
+            format!("moved task {task} to {state}{}", reason.unwrap_or_default())
+        }
+        WireWhat::TaskCancelWanted { task, attempt, reason } => {
+            format!("wants task {task} cancelled: {} (attempt {attempt})", shown(reason))
+        }
+        WireWhat::TaskHandedOff { task, attempt, to } => match to {
+            Some(to) => format!("offered task {task} to {} (attempt {attempt})", shown(to)),
+            None => format!("took its offer of task {task} back (attempt {attempt})"),
+        },
+        WireWhat::TaskDropped { task } => format!("dropped task {task}"),
+        WireWhat::QueueChanged {
+            queue,
+            paused_by,
+            breaker,
+        } => {
+            let paused = paused_by.as_ref().map(|by| format!(", paused by {}", shown(by)));
+            format!(
+                "changed queue {}: breaker {}{}",
+                shown(queue),
+                breaker_text(breaker),
+                paused.unwrap_or_default()
+            )
+        }
     };
     format!("{}  {time}  {}  {what}", event.cursor, shown(&event.author))
 }

@@ -15,12 +15,14 @@ pub mod memory;
 pub mod node;
 pub mod prime;
 pub mod propose;
+pub mod queue;
 pub mod replay;
 pub mod run;
 pub mod session;
 pub mod status;
 mod table;
 pub mod task;
+mod task_text;
 pub mod up;
 mod watch;
 
@@ -45,8 +47,10 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Config(args) => config::run(args, context).await,
         Command::Status(args) => status::run(args, context).await,
         Command::Memory(args) => memory::run(args, context).await,
-        Command::Task(command) => task::run(command, context).await,
+        Command::Task(command) => task::run(*command, context).await,
         Command::Run(args) => run::run(args, context).await,
+        Command::Dlq(command) => task::dlq(command, context).await,
+        Command::Queue(command) => queue::run(command, context).await,
         Command::Session(command) => session::run(command, context).await,
         Command::Propose(args) => propose::run(args, context).await,
         Command::Events(args) => events::run(args, context).await,

@@ -1,27 +1,35 @@
 //! `queenright task`: work, and who does it.
 
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use queenright_bench::client::FinishOutcome;
 use queenright_bench::client::TaskQuery;
 use queenright_bench::client::wire::{
-    AcceptTask, AddTask, AddedTasks, ClaimTasks, ClaimedTasks, Code, FinishTask, ProposalRequest, TaskList, WireEnding,
-    WireTask,
+    AcceptTask, AddTask, ClaimTasks, Code, ControlTask, FinishTask, HandOffTask, ProposalRequest, UpdateTask,
+    WireEnding, WireFailure, WireTask,
 };
-use queenright_protocol::colony::StateName;
+use queenright_protocol::colony::{Priority, StateName, Tier, Unmet};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::door::{client_of_project, of_read};
 use super::input::{name_of, read};
 use super::propose::loss_text;
-use super::table::{Table, or_dash, shown};
+use super::task_text::{added_text, claimed_text, graph_text, list_text, task_text};
 use super::{CliError, Context, import, watch};
-use crate::cli::{Ending, StateArg, TaskCommand};
+use crate::cli::{
+    ControlArgs, DlqCommand, Ending, HeldArgs, PriorityArg, ReadMode, StateArg, TargetArgs, TaskCommand, TermsArgs,
+    TierArg,
+};
 use crate::exit::Exit;
 
 /// The largest file of tasks or with a proposal that is read: as large as a door's largest body may be configured to be.
 const FILE_BYTES_MAX: usize = 256 << 20;
+/// How many tasks a page of a list has that is read to its end.
+const PAGE_TASKS: u64 = 1_000;
+/// How many tasks a graph is made of at most: more than anybody reads.
+const GRAPH_TASKS_MAX: usize = 100_000;
 
 /// Carries out `queenright task`.
 ///
@@ -35,6 +43,7 @@ pub async fn run(command: TaskCommand, context: &Context) -> Result<Exit, CliErr
             payload,
             name,
             file,
+            terms,
             idempotency_key,
             target,
         } => {
@@ -45,6 +54,7 @@ pub async fn run(command: TaskCommand, context: &Context) -> Result<Exit, CliErr
                     kind: kind.map(Into::into),
                     payload: payload.map(|text| json_or_text(&text)).unwrap_or_default(),
                     name: name.map(Into::into),
+                    ..terms.into()
                 }],
             };
             let client = client_of_project(&target)?;
@@ -58,11 +68,16 @@ pub async fn run(command: TaskCommand, context: &Context) -> Result<Exit, CliErr
             limit,
             lease,
             token,
+            queue,
+            capabilities,
             idempotency_key,
             target,
         } => {
             let by_id = !ids.is_empty();
             let claim = ClaimTasks {
+                queue: queue.map(Into::into),
+                capabilities: capabilities.into_iter().map(Into::into).collect(),
+                steal: false,
                 ids: by_id.then_some(ids),
                 kinds: kinds.into_iter().map(Into::into).collect(),
                 limit: (!by_id).then_some(limit),
@@ -77,14 +92,113 @@ pub async fn run(command: TaskCommand, context: &Context) -> Result<Exit, CliErr
                 false => Exit::Ok,
             })
         }
+        TaskCommand::Steal {
+            ids,
+            lease,
+            token,
+            target,
+        } => {
+            let claim = ClaimTasks {
+                ids: Some(ids),
+                ttl_ms: lease.map(|lease| lease.as_millis() as u64),
+                token,
+                steal: true,
+                ..ClaimTasks::default()
+            };
+            let claimed = client_of_project(&target)?.claim_tasks(&claim, None).await?;
+            context.answer(&claimed, claimed_text(&claimed))?;
+            Ok(Exit::Ok)
+        }
         TaskCommand::Accept { held, target } => {
             let accept = AcceptTask {
                 fence: held.fence,
-                token: held.token,
+                token: held.token.clone(),
             };
             let accepted = client_of_project(&target)?.accept_task(held.task.0, &accept).await?;
-            let attempt = accepted.attempt;
-            context.answer(&accepted, format!("{}: yours, attempt {attempt}", held.task))?;
+            context.answer(&accepted, accepted_text(&held, accepted.attempt, accepted.cancel))?;
+            Ok(Exit::Ok)
+        }
+        TaskCommand::Update {
+            held,
+            progress,
+            note,
+            checkpoint,
+            stealable,
+            target,
+        } => {
+            let update = UpdateTask {
+                fence: held.fence,
+                token: held.token.clone(),
+                progress,
+                note: note.map(Into::into),
+                checkpoint: checkpoint.map(|text| json_or_text(&text)).unwrap_or_default(),
+                stealable,
+            };
+            let accepted = client_of_project(&target)?.update_task(held.task.0, &update).await?;
+            context.answer(&accepted, accepted_text(&held, accepted.attempt, accepted.cancel))?;
+            Ok(Exit::Ok)
+        }
+        TaskCommand::Release { held, target } => {
+            let finish = FinishTask {
+                fence: held.fence,
+                token: held.token,
+                outcome: WireEnding::Released,
+                ..FinishTask::default()
+            };
+            let finished = client_of_project(&target)?
+                .finish_task(held.task.0, &finish, None)
+                .await?;
+            context.answer(&finished, format!("{}: given back", held.task))?;
+            Ok(Exit::Ok)
+        }
+        TaskCommand::Handoff { held, to, target } => {
+            let hand_off = HandOffTask {
+                fence: held.fence,
+                token: held.token,
+                to: to.map(Into::into),
+            };
+            let now = client_of_project(&target)?
+                .hand_off_task(held.task.0, &hand_off)
+                .await?;
+            let text = match &hand_off.to {
+                Some(to) => format!("{}: yours until {to} claims it", held.task),
+                None => format!("{}: yours", held.task),
+            };
+            context.answer(&now, text)?;
+            Ok(Exit::Ok)
+        }
+        TaskCommand::Cancel { control, reason, force } => {
+            let reason = reason.map(Into::into);
+            act(context, &control, "cancel", ControlTask { force, reason }).await
+        }
+        TaskCommand::Reject { control, reason } => {
+            let reason = reason.map(Into::into);
+            act(context, &control, "reject", ControlTask { force: false, reason }).await
+        }
+        TaskCommand::Pause(control) => act(context, &control, "pause", ControlTask::default()).await,
+        TaskCommand::Resume(control) => act(context, &control, "resume", ControlTask::default()).await,
+        TaskCommand::Approve(control) => act(context, &control, "approve", ControlTask::default()).await,
+        TaskCommand::Requeue(control) => act(context, &control, "requeue", ControlTask::default()).await,
+        TaskCommand::Drop(control) => act(context, &control, "drop", ControlTask::default()).await,
+        TaskCommand::Ready { queue, target } => {
+            let query = TaskQuery {
+                queue,
+                ready: true,
+                limit: Some(PAGE_TASKS),
+                consistency: ReadMode::Linearizable.into(),
+                ..TaskQuery::default()
+            };
+            let list = client_of_project(&target)?.tasks(&query).await.map_err(of_read)?;
+            context.answer(&list, list_text(&list))?;
+            Ok(match list.tasks.is_empty() {
+                true => Exit::Nothing,
+                false => Exit::Ok,
+            })
+        }
+        TaskCommand::Graph { target } => {
+            let tasks = all_tasks(&target).await?;
+            let open: Vec<WireTask> = tasks.into_iter().filter(|task| task.state.is_open()).collect();
+            context.answer(&open, graph_text(&open))?;
             Ok(Exit::Ok)
         }
         TaskCommand::Finish {
@@ -92,9 +206,19 @@ pub async fn run(command: TaskCommand, context: &Context) -> Result<Exit, CliErr
             outcome,
             result,
             proposal,
+            retry,
+            class,
+            message,
+            needs,
+            follow_ups,
+            checks,
             idempotency_key,
             target,
         } => {
+            let follow_ups = match follow_ups {
+                Some(file) => json_file(&file).await?,
+                None => Vec::new(),
+            };
             let proposal: Option<ProposalRequest> = match proposal {
                 Some(file) => Some(json_file(&file).await?),
                 None => None,
@@ -105,6 +229,14 @@ pub async fn run(command: TaskCommand, context: &Context) -> Result<Exit, CliErr
                 outcome: outcome.into(),
                 result: result.map(|text| json_or_text(&text)).unwrap_or_default(),
                 proposal,
+                failure: message.map(|message| WireFailure {
+                    retryable: retry,
+                    class: class.map(Into::into),
+                    message: message.into(),
+                }),
+                needs,
+                follow_ups,
+                checks,
             };
             let client = client_of_project(&target)?;
             let finished = client
@@ -116,6 +248,8 @@ pub async fn run(command: TaskCommand, context: &Context) -> Result<Exit, CliErr
                         Ending::Done => "done",
                         Ending::Failed => "failed",
                         Ending::Released => "given back",
+                        Ending::Blocked => "blocked",
+                        Ending::Cancelled => "cancelled",
                     };
                     context.answer(&finished, format!("{}: {word} at seq {}", held.task, done.seq))?;
                     Ok(Exit::Ok)
@@ -133,12 +267,17 @@ pub async fn run(command: TaskCommand, context: &Context) -> Result<Exit, CliErr
             state,
             kind,
             name,
+            queue,
+            label,
             limit,
             after,
             consistency,
             target,
         } => {
             let query = TaskQuery {
+                queue,
+                label,
+                ready: false,
                 state: state.map(StateName::from),
                 kind,
                 name,
@@ -166,6 +305,96 @@ pub async fn run(command: TaskCommand, context: &Context) -> Result<Exit, CliErr
     }
 }
 
+/// Carries out `queenright dlq`.
+///
+/// # Errors
+/// [`CliError`].
+pub async fn dlq(command: DlqCommand, context: &Context) -> Result<Exit, CliError> {
+    match command {
+        DlqCommand::List { target } => {
+            let query = TaskQuery {
+                state: Some(StateName::Dead),
+                limit: Some(PAGE_TASKS),
+                consistency: ReadMode::Linearizable.into(),
+                ..TaskQuery::default()
+            };
+            let list = client_of_project(&target)?.tasks(&query).await.map_err(of_read)?;
+            context.answer(&list, list_text(&list))?;
+            Ok(match list.tasks.is_empty() {
+                true => Exit::Nothing,
+                false => Exit::Ok,
+            })
+        }
+        DlqCommand::Show(control) => {
+            let task = dead(&control).await?;
+            context.answer(&task, task_text(&task))?;
+            Ok(Exit::Ok)
+        }
+        DlqCommand::Requeue(control) => {
+            dead(&control).await?;
+            act(context, &control, "requeue", ControlTask::default()).await
+        }
+        DlqCommand::Drop(control) => {
+            dead(&control).await?;
+            act(context, &control, "drop", ControlTask::default()).await
+        }
+    }
+}
+
+/// A task that is dead.
+async fn dead(control: &ControlArgs) -> Result<WireTask, CliError> {
+    let client = client_of_project(&control.target)?;
+    let task = client
+        .task(control.task.0, ReadMode::Linearizable.into())
+        .await
+        .map_err(of_read)?;
+    match task.state {
+        StateName::Dead => Ok(task),
+        state => Err(CliError::Refused {
+            exit: Exit::Conflict,
+            code: Code::Conflict.to_string(),
+            message: format!("task {} is {state}, and not on the dead-letter list", control.task),
+        }),
+    }
+}
+
+async fn act(context: &Context, control: &ControlArgs, verb: &str, body: ControlTask) -> Result<Exit, CliError> {
+    let client = client_of_project(&control.target)?;
+    let key = control.idempotency_key.as_deref();
+    let now = client.control_task(control.task.0, verb, &body, key).await?;
+    let text = match (verb, now.state) {
+        ("drop", _) => format!("{}: dropped", control.task),
+        ("cancel", StateName::Leased) => format!("{}: its owner is told to cancel it", control.task),
+        (_, state) => format!("{}: {state}", control.task),
+    };
+    context.answer(&now, text)?;
+    Ok(Exit::Ok)
+}
+
+/// All tasks of a project, up to a bound.
+async fn all_tasks(target: &TargetArgs) -> Result<Vec<WireTask>, CliError> {
+    let client = client_of_project(target)?;
+    let mut query = TaskQuery {
+        limit: Some(PAGE_TASKS),
+        consistency: ReadMode::Linearizable.into(),
+        ..TaskQuery::default()
+    };
+    let mut tasks = Vec::new();
+    loop {
+        let page = client.tasks(&query).await.map_err(of_read)?;
+        tasks.extend(page.tasks);
+        match page.next {
+            Some(next) if tasks.len() < GRAPH_TASKS_MAX => query.after = Some(next),
+            _ => return Ok(tasks),
+        }
+    }
+}
+
+fn accepted_text(held: &HeldArgs, attempt: u32, cancel: bool) -> String {
+    let cancel = if cancel { ", and to be cancelled" } else { "" };
+    format!("{}: yours, attempt {attempt}{cancel}", held.task)
+}
+
 async fn json_file<T: DeserializeOwned>(path: &Path) -> Result<T, CliError> {
     let bytes = read(path, FILE_BYTES_MAX).await?;
     serde_json::from_slice(&bytes).map_err(|error| CliError::Refused {
@@ -180,128 +409,14 @@ fn json_or_text(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))
 }
 
-fn added_text(added: &AddedTasks) -> String {
-    let lines: Vec<String> = added
-        .tasks
-        .iter()
-        .map(|added| match added.existing {
-            true => format!("{} (was there already)", added.task),
-            false => added.task.to_string(),
-        })
-        .collect();
-    lines.join("\n")
-}
-
-fn claimed_text(claimed: &ClaimedTasks) -> String {
-    if claimed.tasks.is_empty() {
-        return "no task is ready".to_owned();
-    }
-    let mut table = Table::new(["TASK", "ATTEMPT", "FENCE", "KIND", "TITLE", "PAYLOAD"]);
-    for task in &claimed.tasks {
-        table.row([
-            task.task.to_string(),
-            task.attempt.to_string(),
-            task.fence.to_string(),
-            or_dash(task.kind.as_deref().map(shown)),
-            shown(&task.title),
-            json_text(&task.payload),
-        ]);
-    }
-    let session = or_dash(claimed.session.map(|session| session.to_string()));
-    let token = or_dash(claimed.token.clone());
-    format!("session {session}\ntoken {token}\n\n{table}")
-}
-
-fn json_text(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        value => shown(&value.to_string()),
-    }
-}
-
-fn list_text(list: &TaskList) -> String {
-    let mut table = Table::new(["TASK", "STATE", "ATTEMPTS", "KIND", "HOLDER", "TITLE"]);
-    for task in &list.tasks {
-        let lease = task.lease.as_ref().map(|lease| lease.holder.to_string());
-        let holder = lease.or(task.finished.as_ref().map(|finished| finished.holder.to_string()));
-        table.row([
-            task.task.to_string(),
-            task.state.to_string(),
-            task.attempts.to_string(),
-            or_dash(task.kind.as_deref().map(shown)),
-            or_dash(holder),
-            shown(&task.title),
-        ]);
-    }
-    let TaskList {
-        pending,
-        leased,
-        finished,
-        ..
-    } = list;
-    let more = list.next.map(|next| format!("\nmore after {next}")).unwrap_or_default();
-    format!("{pending} pending, {leased} leased, {finished} finished\n\n{table}{more}")
-}
-
-fn task_text(task: &WireTask) -> String {
-    let mut lines = vec![format!("task {}: {}", task.task, shown(&task.title))];
-    let mut line = |name: &str, value: String| lines.push(format!("{name:<9} {value}"));
-    line("state", task.state.to_string());
-    if let Some(kind) = &task.kind {
-        line("kind", shown(kind));
-    }
-    if let Some(name) = &task.name {
-        line("name", shown(name));
-    }
-    if !task.payload.is_null() {
-        line("payload", json_text(&task.payload));
-    }
-    line("added by", shown(&task.author));
-    line("attempts", task.attempts.to_string());
-    if let Some(lease) = &task.lease {
-        let until = lease
-            .until_ms
-            .map(|until| format!(", until {until} ms of cluster time"));
-        let accepted = if lease.accepted { ", accepted" } else { "" };
-        line(
-            "held by",
-            format!(
-                "{}, fence {}{}{accepted}",
-                lease.holder,
-                lease.fence,
-                until.unwrap_or_default()
-            ),
-        );
-    }
-    if let Some(finished) = &task.finished {
-        line(
-            "finished",
-            format!("by {}, fence {}, seq {}", finished.holder, finished.fence, finished.seq),
-        );
-        if !finished.result.is_null() {
-            line("result", json_text(&finished.result));
-        }
-    }
-    for attempt in &task.history {
-        line(
-            "returned",
-            format!(
-                "attempt {} by {}: {}",
-                attempt.attempt,
-                attempt.holder,
-                shown(&attempt.reason)
-            ),
-        );
-    }
-    lines.join("\n")
-}
-
 impl From<Ending> for WireEnding {
     fn from(ending: Ending) -> WireEnding {
         match ending {
             Ending::Done => WireEnding::Done,
             Ending::Failed => WireEnding::Failed,
             Ending::Released => WireEnding::Released,
+            Ending::Blocked => WireEnding::Blocked,
+            Ending::Cancelled => WireEnding::Cancelled,
         }
     }
 }
@@ -313,6 +428,65 @@ impl From<StateArg> for StateName {
             StateArg::Leased => StateName::Leased,
             StateArg::Done => StateName::Done,
             StateArg::Failed => StateName::Failed,
+            StateArg::Blocked => StateName::Blocked,
+            StateArg::AwaitingApproval => StateName::AwaitingApproval,
+            StateArg::Paused => StateName::Paused,
+            StateArg::Cancelled => StateName::Cancelled,
+            StateArg::Dead => StateName::Dead,
+        }
+    }
+}
+
+impl From<TermsArgs> for AddTask {
+    fn from(terms: TermsArgs) -> AddTask {
+        let names = |names: Vec<String>| names.into_iter().map(Into::into).collect();
+        let ms = |span: Duration| span.as_millis() as u64;
+        let mut task = AddTask {
+            queue: terms.queue.map(Into::into),
+            labels: names(terms.labels),
+            requires: names(terms.requires),
+            priority: terms.priority.map_or(Priority::default(), Priority::from),
+            tier: terms.tier.map_or(Tier::default(), Tier::from),
+            cost: terms.cost.unwrap_or_default(),
+            needs: terms.needs,
+            on_failed_need: match terms.cancel_on_failed_need {
+                true => Unmet::Cancel,
+                false => Unmet::Block,
+            },
+            not_before_ms: terms.delay.map(|delay| {
+                let since = (SystemTime::now() + delay).duration_since(UNIX_EPOCH);
+                since.map_or(0, ms)
+            }),
+            start_ms: terms.start_timeout.map(ms),
+            run_ms: terms.max_runtime.map(ms),
+            approval: terms.approval,
+            checks: names(terms.checks),
+            ..AddTask::default()
+        };
+        if let Some(retries) = terms.retries {
+            task.retry.attempts_max = retries;
+        }
+        task
+    }
+}
+
+impl From<PriorityArg> for Priority {
+    fn from(priority: PriorityArg) -> Priority {
+        match priority {
+            PriorityArg::Critical => Priority::Critical,
+            PriorityArg::High => Priority::High,
+            PriorityArg::Normal => Priority::Normal,
+            PriorityArg::Low => Priority::Low,
+        }
+    }
+}
+
+impl From<TierArg> for Tier {
+    fn from(tier: TierArg) -> Tier {
+        match tier {
+            TierArg::Interactive => Tier::Interactive,
+            TierArg::Standard => Tier::Standard,
+            TierArg::Batch => Tier::Batch,
         }
     }
 }

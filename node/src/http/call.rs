@@ -208,6 +208,22 @@ impl Call {
         }
     }
 
+    /// The body as JSON; what an empty object says if there is no body.
+    pub(super) async fn json_or_nothing<T: DeserializeOwned + Default>(
+        self,
+        limit: usize,
+        deadline: Instant,
+    ) -> Result<T, Refused> {
+        let bytes = self.bytes("http_body_bytes", limit, deadline).await?;
+        if bytes.is_empty() {
+            return Ok(T::default());
+        }
+        match Json::<T>::from_bytes(&bytes) {
+            Ok(Json(value)) => Ok(value),
+            Err(rejection) => Err(Problem::new(Code::Invalid, json_problem(&rejection)).into()),
+        }
+    }
+
     async fn read(self, field: &str, limit: usize) -> Result<Bytes, Refused> {
         let announced: Option<u64> = self
             .headers

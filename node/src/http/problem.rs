@@ -159,6 +159,10 @@ pub(super) fn of_refusal(refusal: &Refusal) -> Problem {
         } => Problem::new(Code::Fenced, detail).with_details(json!({
             "task": task.to_string(), "fence": fence, "attempt": attempt, "holder": holder.as_ref().map(WireHolder::from),
         })),
+        Refusal::TaskNotReady { task, state, .. } => {
+            Problem::new(Code::Conflict, detail).with_details(json!({ "task": task.to_string(), "state": state }))
+        }
+        Refusal::NeedCycle { .. } => Problem::new(Code::Invalid, detail).with_details(json!({ "field": "needs" })),
         Refusal::AgentNotLive { .. } => Problem::new(Code::Fenced, detail),
         Refusal::AgentLive { .. } => Problem::new(Code::Conflict, detail),
         Refusal::KeyHeld { key, author, until_ms } => Problem::new(Code::Held, detail)

@@ -46,6 +46,8 @@ fn of_project(door: &Door) -> Router<Door> {
         .route("/sessions", get(sessions::list).post(sessions::open))
         .route("/sessions/{session}", get(sessions::show).post(sessions::act))
         .route("/prime", get(prime::prime))
+        .route("/queues", get(tasks::queues))
+        .route("/queues/{queue}", post(tasks::change_queue))
         .route("/proposals", post(proposals::propose))
         .route("/proposal-batches", post(proposals::propose_batch))
         .route_layer(from_fn_with_state(door.clone(), guard::admit))

@@ -111,10 +111,23 @@ async fn heartbeat(door: &Door, caller: &Caller, session: SessionId, token: Toke
         session: WireSessionId(session),
         left_ms: beat.left_ms,
         holds: holds(&snapshot.colony, caller, session),
-        cancelled: Vec::new(),
+        cancelled: cancelled(&snapshot.colony, caller, session),
         uncertain: beat.uncertain,
     };
     Ok(Json(answer).into_response())
+}
+
+/// Which tasks of a session are to be cancelled.
+fn cancelled(colony: &Colony, caller: &Caller, session: SessionId) -> Vec<WireTaskId> {
+    let tasks = colony.project(&caller.project).map(|project| project.tasks());
+    let held = colony.sessions().held(session).take(HOLDS_LISTED_MAX);
+    let wanted = held.filter_map(|held| match held {
+        Held::Task(id) => match &tasks?.get(id)?.state {
+            TaskState::Leased(lease) if lease.cancel.is_some() => Some(WireTaskId(id)),
+            _ => None,
+        },
+    });
+    wanted.collect()
 }
 
 fn holds(colony: &Colony, caller: &Caller, session: SessionId) -> Vec<WireHeld> {

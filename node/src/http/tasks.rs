@@ -1,16 +1,19 @@
 //! Tasks.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use queenright_bench::client::wire::{
-    AcceptTask, AcceptedTask, AddTasks, AddedTask, AddedTasks, ClaimTasks, ClaimedTask, ClaimedTasks, Code, FinishTask,
-    FinishedTask, Loss, Problem, TaskList, WireSessionId, WireTask, WireTaskId, from_bytes, to_bytes,
+    AcceptTask, AcceptedTask, AddTasks, AddedTask, AddedTasks, ChangeQueue, ClaimTasks, ClaimedTask, ClaimedTasks,
+    Code, ControlTask, FinishTask, FinishedTask, HandOffTask, Loss, Problem, QueueList, QueueSet, TaskList, TaskNow,
+    UpdateTask, WireQueue, WireSessionId, WireTask, WireTaskId, from_bytes, sorted, to_bytes,
 };
 use queenright_protocol::colony::{
-    Accept, Body, Caller as Owner, Claim, Claimed, Fence, Finish, NewSession, NewTask, Outcome, SESSION_TTL_MS,
-    StateName, Task, TaskCommand, TaskId, TokenHash, Which,
+    Accept, Act, Added, Body, Caller as Owner, Claim, Claimed, Control, Fence, Finish, NewSession, NewTask, Outcome,
+    SESSION_TTL_MS, State as TaskState, StateName, Task, TaskCommand, TaskId, Tasks, TokenHash, Update, Wants, Which,
 };
 
 use super::Door;
@@ -23,6 +26,11 @@ use super::sessions::token_of;
 const LIST_TASKS: (u64, u64) = (1_000, 100);
 /// How many tasks a list looks at: those that the filter leaves out cost time too.
 const LOOKED_AT_MAX: usize = 100_000;
+/// What can be done with a task.
+const VERBS: [&str; 11] = [
+    ":accept", ":update", ":finish", ":cancel", ":pause", ":resume", ":approve", ":reject", ":requeue", ":drop",
+    ":handoff",
+];
 
 /// `POST /v1/tasks`
 pub(super) async fn add(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
@@ -32,10 +40,7 @@ pub(super) async fn add(State(door): State<Door>, mut call: Call) -> Result<Resp
     match door.submit(&caller, Body::Task(TaskCommand::Add(tasks))).await? {
         Outcome::Added { seq, tasks } => {
             let any_new = tasks.iter().any(|added| !added.existing);
-            let tasks = tasks.into_iter().map(|added| AddedTask {
-                task: WireTaskId(added.task),
-                existing: added.existing,
-            });
+            let tasks = tasks.into_iter().map(added_task);
             let answer = AddedTasks {
                 seq,
                 tasks: tasks.collect(),
@@ -53,6 +58,11 @@ pub(super) async fn claim(State(door): State<Door>, mut call: Call) -> Result<Re
     let request: ClaimTasks = call.json(door.limits.body_bytes, caller.deadline).await?;
     let (token, owner) = claimant(&caller, &request)?;
     let claim = Claim {
+        wants: Wants {
+            queue: request.queue.clone(),
+            capabilities: sorted(request.capabilities.clone()),
+            steal: request.steal,
+        },
         which: which(request)?,
         caller: owner,
     };
@@ -101,9 +111,18 @@ fn claimant(caller: &Caller, request: &ClaimTasks) -> Result<(String, Owner), Re
 }
 
 fn which(request: ClaimTasks) -> Result<Which, Refused> {
-    let ClaimTasks { ids, kinds, limit, .. } = request;
+    let ClaimTasks {
+        ids,
+        kinds,
+        limit,
+        queue,
+        steal,
+        ..
+    } = request;
     match ids {
         Some(_) if !kinds.is_empty() => Err(invalid("kinds", "a claim names ids or kinds, not both")),
+        Some(_) if queue.is_some() => Err(invalid("queue", "a claim names ids or a queue, not both")),
+        None if steal => Err(invalid("steal", "is for a claim of ids")),
         Some(_) if limit.is_some() => Err(invalid("limit", "a claim of ids takes all of them or none")),
         Some(ids) => Ok(Which::Ids(ids.into_iter().map(|id| id.0).collect())),
         None => Ok(Which::Ready {
@@ -127,25 +146,28 @@ impl Door {
                 title: task.map(|task| task.title.clone()).unwrap_or_default(),
                 kind: task.and_then(|task| task.kind.clone()),
                 payload: task.map(|task| from_bytes(&task.payload)).unwrap_or_default(),
+                checkpoint: task.map(|task| from_bytes(&task.checkpoint)).unwrap_or_default(),
+                checks: task.map(|task| task.terms.checks.clone()).unwrap_or_default(),
+                until_ms: task.and_then(|task| match &task.state {
+                    TaskState::Leased(lease) if lease.fence == claimed.fence => lease.until_ms,
+                    _ => None,
+                }),
             }
         });
         described.collect()
     }
 }
 
-/// `POST /v1/tasks/{task}:accept`, `POST /v1/tasks/{task}:finish`
+/// `POST /v1/tasks/{task}:accept` and the other verbs
 pub(super) async fn act(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
     let caller = call.caller()?;
     let (task, verb) = call.path("task").rsplit_once(':').unwrap_or((call.path("task"), ""));
     let (task, verb) = (id(task)?, verb.to_owned());
     match verb.as_str() {
         "accept" => accept(&door, &caller, task, call).await,
+        "update" => update(&door, &caller, task, call).await,
         "finish" => finish(&door, &caller, task, call).await,
-        _ => Err(Problem::new(
-            Code::NotFound,
-            format!("a task has no {verb:?}; it has :accept and :finish"),
-        )
-        .into()),
+        verb => control(&door, &caller, task, verb, call).await,
     }
 }
 
@@ -156,16 +178,46 @@ async fn accept(door: &Door, caller: &Caller, task: TaskId, call: Call) -> Resul
         fence: Fence(fence),
         caller: Owner::Session(TokenHash::of(&token)),
     };
-    match door.submit(caller, Body::Task(TaskCommand::Accept(accept))).await? {
-        Outcome::Accepted { seq, attempt, until_ms } => {
-            Ok(Json(AcceptedTask { seq, attempt, until_ms }).into_response())
-        }
-        other => Err(misfit(&other)),
+    let outcome = door.submit(caller, Body::Task(TaskCommand::Accept(accept))).await?;
+    accepted(&outcome)
+}
+
+async fn update(door: &Door, caller: &Caller, task: TaskId, call: Call) -> Result<Response, Refused> {
+    let request: UpdateTask = call.json(door.limits.body_bytes, caller.deadline).await?;
+    let update = Update {
+        task,
+        fence: Fence(request.fence),
+        caller: Owner::Session(TokenHash::of(&request.token)),
+        progress: request.progress,
+        note: request.note,
+        checkpoint: Some(to_bytes(&request.checkpoint)).filter(|checkpoint| !checkpoint.is_empty()),
+        stealable: request.stealable,
+    };
+    let outcome = door.submit(caller, Body::Task(TaskCommand::Update(update))).await?;
+    accepted(&outcome)
+}
+
+fn accepted(outcome: &Outcome) -> Result<Response, Refused> {
+    match *outcome {
+        Outcome::Accepted {
+            seq,
+            attempt,
+            until_ms,
+            cancel,
+        } => Ok(Json(AcceptedTask {
+            seq,
+            attempt,
+            until_ms,
+            cancel,
+        })
+        .into_response()),
+        _ => Err(misfit(outcome)),
     }
 }
 
 async fn finish(door: &Door, caller: &Caller, task: TaskId, call: Call) -> Result<Response, Refused> {
     let request: FinishTask = call.json(door.limits.body_bytes, caller.deadline).await?;
+    let with = request.with();
     let proposal = request.proposal.map(|proposal| proposal.into_proposal()).transpose()?;
     let finish = Finish {
         task,
@@ -174,15 +226,88 @@ async fn finish(door: &Door, caller: &Caller, task: TaskId, call: Call) -> Resul
         ending: request.outcome.into(),
         result: to_bytes(&request.result),
         proposal,
+        with,
     };
     match door.submit(caller, Body::Task(TaskCommand::Finish(finish))).await? {
-        Outcome::Finished { seq, revisions } => Ok(Json(FinishedTask { seq, revisions }).into_response()),
+        Outcome::Finished { seq, revisions, added } => {
+            let added = added.into_iter().map(added_task).collect();
+            Ok(Json(FinishedTask { seq, revisions, added }).into_response())
+        }
         Outcome::Lost {
             seq,
             conflicts,
             total,
             held_until_ms,
         } => Err(lost(&Loss::of(seq, &conflicts, total).held_until(held_until_ms))),
+        other => Err(misfit(&other)),
+    }
+}
+
+fn added_task(added: Added) -> AddedTask {
+    AddedTask {
+        task: WireTaskId(added.task),
+        existing: added.existing,
+    }
+}
+
+/// What need not come from the owner of a task, and the hand-off, which must.
+async fn control(door: &Door, caller: &Caller, task: TaskId, verb: &str, call: Call) -> Result<Response, Refused> {
+    let act = if verb == "handoff" {
+        let HandOffTask { fence, token, to } = call.json(door.limits.body_bytes, caller.deadline).await?;
+        Act::HandOff {
+            fence: Fence(fence),
+            caller: Owner::Session(TokenHash::of(&token)),
+            to,
+        }
+    } else {
+        let ControlTask { force, reason } = call.json_or_nothing(door.limits.body_bytes, caller.deadline).await?;
+        match verb {
+            "cancel" => Act::Cancel { force, reason },
+            _ if force => return Err(invalid("force", "is for cancel")),
+            "reject" => Act::Reject { reason },
+            _ if reason.is_some() => return Err(invalid("reason", "is for cancel and reject")),
+            "pause" => Act::Pause,
+            "resume" => Act::Resume,
+            "approve" => Act::Approve,
+            "requeue" => Act::Requeue,
+            "drop" => Act::Drop,
+            _ => {
+                let detail = format!("a task has no {verb:?}; it has {}", VERBS.join(", "));
+                return Err(Problem::new(Code::NotFound, detail).into());
+            }
+        }
+    };
+    let control = Control { task, act };
+    match door.submit(caller, Body::Task(TaskCommand::Control(control))).await? {
+        Outcome::TaskSet { seq, task, state } => {
+            let task = WireTaskId(task);
+            Ok(Json(TaskNow { seq, task, state }).into_response())
+        }
+        other => Err(misfit(&other)),
+    }
+}
+
+/// `GET /v1/queues`
+pub(super) async fn queues(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
+    let read = consistency(&mut call)?;
+    let caller = call.caller()?;
+    let snapshot = door.backend.read(read, caller.left()).await?;
+    let project = snapshot.colony.project(&caller.project);
+    let queues = project.into_iter().flat_map(|project| project.tasks().queues());
+    let queues = queues.map(|(name, queue)| WireQueue::new(name, queue)).collect();
+    Ok(Json(QueueList { queues }).into_response())
+}
+
+/// `POST /v1/queues/{queue}`
+pub(super) async fn change_queue(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
+    let caller = call.caller()?;
+    let queue = call.path("queue").to_owned();
+    let change: ChangeQueue = call.json(door.limits.body_bytes, caller.deadline).await?;
+    match door
+        .submit(&caller, Body::Task(TaskCommand::Queue(change.of(&queue))))
+        .await?
+    {
+        Outcome::QueueSet { seq } => Ok(Json(QueueSet { seq }).into_response()),
         other => Err(misfit(&other)),
     }
 }
@@ -197,9 +322,9 @@ pub(super) async fn show(State(door): State<Door>, mut call: Call) -> Result<Res
     let caller = call.caller()?;
     let task = id(call.path("task"))?;
     let snapshot = door.backend.read(read, caller.left()).await?;
-    let project = snapshot.colony.project(&caller.project);
-    match project.and_then(|project| project.tasks().get(task)) {
-        Some(task) => Ok(Json(WireTask::whole(task)).into_response()),
+    let tasks = snapshot.colony.project(&caller.project).map(|project| project.tasks());
+    match tasks.and_then(|tasks| Some((tasks.get(task)?, tasks))) {
+        Some((task, tasks)) => Ok(Json(WireTask::whole(task, tasks)).into_response()),
         None => Err(Problem::new(Code::NotFound, format!("no task has the id {task}")).into()),
     }
 }
@@ -208,19 +333,10 @@ pub(super) async fn show(State(door): State<Door>, mut call: Call) -> Result<Res
 pub(super) async fn list(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
     let after: Option<WireTaskId> = call.parse("after")?;
     let filter = Filter {
-        state: match call.take("state").as_deref() {
-            None => None,
-            Some("pending") => Some(StateName::Pending),
-            Some("leased") => Some(StateName::Leased),
-            Some("done") => Some(StateName::Done),
-            Some("failed") => Some(StateName::Failed),
-            Some(other) => {
-                return Err(invalid(
-                    "state",
-                    format_args!("{other:?} is none of pending, leased, done, failed"),
-                ));
-            }
-        },
+        state: call.take("state").map(|state| state_of(&state)).transpose()?,
+        queue: call.take("queue"),
+        label: call.take("label"),
+        ready: call.flag("ready")?,
         kind: call.take("kind"),
         name: call.take("name"),
         limit: call.number("limit", 1..=LIST_TASKS.0)?.unwrap_or(LIST_TASKS.1) as usize,
@@ -236,17 +352,22 @@ pub(super) async fn list(State(door): State<Door>, mut call: Call) -> Result<Res
         pending: 0,
         leased: 0,
         finished: 0,
+        states: BTreeMap::new(),
     };
     if let Some(project) = snapshot.colony.project(&caller.project) {
         let tasks = project.tasks();
-        list.pending = tasks.ready() as u64;
-        list.leased = (tasks.open() - tasks.ready()) as u64;
+        let states = StateName::ALL
+            .into_iter()
+            .map(|state| (state, tasks.count(state) as u64));
+        list.states = states.filter(|(_, count)| *count > 0).collect();
+        list.pending = tasks.count(StateName::Pending) as u64;
+        list.leased = tasks.count(StateName::Leased) as u64;
         list.finished = (tasks.len() - tasks.open()) as u64;
         let named = filter.name.as_deref().map(|name| tasks.named(name));
         match named {
             Some(named) => {
                 let named = named.and_then(|id| tasks.get(id)).filter(|task| filter.wants(task));
-                list.tasks.extend(named.map(|task| filter.shown(task)));
+                list.tasks.extend(named.map(|task| filter.shown(task, tasks)));
             }
             None => {
                 let (mut last, mut bytes) = (None, 0);
@@ -258,7 +379,7 @@ pub(super) async fn list(State(door): State<Door>, mut call: Call) -> Result<Res
                     last = Some(WireTaskId(task.id));
                     if filter.wants(task) {
                         bytes += if filter.whole { task.bytes() } else { 0 };
-                        list.tasks.push(filter.shown(task));
+                        list.tasks.push(filter.shown(task, tasks));
                     }
                 }
             }
@@ -267,9 +388,20 @@ pub(super) async fn list(State(door): State<Door>, mut call: Call) -> Result<Res
     Ok(Json(list).into_response())
 }
 
+fn state_of(text: &str) -> Result<StateName, Refused> {
+    let named = StateName::ALL.into_iter().find(|state| state.to_string() == text);
+    named.ok_or_else(|| {
+        let all = StateName::ALL.map(|state| state.to_string()).join(", ");
+        invalid("state", format_args!("{text:?} is none of {all}"))
+    })
+}
+
 /// Which tasks a list has, and how many.
 struct Filter {
     state: Option<StateName>,
+    queue: Option<String>,
+    label: Option<String>,
+    ready: bool,
     kind: Option<String>,
     name: Option<String>,
     limit: usize,
@@ -280,15 +412,19 @@ struct Filter {
 }
 
 impl Filter {
-    fn shown(&self, task: &Task) -> WireTask {
+    fn shown(&self, task: &Task, tasks: &Tasks) -> WireTask {
         match self.whole {
-            true => WireTask::whole(task),
-            false => WireTask::line(task),
+            true => WireTask::whole(task, tasks),
+            false => WireTask::line(task, tasks),
         }
     }
 
     fn wants(&self, task: &Task) -> bool {
+        let label = |label: &String| task.terms.labels.iter().any(|found| **found == **label);
         self.state.is_none_or(|state| task.state.name() == state)
+            && (!self.ready || task.is_ready())
+            && self.queue.as_deref().is_none_or(|queue| *task.terms.queue == *queue)
+            && self.label.as_ref().is_none_or(label)
             && self.kind.as_ref().is_none_or(|kind| task.kind.as_deref() == Some(kind))
     }
 }

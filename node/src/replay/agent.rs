@@ -11,8 +11,8 @@ use queenright_actors::queen::{Request, SubmitError};
 use queenright_actors::replica::Snapshot;
 use queenright_bench::load;
 use queenright_protocol::colony::{
-    self, Body, Claim, Conflict, Content, Ending, Expected, Fence, Finish, KEPT_BYTES_MIN, Key, Op, Outcome, Proposal,
-    Read, Refusal, State, TaskCommand, TaskId, Tasks, Which, Write,
+    self, Body, Claim, Conflict, Content, Ending, Expected, Fence, Finish, FinishWith, KEPT_BYTES_MIN, Key, Op,
+    Outcome, Proposal, Read, Refusal, State, TaskCommand, TaskId, Tasks, Wants, Which, Write,
 };
 use queenright_protocol::conflict::Kind;
 use serde::Deserialize;
@@ -218,7 +218,7 @@ fn holds(context: &AgentContext, snapshot: &Snapshot, project: &str) -> Option<H
             id: *id,
             fence: lease.fence,
         }),
-        State::Pending | State::Finished(_) => None,
+        _ => None,
     }
 }
 
@@ -247,6 +247,7 @@ async fn claim(context: &AgentContext, project: &Arc<str>) -> Result<Option<Held
             limit: 1,
         },
         caller: context.caller(),
+        wants: Wants::default(),
     };
     match submit(context, project, TaskCommand::Claim(claim)).await {
         Ok(Outcome::Claimed { tasks, .. }) => Ok(tasks.first().map(|claimed| Held {
@@ -272,6 +273,7 @@ async fn give_back(context: &AgentContext, project: &Arc<str>, held: Held) -> Re
         ending: Ending::Released,
         result: Bytes::new(),
         proposal: None,
+        with: FinishWith::default(),
     };
     loop {
         match submit(context, project, TaskCommand::Finish(finish.clone())).await {
@@ -332,6 +334,7 @@ impl Attempt<'_> {
                 ending: Ending::Done,
                 result: result.into(),
                 proposal: Some(self.proposal().await?),
+                with: FinishWith::default(),
             };
             let command = TaskCommand::Finish(finish);
             let bytes = Body::Task(command.clone()).encoded_bytes() as u64;

@@ -238,6 +238,7 @@ pub(super) async fn tasks(
                 kind: Some(keys::TASK_KIND.into()),
                 payload,
                 name: Some(keys::task(task.place).into()),
+                ..AddTask::default()
             });
         }
         let added = client.add_tasks(batch, None).await?;

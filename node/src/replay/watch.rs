@@ -139,13 +139,7 @@ impl Seen {
             WireWhat::TaskFinished { task, .. } => self.done.extend(self.places.get(&task.0)),
             WireWhat::Committed { .. } => self.committed += u64::from(ours),
             WireWhat::Lost { .. } => self.lost += u64::from(ours),
-            WireWhat::Changed { .. }
-            | WireWhat::Judged { .. }
-            | WireWhat::TaskAdded { .. }
-            | WireWhat::TaskClaimed { .. }
-            | WireWhat::TaskReturned { .. }
-            | WireWhat::SessionOpened { .. }
-            | WireWhat::SessionEnded { .. } => {}
+            _ => {}
         }
     }
 }

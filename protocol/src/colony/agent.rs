@@ -37,6 +37,11 @@ pub const AGENTS_PER_NODE_MAX: usize = 100_000;
 /// The longest reason of an agent's end, in bytes.
 pub const AGENT_REASON_BYTES_MAX: usize = 256;
 
+/// The reasons of those ends that nothing went wrong with: the agent's work was over, or somebody stopped it.
+pub const AGENT_DONE: &str = "was done";
+/// See [`AGENT_DONE`].
+pub const AGENT_STOPPED: &str = "was stopped";
+
 const AGENT_DIGEST: u8 = b'a';
 const SINKING_DIGEST: u8 = b'n';
 
@@ -151,6 +156,10 @@ pub enum Timer {
     Lease(TaskId),
     /// The hold on the keys of a proposal that lost at this position.
     Hold(u64),
+    /// The wait of a pending task.
+    Wake(TaskId),
+    /// Nothing: a task is finished in some way, and those that need it are told one by one.
+    Release(TaskId),
 }
 
 /// How all agents of a node ended at once.
@@ -396,8 +405,20 @@ impl Agents {
         self.timers.remove(&(until_ms, project.clone(), timer));
     }
 
-    /// Notes who holds a task, and until when. `false` when its owner is unknown.
+    /// Notes that something is to be done at once, or that it is not.
+    pub(crate) fn set_due_now(&mut self, project: &Arc<str>, timer: Timer, due: bool) {
+        let entry = (0, project.clone(), timer);
+        match due {
+            true => self.timers.insert(entry),
+            false => self.timers.remove(&entry),
+        };
+    }
+
+    /// Notes who holds a task, and when it is to be looked at. `false` when its owner is unknown.
     pub(crate) fn link(&mut self, project: &Arc<str>, task: &Task) -> bool {
+        if let Some(wakes_ms) = task.wakes_ms {
+            self.timers.insert((wakes_ms, project.clone(), Timer::Wake(task.id)));
+        }
         let State::Leased(lease) = &task.state else { return true };
         if let Some(until_ms) = lease.until_ms {
             self.timers.insert((until_ms, project.clone(), Timer::Lease(task.id)));
@@ -413,6 +434,9 @@ impl Agents {
 
     /// Undoes [`Agents::link`].
     pub(crate) fn unlink(&mut self, project: &Arc<str>, task: &Task) {
+        if let Some(wakes_ms) = task.wakes_ms {
+            self.timers.remove(&(wakes_ms, project.clone(), Timer::Wake(task.id)));
+        }
         let State::Leased(lease) = &task.state else { return };
         if let Some(until_ms) = lease.until_ms {
             self.timers.remove(&(until_ms, project.clone(), Timer::Lease(task.id)));

@@ -27,7 +27,8 @@ use super::proposal::{
 };
 use super::session::{SessionCommand, SessionEnd, SessionId, TokenHash};
 use super::task::{
-    Added, CLAIM_TASKS_MAX, Caller, Claimed, Fence, Holder, Owner, StateName, TaskCommand, TaskId, Which,
+    Added, CLAIM_TASKS_MAX, Caller, Claimed, Fence, Finish, Holder, Owner, StateName, TASK_REASON_BYTES_MAX, TaskCommand,
+    TaskId, Which,
 };
 use crate::conflict::MERGE_FAILURE_BYTES_MAX;
 use crate::id::NodeId;
@@ -161,7 +162,11 @@ impl Body {
                                 }
                         }
                         TaskCommand::Accept(_) | TaskCommand::Update(_) => 0,
-                        TaskCommand::Finish(finish) => finish.proposal.as_ref().map_or(0, proposal_outcome_bytes_max),
+                        TaskCommand::Control(_) | TaskCommand::Queue(_) => 0,
+                        TaskCommand::Finish(Finish { proposal, with, .. }) => {
+                            let proposal = proposal.as_ref().map_or(0, proposal_outcome_bytes_max);
+                            proposal + ADDED_BYTES * with.follow_ups.len()
+                        }
                     }
             }
             Body::Agent(AgentCommand::Started { name, .. } | AgentCommand::Ended { name, .. }) => {
@@ -203,8 +208,8 @@ fn proposal_outcome_bytes_max(proposal: &Proposal) -> usize {
 
 /// An encoded outcome without what it lists, in bytes.
 const OUTCOME_BYTES: usize = 37;
-/// An encoded refusal of a task's command: it names a holder, its node and its author.
-const TASK_REFUSAL_BYTES: usize = 144 + 2 * NAME_BYTES_MAX;
+/// An encoded refusal of a task's command: it names a holder, its node and its author, or somebody and what he said.
+const TASK_REFUSAL_BYTES: usize = 144 + 2 * NAME_BYTES_MAX + TASK_REASON_BYTES_MAX;
 /// An added task in an encoded outcome, in bytes.
 const ADDED_BYTES: usize = 13;
 /// A claimed task in an encoded outcome, in bytes.
@@ -402,6 +407,8 @@ pub enum Outcome {
         attempt: u32,
         /// Cluster time in milliseconds at which the lease ends although its owner lives, if it does.
         until_ms: Option<u64>,
+        /// Whether the task is to be cancelled: the caller should end its lease.
+        cancel: bool,
     },
     /// The caller's lease has ended as it wanted.
     Finished {
@@ -409,6 +416,8 @@ pub enum Outcome {
         seq: u64,
         /// The new revision of each key that the task's proposal wrote, in the order of the writes.
         revisions: Vec<u64>,
+        /// One for each task that was added with it, in their order.
+        added: Vec<Added>,
     },
     /// The agent is known to live.
     AgentStarted {
@@ -444,6 +453,20 @@ pub enum Outcome {
         seq: u64,
         /// Of how many it was new.
         changed: u32,
+    },
+    /// What becomes of the task was changed.
+    TaskSet {
+        /// The position of the command in the order of all commands.
+        seq: u64,
+        /// The task.
+        task: TaskId,
+        /// How it is now; how it was, if it was dropped.
+        state: StateName,
+    },
+    /// The settings of the queue were changed.
+    QueueSet {
+        /// The position of the command in the order of all commands.
+        seq: u64,
     },
 }
 
@@ -600,6 +623,22 @@ pub enum Refusal {
         /// Until when.
         until_ms: u64,
     },
+    /// The task is in no state for what is wanted of it.
+    #[error("task {task} is {state}: {why}")]
+    TaskNotReady {
+        /// The task.
+        task: TaskId,
+        /// How it is.
+        state: StateName,
+        /// Why that does not do.
+        why: Arc<str>,
+    },
+    /// Tasks would need each other.
+    #[error("needs: a task would wait for itself: {cycle}")]
+    NeedCycle {
+        /// Who needs whom, from one task to itself.
+        cycle: Arc<str>,
+    },
 }
 
 impl Refusal {
@@ -616,8 +655,13 @@ impl Refusal {
             Refusal::TaskFinished { holder, .. } => holder_text(holder),
             Refusal::Fenced { holder, .. } => holder.as_ref().map_or(0, holder_text),
             // None of these is the verdict of a proposal; what they name is bounded.
-            Refusal::UnknownTask { .. } | Refusal::TaskHeld { .. } | Refusal::KeyHeld { .. } => 0,
-            Refusal::UnknownSession { .. } | Refusal::SessionEnded { .. } => 0,
+            Refusal::UnknownTask { .. }
+            | Refusal::TaskHeld { .. }
+            | Refusal::TaskNotReady { .. }
+            | Refusal::NeedCycle { .. }
+            | Refusal::KeyHeld { .. }
+            | Refusal::UnknownSession { .. }
+            | Refusal::SessionEnded { .. } => 0,
         }
     }
 
@@ -633,8 +677,13 @@ impl Refusal {
             Refusal::IdempotencyKeyReused { key } => key,
             Refusal::AgentNotLive { name, .. } | Refusal::AgentLive { name, .. } => name,
             Refusal::Expired { .. } | Refusal::OverLimit { .. } | Refusal::DiskLow(_) => return,
-            Refusal::UnknownTask { .. } | Refusal::TaskHeld { .. } | Refusal::KeyHeld { .. } => return,
-            Refusal::UnknownSession { .. } | Refusal::SessionEnded { .. } => return,
+            Refusal::UnknownTask { .. }
+            | Refusal::TaskHeld { .. }
+            | Refusal::TaskNotReady { .. }
+            | Refusal::NeedCycle { .. }
+            | Refusal::KeyHeld { .. }
+            | Refusal::UnknownSession { .. }
+            | Refusal::SessionEnded { .. } => return,
         };
         cut(text);
     }

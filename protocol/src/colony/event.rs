@@ -15,7 +15,7 @@ use super::agent::AgentEnd;
 use super::command::{ContentHash, Key};
 use super::digest::Digest;
 use super::session::{SessionEnd, SessionId};
-use super::task::{Fence, Owner, Return, TaskId};
+use super::task::{Breaker, Fence, Owner, Return, StateName, TaskId};
 use crate::conflict::Kind;
 
 /// How many events a project keeps.
@@ -140,6 +140,47 @@ pub enum What {
         /// Why.
         why: SessionEnd,
     },
+    /// A task that nobody holds is in another state, or ready.
+    TaskMoved {
+        /// Its id.
+        task: TaskId,
+        /// How it is now.
+        state: StateName,
+        /// Why, if it was cancelled or is dead.
+        reason: Option<Arc<str>>,
+    },
+    /// A leased task is to be cancelled: its owner should end its lease.
+    TaskCancelWanted {
+        /// Its id.
+        task: TaskId,
+        /// The attempt under way.
+        attempt: u32,
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// The owner of a task offers it to somebody, who takes it by claiming it.
+    TaskHandedOff {
+        /// Its id.
+        task: TaskId,
+        /// The attempt under way.
+        attempt: u32,
+        /// To whom; nobody, if the offer was taken back.
+        to: Option<Arc<str>>,
+    },
+    /// A finished task was forgotten because somebody wanted it.
+    TaskDropped {
+        /// Its id.
+        task: TaskId,
+    },
+    /// A queue was paused or goes on, or its breaker has opened, tries a task, or has closed.
+    QueueChanged {
+        /// The queue.
+        queue: Arc<str>,
+        /// Who paused it.
+        paused_by: Option<Arc<str>>,
+        /// Its breaker.
+        breaker: Breaker,
+    },
 }
 
 /// What an event is about. Its text, such as `key:plan/title` or `task:17-0`, is what a filter names.
@@ -170,7 +211,7 @@ impl fmt::Display for Subject<'_> {
 
 impl What {
     /// The names of all types. They never change their meaning.
-    pub const TYPES: [&'static str; 10] = [
+    pub const TYPES: [&'static str; 15] = [
         "changed",
         "committed",
         "lost",
@@ -181,6 +222,11 @@ impl What {
         "task_returned",
         "session_opened",
         "session_ended",
+        "task_moved",
+        "task_cancel_wanted",
+        "task_handed_off",
+        "task_dropped",
+        "queue_changed",
     ];
 
     /// The name of its type: one of [`What::TYPES`].
@@ -196,6 +242,11 @@ impl What {
             What::TaskReturned { .. } => "task_returned",
             What::SessionOpened { .. } => "session_opened",
             What::SessionEnded { .. } => "session_ended",
+            What::TaskMoved { .. } => "task_moved",
+            What::TaskCancelWanted { .. } => "task_cancel_wanted",
+            What::TaskHandedOff { .. } => "task_handed_off",
+            What::TaskDropped { .. } => "task_dropped",
+            What::QueueChanged { .. } => "queue_changed",
         }
     }
 
@@ -206,11 +257,15 @@ impl What {
             What::TaskAdded { task, .. }
             | What::TaskClaimed { task, .. }
             | What::TaskFinished { task, .. }
-            | What::TaskReturned { task, .. } => Some(Subject::Task(*task)),
+            | What::TaskReturned { task, .. }
+            | What::TaskMoved { task, .. }
+            | What::TaskCancelWanted { task, .. }
+            | What::TaskHandedOff { task, .. }
+            | What::TaskDropped { task } => Some(Subject::Task(*task)),
             What::SessionOpened { session, .. } | What::SessionEnded { session, .. } => {
                 Some(Subject::Session(*session))
             }
-            What::Committed { .. } | What::Lost { .. } | What::Judged { .. } => None,
+            What::Committed { .. } | What::Lost { .. } | What::Judged { .. } | What::QueueChanged { .. } => None,
         }
     }
 
@@ -247,9 +302,18 @@ impl Event {
             }
             | What::SessionOpened { name, .. } => name.len(),
             What::TaskReturned {
-                reason: Return::Agent(AgentEnd::Ended(reason)),
+                reason: Return::Agent(AgentEnd::Ended(reason)) | Return::Stolen(reason) | Return::HandedOff(reason),
                 ..
             } => reason.len(),
+            What::TaskReturned {
+                reason: Return::Failed(failure),
+                ..
+            } => failure.message.len() + failure.class.as_ref().map_or(0, |class| class.len()),
+            What::TaskMoved { reason, .. } => reason.as_ref().map_or(0, |reason| reason.len()),
+            What::TaskCancelWanted { reason, .. } => reason.len(),
+            What::TaskHandedOff { to, .. } => to.as_ref().map_or(0, |to| to.len()),
+            What::QueueChanged { queue, paused_by, .. } => queue.len() + paused_by.as_ref().map_or(0, |by| by.len()),
+            What::TaskDropped { .. } => 0,
             What::Committed { .. } | What::Lost { .. } | What::Judged { .. } => 0,
             What::TaskFinished { .. } | What::TaskReturned { .. } | What::SessionEnded { .. } => 0,
         };

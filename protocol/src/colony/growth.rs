@@ -49,10 +49,13 @@ impl Body {
             Body::Withheld(_) => false,
             // A hold on a task, and what is known of an agent or a session, take a bounded place.
             Body::Task(TaskCommand::Claim(_) | TaskCommand::Accept(_)) | Body::Agent(_) | Body::Session(_) => false,
-            Body::Task(TaskCommand::Update(update)) => update.note.is_some(),
+            // So do the settings of a queue, and what is said of a task from outside.
+            Body::Task(TaskCommand::Control(_) | TaskCommand::Queue(_)) => false,
+            Body::Task(TaskCommand::Update(update)) => update.note.is_some() || update.checkpoint.is_some(),
             Body::Task(TaskCommand::Add(tasks)) => !tasks.is_empty(),
             Body::Task(TaskCommand::Finish(finish)) => {
-                !finish.result.is_empty() || finish.proposal.as_ref().is_some_and(proposal_grows)
+                let adds_tasks = !finish.with.follow_ups.is_empty() || !finish.with.needs.is_empty();
+                adds_tasks || !finish.result.is_empty() || finish.proposal.as_ref().is_some_and(proposal_grows)
             }
         }
     }

@@ -9,6 +9,7 @@
 //! | `e` project `\0` seq (8 B, big-endian) ordinal (4 B, big-endian) | events, the first of which has this cursor |
 //! | `h` project `\0` seq (8 B, big-endian) | a hold, granted at this position |
 //! | `i` project `\0` idempotency key | what is remembered under it |
+//! | `q` project `\0` queue | a queue of tasks |
 //! | `r` project `\0` key | a record; kept contents by hash only |
 //! | `t` project `\0` seq (8 B, big-endian) ordinal (4 B, big-endian) | a task |
 //!
@@ -29,7 +30,7 @@ use super::hold::Hold;
 use super::memory::{Kept, Memory, Record, Value};
 use super::once::{DedupSession, Remembered};
 use super::session::{Session, SessionId};
-use super::task::{Attempt, State, Task, TaskId};
+use super::task::{Attempt, Counts, Queue, State, StoredQueue, Task, TaskId, Terms};
 use super::{Colony, Project, RULES_VERSION};
 use crate::id::NodeId;
 
@@ -84,6 +85,13 @@ struct StoredTask {
     state: State,
     attempts: u32,
     history: Vec<Attempt>,
+    terms: Terms,
+    unmet: Vec<TaskId>,
+    counts: Counts,
+    not_until_ms: u64,
+    wakes_ms: Option<u64>,
+    approved: Option<Arc<str>>,
+    checkpoint: Bytes,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -201,6 +209,10 @@ impl Colony {
                 .iter()
                 .map(move |(key, remembered)| remembered_pair(name, key, remembered))
         });
+        let queues = self.projects.iter().flat_map(|(name, project)| {
+            let queues = project.tasks.queues();
+            queues.map(move |(queue, state)| queue_pair(name, queue, state))
+        });
         let records = self.projects.iter().flat_map(|(name, project)| {
             project
                 .memory
@@ -220,6 +232,7 @@ impl Colony {
             .chain(events)
             .chain(holds)
             .chain(remembered)
+            .chain(queues)
             .chain(records)
             .chain(tasks)
     }
@@ -239,7 +252,9 @@ impl Colony {
                 let records = records.map(move |key| pair_key(b'r', name, key.as_bytes()));
                 let tasks = project.tasks.after(None).map(move |task| task_key(name, task.id));
                 let holds = project.holds.iter().map(move |(seq, _)| hold_key(name, seq));
-                contents.chain(holds).chain(remembered).chain(records).chain(tasks)
+                let queues = project.tasks.queues().map(move |(queue, _)| queue_key(name, queue));
+                let contents = contents.chain(holds).chain(remembered);
+                contents.chain(queues).chain(records).chain(tasks)
             }))
     }
 
@@ -368,6 +383,13 @@ pub fn task_pair(project: &str, task: &Task) -> Pair {
         state: task.state.clone(),
         attempts: task.attempts,
         history: task.history.clone(),
+        terms: Terms::clone(&task.terms),
+        unmet: task.unmet.clone(),
+        counts: task.counts,
+        not_until_ms: task.not_until_ms,
+        wakes_ms: task.wakes_ms,
+        approved: task.approved.clone(),
+        checkpoint: task.checkpoint.clone(),
     };
     (task_key(project, task.id), encode(&stored))
 }
@@ -376,6 +398,16 @@ pub fn task_pair(project: &str, task: &Task) -> Pair {
 pub fn task_key(project: &str, task: TaskId) -> Vec<u8> {
     let TaskId { seq, ordinal } = task;
     pair_key(b't', project, &place(Cursor { seq, ordinal }))
+}
+
+/// The pair of a queue of tasks.
+pub fn queue_pair(project: &str, name: &str, queue: &Queue) -> Pair {
+    (queue_key(project, name), encode(&queue.stored()))
+}
+
+/// The key of the pair of a queue of tasks: to remove it.
+pub fn queue_key(project: &str, name: &str) -> Vec<u8> {
+    pair_key(b'q', project, name.as_bytes())
 }
 
 /// The pair of an agent's life.
@@ -568,6 +600,7 @@ impl Restorer {
                 project.holds.set(seq, hold);
             }
             b'i' => project.idempotency.restore(text()?, decode::<Remembered>(&value)?),
+            b'q' => project.tasks.restore_queue(text()?, decode::<StoredQueue>(&value)?),
             b'r' => {
                 let record = stored_record(decode(&value)?, &project.memory)?;
                 project.memory.restore(text()?, record);
@@ -587,7 +620,9 @@ impl Restorer {
                 {
                     return Err("its name is that of another task".into());
                 }
-                project.tasks.set(task);
+                if !project.tasks.restore(task) {
+                    return Err("its queue says nothing of it".into());
+                }
             }
             other => return Err(format!("is of unknown kind {other}")),
         }
@@ -602,6 +637,15 @@ impl Restorer {
                     key: format!("c{name} {hash}"),
                     problem: "no record holds this content".into(),
                 });
+            }
+        }
+        for (name, project) in &self.colony.projects {
+            if let Some(problem) = project.tasks.restored_badly() {
+                let key = format!("t{name}");
+                return Err(ImageError::Malformed { key, problem });
+            }
+            for need in project.tasks.releasing() {
+                self.colony.agents.set_due_now(name, Timer::Release(need), true);
             }
         }
         for (name, dropped) in meta.projects {
@@ -671,6 +715,13 @@ fn stored_task(place: &[u8], value: &[u8]) -> Result<Task, String> {
         state: stored.state,
         attempts: stored.attempts,
         history: stored.history,
+        terms: stored.terms.shared(),
+        unmet: stored.unmet,
+        counts: stored.counts,
+        not_until_ms: stored.not_until_ms,
+        wakes_ms: stored.wakes_ms,
+        approved: stored.approved,
+        checkpoint: stored.checkpoint,
         digest: Digest::default(),
     })
 }

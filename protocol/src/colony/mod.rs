@@ -31,7 +31,8 @@ use std::sync::Arc;
 use imbl::OrdMap;
 
 pub use self::agent::{
-    AGENT_REASON_BYTES_MAX, AGENTS_PER_NODE_MAX, AgentCommand, AgentEnd, AgentId, Agents, Held, Life, LifeKey, Timer,
+    AGENT_DONE, AGENT_REASON_BYTES_MAX, AGENT_STOPPED, AGENTS_PER_NODE_MAX, AgentCommand, AgentEnd, AgentId, Agents,
+    Held, Life, LifeKey, Timer,
 };
 pub use self::command::{
     Body, Change, Command, Condition, Content, ContentHash, GROWN_VALUE_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX,
@@ -47,9 +48,9 @@ pub use self::hold::{
     HOLD_AFTER_LOSSES, HOLD_BYTES_MAX, HOLD_KEYS_MAX, HOLD_MS, HOLD_RANGES_MAX, HOLDS_MAX, Hold, Holds,
 };
 pub use self::image::{
-    ImageError, Meta, Pair, content_pair, content_prefix, event_pair, hold_key, hold_pair, life_key, life_pair,
-    read_records, record_key, record_pair, remembered_key, remembered_pair, session_key, session_pair, task_key,
-    task_pair,
+    ImageError, Meta, Pair, content_pair, content_prefix, event_pair, hold_key, hold_pair, life_key, life_pair, queue_key,
+    queue_pair, read_records, record_key, record_pair, remembered_key, remembered_pair, session_key, session_pair,
+    task_key, task_pair,
 };
 pub use self::memory::{KEPT_BYTES_MIN, Kept, Memory, PINNED_TAG, Record, Value};
 use self::memory::{malformed, over_limit};
@@ -73,10 +74,15 @@ pub use self::session::{
 };
 pub use self::sweep::{COLONY_AUTHOR, STEPS_PER_COMMAND};
 pub use self::task::{
-    ADD_TASKS_MAX, Accept, Added, Attempt, CLAIM_KINDS_MAX, CLAIM_TASKS_MAX, Caller, Claim, Claimed, Ending,
-    FINISHED_BYTES_KEPT_MAX, FINISHED_KEPT_MAX, Fence, Finish, Finished, HISTORY_MAX, Holder, Lease, NOTE_BYTES_MAX,
-    NewTask, OPEN_BYTES_MAX, OPEN_TASKS_MAX, Owner, PAYLOAD_BYTES_MAX, RESULT_BYTES_MAX, Return, State, StateName,
-    TASK_NAME_BYTES_MAX, TITLE_BYTES_MAX, Task, TaskCommand, TaskId, TaskIdError, Tasks, Update, Which,
+    ADD_TASKS_MAX, ATTEMPTS_MAX, Accept, Act, Added, Attempt, BREAKER_FAILURES_MAX, BREAKER_PAUSE_MS, Breaker,
+    BreakerSettings, CAPABILITIES_MAX, CHECK_BYTES_MAX, CHECKPOINT_BYTES_MAX, CHECKS_MAX, CLAIM_KINDS_MAX,
+    CLAIM_TASKS_MAX, CLASSES_MAX, Caller, Claim, Claimed, Closed, Control, Counts, Ending, FACTOR_MAX,
+    FINISHED_BYTES_KEPT_MAX, FINISHED_KEPT_MAX, FINISHED_KEPT_MS, FOLLOW_UPS_MAX, Failure, Fence, Finish, FinishWith,
+    Finished, GROUPS_MAX, HISTORY_MAX, Holder, LABELS_MAX, Lease, NEEDS_MAX, NOTE_BYTES_MAX, Need, NewTask,
+    OPEN_BYTES_MAX, OPEN_TASKS_MAX, Owner, PASSES_MAX, PAYLOAD_BYTES_MAX, Priority, QUEUE_DEFAULT, QUEUES_MAX, Queue,
+    QueueChange, QueueClosed, RESULT_BYTES_MAX, Retry, Return, SPAN_MS_MAX, STALE_MS, State, StateName,
+    TASK_NAME_BYTES_MAX, TASK_REASON_BYTES_MAX, TITLE_BYTES_MAX, Task, TaskCommand, TaskId, TaskIdError, Tasks, Terms,
+    Tier, Unmet, Update, Wants, Which,
 };
 use crate::conflict::Detector;
 use crate::id::NodeId;
@@ -153,6 +159,8 @@ pub struct Applied {
     pub tasks: Vec<(Arc<str>, TaskId)>,
     /// The holds that were granted or ended, by the position at which they were granted.
     pub holds: Vec<(Arc<str>, u64)>,
+    /// The queues that came, changed or went.
+    pub queues: Vec<(Arc<str>, Arc<str>)>,
     /// The lives of agents that began, ended or were cleared away.
     pub agents: Vec<LifeKey>,
     /// The sessions that began, changed or were forgotten.

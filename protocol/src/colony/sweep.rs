@@ -1,10 +1,12 @@
-//! What time and the end of owners bring, although nobody commands it: leases and holds end, tasks return, lives are
-//! cleared away.
+//! What time and the end of owners bring, although nobody commands it: leases and holds end, tasks return, their waits end,
+//! those that needed a task that is done are released, lives are cleared away.
 //!
 //! Each command, and each round without commands, first does up to [`STEPS_PER_COMMAND`] steps of it; the leader proposes
 //! such an empty round when something is due and no command comes. So a command costs a bounded time however many tasks a
 //! lost node held, and where rounds are cut does not show. A claim by id, and every call of an owner, sees the lease of
 //! its task as it is at that moment, however far this has come; only a claim of any ready task finds what has returned.
+//! How far it has come stands in the state itself: what is still to be done is what the timers, the holds of an ended owner
+//! and the needs of tasks still name.
 //!
 //! A sweep that does something takes a position in the order of all commands, for its events.
 
@@ -46,14 +48,17 @@ impl Colony {
                 return;
             };
             match due {
-                Due::Expired(project, Timer::Lease(task)) => {
-                    self.on_project(&project, &mut ordinal, applied, |step| {
-                        step.return_task(task, Return::Expired);
-                    });
-                }
                 Due::Expired(project, Timer::Hold(seq)) => {
                     let holder = self.projects.get_mut(&project).expect("a project with a hold stays");
                     holder.end_hold(seq, &mut self.agents, &project, applied);
+                }
+                Due::Expired(project, timer) => {
+                    self.on_project(&project, &mut ordinal, applied, |step| match timer {
+                        Timer::Lease(task) => step.lease_over(task),
+                        Timer::Wake(task) => step.wake_task(task),
+                        Timer::Release(need) => step.release_dependant(need),
+                        Timer::Hold(_) => unreachable!("it belongs to no task"),
+                    });
                 }
                 Due::Orphan(project, held, end) => {
                     self.on_project(&project, &mut ordinal, applied, |step| {

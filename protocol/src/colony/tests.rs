@@ -12,6 +12,7 @@ mod random;
 mod sequence;
 mod sessions;
 mod tasks;
+mod work;
 
 use std::sync::Arc;
 

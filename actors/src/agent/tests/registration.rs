@@ -1,6 +1,6 @@
 //! What the colony is told of the lives of agents.
 
-use queenright_protocol::colony::{AgentCommand, Body, Claim, Refusal, TaskCommand, Which};
+use queenright_protocol::colony::{AgentCommand, Body, Claim, Refusal, TaskCommand, Wants, Which};
 
 use super::*;
 
@@ -13,6 +13,7 @@ pub(super) async fn claim(context: &AgentContext, times: u32) -> Result<Step, Be
                 limit: 1,
             },
             caller: context.caller(),
+            wants: Wants::default(),
         };
         let request = Request {
             project: "default".into(),

@@ -8,7 +8,7 @@ use queenright_protocol::colony::{Cursor, Event, SessionEnd, StateName, What};
 use queenright_protocol::conflict::Kind;
 use serde::{Deserialize, Serialize};
 
-use super::{HexHash, KeyInfo, WireHolder, WireSessionId, WireTask, WireTaskId, is_false};
+use super::{HexHash, KeyInfo, WireBreaker, WireHolder, WireSessionId, WireTask, WireTaskId, is_false};
 
 /// The place of an event, written `seq.ordinal`; a `seq` alone is the place behind all events of that command. Callers
 /// take it as it comes and give it back: what it is made of may grow.
@@ -193,6 +193,50 @@ pub enum WireWhat {
         /// Why.
         why: SessionEnd,
     },
+    /// A task that nobody holds is in another state, or ready.
+    TaskMoved {
+        /// Its id.
+        task: WireTaskId,
+        /// How it is now.
+        state: StateName,
+        /// Why, if it was cancelled or is dead.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Arc<str>>,
+    },
+    /// A leased task is to be cancelled: its owner should end its lease.
+    TaskCancelWanted {
+        /// Its id.
+        task: WireTaskId,
+        /// The attempt under way.
+        attempt: u32,
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// The owner of a task offers it to somebody, who takes it by claiming it.
+    TaskHandedOff {
+        /// Its id.
+        task: WireTaskId,
+        /// The attempt under way.
+        attempt: u32,
+        /// To whom; absent if the offer was taken back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<Arc<str>>,
+    },
+    /// A finished task was forgotten because somebody wanted it.
+    TaskDropped {
+        /// Its id.
+        task: WireTaskId,
+    },
+    /// A queue was paused or goes on, or its breaker has opened, tries a task, or has closed.
+    QueueChanged {
+        /// The queue.
+        queue: Arc<str>,
+        /// Who paused it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        paused_by: Option<Arc<str>>,
+        /// Its breaker.
+        breaker: WireBreaker,
+    },
 }
 
 impl WireWhat {
@@ -209,6 +253,11 @@ impl WireWhat {
             WireWhat::TaskReturned { .. } => "task_returned",
             WireWhat::SessionOpened { .. } => "session_opened",
             WireWhat::SessionEnded { .. } => "session_ended",
+            WireWhat::TaskMoved { .. } => "task_moved",
+            WireWhat::TaskCancelWanted { .. } => "task_cancel_wanted",
+            WireWhat::TaskHandedOff { .. } => "task_handed_off",
+            WireWhat::TaskDropped { .. } => "task_dropped",
+            WireWhat::QueueChanged { .. } => "queue_changed",
         }
     }
 }
@@ -277,6 +326,33 @@ impl From<&Event> for WireEvent {
             What::SessionEnded { session, why } => WireWhat::SessionEnded {
                 session: WireSessionId(*session),
                 why: *why,
+            },
+            What::TaskMoved { task, state, reason } => WireWhat::TaskMoved {
+                task: WireTaskId(*task),
+                state: *state,
+                reason: reason.clone(),
+            },
+            What::TaskCancelWanted { task, attempt, reason } => WireWhat::TaskCancelWanted {
+                task: WireTaskId(*task),
+                attempt: *attempt,
+                reason: reason.clone(),
+            },
+            What::TaskHandedOff { task, attempt, to } => WireWhat::TaskHandedOff {
+                task: WireTaskId(*task),
+                attempt: *attempt,
+                to: to.clone(),
+            },
+            What::TaskDropped { task } => WireWhat::TaskDropped {
+                task: WireTaskId(*task),
+            },
+            What::QueueChanged {
+                queue,
+                paused_by,
+                breaker,
+            } => WireWhat::QueueChanged {
+                queue: queue.clone(),
+                paused_by: paused_by.clone(),
+                breaker: (*breaker).into(),
             },
         };
         WireEvent {

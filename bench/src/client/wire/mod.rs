@@ -9,6 +9,7 @@ mod problem;
 mod proposal;
 mod session;
 mod task;
+mod terms;
 
 use std::fmt;
 use std::str::FromStr;
@@ -31,9 +32,12 @@ pub use self::session::{
     WireHeld, WireSession, WireSessionId,
 };
 pub use self::task::{
-    AcceptTask, AcceptedTask, AddTask, AddTasks, AddedTask, AddedTasks, ClaimTasks, ClaimedTask, ClaimedTasks,
-    FinishTask, FinishedTask, TaskList, WireAttempt, WireEnding, WireFinished, WireHolder, WireLease, WireTask,
-    WireTaskId, from_bytes, to_bytes,
+    AcceptTask, AcceptedTask, AddTasks, AddedTask, AddedTasks, ClaimTasks, ClaimedTask, ClaimedTasks, ControlTask,
+    FinishTask, FinishedTask, HandOffTask, TaskList, TaskNow, UpdateTask, WireAttempt, WireClosed, WireEnding,
+    WireFailure, WireFinished, WireHolder, WireLease, WireNeed, WireTask, WireTaskId, from_bytes, to_bytes,
+};
+pub use self::terms::{
+    AddTask, ChangeBreaker, ChangeQueue, QueueList, QueueSet, WireBreaker, WireQueue, WireRetry, WireTerms, sorted,
 };
 
 /// A body that parses but says something that no command can be made of. Nothing was changed.

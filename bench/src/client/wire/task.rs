@@ -1,17 +1,20 @@
 //! Tasks over a door.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use queenright_protocol::colony::{
-    Attempt, Ending, Finished, Holder, Lease, NewTask, Owner, State, StateName, Task, TaskId, TaskIdError,
+    Attempt, Closed, Ending, Failure, FinishWith, Finished, Holder, Lease, NewTask, Owner, State, StateName, Task,
+    TaskId, TaskIdError, Tasks,
 };
 use queenright_protocol::id::NodeId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::terms::{AddTask, WireTerms, needs_of};
 use super::{ProposalRequest, WireSessionId, is_false};
 
 /// The id of a task, written `17-0`.
@@ -126,34 +129,6 @@ pub struct AddTasks {
     pub tasks: Vec<AddTask>,
 }
 
-/// A task that is to be added.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AddTask {
-    /// What is to be done, for people.
-    pub title: Arc<str>,
-    /// What sort of work it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<Arc<str>>,
-    /// What the owner needs to know; nothing when null.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    pub payload: Value,
-    /// A name that no other task of the project has: adding it again is answered with the task that has it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<Arc<str>>,
-}
-
-impl From<AddTask> for NewTask {
-    fn from(task: AddTask) -> NewTask {
-        NewTask {
-            title: task.title,
-            kind: task.kind,
-            payload: to_bytes(&task.payload),
-            name: task.name,
-        }
-    }
-}
-
 /// The answer to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddedTasks {
@@ -194,6 +169,15 @@ pub struct ClaimTasks {
     /// otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
+    /// The queue from which ready tasks are taken; `default` unless it says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<Arc<str>>,
+    /// What the worker is capable of: it gets no task that requires more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<Arc<str>>,
+    /// Whether the tasks of these ids may be taken from owners that let them go, or that are silent.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub steal: bool,
 }
 
 /// The answer to it.
@@ -232,6 +216,15 @@ pub struct ClaimedTask {
     /// What the owner needs to know.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub payload: Value,
+    /// What an earlier owner left, to go on from there.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub checkpoint: Value,
+    /// Commands that must end with exit code 0 before the task may be said to be done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Arc<str>>,
+    /// Cluster time in milliseconds at which this lease ends by itself, if that is bounded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<u64>,
 }
 
 /// The body of `POST /v1/tasks/ID:accept`.
@@ -253,18 +246,84 @@ pub struct AcceptedTask {
     pub attempt: u32,
     /// Cluster time in milliseconds at which the lease ends although its owner lives, if it does.
     pub until_ms: Option<u64>,
+    /// Whether the task is to be cancelled: its owner should end its lease.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub cancel: bool,
+}
+
+/// The body of `POST /v1/tasks/ID:update`. What it does not say stays as it was said last.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateTask {
+    /// The fence of the claim.
+    pub fence: u64,
+    /// The token of the claim.
+    pub token: String,
+    /// How much is done, in hundredths.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<u8>,
+    /// In words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Arc<str>>,
+    /// What the next attempt needs to go on from here; `null` says nothing.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub checkpoint: Value,
+    /// Whether others may take the task away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stealable: Option<bool>,
+}
+
+/// The body of `POST /v1/tasks/ID:cancel` and the other verbs that need not come from the owner; may be empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ControlTask {
+    /// Whether a leased task is taken from its owner, for `cancel`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub force: bool,
+    /// Why, for `cancel` and `reject`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Arc<str>>,
+}
+
+/// The body of `POST /v1/tasks/ID:handoff`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HandOffTask {
+    /// The fence of the claim.
+    pub fence: u64,
+    /// The token of the claim.
+    pub token: String,
+    /// To whom: the name of an agent or of a session. Absent, it takes the offer back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Arc<str>>,
+}
+
+/// The answer to these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskNow {
+    /// The position of the command in the order of all commands.
+    pub seq: u64,
+    /// The task.
+    pub task: WireTaskId,
+    /// How it is now; how it was, if it was dropped.
+    pub state: StateName,
 }
 
 /// How an owner ends its lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WireEnding {
     /// The task is done.
+    #[default]
     Done,
-    /// The task has failed for good.
+    /// The task has failed: for good, unless its failure is retryable.
     Failed,
     /// The task is given back for others.
     Released,
+    /// The task cannot go on until others are done.
+    Blocked,
+    /// The task is not to be done.
+    Cancelled,
 }
 
 impl From<WireEnding> for Ending {
@@ -273,12 +332,43 @@ impl From<WireEnding> for Ending {
             WireEnding::Done => Ending::Done,
             WireEnding::Failed => Ending::Failed,
             WireEnding::Released => Ending::Released,
+            WireEnding::Blocked => Ending::Blocked,
+            WireEnding::Cancelled => Ending::Cancelled,
+        }
+    }
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WireFailure {
+    /// Whether the task is to be tried again, if its terms allow that.
+    #[serde(default)]
+    pub retryable: bool,
+    /// The class of the error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<Arc<str>>,
+    /// What happened, for people.
+    pub message: Arc<str>,
+}
+
+impl From<WireFailure> for Failure {
+    fn from(failure: WireFailure) -> Failure {
+        let WireFailure {
+            retryable,
+            class,
+            message,
+        } = failure;
+        Failure {
+            retryable,
+            class,
+            message,
         }
     }
 }
 
 /// The body of `POST /v1/tasks/ID:finish`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FinishTask {
     /// The fence of the claim.
@@ -293,6 +383,30 @@ pub struct FinishTask {
     /// A change of the memory in the same step: the task is done only if it commits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proposal: Option<ProposalRequest>,
+    /// What went wrong, of a task that has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<WireFailure>,
+    /// What a task that is blocked needs from now on: ids or names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<String>,
+    /// Tasks that are added in the same step, of a task that is done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub follow_ups: Vec<AddTask>,
+    /// The exit codes of the checks of a task that is done, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<i32>,
+}
+
+impl FinishTask {
+    /// What belongs to some endings only.
+    pub fn with(&self) -> FinishWith {
+        FinishWith {
+            failure: self.failure.clone().map(Failure::from),
+            needs: needs_of(&self.needs),
+            follow_ups: self.follow_ups.iter().cloned().map(NewTask::from).collect(),
+            checks: self.checks.clone(),
+        }
+    }
 }
 
 /// The answer to it.
@@ -303,6 +417,9 @@ pub struct FinishedTask {
     /// The new revision of each key that the proposal wrote, in the order of the writes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub revisions: Vec<u64>,
+    /// One for each follow-up task, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added: Vec<AddedTask>,
 }
 
 /// A task as it is.
@@ -338,6 +455,54 @@ pub struct WireTask {
     /// The last attempts that ended without a finish, oldest first. Lists leave it out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<WireAttempt>,
+    /// Where it queues, what it asks of a worker, what it waits for, and what happens when it fails.
+    pub terms: WireTerms,
+    /// What of its needs is not known to be done, and how each of those is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocked_by: Vec<WireNeed>,
+    /// Cluster time in milliseconds before which it is not ready, while it is pending and waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wakes_ms: Option<u64>,
+    /// How often attempts failed, leases ended by themselves, and workers died, since it was added or requeued.
+    pub failures: u32,
+    /// See `failures`.
+    pub expiries: u32,
+    /// See `failures`.
+    pub deaths: u32,
+    /// Who approved of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved: Option<Arc<str>>,
+    /// Who paused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_by: Option<Arc<str>>,
+    /// What an owner left for the next attempt. Lists leave it out.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub checkpoint: Value,
+    /// How it ended, if it was cancelled or is dead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<WireClosed>,
+}
+
+/// A task that another one needs, and how it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireNeed {
+    /// Its id.
+    pub task: WireTaskId,
+    /// How it is.
+    pub state: StateName,
+}
+
+/// How a task ended that nobody finished.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireClosed {
+    /// Who caused it.
+    pub by: Arc<str>,
+    /// Why.
+    pub reason: Arc<str>,
+    /// The position of the command.
+    pub seq: u64,
+    /// Cluster time of that command, in milliseconds.
+    pub at_ms: u64,
 }
 
 /// A hold on a task.
@@ -361,6 +526,15 @@ pub struct WireLease {
     /// What it said last about its work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<Arc<str>>,
+    /// Whether others may take the task away.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub stealable: bool,
+    /// Why it is to be cancelled, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<Arc<str>>,
+    /// To whom the holder wants to give it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hand_off: Option<Arc<str>>,
 }
 
 /// How a task was finished.
@@ -377,10 +551,13 @@ pub struct WireFinished {
     /// What came of it. Lists leave it out.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub result: Value,
+    /// What went wrong, if it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 /// An attempt that ended without a finish.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WireAttempt {
     /// Its number, from 1.
     pub attempt: u32,
@@ -394,6 +571,9 @@ pub struct WireAttempt {
     pub ended_ms: u64,
     /// Why it ended.
     pub reason: String,
+    /// What its owner said came of it.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub result: Value,
 }
 
 /// The answer to `GET /v1/tasks`.
@@ -410,12 +590,16 @@ pub struct TaskList {
     pub leased: u64,
     /// How many that were finished are kept.
     pub finished: u64,
+    /// How many are in each state; none where there is none.
+    #[serde(default)]
+    pub states: BTreeMap<StateName, u64>,
 }
 
 impl WireTask {
     /// All that is known of a task.
-    pub fn whole(task: &Task) -> WireTask {
+    pub fn whole(task: &Task, tasks: &Tasks) -> WireTask {
         WireTask {
+            checkpoint: from_bytes(&task.checkpoint),
             payload: from_bytes(&task.payload),
             history: task.history.iter().map(WireAttempt::from).collect(),
             finished: match &task.state {
@@ -423,19 +607,27 @@ impl WireTask {
                     result: from_bytes(&finished.result),
                     ..WireFinished::from(finished)
                 }),
-                State::Pending | State::Leased(_) => None,
+                _ => None,
             },
-            ..WireTask::line(task)
+            ..WireTask::line(task, tasks)
         }
     }
 
     /// A line of a list.
-    pub fn line(task: &Task) -> WireTask {
-        let (lease, finished) = match &task.state {
-            State::Pending => (None, None),
-            State::Leased(lease) => (Some(WireLease::from(lease)), None),
-            State::Finished(finished) => (None, Some(WireFinished::from(finished))),
-        };
+    pub fn line(task: &Task, tasks: &Tasks) -> WireTask {
+        let (mut lease, mut finished, mut closed, mut paused_by) = (None, None, None, None);
+        match &task.state {
+            State::Leased(held) => lease = Some(WireLease::from(held)),
+            State::Finished(how) => finished = Some(WireFinished::from(how)),
+            State::Closed(how) => closed = Some(WireClosed::from(how)),
+            State::Paused { by, .. } => paused_by = Some(by.clone()),
+            State::Pending | State::Blocked | State::AwaitingApproval => {}
+        }
+        let blocked_by = task.unmet.iter().filter_map(|need| {
+            let state = tasks.get(*need)?.state.name();
+            let task = WireTaskId(*need);
+            Some(WireNeed { task, state })
+        });
         WireTask {
             task: WireTaskId(task.id),
             state: task.state.name(),
@@ -449,6 +641,27 @@ impl WireTask {
             lease,
             finished,
             history: Vec::new(),
+            terms: WireTerms::from(&*task.terms),
+            blocked_by: blocked_by.collect(),
+            wakes_ms: task.wakes_ms,
+            failures: task.counts.failures,
+            expiries: task.counts.expiries,
+            deaths: task.counts.deaths,
+            approved: task.approved.clone(),
+            paused_by,
+            checkpoint: Value::Null,
+            closed,
+        }
+    }
+}
+
+impl From<&Closed> for WireClosed {
+    fn from(closed: &Closed) -> WireClosed {
+        WireClosed {
+            by: closed.by.clone(),
+            reason: closed.reason.clone(),
+            seq: closed.seq,
+            at_ms: closed.at_ms,
         }
     }
 }
@@ -463,6 +676,9 @@ impl From<&Lease> for WireLease {
             accepted: lease.accepted,
             progress: lease.progress,
             note: lease.note.clone(),
+            stealable: lease.stealable,
+            cancel: lease.cancel.clone(),
+            hand_off: lease.hand_off.clone(),
         }
     }
 }
@@ -475,6 +691,7 @@ impl From<&Finished> for WireFinished {
             seq: finished.seq,
             at_ms: finished.at_ms,
             result: Value::Null,
+            failure: finished.failure.as_ref().map(Failure::to_string),
         }
     }
 }
@@ -488,6 +705,7 @@ impl From<&Attempt> for WireAttempt {
             since_ms: attempt.since_ms,
             ended_ms: attempt.ended_ms,
             reason: attempt.reason.to_string(),
+            result: from_bytes(&attempt.result),
         }
     }
 }

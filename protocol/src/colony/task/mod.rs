@@ -6,25 +6,62 @@
 //! | [`TaskCommand::Claim`] | agent or door | colony | [`Outcome::Claimed`] | the caller takes tasks, in one step |
 //! | [`TaskCommand::Accept`] | owner | colony | [`Outcome::Accepted`] | the owner is at work |
 //! | [`TaskCommand::Update`] | owner | colony | [`Outcome::Accepted`] | as accept, and this is how far it has come |
-//! | [`TaskCommand::Finish`] | owner | colony | [`Outcome::Finished`], [`Outcome::Lost`] | done, failed, or given back |
+//! | [`TaskCommand::Finish`] | owner | colony | [`Outcome::Finished`], [`Outcome::Lost`] | done, failed, given back, blocked, or cancelled |
+//! | [`TaskCommand::Control`] | agent or door | colony | [`Outcome::TaskSet`] | cancel, pause, resume, approve, reject, requeue, drop |
+//! | [`TaskCommand::Queue`] | agent or door | colony | [`Outcome::QueueSet`] | settings of a queue |
+//!
+//! ```text
+//!               add, requeue
+//!                    │
+//!        ┌── needs ──┼─ approval ──┐                 pause
+//!        ▼           │             ▼            ┌────────────▶ paused ──┐
+//!     blocked ──────▶│◀── awaiting-approval     │                       │
+//!      ▲    needs    ▼    approve               │◀──────── resume ──────┘
+//!      │     done  pending ─────────────────────┘    (from blocked and awaiting-approval as well)
+//!      │           ▲     │
+//!      │  returned │     │ claim
+//!      │           │     ▼
+//!      └──────── leased ─────────▶ done, failed         finish
+//!        blocked    │  │
+//!                   │  └─────────▶ dead                 too many failures, expiries, or deaths of workers
+//!                   └────────────▶ cancelled            also from every state above that is not leased
+//!
+//!     failed, cancelled, dead ──▶ pending               requeue
+//! ```
 //!
 //! A claim turns *pending* into *leased* with an attempt and a fence: the position of the claim in the order of all
 //! commands, so a later claim of the same task always has a greater one. The lease of a hosted agent holds while the agent
 //! lives ([`super::agent`]), that of a session while it is open ([`super::session`]).
-//! When a lease ends without a finish the task is pending again, and its attempt stands in its history with the reason.
+//! Both end when the task's terms say so: a worker that does not accept in time, or works for too long. When a lease ends
+//! without a finish its attempt stands in the task's history with the reason, and the task is pending again, or dead if its
+//! [`Retry`] says that this was the last one. What a task waits for and which task a claim gets: [`terms`], [`queue`].
 //!
-//! Accepting is for claims that wait, whose grant will be an offer until then; no claim waits yet, and every grant is the
-//! owner's at once. So accepting now confirms that the owner still holds the task and notes that it has begun; it may be
-//! repeated as often as work goes on.
+//! A task that needs others is *blocked* until all of them are done. Those that wait for one task are released a few at a
+//! time ([`super::sweep`]), however many they are. A need that fails releases nobody: its task may be requeued, and until
+//! then those that need it stay blocked, or are cancelled, as they said themselves. Nothing looks at blocked tasks again
+//! and again.
+//!
+//! A leased task is cancelled by its owner: the wish stands in its lease, is told as an event, and is in the answer to the
+//! owner's next call; the task is cancelled once the lease ends in any way but done or failed, or at once by force.
 //!
 //! [`Outcome::Added`]: super::Outcome::Added
 //! [`Outcome::Claimed`]: super::Outcome::Claimed
 //! [`Outcome::Accepted`]: super::Outcome::Accepted
 //! [`Outcome::Finished`]: super::Outcome::Finished
 //! [`Outcome::Lost`]: super::Outcome::Lost
+//! [`Outcome::TaskSet`]: super::Outcome::TaskSet
+//! [`Outcome::QueueSet`]: super::Outcome::QueueSet
 
+mod command;
+mod control;
+mod ending;
+mod form;
+mod needs;
+mod owner;
+mod queue;
 mod rules;
 mod tasks;
+mod terms;
 
 use std::fmt;
 use std::str::FromStr;
@@ -33,10 +70,24 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-pub use self::tasks::{FINISHED_BYTES_KEPT_MAX, FINISHED_KEPT_MAX, OPEN_BYTES_MAX, OPEN_TASKS_MAX, Tasks};
-use super::agent::{AgentEnd, AgentId};
+pub use self::command::{
+    Accept, Act, Claim, Control, Ending, Failure, Finish, FinishWith, NewTask, TaskCommand, Update, Wants, Which,
+};
+use self::form::check_text;
+pub(crate) use self::queue::StoredQueue;
+pub use self::queue::{
+    BREAKER_FAILURES_MAX, BREAKER_PAUSE_MS, Breaker, BreakerSettings, GROUPS_MAX, PASSES_MAX, QUEUES_MAX, Queue,
+    QueueChange, QueueClosed,
+};
+pub use self::tasks::{
+    FINISHED_BYTES_KEPT_MAX, FINISHED_KEPT_MAX, FINISHED_KEPT_MS, OPEN_BYTES_MAX, OPEN_TASKS_MAX, Tasks,
+};
+pub use self::terms::{
+    ATTEMPTS_MAX, CAPABILITIES_MAX, CHECK_BYTES_MAX, CHECKS_MAX, CLASSES_MAX, FACTOR_MAX, LABELS_MAX, NEEDS_MAX, Need,
+    Priority, QUEUE_DEFAULT, Retry, SPAN_MS_MAX, Terms, Tier, Unmet,
+};
+use super::agent::{AGENT_DONE, AGENT_STOPPED, AgentEnd, AgentId};
 use super::digest::Digest;
-use super::proposal::Proposal;
 use super::session::{NewSession, SessionEnd, SessionId, TokenHash};
 
 /// How many tasks one command may add.
@@ -55,6 +106,14 @@ pub const PAYLOAD_BYTES_MAX: usize = 64 << 10;
 pub const NOTE_BYTES_MAX: usize = 256;
 /// The longest result of a task, in bytes.
 pub const RESULT_BYTES_MAX: usize = 64 << 10;
+/// The longest checkpoint of a task, in bytes.
+pub const CHECKPOINT_BYTES_MAX: usize = 64 << 10;
+/// The longest reason that somebody may give for what happens to a task, and the longest message of an error, in bytes.
+pub const TASK_REASON_BYTES_MAX: usize = 256;
+/// How many tasks a finish may add.
+pub const FOLLOW_UPS_MAX: usize = 100;
+/// For how long a leased task must not have been heard of until it may be stolen, in milliseconds of cluster time.
+pub const STALE_MS: u64 = 900_000;
 /// How many attempts that ended without a finish a task remembers; older ones are only counted.
 pub const HISTORY_MAX: usize = 8;
 /// The identity of a task: the position of the command that added it, and its place in that command. Shown as `17-0`.
@@ -142,6 +201,16 @@ pub enum Owner {
     },
 }
 
+impl Owner {
+    /// What it is called: others may be called the same.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        match self {
+            Owner::Agent { agent, .. } => &agent.name,
+            Owner::Session { name, .. } => name,
+        }
+    }
+}
+
 /// Who holds a task, or did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
@@ -158,112 +227,6 @@ impl fmt::Display for Holder {
             Owner::Session { session, name } => write!(f, "session {session} ({name}) of {}", self.author),
         }
     }
-}
-
-/// What is wanted of tasks.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum TaskCommand {
-    /// Add tasks.
-    Add(Vec<NewTask>),
-    /// Take tasks.
-    Claim(Claim),
-    /// Say that work goes on.
-    Accept(Accept),
-    /// End the caller's lease of a task.
-    Finish(Finish),
-    /// Say how far work has come.
-    Update(Update),
-}
-
-/// A task that is to be added.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct NewTask {
-    /// What is to be done, for people.
-    pub title: Arc<str>,
-    /// What sort of work it is: claims may ask for kinds.
-    pub kind: Option<Arc<str>>,
-    /// What the owner needs to know.
-    pub payload: Bytes,
-    /// A name that no other task of the project has: adding it again adds nothing and is answered with the task that has
-    /// it, whatever else it says, as long as that one is kept.
-    pub name: Option<Arc<str>>,
-}
-
-/// Takes tasks.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Claim {
-    /// Which tasks.
-    pub which: Which,
-    /// Who wants them.
-    pub caller: Caller,
-}
-
-/// Which tasks a claim wants.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Which {
-    /// These: all of them, or none and a refusal that names the first that is not pending.
-    Ids(Vec<TaskId>),
-    /// The oldest pending ones.
-    Ready {
-        /// Of these kinds; of any when there is none.
-        kinds: Vec<Arc<str>>,
-        /// So many at most.
-        limit: u32,
-    },
-}
-
-/// Says that work goes on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Accept {
-    /// The task.
-    pub task: TaskId,
-    /// The fence of the claim.
-    pub fence: Fence,
-    /// Who holds it.
-    pub caller: Caller,
-}
-
-/// Says how far work has come, and that it goes on. What it does not say stays as it was said last.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Update {
-    /// The task.
-    pub task: TaskId,
-    /// The fence of the claim.
-    pub fence: Fence,
-    /// Who holds it.
-    pub caller: Caller,
-    /// How much is done, in hundredths: up to 100.
-    pub progress: Option<u8>,
-    /// In words.
-    pub note: Option<Arc<str>>,
-}
-
-/// Ends the caller's lease of a task.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Finish {
-    /// The task.
-    pub task: TaskId,
-    /// The fence of the claim.
-    pub fence: Fence,
-    /// Who holds it.
-    pub caller: Caller,
-    /// How it ends.
-    pub ending: Ending,
-    /// What came of it; a task that is given back has none.
-    pub result: Bytes,
-    /// A change of the memory in the same step: the task is done only if it commits, and stays leased if it loses.
-    pub proposal: Option<Proposal>,
-}
-
-/// How an owner ends its lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Ending {
-    /// The task is done.
-    Done,
-    /// The task has failed for good.
-    Failed,
-    /// The task is given back for others.
-    Released,
 }
 
 /// A task.
@@ -289,6 +252,20 @@ pub struct Task {
     pub attempts: u32,
     /// The last attempts that ended without a finish, at most [`HISTORY_MAX`], oldest first.
     pub history: Vec<Attempt>,
+    /// Its terms.
+    pub terms: Arc<Terms>,
+    /// What of its needs is not known to be done.
+    pub unmet: Vec<TaskId>,
+    /// What its terms count.
+    pub counts: Counts,
+    /// Cluster time in milliseconds before which it is not ready after a failure.
+    pub not_until_ms: u64,
+    /// While it is pending and not ready: cluster time in milliseconds at which it is looked at again.
+    pub wakes_ms: Option<u64>,
+    /// Who has approved of it.
+    pub approved: Option<Arc<str>>,
+    /// What an owner left for the next attempt.
+    pub checkpoint: Bytes,
     /// The digest of this task, as it stands in the project's sum.
     pub(crate) digest: Digest,
 }
@@ -302,6 +279,45 @@ pub enum State {
     Leased(Lease),
     /// It was finished: the result is final.
     Finished(Finished),
+    /// It needs others that are not done.
+    Blocked,
+    /// Somebody must approve of it.
+    AwaitingApproval,
+    /// Somebody has paused it.
+    Paused {
+        /// Who.
+        by: Arc<str>,
+        /// Cluster time of that, in milliseconds.
+        at_ms: u64,
+    },
+    /// It is not to be done any more.
+    Closed(Closed),
+}
+
+/// How a task ended that nobody finished.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Closed {
+    /// Whether it is dead: it used up what its terms allow. Otherwise it was cancelled.
+    pub dead: bool,
+    /// Who caused it.
+    pub by: Arc<str>,
+    /// Why.
+    pub reason: Arc<str>,
+    /// The position of the command that closed it.
+    pub seq: u64,
+    /// Cluster time of that command, in milliseconds.
+    pub at_ms: u64,
+}
+
+/// How often attempts of a task have ended badly since it was added or requeued.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Failures that were to be tried again, those included that took too long.
+    pub failures: u32,
+    /// Leases that ended by themselves.
+    pub expiries: u32,
+    /// Workers that died while their node lived.
+    pub deaths: u32,
 }
 
 /// A hold on a task.
@@ -321,6 +337,14 @@ pub struct Lease {
     pub progress: Option<u8>,
     /// What it said last about its work.
     pub note: Option<Arc<str>>,
+    /// Cluster time at which the holder was last heard of, in milliseconds.
+    pub heard_ms: u64,
+    /// Whether the holder lets others take the task away.
+    pub stealable: bool,
+    /// Whether the task is to be cancelled, and why.
+    pub cancel: Option<Arc<str>>,
+    /// To whom the holder wants to give it.
+    pub hand_off: Option<Arc<str>>,
 }
 
 /// How a task was finished.
@@ -338,6 +362,8 @@ pub struct Finished {
     pub at_ms: u64,
     /// What came of it.
     pub result: Bytes,
+    /// What went wrong, if it has failed and said so.
+    pub failure: Option<Failure>,
 }
 
 /// An attempt that ended without a finish.
@@ -355,6 +381,8 @@ pub struct Attempt {
     pub ended_ms: u64,
     /// Why it ended.
     pub reason: Return,
+    /// What its owner said came of it.
+    pub result: Bytes,
 }
 
 /// Why a leased task is pending again.
@@ -368,6 +396,31 @@ pub enum Return {
     Agent(AgentEnd),
     /// The session that held it has ended.
     Session(SessionEnd),
+    /// Its owner has failed, and it is to be tried again if its terms allow that.
+    Failed(Failure),
+    /// It took longer than its terms allow.
+    TooLong,
+    /// Its owner did not accept it in time.
+    NotAccepted,
+    /// Its owner found that it needs others first.
+    Blocked,
+    /// It was cancelled.
+    Cancelled,
+    /// Somebody of this name took it away.
+    Stolen(Arc<str>),
+    /// Its owner gave it to somebody of this name, who took it.
+    HandedOff(Arc<str>),
+}
+
+impl Return {
+    /// Whether the worker died while its node lived: twice, and the task goes to nobody any more.
+    fn is_death(&self) -> bool {
+        match self {
+            Return::Agent(AgentEnd::Ended(reason)) => ![AGENT_DONE, AGENT_STOPPED].contains(&&**reason),
+            Return::Agent(AgentEnd::Replaced) | Return::Session(SessionEnd::Silent) => true,
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for Return {
@@ -377,13 +430,20 @@ impl fmt::Display for Return {
             Return::Expired => write!(f, "its lease expired"),
             Return::Agent(end) => write!(f, "{end}"),
             Return::Session(end) => write!(f, "{end}"),
+            Return::Failed(failure) => write!(f, "it failed: {failure}"),
+            Return::TooLong => write!(f, "it took too long"),
+            Return::NotAccepted => write!(f, "its owner did not accept it in time"),
+            Return::Blocked => write!(f, "its owner found that it needs others first"),
+            Return::Cancelled => write!(f, "it was cancelled"),
+            Return::Stolen(by) => write!(f, "{by} took it away"),
+            Return::HandedOff(to) => write!(f, "its owner gave it to {to}"),
         }
     }
 }
 
 /// The name of a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 pub enum StateName {
     /// It waits to be claimed.
     Pending,
@@ -393,6 +453,39 @@ pub enum StateName {
     Done,
     /// It has failed.
     Failed,
+    /// It needs others that are not done.
+    Blocked,
+    /// Somebody must approve of it.
+    AwaitingApproval,
+    /// Somebody has paused it.
+    Paused,
+    /// It is not to be done.
+    Cancelled,
+    /// It used up what its terms allow: it is on the dead-letter list.
+    Dead,
+}
+
+impl StateName {
+    /// All of them.
+    pub const ALL: [StateName; 9] = [
+        StateName::Pending,
+        StateName::Leased,
+        StateName::Done,
+        StateName::Failed,
+        StateName::Blocked,
+        StateName::AwaitingApproval,
+        StateName::Paused,
+        StateName::Cancelled,
+        StateName::Dead,
+    ];
+
+    /// Whether a task in it is still to be done.
+    pub fn is_open(self) -> bool {
+        !matches!(
+            self,
+            StateName::Done | StateName::Failed | StateName::Cancelled | StateName::Dead
+        )
+    }
 }
 
 impl fmt::Display for StateName {
@@ -402,6 +495,11 @@ impl fmt::Display for StateName {
             StateName::Leased => "leased",
             StateName::Done => "done",
             StateName::Failed => "failed",
+            StateName::Blocked => "blocked",
+            StateName::AwaitingApproval => "awaiting-approval",
+            StateName::Paused => "paused",
+            StateName::Cancelled => "cancelled",
+            StateName::Dead => "dead",
         })
     }
 }
@@ -414,6 +512,11 @@ impl State {
             State::Leased(_) => StateName::Leased,
             State::Finished(finished) if finished.done => StateName::Done,
             State::Finished(_) => StateName::Failed,
+            State::Blocked => StateName::Blocked,
+            State::AwaitingApproval => StateName::AwaitingApproval,
+            State::Paused { .. } => StateName::Paused,
+            State::Closed(Closed { dead: true, .. }) => StateName::Dead,
+            State::Closed(_) => StateName::Cancelled,
         }
     }
 
@@ -430,6 +533,18 @@ impl State {
             }) => Some(*session),
             _ => None,
         }
+    }
+}
+
+impl Task {
+    /// Whether a claim may take it: it is pending, and its time has come.
+    pub fn is_ready(&self) -> bool {
+        self.state == State::Pending && self.wakes_ms.is_none()
+    }
+
+    /// Whether it is still to be done.
+    pub fn is_open(&self) -> bool {
+        self.state.name().is_open()
     }
 }
 

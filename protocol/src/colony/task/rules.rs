@@ -1,24 +1,27 @@
-//! The rules of tasks: one command at a time, each one step.
+//! The rules of tasks: one command at a time, each one step. Here: adding and claiming.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::tasks::{OPEN_BYTES_MAX, OPEN_TASKS_MAX};
 use super::{
-    ADD_TASKS_MAX, Accept, Added, Attempt, CLAIM_KINDS_MAX, CLAIM_TASKS_MAX, Caller, Claim, Claimed, Ending, Fence,
-    Finish, Finished, HISTORY_MAX, Holder, Lease, NOTE_BYTES_MAX, NewTask, Owner, PAYLOAD_BYTES_MAX, RESULT_BYTES_MAX,
-    Return, State, TASK_NAME_BYTES_MAX, TITLE_BYTES_MAX, Task, TaskCommand, TaskId, Update, Which,
+    ADD_TASKS_MAX, Added, Caller, Claim, Claimed, Closed, Counts, Fence, GROUPS_MAX, Holder, Lease, Need, NewTask,
+    Owner, QUEUE_DEFAULT, QUEUES_MAX, Return, STALE_MS, State, Task, TaskCommand, TaskId, Terms, Which, needs,
 };
-use crate::colony::command::{NAME_BYTES_MAX, Outcome, Refusal};
+use crate::colony::command::{Outcome, Refusal};
 use crate::colony::digest::Digest;
 use crate::colony::event::What;
 use crate::colony::memory::{malformed, over_limit};
 use crate::colony::project::Step;
 use crate::colony::session::SessionId;
 
-/// All of a task is done.
-const PROGRESS_MAX: u8 = 100;
+/// Tasks that are to be added, and what is answered of them.
+pub(super) struct Prepared {
+    pub(super) added: Vec<Added>,
+    tasks: Vec<Task>,
+}
 
 impl Step<'_> {
     pub(in crate::colony) fn task(&mut self, command: &TaskCommand) -> Result<Outcome, Refusal> {
@@ -28,6 +31,8 @@ impl Step<'_> {
             TaskCommand::Accept(accept) => self.accept(accept),
             TaskCommand::Finish(finish) => self.finish(finish),
             TaskCommand::Update(update) => self.update(update),
+            TaskCommand::Control(control) => self.control(control),
+            TaskCommand::Queue(change) => self.change_queue(change),
         }
     }
 
@@ -35,53 +40,110 @@ impl Step<'_> {
         if new.len() > ADD_TASKS_MAX {
             return Err(over_limit("tasks", new.len(), ADD_TASKS_MAX));
         }
+        let prepared = self.prepare_tasks(new)?;
+        Ok(Outcome::Added {
+            seq: self.scope.seq,
+            tasks: self.add_prepared(prepared),
+        })
+    }
+
+    /// Checks tasks that are to be added, and finds what they need.
+    pub(super) fn prepare_tasks(&self, new: &[NewTask]) -> Result<Prepared, Refusal> {
         new.iter().try_for_each(NewTask::check_form)?;
+        let mut here: BTreeMap<Arc<str>, TaskId> = BTreeMap::new();
         let mut added = Vec::with_capacity(new.len());
-        let mut tasks: Vec<Task> = Vec::new();
         for (ordinal, new) in (0..).zip(new) {
-            let known = new.name.as_ref().and_then(|name| {
-                let here = tasks.iter().find(|task| task.name.as_ref() == Some(name));
-                self.project.tasks.named(name).or(here.map(|task| task.id))
+            let name = new.name.as_ref();
+            let known = name.and_then(|name| self.project.tasks.named(name).or(here.get(name).copied()));
+            let task = known.unwrap_or(TaskId {
+                seq: self.scope.seq,
+                ordinal,
             });
+            if let (Some(name), None) = (name, known) {
+                here.insert(name.clone(), task);
+            }
             added.push(Added {
-                task: known.unwrap_or(TaskId {
-                    seq: self.scope.seq,
-                    ordinal,
-                }),
+                task,
                 existing: known.is_some(),
             });
-            if known.is_none() {
-                tasks.push(self.new_task(new, ordinal));
-            }
         }
-        let open = self.project.tasks.open() + tasks.len();
-        if !tasks.is_empty() && open > OPEN_TASKS_MAX {
-            return Err(over_limit("open_tasks", open, OPEN_TASKS_MAX));
+        let to_add = new.iter().zip(&added).filter(|(_, added)| !added.existing);
+        let tasks: Result<Vec<Task>, Refusal> = to_add
+            .map(|(new, added)| self.new_task(new, added.task, &here))
+            .collect();
+        let tasks = tasks?;
+        if let Some(refusal) = needs::cycle(&tasks) {
+            return Err(refusal);
         }
-        let bytes = self.project.tasks.bytes().0 + tasks.iter().map(Task::bytes).sum::<u64>();
-        if !tasks.is_empty() && bytes > OPEN_BYTES_MAX {
-            return Err(over_limit("open_task_bytes", bytes as usize, OPEN_BYTES_MAX as usize));
-        }
-        for task in tasks {
+        self.check_room(&tasks)?;
+        Ok(Prepared { added, tasks })
+    }
+
+    /// Adds them.
+    pub(super) fn add_prepared(&mut self, prepared: Prepared) -> Vec<Added> {
+        for mut task in prepared.tasks {
             self.event(What::TaskAdded {
                 task: task.id,
                 kind: task.kind.clone(),
                 name: task.name.clone(),
             });
+            // What was done meanwhile, in this same command, is done.
+            task.unmet = self.not_done(task.unmet);
+            self.settle(&mut task);
             self.put_task(task);
         }
-        Ok(Outcome::Added {
-            seq: self.scope.seq,
-            tasks: added,
-        })
+        prepared.added
     }
 
-    fn new_task(&self, new: &NewTask, ordinal: u32) -> Task {
-        Task {
-            id: TaskId {
-                seq: self.scope.seq,
-                ordinal,
-            },
+    /// Whether there is room for these tasks among those that are still to be done.
+    pub(super) fn check_room(&self, tasks: &[Task]) -> Result<(), Refusal> {
+        if tasks.is_empty() {
+            return Ok(());
+        }
+        let open = self.project.tasks.open() + tasks.len();
+        if open > OPEN_TASKS_MAX {
+            return Err(over_limit("open_tasks", open, OPEN_TASKS_MAX));
+        }
+        self.check_open_bytes(tasks.iter().map(Task::bytes).sum())?;
+        let mut new_groups: BTreeMap<&Arc<str>, BTreeSet<_>> = BTreeMap::new();
+        for task in tasks {
+            let queue = self.project.tasks.queue(&task.terms.queue);
+            if queue.is_none_or(|queue| !queue.knows_group(task)) {
+                let groups = new_groups.entry(&task.terms.queue).or_default();
+                groups.insert((&task.kind, &task.terms.requires));
+            }
+        }
+        for (name, new) in &new_groups {
+            let known = self.project.tasks.queue(name).map_or(0, |queue| queue.groups());
+            if known + new.len() > GROUPS_MAX {
+                return Err(over_limit("queue_groups", known + new.len(), GROUPS_MAX));
+            }
+        }
+        let is_new = |name: &&&Arc<str>| self.project.tasks.queue(name).is_none();
+        let queues = self.project.tasks.queues.len() + new_groups.keys().filter(is_new).count();
+        match queues > QUEUES_MAX {
+            true => Err(over_limit("queues", queues, QUEUES_MAX)),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether what is still to be done may have so many bytes more.
+    pub(super) fn check_open_bytes(&self, more: u64) -> Result<(), Refusal> {
+        let bytes = self.project.tasks.bytes().0.saturating_add(more);
+        match more > 0 && bytes > OPEN_BYTES_MAX {
+            true => Err(over_limit("open_task_bytes", bytes as usize, OPEN_BYTES_MAX as usize)),
+            false => Ok(()),
+        }
+    }
+
+    fn new_task(&self, new: &NewTask, id: TaskId, here: &BTreeMap<Arc<str>, TaskId>) -> Result<Task, Refusal> {
+        let needs = self.resolve_needs(&new.terms.needs, here)?;
+        let terms = Terms {
+            needs: needs.iter().copied().map(Need::Id).collect(),
+            ..new.terms.clone()
+        };
+        Ok(Task {
+            id,
             title: new.title.clone(),
             kind: new.kind.clone(),
             payload: new.payload.clone(),
@@ -91,42 +153,61 @@ impl Step<'_> {
             state: State::Pending,
             attempts: 0,
             history: Vec::new(),
+            terms: terms.shared(),
+            unmet: self.not_done(needs),
+            counts: Counts::default(),
+            not_until_ms: 0,
+            wakes_ms: None,
+            approved: None,
+            checkpoint: Bytes::new(),
             digest: Digest::default(),
-        }
+        })
     }
 
     fn claim(&mut self, claim: &Claim) -> Result<Outcome, Refusal> {
         claim.check_form()?;
+        let now_ms = self.scope.cluster_ms;
         let lease = Lease {
             holder: Holder {
                 owner: self.claimant(&claim.caller)?,
                 author: self.scope.author.clone(),
             },
-            fence: Fence(self.scope.seq),
-            since_ms: self.scope.cluster_ms,
             until_ms: None,
+            fence: Fence(self.scope.seq),
+            since_ms: now_ms,
             accepted: false,
             progress: None,
             note: None,
+            heard_ms: now_ms,
+            stealable: false,
+            cancel: None,
+            hand_off: None,
         };
         let mut tasks = Vec::new();
         match &claim.which {
             Which::Ids(ids) => {
-                for id in ids {
-                    self.free_if_dead(*id);
-                    self.check_free(*id)?;
+                let mut ways = Vec::with_capacity(ids.len());
+                for (place, id) in ids.iter().enumerate() {
+                    self.free_if_due(*id);
+                    ways.push(self.check_free(*id, claim, &lease.holder.owner, &ids[..place])?);
                 }
                 if !ids.is_empty() {
                     self.open_for(&claim.caller);
                 }
-                tasks.extend(ids.iter().map(|id| self.lease(*id, lease.clone())));
+                for (id, way) in ids.iter().zip(ways) {
+                    if let Some(reason) = way {
+                        self.return_task(*id, reason);
+                    }
+                    tasks.push(self.lease(*id, lease.clone()));
+                }
             }
             Which::Ready { kinds, limit } => {
-                if *limit > 0 && self.project.tasks.oldest_ready(kinds).is_some() {
+                let queue = claim.wants.queue.as_deref().unwrap_or(QUEUE_DEFAULT);
+                if *limit > 0 && self.best_ready(queue, kinds, &claim.wants.capabilities).is_some() {
                     self.open_for(&claim.caller);
                 }
                 while tasks.len() < *limit as usize
-                    && let Some(id) = self.project.tasks.oldest_ready(kinds)
+                    && let Some(id) = self.best_ready(queue, kinds, &claim.wants.capabilities)
                 {
                     tasks.push(self.lease(id, lease.clone()));
                 }
@@ -139,7 +220,7 @@ impl Step<'_> {
         Ok(Outcome::Claimed {
             seq: self.scope.seq,
             tasks,
-            until_ms: lease.until_ms,
+            until_ms: None,
             session,
         })
     }
@@ -162,22 +243,76 @@ impl Step<'_> {
         }
     }
 
-    fn check_free(&self, id: TaskId) -> Result<(), Refusal> {
-        let task = self.known(id)?;
-        match &task.state {
-            State::Pending => Ok(()),
-            State::Leased(lease) => Err(Refusal::TaskHeld {
-                task: id,
-                attempt: task.attempts,
-                holder: lease.holder.clone(),
-            }),
-            State::Finished(finished) => Err(task_finished(task, finished)),
+    fn best_ready(&self, queue: &str, kinds: &[Arc<str>], capabilities: &[Arc<str>]) -> Option<TaskId> {
+        let queue = self.project.tasks.queue(queue)?;
+        match queue.closed(self.scope.cluster_ms) {
+            Some(_) => None,
+            None => queue.choose(kinds, capabilities),
         }
     }
 
-    fn lease(&mut self, id: TaskId, lease: Lease) -> Claimed {
+    /// Whether a claim may take this task, and why its present lease ends with that, if it has one. `before` are the tasks
+    /// that the same claim takes first.
+    fn check_free(&self, id: TaskId, claim: &Claim, by: &Owner, before: &[TaskId]) -> Result<Option<Return>, Refusal> {
+        let task = self.known(id)?;
+        let not_ready = |why: String| Refusal::TaskNotReady {
+            task: id,
+            state: task.state.name(),
+            why: why.into(),
+        };
+        match &task.state {
+            State::Leased(lease) => self.check_taking(task, lease, claim, by).map(Some),
+            State::Finished(finished) => Err(super::owner::task_finished(task, finished)),
+            State::Blocked => Err(not_ready(self.blocked_by(task))),
+            State::AwaitingApproval => Err(not_ready("nobody has approved of it".into())),
+            State::Paused { by, .. } => Err(not_ready(format!("{by} has paused it"))),
+            State::Closed(Closed { reason, .. }) => Err(not_ready(reason.to_string())),
+            State::Pending => {
+                if let Some(wakes_ms) = task.wakes_ms {
+                    return Err(not_ready(format!("it waits until {wakes_ms} ms of cluster time")));
+                }
+                let queue = self
+                    .project
+                    .tasks
+                    .queue(&task.terms.queue)
+                    .expect("an open task has a queue");
+                if let Some(closed) = queue.closed(self.scope.cluster_ms) {
+                    return Err(not_ready(closed.to_string()));
+                }
+                let same_queue = |other: &&TaskId| {
+                    let other = self.project.tasks.get(**other);
+                    other.is_some_and(|other| other.terms.queue == task.terms.queue)
+                };
+                match before.iter().find(same_queue) {
+                    Some(trial) if queue.is_on_trial() => Err(not_ready(super::QueueClosed::Trial(*trial).to_string())),
+                    _ => Ok(None),
+                }
+            }
+        }
+    }
+
+    /// Whether a claim may take this task from its owner: it was handed off to the caller, or may be stolen.
+    fn check_taking(&self, task: &Task, lease: &Lease, claim: &Claim, by: &Owner) -> Result<Return, Refusal> {
+        let named = by.name();
+        let stale = self.scope.cluster_ms.saturating_sub(lease.heard_ms) >= STALE_MS;
+        match lease.cancel {
+            None if lease.hand_off.as_ref() == Some(named) => Ok(Return::HandedOff(named.clone())),
+            None if claim.wants.steal && (lease.stealable || stale) => Ok(Return::Stolen(named.clone())),
+            _ => Err(Refusal::TaskHeld {
+                task: task.id,
+                attempt: task.attempts,
+                holder: lease.holder.clone(),
+            }),
+        }
+    }
+
+    fn lease(&mut self, id: TaskId, mut lease: Lease) -> Claimed {
         let mut task = Task::clone(self.project.tasks.get(id).expect("the caller looked it up"));
+        self.count_grant(&task);
         task.attempts += 1;
+        task.not_until_ms = 0;
+        task.wakes_ms = None;
+        lease.until_ms = lease.deadline(&task.terms);
         let (attempt, fence) = (task.attempts, lease.fence);
         self.event(What::TaskClaimed {
             task: id,
@@ -194,126 +329,13 @@ impl Step<'_> {
         }
     }
 
-    fn accept(&mut self, accept: &Accept) -> Result<Outcome, Refusal> {
-        let (task, lease) = self.held(accept.task, accept.fence, &accept.caller)?;
-        Ok(self.goes_on(task, lease))
-    }
-
-    fn update(&mut self, update: &Update) -> Result<Outcome, Refusal> {
-        update.check_form()?;
-        let (task, mut lease) = self.held(update.task, update.fence, &update.caller)?;
-        lease.progress = update.progress.or(lease.progress);
-        if let Some(note) = &update.note {
-            let before = lease.note.as_ref().map_or(0, |note| note.len());
-            let bytes = self.project.tasks.bytes().0 + note.len() as u64 - before as u64;
-            if note.len() > before && bytes > OPEN_BYTES_MAX {
-                return Err(over_limit("open_task_bytes", bytes as usize, OPEN_BYTES_MAX as usize));
-            }
-            lease.note = Some(note.clone());
-        }
-        Ok(self.goes_on(task, lease))
-    }
-
-    /// The holder of a task is at work.
-    fn goes_on(&mut self, mut task: Task, mut lease: Lease) -> Outcome {
-        lease.accepted = true;
-        let outcome = Outcome::Accepted {
-            seq: self.scope.seq,
-            attempt: task.attempts,
-            until_ms: lease.until_ms,
-        };
-        task.state = State::Leased(lease);
-        self.put_task(task);
-        outcome
-    }
-
-    fn finish(&mut self, finish: &Finish) -> Result<Outcome, Refusal> {
-        finish.check_form()?;
-        let (mut task, lease) = self.held(finish.task, finish.fence, &finish.caller)?;
-        let revisions = match &finish.proposal {
-            None => Vec::new(),
-            Some(proposal) => match self.propose(proposal)? {
-                Outcome::Committed { revisions, .. } => revisions,
-                lost => return Ok(lost),
-            },
-        };
-        let seq = self.scope.seq;
-        if finish.ending == Ending::Released {
-            self.give_back(task, lease, Return::Released);
-        } else {
-            let done = finish.ending == Ending::Done;
-            self.event(What::TaskFinished {
-                task: task.id,
-                attempt: task.attempts,
-                done,
-            });
-            task.state = State::Finished(Finished {
-                done,
-                holder: lease.holder,
-                fence: lease.fence,
-                seq,
-                at_ms: self.scope.cluster_ms,
-                result: finish.result.clone(),
-            });
-            self.put_task(task);
-            self.drop_old_tasks();
-        }
-        Ok(Outcome::Finished { seq, revisions })
-    }
-
-    fn drop_old_tasks(&mut self) {
-        while let Some(id) = self.project.tasks.over_kept() {
-            self.project.tasks.remove(id);
-            self.applied.tasks.push((self.scope.project.clone(), id));
-        }
-    }
-
-    /// The task and the lease that this caller holds on it.
-    fn held(&mut self, id: TaskId, fence: Fence, caller: &Caller) -> Result<(Task, Lease), Refusal> {
-        self.free_if_dead(id);
-        self.check_fence(id, fence, caller)?;
-        let task = Task::clone(self.known(id)?);
-        match task.state.clone() {
-            State::Leased(lease) => Ok((task, lease)),
-            State::Pending | State::Finished(_) => unreachable!("the caller holds the task"),
-        }
-    }
-
-    /// Whether this caller holds the task now. Changes nothing: a lease that is over counts as ended although the task was
-    /// not returned yet.
-    pub(in crate::colony) fn check_fence(&self, id: TaskId, fence: Fence, caller: &Caller) -> Result<(), Refusal> {
-        let task = self.known(id)?;
-        let fenced = |holder: Option<&Holder>| Refusal::Fenced {
-            task: id,
-            fence,
-            attempt: task.attempts,
-            holder: holder.cloned(),
-        };
-        match &task.state {
-            State::Pending => Err(fenced(None)),
-            State::Leased(lease) if self.lease_end(lease).is_some() => Err(fenced(None)),
-            State::Finished(finished) if finished.fence == fence => Err(task_finished(task, finished)),
-            State::Finished(finished) => Err(fenced(Some(&finished.holder))),
-            State::Leased(lease) => {
-                let same_owner = self.is_owner(caller, &lease.holder.owner)?;
-                let same_fence = lease.fence == fence;
-                #[cfg(feature = "planted-bugs")]
-                let same_fence = same_fence || crate::planted::has(crate::planted::Bug::IgnoreFence);
-                match same_fence && same_owner {
-                    true => Ok(()),
-                    false => Err(fenced(Some(&lease.holder))),
-                }
-            }
-        }
-    }
-
-    fn known(&self, id: TaskId) -> Result<&Arc<Task>, Refusal> {
+    pub(super) fn known(&self, id: TaskId) -> Result<&Arc<Task>, Refusal> {
         let task = self.project.tasks.get(id);
         task.ok_or(Refusal::UnknownTask { task: id })
     }
 
     /// Who the caller is; refused when it says to be an agent that does not live.
-    fn owner(&self, caller: &Caller) -> Result<Owner, Refusal> {
+    pub(in crate::colony) fn owner(&self, caller: &Caller) -> Result<Owner, Refusal> {
         match caller {
             Caller::Session(token) => {
                 let session = self.session_of(*token)?;
@@ -337,7 +359,7 @@ impl Step<'_> {
 
     /// Whether the caller is this owner. That its session has ended is not said here: what a stale owner needs to know is
     /// who holds the task now.
-    fn is_owner(&self, caller: &Caller, owner: &Owner) -> Result<bool, Refusal> {
+    pub(super) fn is_owner(&self, caller: &Caller, owner: &Owner) -> Result<bool, Refusal> {
         match (caller, owner) {
             (Caller::Session(token), Owner::Session { session, .. }) => {
                 let found = self.agents.sessions.of_token(self.scope.project, *token);
@@ -345,171 +367,6 @@ impl Step<'_> {
             }
             (Caller::Session(_), Owner::Agent { .. }) => Ok(false),
             _ => Ok(self.owner(caller)? == *owner),
-        }
-    }
-
-    /// Returns a task whose lease is over, but was not cleared away yet: what is said of one task does not depend on how
-    /// far that has come.
-    fn free_if_dead(&mut self, id: TaskId) {
-        let Some(State::Leased(lease)) = self.project.tasks.get(id).map(|task| &task.state) else {
-            return;
-        };
-        if let Some(end) = self.lease_end(lease) {
-            self.return_task(id, end);
-        }
-    }
-
-    /// Why a lease is over, if it is.
-    fn lease_end(&self, lease: &Lease) -> Option<Return> {
-        if lease.until_ms.is_some_and(|until_ms| until_ms <= self.scope.cluster_ms) {
-            return Some(Return::Expired);
-        }
-        match &lease.holder.owner {
-            Owner::Agent { agent, started } => self.agents.end_of(&(agent.node, *started)).map(Return::Agent),
-            Owner::Session { session, .. } => {
-                let sessions = &self.agents.sessions;
-                let session = sessions.get(*session).expect("a session that holds a task is kept");
-                sessions.end_of(session, self.scope.cluster_ms).map(Return::Session)
-            }
-        }
-    }
-
-    /// Makes a leased task pending again.
-    pub(in crate::colony) fn return_task(&mut self, id: TaskId, reason: Return) {
-        let task = self.project.tasks.get(id).expect("a leased task is kept");
-        let task = Task::clone(task);
-        let State::Leased(lease) = task.state.clone() else {
-            unreachable!("only leased tasks are linked to an owner");
-        };
-        self.give_back(task, lease, reason);
-    }
-
-    fn give_back(&mut self, mut task: Task, lease: Lease, reason: Return) {
-        self.event(What::TaskReturned {
-            task: task.id,
-            attempt: task.attempts,
-            reason: reason.clone(),
-        });
-        if task.history.len() >= HISTORY_MAX {
-            task.history.remove(0);
-        }
-        task.history.push(Attempt {
-            number: task.attempts,
-            holder: lease.holder,
-            fence: lease.fence,
-            since_ms: lease.since_ms,
-            ended_ms: self.scope.cluster_ms,
-            reason,
-        });
-        task.state = State::Pending;
-        self.put_task(task);
-    }
-
-    /// Puts a task in place of what stood under its id, and notes who holds it now.
-    fn put_task(&mut self, task: Task) {
-        let project = self.scope.project;
-        let mut session_before = None;
-        if let Some(old) = self.project.tasks.get(task.id) {
-            self.agents.unlink(project, old);
-            session_before = old.state.session();
-        }
-        assert!(self.agents.link(project, &task), "only who lives is given a lease");
-        self.applied.tasks.push((project.clone(), task.id));
-        self.project.tasks.set(task);
-        if let Some(session) = session_before {
-            self.close_if_idle(session);
-        }
-    }
-}
-
-fn task_finished(task: &Task, finished: &Finished) -> Refusal {
-    Refusal::TaskFinished {
-        task: task.id,
-        attempt: task.attempts,
-        state: task.state.name(),
-        holder: finished.holder.clone(),
-    }
-}
-
-fn check_text(field: &str, text: &str, bytes_max: usize) -> Result<(), Refusal> {
-    if text.len() > bytes_max {
-        return Err(over_limit(field, text.len(), bytes_max));
-    }
-    match text.is_empty() || text.chars().any(char::is_control) {
-        true => Err(malformed(field, "is empty or has a control character")),
-        false => Ok(()),
-    }
-}
-
-fn check_bytes(field: &str, bytes: &Bytes, bytes_max: usize) -> Result<(), Refusal> {
-    match bytes.len() > bytes_max {
-        true => Err(over_limit(field, bytes.len(), bytes_max)),
-        false => Ok(()),
-    }
-}
-
-impl NewTask {
-    fn check_form(&self) -> Result<(), Refusal> {
-        check_text("title", &self.title, TITLE_BYTES_MAX)?;
-        if let Some(kind) = &self.kind {
-            check_text("kind", kind, NAME_BYTES_MAX)?;
-        }
-        if let Some(name) = &self.name {
-            check_text("name", name, TASK_NAME_BYTES_MAX)?;
-        }
-        check_bytes("payload", &self.payload, PAYLOAD_BYTES_MAX)
-    }
-}
-
-impl Update {
-    fn check_form(&self) -> Result<(), Refusal> {
-        if let Some(progress) = self.progress.filter(|progress| *progress > PROGRESS_MAX) {
-            return Err(over_limit("progress", progress as usize, PROGRESS_MAX as usize));
-        }
-        self.note
-            .iter()
-            .try_for_each(|note| check_text("note", note, NOTE_BYTES_MAX))
-    }
-}
-
-impl Claim {
-    fn check_form(&self) -> Result<(), Refusal> {
-        match &self.which {
-            Which::Ids(ids) => {
-                if ids.len() > CLAIM_TASKS_MAX {
-                    return Err(over_limit("ids", ids.len(), CLAIM_TASKS_MAX));
-                }
-                let twice = (1..ids.len()).find(|place| ids[..*place].contains(&ids[*place]));
-                match twice {
-                    Some(place) => Err(malformed("ids", &format!("{} stands twice", ids[place]))),
-                    None => Ok(()),
-                }
-            }
-            Which::Ready { kinds, limit } => {
-                if kinds.len() > CLAIM_KINDS_MAX {
-                    return Err(over_limit("kinds", kinds.len(), CLAIM_KINDS_MAX));
-                }
-                match *limit as usize > CLAIM_TASKS_MAX {
-                    true => Err(over_limit("limit", *limit as usize, CLAIM_TASKS_MAX)),
-                    false => Ok(()),
-                }
-            }
-        }
-    }
-}
-
-impl Finish {
-    fn check_form(&self) -> Result<(), Refusal> {
-        check_bytes("result", &self.result, RESULT_BYTES_MAX)?;
-        if self.ending == Ending::Released && !self.result.is_empty() {
-            return Err(malformed("result", "a task that is given back has no result"));
-        }
-        match &self.proposal {
-            Some(_) if self.ending != Ending::Done => {
-                Err(malformed("proposal", "only a task that is done brings a proposal"))
-            }
-            Some(proposal) if proposal.dry_run => Err(malformed("proposal", "a dry run finishes nothing")),
-            _ => Ok(()),
         }
     }
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 use serde::Serialize;
 
-use super::{Attempt, State, StateName, Task, TaskId};
+use super::{Attempt, Counts, QUEUE_DEFAULT, Queue, State, StateName, StoredQueue, Task, TaskId, Terms, Unmet};
 use crate::colony::command::ContentHash;
 use crate::colony::digest::Digest;
 
-/// How many pending and leased tasks a project may have.
+/// How many tasks a project may have that are still to be done.
 pub const OPEN_TASKS_MAX: usize = 1_000_000;
 /// How many bytes they may have, by [`Task::bytes`].
 pub const OPEN_BYTES_MAX: u64 = 256 << 20;
@@ -17,6 +17,8 @@ pub const OPEN_BYTES_MAX: u64 = 256 << 20;
 pub const FINISHED_KEPT_MAX: usize = 262_144;
 /// How many bytes of finished tasks a project keeps.
 pub const FINISHED_BYTES_KEPT_MAX: u64 = 256 << 20;
+/// For how long a finished task is kept, in milliseconds of cluster time: a month. It goes with a later command.
+pub const FINISHED_KEPT_MS: u64 = 30 * 24 * 3_600_000;
 
 const TASK_DIGEST: u8 = b't';
 
@@ -25,11 +27,12 @@ const TASK_DIGEST: u8 = b't';
 pub struct Tasks {
     by_id: OrdMap<TaskId, Arc<Task>>,
     by_name: OrdMap<Arc<str>, TaskId>,
-    ready: OrdSet<TaskId>,
-    /// The pending tasks that have a kind; no kind without tasks.
-    ready_by_kind: OrdMap<Arc<str>, OrdSet<TaskId>>,
-    /// By the position of the command that finished them.
-    finished: OrdSet<(u64, TaskId)>,
+    pub(crate) queues: OrdMap<Arc<str>, Queue>,
+    /// Which tasks need one that they do not know to be done: (what is needed, what happens if it never is, by whom).
+    dependants: OrdSet<(TaskId, bool, TaskId)>,
+    /// The finished tasks that no other waits for, by the position of the command that finished them.
+    droppable: OrdSet<(u64, TaskId)>,
+    counts: [usize; StateName::ALL.len()],
     open_bytes: u64,
     finished_bytes: u64,
     pub(crate) digest: Digest,
@@ -48,18 +51,48 @@ struct Canonical<'a> {
     state: &'a State,
     attempts: u32,
     history: &'a [Attempt],
+    terms: &'a Terms,
+    unmet: &'a [TaskId],
+    counts: Counts,
+    not_until_ms: u64,
+    wakes_ms: Option<u64>,
+    approved: &'a Option<Arc<str>>,
+    checkpoint: ContentHash,
 }
 
 impl Task {
     /// What it counts towards the limits: its texts and bytes, and a fixed share for the rest and for each attempt.
     pub fn bytes(&self) -> u64 {
+        let text = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |text| text.len());
         let result = match &self.state {
             State::Finished(finished) => finished.result.len(),
-            State::Leased(lease) => lease.note.as_ref().map_or(0, |note| note.len()),
-            State::Pending => 0,
+            State::Leased(lease) => text(&lease.note) + text(&lease.cancel) + text(&lease.hand_off),
+            State::Closed(closed) => closed.reason.len(),
+            State::Pending | State::Blocked | State::AwaitingApproval | State::Paused { .. } => 0,
         };
-        let texts = [&self.kind, &self.name].into_iter().flatten().map(|text| text.len());
-        (512 * (1 + self.history.len()) + self.title.len() + self.payload.len() + texts.sum::<usize>() + result) as u64
+        let texts = self.title.len() + text(&self.kind) + text(&self.name);
+        let needs = self.terms.bytes() + 48 * self.unmet.len();
+        let results = self.history.iter().map(|attempt| attempt.result.len());
+        let fixed = 512 * (1 + self.history.len()) + results.sum::<usize>();
+        (fixed + texts + self.payload.len() + self.checkpoint.len() + needs + result) as u64
+    }
+
+    /// The position of the command that finished it in any way.
+    fn finished_seq(&self) -> Option<u64> {
+        match &self.state {
+            State::Finished(finished) => Some(finished.seq),
+            State::Closed(closed) => Some(closed.seq),
+            _ => None,
+        }
+    }
+
+    /// Cluster time at which it was finished in any way, in milliseconds.
+    fn finished_ms(&self) -> Option<u64> {
+        match &self.state {
+            State::Finished(finished) => Some(finished.at_ms),
+            State::Closed(closed) => Some(closed.at_ms),
+            _ => None,
+        }
     }
 
     fn compute_digest(&self) -> Digest {
@@ -74,6 +107,13 @@ impl Task {
             state: &self.state,
             attempts: self.attempts,
             history: &self.history,
+            terms: &self.terms,
+            unmet: &self.unmet,
+            counts: self.counts,
+            not_until_ms: self.not_until_ms,
+            wakes_ms: self.wakes_ms,
+            approved: &self.approved,
+            checkpoint: ContentHash::of(&self.checkpoint),
         };
         Digest::of(TASK_DIGEST, &canonical)
     }
@@ -102,19 +142,20 @@ impl Tasks {
         self.by_id.len()
     }
 
-    /// Whether there is no task.
+    /// Whether there is no task, and no queue with settings.
     pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
+        self.by_id.is_empty() && self.queues.is_empty()
     }
 
-    /// How many tasks are pending or leased.
+    /// How many tasks are still to be done.
     pub fn open(&self) -> usize {
-        self.by_id.len() - self.finished.len()
+        let open = StateName::ALL.into_iter().filter(|state| state.is_open());
+        open.map(|state| self.count(state)).sum()
     }
 
-    /// How many tasks are pending.
+    /// How many tasks a claim may take.
     pub fn ready(&self) -> usize {
-        self.ready.len()
+        self.queues.values().map(Queue::ready).sum()
     }
 
     /// The bytes of open and of finished tasks.
@@ -122,84 +163,212 @@ impl Tasks {
         (self.open_bytes, self.finished_bytes)
     }
 
-    /// The oldest pending task of these kinds; of any when there is none.
-    pub fn oldest_ready(&self, kinds: &[Arc<str>]) -> Option<TaskId> {
-        if kinds.is_empty() {
-            return self.ready.get_min().copied();
-        }
-        let oldest = kinds.iter().filter_map(|kind| self.ready_by_kind.get(kind)?.get_min());
-        oldest.min().copied()
+    /// How many tasks are in each state.
+    pub fn count(&self, state: StateName) -> usize {
+        self.counts[state as usize]
     }
 
-    /// Puts a task in, in place of what stood under its id.
-    pub(crate) fn set(&mut self, mut task: Task) {
-        self.remove(task.id);
+    /// The queues that have open tasks or settings, by name.
+    pub fn queues(&self) -> impl Iterator<Item = (&Arc<str>, &Queue)> {
+        self.queues.iter()
+    }
+
+    /// One of them.
+    pub fn queue(&self, name: &str) -> Option<&Queue> {
+        self.queues.get(name)
+    }
+
+    /// The task that a claim of these kinds gets from the default queue, if the worker has no capabilities; of any kind when
+    /// there is none.
+    pub fn oldest_ready(&self, kinds: &[Arc<str>]) -> Option<TaskId> {
+        self.queue(QUEUE_DEFAULT)?.choose(kinds, &[])
+    }
+
+    /// The tasks that need this one and do not know it to be done.
+    pub fn dependants(&self, id: TaskId) -> impl Iterator<Item = TaskId> {
+        let first = TaskId { seq: 0, ordinal: 0 };
+        let range = self.dependants.range((id, false, first)..);
+        range.take_while(move |(need, ..)| *need == id).map(|(.., task)| *task)
+    }
+
+    /// What is to be done next for those that need this task, now that it is finished in some way: the next of them.
+    pub(crate) fn next_released(&self, need: TaskId) -> Option<TaskId> {
+        let first = TaskId { seq: 0, ordinal: 0 };
+        // If it is not done, only those that are cancelled then.
+        let cancelled_only = match self.by_id.get(&need)?.state.name() {
+            StateName::Done => false,
+            state if state.is_open() => return None,
+            _ => true,
+        };
+        let next = self.dependants.range((need, cancelled_only, first)..).next();
+        next.filter(|(found, ..)| *found == need).map(|(.., task)| *task)
+    }
+
+    /// The tasks that are finished in some way while others are still to be told.
+    pub(crate) fn releasing(&self) -> impl Iterator<Item = TaskId> {
+        let mut last = None;
+        let needs = self.dependants.iter().map(|(need, ..)| *need);
+        let distinct = needs.filter(move |need| last.replace(*need) != Some(*need));
+        distinct.filter(|need| self.next_released(*need).is_some())
+    }
+
+    /// Puts a task in, in place of what stood under its id. Says whether the record of its queue changed.
+    pub(crate) fn set(&mut self, task: Task) -> bool {
+        self.take(task.id);
+        let (task, changed) = self.put_in(task);
+        self.tidy_queue(&task, changed)
+    }
+
+    /// Puts back a task that was stored, after the records of all queues. Says whether that of its queue knew of it.
+    pub(crate) fn restore(&mut self, task: Task) -> bool {
+        let (_, changed) = self.put_in(task);
+        !changed
+    }
+
+    /// Puts a task in where none stands. Says whether its queue or its line is new, which the record does not say yet.
+    fn put_in(&mut self, mut task: Task) -> (Arc<Task>, bool) {
         task.digest = task.compute_digest();
         self.digest.add(task.digest);
         if let Some(name) = &task.name {
             self.by_name.insert(name.clone(), task.id);
         }
-        match &task.state {
-            State::Pending => {
-                self.ready.insert(task.id);
-                if let Some(kind) = &task.kind {
-                    self.ready_by_kind.entry(kind.clone()).or_default().insert(task.id);
-                }
-                self.open_bytes += task.bytes();
-            }
-            State::Leased(_) => self.open_bytes += task.bytes(),
-            State::Finished(finished) => {
-                self.finished.insert((finished.seq, task.id));
-                self.finished_bytes += task.bytes();
-            }
+        self.counts[task.state.name() as usize] += 1;
+        let cancel = task.terms.unmet == Unmet::Cancel;
+        for need in &task.unmet {
+            self.dependants.insert((*need, cancel, task.id));
+            self.not_droppable(*need);
         }
-        self.by_id.insert(task.id, Arc::new(task));
+        let task = Arc::new(task);
+        self.by_id.insert(task.id, task.clone());
+        if let Some(seq) = task.finished_seq() {
+            self.finished_bytes += task.bytes();
+            if self.dependants(task.id).next().is_none() {
+                self.droppable.insert((seq, task.id));
+            }
+            return (task, false);
+        }
+        self.open_bytes += task.bytes();
+        let mut changed = !self.queues.contains_key(&task.terms.queue);
+        let queue = self.queues.entry(task.terms.queue.clone()).or_default();
+        queue.add_open(&task);
+        if task.is_ready() {
+            changed |= queue.add_ready(&task);
+        }
+        (task, changed)
     }
 
-    /// Takes a task out.
+    /// Forgets a finished task.
     pub(crate) fn remove(&mut self, id: TaskId) {
-        let Some(task) = self.by_id.remove(&id) else { return };
+        let removed = self.take(id);
+        assert!(
+            removed.is_none_or(|task| !task.is_open()),
+            "only what is finished is forgotten"
+        );
+    }
+
+    /// Takes a task out; its queue may be left with an empty line, or with nothing to say.
+    fn take(&mut self, id: TaskId) -> Option<Arc<Task>> {
+        let task = self.by_id.remove(&id)?;
         self.digest.subtract(task.digest);
         if let Some(name) = &task.name {
             self.by_name.remove(name);
         }
-        match &task.state {
-            State::Pending => {
-                self.ready.remove(&id);
-                if let Some(kind) = &task.kind
-                    && let Some(ready) = self.ready_by_kind.get_mut(kind)
-                {
-                    ready.remove(&id);
-                    if ready.is_empty() {
-                        self.ready_by_kind.remove(kind);
-                    }
-                }
-                self.open_bytes -= task.bytes();
-            }
-            State::Leased(_) => self.open_bytes -= task.bytes(),
-            State::Finished(finished) => {
-                self.finished.remove(&(finished.seq, id));
-                self.finished_bytes -= task.bytes();
-            }
+        self.counts[task.state.name() as usize] -= 1;
+        let cancel = task.terms.unmet == Unmet::Cancel;
+        for need in &task.unmet {
+            self.dependants.remove(&(*need, cancel, id));
+            self.droppable_again(*need);
+        }
+        if let Some(seq) = task.finished_seq() {
+            self.finished_bytes -= task.bytes();
+            self.droppable.remove(&(seq, id));
+            return Some(task);
+        }
+        self.open_bytes -= task.bytes();
+        let queue = self
+            .queues
+            .get_mut(&task.terms.queue)
+            .expect("an open task has a queue");
+        if task.is_ready() {
+            queue.remove_ready(&task);
+        }
+        queue.remove_open(&task);
+        Some(task)
+    }
+
+    /// Brings the record of a task's queue up to date; `changed` says whether it is out of date already.
+    fn tidy_queue(&mut self, task: &Task, changed: bool) -> bool {
+        let Some(queue) = self.queues.get_mut(&task.terms.queue) else {
+            return changed;
+        };
+        let changed = queue.drop_empty_line(task) || queue.is_idle() || changed;
+        if changed {
+            self.sum_queue(&task.terms.queue);
+        }
+        changed
+    }
+
+    fn not_droppable(&mut self, need: TaskId) {
+        if let Some(seq) = self.by_id.get(&need).and_then(|task| task.finished_seq()) {
+            self.droppable.remove(&(seq, need));
         }
     }
 
-    /// The oldest finished task, while more are kept than may be.
-    pub(crate) fn over_kept(&self) -> Option<TaskId> {
-        let over = self.finished.len() > FINISHED_KEPT_MAX
-            || (self.finished_bytes > FINISHED_BYTES_KEPT_MAX && self.finished.len() > 1);
-        self.finished.get_min().filter(|_| over).map(|(_, id)| *id)
+    fn droppable_again(&mut self, need: TaskId) {
+        let seq = self.by_id.get(&need).and_then(|task| task.finished_seq());
+        if let Some(seq) = seq.filter(|_| self.dependants(need).next().is_none()) {
+            self.droppable.insert((seq, need));
+        }
     }
 
-    /// How many tasks are in each state.
-    pub fn count(&self, state: StateName) -> usize {
-        match state {
-            StateName::Pending => self.ready(),
-            StateName::Leased => self.open() - self.ready(),
-            StateName::Done | StateName::Failed => {
-                let tasks = self.finished.iter().filter_map(|(_, id)| self.by_id.get(id));
-                tasks.filter(|task| task.state.name() == state).count()
-            }
+    /// Changes the record of a queue, which is made for it.
+    pub(crate) fn change_queue<R>(&mut self, name: &Arc<str>, change: impl FnOnce(&mut Queue) -> R) -> R {
+        let changed = change(self.queues.entry(name.clone()).or_default());
+        self.sum_queue(name);
+        changed
+    }
+
+    /// Brings the sum up to date with the record of a queue, which goes if it says nothing.
+    fn sum_queue(&mut self, name: &Arc<str>) {
+        let queue = self.queues.get_mut(name).expect("the caller changed it");
+        self.digest.subtract(queue.digest);
+        if queue.is_idle() {
+            self.queues.remove(name);
+            return;
         }
+        queue.digest = queue.compute_digest(name);
+        self.digest.add(queue.digest);
+    }
+
+    /// Puts back the record of a queue; its tasks follow.
+    pub(crate) fn restore_queue(&mut self, name: Arc<str>, stored: StoredQueue) {
+        let queue = Queue::restore(&name, stored);
+        self.digest.add(queue.digest);
+        self.queues.insert(name, queue);
+    }
+
+    /// What is wrong with what was restored, if anything is.
+    pub(crate) fn restored_badly(&self) -> Option<String> {
+        let wrong = |(name, queue): (&Arc<str>, &Queue)| {
+            (queue.has_empty_line() || queue.is_idle()).then(|| format!("queue {name} says more than its tasks"))
+        };
+        let unknown = || {
+            let mut needs = self.dependants.iter().map(|(need, ..)| need);
+            let unknown = needs.find(|need| !self.by_id.contains_key(*need));
+            unknown.map(|need| format!("task {need} is needed, and is not there"))
+        };
+        self.queues.iter().find_map(wrong).or_else(unknown)
+    }
+
+    /// The finished task that is to go first, while more are kept than may be, or for longer.
+    pub(crate) fn over_kept(&self, now_ms: u64) -> Option<TaskId> {
+        let (_, oldest) = self.droppable.get_min()?;
+        let finished = self.len() - self.open();
+        let over = finished > FINISHED_KEPT_MAX || (self.finished_bytes > FINISHED_BYTES_KEPT_MAX && finished > 1);
+        let old = || {
+            let at_ms = self.by_id[oldest].finished_ms();
+            at_ms.is_some_and(|at_ms| now_ms.saturating_sub(at_ms) > FINISHED_KEPT_MS)
+        };
+        (over || old()).then_some(*oldest)
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Changes only together with [`RULES_VERSION`]: a node that replays an old log must come to the digest of the others.
-const DIGEST: &str = "37017a4d46d54c0d3375ebfbfacf12f5";
+const DIGEST: &str = "fa17bdd44a9447c3b995bd6fc9ac0c00";
 
 fn commands(rig: &mut Rig) -> Vec<Command> {
     let mut tagged = write("notes/1", inline("first"));
@@ -47,9 +47,23 @@ fn commands(rig: &mut Rig) -> Vec<Command> {
                 kind: Some("build".into()),
                 payload: "{}".into(),
                 name: Some("first".into()),
+                terms: Terms {
+                    queue: "builds".into(),
+                    requires: vec!["rust".into()],
+                    priority: Priority::High,
+                    ..Terms::default()
+                },
             },
             NewTask {
                 title: "two".into(),
+                ..NewTask::default()
+            },
+            NewTask {
+                title: "three".into(),
+                terms: Terms {
+                    needs: vec![Need::Name("first".into())],
+                    ..Terms::default()
+                },
                 ..NewTask::default()
             },
         ])),
@@ -62,10 +76,16 @@ fn commands(rig: &mut Rig) -> Vec<Command> {
                 name: "worker".into(),
                 generation: 1,
             },
+            wants: Wants {
+                queue: Some("builds".into()),
+                capabilities: vec!["rust".into()],
+                steal: false,
+            },
         })),
         Body::Task(TaskCommand::Claim(Claim {
             which: Which::Ids(vec![TaskId { seq: 18, ordinal: 1 }]),
             caller: Caller::Opens(Box::new(NewSession::new("hand", TokenHash::of("token")))),
+            wants: Wants::default(),
         })),
         Body::Task(TaskCommand::Finish(Finish {
             task: TaskId { seq: 18, ordinal: 0 },
@@ -77,6 +97,7 @@ fn commands(rig: &mut Rig) -> Vec<Command> {
             ending: Ending::Done,
             result: "1".into(),
             proposal: Some(proposal(vec![], vec![write("built", inline("yes"))])),
+            with: FinishWith::default(),
         })),
     ];
     let mut commands: Vec<Command> = bodies.into_iter().map(|body| rig.command(body)).collect();

@@ -91,7 +91,7 @@ fn a_pair_too_few_is_an_error() {
         .map(|seed| sequence(seed, 60).1)
         .map(|colony| (colony.clone(), colony.pairs().collect::<Vec<Pair>>()))
         .find(|(_, pairs)| {
-            "abcehirt"
+            "abcehiqrt"
                 .bytes()
                 .all(|kind| pairs.iter().any(|(key, _)| key[0] == kind))
         })

@@ -1,16 +1,20 @@
 //! What the colony promises, written down as plainly as it goes: whole states in ordered maps, every pair of a batch
 //! compared with every other. It shares types with the colony and no rule.
 
+mod endings;
+mod forms;
+mod lives;
 mod proposals;
 mod sessions;
 mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(super) use self::lives::ModelLife;
 use self::proposals::{Cannot, Left, covers, left_by, values};
 pub(super) use self::sessions::ModelSession;
 use self::tasks::ModelTasks;
-pub(super) use self::tasks::{ModelLife, ModelTask};
+pub(super) use self::tasks::{ModelQueue, ModelTask};
 use super::random::Step;
 use super::*;
 use crate::conflict::{Kind, Policy};
@@ -35,6 +39,7 @@ pub(super) struct ModelProject {
     pub(super) sessions: Vec<ModelSession>,
     /// By the position at which they were granted.
     pub(super) holds: BTreeMap<u64, Hold>,
+    pub(super) queues: BTreeMap<Arc<str>, ModelQueue>,
     /// By idempotency key: the body, the outcome, and when it is forgotten.
     once: BTreeMap<String, (Body, Outcome, u64)>,
 }
@@ -134,6 +139,7 @@ impl Model {
         }
         if !(project.held.is_empty()
             && project.tasks.is_empty()
+            && project.queues.is_empty()
             && project.events.is_empty()
             && project.once.is_empty())
         {

@@ -4,6 +4,9 @@
 use super::*;
 use crate::conflict::Policy;
 
+/// What workers say that they are capable of; the last is no list that a claim may bring.
+const CAPABILITIES: [&[&str]; 4] = [&[], &["arm"], &["arm", "gpu"], &["gpu", "arm"]];
+
 /// SplitMix64.
 pub(super) struct Seeded(pub(super) u64);
 
@@ -283,7 +286,52 @@ impl Seeded {
         }
     }
 
-    fn new_task(&mut self) -> NewTask {
+    fn terms(&mut self, project: &Project) -> Terms {
+        let names = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect::<Vec<Arc<str>>>();
+        // Without tasks there is nothing to need, but now and then that is tried.
+        let some = !project.tasks().is_empty() || self.once_in(20);
+        let count = self.pick(&[0, 0, 0, 1, 2]) * u64::from(some);
+        let needs = (0..count)
+            .map(|_| match self.once_in(5) {
+                true => Need::Name(self.pick(&["n1", "n2", "n3"]).into()),
+                false => Need::Id(self.task_id(project, StateName::Pending)),
+            })
+            .collect();
+        let not_before_ms = self.once_in(12).then(|| wall_ms(self.below(20_000)));
+        let requires = match self.once_in(60) {
+            true => names(&["gpu", "arm"]),
+            false => self.pick(&[names(&[]), names(&[]), names(&["arm"]), names(&["arm", "gpu"])]),
+        };
+        Terms {
+            queue: self.pick(&["default", "default", "default", "q2"]).into(),
+            labels: self.pick(&[names(&[]), names(&["l"])]),
+            requires,
+            priority: self.pick(&[Priority::Critical, Priority::Normal, Priority::Normal, Priority::Low]),
+            tier: self.pick(&[Tier::Standard, Tier::Batch]),
+            cost: 0,
+            needs,
+            unmet: self.pick(&[Unmet::Block, Unmet::Cancel]),
+            not_before_ms,
+            start_ms: self
+                .pick(&[None, None, None, Some(500), Some(0)])
+                .filter(|ms| *ms > 0 || self.once_in(10)),
+            run_ms: self.pick(&[None, None, Some(2_000)]),
+            retry: Retry {
+                attempts_max: self.pick(&[1, 2, 3, 3]),
+                base_ms: self.pick(&[0, 300, 1_000]),
+                factor: self.pick(&[1, 2]),
+                max_ms: 1_500,
+                never: self.pick(&[names(&[]), names(&["bad"]), names(&["timeout"])]),
+                only: Vec::new(),
+                expiries_max: self.pick(&[1, 2, 16, 16]),
+                deaths_max: self.pick(&[1, 2]),
+            },
+            approval: self.once_in(12),
+            checks: self.pick(&[names(&[]), names(&[]), names(&["cargo test"])]),
+        }
+    }
+
+    fn new_task(&mut self, project: &Project) -> NewTask {
         let title = match self.below(30) {
             0 => String::new(),
             1 => "t".repeat(TITLE_BYTES_MAX + 1),
@@ -302,8 +350,76 @@ impl Seeded {
             title: title.into(),
             kind: kind.map(Into::into),
             payload: payload.into(),
-            name: self.pick(&[None, None, Some("n1"), Some("n2")]).map(Into::into),
+            name: self
+                .pick(&[None, None, Some("n1"), Some("n2"), Some("n3")])
+                .map(Into::into),
+            terms: match self.once_in(3) {
+                true => self.terms(project),
+                false => Terms::default(),
+            },
         }
+    }
+
+    fn control(&mut self, colony: &Colony, (name, project): (&str, &Project), node: NodeId) -> Control {
+        let reason = self.pick(&[None, Some("why"), Some("a\nb")]).map(Arc::from);
+        let (wanted, act) = match self.below(12) {
+            0..3 => {
+                let state = self.pick(&[StateName::Leased, StateName::Pending, StateName::Blocked]);
+                let force = self.once_in(3);
+                (state, Act::Cancel { force, reason })
+            }
+            3 | 4 => (self.pick(&[StateName::Pending, StateName::Blocked]), Act::Pause),
+            5 | 6 => (StateName::Paused, Act::Resume),
+            7 => (StateName::AwaitingApproval, Act::Approve),
+            8 => (StateName::AwaitingApproval, Act::Reject { reason }),
+            9 => (
+                self.pick(&[StateName::Dead, StateName::Failed, StateName::Cancelled]),
+                Act::Requeue,
+            ),
+            10 => (self.pick(&[StateName::Dead, StateName::Done]), Act::Drop),
+            _ => {
+                let task = self.task_id(project, StateName::Leased);
+                let (fence, caller) = self.hold_of(colony, (name, project), task, node);
+                let to = self.pick(&[None, Some("ann"), Some("one")]).map(Arc::from);
+                let act = Act::HandOff { fence, caller, to };
+                return Control { task, act };
+            }
+        };
+        let task = self.task_id(project, wanted);
+        Control { task, act }
+    }
+
+    fn queue_change(&mut self) -> QueueChange {
+        let settings = [(0, 0), (1, 500), (2, 1_000), (2, 5)];
+        let (failures, pause_ms) = self.pick(&settings);
+        QueueChange {
+            queue: self.pick(&["default", "q2", "q3", ""]).into(),
+            paused: self.pick(&[None, None, Some(false), Some(false), Some(false), Some(true)]),
+            breaker: self.once_in(2).then_some(BreakerSettings { failures, pause_ms }),
+        }
+    }
+
+    /// The fence and the caller of a task's lease, now and then others.
+    fn hold_of(
+        &mut self,
+        colony: &Colony,
+        (name, project): (&str, &Project),
+        task: TaskId,
+        node: NodeId,
+    ) -> (Fence, Caller) {
+        let state = project.tasks().get(task).map(|task| &task.state);
+        let (mut fence, mut caller) = match state {
+            Some(State::Leased(lease)) => (lease.fence, called(colony, &lease.holder.owner)),
+            Some(State::Finished(finished)) => (finished.fence, called(colony, &finished.holder.owner)),
+            _ => (Fence(1), Caller::Session(TokenHash::of("a"))),
+        };
+        if self.once_in(6) {
+            caller = self.task_caller(colony, name, node);
+        }
+        if self.once_in(8) {
+            fence = Fence(fence.0 - 1);
+        }
+        (fence, caller)
     }
 
     /// The id of a task that is most often there, and in a state that is wanted.
@@ -422,9 +538,11 @@ impl Seeded {
         (name, project): (&str, &Project),
         (node, _): (NodeId, u64),
     ) -> TaskCommand {
-        match self.below(12) {
-            0 | 1 => TaskCommand::Add((0..self.below(4)).map(|_| self.new_task()).collect()),
-            2..5 => {
+        match self.below(15) {
+            0 | 1 => TaskCommand::Add((0..self.below(4)).map(|_| self.new_task(project)).collect()),
+            12 | 13 => TaskCommand::Control(self.control(colony, (name, project), node)),
+            14 if self.once_in(2) => TaskCommand::Queue(self.queue_change()),
+            2..5 | 14 => {
                 let caller = self.task_caller(colony, name, node);
                 let which = match self.once_in(2) {
                     true => Which::Ids((0..self.below(3)).map(|_| self.task_to_claim(project)).collect()),
@@ -433,22 +551,21 @@ impl Seeded {
                         limit: self.pick(&[0, 1, 1, 2, 101]),
                     },
                 };
-                TaskCommand::Claim(Claim { which, caller })
+                let capabilities = self.pick(&CAPABILITIES);
+                let steal = (matches!(which, Which::Ids(_)) && self.once_in(3)) || self.once_in(40);
+                TaskCommand::Claim(Claim {
+                    which,
+                    caller,
+                    wants: Wants {
+                        queue: self.pick(&[None, None, None, Some("q2")]).map(Into::into),
+                        capabilities: capabilities.iter().map(|name| Arc::from(*name)).collect(),
+                        steal,
+                    },
+                })
             }
             verb => {
                 let task = self.task_id(project, StateName::Leased);
-                let state = project.tasks().get(task).map(|task| &task.state);
-                let (mut fence, mut caller) = match state {
-                    Some(State::Leased(lease)) => (lease.fence, called(colony, &lease.holder.owner)),
-                    Some(State::Finished(finished)) => (finished.fence, called(colony, &finished.holder.owner)),
-                    _ => (Fence(1), Caller::Session(TokenHash::of("a"))),
-                };
-                if self.once_in(6) {
-                    caller = self.task_caller(colony, name, node);
-                }
-                if self.once_in(8) {
-                    fence = Fence(fence.0 - 1);
-                }
+                let (fence, caller) = self.hold_of(colony, (name, project), task, node);
                 if verb < 7 {
                     return TaskCommand::Accept(Accept { task, fence, caller });
                 }
@@ -459,16 +576,46 @@ impl Seeded {
                         caller,
                         progress: self.pick(&[None, Some(0), Some(50), Some(101)]),
                         note: self.pick(&[None, None, Some("half"), Some("a\nb")]).map(Into::into),
+                        checkpoint: self.pick(&[None, None, Some("3")]).map(Into::into),
+                        stealable: self.pick(&[None, Some(true), Some(false)]),
                     });
                 }
-                let proposal = self.once_in(3).then(|| self.proposal(colony, project));
+                let ending = self.pick(&[
+                    Ending::Done,
+                    Ending::Done,
+                    Ending::Failed,
+                    Ending::Released,
+                    Ending::Blocked,
+                    Ending::Cancelled,
+                ]);
+                let done = ending == Ending::Done;
+                let proposal = (self.once_in(3) && (done || self.once_in(3))).then(|| self.proposal(colony, project));
+                let checks = project.tasks().get(task).map_or(0, |task| task.terms.checks.len());
+                let mut with = FinishWith::default();
+                if (done && !self.once_in(6)) || self.once_in(40) {
+                    with.checks = vec![if self.once_in(8) { 2 } else { 0 }; checks];
+                }
+                if (ending == Ending::Failed && !self.once_in(4)) || self.once_in(40) {
+                    with.failure = Some(Failure {
+                        retryable: !self.once_in(3),
+                        class: self.pick(&[None, Some("bad")]).map(Into::into),
+                        message: "broken".into(),
+                    });
+                }
+                if (ending == Ending::Blocked && !self.once_in(8)) || self.once_in(40) {
+                    with.needs.push(Need::Id(self.task_id(project, StateName::Pending)));
+                }
+                if (done && self.once_in(4)) || self.once_in(40) {
+                    with.follow_ups = (0..self.below(3)).map(|_| self.new_task(project)).collect();
+                }
                 TaskCommand::Finish(Finish {
                     task,
                     fence,
                     caller,
-                    ending: self.pick(&[Ending::Done, Ending::Done, Ending::Failed, Ending::Released]),
+                    ending,
                     result: self.pick(&["", "", "1"]).into(),
                     proposal,
+                    with,
                 })
             }
         }
@@ -503,7 +650,7 @@ impl Seeded {
             2..7 => AgentCommand::Ended {
                 name,
                 generation,
-                reason: self.pick(&["", "panicked"]).into(),
+                reason: self.pick(&["", "panicked", AGENT_DONE]).into(),
             },
             _ => AgentCommand::Started { name, generation },
         }

@@ -1,6 +1,6 @@
 //! Whole sequences of commands: against the plain model, and cut into rounds and entries in any way.
 
-use super::model::{Held, Model, ModelTask};
+use super::model::{Held, Model, ModelQueue, ModelTask};
 use super::random::{Generator, NODES, Seeded, Step, each_seed, empty_round, sequence};
 use super::*;
 
@@ -22,12 +22,30 @@ fn task(task: &Task) -> ModelTask {
             kind: task.kind.clone(),
             payload: task.payload.clone(),
             name: task.name.clone(),
+            terms: Terms::clone(&task.terms),
         },
         author: task.author.clone(),
         added_ms: task.added_ms,
         state: task.state.clone(),
         attempts: task.attempts,
         history: task.history.clone(),
+        unmet: task.unmet.clone(),
+        counts: task.counts,
+        not_until_ms: task.not_until_ms,
+        wakes_ms: task.wakes_ms,
+        approved: task.approved.clone(),
+        checkpoint: task.checkpoint.clone(),
+    }
+}
+
+fn queue(queue: &Queue) -> ModelQueue {
+    let (grants, since) = queue.turns();
+    ModelQueue {
+        paused_by: queue.paused_by().cloned(),
+        settings: queue.breaker_settings(),
+        breaker: queue.breaker(),
+        grants,
+        since: since.into_iter().collect(),
     }
 }
 
@@ -57,6 +75,11 @@ fn check_state(colony: &Colony, model: &Model) {
         assert_eq!(tasks.collect::<std::collections::BTreeMap<_, _>>(), expected.tasks);
         let holds = project.holds().iter().map(|(seq, hold)| (seq, (**hold).clone()));
         assert_eq!(holds.collect::<std::collections::BTreeMap<_, _>>(), expected.holds);
+        let queues = project
+            .tasks()
+            .queues()
+            .map(|(name, found)| (name.clone(), queue(found)));
+        assert_eq!(queues.collect::<std::collections::BTreeMap<_, _>>(), expected.queues);
     }
     let sessions = colony.sessions().all().map(|session| Session::clone(session));
     let expected = model.projects.values().flat_map(|project| &project.sessions);
@@ -299,6 +322,7 @@ fn random_sequences_reach_every_kind_of_outcome() {
         "Ignored",
         "Judged",
         "Lost",
+        "QueueSet",
         "Refused(AgentLive",
         "Refused(AgentNotLive",
         "Refused(Condition",
@@ -308,16 +332,19 @@ fn random_sequences_reach_every_kind_of_outcome() {
         "Refused(KeyHeld",
         "Refused(Malformed",
         "Refused(MissingContent",
+        "Refused(NeedCycle",
         "Refused(OverLimit",
         "Refused(SessionEnded",
         "Refused(TaskFinished",
         "Refused(TaskHeld",
+        "Refused(TaskNotReady",
         "Refused(UnknownSession",
         "Refused(UnknownTask",
         "Refused(WrongType",
         "SessionClosed",
         "SessionOpen",
         "SessionsTold",
+        "TaskSet",
         "batch Committed",
         "batch Lost",
         "batch Refused(Fenced",

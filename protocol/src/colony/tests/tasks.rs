@@ -11,12 +11,12 @@ pub(super) fn new_task(title: &str) -> NewTask {
     }
 }
 
-fn token(text: &str) -> Caller {
+pub(super) fn token(text: &str) -> Caller {
     Caller::Session(TokenHash::of(text))
 }
 
 /// With the sessions `a` and `b`, whose tokens are their names.
-fn rig() -> Rig {
+pub(super) fn rig() -> Rig {
     let mut rig = Rig::default();
     for name in ["a", "b"] {
         let new = NewSession::new(name, TokenHash::of(name));
@@ -26,7 +26,7 @@ fn rig() -> Rig {
     rig
 }
 
-fn agent(name: &str, generation: u64) -> Caller {
+pub(super) fn agent(name: &str, generation: u64) -> Caller {
     Caller::Agent {
         name: name.into(),
         generation,
@@ -39,7 +39,11 @@ pub(super) fn ready(caller: Caller, limit: u32) -> Body {
 }
 
 pub(super) fn claim(which: Which, caller: Caller) -> Body {
-    Body::Task(TaskCommand::Claim(Claim { which, caller }))
+    Body::Task(TaskCommand::Claim(Claim {
+        which,
+        caller,
+        wants: Wants::default(),
+    }))
 }
 
 pub(super) fn finish(task: TaskId, fence: Fence, caller: Caller) -> Finish {
@@ -50,15 +54,16 @@ pub(super) fn finish(task: TaskId, fence: Fence, caller: Caller) -> Finish {
         ending: Ending::Done,
         result: Bytes::new(),
         proposal: None,
+        with: FinishWith::default(),
     }
 }
 
-fn started(name: &str, generation: u64) -> Body {
+pub(super) fn started(name: &str, generation: u64) -> Body {
     let name = name.into();
     Body::Agent(AgentCommand::Started { name, generation })
 }
 
-fn ended(name: &str, generation: u64) -> Body {
+pub(super) fn ended(name: &str, generation: u64) -> Body {
     Body::Agent(AgentCommand::Ended {
         name: name.into(),
         generation,
@@ -238,6 +243,8 @@ fn an_owner_says_how_far_it_has_come() {
         caller: token("a"),
         progress,
         note: note.map(Arc::from),
+        checkpoint: None,
+        stealable: None,
     };
     let said = |rig: &Rig| match &rig.tasks().get(task).unwrap().state {
         State::Leased(lease) => (lease.progress, lease.note.clone()),

@@ -1,6 +1,7 @@
 //! Sessions in the model: a list for each project, looked through from the first to the last.
 
-use super::tasks::{agent, bad_text, lease};
+use super::forms::bad_text;
+use super::tasks::{agent, lease};
 use super::*;
 
 /// A session.
@@ -72,7 +73,7 @@ impl ModelProject {
                 self.open_one(Some(*session), *token, at)?;
                 self.end_session(*session, SessionEnd::Closed, at);
                 for task in self.held_by(*session).into_iter().take(64) {
-                    self.give_back(task, Return::Session(SessionEnd::Closed), at);
+                    self.give_back(task, Return::Session(SessionEnd::Closed), Bytes::new(), at);
                 }
                 Ok(Outcome::SessionClosed { seq, session: *session })
             }
@@ -135,22 +136,12 @@ impl ModelProject {
         tasks.map(|(id, _)| *id).collect()
     }
 
-    /// A passing session that holds nothing is open in the middle of a command only.
-    pub(super) fn close_idle_sessions(&mut self, at: &At) {
-        let passing = |found: &&ModelSession| found.session.opened.passing && !found.is_over(at.now_ms);
-        let passing: Vec<SessionId> = self
-            .sessions
-            .iter()
-            .filter(passing)
-            .map(|found| found.session.id)
-            .collect();
-        for id in passing {
-            let took_something = self.events.iter().any(|event| {
-                matches!(&event.what, What::TaskClaimed { owner: Owner::Session { session, .. }, .. } if *session == id)
-            });
-            if took_something && self.held_by(id).is_empty() {
-                self.end_session(id, SessionEnd::Idle, at);
-            }
+    /// A passing session that has let the last go ends with that.
+    pub(super) fn close_if_idle(&mut self, id: SessionId, at: &At) {
+        let found = self.sessions.iter().find(|found| found.session.id == id).unwrap();
+        let passing = found.session.opened.passing && !found.is_over(at.now_ms);
+        if passing && self.held_by(id).is_empty() {
+            self.end_session(id, SessionEnd::Idle, at);
         }
     }
 
@@ -273,7 +264,7 @@ impl Model {
         let at = self.at_by_itself(name, wall_ms);
         let project = self.projects.get_mut(name).unwrap();
         match step {
-            SessionStep::Return(_, task, why) => project.give_back(task, Return::Session(why), &at),
+            SessionStep::Return(_, task, why) => project.give_back(task, Return::Session(why), Bytes::new(), &at),
             SessionStep::End(_, id) => project.end_session(id, SessionEnd::NodeLost, &at),
         }
     }

@@ -1,36 +1,79 @@
-//! Tasks and agents in the model: a list of lives, and tasks that are looked through from the first to the last.
+//! Tasks in the model: they are looked through from the first to the last.
 
+use super::forms::{bad_claim, bad_control, bad_finish, bad_task, bad_text};
 use super::*;
-
-/// A life of an agent.
-#[derive(Clone, Debug, PartialEq)]
-pub(in crate::colony::tests) struct ModelLife {
-    pub(in crate::colony::tests) started: u64,
-    pub(in crate::colony::tests) id: AgentId,
-    /// Why it ended alone.
-    pub(in crate::colony::tests) end: Option<AgentEnd>,
-    /// Why it ended with all others of its node.
-    sunk: Option<AgentEnd>,
-}
-
-impl ModelLife {
-    fn over(&self) -> Option<AgentEnd> {
-        self.end.clone().or(self.sunk.clone())
-    }
-}
 
 /// A task.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::colony::tests) struct ModelTask {
+    /// With its needs by id.
     pub(in crate::colony::tests) added: NewTask,
     pub(in crate::colony::tests) author: Arc<str>,
     pub(in crate::colony::tests) added_ms: u64,
     pub(in crate::colony::tests) state: State,
     pub(in crate::colony::tests) attempts: u32,
     pub(in crate::colony::tests) history: Vec<Attempt>,
+    pub(in crate::colony::tests) unmet: Vec<TaskId>,
+    pub(in crate::colony::tests) counts: Counts,
+    pub(in crate::colony::tests) not_until_ms: u64,
+    pub(in crate::colony::tests) wakes_ms: Option<u64>,
+    pub(in crate::colony::tests) approved: Option<Arc<str>>,
+    pub(in crate::colony::tests) checkpoint: Bytes,
 }
 
 pub(super) type ModelTasks = BTreeMap<TaskId, ModelTask>;
+
+impl ModelTask {
+    pub(super) fn ready(&self) -> bool {
+        self.state == State::Pending && self.wakes_ms.is_none()
+    }
+
+    pub(super) fn over(&self) -> bool {
+        matches!(self.state, State::Finished(_) | State::Closed(_))
+    }
+
+    pub(super) fn done(&self) -> bool {
+        matches!(&self.state, State::Finished(finished) if finished.done)
+    }
+
+    fn line(&self) -> LineOf {
+        let terms = &self.added.terms;
+        let lane = terms.priority as u8 * 3 + terms.tier as u8;
+        (lane, self.added.kind.clone(), terms.requires.clone())
+    }
+
+    fn needs(&self) -> Vec<TaskId> {
+        self.added.terms.needs.iter().filter_map(Need::id).collect()
+    }
+}
+
+/// What the tasks of a line have in common.
+pub(in crate::colony::tests) type LineOf = (u8, Option<Arc<str>>, Vec<Arc<str>>);
+
+/// A queue.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(in crate::colony::tests) struct ModelQueue {
+    pub(in crate::colony::tests) paused_by: Option<Arc<str>>,
+    pub(in crate::colony::tests) settings: BreakerSettings,
+    pub(in crate::colony::tests) breaker: Breaker,
+    pub(in crate::colony::tests) grants: u64,
+    pub(in crate::colony::tests) since: BTreeMap<LineOf, u64>,
+}
+
+impl ModelQueue {
+    fn closed(&self, now_ms: u64) -> Option<String> {
+        if let Some(by) = &self.paused_by {
+            return Some(format!("its queue is paused by {by}"));
+        }
+        match self.breaker {
+            Breaker::Open { until_ms } if until_ms > now_ms => Some(format!(
+                "the breaker of its queue is open until {until_ms} ms of cluster time"
+            )),
+            Breaker::HalfOpen { trial } => Some(format!("the breaker of its queue waits for task {trial}")),
+            _ => None,
+        }
+    }
+}
 
 pub(super) fn lease(task: &ModelTask) -> Option<&Lease> {
     match &task.state {
@@ -39,41 +82,28 @@ pub(super) fn lease(task: &ModelTask) -> Option<&Lease> {
     }
 }
 
-pub(super) fn bad_text(field: &str, text: &str, most: usize) -> Option<Refusal> {
-    if text.len() > most {
-        return Some(over(field, text.len(), most as u64));
+/// When a lease ends by itself, and why then.
+pub(super) fn lease_end(lease: &Lease, terms: &Terms) -> Option<(u64, Return)> {
+    let after = |ms: u64| lease.since_ms.saturating_add(ms);
+    let mut ends = Vec::new();
+    ends.extend(terms.run_ms.map(|ms| (after(ms), 0, Return::TooLong)));
+    if !lease.accepted {
+        ends.extend(terms.start_ms.map(|ms| (after(ms), 1, Return::NotAccepted)));
     }
-    (text.is_empty() || text.contains(char::is_control)).then(|| bad(field, "is empty or has a control character"))
+    ends.sort_by_key(|(at_ms, order, _)| (*at_ms, *order));
+    ends.into_iter().next().map(|(at_ms, _, reason)| (at_ms, reason))
 }
 
-fn bad_task(task: &NewTask) -> Option<Refusal> {
-    bad_text("title", &task.title, 1024)
-        .or(task.kind.as_ref().and_then(|kind| bad_text("kind", kind, 128)))
-        .or(task.name.as_ref().and_then(|name| bad_text("name", name, 256)))
-        .or((task.payload.len() > 65_536).then(|| over("payload", task.payload.len(), 65_536)))
-}
-
-fn bad_claim(claim: &Claim) -> Option<Refusal> {
-    match &claim.which {
-        Which::Ids(ids) => {
-            let mut seen = BTreeSet::new();
-            let twice = ids.iter().find(|id| !seen.insert(**id));
-            twice.map(|id| bad("ids", &format!("{id} stands twice")))
-        }
-        Which::Ready { limit, .. } if *limit > 100 => Some(over("limit", *limit as usize, 100)),
-        Which::Ready { .. } => None,
+/// Why it has ended by now: what its terms say goes before silence, whichever came first.
+pub(super) fn ended_by(lease: &Lease, terms: &Terms, now_ms: u64) -> Return {
+    let over = |ms: Option<u64>| ms.is_some_and(|ms| lease.since_ms.saturating_add(ms) <= now_ms);
+    if over(terms.run_ms) {
+        Return::TooLong
+    } else if !lease.accepted && over(terms.start_ms) {
+        Return::NotAccepted
+    } else {
+        Return::Expired
     }
-}
-
-fn bad_finish(finish: &Finish) -> Option<Refusal> {
-    if finish.ending == Ending::Released && !finish.result.is_empty() {
-        return Some(bad("result", "a task that is given back has no result"));
-    }
-    let proposal = finish.proposal.as_ref()?;
-    if finish.ending != Ending::Done {
-        return Some(bad("proposal", "only a task that is done brings a proposal"));
-    }
-    proposal.dry_run.then(|| bad("proposal", "a dry run finishes nothing"))
 }
 
 pub(super) fn agent(name: &Arc<str>, generation: u64, at: &At) -> Result<Owner, Refusal> {
@@ -93,201 +123,642 @@ pub(super) fn agent(name: &Arc<str>, generation: u64, at: &At) -> Result<Owner, 
     }
 }
 
+fn not_ready(task: TaskId, state: StateName, why: impl Into<Arc<str>>) -> Refusal {
+    let why = why.into();
+    Refusal::TaskNotReady { task, state, why }
+}
+
 impl ModelProject {
     pub(super) fn task_command(&mut self, command: &TaskCommand, at: &At) -> Result<Outcome, Refusal> {
         let seq = at.seq;
         match command {
-            TaskCommand::Add(new) => self.add_tasks(new, at),
-            TaskCommand::Claim(claim) => {
-                bad_claim(claim).map_or(Ok(()), Err)?;
-                let holder = Holder {
-                    owner: self.claimant(&claim.caller, at)?,
-                    author: at.author.clone(),
-                };
-                let ids = self.ids_to_claim(&claim.which, at)?;
-                let until_ms = None;
-                let mut session = None;
-                if !ids.is_empty() {
-                    if let Owner::Session { session: id, .. } = &holder.owner {
-                        session = Some(*id);
-                    }
-                    if let Caller::Opens(new) = &claim.caller {
-                        self.open_session(new, at);
-                    }
-                }
-                let mut tasks = Vec::new();
-                for id in ids {
-                    let task = self.tasks.get_mut(&id).unwrap();
-                    task.attempts += 1;
-                    task.state = State::Leased(Lease {
-                        holder: holder.clone(),
-                        fence: Fence(seq),
-                        since_ms: at.now_ms,
-                        until_ms,
-                        accepted: false,
-                        progress: None,
-                        note: None,
-                    });
-                    let (attempt, fence, owner) = (task.attempts, Fence(seq), holder.owner.clone());
-                    tasks.push(Claimed {
-                        task: id,
-                        attempt,
-                        fence,
-                    });
-                    let told = What::TaskClaimed {
-                        task: id,
-                        attempt,
-                        fence,
-                        owner,
-                    };
-                    self.event(told, at);
-                }
-                Ok(Outcome::Claimed {
-                    seq,
-                    tasks,
-                    until_ms,
-                    session,
-                })
+            TaskCommand::Add(new) => {
+                let tasks = self.add_tasks(new, at)?;
+                Ok(Outcome::Added { seq, tasks })
             }
-            TaskCommand::Accept(accept) => self.go_on(accept, None, None, at),
+            TaskCommand::Claim(claim) => self.claim(claim, at),
+            TaskCommand::Accept(accept) => {
+                self.check_held(accept.task, accept.fence, &accept.caller, at)?;
+                Ok(self.go_on(accept.task, |_, _| {}, at))
+            }
             TaskCommand::Update(update) => {
                 if let Some(progress) = update.progress.filter(|progress| *progress > 100) {
                     return Err(over("progress", usize::from(progress), 100));
                 }
                 let bad_note = update.note.as_ref().and_then(|note| bad_text("note", note, 256));
                 bad_note.map_or(Ok(()), Err)?;
-                let Update {
-                    task, fence, caller, ..
-                } = update.clone();
-                self.go_on(
-                    &Accept { task, fence, caller },
-                    update.progress,
-                    update.note.as_ref(),
-                    at,
-                )
+                self.check_held(update.task, update.fence, &update.caller, at)?;
+                let said = |lease: &mut Lease, checkpoint: &mut Bytes| {
+                    lease.progress = update.progress.or(lease.progress);
+                    lease.note = update.note.clone().or(lease.note.take());
+                    lease.stealable = update.stealable.unwrap_or(lease.stealable);
+                    *checkpoint = update.checkpoint.clone().unwrap_or(std::mem::take(checkpoint));
+                };
+                Ok(self.go_on(update.task, said, at))
             }
-            TaskCommand::Finish(finish) => {
-                bad_finish(finish).map_or(Ok(()), Err)?;
-                self.check_held(finish.task, finish.fence, &finish.caller, at)?;
-                let mut revisions = Vec::new();
+            TaskCommand::Finish(finish) => self.finish(finish, at),
+            TaskCommand::Control(control) => self.control(control, at),
+            TaskCommand::Queue(change) => self.queue_change(change, at),
+        }
+    }
+
+    /// Puts a task in; its queue is there while it has open tasks or something to say, and knows its lines.
+    pub(super) fn put(&mut self, id: TaskId, task: ModelTask, at: &At) {
+        let name = task.added.terms.queue.clone();
+        let before = self.tasks.insert(id, task);
+        self.look_at_queue(&name);
+        let owner = before.as_ref().and_then(lease).map(|lease| lease.holder.owner.clone());
+        if let Some(Owner::Session { session, .. }) = owner {
+            self.close_if_idle(session, at);
+        }
+    }
+
+    pub(super) fn look_at_queue(&mut self, name: &Arc<str>) {
+        let here = || self.tasks.values().filter(move |task| task.added.terms.queue == *name);
+        let open = here().any(|task| !task.over());
+        let lines: BTreeSet<LineOf> = here().filter(|task| task.ready()).map(ModelTask::line).collect();
+        let queue = self.queues.entry(name.clone()).or_default();
+        let grants = queue.grants;
+        queue.since.retain(|line, _| lines.contains(line));
+        for line in lines {
+            queue.since.entry(line).or_insert(grants);
+        }
+        let says_something = queue.paused_by.is_some()
+            || queue.settings != BreakerSettings::default()
+            || queue.breaker != Breaker::default();
+        if !open && !says_something {
+            self.queues.remove(name);
+        }
+    }
+
+    fn claim(&mut self, claim: &Claim, at: &At) -> Result<Outcome, Refusal> {
+        bad_claim(claim).map_or(Ok(()), Err)?;
+        let holder = Holder {
+            owner: self.claimant(&claim.caller, at)?,
+            author: at.author.clone(),
+        };
+        let open = |model: &mut ModelProject| {
+            if let Caller::Opens(new) = &claim.caller {
+                model.open_session(new, at);
+            }
+        };
+        let mut tasks = Vec::new();
+        match &claim.which {
+            Which::Ids(ids) => {
+                let mut ways = Vec::new();
+                for (place, id) in ids.iter().enumerate() {
+                    self.free_what_is_over(*id, at);
+                    ways.push(self.check_free(*id, claim, &holder.owner, &ids[..place], at)?);
+                }
+                if !ids.is_empty() {
+                    open(self);
+                }
+                for (id, way) in ids.iter().zip(ways) {
+                    if let Some(reason) = way {
+                        self.give_back(*id, reason, Bytes::new(), at);
+                    }
+                    tasks.push(self.grant(*id, &holder, at));
+                }
+            }
+            Which::Ready { kinds, limit } => {
+                for _ in 0..*limit {
+                    let Some(id) = self.best(kinds, &claim.wants, at) else {
+                        break;
+                    };
+                    if tasks.is_empty() {
+                        open(self);
+                    }
+                    tasks.push(self.grant(id, &holder, at));
+                }
+            }
+        }
+        let seq = at.seq;
+        let session = match &holder.owner {
+            Owner::Session { session, .. } if !tasks.is_empty() => Some(*session),
+            _ => None,
+        };
+        Ok(Outcome::Claimed {
+            seq,
+            tasks,
+            until_ms: None,
+            session,
+        })
+    }
+
+    fn best(&self, kinds: &[Arc<str>], wants: &Wants, at: &At) -> Option<TaskId> {
+        let name: Arc<str> = wants.queue.clone().unwrap_or("default".into());
+        let queue = self.queues.get(&name)?;
+        if queue.closed(at.now_ms).is_some() {
+            return None;
+        }
+        let mut fitting: Vec<(&TaskId, &ModelTask)> = self.tasks.iter().collect();
+        fitting.retain(|(_, task)| task.ready() && task.added.terms.queue == name);
+        fitting.retain(|(_, task)| {
+            let mut requires = task.added.terms.requires.iter();
+            requires.all(|one| wants.capabilities.contains(one))
+        });
+        fitting
+            .retain(|(_, task)| kinds.is_empty() || task.added.kind.as_ref().is_some_and(|kind| kinds.contains(kind)));
+        let waited = |task: &ModelTask| queue.grants - queue.since[&task.line()];
+        let turn = 16 * queue.since.len() as u64;
+        let due = fitting.iter().filter(|(_, task)| waited(task) >= turn);
+        // The line that has waited longest, the first of them in the order of lines, and its oldest task.
+        let due = due.min_by_key(|(id, task)| (queue.since[&task.line()], task.line(), **id));
+        let best = fitting.iter().min_by_key(|(id, task)| (task.line().0, **id));
+        due.or(best).map(|(id, _)| **id)
+    }
+
+    fn grant(&mut self, id: TaskId, holder: &Holder, at: &At) -> Claimed {
+        let mut task = self.tasks[&id].clone();
+        let queue = self.queues.get_mut(&task.added.terms.queue).unwrap();
+        if queue.since.len() > 1 && task.ready() {
+            queue.grants += 1;
+            queue.since.insert(task.line(), queue.grants);
+        }
+        if let Breaker::Open { .. } = queue.breaker {
+            queue.breaker = Breaker::HalfOpen { trial: id };
+        }
+        task.attempts += 1;
+        (task.not_until_ms, task.wakes_ms) = (0, None);
+        let mut lease = Lease {
+            holder: holder.clone(),
+            fence: Fence(at.seq),
+            since_ms: at.now_ms,
+            until_ms: None,
+            accepted: false,
+            progress: None,
+            note: None,
+            heard_ms: at.now_ms,
+            stealable: false,
+            cancel: None,
+            hand_off: None,
+        };
+        lease.until_ms = lease_end(&lease, &task.added.terms).map(|(at_ms, _)| at_ms);
+        task.state = State::Leased(lease);
+        let (attempt, fence) = (task.attempts, Fence(at.seq));
+        self.event(
+            What::TaskClaimed {
+                task: id,
+                attempt,
+                fence,
+                owner: holder.owner.clone(),
+            },
+            at,
+        );
+        self.put(id, task, at);
+        Claimed {
+            task: id,
+            attempt,
+            fence,
+        }
+    }
+
+    fn go_on(&mut self, id: TaskId, said: impl FnOnce(&mut Lease, &mut Bytes), at: &At) -> Outcome {
+        let mut task = self.tasks[&id].clone();
+        let mut lease = lease(&task).unwrap().clone();
+        (lease.accepted, lease.heard_ms) = (true, at.now_ms);
+        said(&mut lease, &mut task.checkpoint);
+        lease.until_ms = lease_end(&lease, &task.added.terms).map(|(at_ms, _)| at_ms);
+        let outcome = Outcome::Accepted {
+            seq: at.seq,
+            attempt: task.attempts,
+            until_ms: lease.until_ms,
+            cancel: lease.cancel.is_some(),
+        };
+        task.state = State::Leased(lease);
+        self.put(id, task, at);
+        outcome
+    }
+
+    fn finish(&mut self, finish: &Finish, at: &At) -> Result<Outcome, Refusal> {
+        bad_finish(finish).map_or(Ok(()), Err)?;
+        let (id, seq, with) = (finish.task, at.seq, &finish.with);
+        self.check_held(id, finish.fence, &finish.caller, at)?;
+        let (mut revisions, mut added) = (Vec::new(), Vec::new());
+        let terms = self.tasks[&id].added.terms.clone();
+        match finish.ending {
+            Ending::Released => self.give_back(id, Return::Released, Bytes::new(), at),
+            Ending::Cancelled => self.give_back(id, Return::Cancelled, Bytes::new(), at),
+            Ending::Blocked => {
+                let more = self.find_needs(&with.needs, &BTreeMap::new())?;
+                if let Some(cycle) = self.way_to(id, &more) {
+                    return Err(Refusal::NeedCycle { cycle: cycle.into() });
+                }
+                let mut task = self.tasks[&id].clone();
+                let all: BTreeSet<TaskId> = task.needs().into_iter().chain(more).collect();
+                task.unmet = self.not_done(all.iter().copied());
+                task.added.terms.needs = all.into_iter().map(Need::Id).collect();
+                self.put(id, task, at);
+                self.give_back(id, Return::Blocked, Bytes::new(), at);
+            }
+            Ending::Failed => {
+                let again = with.failure.clone().filter(|failure| {
+                    let class = failure.class.as_ref();
+                    failure.retryable && !class.is_some_and(|class| terms.retry.never.contains(class))
+                });
+                match again {
+                    Some(failure) => self.give_back(id, Return::Failed(failure), finish.result.clone(), at),
+                    None => self.end(finish, false, at),
+                }
+            }
+            Ending::Done => {
+                if terms.checks.len() != with.checks.len() {
+                    let (wanted, found) = (terms.checks.len(), with.checks.len());
+                    let problem = format!("the task has {wanted}, and {found} exit codes came with it");
+                    return Err(bad("checks", &problem));
+                }
+                if let Some(place) = with.checks.iter().position(|code| *code != 0) {
+                    let code = with.checks[place];
+                    let problem = format!("the check in place {place} ended with exit code {code}");
+                    return Err(bad("checks", &problem));
+                }
+                // What is added is checked first, in a copy: a proposal that loses adds nothing.
+                self.clone().add_tasks(&with.follow_ups, at)?;
                 if let Some(proposal) = &finish.proposal {
                     match self.carry_out(&Body::Propose(proposal.clone()), at)? {
                         Outcome::Committed { revisions: new, .. } => revisions = new,
                         lost => return Ok(lost),
                     }
                 }
-                let done = match finish.ending {
-                    Ending::Released => {
-                        self.give_back(finish.task, Return::Released, at);
-                        return Ok(Outcome::Finished { seq, revisions });
-                    }
-                    Ending::Done => true,
-                    Ending::Failed => false,
-                };
-                let task = self.tasks.get_mut(&finish.task).unwrap();
-                task.state = State::Finished(Finished {
-                    done,
-                    holder: lease(task).unwrap().holder.clone(),
-                    fence: finish.fence,
-                    seq,
-                    at_ms: at.now_ms,
-                    result: finish.result.clone(),
-                });
-                let (task, attempt) = (finish.task, task.attempts);
-                self.event(What::TaskFinished { task, attempt, done }, at);
-                self.close_idle_sessions(at);
-                Ok(Outcome::Finished { seq, revisions })
+                self.end(finish, true, at);
+                added = self.add_tasks(&with.follow_ups, at)?;
             }
         }
+        Ok(Outcome::Finished { seq, revisions, added })
     }
 
-    fn go_on(
-        &mut self,
-        accept: &Accept,
-        progress: Option<u8>,
-        note: Option<&Arc<str>>,
-        at: &At,
-    ) -> Result<Outcome, Refusal> {
-        self.check_held(accept.task, accept.fence, &accept.caller, at)?;
-        let task = self.tasks.get_mut(&accept.task).unwrap();
+    fn end(&mut self, finish: &Finish, done: bool, at: &At) {
+        let mut task = self.tasks[&finish.task].clone();
         let attempt = task.attempts;
-        let State::Leased(lease) = &mut task.state else {
-            unreachable!()
+        let told = What::TaskFinished {
+            task: finish.task,
+            attempt,
+            done,
         };
-        lease.accepted = true;
-        lease.progress = progress.or(lease.progress);
-        lease.note = note.cloned().or(lease.note.take());
-        let (seq, until_ms) = (at.seq, lease.until_ms);
-        Ok(Outcome::Accepted { seq, attempt, until_ms })
+        self.event(told, at);
+        let queue = task.added.terms.queue.clone();
+        task.unmet.clear();
+        task.state = State::Finished(Finished {
+            done,
+            holder: lease(&task).unwrap().holder.clone(),
+            fence: finish.fence,
+            seq: at.seq,
+            at_ms: at.now_ms,
+            result: finish.result.clone(),
+            failure: finish.with.failure.clone(),
+        });
+        self.put(finish.task, task, at);
+        self.hear(&queue, finish.task, Some(done), at);
     }
 
-    fn add_tasks(&mut self, new: &[NewTask], at: &At) -> Result<Outcome, Refusal> {
-        new.iter().find_map(bad_task).map_or(Ok(()), Err)?;
-        let mut tasks = Vec::new();
-        for (place, new) in new.iter().enumerate() {
-            let mut named = self.tasks.iter().filter(|(_, task)| task.added.name == new.name);
-            if let Some((known, _)) = named.next().filter(|_| new.name.is_some()) {
-                tasks.push(Added {
-                    task: *known,
-                    existing: true,
-                });
-                continue;
-            }
-            let task = TaskId {
-                seq: at.seq,
-                ordinal: place as u32,
-            };
-            tasks.push(Added { task, existing: false });
-            self.tasks.insert(
-                task,
-                ModelTask {
-                    added: new.clone(),
-                    author: at.author.clone(),
-                    added_ms: at.now_ms,
-                    state: State::Pending,
-                    attempts: 0,
-                    history: Vec::new(),
-                },
-            );
-            let (kind, name) = (new.kind.clone(), new.name.clone());
-            self.event(What::TaskAdded { task, kind, name }, at);
-        }
-        Ok(Outcome::Added { seq: at.seq, tasks })
-    }
-
-    fn ids_to_claim(&mut self, which: &Which, at: &At) -> Result<Vec<TaskId>, Refusal> {
-        match which {
-            Which::Ready { kinds, limit } => {
-                let ready = self.tasks.iter().filter(|(_, task)| task.state == State::Pending);
-                let wanted = ready.filter(|(_, task)| {
-                    kinds.is_empty() || task.added.kind.as_ref().is_some_and(|kind| kinds.contains(kind))
-                });
-                Ok(wanted.map(|(id, _)| *id).take(*limit as usize).collect())
-            }
-            Which::Ids(ids) => {
-                for id in ids {
-                    self.free_what_is_over(*id, at);
-                    let task = self.tasks.get(id).ok_or(Refusal::UnknownTask { task: *id })?;
-                    let (task, attempt) = (*id, task.attempts);
-                    match &self.tasks[id].state {
-                        State::Pending => {}
-                        State::Leased(lease) => {
-                            let holder = lease.holder.clone();
-                            return Err(Refusal::TaskHeld { task, attempt, holder });
+    fn control(&mut self, control: &Control, at: &At) -> Result<Outcome, Refusal> {
+        bad_control(control).map_or(Ok(()), Err)?;
+        let id = control.task;
+        self.free_what_is_over(id, at);
+        let unknown = Refusal::UnknownTask { task: id };
+        let mut task = self.tasks.get(&id).cloned().ok_or(unknown)?;
+        let (before, seq) = (task.state.name(), at.seq);
+        let misplaced = |why: String| Err(not_ready(id, before, why));
+        match &control.act {
+            Act::Cancel { force, reason } => {
+                if task.over() {
+                    return misplaced("it is not to be done anyway".into());
+                }
+                let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+                let why: Arc<str> = format!("{} cancelled it{reason}", at.author).into();
+                match &mut task.state {
+                    State::Leased(lease) => {
+                        lease.cancel = Some(why.clone());
+                        let attempt = task.attempts;
+                        self.put(id, task, at);
+                        if *force {
+                            self.give_back(id, Return::Cancelled, Bytes::new(), at);
+                        } else {
+                            let task = id;
+                            self.event(
+                                What::TaskCancelWanted {
+                                    task,
+                                    attempt,
+                                    reason: why,
+                                },
+                                at,
+                            );
                         }
-                        State::Finished(finished) => return Err(was_finished(task, attempt, finished)),
+                    }
+                    _ => self.close(id, false, &why, at),
+                }
+            }
+            Act::Pause => {
+                match &task.state {
+                    State::Pending | State::Blocked | State::AwaitingApproval => {}
+                    State::Leased(lease) => {
+                        let (attempt, holder) = (task.attempts, lease.holder.clone());
+                        return Err(Refusal::TaskHeld {
+                            task: id,
+                            attempt,
+                            holder,
+                        });
+                    }
+                    _ => return misplaced("only a task that waits is paused".into()),
+                }
+                task.wakes_ms = None;
+                let (by, at_ms) = (at.author.clone(), at.now_ms);
+                task.state = State::Paused { by, at_ms };
+                self.moved(id, StateName::Paused, None, at);
+                self.put(id, task, at);
+            }
+            Act::Resume => match task.state {
+                State::Paused { .. } => self.move_on(id, at),
+                _ => return misplaced("only a paused task is resumed".into()),
+            },
+            Act::Approve | Act::Reject { .. } => {
+                let waits = [StateName::AwaitingApproval, StateName::Blocked, StateName::Paused].contains(&before);
+                if !waits || !task.added.terms.approval || task.approved.is_some() {
+                    return misplaced("it does not wait for an approval".into());
+                }
+                match &control.act {
+                    Act::Reject { reason } => {
+                        let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+                        self.close(id, false, &format!("{} rejected it{reason}", at.author), at);
+                    }
+                    _ => {
+                        task.approved = Some(at.author.clone());
+                        self.put(id, task, at);
+                        if before == StateName::AwaitingApproval {
+                            self.move_on(id, at);
+                        }
                     }
                 }
-                Ok(ids.clone())
+            }
+            Act::Requeue => {
+                if !task.over() || task.done() {
+                    return misplaced("only what has failed, was cancelled or is dead is requeued".into());
+                }
+                if let Some(gone) = task.needs().iter().find(|need| !self.tasks.contains_key(need)) {
+                    return misplaced(format!("it needs {gone}, which is no longer kept"));
+                }
+                task.unmet = self.not_done(task.needs());
+                (task.counts, task.not_until_ms) = (Counts::default(), 0);
+                self.settle(&mut task, at);
+                self.moved(id, task.state.name(), None, at);
+                self.put(id, task, at);
+            }
+            Act::Drop => {
+                if !task.over() {
+                    return misplaced("only a finished task is dropped".into());
+                }
+                // Those that stay blocked by it stand before those that are cancelled.
+                let needs_it = |(_, other): &(&TaskId, &ModelTask)| other.unmet.contains(&id);
+                let by = |(other, task): &(&TaskId, &ModelTask)| (task.added.terms.unmet == Unmet::Cancel, **other);
+                if let Some((first, _)) = self.tasks.iter().filter(needs_it).min_by_key(by) {
+                    return misplaced(format!("task {first} needs it"));
+                }
+                self.event(What::TaskDropped { task: id }, at);
+                self.tasks.remove(&id);
+            }
+            Act::HandOff { fence, caller, to } => {
+                self.check_held(id, *fence, caller, at)?;
+                let State::Leased(lease) = &mut task.state else {
+                    unreachable!()
+                };
+                lease.hand_off = to.clone();
+                let (attempt, to) = (task.attempts, to.clone());
+                self.event(What::TaskHandedOff { task: id, attempt, to }, at);
+                self.put(id, task, at);
             }
         }
+        let state = self.tasks.get(&id).map_or(before, |task| task.state.name());
+        Ok(Outcome::TaskSet { seq, task: id, state })
+    }
+
+    fn queue_change(&mut self, change: &QueueChange, at: &At) -> Result<Outcome, Refusal> {
+        bad_text("queue", &change.queue, 128).map_or(Ok(()), Err)?;
+        if let Some(settings) = change
+            .breaker
+            .filter(|settings| settings.failures > 0 && settings.pause_ms < 100)
+        {
+            let problem = format!("{} is under the least, 100", settings.pause_ms);
+            return Err(bad("breaker_pause_ms", &problem));
+        }
+        let queue = self.queues.entry(change.queue.clone()).or_default();
+        if let Some(paused) = change.paused {
+            queue.paused_by = paused.then(|| at.author.clone());
+        }
+        if let Some(settings) = change.breaker {
+            (queue.settings, queue.breaker) = (settings, Breaker::default());
+        }
+        self.look_at_queue(&change.queue);
+        self.tell_queue(&change.queue, at);
+        Ok(Outcome::QueueSet { seq: at.seq })
+    }
+
+    fn tell_queue(&mut self, name: &Arc<str>, at: &At) {
+        let queue = self.queues.get(name).cloned().unwrap_or_default();
+        let told = What::QueueChanged {
+            queue: name.clone(),
+            paused_by: queue.paused_by,
+            breaker: queue.breaker,
+        };
+        self.event(told, at);
+    }
+
+    pub(super) fn hear(&mut self, name: &Arc<str>, task: TaskId, done: Option<bool>, at: &At) {
+        let Some(queue) = self.queues.get_mut(name) else { return };
+        if queue.settings.failures == 0 {
+            return;
+        }
+        let kind = |breaker: &Breaker| match breaker {
+            Breaker::Closed { .. } => 0,
+            Breaker::Open { .. } => 1,
+            Breaker::HalfOpen { .. } => 2,
+        };
+        let (before, pause_ms) = (kind(&queue.breaker), queue.settings.pause_ms);
+        let open = |wait_ms: u64| Breaker::Open {
+            until_ms: at.now_ms.saturating_add(wait_ms),
+        };
+        match &mut queue.breaker {
+            Breaker::HalfOpen { trial } if *trial == task => {
+                queue.breaker = match done {
+                    Some(true) => Breaker::default(),
+                    Some(false) => open(pause_ms),
+                    None => open(0),
+                }
+            }
+            Breaker::Closed { failures } => match done {
+                Some(true) => *failures = 0,
+                Some(false) if *failures + 1 >= queue.settings.failures => queue.breaker = open(pause_ms),
+                Some(false) => *failures += 1,
+                None => {}
+            },
+            _ => {}
+        }
+        if kind(&self.queues[name].breaker) != before {
+            self.tell_queue(name, at);
+        }
+    }
+
+    fn add_tasks(&mut self, new: &[NewTask], at: &At) -> Result<Vec<Added>, Refusal> {
+        new.iter().find_map(bad_task).map_or(Ok(()), Err)?;
+        let mut here: BTreeMap<Arc<str>, TaskId> = BTreeMap::new();
+        let mut added: Vec<Added> = Vec::new();
+        for (place, new) in new.iter().enumerate() {
+            let named = |name: &Arc<str>| {
+                let mut all = self.tasks.iter();
+                let there = all.find(|(_, task)| task.added.name.as_ref() == Some(name));
+                there.map(|(id, _)| *id).or(here.get(name).copied())
+            };
+            let known = new.name.as_ref().and_then(named);
+            let task = known.unwrap_or(TaskId {
+                seq: at.seq,
+                ordinal: place as u32,
+            });
+            if let Some(name) = &new.name {
+                here.entry(name.clone()).or_insert(task);
+            }
+            let existing = known.is_some();
+            added.push(Added { task, existing });
+        }
+        let mut tasks = Vec::new();
+        for (new, added) in new.iter().zip(&added).filter(|(_, added)| !added.existing) {
+            let needs = self.find_needs(&new.terms.needs, &here)?;
+            let mut new = new.clone();
+            new.terms.needs = needs.iter().copied().map(Need::Id).collect();
+            tasks.push((added.task, new));
+        }
+        if let Some(cycle) = cycle_of(&tasks) {
+            return Err(Refusal::NeedCycle { cycle: cycle.into() });
+        }
+        for (id, new) in tasks {
+            let (kind, name) = (new.kind.clone(), new.name.clone());
+            self.event(What::TaskAdded { task: id, kind, name }, at);
+            let mut task = ModelTask {
+                added: new,
+                author: at.author.clone(),
+                added_ms: at.now_ms,
+                state: State::Pending,
+                attempts: 0,
+                history: Vec::new(),
+                unmet: Vec::new(),
+                counts: Counts::default(),
+                not_until_ms: 0,
+                wakes_ms: None,
+                approved: None,
+                checkpoint: Bytes::new(),
+            };
+            task.unmet = self.not_done(task.needs());
+            self.settle(&mut task, at);
+            self.put(id, task, at);
+        }
+        Ok(added)
+    }
+
+    fn find_needs(&self, needs: &[Need], here: &BTreeMap<Arc<str>, TaskId>) -> Result<Vec<TaskId>, Refusal> {
+        let mut found = BTreeSet::new();
+        for need in needs {
+            found.insert(match need {
+                Need::Id(id) if !self.tasks.contains_key(id) => return Err(Refusal::UnknownTask { task: *id }),
+                Need::Id(id) => *id,
+                Need::Name(name) => {
+                    let mut all = self.tasks.iter();
+                    let there = all.find(|(_, task)| task.added.name.as_ref() == Some(name));
+                    let there = there.map(|(id, _)| *id).or(here.get(name).copied());
+                    there.ok_or_else(|| bad("needs", &format!("no task has the name {name:?}")))?
+                }
+            });
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    pub(super) fn not_done(&self, needs: impl IntoIterator<Item = TaskId>) -> Vec<TaskId> {
+        let done = |need: &TaskId| self.tasks.get(need).is_some_and(ModelTask::done);
+        needs.into_iter().filter(|need| !done(need)).collect()
+    }
+
+    /// A way from one of `from` over what is needed to `to`, told as a cycle.
+    fn way_to(&self, to: TaskId, from: &[TaskId]) -> Option<String> {
+        let mut ways: Vec<Vec<TaskId>> = from.iter().map(|first| vec![to, *first]).collect();
+        let mut seen: BTreeSet<TaskId> = from.iter().copied().collect();
+        while let Some(way) = ways.pop() {
+            let last = way[way.len() - 1];
+            if last == to {
+                let names: Vec<String> = way.iter().map(TaskId::to_string).collect();
+                return Some(names.join(" needs "));
+            }
+            for need in self.tasks.get(&last).map(|task| task.unmet.clone()).unwrap_or_default() {
+                if seen.insert(need) {
+                    ways.push([&way[..], &[need]].concat());
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether a claim may take a task, and why its lease ends then, if it has one.
+    fn check_free(
+        &self,
+        id: TaskId,
+        claim: &Claim,
+        by: &Owner,
+        before: &[TaskId],
+        at: &At,
+    ) -> Result<Option<Return>, Refusal> {
+        let task = self.tasks.get(&id).ok_or(Refusal::UnknownTask { task: id })?;
+        let why = match &task.state {
+            State::Finished(finished) => return Err(was_finished(id, task.attempts, finished)),
+            State::Leased(lease) => {
+                let named = match by {
+                    Owner::Agent { agent, .. } => agent.name.clone(),
+                    Owner::Session { name, .. } => name.clone(),
+                };
+                let stale = at.now_ms.saturating_sub(lease.heard_ms) >= 900_000;
+                if lease.cancel.is_none() && lease.hand_off.as_ref() == Some(&named) {
+                    return Ok(Some(Return::HandedOff(named)));
+                }
+                if lease.cancel.is_none() && claim.wants.steal && (lease.stealable || stale) {
+                    return Ok(Some(Return::Stolen(named)));
+                }
+                let (attempt, holder) = (task.attempts, lease.holder.clone());
+                return Err(Refusal::TaskHeld {
+                    task: id,
+                    attempt,
+                    holder,
+                });
+            }
+            State::Blocked => {
+                let needs = task.unmet.iter().map(|need| {
+                    let state = self.tasks[need].state.name();
+                    format!("{need} ({state})")
+                });
+                format!("it needs {}", needs.collect::<Vec<_>>().join(", "))
+            }
+            State::AwaitingApproval => "nobody has approved of it".into(),
+            State::Paused { by, .. } => format!("{by} has paused it"),
+            State::Closed(closed) => closed.reason.to_string(),
+            State::Pending => {
+                let queue = &self.queues[&task.added.terms.queue];
+                let same_queue = |other: &&TaskId| {
+                    let other = self.tasks.get(other);
+                    other.is_some_and(|other| other.added.terms.queue == task.added.terms.queue)
+                };
+                let trial = before.iter().find(same_queue);
+                let closed = queue.closed(at.now_ms);
+                match (task.wakes_ms, closed, trial, queue.breaker) {
+                    (Some(wakes_ms), ..) => format!("it waits until {wakes_ms} ms of cluster time"),
+                    (None, Some(closed), ..) => closed,
+                    (None, None, Some(trial), Breaker::Open { .. }) => {
+                        format!("the breaker of its queue waits for task {trial}")
+                    }
+                    _ => return Ok(None),
+                }
+            }
+        };
+        Err(not_ready(id, task.state.name(), why))
     }
 
     pub(super) fn check_held(&mut self, id: TaskId, fence: Fence, caller: &Caller, at: &At) -> Result<(), Refusal> {
         self.free_what_is_over(id, at);
         let task = self.tasks.get(&id).ok_or(Refusal::UnknownTask { task: id })?;
         let holder = match &task.state {
-            State::Pending => None,
             State::Finished(finished) if finished.fence == fence => {
                 return Err(was_finished(id, task.attempts, finished));
             }
@@ -302,6 +773,7 @@ impl ModelProject {
                 }
                 Some(lease.holder.clone())
             }
+            _ => None,
         };
         Err(Refusal::Fenced {
             task: id,
@@ -312,52 +784,78 @@ impl ModelProject {
     }
 
     fn free_what_is_over(&mut self, id: TaskId, at: &At) {
-        let Some(lease) = self.tasks.get(&id).and_then(lease) else {
+        let Some(task) = self.tasks.get(&id).cloned() else {
             return;
         };
-        if lease.until_ms.is_some_and(|until_ms| until_ms <= at.now_ms) {
-            return self.give_back(id, Return::Expired, at);
-        }
-        let end = match lease.holder.owner {
-            Owner::Agent { started, .. } => {
-                let life = at.lives.iter().find(|life| life.started == started).unwrap();
-                life.over().map(Return::Agent)
+        match &task.state {
+            State::Leased(lease) => {
+                if lease.until_ms.is_some_and(|until_ms| until_ms <= at.now_ms) {
+                    let reason = ended_by(lease, &task.added.terms, at.now_ms);
+                    return self.give_back(id, reason, Bytes::new(), at);
+                }
+                let end = match lease.holder.owner {
+                    Owner::Agent { started, .. } => {
+                        let life = at.lives.iter().find(|life| life.started == started).unwrap();
+                        life.over().map(Return::Agent)
+                    }
+                    Owner::Session { session, .. } => {
+                        let mut sessions = self.sessions.iter();
+                        let session = sessions.find(|found| found.session.id == session).unwrap();
+                        session.over(at.now_ms).map(Return::Session)
+                    }
+                };
+                if let Some(reason) = end {
+                    self.give_back(id, reason, Bytes::new(), at);
+                }
             }
-            Owner::Session { session, .. } => {
-                let mut sessions = self.sessions.iter();
-                let session = sessions.find(|found| found.session.id == session).unwrap();
-                session.over(at.now_ms).map(Return::Session)
+            State::Pending if task.wakes_ms.is_some_and(|wakes_ms| wakes_ms <= at.now_ms) => self.move_on(id, at),
+            State::Blocked if self.not_done(task.unmet.clone()) != task.unmet => {
+                let unmet = self.not_done(task.unmet.clone());
+                self.put(id, ModelTask { unmet, ..task }, at);
+                self.move_on(id, at);
             }
-        };
-        if let Some(end) = end {
-            self.give_back(id, end, at);
+            _ => {}
         }
     }
+}
 
-    pub(super) fn give_back(&mut self, id: TaskId, reason: Return, at: &At) {
-        let task = self.tasks.get_mut(&id).unwrap();
-        let lease = lease(task).unwrap().clone();
-        task.history.push(Attempt {
-            number: task.attempts,
-            holder: lease.holder,
-            fence: lease.fence,
-            since_ms: lease.since_ms,
-            ended_ms: at.now_ms,
-            reason: reason.clone(),
-        });
-        while task.history.len() > 8 {
-            task.history.remove(0);
+/// A cycle among new tasks, told from the first that is met: depth first, from each in turn.
+fn cycle_of(tasks: &[(TaskId, NewTask)]) -> Option<String> {
+    fn visit(path: &mut Vec<usize>, left: &mut BTreeSet<usize>, tasks: &[(TaskId, NewTask)]) -> Option<Vec<usize>> {
+        let place = path[path.len() - 1];
+        for need in tasks[place].1.terms.needs.iter().filter_map(Need::id) {
+            let Some(need) = tasks.iter().position(|(id, _)| *id == need) else {
+                continue;
+            };
+            if let Some(from) = path.iter().position(|on_path| *on_path == need) {
+                return Some(path[from..].iter().copied().chain([need]).collect());
+            }
+            if !left.contains(&need) {
+                path.push(need);
+                let found = visit(path, left, tasks);
+                path.pop();
+                if found.is_some() {
+                    return found;
+                }
+            }
         }
-        task.state = State::Pending;
-        let attempt = task.attempts;
-        let told = What::TaskReturned {
-            task: id,
-            attempt,
-            reason,
-        };
-        self.event(told, at);
-        self.close_idle_sessions(at);
+        left.insert(place);
+        None
     }
+    let mut left = BTreeSet::new();
+    for start in 0..tasks.len() {
+        if left.contains(&start) {
+            continue;
+        }
+        if let Some(cycle) = visit(&mut vec![start], &mut left, tasks) {
+            let names = cycle.into_iter().map(|place| match &tasks[place].1.name {
+                Some(name) => name.to_string(),
+                None => tasks[place].0.to_string(),
+            });
+            return Some(names.collect::<Vec<_>>().join(" needs "));
+        }
+    }
+    None
 }
 
 fn was_finished(task: TaskId, attempt: u32, finished: &Finished) -> Refusal {
@@ -369,194 +867,5 @@ fn was_finished(task: TaskId, attempt: u32, finished: &Finished) -> Refusal {
             false => StateName::Failed,
         },
         holder: finished.holder.clone(),
-    }
-}
-
-impl Model {
-    /// What an agent's queen told.
-    pub(super) fn agent_command(
-        &mut self,
-        step: &Step,
-        command: &AgentCommand,
-        wall_ms: u64,
-    ) -> Result<Outcome, Refusal> {
-        let (seq, node, incarnation) = (self.seq, step.node, step.incarnation);
-        let live = |lives: &[ModelLife], name: &Arc<str>| {
-            let mut lives = lives.iter();
-            lives.position(|life| {
-                life.over().is_none() && (life.id.node, life.id.incarnation, &life.id.name) == (node, incarnation, name)
-            })
-        };
-        let outcome = match command {
-            AgentCommand::Started { name, generation } => {
-                if name.len() > 128 {
-                    return Err(over("name", name.len(), 128));
-                }
-                if name.is_empty() || name.contains('/') || name.contains(char::is_control) {
-                    return Err(bad("name", "is empty, or has a slash or a control character"));
-                }
-                if let Some(place) = live(&self.lives, name) {
-                    let known = self.lives[place].id.generation;
-                    if known >= *generation {
-                        return Err(Refusal::AgentLive {
-                            name: name.clone(),
-                            generation: known,
-                        });
-                    }
-                    self.lives[place].end = Some(AgentEnd::Replaced);
-                }
-                self.lives.push(ModelLife {
-                    started: seq,
-                    id: AgentId {
-                        node,
-                        incarnation,
-                        name: name.clone(),
-                        generation: *generation,
-                    },
-                    end: None,
-                    sunk: None,
-                });
-                Outcome::AgentStarted { seq }
-            }
-            AgentCommand::Ended {
-                name,
-                generation,
-                reason,
-            } => {
-                let place = live(&self.lives, name);
-                let known = place.map(|place| self.lives[place].id.generation);
-                if known != Some(*generation) {
-                    return Err(Refusal::AgentNotLive {
-                        name: name.clone(),
-                        generation: *generation,
-                        live: known,
-                    });
-                }
-                self.lives[place.unwrap()].end = Some(AgentEnd::Ended(reason.clone()));
-                Outcome::AgentsEnded { seq, ended: true }
-            }
-            AgentCommand::NodeStarted => Outcome::AgentsEnded { seq, ended: false },
-            AgentCommand::NodeLost { node, incarnation } => {
-                let newer = self.newest(*node).is_some_and(|newest| newest > *incarnation);
-                let ended = !newer && (self.sink(*node, AgentEnd::NodeLost) | self.lose(*node));
-                Outcome::AgentsEnded { seq, ended }
-            }
-            AgentCommand::SessionsSilent(told) => {
-                let changed = self.end_silent(node, told, wall_ms)?;
-                Outcome::SessionsTold { seq, changed }
-            }
-            AgentCommand::SessionsAlive(told) => {
-                let changed = self.keep_alive(node, told)?;
-                return Ok(Outcome::SessionsTold { seq, changed });
-            }
-        };
-        self.do_due(wall_ms);
-        Ok(outcome)
-    }
-
-    /// The newest start of a node that was seen.
-    pub(super) fn newest(&self, node: NodeId) -> Option<u64> {
-        let starts = self.dedup.keys().filter(|(known, _)| *known == node);
-        starts.map(|key| key.1).max()
-    }
-
-    /// Ends all lives of a node; whether there was any that is not cleared away.
-    pub(super) fn sink(&mut self, node: NodeId, end: AgentEnd) -> bool {
-        let lives = self.lives.iter_mut().filter(|life| life.id.node == node);
-        lives.map(|life| life.sunk = Some(end.clone())).count() > 0
-    }
-
-    pub(super) fn sweep(&mut self, wall_ms: u64) {
-        let expired = self.projects.values().flat_map(|project| project.tasks.values());
-        let now_ms = self.cluster_ms;
-        let expired = expired
-            .filter_map(lease)
-            .any(|lease| lease.until_ms.is_some_and(|until_ms| until_ms <= now_ms));
-        let held = self.projects.values().flat_map(|project| project.holds.values());
-        let expired = expired || held.map(|hold| hold.until_ms).any(|until_ms| until_ms <= now_ms);
-        if expired || self.lives.iter().any(|life| life.over().is_some()) || self.next_session_step().is_some() {
-            self.seq += 1;
-            self.do_due(wall_ms);
-        }
-    }
-
-    fn do_due(&mut self, wall_ms: u64) {
-        for _ in 0..64 {
-            if let Some((project, seq)) = self.next_hold_due() {
-                self.projects.get_mut(&project).unwrap().holds.remove(&seq);
-                continue;
-            }
-            if let Some((project, task, reason)) = self.next_due() {
-                let at = self.at_by_itself(&project, wall_ms);
-                self.projects.get_mut(&project).unwrap().give_back(task, reason, &at);
-                continue;
-            }
-            // A life that holds nothing is cleared away; that is a step as well.
-            let over = self.lives.iter().enumerate().filter(|(_, life)| life.over().is_some());
-            let next = over.min_by_key(|(_, life)| (life.end.is_none(), life.id.node, life.started));
-            if let Some(place) = next.map(|(place, _)| place) {
-                self.lives.remove(place);
-            } else if let Some(step) = self.next_session_step() {
-                self.do_session_step(step, wall_ms);
-            } else {
-                return;
-            }
-        }
-    }
-
-    /// The place of what nobody commanded.
-    pub(super) fn at_by_itself(&self, project: &str, wall_ms: u64) -> At {
-        let elsewhere = self.projects.iter().filter(|(name, _)| **name != project);
-        let elsewhere = elsewhere.flat_map(|(_, project)| &project.events);
-        At {
-            seq: self.seq,
-            now_ms: self.cluster_ms,
-            wall_ms,
-            author: "colony".into(),
-            project: project.into(),
-            node: NodeId(0),
-            incarnation: 0,
-            lives: Vec::new(),
-            told_elsewhere: elsewhere.filter(|event| event.cursor.seq == self.seq).count() as u32,
-        }
-    }
-
-    /// The next hold to end, if the next step ends one: holds and leases end in the order of their times.
-    fn next_hold_due(&self) -> Option<(String, u64)> {
-        let holds = self.projects.iter().flat_map(|(name, project)| {
-            let holds = project.holds.iter();
-            holds.map(move |(seq, hold)| (hold.until_ms, name.clone(), 1, *seq))
-        });
-        let leases = self.projects.iter().flat_map(|(name, project)| {
-            let leases = project.tasks.values().filter_map(lease);
-            leases.filter_map(move |lease| Some((lease.until_ms?, name.clone(), 0, 0)))
-        });
-        let first = holds
-            .chain(leases)
-            .filter(|(until_ms, ..)| *until_ms <= self.cluster_ms)
-            .min();
-        first.filter(|first| first.2 == 1).map(|(_, name, _, seq)| (name, seq))
-    }
-
-    /// The next task to return, if the next step returns one.
-    fn next_due(&self) -> Option<(String, TaskId, Return)> {
-        let leased = || {
-            let projects = self.projects.iter();
-            projects.flat_map(|(name, project)| {
-                let leased = project.tasks.iter();
-                leased.filter_map(move |(id, task)| Some((name.clone(), *id, lease(task)?)))
-            })
-        };
-        let expired = leased().filter_map(|(name, id, lease)| Some((lease.until_ms?, name, id)));
-        if let Some((_, name, id)) = expired.filter(|(until_ms, ..)| *until_ms <= self.cluster_ms).min() {
-            return Some((name, id, Return::Expired));
-        }
-        let over = self.lives.iter().filter(|life| life.over().is_some());
-        let life = over.min_by_key(|life| (life.end.is_none(), life.id.node, life.started))?;
-        let held = leased().filter(
-            |(_, _, lease)| matches!(&lease.holder.owner, Owner::Agent { started, .. } if *started == life.started),
-        );
-        let first = held.map(|(name, id, _)| (name, id)).min()?;
-        Some((first.0, first.1, Return::Agent(life.over()?)))
     }
 }

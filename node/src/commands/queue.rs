@@ -1,0 +1,68 @@
+//! `queenright queue`: the queues of tasks.
+
+use queenright_bench::client::wire::{ChangeBreaker, ChangeQueue, QueueList, WireBreaker};
+
+use super::door::{client_of_project, of_read};
+use super::table::{Table, or_dash, shown};
+use super::{CliError, Context};
+use crate::cli::{QueueCommand, ReadMode};
+use crate::exit::Exit;
+
+/// Carries out `queenright queue`.
+///
+/// # Errors
+/// [`CliError`].
+pub async fn run(command: QueueCommand, context: &Context) -> Result<Exit, CliError> {
+    match command {
+        QueueCommand::List { target } => {
+            let client = client_of_project(&target)?;
+            let queues = client.queues(ReadMode::Linearizable.into()).await.map_err(of_read)?;
+            context.answer(&queues, list_text(&queues))?;
+        }
+        QueueCommand::Set {
+            queue,
+            paused,
+            breaker_failures,
+            breaker_pause,
+            target,
+        } => {
+            let change = ChangeQueue {
+                paused,
+                breaker: breaker_failures.map(|failures| ChangeBreaker {
+                    failures,
+                    pause_ms: breaker_pause.as_millis() as u64,
+                }),
+            };
+            let set = client_of_project(&target)?.change_queue(&queue, &change).await?;
+            context.answer(&set, format!("queue {} changed at seq {}", shown(&queue), set.seq))?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn list_text(list: &QueueList) -> String {
+    let mut table = Table::new(["QUEUE", "OPEN", "READY", "PAUSED BY", "BREAKER"]);
+    for queue in &list.queues {
+        table.row([
+            shown(&queue.queue),
+            queue.open.to_string(),
+            queue.ready.to_string(),
+            or_dash(queue.paused_by.as_deref().map(shown)),
+            match queue.breaker_failures {
+                0 => "-".to_owned(),
+                most => format!("{} (at {most} failures)", breaker_text(&queue.breaker)),
+            },
+        ]);
+    }
+    table.to_string()
+}
+
+/// How a breaker is, in words.
+pub(super) fn breaker_text(breaker: &WireBreaker) -> String {
+    match breaker {
+        WireBreaker::Closed { failures: 0 } => "closed".to_owned(),
+        WireBreaker::Closed { failures } => format!("closed after {failures} failures"),
+        WireBreaker::Open { until_ms } => format!("open until {until_ms} ms of cluster time"),
+        WireBreaker::HalfOpen { trial } => format!("waits for task {trial}"),
+    }
+}

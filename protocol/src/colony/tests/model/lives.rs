@@ -1,0 +1,218 @@
+//! Agents in the model: a list of lives; and what time and their ends bring.
+
+use super::tasks::{ended_by, lease};
+use super::*;
+
+/// A life of an agent.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::colony::tests) struct ModelLife {
+    pub(in crate::colony::tests) started: u64,
+    pub(in crate::colony::tests) id: AgentId,
+    /// Why it ended alone.
+    pub(in crate::colony::tests) end: Option<AgentEnd>,
+    /// Why it ended with all others of its node.
+    sunk: Option<AgentEnd>,
+}
+
+impl ModelLife {
+    pub(super) fn over(&self) -> Option<AgentEnd> {
+        self.end.clone().or(self.sunk.clone())
+    }
+}
+
+impl Model {
+    /// What an agent's queen told.
+    pub(super) fn agent_command(
+        &mut self,
+        step: &Step,
+        command: &AgentCommand,
+        wall_ms: u64,
+    ) -> Result<Outcome, Refusal> {
+        let (seq, node, incarnation) = (self.seq, step.node, step.incarnation);
+        let live = |lives: &[ModelLife], name: &Arc<str>| {
+            let mut lives = lives.iter();
+            lives.position(|life| {
+                life.over().is_none() && (life.id.node, life.id.incarnation, &life.id.name) == (node, incarnation, name)
+            })
+        };
+        let outcome = match command {
+            AgentCommand::Started { name, generation } => {
+                if name.len() > 128 {
+                    return Err(over("name", name.len(), 128));
+                }
+                if name.is_empty() || name.contains('/') || name.contains(char::is_control) {
+                    return Err(bad("name", "is empty, or has a slash or a control character"));
+                }
+                if let Some(place) = live(&self.lives, name) {
+                    let known = self.lives[place].id.generation;
+                    if known >= *generation {
+                        return Err(Refusal::AgentLive {
+                            name: name.clone(),
+                            generation: known,
+                        });
+                    }
+                    self.lives[place].end = Some(AgentEnd::Replaced);
+                }
+                self.lives.push(ModelLife {
+                    started: seq,
+                    id: AgentId {
+                        node,
+                        incarnation,
+                        name: name.clone(),
+                        generation: *generation,
+                    },
+                    end: None,
+                    sunk: None,
+                });
+                Outcome::AgentStarted { seq }
+            }
+            AgentCommand::Ended {
+                name,
+                generation,
+                reason,
+            } => {
+                let place = live(&self.lives, name);
+                let known = place.map(|place| self.lives[place].id.generation);
+                if known != Some(*generation) {
+                    return Err(Refusal::AgentNotLive {
+                        name: name.clone(),
+                        generation: *generation,
+                        live: known,
+                    });
+                }
+                self.lives[place.unwrap()].end = Some(AgentEnd::Ended(reason.clone()));
+                Outcome::AgentsEnded { seq, ended: true }
+            }
+            AgentCommand::NodeStarted => Outcome::AgentsEnded { seq, ended: false },
+            AgentCommand::NodeLost { node, incarnation } => {
+                let newer = self.newest(*node).is_some_and(|newest| newest > *incarnation);
+                let ended = !newer && (self.sink(*node, AgentEnd::NodeLost) | self.lose(*node));
+                Outcome::AgentsEnded { seq, ended }
+            }
+            AgentCommand::SessionsSilent(told) => {
+                let changed = self.end_silent(node, told, wall_ms)?;
+                Outcome::SessionsTold { seq, changed }
+            }
+            AgentCommand::SessionsAlive(told) => {
+                let changed = self.keep_alive(node, told)?;
+                return Ok(Outcome::SessionsTold { seq, changed });
+            }
+        };
+        self.do_due(wall_ms);
+        Ok(outcome)
+    }
+
+    /// The newest start of a node that was seen.
+    pub(super) fn newest(&self, node: NodeId) -> Option<u64> {
+        let starts = self.dedup.keys().filter(|(known, _)| *known == node);
+        starts.map(|key| key.1).max()
+    }
+
+    /// Ends all lives of a node; whether there was any that is not cleared away.
+    pub(super) fn sink(&mut self, node: NodeId, end: AgentEnd) -> bool {
+        let lives = self.lives.iter_mut().filter(|life| life.id.node == node);
+        lives.map(|life| life.sunk = Some(end.clone())).count() > 0
+    }
+
+    pub(super) fn sweep(&mut self, wall_ms: u64) {
+        let now_ms = self.cluster_ms;
+        let due = self.timers().first().is_some_and(|(at_ms, ..)| *at_ms <= now_ms);
+        if due || self.lives.iter().any(|life| life.over().is_some()) || self.next_session_step().is_some() {
+            self.seq += 1;
+            self.do_due(wall_ms);
+        }
+    }
+
+    /// What time brings, earliest first: when, in which project, and what.
+    fn timers(&self) -> Vec<(u64, String, Timer)> {
+        let mut timers = Vec::new();
+        for (name, project) in &self.projects {
+            for (id, task) in &project.tasks {
+                let until_ms = lease(task).and_then(|lease| lease.until_ms);
+                timers.extend(until_ms.map(|until_ms| (until_ms, name.clone(), Timer::Lease(*id))));
+                let wakes_ms = task.wakes_ms;
+                timers.extend(wakes_ms.map(|wakes_ms| (wakes_ms, name.clone(), Timer::Wake(*id))));
+            }
+            let holds = project.holds.iter();
+            timers.extend(holds.map(|(seq, hold)| (hold.until_ms, name.clone(), Timer::Hold(*seq))));
+            let release = project.next_release();
+            timers.extend(release.map(|(need, _)| (0, name.clone(), Timer::Release(need))));
+        }
+        timers.sort();
+        timers
+    }
+
+    fn do_due(&mut self, wall_ms: u64) {
+        for _ in 0..64 {
+            let timer = self.timers().into_iter().next();
+            let timer = timer.filter(|(at_ms, ..)| *at_ms <= self.cluster_ms);
+            let over = self.lives.iter().enumerate().filter(|(_, life)| life.over().is_some());
+            let ending = over.min_by_key(|(_, life)| (life.end.is_none(), life.id.node, life.started));
+            let ending = ending.map(|(place, life)| (place, life.clone()));
+            let (project, what) = match (timer, ending) {
+                (Some((_, project, timer)), _) => (project, Ok(timer)),
+                (None, Some((place, life))) => match self.first_held(life.started) {
+                    Some((project, task)) => (project, Err((task, Return::Agent(life.over().unwrap())))),
+                    // A life that holds nothing is cleared away; that is a step as well.
+                    None => {
+                        self.lives.remove(place);
+                        continue;
+                    }
+                },
+                (None, None) => match self.next_session_step() {
+                    Some(step) => {
+                        self.do_session_step(step, wall_ms);
+                        continue;
+                    }
+                    None => return,
+                },
+            };
+            let at = self.at_by_itself(&project, wall_ms);
+            let project = self.projects.get_mut(&project).unwrap();
+            match what {
+                Ok(Timer::Lease(id)) => {
+                    let task = &project.tasks[&id];
+                    let reason = ended_by(lease(task).unwrap(), &task.added.terms, at.now_ms);
+                    project.give_back(id, reason, Bytes::new(), &at);
+                }
+                Ok(Timer::Hold(seq)) => drop(project.holds.remove(&seq)),
+                Ok(Timer::Wake(id)) => project.move_on(id, &at),
+                Ok(Timer::Release(_)) => {
+                    let (need, next) = project.next_release().unwrap();
+                    project.release(need, next, &at);
+                }
+                Err((id, reason)) => project.give_back(id, reason, Bytes::new(), &at),
+            }
+        }
+    }
+
+    /// The place of what nobody commanded.
+    pub(super) fn at_by_itself(&self, project: &str, wall_ms: u64) -> At {
+        let elsewhere = self.projects.iter().filter(|(name, _)| **name != project);
+        let elsewhere = elsewhere.flat_map(|(_, project)| &project.events);
+        At {
+            seq: self.seq,
+            now_ms: self.cluster_ms,
+            wall_ms,
+            author: "colony".into(),
+            project: project.into(),
+            node: NodeId(0),
+            incarnation: 0,
+            lives: Vec::new(),
+            told_elsewhere: elsewhere.filter(|event| event.cursor.seq == self.seq).count() as u32,
+        }
+    }
+
+    /// The first task that a life holds.
+    fn first_held(&self, life: u64) -> Option<(String, TaskId)> {
+        let held = self.projects.iter().flat_map(|(name, project)| {
+            let tasks = project.tasks.iter();
+            let held = tasks.filter(move |(_, task)| {
+                let owner = lease(task).map(|lease| &lease.holder.owner);
+                matches!(owner, Some(Owner::Agent { started, .. }) if *started == life)
+            });
+            held.map(move |(id, _)| (name.clone(), *id))
+        });
+        held.min()
+    }
+}
