@@ -8,8 +8,7 @@ use std::sync::Arc;
 use queenright_protocol::colony::{
     Applied, Colony, ContentHash, Cursor, Event, HOLD_BYTES_MAX, Key, LifeKey, Pair, SessionId, TaskId, content_pair,
     event_pair, hold_key, hold_pair, life_key, life_pair, queue_key, queue_pair, record_pair, remembered_key,
-    remembered_pair, session_key,
-    session_pair, task_key, task_pair,
+    remembered_pair, session_key, session_pair, task_key, task_pair,
 };
 
 /// How many changed records may wait for the store before applying waits for it.

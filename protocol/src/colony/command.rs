@@ -27,8 +27,8 @@ use super::proposal::{
 };
 use super::session::{SessionCommand, SessionEnd, SessionId, TokenHash};
 use super::task::{
-    Added, CLAIM_TASKS_MAX, Caller, Claimed, Fence, Finish, Holder, Owner, StateName, TASK_REASON_BYTES_MAX, TaskCommand,
-    TaskId, Which,
+    Added, CLAIM_TASKS_MAX, Caller, Claimed, Fence, Finish, Holder, Owner, StateName, TASK_REASON_BYTES_MAX,
+    TaskCommand, TaskId, Which,
 };
 use crate::conflict::MERGE_FAILURE_BYTES_MAX;
 use crate::id::NodeId;
