@@ -86,6 +86,10 @@ impl Hold {
             outcome,
             result: if released { Value::Null } else { result.into() },
             proposal: None,
+            failure: None,
+            needs: Vec::new(),
+            follow_ups: Vec::new(),
+            checks: Vec::new(),
         }
     }
 }

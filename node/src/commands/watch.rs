@@ -122,8 +122,8 @@ async fn count(client: &Client, mut after: EventCursor, counts: &mut Counts) -> 
 fn tasks() -> Filter {
     let types = ["task_added", "task_claimed", "task_finished", "task_returned"];
     Filter {
-        prefix: String::new(),
         types: types.map(str::to_owned).to_vec(),
+        ..Filter::default()
     }
 }
 

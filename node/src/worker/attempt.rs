@@ -147,6 +147,7 @@ impl Worker {
             WireEnding::Done => (Became::Done, How::Done),
             WireEnding::Failed => (Became::Failed, How::Failed),
             WireEnding::Released => (Became::Released, How::Released),
+            WireEnding::Blocked | WireEnding::Cancelled => unreachable!("no exit code means that"),
         };
         self.tell(Happening::Finished {
             task: held.id(),

@@ -13,7 +13,7 @@ use queenright_bench::client::wire::{
     WireTaskId, WireWhat,
 };
 use queenright_bench::client::{Client, ClientError, Filter, FinishOutcome};
-use queenright_protocol::colony::SessionId;
+use queenright_protocol::colony::{SessionId, StateName};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -281,6 +281,10 @@ impl Held {
             outcome,
             result,
             proposal: None,
+            failure: None,
+            needs: Vec::new(),
+            follow_ups: Vec::new(),
+            checks: Vec::new(),
         };
         let key = format!("{}-f{}-{}", self.session.keys, self.id(), self.task.fence);
         let ask = |client: &Client| {
@@ -299,8 +303,10 @@ impl Held {
 /// Waits until there may be a task that is wanted: one was added or returned behind the cursor, or some time has passed.
 pub(super) async fn wait_for_work(doors: &Doors, wanted: &Wanted, mut after: EventCursor) {
     let filter = Filter {
-        prefix: String::new(),
-        types: ["task_added", "task_returned"].map(str::to_owned).to_vec(),
+        types: ["task_added", "task_returned", "task_moved"]
+            .map(str::to_owned)
+            .to_vec(),
+        ..Filter::default()
     };
     let until = Instant::now() + WAIT;
     while let Some(left) = until.checked_duration_since(Instant::now()) {
@@ -322,6 +328,7 @@ fn is_wanted(what: &WireWhat, wanted: &Wanted) -> bool {
         }
         // It does not say of what kind.
         WireWhat::TaskReturned { .. } => true,
+        WireWhat::TaskMoved { state, .. } => *state == StateName::Pending,
         _ => false,
     }
 }

@@ -27,8 +27,8 @@ use super::proposal::{
 };
 use super::session::{SessionCommand, SessionEnd, SessionId, TokenHash};
 use super::task::{
-    Added, CLAIM_TASKS_MAX, Caller, Claimed, Fence, Finish, Holder, Owner, StateName, TASK_REASON_BYTES_MAX,
-    TaskCommand, TaskId, Which,
+    Act, Added, CLAIM_TASKS_MAX, Caller, Claimed, Control, Fence, Finish, Holder, Owner, StateName,
+    TASK_REASON_BYTES_MAX, TaskCommand, TaskId, Which,
 };
 use crate::conflict::MERGE_FAILURE_BYTES_MAX;
 use crate::id::NodeId;
@@ -124,7 +124,11 @@ impl Body {
     pub fn token(&self) -> Option<TokenHash> {
         let Body::Task(command) = self else { return None };
         let caller = match command {
-            TaskCommand::Add(_) => return None,
+            TaskCommand::Control(Control {
+                act: Act::HandOff { caller, .. },
+                ..
+            }) => caller,
+            TaskCommand::Add(_) | TaskCommand::Control(_) | TaskCommand::Queue(_) => return None,
             TaskCommand::Claim(claim) => &claim.caller,
             TaskCommand::Accept(accept) => &accept.caller,
             TaskCommand::Update(update) => &update.caller,

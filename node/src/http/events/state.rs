@@ -190,7 +190,7 @@ impl StateQuery {
             let open = !matches!(task.state, State::Finished(_));
             if open && task.id.seq <= position.seq && !told.contains(&task.id) {
                 left.took(TASK_BYTES + task.title.len() as u64);
-                state.push(WireState::Task(WireTask::line(task)));
+                state.push(WireState::Task(WireTask::line(task, project.tasks())));
             }
         }
         None

@@ -37,6 +37,8 @@ pub(super) struct ModelProject {
     pub(super) dropped: Option<Cursor>,
     pub(super) tasks: ModelTasks,
     pub(super) sessions: Vec<ModelSession>,
+    /// How many sessions have ended since some were forgotten last.
+    ends: usize,
     /// By the position at which they were granted.
     pub(super) holds: BTreeMap<u64, Hold>,
     pub(super) queues: BTreeMap<Arc<str>, ModelQueue>,
@@ -62,8 +64,10 @@ impl Model {
         self.cluster_ms = self.cluster_ms.max(step.cluster_ms);
         if step.empty_before {
             self.sweep(wall_ms(step.cluster_ms));
+            self.forget_sessions();
         }
         self.sweep(wall_ms(step.cluster_ms));
+        self.forget_sessions();
         match self.newest(step.node) {
             Some(newest) if newest > step.incarnation => return None,
             Some(newest) if newest < step.incarnation => {
@@ -81,6 +85,7 @@ impl Model {
         }
         self.seq += 1;
         let outcome = self.judge(step);
+        self.forget_sessions();
         let session = self.dedup.entry((step.node, step.incarnation)).or_default();
         session.1.insert(number, outcome.clone());
         session.0 = session.0.max(step.command.settled);

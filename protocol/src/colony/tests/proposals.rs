@@ -294,6 +294,7 @@ fn a_proposal_under_a_fence_is_refused_once_somebody_else_holds_the_task() {
         Body::Task(TaskCommand::Claim(Claim {
             which: Which::Ids(vec![task]),
             caller: Caller::Session(hash(token)),
+            wants: Wants::default(),
         }))
     };
     rig.run(claim("one"));

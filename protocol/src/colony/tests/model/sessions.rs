@@ -125,6 +125,7 @@ impl ModelProject {
         let found = self.sessions.iter_mut().find(|found| found.session.id == id).unwrap();
         let at_ms = at.now_ms;
         (found.session.ended, found.grace) = (Some(Ended { why, at_ms }), None);
+        self.ends += 1;
         self.event(What::SessionEnded { session: id, why }, at);
     }
 
@@ -236,6 +237,30 @@ impl Model {
             }
         }
         Ok(kept)
+    }
+
+    /// With each session that ends, four go that have ended a day ago and hold nothing.
+    pub(super) fn forget_sessions(&mut self) {
+        let ends: usize = self
+            .projects
+            .values_mut()
+            .map(|project| std::mem::take(&mut project.ends))
+            .sum();
+        for _ in 0..4 * ends {
+            let ended = self.projects.values().flat_map(|project| {
+                let ended = project
+                    .sessions
+                    .iter()
+                    .filter_map(|found| Some((found.session.ended?.at_ms, found.session.id)));
+                ended.filter(|(_, id)| project.held_by(*id).is_empty())
+            });
+            let Some((_, id)) = ended.filter(|(at_ms, _)| at_ms + 86_400_000 <= self.cluster_ms).min() else {
+                return;
+            };
+            for project in self.projects.values_mut() {
+                project.sessions.retain(|found| found.session.id != id);
+            }
+        }
     }
 
     /// The next step: what the first that ended holds, and then the next whose grace is over.
