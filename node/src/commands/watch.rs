@@ -75,7 +75,13 @@ async fn watch(client: &Client, args: &WatchArgs, context: &Context) -> Result<(
             ..TaskQuery::default()
         };
         let list = repeated(|| client.tasks(&query)).await?;
-        (counts.pending, counts.leased, counts.finished) = (list.pending, list.leased, list.finished);
+        // Those that are blocked, paused or not approved of are still to be done.
+        let waits = list
+            .states
+            .iter()
+            .filter(|(state, _)| state.is_open() && **state != StateName::Leased);
+        counts.pending = waits.map(|(_, count)| count).sum();
+        (counts.leased, counts.finished) = (list.leased, list.finished);
         if shown.as_ref() != Some(&counts) {
             bar.set_length(counts.pending + counts.leased + counts.finished);
             bar.set_position(counts.finished);
@@ -120,7 +126,13 @@ async fn count(client: &Client, mut after: EventCursor, counts: &mut Counts) -> 
 }
 
 fn tasks() -> Filter {
-    let types = ["task_added", "task_claimed", "task_finished", "task_returned"];
+    let types = [
+        "task_added",
+        "task_claimed",
+        "task_finished",
+        "task_returned",
+        "task_moved",
+    ];
     Filter {
         types: types.map(str::to_owned).to_vec(),
         ..Filter::default()

@@ -326,7 +326,7 @@ fn is_wanted(what: &WireWhat, wanted: &Wanted) -> bool {
         WireWhat::TaskAdded { kind, .. } => {
             wanted.kinds.is_empty() || kind.as_ref().is_some_and(|kind| wanted.kinds.contains(kind))
         }
-        // It does not say of what kind.
+        // They do not say of what kind.
         WireWhat::TaskReturned { .. } => true,
         WireWhat::TaskMoved { state, .. } => *state == StateName::Pending,
         _ => false,

@@ -52,13 +52,14 @@ impl Colony {
                     let holder = self.projects.get_mut(&project).expect("a project with a hold stays");
                     holder.end_hold(seq, &mut self.agents, &project, applied);
                 }
-                Due::Expired(project, timer) => {
-                    self.on_project(&project, &mut ordinal, applied, |step| match timer {
-                        Timer::Lease(task) => step.lease_over(task),
-                        Timer::Wake(task) => step.wake_task(task),
-                        Timer::Release(need) => step.release_dependant(need),
-                        Timer::Hold(_) => unreachable!("it belongs to no task"),
-                    });
+                Due::Expired(project, Timer::Lease(task)) => {
+                    self.on_project(&project, &mut ordinal, applied, |step| step.lease_over(task));
+                }
+                Due::Expired(project, Timer::Wake(task)) => {
+                    self.on_project(&project, &mut ordinal, applied, |step| step.wake_task(task));
+                }
+                Due::Expired(project, Timer::Release(need)) => {
+                    self.on_project(&project, &mut ordinal, applied, |step| step.release_dependant(need));
                 }
                 Due::Orphan(project, held, end) => {
                     self.on_project(&project, &mut ordinal, applied, |step| {

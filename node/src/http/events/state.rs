@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use queenright_actors::replica::Snapshot;
 use queenright_bench::client::wire::{Code, EventCursor, EventPage, Problem, WireState, WireTask};
-use queenright_protocol::colony::{Cursor, Events, Project, State, Subject, TaskId, What};
+use queenright_protocol::colony::{Cursor, Events, Project, Subject, TaskId, What};
 use serde_json::json;
 
 use super::filter::{Filter, Room};
@@ -187,8 +187,7 @@ impl StateQuery {
                 return Some(Place::Task(last));
             }
             last = Some(task.id);
-            let open = !matches!(task.state, State::Finished(_));
-            if open && task.id.seq <= position.seq && !told.contains(&task.id) {
+            if task.is_open() && task.id.seq <= position.seq && !told.contains(&task.id) {
                 left.took(TASK_BYTES + task.title.len() as u64);
                 state.push(WireState::Task(WireTask::line(task, project.tasks())));
             }

@@ -19,8 +19,8 @@ use crate::http::{DoorError, serve_backend};
 pub(super) struct Served {
     pub(super) client: Client,
     pub(super) alone: Arc<Alone>,
-    stop: oneshot::Sender<()>,
-    door: JoinHandle<Result<(), DoorError>>,
+    pub(super) stop: oneshot::Sender<()>,
+    pub(super) door: JoinHandle<Result<(), DoorError>>,
 }
 
 pub(super) async fn served(limits: DoorLimits) -> Served {
