@@ -251,7 +251,7 @@ impl Model {
                 let ended = project
                     .sessions
                     .iter()
-                    .filter_map(|found| Some((found.session.ended?.at_ms, found.session.id)));
+                    .filter_map(|found| Some((found.session.ended.as_ref()?.at_ms, found.session.id)));
                 ended.filter(|(_, id)| project.held_by(*id).is_empty())
             });
             let Some((_, id)) = ended.filter(|(at_ms, _)| at_ms + 86_400_000 <= self.cluster_ms).min() else {
