@@ -263,8 +263,8 @@ impl Files {
             assert_eq!(found, self.hashes);
 
             let filter = Filter {
-                prefix: String::new(),
                 types: vec!["task_finished".to_owned()],
+                ..Filter::default()
             };
             let page = client.events(None, 10_000, Default::default(), &filter, Consistency::Linearizable);
             let page = colony.block_on(page).unwrap();
