@@ -31,11 +31,6 @@ const CHECKPOINT_BYTES: usize = 1 + 8 + 16;
 /// The largest round that fits an entry when it is the only one there.
 const ROUND_ALONE_BYTES_MAX: usize = ROUND_BYTES_MAX as usize - ROUND_HEAD_BYTES - LENGTH_BYTES - CHECKPOINT_BYTES;
 
-/// While a round or an entry is under way, the next one goes as soon as it has this fraction of what is under way. Each costs
-/// every node some tenths of a millisecond, whatever it holds: without this the next would be cut for the first command that
-/// comes, and a busy cluster would spend its time on small ones. What waits is never held back by an idle cluster.
-const WORTH_MORE: usize = 2;
-
 /// Bounds of the machine.
 #[derive(Clone, Copy, Debug)]
 pub struct RoundLimits {
@@ -176,8 +171,7 @@ pub(crate) struct Rounds<T> {
     /// Rounds for the next entries, while this node leads.
     inbox: VecDeque<Bytes>,
     inbox_bytes: usize,
-    /// The bytes of the entries under way, oldest first.
-    entries: VecDeque<usize>,
+    entries_in_flight: usize,
     repeated: u64,
 }
 
@@ -207,7 +201,7 @@ impl<T> Rounds<T> {
             tickets: BTreeMap::new(),
             inbox: VecDeque::new(),
             inbox_bytes: 0,
-            entries: VecDeque::new(),
+            entries_in_flight: 0,
             repeated: 0,
         }
     }
@@ -224,7 +218,7 @@ impl<T> Rounds<T> {
             Input::Applied(answers) => self.applied(answers, out),
             Input::Leader(leader) => self.leader(now_ms, leader, out),
             Input::Round { from, bytes } => self.round(from, bytes, out),
-            Input::EntryDone => drop(self.entries.pop_front()),
+            Input::EntryDone => self.entries_in_flight = self.entries_in_flight.saturating_sub(1),
             Input::Tick => self.tick(now_ms, out),
         }
     }
@@ -234,11 +228,8 @@ impl<T> Rounds<T> {
         self.may_cut() || self.may_join()
     }
 
-    /// Whether what waits may become a round now. While others are under way it must be worth one: [`WORTH_MORE`].
     fn may_cut(&self) -> bool {
-        self.flights.len() < self.limits.rounds_in_flight
-            && self.waiting.len() * WORTH_MORE >= self.tickets.len()
-            && self.waiting.front().is_some_and(|next| self.is_kept(next))
+        self.flights.len() < self.limits.rounds_in_flight && self.waiting.front().is_some_and(|next| self.is_kept(next))
     }
 
     /// Whether there is room for the outcome of this command among those that all nodes keep.
@@ -247,10 +238,7 @@ impl<T> Rounds<T> {
     }
 
     fn may_join(&self) -> bool {
-        let under_way: usize = self.entries.iter().sum();
-        !self.inbox.is_empty()
-            && self.entries.len() < self.limits.entries_in_flight
-            && self.inbox_bytes * WORTH_MORE >= under_way
+        !self.inbox.is_empty() && self.entries_in_flight < self.limits.entries_in_flight
     }
 
     /// Whether rounds are under way, so that time must go on.
@@ -429,7 +417,7 @@ impl<T> Rounds<T> {
             self.inbox_bytes -= next.len();
             rounds.push(next);
         }
-        self.entries.push_back(bytes);
+        self.entries_in_flight += 1;
         out.push(Effect::Append { rounds });
     }
 
