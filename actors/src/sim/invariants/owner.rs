@@ -99,6 +99,8 @@ fn collect(history: &History, problems: &mut Vec<String>) -> BTreeMap<TaskId, Se
                         Ending::Done => "done",
                         Ending::Failed => "failed",
                         Ending::Released => "released",
+                        Ending::Blocked => "blocked",
+                        Ending::Cancelled => "cancelled",
                     };
                     seen.acts.push((*seq, hold.fence.0, what));
                 }
