@@ -148,7 +148,8 @@ fn a_cluster_goes_on_from_the_one_node_that_is_left() {
         (&looked["recovered"], &looked["set_aside"]),
         (&Value::Bool(false), &Value::Null)
     );
-    assert_eq!(number(&looked["from"], "seq"), last);
+    let had = number(&looked["from"], "seq");
+    assert!(had >= last, "{looked}");
     assert_eq!(looked["from"]["log_damage"], Value::Null);
     assert!(looked["from"]["at"].as_str().unwrap().ends_with('Z'), "{looked}");
     assert_eq!(files(&colony.folder_of("n1")), before);
@@ -160,7 +161,7 @@ fn a_cluster_goes_on_from_the_one_node_that_is_left() {
         (1, 1 + NUMBERS)
     );
     let resumed = number(&recovered["to"], "seq");
-    assert!(resumed >= last + JUMP, "{recovered}");
+    assert!(resumed >= had + JUMP, "{recovered}");
     assert_ne!(recovered["from"]["cluster_id"], recovered["to"]["cluster_id"]);
     let aside = recovered["set_aside"].as_str().unwrap();
     assert_eq!(files(Path::new(aside)), before, "what was there is kept as it was");
@@ -181,12 +182,12 @@ fn a_cluster_goes_on_from_the_one_node_that_is_left() {
     let shown = colony.at("n2", &["task", "show", &task, "--json"]).with_code(0).json();
     assert!(shown.to_string().contains("work"), "{shown}");
     let (_, new_fence) = colony.claim("n3");
-    assert!(new_fence > resumed, "{new_fence}");
+    assert!(fence < resumed && resumed < new_fence, "{fence}, {new_fence}");
 
     // A reader that has seen more than this is told, one that has not goes on.
     let certain = number(&recovered["from"], "certain_seq");
     let lost = colony
-        .at("n2", &["events", "--after", &(last + 5).to_string()])
+        .at("n2", &["events", "--after", &(certain + 1).to_string()])
         .with_code(1);
     let expected = format!("behind {certain}, up to where nothing was lost");
     assert!(
