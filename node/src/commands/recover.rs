@@ -158,8 +158,8 @@ fn text(config: &ClusterConfig, name: &str, findings: &Findings) -> String {
         "lost: whatever the other nodes acknowledged after entry {index} and this one never got"
     ));
     lines.push(format!(
-        "{name} is to be the only voter of a new cluster, as number {}; positions go on {SEQ_JUMP} further at least, agents and \
-         their leases end",
+        "{name} is to be the only voter of a new cluster, as number {}; positions go on {SEQ_JUMP} further at least; hosted \
+         agents have ended, and sessions are to be heard of within their grace",
         findings.next_number
     ));
     lines.join("\n")
@@ -169,8 +169,8 @@ fn done(config: &ClusterConfig, name: &str, file: &Path, recovered: &Recovered) 
     let others = config.nodes.iter().filter(|node| node.name != *name);
     let others: Vec<&str> = others.map(|node| node.name.as_str()).collect();
     let mut text = format!(
-        "recovered: {name} is number {} of cluster {}, whose positions begin after seq {}; what it had is in {}\nstart it: queenright node --config {} --name \
-         {name}",
+        "recovered: {name} is number {} of cluster {}, whose positions begin after seq {}; what it had is in \
+         {}\nstart it: queenright node --config {} --name {name}",
         recovered.number,
         recovered.cluster,
         recovered.seq,

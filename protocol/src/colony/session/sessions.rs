@@ -282,11 +282,6 @@ impl Sessions {
         }
     }
 
-    /// The nodes on which sessions live.
-    pub(crate) fn homes(&self) -> impl Iterator<Item = NodeId> {
-        self.counts.keys().copied()
-    }
-
     /// Whether a session that is open now was opened for a claim, and holds nothing any more.
     pub(crate) fn is_idle(&self, id: SessionId, now_ms: u64) -> bool {
         let session = self.by_id.get(&id).filter(|session| session.opened.passing);
