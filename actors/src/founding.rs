@@ -11,7 +11,11 @@
 //! The founder stores what it hands out before it hands it out, and goes on with it after a restart; so there is one
 //! cluster id, whenever somebody is interrupted. A node with an empty disk beside nodes that belong to a cluster never
 //! founds another one: it is a new node, and joins under a new number once somebody has allowed it. A number is a place in
-//! the configuration and how often it was given out: 1, 65, 129 … are the first place's.
+//! the configuration and how often it was given out: 1, 65, 129 … are the first place's. Those of a cluster that was
+//! recovered after its majority was lost (see `recover`) begin 64,000 above those of the one before.
+//!
+//! A node of a cluster that was recovered without it is told so by a hello of the cluster that followed, and ends, unless
+//! its own cluster has a leader: then nothing was lost, and somebody has to decide which of the two is to stop.
 
 #[cfg(test)]
 mod tests;
@@ -49,6 +53,8 @@ struct Hello {
     unfinished: bool,
     /// Distinguishes the starts of nodes without a number.
     attempt: u128,
+    /// The clusters that its cluster was recovered from.
+    past: Vec<ClusterId>,
 }
 
 /// What the founder hands out.
@@ -91,10 +97,20 @@ pub(crate) fn place_of(number: NodeId) -> usize {
     (number.0.saturating_sub(1) % PLACES) as usize
 }
 
+/// How far the numbers of a place jump when a cluster is recovered: over all that the lost majority can have given out. A
+/// node is replaced by hand, a thousand times hardly.
+const NUMBERS_JUMP: u64 = 1_000 * PLACES;
+
+/// The first number that a place may have after so many recoveries.
+pub(crate) fn first_number(place: usize, recoveries: usize) -> NodeId {
+    NodeId(number_of(place).0 + recoveries as u64 * NUMBERS_JUMP)
+}
+
 /// The first number of a place that is above all that were ever used.
-pub(crate) fn next_number(place: usize, used: impl IntoIterator<Item = NodeId>) -> NodeId {
+pub(crate) fn next_number(place: usize, recoveries: usize, used: impl IntoIterator<Item = NodeId>) -> NodeId {
     let last = used.into_iter().filter(|number| place_of(*number) == place).max();
-    last.map_or(number_of(place), |last| NodeId(last.0 + PLACES))
+    let next = last.map_or(NodeId::NONE, |last| NodeId(last.0 + PLACES));
+    next.max(first_number(place, recoveries))
 }
 
 /// Why a node cannot join in.
@@ -112,6 +128,21 @@ pub enum FoundingError {
         theirs: ClusterId,
         /// This node's cluster.
         ours: ClusterId,
+    },
+    /// Another node belongs to a cluster that was recovered from this node's, without it.
+    #[error(
+        "this node belongs to cluster {ours}, which has ended: node {peer:?} belongs to cluster {theirs}, which was \
+         recovered from it. This node can come back as a new one (queenright node replace {me})"
+    )]
+    Outlived {
+        /// The other node.
+        peer: String,
+        /// Its cluster.
+        theirs: ClusterId,
+        /// This node's cluster.
+        ours: ClusterId,
+        /// The name of this node.
+        me: String,
     },
     /// This node's data folder is empty, but the cluster exists.
     #[error("the data folder of this node is empty, but node {peer:?} belongs to cluster {cluster}: {reason}")]
@@ -240,6 +271,8 @@ impl Decisions {
             identity: self.stored.as_ref().map(|founded| (founded.cluster, founded.me)),
             unfinished: self.stored.as_ref().is_some_and(|founded| founded.unfinished),
             attempt: u128::from_le_bytes(self.minted.0),
+            // Told by whoever answers once it runs.
+            past: Vec::new(),
         }
     }
 
@@ -366,6 +399,12 @@ fn compare(ours: &Hello, theirs: &Hello) -> Result<(), FoundingError> {
         return differ("nodes", theirs.nodes.join(", "), ours.nodes.join(", "));
     }
     match (ours.identity, theirs.identity) {
+        (Some((old, _)), Some((other, _))) if theirs.past.contains(&old) => Err(FoundingError::Outlived {
+            peer: theirs.name.clone(),
+            theirs: other,
+            ours: old,
+            me: ours.name.clone(),
+        }),
         (Some((ours, _)), Some((other, _))) if ours != other => Err(FoundingError::OtherCluster {
             peer: theirs.name.clone(),
             theirs: other,
@@ -438,11 +477,7 @@ impl FirstStart<'_> {
         let Some(identity) = self.folder.identity() else {
             return Ok(None);
         };
-        let members = self
-            .folder
-            .note(MEMBERS)?
-            .ok_or(FoundingError::Note { name: MEMBERS })?;
-        let members = decode(&members).map_err(|_| FoundingError::Note { name: MEMBERS })?;
+        let members = stored_members(self.folder)?.ok_or(FoundingError::Note { name: MEMBERS })?;
         let unfinished = self.folder.note(UNFINISHED)?.is_some_and(|note| !note.is_empty());
         Ok(Some(Founded {
             cluster: identity.cluster,
@@ -486,6 +521,37 @@ fn read(link: u16, envelope: &Envelope) -> Option<Input> {
         .ok()
 }
 
+/// The members that a data folder knows.
+pub(crate) fn stored_members(folder: &DataFolder) -> Result<Option<Members>, FoundingError> {
+    let members = folder.note(MEMBERS)?;
+    let decoded = members.map(|members| decode(&members).map_err(|_| FoundingError::Note { name: MEMBERS }));
+    decoded.transpose()
+}
+
+/// Makes a node the only member of a cluster that was recovered so often, and returns its number. On disk when this
+/// returns.
+pub(crate) fn begin_alone(
+    folder: &DataFolder,
+    nodes: &[String],
+    me: usize,
+    cluster: ClusterId,
+    recoveries: usize,
+) -> Result<NodeId, FoundingError> {
+    let number = first_number(me, recoveries);
+    let numbered = nodes.iter().enumerate();
+    let members: Members = numbered
+        .map(|(place, name)| (name.clone(), if place == me { number } else { NodeId::NONE }))
+        .collect();
+    folder.set_note(UNFINISHED, b"")?;
+    folder.set_note(MEMBERS, &encode(&members))?;
+    folder.set_identity(Identity {
+        cluster,
+        number,
+        name: nodes[me].clone(),
+    })?;
+    Ok(number)
+}
+
 /// A link that breaks comes up again, and everything begins anew with its hello; so nothing is repeated here.
 fn send(router: &Router, link: u16, kind: Kind, body: &impl Serialize) {
     if let Err(error) = router.send_on(link, kind, encode(body)) {
@@ -494,30 +560,34 @@ fn send(router: &Router, link: u16, kind: Kind, body: &impl Serialize) {
 }
 
 /// Answers the nodes that start later than this one, or again, for as long as the node runs; `join` lets an empty one in, or
-/// tells it why not. Returns when the links end.
+/// tells it why not, and `stranger` is told of one that does not belong here. Returns when the links end.
 pub(crate) async fn answer_hellos(
     hello: AnsweringHello,
     router: Arc<Router>,
     mut inbox: FoundingInbox,
     join: impl Fn(u16, Join),
+    stranger: impl Fn(FoundingError),
 ) -> FoundingError {
     loop {
         tokio::select! {
             link = inbox.came_up.recv() => {
                 let Some(link) = link else { return FoundingError::LinksEnded };
-                send(&router, link, Kind::Hello, &hello.0);
+                send(&router, link, Kind::Hello, &hello.now());
             }
             envelope = inbox.envelopes.recv() => {
                 let Some((link, envelope)) = envelope else { return FoundingError::LinksEnded };
                 match envelope.kind {
                     Kind::Hello => {
                         let Ok(theirs) = decode::<Hello>(&envelope.body) else { continue };
-                        match compare(&hello.0, &theirs) {
+                        match compare(&hello.now(), &theirs) {
                             // The other node stops by itself if it is the one that is new.
-                            Err(error) => tracing::error!(%error, "a neighbour does not belong here"),
+                            Err(error) => {
+                                tracing::error!(%error, "a neighbour does not belong here");
+                                stranger(error);
+                            }
                             Ok(()) if theirs.identity.is_none() => {
                                 // It may not have heard this node's hello, which says to which cluster it would belong.
-                                send(&router, link, Kind::Hello, &hello.0);
+                                send(&router, link, Kind::Hello, &hello.now());
                                 join(link, Join { place: link, attempt: theirs.attempt });
                             }
                             Ok(()) => {}
@@ -525,7 +595,7 @@ pub(crate) async fn answer_hellos(
                     }
                     Kind::Founding => {
                         // The founder was interrupted before it heard this node's acknowledgement.
-                        let (cluster, number) = hello.0.identity.expect("it belongs to a cluster");
+                        let (cluster, number) = hello.hello.identity.expect("it belongs to a cluster");
                         if decode::<Founding>(&envelope.body).is_ok_and(|founding| founding.cluster == cluster) {
                             send(&router, link, Kind::FoundingAck, &FoundingAck { cluster, number });
                         }
@@ -538,18 +608,33 @@ pub(crate) async fn answer_hellos(
 }
 
 /// The hello of a node that belongs to a cluster.
-pub(crate) struct AnsweringHello(Hello);
+pub(crate) struct AnsweringHello {
+    hello: Hello,
+    past: PastClusters,
+}
+
+/// The clusters that this one was recovered from, as the node knows them now: a new node learns of them.
+pub(crate) type PastClusters = Box<dyn Fn() -> Vec<ClusterId> + Send + Sync>;
 
 impl AnsweringHello {
-    pub(crate) fn of(start: &FirstStart<'_>, founded: &Founded) -> AnsweringHello {
-        AnsweringHello(Hello {
+    pub(crate) fn of(start: &FirstStart<'_>, founded: &Founded, past: PastClusters) -> AnsweringHello {
+        let hello = Hello {
             cluster_name: start.cluster_name.clone(),
             name: start.nodes[start.me].clone(),
             nodes: start.nodes.clone(),
             identity: Some((founded.cluster, founded.me)),
             unfinished: false,
             attempt: 0,
-        })
+            past: Vec::new(),
+        };
+        AnsweringHello { hello, past }
+    }
+
+    fn now(&self) -> Hello {
+        Hello {
+            past: (self.past)(),
+            ..self.hello.clone()
+        }
     }
 }
 

@@ -33,6 +33,7 @@
 //! | `node::comparison` | what follows when the digest of this node is not the leader's | decide without a majority |
 //! | `founding` | the first start: one cluster id, a number for each node; new numbers for those who join later | found a second cluster |
 //! | `node::replacement` | who may join, and the steps from a learner to a voter | give a number out twice |
+//! | [`recover`] | a new cluster from what one node has, when a majority is lost for good; offline | change the folder of a node before all is made |
 //! | `transport` | the seam below the router: the gateways of the links, or the network of the simulator | promise more than a link does |
 //! | `router` | the next hop of an envelope; answers to questions | look into a body |
 //! | [`link`] | one connection for each neighbour: lanes, frames, credit, reconnecting | queue without a bound, repeat what was lost |
@@ -49,6 +50,7 @@ pub mod link;
 pub mod node;
 pub mod process;
 pub mod queen;
+pub mod recover;
 pub mod replica;
 mod router;
 #[cfg(test)]

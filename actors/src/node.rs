@@ -22,14 +22,15 @@ use queenright_protocol::topology;
 use queenright_protocol::wire::{Envelope, Kind, Lane};
 use ractor::{Actor, ActorRef};
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::comparison::noted as noted_difference;
 use self::comparison::{ASK_EVERY, Compare, Judge};
 pub use self::replacement::ReplaceError;
-use self::replacement::{Steward, follow_members, newest, with_me};
+use self::replacement::{Steward, TurnedAway, follow_members, newest, with_me};
 pub use self::sessions::Heartbeat;
 use self::sessions::Keeper;
 pub use self::status::{ClusterStatus, NodeFigures, NodeStatus, Role};
@@ -42,7 +43,7 @@ use crate::consensus::{
 pub use crate::consensus::{RecoveredBy, Recovery};
 use crate::disk::{Disk, DiskLimits, DiskReport, Looker};
 use crate::founding::{
-    AnsweringHello, FirstStart, FoundingError, Join, answer_hellos, let_in, links_of, place_of, store_members,
+    AnsweringHello, FirstStart, FoundingError, Join, Members, answer_hellos, let_in, links_of, place_of, store_members,
     turn_away,
 };
 use crate::link::{Cookie, LinkConfig, LinkError, LinkLimits, PeerConfig};
@@ -55,6 +56,8 @@ use crate::store::{DataFolder, Store, StoreError, StoreOptions};
 const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a node waits for the leader's answer about a new member: an entry is committed meanwhile.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(6);
+/// How long a member goes on asking for an empty node when that may be let in a moment later: several elections.
+const JOIN_WITHIN: Duration = Duration::from_secs(30);
 /// How long a leader is looked for when one is to be asked about a new member.
 const LEADER_WITHIN: Duration = Duration::from_secs(5);
 
@@ -187,6 +190,7 @@ pub struct Node {
     judge: Arc<Judge>,
     steward: Arc<Steward>,
     keeper: Arc<Keeper>,
+    outlived: Arc<Outlived>,
     stop: CancellationToken,
     // A mutex: taken once, by whoever stops the node.
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
@@ -343,7 +347,19 @@ impl Node {
             consensus.initialise(&numbers).await?;
             first_start.finish()?;
         }
-        let hello = AnsweringHello::of(&first_start, &founded);
+        let hello = AnsweringHello::of(&first_start, &founded, {
+            let replica = replica.clone();
+            Box::new(move || {
+                replica
+                    .snapshot()
+                    .colony
+                    .past()
+                    .iter()
+                    .map(|past| past.cluster)
+                    .collect()
+            })
+        });
+        let outlived = Arc::new(watch::Sender::new(None));
         let stop = CancellationToken::new();
         let mut tasks = vec![tokio::spawn(run_until(
             stop.clone(),
@@ -364,7 +380,7 @@ impl Node {
         };
         tasks.push(tokio::spawn(run_until(
             stop.clone(),
-            log_end_of_hellos(hello, joins, inbox),
+            log_end_of_hellos(hello, joins, outlived.clone(), inbox),
         )));
         tasks.extend(watch_disk(&disk, looker, &router, &replica, &store, names.len(), &stop));
         let folder = Arc::new(folder);
@@ -409,6 +425,7 @@ impl Node {
             judge,
             steward,
             keeper,
+            outlived,
             stop,
             tasks: std::sync::Mutex::new(tasks),
         });
@@ -444,6 +461,7 @@ impl Node {
         tokio::select! {
             reason = self.log.failed() => format!("the log: {reason}"),
             reason = self.judge.outvoted() => reason,
+            reason = outlived(&self.outlived) => reason,
             reason = self.store.failed() => format!("the store: {reason}"),
             _ = leadership.wait_for(|leadership| !leadership.running) => "consensus has stopped".to_string(),
         }
@@ -938,7 +956,24 @@ struct Joins {
 
 impl Joins {
     async fn join(self, link: u16, join: Join) {
-        let asked = match self.consensus.current().leader {
+        let until = Instant::now() + JOIN_WITHIN;
+        let asked = loop {
+            let asked = self.ask(join).await;
+            let again = asked.as_ref().is_err_and(|turned_away| turned_away.for_now);
+            if !again || Instant::now() > until {
+                break asked;
+            }
+            // An election, or another change of members, may be under way.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        match asked {
+            Ok(members) => let_in(&self.router, link, self.cluster, members),
+            Err(turned_away) => turn_away(&self.router, link, turned_away.reason),
+        }
+    }
+
+    async fn ask(&self, join: Join) -> Result<Members, TurnedAway> {
+        match self.consensus.current().leader {
             Some(leader) if leader != self.router.me() => {
                 let question = encode(&Control::Join(join));
                 let answer = self
@@ -946,24 +981,42 @@ impl Joins {
                     .ask(leader, Lane::Command, Kind::Control, question, JOIN_TIMEOUT)
                     .await;
                 let answer = answer.ok().and_then(|answer| decode(&answer).ok());
-                answer.unwrap_or_else(|| Err("the leader has not answered: start it again".to_owned()))
+                answer.unwrap_or_else(|| Err(TurnedAway::for_now("the leader has not answered: start it again")))
             }
             _ => self.steward.admit(join).await,
-        };
-        match asked {
-            Ok(members) => let_in(&self.router, link, self.cluster, members),
-            Err(reason) => turn_away(&self.router, link, reason),
         }
     }
 }
 
-async fn log_end_of_hellos(hello: AnsweringHello, joins: Joins, inbox: crate::router::FoundingInbox) {
+/// Why this node belongs to a cluster that has ended, if it does.
+type Outlived = watch::Sender<Option<String>>;
+
+/// Resolves with the reason when this node belongs to a cluster that has ended.
+async fn outlived(outlived: &Outlived) -> String {
+    let mut told = outlived.subscribe();
+    let reason = told.wait_for(Option::is_some).await.expect("its sender is borrowed");
+    reason.clone().expect("the condition asks for a reason")
+}
+
+async fn log_end_of_hellos(
+    hello: AnsweringHello,
+    joins: Joins,
+    outlived: Arc<Outlived>,
+    inbox: crate::router::FoundingInbox,
+) {
     let router = joins.router.clone();
+    let consensus = joins.consensus.clone();
+    let stranger = move |error| {
+        // A cluster that has a leader was not lost: it is not for this node to end it.
+        if matches!(error, FoundingError::Outlived { .. }) && !consensus.has_recovered() {
+            outlived.send_replace(Some(error.to_string()));
+        }
+    };
     let join = |link, join| {
         // One for each link that came up: an empty node says hello no oftener.
         tokio::spawn(joins.clone().join(link, join));
     };
-    let error = answer_hellos(hello, router, inbox, join).await;
+    let error = answer_hellos(hello, router, inbox, join, stranger).await;
     tracing::debug!(%error, "no hello is answered any more");
 }
 

@@ -2,6 +2,7 @@
 
 mod agent;
 mod import;
+mod recover;
 mod run;
 mod session;
 mod task;
@@ -15,6 +16,7 @@ use queenright_bench::client::wire::EventCursor;
 
 pub use self::agent::AgentCommand;
 pub use self::import::{ImportArgs, WatchArgs};
+pub use self::recover::RecoverArgs;
 pub use self::run::RunArgs;
 pub use self::session::{OwnArgs, SessionCommand};
 pub use self::task::{
@@ -73,6 +75,8 @@ pub enum Command {
     Up(UpArgs),
     /// Run one node of a cluster file in the foreground, or replace one
     Node(NodeArgs),
+    /// Make a new cluster of what one node has, when a majority is lost for good; offline
+    Recover(RecoverArgs),
     /// Look at cluster files
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -311,6 +311,15 @@ impl Colony {
         self.cluster = None;
     }
 
+    /// SIGKILL for those that still run.
+    pub(crate) fn kill_all_that_is_left(&mut self) {
+        let running = self.running().nodes().into_iter().filter(|view| view.pid.is_some());
+        for node in running.collect::<Vec<_>>() {
+            self.kill(&node.name);
+        }
+        self.cluster = None;
+    }
+
     /// Lets a node end cleanly.
     pub(crate) fn stop_node(&mut self, node: &str) {
         kill_process(self.pid(node), Signal::TERM).unwrap();

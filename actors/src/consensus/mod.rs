@@ -6,6 +6,7 @@ mod machine;
 mod membership;
 mod network;
 mod recovery;
+pub(crate) mod salvage;
 mod snapshot;
 pub mod types;
 
@@ -333,6 +334,11 @@ impl Consensus {
         let mut recovered = self.recovered.clone();
         let waited = tokio::time::timeout_at(deadline, recovered.wait_for(|recovered| *recovered)).await;
         waited.ok()?.ok().map(drop)
+    }
+
+    /// Whether a leader has confirmed, since this node was started, what it had applied before.
+    pub(crate) fn has_recovered(&self) -> bool {
+        *self.recovered.borrow()
     }
 
     /// By which way this node came back.

@@ -119,18 +119,9 @@ pub(crate) async fn prepare(
         set_aside,
         ..Recovery::default()
     };
-    while let Some(newest) = library.newest()
-        && newest.meta().last_log_id > replica.position().0
-    {
-        match install(replica, &newest).await {
-            Ok(()) => {
-                tracing::info!(snapshot = %newest, "the state was read from a snapshot");
-                recovery.by = RecoveredBy::Snapshot;
-                (recovery.index, recovery.bytes) = (newest.index(), newest.bytes());
-            }
-            Err(SnapshotError::Damaged(reason)) => newest.discard(library, &reason).map_err(|error| failed(&error))?,
-            Err(error) => return Err(failed(&error)),
-        }
+    if let Some(newest) = install_newest(library, replica).await? {
+        recovery.by = RecoveredBy::Snapshot;
+        (recovery.index, recovery.bytes) = (newest.index(), newest.bytes());
     }
     let state = log.get_log_state().await.map_err(|error| failed(&error))?;
     if let Some(purged) = state.last_purged_log_id
@@ -165,9 +156,31 @@ fn checks_end() -> bool {
     true
 }
 
+/// Takes the state of the newest snapshot that is whole, if the replica is behind it, and returns that one. Damaged ones are
+/// set aside.
+pub(super) async fn install_newest(
+    library: &Arc<Library>,
+    replica: &Arc<Replica>,
+) -> Result<Option<Arc<Snapshot>>, ConsensusError> {
+    let failed = |error: &dyn std::error::Error| ConsensusError::Failed(error.to_string());
+    while let Some(newest) = library.newest()
+        && newest.meta().last_log_id > replica.position().0
+    {
+        match install(replica, &newest).await {
+            Ok(()) => {
+                tracing::info!(snapshot = %newest, "the state was read from a snapshot");
+                return Ok(Some(newest));
+            }
+            Err(SnapshotError::Damaged(reason)) => newest.discard(library, &reason).map_err(|error| failed(&error))?,
+            Err(error) => return Err(failed(&error)),
+        }
+    }
+    Ok(None)
+}
+
 /// A log that was cut at the end of a record looks like one that never had more. The store knows better, as of its last
 /// pass.
-async fn check_end(log: &mut LogStore, flushed: Flushed) -> Result<(), ConsensusError> {
+pub(super) async fn check_end(log: &mut LogStore, flushed: Flushed) -> Result<(), ConsensusError> {
     let failed = |error: std::io::Error| ConsensusError::Failed(error.to_string());
     let vote = log.read_vote().await.map_err(failed)?;
     let last = log.get_log_state().await.map_err(failed)?.last_log_id;
@@ -194,7 +207,7 @@ async fn install(replica: &Arc<Replica>, snapshot: &Arc<Snapshot>) -> Result<(),
 
 /// Removes entries that contradict what was applied: a snapshot was installed, and the process ended before the log was
 /// brought in line. Such entries were never committed, and neither was any behind them.
-async fn reconcile(log: &mut LogStore, applied: LogIdOf<TypeConfig>) -> Result<(), std::io::Error> {
+pub(super) async fn reconcile(log: &mut LogStore, applied: LogIdOf<TypeConfig>) -> Result<(), std::io::Error> {
     let state = log.get_log_state().await?;
     let Some(last) = state.last_log_id else { return Ok(()) };
     if state.last_purged_log_id >= Some(applied) {

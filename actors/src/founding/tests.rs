@@ -171,7 +171,7 @@ fn an_empty_node_takes_a_new_number_from_any_member_of_the_cluster() {
         let mut empty = node(me, None);
         assert_eq!(step(&mut empty, hello_of(member, Some(founded(5, member, false)))), []);
         let mut members = founded(5, 0, false).members;
-        members[me].1 = next_number(me, members.iter().map(|(_, number)| *number));
+        members[me].1 = next_number(me, 0, members.iter().map(|(_, number)| *number));
         let number = NodeId(me as u64 + 65);
         let cluster = cluster(5);
         let handed = Founding {
@@ -207,9 +207,13 @@ fn an_empty_node_takes_a_new_number_from_any_member_of_the_cluster() {
 
 proptest! {
     #[test]
-    fn a_number_is_given_once_and_tells_its_place(place in 0..64_usize, used in proptest::collection::vec(1..1000_u64, 0..20)) {
+    fn a_number_is_given_once_and_tells_its_place(
+        place in 0..64_usize,
+        recoveries in 0..3_usize,
+        used in proptest::collection::vec(1..150_000_u64, 0..20),
+    ) {
         let used: Vec<NodeId> = used.into_iter().map(NodeId).collect();
-        let number = next_number(place, used.iter().copied());
+        let number = next_number(place, recoveries, used.iter().copied());
         prop_assert_eq!(place_of(number), place);
         prop_assert!(!used.contains(&number) && number != NodeId::NONE);
         let links = links_of(&used.iter().copied().chain([number]).collect(), number);
@@ -361,4 +365,38 @@ proptest! {
         prop_assert!(!clusters.contains(&None));
         prop_assert_eq!(meeting.done, [true; 3]);
     }
+}
+
+#[test]
+fn a_number_is_never_used_again_also_not_after_a_recovery() {
+    let check = |place, recoveries, used: &[u64], expected| {
+        let used = used.iter().copied().map(NodeId);
+        assert_eq!(next_number(place, recoveries, used), NodeId(expected));
+    };
+    check(0, 0, &[], 1);
+    check(1, 0, &[1, 2, 3], 66);
+    check(1, 0, &[1, 2, 66], 130);
+    check(1, 1, &[64_001], 64_002);
+    check(1, 1, &[64_001, 64_002], 64_066);
+    check(1, 2, &[64_002], 128_002);
+    for recoveries in [0, 1, 7] {
+        assert!((0..64).all(|place| place_of(first_number(place, recoveries)) == place));
+    }
+}
+
+#[test]
+fn a_node_learns_that_its_cluster_was_recovered_without_it_and_the_other_is_told_nothing_of_the_kind() {
+    let ours = node(1, Some(founded(1, 1, false))).own_hello();
+    let theirs = Hello {
+        past: vec![cluster(7), cluster(1)],
+        ..node(0, Some(founded(2, 0, false))).own_hello()
+    };
+    let told = compare(&ours, &theirs).unwrap_err();
+    assert!(
+        matches!(&told, FoundingError::Outlived { peer, .. } if peer == "n1"),
+        "{told}"
+    );
+    assert!(told.to_string().contains("queenright node replace n2"), "{told}");
+    let told = compare(&theirs, &ours).unwrap_err();
+    assert!(matches!(told, FoundingError::OtherCluster { .. }), "{told}");
 }

@@ -160,7 +160,7 @@ fn note(folder: &DataFolder, difference: &Difference) -> Result<(), StoreError> 
 }
 
 /// Why the state in this folder must not be taken over, if it must not.
-pub(super) fn noted(folder: &DataFolder) -> Result<Option<String>, StoreError> {
+pub(crate) fn noted(folder: &DataFolder) -> Result<Option<String>, StoreError> {
     let note = folder.note(NOTE)?.filter(|note| !note.is_empty());
     Ok(note.map(|note| String::from_utf8_lossy(&note).into_owned()))
 }

@@ -3,11 +3,14 @@
 //! | message | from | to | answered by | meaning |
 //! |---|---|---|---|---|
 //! | [`Control::Allow`](super::Control) | the node that was asked to | the leader | `Result<(), ReplaceError>` | an empty node of this place may join |
-//! | [`Control::Join`](super::Control) | a member that an empty node said hello to | the leader | `Result<Members, String>` | lets it in: the members, itself under a new number |
+//! | [`Control::Join`](super::Control) | a member that an empty node said hello to | the leader | `Result<Members, TurnedAway>` | lets it in: the members, itself under a new number |
 //!
 //! Whoever leads carries each change on, one at a time: a change of voters that is half done is finished first; a learner
 //! becomes the voter of its place once it has caught up and all voters that stay are up, and the number that it replaces
 //! goes. All of that stands in the log, so the next leader goes on with it.
+//!
+//! A place that has no voter is free: after a recovery (see `recover`) the nodes of all places but one come back with empty
+//! folders, and need no permission, since nobody votes for them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,6 +55,27 @@ pub enum ReplaceError {
     /// Nobody leads, or the leader did not answer in time.
     #[error("no leader has answered: try again")]
     NoLeader,
+}
+
+/// Why an empty node was not let in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct TurnedAway {
+    pub(super) reason: String,
+    /// Whether it may be let in a moment later.
+    pub(super) for_now: bool,
+}
+
+impl TurnedAway {
+    pub(super) fn for_now(reason: impl ToString) -> TurnedAway {
+        TurnedAway {
+            reason: reason.to_string(),
+            for_now: true,
+        }
+    }
+
+    fn for_good(reason: String) -> TurnedAway {
+        TurnedAway { reason, for_now: false }
+    }
 }
 
 /// What the leader does about members.
@@ -130,13 +154,13 @@ impl Steward {
     }
 
     /// Lets an empty node in: the members, that node among them with its new number. Returns once that is committed.
-    pub(super) async fn admit(&self, join: Join) -> Result<Members, String> {
+    pub(super) async fn admit(&self, join: Join) -> Result<Members, TurnedAway> {
         let Join { place, attempt } = join;
         let Some(name) = self.names.get(place as usize) else {
-            return Err(format!("there is no place {place}"));
+            return Err(TurnedAway::for_good(format!("there is no place {place}")));
         };
         if !self.leads() {
-            return Err("no leader has answered yet: start it again".to_owned());
+            return Err(TurnedAway::for_now("no leader has answered yet: start it again"));
         }
         let _alone = self.admitting.lock().await;
         let members = self.membership();
@@ -144,23 +168,18 @@ impl Steward {
         if let Some(number) = known.filter(|number| members.nodes.contains(number)) {
             return Ok(self.members(&members, number));
         }
-        let allowed = self
-            .permissions()
-            .until
-            .get(&place)
-            .is_some_and(|until| Instant::now() < *until);
-        if !allowed {
-            return Err(format!(
+        let until = self.permissions().until.get(&place).copied();
+        let allowed = until.is_some_and(|until| Instant::now() < until);
+        let free = !members.voters().iter().any(|voter| place_of(*voter) == place as usize);
+        if !allowed && !free {
+            return Err(TurnedAway::for_good(format!(
                 "it would be a new node; if what it had is lost, run `queenright node replace {name}` and start it again"
-            ));
+            )));
         }
         let seen = self.replica.snapshot();
         let used = seen.colony.dedup().nodes().chain(members.nodes.iter().copied());
-        let number = next_number(place as usize, used);
-        self.consensus
-            .add_learner(number)
-            .await
-            .map_err(|error| error.to_string())?;
+        let number = next_number(place as usize, seen.colony.past().len(), used);
+        self.consensus.add_learner(number).await.map_err(TurnedAway::for_now)?;
         tracing::info!(node = name, %number, "a node joins under a new number");
         let mut permissions = self.permissions();
         permissions.until.remove(&place);

@@ -122,6 +122,15 @@ impl DataFolder {
         })
     }
 
+    /// Locks the folder of a node that does not run, for as long as the file is open, and changes nothing else in it.
+    /// Blocks for a file write.
+    ///
+    /// # Errors
+    /// `InUse`, `NotWritable`, `Io`.
+    pub fn hold(path: &Path, node_name: &str) -> Result<File, StoreError> {
+        take_lock(path, node_name)
+    }
+
     /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.path

@@ -16,6 +16,7 @@ pub mod node;
 pub mod prime;
 pub mod propose;
 pub mod queue;
+pub mod recover;
 pub mod replay;
 pub mod run;
 pub mod session;
@@ -44,6 +45,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
     match cli.command {
         Command::Up(args) => up::run(args, context).await,
         Command::Node(args) => node::run(args, context).await,
+        Command::Recover(args) => recover::run(args, context).await,
         Command::Config(args) => config::run(args, context).await,
         Command::Status(args) => status::run(args, context).await,
         Command::Memory(args) => memory::run(args, context).await,

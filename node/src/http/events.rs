@@ -106,6 +106,9 @@ impl Door {
                 return Err(ahead(after, snapshot.colony.seq()));
             }
         }
+        if let Some(after) = after {
+            snapshot.colony.check_cursor(after.0)?;
+        }
         Ok(snapshot)
     }
 

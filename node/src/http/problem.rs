@@ -274,16 +274,37 @@ impl From<AgentError> for Refused {
 
 impl From<CursorError> for Refused {
     fn from(error: CursorError) -> Refused {
-        let CursorError::Expired { after, oldest } = error;
-        let (after, oldest) = (EventCursor(after), EventCursor(oldest));
-        Problem::new(
-            Code::CursorExpired,
-            format!(
-                "events after {after} are no longer kept; the oldest one kept is {oldest}: begin with a snapshot, or there"
-            ),
-        )
-        .with_details(json!({ "after": after, "oldest": oldest }))
-        .into()
+        match error {
+            CursorError::Expired { after, oldest } => {
+                let (after, oldest) = (EventCursor(after), EventCursor(oldest));
+                Problem::new(
+                    Code::CursorExpired,
+                    format!(
+                        "events after {after} are no longer kept; the oldest one kept is {oldest}: begin with a snapshot, or \
+                         there"
+                    ),
+                )
+                .with_details(json!({ "after": after, "oldest": oldest }))
+                .into()
+            }
+            CursorError::Lost {
+                after,
+                certain,
+                resumed,
+            } => {
+                let after = EventCursor(after);
+                let [certain, resumed] = [certain, resumed].map(EventCursor::behind);
+                Problem::new(
+                    Code::CursorAhead,
+                    format!(
+                        "the cursor {after} lies behind {certain}, up to where nothing was lost when the cluster was \
+                         recovered: begin with a snapshot, or follow from {resumed}"
+                    ),
+                )
+                .with_details(json!({ "after": after, "certain": certain, "resumed": resumed }))
+                .into()
+            }
+        }
     }
 }
 

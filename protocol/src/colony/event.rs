@@ -332,6 +332,20 @@ pub enum CursorError {
         /// The oldest event kept.
         oldest: Cursor,
     },
+    /// The cluster was recovered after its majority was lost, and the cursor lies in what went with it: the events up to
+    /// it may be gone, or be others than were read. Read the state anew, and follow from `resumed` on.
+    #[error(
+        "the cluster was recovered from what one node had: it is the same up to seq {certain}, goes on behind seq \
+         {resumed}, and {after:?} lies between"
+    )]
+    Lost {
+        /// The cursor asked for.
+        after: Cursor,
+        /// Up to here nothing was lost.
+        certain: u64,
+        /// New events are behind this.
+        resumed: u64,
+    },
 }
 
 /// The events that a project keeps.

@@ -29,6 +29,7 @@ use super::event::{Cursor, Event, Events};
 use super::hold::Hold;
 use super::memory::{Kept, Memory, Record, Value};
 use super::once::{DedupSession, Remembered};
+use super::recovery::Past;
 use super::session::{Session, SessionId};
 use super::task::{Attempt, Counts, Queue, State, StoredQueue, Task, TaskId, Terms};
 use super::{Colony, Project, RULES_VERSION};
@@ -54,6 +55,7 @@ pub struct Meta {
     digest: Digest,
     /// Nodes that are lost: until which position sessions came to live there, and when their grace is over.
     lost: Vec<((NodeId, u64), u64)>,
+    past: Vec<Past>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -180,6 +182,7 @@ impl Colony {
                 .iter()
                 .map(|(key, until_ms)| (*key, *until_ms))
                 .collect(),
+            past: self.past.clone(),
         }
     }
 
@@ -663,6 +666,7 @@ impl Restorer {
         colony.cluster_ms = meta.cluster_ms;
         colony.wall_ms = meta.wall_ms;
         colony.rules_version = meta.rules_version;
+        colony.past = meta.past;
         for stored in meta.dedup {
             let session = DedupSession {
                 incarnation: stored.incarnation,

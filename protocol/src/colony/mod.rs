@@ -19,6 +19,7 @@ mod once;
 mod project;
 mod proposal;
 mod range;
+mod recovery;
 mod round;
 mod session;
 mod sweep;
@@ -66,6 +67,7 @@ pub use self::range::{
     BATCH_RANGE_BYTES_MAX, BATCH_RANGE_KEYS_MAX, GLOB_BYTES_MAX, GLOB_LOOKED_AT_BYTES_MAX, PROPOSAL_RANGES_MAX,
     RANGE_DEPTH_MAX, RangeRead, RangeStamp, RangeState, Span,
 };
+pub use self::recovery::{Past, RECOVERIES_MAX, SEQ_JUMP, TooManyRecoveries};
 pub use self::round::{Batch, Checkpoint, ROUND_BYTES_MAX, ROUND_VERSION, Round, RoundError};
 pub use self::session::{
     Ended, NewSession, PROGRAM_BYTES_MAX, SESSION_GRACE_MS, SESSION_TTL_MS, SESSION_TTL_MS_MAX, SESSION_TTL_MS_MIN,
@@ -112,6 +114,8 @@ pub struct Colony {
     projects: OrdMap<Arc<str>, Project>,
     dedup: DedupSessions,
     agents: Agents,
+    /// The clusters that this one was recovered from.
+    past: Vec<Past>,
     scratch: Scratch,
 }
 
@@ -136,6 +140,7 @@ impl Default for Colony {
             projects: OrdMap::new(),
             dedup: DedupSessions::default(),
             agents: Agents::default(),
+            past: Vec::new(),
             scratch: Scratch::default(),
         }
     }
@@ -191,6 +196,11 @@ impl Colony {
     /// Cluster time of the last entry, in milliseconds.
     pub fn cluster_ms(&self) -> u64 {
         self.cluster_ms
+    }
+
+    /// Wall time of the last entry, as its leader had it, in milliseconds since 1970.
+    pub fn wall_ms(&self) -> u64 {
+        self.wall_ms
     }
 
     /// The project of this name, if anything was ever written to it.
@@ -320,6 +330,7 @@ impl Colony {
         let mut sum = Digest::of(b'm', &(self.seq, self.cluster_ms, self.wall_ms, self.rules_version));
         sum.add(self.agents.digest);
         sum.add(self.agents.sessions.digest);
+        sum.add(self.past_digest());
         for (name, project) in &self.projects {
             sum.add(project.digest(name));
         }

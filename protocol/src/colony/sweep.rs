@@ -161,7 +161,7 @@ impl Colony {
     }
 
     /// Ends the agents of a node, and gives its sessions a grace; returns whether there was any.
-    fn lose_node(&mut self, node: NodeId) -> bool {
+    pub(super) fn lose_node(&mut self, node: NodeId) -> bool {
         let until_ms = self.cluster_ms.saturating_add(SESSION_GRACE_MS);
         let ended = self.agents.end_node(node, self.seq, AgentEnd::NodeLost);
         self.agents.sessions.lose(node, self.seq, until_ms) | ended

@@ -9,6 +9,7 @@ mod memory;
 mod model;
 mod proposals;
 mod random;
+mod recovery;
 mod sequence;
 mod sessions;
 mod tasks;

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::consensus::log::{LogError, LogOptions};
+use crate::consensus::salvage;
 use crate::link::{Cookie, LinkConfig, LinkLimits};
 use crate::replica::Payload;
 use crate::store::{DataFolder, Store, StoreOptions};
@@ -255,5 +256,100 @@ async fn entries_that_contradict_a_snapshot_go() {
     let mut log = rig.log().unwrap();
     let left = log.try_get_log_entries(..).await.unwrap();
     assert!(left.iter().all(|entry| entry.log_id.index <= 6), "{left:?}");
+    log.close().await.unwrap();
+}
+
+/// What is salvaged: the last entry, the last that is known to be committed, and what is said of the log.
+async fn salvaged(rig: &Rig) -> Result<(u64, u64, Option<String>), ConsensusError> {
+    let folder = rig.folder();
+    let log = rig.log();
+    let (store, contents) = Store::open(&folder, &StoreOptions::default()).unwrap();
+    let restored = contents
+        .meta
+        .and_then(|meta| Replica::restore(ME, &meta, contents.records).ok());
+    let replica = restored.unwrap_or_else(|| Replica::new(ME));
+    store.close().await.unwrap();
+    let salvaged = salvage::read(log, &rig.library(), &replica).await?;
+    Ok((salvaged.last().0, salvaged.committed, salvaged.log_damage))
+}
+
+#[tokio::test]
+async fn what_may_have_been_acknowledged_is_salvaged_and_told_from_what_surely_was() {
+    // Committed up to entry 7, as the snapshot tells; 8 and 9 may have been.
+    let rig = Rig::new(Some(2)).await;
+    assert_eq!(salvaged(&rig).await.unwrap(), (9, 7, None));
+    // Twice, for a run that was interrupted.
+    assert_eq!(salvaged(&rig).await.unwrap(), (9, 7, None));
+    // Without that snapshot the log says 6, and the store 5.
+    std::fs::remove_file(&rig.files("snapshot")[1]).unwrap();
+    assert_eq!(salvaged(&rig).await.unwrap(), (9, 6, None));
+}
+
+#[tokio::test]
+async fn what_a_damaged_log_had_alone_is_not_salvaged_and_that_is_said() {
+    for how in DAMAGES {
+        let rig = Rig::new(None).await;
+        let chunk = rig.files("log").into_iter().find(|file| file.extension().is_some());
+        let chunk = chunk.unwrap();
+        // Within the records; behind them the file is zeros.
+        let bytes = std::fs::read(&chunk).unwrap();
+        let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        std::fs::write(&chunk, &bytes[..end]).unwrap();
+        damage(&chunk, how);
+        match salvaged(&rig).await.unwrap() {
+            // By the snapshot.
+            (7, 7, Some(reason)) => assert!(
+                reason.contains("damaged") || reason.contains("not there any more"),
+                "{reason}"
+            ),
+            other => panic!("{how}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_a_whole_state_nothing_is_salvaged() {
+    let rig = Rig::new(Some(4)).await;
+    damage(&rig.data.path().join("store/sled/db"), "truncated");
+    for snapshot in rig.files("snapshot") {
+        damage(&snapshot, "torn");
+    }
+    assert!(matches!(
+        salvaged(&rig).await,
+        Err(ConsensusError::StateLost { index: 4 })
+    ));
+}
+
+#[tokio::test]
+async fn what_was_salvaged_begins_a_cluster_of_one_that_starts_by_its_snapshot() {
+    let rig = Rig::new(None).await;
+    let folder = rig.folder();
+    let replica = Replica::new(ME);
+    let found = salvage::read(rig.log(), &rig.library(), &replica).await.unwrap();
+    for old in [folder.log_path(), folder.snapshot_path(), folder.store_path()] {
+        std::fs::remove_dir_all(&old).unwrap();
+        std::fs::create_dir(&old).unwrap();
+    }
+    let mut colony = found.colony.clone();
+    let [ended, begun] = [1, 2].map(|id| queenright_protocol::id::ClusterId([id; 16]));
+    colony.recover(ended, begun, found.certain).unwrap();
+    let digest = colony.digest();
+    let voter = NodeId(64_001);
+    salvage::write(&found, colony, voter, &folder.log_path(), &rig.library())
+        .await
+        .unwrap();
+    drop(folder);
+    assert_eq!(rig.start().await.unwrap(), (RecoveredBy::Snapshot, Some(9)));
+    let newest = rig.library().newest().unwrap();
+    assert_eq!(newest.read().unwrap().digest(), digest);
+    let voters: Vec<u64> = newest.meta().last_membership.voter_ids().collect();
+    assert_eq!(voters, [voter.0]);
+    let mut log = rig.log().unwrap();
+    let vote = log.read_vote().await.unwrap().unwrap();
+    // The last term of the old cluster was 1.
+    assert_eq!(
+        (vote.leader_id.term, vote.leader_id.node_id, vote.committed),
+        (2, voter.0, false)
+    );
     log.close().await.unwrap();
 }
