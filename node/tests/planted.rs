@@ -102,13 +102,13 @@ fn find(bug: Bug, table: &mut Vec<String>) -> bool {
     let first = number("PLANTED_SEED", 1);
     let began = Instant::now();
     for seed in first..first + number("PLANTED_RUNS", 6) {
-        // A cluster that breaks down over its bug is also found out, but the table says so.
-        let ran = catch_unwind(AssertUnwindSafe(|| run(Some(bug), seed).run()));
-        let sign = match &ran {
-            Ok(outcomes) => found(outcomes).map(|signs| (signs, outcomes.judgement.calls)),
-            Err(_) => Some(("the run broke down".to_owned(), 0)),
+        // A run that breaks down says nothing: it may not even have begun.
+        let Ok(outcomes) = catch_unwind(AssertUnwindSafe(|| run(Some(bug), seed).run())) else {
+            eprintln!("{bug}: the run with seed {seed} broke down");
+            continue;
         };
-        if let Some((sign, calls)) = sign {
+        if let Some(sign) = found(&outcomes) {
+            let calls = outcomes.judgement.calls;
             let runs = seed - first + 1;
             let seconds = began.elapsed().as_secs();
             table.push(format!("| {bug} | {seed} | {runs} | {calls} | {seconds} s | {sign} |"));

@@ -1,13 +1,15 @@
 //! The clients of a disturbed cluster: what they ask for, and how they take what they are told.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use queenright_bench::history::{
-    Answer, Guard, Operation, Outcome, RecordError, Recorder, RecordingClient, Refusal, Write,
+    Answer, End, Guard, Operation, Outcome, RecordError, Recorder, RecordingClient, Refusal, TaskStage, Write,
 };
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::stage::Stage;
@@ -20,6 +22,15 @@ const THINK_MS: std::ops::Range<u64> = 10..50;
 const KEYS_LAST: Duration = Duration::from_secs(2);
 /// How many keys of each sort there are at a time.
 const KEYS: u32 = 4;
+/// How much of what they ask for is about tasks.
+const OF_TASKS: f64 = 0.35;
+/// How long the same tasks are used: longer than the shorter leases, which run out meanwhile.
+const TASKS_LAST: Duration = Duration::from_secs(4);
+/// How many kinds of tasks there are at a time, and how many tasks of each. Those of a kind are one partition.
+const KINDS: u32 = 4;
+const TASKS_OF_KIND: u32 = 2;
+/// How long claims ask for: as short as they may, so that many leases run out under their owners' hands; and longer.
+const LEASES_MS: [u64; 3] = [1_000, 1_000, 5_000];
 /// How long a door may take. Shorter than an election, so that answers get lost; and longer.
 const TIMEOUTS: [Duration; 3] = [
     Duration::from_millis(400),
@@ -44,8 +55,22 @@ struct Client {
     door: RecordingClient,
     crowd: Arc<Crowd>,
     /// Revisions that this client was told last, for guards and proposals.
-    seen: std::collections::BTreeMap<String, u64>,
+    seen: BTreeMap<String, u64>,
     written: u64,
+    /// Who it is for tasks. Later processes of the same client are it, too.
+    name: String,
+    claims: BTreeMap<String, Claims>,
+}
+
+/// What a client knows of its claims of one task.
+#[derive(Clone, Debug, Default)]
+struct Claims {
+    /// The fence of each, the newest last.
+    fences: Vec<u64>,
+    /// Whether the newest still holds, as far as it was told.
+    holds: bool,
+    /// The fence of somebody else's claim.
+    other: Option<u64>,
 }
 
 impl Crowd {
@@ -74,8 +99,20 @@ impl Crowd {
         generations.flat_map(keys_of).collect()
     }
 
+    /// All tasks that have been added so far, as far as anybody was told.
+    pub(crate) fn tasks(&self) -> Vec<String> {
+        let kinds =
+            (0..=self.generation_of_tasks()).flat_map(|generation| (0..KINDS).map(move |kind| (generation, kind)));
+        let tasks = kinds.flat_map(|(generation, kind)| tasks_of(generation, kind));
+        tasks.filter(|task| self.recorder.knows_task(task)).collect()
+    }
+
     fn generation(&self) -> u64 {
         self.began.elapsed().as_secs() / KEYS_LAST.as_secs()
+    }
+
+    fn generation_of_tasks(&self) -> u64 {
+        self.began.elapsed().as_secs() / TASKS_LAST.as_secs()
     }
 
     /// The work of one client until the end.
@@ -98,8 +135,10 @@ impl Crowd {
             random: StdRng::seed_from_u64(seed ^ (number as u64) << 32),
             door,
             crowd: self.clone(),
-            seen: std::collections::BTreeMap::new(),
+            seen: BTreeMap::new(),
             written: 0,
+            name: format!("client-{number}"),
+            claims: BTreeMap::new(),
         };
         async move {
             while !client.crowd.ended.load(Ordering::Relaxed) {
@@ -122,9 +161,17 @@ fn name(sort: &str, generation: u64, number: u32) -> String {
     format!("{sort}-{generation}-{number}")
 }
 
+/// The names of the tasks of one kind, oldest first if they are added in turn.
+fn tasks_of(generation: u64, kind: u32) -> impl Iterator<Item = String> {
+    (0..TASKS_OF_KIND).map(move |number| format!("task-{generation}-{kind}-{number}"))
+}
+
 impl Client {
     async fn turn(&mut self) -> Result<(), RecordError> {
-        let operation = self.operation();
+        let operation = match self.random.random_bool(OF_TASKS) {
+            true => self.task_operation(),
+            false => self.operation(),
+        };
         let told = self.door.call(operation.clone()).await?;
         self.learn(&operation, &told.outcome);
         if told.outcome == Outcome::Unknown {
@@ -189,6 +236,52 @@ impl Client {
         Operation::Propose { reads, writes }
     }
 
+    fn task_operation(&mut self) -> Operation {
+        let generation = self.crowd.generation_of_tasks();
+        self.claims
+            .retain(|task, _| task.starts_with(&format!("task-{generation}-")));
+        let kind = self.random.random_range(0..KINDS);
+        let among: Vec<String> = tasks_of(generation, kind).collect();
+        let kind = format!("kind-{generation}-{kind}");
+        let task = among.choose(&mut self.random).expect("there are some").clone();
+        let by = self.name.clone();
+        let lease_ms = *LEASES_MS.choose(&mut self.random).expect("there are some");
+        let chance = self.random.random_range(0..100);
+        if chance < 4 || !self.crowd.recorder.knows_task(&task) {
+            return Operation::AddTask { task, kind };
+        }
+        let claims = self.claims.get(&task).cloned().unwrap_or_default();
+        match (chance, claims.holds, &claims.fences[..]) {
+            (..12, ..) => Operation::Look { task },
+            (12..22, ..) => Operation::ClaimReady {
+                kind,
+                among,
+                by,
+                lease_ms,
+            },
+            // The owner names the fence of an earlier claim of its own, or one who is not the owner that of the owner.
+            (22..45, true, [.., old, _]) => self.ends(task, *old),
+            (22..32, false, _) if claims.other.is_some() => self.ends(task, claims.other.unwrap_or_default()),
+            (22..55, true, [.., fence]) => {
+                let fence = *fence;
+                Operation::Accept { task, by, fence }
+            }
+            (55..85, true, [.., fence]) => self.ends(task, *fence),
+            _ => Operation::Claim { task, by, lease_ms },
+        }
+    }
+
+    /// A finish; tasks are mostly given back, so that there is something to claim.
+    fn ends(&mut self, task: String, fence: u64) -> Operation {
+        let end = match self.random.random_range(0..10) {
+            0 => End::Done,
+            1 => End::Failed,
+            _ => End::Released,
+        };
+        let by = self.name.clone();
+        Operation::Finish { task, by, fence, end }
+    }
+
     fn learn(&mut self, operation: &Operation, outcome: &Outcome) {
         match (operation, outcome) {
             (Operation::Get { key }, Outcome::Ok(Answer::Value { revision, .. }))
@@ -202,7 +295,36 @@ impl Client {
                     .extend(told.map(|((key, _), revision)| (key.clone(), *revision)));
             }
             (_, Outcome::Refused(Refusal::Lost { keys, .. })) => self.seen.extend(keys.iter().cloned()),
+            (Operation::Claim { task, .. }, Outcome::Ok(Answer::Claimed { fence, .. }))
+            | (_, Outcome::Ok(Answer::Given { task, fence, .. })) => {
+                let claims = self.claims.entry(task.clone()).or_default();
+                claims.fences.push(*fence);
+                claims.holds = true;
+            }
+            (
+                Operation::Finish { task, fence, .. } | Operation::Accept { task, fence, .. },
+                Outcome::Ok(Answer::Finished) | Outcome::Refused(Refusal::Fenced | Refusal::Over),
+            ) => {
+                let claims = self.claims.entry(task.clone()).or_default();
+                claims.holds &= claims.fences.last() != Some(fence);
+            }
+            (Operation::Look { task }, Outcome::Ok(Answer::Task { stage, .. })) => self.learn_stage(task, stage),
             _ => {}
+        }
+    }
+
+    /// A claim whose answer was lost is found by looking.
+    fn learn_stage(&mut self, task: &str, stage: &TaskStage) {
+        let claims = self.claims.entry(task.to_owned()).or_default();
+        match stage {
+            TaskStage::Leased { by, fence } if *by == self.name => {
+                claims.holds = true;
+                if claims.fences.last() != Some(fence) {
+                    claims.fences.push(*fence);
+                }
+            }
+            TaskStage::Leased { fence, .. } => claims.other = Some(*fence),
+            TaskStage::Waiting | TaskStage::Over { .. } => claims.holds = false,
         }
     }
 }

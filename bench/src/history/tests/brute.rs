@@ -1,17 +1,14 @@
 //! The search against the plainest one that there is: every order of every choice of unanswered calls.
 
-use std::time::Duration;
-
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::generate::{Mix, Simulation};
 use crate::history::{
-    Answer, Budget, Call, End, Guard, Operation, Outcome, Refusal, Spec, State, Verdict, Write, check, partitions,
+    Answer, Budget, Call, End, Guard, Operation, Outcome, Refusal, Spec, State, TaskStage, Verdict, Write, check,
+    partitions,
 };
-
-const LEASE: Duration = Duration::from_nanos(2_000_200);
 
 /// Whether the calls that are left can follow in some order, real time and the specification permitting.
 fn some_order(spec: &Spec, calls: &[Call], taken: &mut Vec<usize>, state: &State) -> bool {
@@ -45,7 +42,7 @@ fn some_order(spec: &Spec, calls: &[Call], taken: &mut Vec<usize>, state: &State
 fn compare(calls: &[Call]) -> bool {
     let mut all = true;
     for calls in partitions(calls) {
-        let spec = Spec::of(&calls, LEASE);
+        let spec = Spec::of(&calls);
         let expected = some_order(&spec, &calls, &mut Vec::new(), &spec.initial());
         let verdict = check(&spec, &calls, Budget::default());
         assert!(!matches!(verdict, Verdict::Unknown { .. }));
@@ -121,10 +118,12 @@ fn random_call(random: &mut StdRng, number: u64) -> Call {
     }
 }
 
+/// Something about one of two tasks. A lease of no time may run out at once, and the other one never does.
 fn random_task(random: &mut StdRng) -> (Operation, Outcome) {
-    let task = "t".to_owned();
+    let task = ["t", "t", "u"].choose(random).unwrap().to_string();
     let by = ["p", "q"].choose(random).unwrap().to_string();
-    let fence = random.random_range(1..3);
+    let (attempt, fence) = (random.random_range(1..3), random.random_range(1..3));
+    let lease_ms = *[0, 30_000].choose(random).unwrap();
     let refusal = match random.random_range(0..5) {
         0 => Refusal::Held { by: "p".to_owned() },
         1 => Refusal::Fenced,
@@ -132,18 +131,39 @@ fn random_task(random: &mut StdRng) -> (Operation, Outcome) {
         3 => Refusal::Exists,
         _ => Refusal::NoSuchTask,
     };
-    let (operation, answer) = match random.random_range(0..4) {
-        0 => (Operation::AddTask { task }, Answer::Added),
-        1 | 2 => (
-            Operation::Claim { task, by },
-            Answer::Claimed {
-                attempt: random.random_range(1..3),
-                fence,
-            },
+    let (operation, answer) = match random.random_range(0..9) {
+        0 | 1 => {
+            let kind = "k".to_owned();
+            (Operation::AddTask { task, kind }, Answer::Added)
+        }
+        2 | 3 => (
+            Operation::Claim { task, by, lease_ms },
+            Answer::Claimed { attempt, fence },
         ),
+        4 => {
+            let claim = Operation::ClaimReady {
+                kind: "k".to_owned(),
+                among: ["t", "u"].map(str::to_owned).to_vec(),
+                by,
+                lease_ms,
+            };
+            let none = random.random_bool(0.3);
+            let given = Answer::Given { task, attempt, fence };
+            (claim, if none { Answer::NoneReady } else { given })
+        }
+        5 => (Operation::Accept { task, by, fence }, Answer::Accepted),
+        6 => {
+            let stage = match random.random_range(0..3) {
+                0 => TaskStage::Waiting,
+                1 => TaskStage::Leased { by, fence },
+                _ => TaskStage::Over { done: true, fence },
+            };
+            let attempts = attempt - random.random_range(0..2);
+            (Operation::Look { task }, Answer::Task { attempts, stage })
+        }
         _ => {
             let end = *[End::Done, End::Released].choose(random).unwrap();
-            (Operation::Finish { task, fence, end }, Answer::Finished)
+            (Operation::Finish { task, by, fence, end }, Answer::Finished)
         }
     };
     let refused = random.random_bool(0.3);

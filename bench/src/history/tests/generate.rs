@@ -1,22 +1,28 @@
 //! Runs without a cluster: processes that ask one after the other, beside each other, and one place that executes what they
-//! ask for at some moment between question and answer. Keys are executed by the colony itself, so that a run also compares
-//! the specification with it; tasks by a table of this file.
+//! ask for at some moment between question and answer. That place is the colony itself, so that a run also compares the
+//! specification with it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use queenright_protocol::colony::{
-    Body, Change, Colony, Command, Condition, Content, Expected, Op, Outcome as ColonyOutcome, Proposal, Read,
-    Refusal as ColonyRefusal, Round, Write as ColonyWrite,
+    Accept, Body, Caller, Change, Claim, Colony, Command, Condition, Content, Ending, Expected, Fence, Finish, NewTask,
+    Op, Outcome as ColonyOutcome, Proposal, Read, Refusal as ColonyRefusal, Round, State, Task, TaskCommand, TaskId,
+    TokenHash, Which, Write as ColonyWrite,
 };
 use queenright_protocol::id::NodeId;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::history::{Answer, Call, End, Guard, Operation, Outcome, Refusal, Write};
+use crate::history::{Answer, Call, End, Guard, Operation, Outcome, Refusal, TaskStage, Write};
 
 const PROJECT: &str = "p";
+/// The kind of all tasks.
+const KIND: &str = "k";
+const MS: u64 = 1_000_000;
+/// How long a lease must still hold for a second owner to be one for sure: no call takes as long.
+const SURELY_HELD_MS: u64 = 10_000;
 
 /// What is wrong with the place that executes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,28 +88,19 @@ pub(super) struct Simulation {
     mix: Mix,
     bug: Option<Bug>,
     now_ns: u64,
-    /// The newest fence.
-    fence: u64,
     calls: Vec<Call>,
     /// What each busy process waits for.
     busy: BTreeMap<u32, (usize, Stage)>,
     /// Calls that nobody waits for any more and that may still be executed.
     adrift: Vec<usize>,
     colony: Colony,
-    tasks: BTreeMap<String, Task>,
+    ids: BTreeMap<String, TaskId>,
+    /// The claims of each task of which somebody was told: who, and the fence.
+    told: BTreeMap<String, Vec<(String, u64)>>,
     /// What keys held, until when nobody had been answered anything newer.
     old_values: Vec<(String, Answer, u64)>,
     /// How often the bug showed.
     pub(super) spoiled: usize,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Task {
-    owner: Option<(String, u64)>,
-    attempts: u64,
-    /// Those that somebody was told.
-    fences: Vec<u64>,
-    done: bool,
 }
 
 impl Simulation {
@@ -113,12 +110,12 @@ impl Simulation {
             mix,
             bug: None,
             now_ns: 0,
-            fence: 10,
             calls: Vec::new(),
             busy: BTreeMap::new(),
             adrift: Vec::new(),
             colony: Colony::default(),
-            tasks: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            told: BTreeMap::new(),
             old_values: Vec::new(),
             spoiled: 0,
         }
@@ -131,7 +128,13 @@ impl Simulation {
     /// Runs to the end, then reads each key, and returns the history.
     pub(super) fn run(&mut self) -> Vec<Call> {
         while self.calls.len() < self.mix.calls || !self.busy.is_empty() {
-            self.now_ns += self.random.random_range(1..20);
+            self.now_ns += self.random.random_range(1..20) * MS;
+            match self.random.random_range(0..100) {
+                0 => self.now_ns += 1_000 * MS,
+                // The leader clears away what has run out.
+                1..5 => drop(self.colony.apply(self.now_ns / MS, 0, &[round(Vec::new())], NodeId(1))),
+                _ => {}
+            }
             if !self.adrift.is_empty() && self.random.random_bool(0.1) {
                 let place = self.random.random_range(0..self.adrift.len());
                 let call = self.adrift.swap_remove(place);
@@ -146,10 +149,10 @@ impl Simulation {
         }
         if self.mix.calls > Mix::small().calls {
             for key in (0..self.mix.keys).map(key) {
-                self.now_ns += 1;
+                self.now_ns += MS;
                 let call = self.begin(0, Operation::Get { key });
                 let (outcome, seq) = self.execute(call);
-                self.now_ns += 1;
+                self.now_ns += MS;
                 self.answer(call, outcome, seq);
             }
         }
@@ -190,10 +193,11 @@ impl Simulation {
 
     fn answer(&mut self, call: usize, outcome: Outcome, seq: Option<u64>) {
         let call = &mut self.calls[call];
-        if let (Operation::Claim { task, .. }, Outcome::Ok(Answer::Claimed { fence, .. })) = (&call.operation, &outcome)
+        if let (Operation::Claim { task, by, .. }, Outcome::Ok(Answer::Claimed { fence, .. }))
+        | (Operation::ClaimReady { by, .. }, Outcome::Ok(Answer::Given { task, fence, .. })) =
+            (&call.operation, &outcome)
         {
-            let task = self.tasks.get_mut(task).expect("it was claimed");
-            task.fences.push(*fence);
+            self.told.entry(task.clone()).or_default().push((by.clone(), *fence));
         }
         (call.outcome, call.returned_ns, call.seq) = (outcome, Some(self.now_ns), seq);
     }
@@ -233,20 +237,38 @@ impl Simulation {
                 }
                 Operation::Propose { reads, writes }
             }
-            8 => Operation::AddTask { task },
-            9 | 10 => {
-                let by = format!("p{process}");
-                Operation::Claim { task, by }
-            }
-            _ => {
-                let fences = self
-                    .tasks
-                    .get(&task)
-                    .map(|task| task.fences.clone())
-                    .unwrap_or_default();
-                let fence = fences.choose(&mut self.random).copied().unwrap_or(1);
-                let end = *[End::Done, End::Released].choose(&mut self.random).unwrap();
-                Operation::Finish { task, fence, end }
+            _ => self.task_operation(task, format!("p{process}")),
+        }
+    }
+
+    fn task_operation(&mut self, task: String, by: String) -> Operation {
+        let lease_ms = *[1_000, 30_000].choose(&mut self.random).unwrap();
+        let told = self.told.get(&task).cloned().unwrap_or_default();
+        match self.random.random_range(0..10) {
+            0 => Operation::AddTask {
+                task,
+                kind: KIND.to_owned(),
+            },
+            1..4 => Operation::Claim { task, by, lease_ms },
+            4 => Operation::ClaimReady {
+                kind: KIND.to_owned(),
+                among: (0..self.mix.tasks).map(|task| format!("t{task}")).collect(),
+                by,
+                lease_ms,
+            },
+            5 => Operation::Look { task },
+            choice => {
+                // Mostly the newest claim, and mostly in the mouth of who made it.
+                let place = told.len().saturating_sub(self.random.random_range(1..3));
+                let (owner, fence) = told.get(place).cloned().unwrap_or((by.clone(), 1));
+                let by = if self.random.random_bool(0.9) { owner } else { by };
+                let end = *[End::Done, End::Failed, End::Released, End::Released, End::Released]
+                    .choose(&mut self.random)
+                    .unwrap();
+                match choice {
+                    6 => Operation::Accept { task, by, fence },
+                    _ => Operation::Finish { task, by, fence, end },
+                }
             }
         }
     }
@@ -268,7 +290,8 @@ impl Simulation {
                 self.note(&operation);
                 self.change(&operation, Body::Propose(wanted))
             }
-            _ => (self.hand_out(&operation), None),
+            Operation::Look { task } => (self.look(task), None),
+            _ => self.hand_out(&operation),
         }
     }
 
@@ -354,22 +377,23 @@ impl Simulation {
     }
 
     fn apply(&mut self, operation: &Operation, body: Body) -> (Outcome, Option<u64>) {
+        let author = match operation {
+            Operation::Claim { by, .. } | Operation::ClaimReady { by, .. } => by,
+            _ => "test",
+        };
         let number = self.colony.seq() + 1;
         let command = Command {
             number,
             settled: number,
             expires_ms: u64::MAX,
             project: PROJECT.into(),
-            author: "test".into(),
+            author: author.into(),
             idempotency_key: None,
             body,
         };
-        let round = Round {
-            node: NodeId(1),
-            incarnation: 1,
-            commands: vec![command],
-        };
-        let mut applied = self.colony.apply(0, 0, &[round], NodeId(1));
+        let mut applied = self
+            .colony
+            .apply(self.now_ns / MS, 0, &[round(vec![command])], NodeId(1));
         match applied.outcomes.remove(0).outcome {
             ColonyOutcome::Changed { seq, revision } => (Outcome::Ok(Answer::Changed { revision }), Some(seq)),
             ColonyOutcome::Committed { seq, revisions, .. } => {
@@ -388,53 +412,152 @@ impl Simulation {
                 (Outcome::Refused(Refusal::Condition { revision, present }), None)
             }
             ColonyOutcome::Refused(ColonyRefusal::WrongType { .. }) => (Outcome::Refused(Refusal::WrongType), None),
+            ColonyOutcome::Added { seq, tasks } => {
+                let Operation::AddTask { task, .. } = operation else {
+                    panic!("{operation}: {tasks:?}");
+                };
+                self.ids.insert(task.clone(), tasks[0].task);
+                match tasks[0].existing {
+                    true => (Outcome::Refused(Refusal::Exists), None),
+                    false => (Outcome::Ok(Answer::Added), Some(seq)),
+                }
+            }
+            ColonyOutcome::Claimed { seq, tasks, .. } => {
+                let answer = match (operation, &tasks[..]) {
+                    (Operation::ClaimReady { .. }, []) => Answer::NoneReady,
+                    (Operation::ClaimReady { .. }, [given]) => {
+                        let name = self.task(given.task).and_then(|task| task.name.clone());
+                        Answer::Given {
+                            task: name.expect("each has one").to_string(),
+                            attempt: given.attempt.into(),
+                            fence: given.fence.0,
+                        }
+                    }
+                    (_, [claimed]) => Answer::Claimed {
+                        attempt: claimed.attempt.into(),
+                        fence: claimed.fence.0,
+                    },
+                    _ => panic!("{operation}: {tasks:?}"),
+                };
+                (Outcome::Ok(answer), Some(seq))
+            }
+            ColonyOutcome::Accepted { seq, .. } => (Outcome::Ok(Answer::Accepted), Some(seq)),
+            ColonyOutcome::Finished { seq, .. } => (Outcome::Ok(Answer::Finished), Some(seq)),
+            ColonyOutcome::Refused(ColonyRefusal::TaskHeld { holder, .. }) => {
+                let by = holder.author.to_string();
+                (Outcome::Refused(Refusal::Held { by }), None)
+            }
+            ColonyOutcome::Refused(ColonyRefusal::TaskFinished { .. }) => (Outcome::Refused(Refusal::Over), None),
+            ColonyOutcome::Refused(ColonyRefusal::Fenced { .. }) => (Outcome::Refused(Refusal::Fenced), None),
+            ColonyOutcome::Refused(ColonyRefusal::UnknownTask { .. }) => (Outcome::Refused(Refusal::NoSuchTask), None),
             other => panic!("{operation}: {other:?}"),
         }
     }
 
-    fn hand_out(&mut self, operation: &Operation) -> Outcome {
+    fn task(&self, id: TaskId) -> Option<&Task> {
+        let project = self.colony.project(PROJECT)?;
+        project.tasks().get(id).map(|task| &**task)
+    }
+
+    fn look(&self, task: &str) -> Outcome {
+        let Some(task) = self.ids.get(task).and_then(|id| self.task(*id)) else {
+            return Outcome::Refused(Refusal::NoSuchTask);
+        };
+        Outcome::Ok(Answer::Task {
+            attempts: task.attempts.into(),
+            stage: match &task.state {
+                State::Pending => TaskStage::Waiting,
+                State::Leased(lease) => TaskStage::Leased {
+                    by: lease.holder.author.to_string(),
+                    fence: lease.fence.0,
+                },
+                State::Finished(finished) => TaskStage::Over {
+                    done: finished.done,
+                    fence: finished.fence.0,
+                },
+            },
+        })
+    }
+
+    fn hand_out(&mut self, operation: &Operation) -> (Outcome, Option<u64>) {
         let spoil = self.random.random_bool(0.3).then_some(self.bug).flatten();
-        self.fence += 1;
-        let fence = self.fence;
-        let (Operation::AddTask { task: id } | Operation::Claim { task: id, .. } | Operation::Finish { task: id, .. }) =
-            operation
-        else {
-            unreachable!("the caller has looked");
+        let command = self.task_command(operation);
+        let (outcome, seq) = self.apply(operation, Body::Task(command));
+        let (Operation::Claim { task, .. } | Operation::Finish { task, .. }) = operation else {
+            return (outcome, seq);
         };
-        let task = match (operation, self.tasks.get_mut(id)) {
-            (Operation::AddTask { .. }, None) => {
-                self.tasks.insert(id.clone(), Task::default());
-                return Outcome::Ok(Answer::Added);
-            }
-            (Operation::AddTask { .. }, Some(_)) => return Outcome::Refused(Refusal::Exists),
-            (_, None) => return Outcome::Refused(Refusal::NoSuchTask),
-            (_, Some(task)) if task.done => return Outcome::Refused(Refusal::Over),
-            (_, Some(task)) => task,
+        let Some(task) = self.ids.get(task).and_then(|id| self.task(*id)) else {
+            return (outcome, seq);
         };
-        match (operation, &task.owner) {
-            (Operation::Claim { .. }, Some((holder, _))) if spoil != Some(Bug::DoubleClaim) => {
-                Outcome::Refused(Refusal::Held { by: holder.clone() })
+        let State::Leased(lease) = &task.state else {
+            return (outcome, seq);
+        };
+        let now_ms = self.now_ns / MS;
+        let surely = lease
+            .until_ms
+            .is_some_and(|until_ms| until_ms > now_ms + SURELY_HELD_MS);
+        let answer = match (spoil, &outcome) {
+            (Some(Bug::DoubleClaim), Outcome::Refused(Refusal::Held { .. })) if surely => Answer::Claimed {
+                attempt: u64::from(task.attempts) + 1,
+                fence: self.colony.seq(),
+            },
+            (Some(Bug::NoFence), Outcome::Refused(Refusal::Fenced)) if surely => Answer::Finished,
+            _ => return (outcome, seq),
+        };
+        self.spoiled += 1;
+        (Outcome::Ok(answer), None)
+    }
+
+    fn task_command(&self, operation: &Operation) -> TaskCommand {
+        let id = |task: &String| self.ids.get(task).copied().unwrap_or(TaskId { seq: 0, ordinal: 0 });
+        let caller = |by: &String| Caller::Token(TokenHash::of(by));
+        let claim = |which, by, lease_ms| {
+            let (caller, lease_ms) = (caller(by), Some(lease_ms));
+            TaskCommand::Claim(Claim {
+                which,
+                caller,
+                lease_ms,
+            })
+        };
+        match operation {
+            Operation::AddTask { task, kind } => TaskCommand::Add(vec![NewTask {
+                title: task.as_str().into(),
+                kind: Some(kind.as_str().into()),
+                name: Some(task.as_str().into()),
+                ..NewTask::default()
+            }]),
+            Operation::Claim { task, by, lease_ms } => claim(Which::Ids(vec![id(task)]), by, *lease_ms),
+            Operation::ClaimReady { kind, by, lease_ms, .. } => {
+                let kinds = vec![kind.as_str().into()];
+                claim(Which::Ready { kinds, limit: 1 }, by, *lease_ms)
             }
-            (Operation::Claim { by, .. }, owner) => {
-                self.spoiled += usize::from(owner.is_some());
-                task.owner = Some((by.clone(), fence));
-                task.attempts += 1;
-                Outcome::Ok(Answer::Claimed {
-                    attempt: task.attempts,
-                    fence,
-                })
-            }
-            (Operation::Finish { fence, end, .. }, owner) => {
-                let owns = owner.as_ref().is_some_and(|(_, held)| held == fence);
-                if !owns && spoil != Some(Bug::NoFence) {
-                    return Outcome::Refused(Refusal::Fenced);
-                }
-                self.spoiled += usize::from(!owns);
-                (task.owner, task.done) = (None, *end == End::Done);
-                Outcome::Ok(Answer::Finished)
-            }
+            Operation::Accept { task, by, fence } => TaskCommand::Accept(Accept {
+                task: id(task),
+                fence: Fence(*fence),
+                caller: caller(by),
+            }),
+            Operation::Finish { task, by, fence, end } => TaskCommand::Finish(Finish {
+                task: id(task),
+                fence: Fence(*fence),
+                caller: caller(by),
+                ending: match end {
+                    End::Done => Ending::Done,
+                    End::Failed => Ending::Failed,
+                    End::Released => Ending::Released,
+                },
+                result: Default::default(),
+                proposal: None,
+            }),
             _ => unreachable!("the caller has looked"),
         }
+    }
+}
+
+fn round(commands: Vec<Command>) -> Round {
+    Round {
+        node: NodeId(1),
+        incarnation: 1,
+        commands,
     }
 }
 

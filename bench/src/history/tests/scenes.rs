@@ -1,9 +1,7 @@
 //! Small histories by hand.
 
-use std::time::Duration;
-
 use crate::history::{
-    Answer, Budget, Call, CheckOptions, End, Guard, Operation, Outcome, Recorder, Refusal, Verdict, Write, judge, read,
+    Answer, Budget, Call, End, Guard, Operation, Outcome, Recorder, Refusal, TaskStage, Verdict, Write, judge, read,
     write,
 };
 
@@ -46,6 +44,16 @@ fn claim(by: &str) -> Operation {
     Operation::Claim {
         task: "t".to_owned(),
         by: by.to_owned(),
+        lease_ms: 30_000,
+    }
+}
+
+fn claim_ready(by: &str) -> Operation {
+    Operation::ClaimReady {
+        kind: "k".to_owned(),
+        among: ["t", "u"].map(str::to_owned).to_vec(),
+        by: by.to_owned(),
+        lease_ms: 30_000,
     }
 }
 
@@ -53,23 +61,50 @@ fn claimed(attempt: u64, fence: u64) -> Outcome {
     Outcome::Ok(Answer::Claimed { attempt, fence })
 }
 
-fn finish(fence: u64, end: End) -> Operation {
-    let task = "t".to_owned();
-    Operation::Finish { task, fence, end }
+fn given(task: &str, attempt: u64, fence: u64) -> Outcome {
+    let task = task.to_owned();
+    Outcome::Ok(Answer::Given { task, attempt, fence })
+}
+
+fn accept(by: &str, fence: u64) -> Operation {
+    let (task, by) = ("t".to_owned(), by.to_owned());
+    Operation::Accept { task, by, fence }
+}
+
+fn finish(by: &str, fence: u64, end: End) -> Operation {
+    let (task, by) = ("t".to_owned(), by.to_owned());
+    Operation::Finish { task, by, fence, end }
+}
+
+fn look() -> Operation {
+    Operation::Look { task: "t".to_owned() }
+}
+
+fn task(attempts: u64, stage: TaskStage) -> Outcome {
+    Outcome::Ok(Answer::Task { attempts, stage })
+}
+
+fn leased(by: &str, fence: u64) -> TaskStage {
+    let by = by.to_owned();
+    TaskStage::Leased { by, fence }
 }
 
 fn held(by: &str) -> Outcome {
     Outcome::Refused(Refusal::Held { by: by.to_owned() })
 }
 
+fn add(task: &str) -> Operation {
+    let (task, kind) = (task.to_owned(), "k".to_owned());
+    Operation::AddTask { task, kind }
+}
+
 fn added() -> Call {
-    let task = "t".to_owned();
-    call(0, 1, Operation::AddTask { task }, Outcome::Ok(Answer::Added))
+    call(0, 1, add("t"), Outcome::Ok(Answer::Added))
 }
 
 #[track_caller]
 fn check(calls: &[Call], expected: bool) {
-    let judgement = judge(calls, CheckOptions::default());
+    let judgement = judge(calls, Budget::default());
     assert_eq!(judgement.holds(), expected, "{judgement}");
 }
 
@@ -149,7 +184,7 @@ fn a_task_has_one_owner_until_it_is_given_back_or_the_lease_is_over() {
     check(&with(&[call(4, 5, claim("b"), claimed(2, 9))]), false);
     check(&with(&[call(4, 29_000, claim("b"), claimed(2, 9))]), false);
     check(&with(&[call(4, 30_003, claim("b"), claimed(2, 9))]), true);
-    let back = call(4, 5, finish(7, End::Released), Outcome::Ok(Answer::Finished));
+    let back = call(4, 5, finish("a", 7, End::Released), Outcome::Ok(Answer::Finished));
     check(&with(&[back.clone(), call(6, 7, claim("b"), claimed(2, 9))]), true);
     check(&with(&[back.clone(), call(6, 7, claim("b"), claimed(2, 7))]), false);
     check(&with(&[back, call(6, 7, claim("b"), claimed(3, 9))]), false);
@@ -157,21 +192,123 @@ fn a_task_has_one_owner_until_it_is_given_back_or_the_lease_is_over() {
 
 #[test]
 fn only_the_owner_finishes_a_task_and_only_once() {
-    let done = |fence| finish(fence, End::Done);
     let (finished, fenced) = (Outcome::Ok(Answer::Finished), Outcome::Refused(Refusal::Fenced));
+    let over = || Outcome::Refused(Refusal::Over);
     let first = call(2, 3, claim("a"), claimed(1, 7));
     let second = call(40_000, 40_001, claim("b"), claimed(2, 9));
-    let with = |calls: &[Call]| [&[added(), first.clone(), second.clone()], calls].concat();
-    check(&with(&[call(40_002, 40_003, done(7), fenced.clone())]), true);
-    check(&with(&[call(40_002, 40_003, done(7), finished.clone())]), false);
-    let over = call(40_004, 40_005, done(9), Outcome::Refused(Refusal::Over));
-    check(&with(&[call(40_002, 40_003, done(9), finished.clone()), over]), true);
-    let again = call(40_004, 40_005, done(9), finished.clone());
-    check(&with(&[call(40_002, 40_003, done(9), finished), again]), false);
-    // A claim whose answer was lost has an owner who cannot finish.
+    let with = |calls: &[(Operation, Outcome)]| {
+        let later = calls.iter().zip(40_002..);
+        let later = later.map(|((operation, outcome), at)| call(at, at, operation.clone(), outcome.clone()));
+        [added(), first.clone(), second.clone()]
+            .into_iter()
+            .chain(later)
+            .collect::<Vec<Call>>()
+    };
+    let done = |by, fence| finish(by, fence, End::Done);
+    check(&with(&[(done("a", 7), fenced.clone())]), true);
+    check(&with(&[(done("a", 7), finished.clone())]), false);
+    // The newest fence in another's mouth, and an old one in the owner's.
+    check(&with(&[(done("a", 9), finished.clone())]), false);
+    check(&with(&[(done("b", 7), finished.clone())]), false);
+    check(&with(&[(accept("b", 7), Outcome::Ok(Answer::Accepted))]), false);
+    check(&with(&[(accept("b", 9), Outcome::Ok(Answer::Accepted))]), true);
+    let once = (done("b", 9), finished.clone());
+    check(&with(&[once.clone(), (done("b", 9), over())]), true);
+    check(&with(&[once.clone(), (done("b", 9), finished.clone())]), false);
+    check(&with(&[once.clone(), (claim("a"), over())]), true);
+    // Over, but not under this fence.
+    check(&with(&[once.clone(), (done("a", 7), fenced)]), true);
+    check(&with(&[once, (done("a", 7), over())]), false);
+}
+
+#[test]
+fn a_claim_without_an_answer_has_an_owner_who_may_learn_of_it_by_looking() {
     let lost = call(2, 2, claim("a"), Outcome::Unknown);
-    check(&[added(), lost.clone(), call(4, 5, claim("b"), held("a"))], true);
-    check(&[added(), lost, call(4, 5, claim("b"), claimed(2, 9))], false);
+    let with = |calls: &[Call]| [&[added(), lost.clone()], calls].concat();
+    check(&with(&[call(4, 5, claim("b"), held("a"))]), true);
+    check(&with(&[call(4, 5, claim("b"), claimed(2, 9))]), false);
+    let seen = call(4, 5, look(), task(1, leased("a", 7)));
+    let finished = |fence| call(6, 7, finish("a", fence, End::Done), Outcome::Ok(Answer::Finished));
+    check(&with(&[seen.clone(), finished(7)]), true);
+    check(&with(&[seen.clone(), finished(8)]), false);
+    let over = |done| call(8, 9, look(), task(1, TaskStage::Over { done, fence: 7 }));
+    check(&with(&[seen.clone(), finished(7), over(true)]), true);
+    check(&with(&[seen.clone(), finished(7), over(false)]), false);
+    check(&with(&[seen, call(6, 7, look(), task(0, TaskStage::Waiting))]), false);
+}
+
+#[test]
+fn accepting_makes_a_lease_hold_anew() {
+    let first = call(2, 3, claim("a"), claimed(1, 7));
+    let accepted = call(20_000, 20_001, accept("a", 7), Outcome::Ok(Answer::Accepted));
+    let with = |at| {
+        [
+            added(),
+            first.clone(),
+            accepted.clone(),
+            call(at, at, claim("b"), claimed(2, 9)),
+        ]
+    };
+    check(&with(49_000), false);
+    check(&with(50_000), true);
+    // Without an answer it may have come too late.
+    let unanswered = Call {
+        outcome: Outcome::Unknown,
+        returned_ns: None,
+        ..accepted.clone()
+    };
+    check(
+        &[
+            added(),
+            first.clone(),
+            unanswered,
+            call(49_000, 49_001, claim("b"), claimed(2, 9)),
+        ],
+        true,
+    );
+}
+
+#[test]
+fn who_claims_any_task_gets_the_oldest_that_waits() {
+    let both = [added(), call(2, 3, add("u"), Outcome::Ok(Answer::Added))];
+    let with = |calls: &[Call]| [&both[..], calls].concat();
+    let none = || Outcome::Ok(Answer::NoneReady);
+    check(&with(&[call(4, 5, claim_ready("a"), given("t", 1, 7))]), true);
+    check(&with(&[call(4, 5, claim_ready("a"), given("u", 1, 7))]), false);
+    check(&with(&[call(4, 5, claim_ready("a"), none())]), false);
+    let two = [
+        call(4, 5, claim_ready("a"), given("t", 1, 7)),
+        call(6, 7, claim_ready("b"), given("u", 1, 8)),
+    ];
+    check(
+        &with(&[&two[..], &[call(8, 9, claim_ready("c"), none())]].concat()),
+        true,
+    );
+    check(
+        &with(&[&two[..], &[call(8, 9, claim_ready("c"), given("t", 2, 9))]].concat()),
+        false,
+    );
+    // The lease of the first has run out, and whether that was noticed nobody knows.
+    for outcome in [given("t", 2, 9), none()] {
+        check(
+            &with(&[&two[..], &[call(8, 30_003, claim_ready("c"), outcome)]].concat()),
+            true,
+        );
+    }
+    // Without an answer it took the older one or none.
+    let lost = call(4, 4, claim_ready("a"), Outcome::Unknown);
+    check(
+        &with(&[lost.clone(), call(6, 7, claim_ready("b"), given("u", 1, 8))]),
+        true,
+    );
+    check(
+        &with(&[
+            lost,
+            call(6, 7, claim("b"), claimed(1, 8)),
+            call(8, 9, claim_ready("c"), given("u", 1, 9)),
+        ]),
+        true,
+    );
 }
 
 #[test]
@@ -196,13 +333,7 @@ fn places_in_the_order_of_all_commands_follow_time() {
 #[test]
 fn a_spent_budget_is_unknown_and_no_pass() {
     let calls: Vec<Call> = (0..40).map(|n| call(n, 100, put("k", "x"), changed(n + 1))).collect();
-    let judged = |steps_max| {
-        let options = CheckOptions {
-            budget: Budget { steps_max },
-            lease: Duration::ZERO,
-        };
-        judge(&calls, options)
-    };
+    let judged = |steps_max| judge(&calls, Budget { steps_max });
     assert!(judged(40).holds(), "{}", judged(40));
     let spent = judged(39);
     assert!(
@@ -224,7 +355,7 @@ fn what_is_shown_is_the_smallest_part_that_has_no_order() {
     calls.push(call(155, 158, get("k"), value(15, "x")));
     calls.extend((0..50).map(|n| call(n, 10 * n + 3, put("other", "y"), Outcome::Unknown)));
     calls.sort_by_key(|call| call.invoked_ns);
-    let judgement = judge(&calls, CheckOptions::default());
+    let judgement = judge(&calls, Budget::default());
     assert_eq!((judgement.partitions, judgement.faults.len()), (2, 1));
     let fault = &judgement.faults[0];
     assert_eq!(fault.calls.len(), 17, "{judgement}");
