@@ -125,11 +125,12 @@ impl Spec {
                 }
                 for mut task in met {
                     if task.hand_out(call, older) {
-                        let left = task == *found;
+                        let left = task == *found && call.outcome != Outcome::Unknown;
                         let mut after = state.clone();
                         after.tasks[place] = task;
                         next.push(after);
-                        // What fits a lease and leaves it as it was need not be tried without: it may run out later, too.
+                        // An answer that fits a lease and leaves it as it was need not be tried without the lease, which may
+                        // run out later, too.
                         if left {
                             break;
                         }
