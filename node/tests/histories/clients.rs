@@ -25,7 +25,7 @@ const KEYS: u32 = 4;
 /// How much of what they ask for is about tasks.
 const OF_TASKS: f64 = 0.35;
 /// How long the same tasks are used: longer than the shorter leases, which run out meanwhile.
-const TASKS_LAST: Duration = Duration::from_secs(4);
+const TASKS_LAST: Duration = Duration::from_secs(6);
 /// How many kinds of tasks there are at a time, and how many tasks of each. Those of a kind are one partition.
 const KINDS: u32 = 4;
 const TASKS_OF_KIND: u32 = 2;
@@ -59,6 +59,8 @@ struct Client {
     written: u64,
     /// Who it is for tasks. Later processes of the same client are it, too.
     name: String,
+    /// The kind of tasks that it mostly works on: who claims the same task again has fences of its own that are old.
+    kind: u32,
     claims: BTreeMap<String, Claims>,
 }
 
@@ -138,6 +140,7 @@ impl Crowd {
             seen: BTreeMap::new(),
             written: 0,
             name: format!("client-{number}"),
+            kind: number as u32 % KINDS,
             claims: BTreeMap::new(),
         };
         async move {
@@ -240,7 +243,10 @@ impl Client {
         let generation = self.crowd.generation_of_tasks();
         self.claims
             .retain(|task, _| task.starts_with(&format!("task-{generation}-")));
-        let kind = self.random.random_range(0..KINDS);
+        let kind = match self.random.random_bool(0.8) {
+            true => self.kind,
+            false => self.random.random_range(0..KINDS),
+        };
         let among: Vec<String> = tasks_of(generation, kind).collect();
         let kind = format!("kind-{generation}-{kind}");
         let task = among.choose(&mut self.random).expect("there are some").clone();
