@@ -74,7 +74,8 @@ impl RecordingClient {
     }
 
     async fn ask(&self, call: u64, operation: &Operation) -> Result<Recorded, RecordError> {
-        if self.patience.is_zero() {
+        // A close has no idempotency key: repeated, it would be refused for what it did itself.
+        if self.patience.is_zero() || matches!(operation, Operation::Close { .. }) {
             return attempt(&self.doors[0], &self.recorder, operation, None).await;
         }
         let key = format!("history-{call}");
@@ -130,9 +131,9 @@ async fn attempt(
             guard,
         } => change(door, name, write, *guard, key).await,
         Operation::Propose { reads, writes } => propose(door, reads, writes, key).await,
-        _ => tasks::attempt(door, recorder.task_ids(), operation, key).await,
+        _ => tasks::attempt(door, recorder.ids(), operation, key).await,
     };
-    told.or_else(|error| of_error(operation, error))
+    told.or_else(|error| of_error(operation, recorder, error))
 }
 
 async fn get(door: &Client, key: &str) -> Result<Recorded, ClientError> {
@@ -241,7 +242,7 @@ async fn propose(
 }
 
 /// What an error says of the operation.
-fn of_error(operation: &Operation, error: ClientError) -> Result<Recorded, RecordError> {
+fn of_error(operation: &Operation, recorder: &Recorder, error: ClientError) -> Result<Recorded, RecordError> {
     let unexpected = |error: ClientError| RecordError::Unexpected {
         operation: operation.to_string(),
         problem: error.to_string(),
@@ -257,15 +258,21 @@ fn of_error(operation: &Operation, error: ClientError) -> Result<Recorded, Recor
     }
     let refusal = match &error {
         ClientError::Unreachable { .. } => Some(Refusal::NotTaken),
-        ClientError::Problem(problem) => of_problem(operation, problem),
+        ClientError::Problem(problem) => of_problem(operation, recorder, problem),
         _ => None,
     };
     refusal.map(Refusal::told).ok_or_else(|| unexpected(error))
 }
 
-fn of_problem(operation: &Operation, problem: &Problem) -> Option<Refusal> {
+fn of_problem(operation: &Operation, recorder: &Recorder, problem: &Problem) -> Option<Refusal> {
     let details = &problem.details;
     match (problem.code, operation) {
+        // What came too late may be asked again, what has ended will not be anew.
+        (Code::Expired, Operation::Close { .. } | Operation::Claim { .. } | Operation::ClaimReady { .. })
+            if !problem.retryable =>
+        {
+            Some(Refusal::SessionOver)
+        }
         (Code::Unavailable | Code::Busy | Code::Expired | Code::Quota, _) => Some(Refusal::NotTaken),
         (Code::WrongType, _) => Some(Refusal::WrongType),
         (Code::Conflict, Operation::Change { .. }) => Some(Refusal::Condition {
@@ -274,7 +281,7 @@ fn of_problem(operation: &Operation, problem: &Problem) -> Option<Refusal> {
         }),
         (Code::Held, Operation::Claim { .. }) => {
             let holder = serde_json::from_value::<WireHolder>(details["holder"].clone()).ok()?;
-            tasks::owner_of(&holder).map(|by| Refusal::Held { by })
+            recorder.ids().holder(&holder).map(|by| Refusal::Held { by })
         }
         (Code::Conflict, Operation::Claim { .. } | Operation::Accept { .. } | Operation::Finish { .. }) => {
             Some(Refusal::Over)

@@ -5,8 +5,8 @@
 //! | `operation` | what is asked for and answered |
 //! | `record` | the recording of a run, as JSON lines |
 //! | `client` | a client that records what it does |
-//! | `tasks` | what it asks for of tasks |
-//! | `spec` | the sequential specification of keys and tasks |
+//! | `tasks` | what it asks for of tasks and sessions |
+//! | `spec` | the sequential specification of keys, tasks and sessions |
 //! | `check` | the search for an order of one partition |
 //! | `partition` | a whole history: its partitions, its judgement, and what is shown of one that has no order |
 //!

@@ -36,14 +36,24 @@ pub enum Operation {
         /// Its kind.
         kind: String,
     },
+    /// Open a session, in which tasks may be claimed once this was answered.
+    Open {
+        /// Its name, which no other session has.
+        session: String,
+    },
+    /// End a session: all that it holds waits again.
+    Close {
+        /// Its name.
+        session: String,
+        /// The names of all tasks that were ever claimed in it.
+        among: Vec<String>,
+    },
     /// Take a task.
     Claim {
         /// Its name.
         task: String,
-        /// Who wants it.
+        /// The session that is to hold it.
         by: String,
-        /// How long it is to be held, in milliseconds of cluster time.
-        lease_ms: u64,
     },
     /// Take the oldest task of a kind that waits.
     ClaimReady {
@@ -51,16 +61,14 @@ pub enum Operation {
         kind: String,
         /// The names of all tasks that are of this kind, or ever will be.
         among: Vec<String>,
-        /// Who wants it.
+        /// The session that is to hold it.
         by: String,
-        /// How long it is to be held, in milliseconds of cluster time.
-        lease_ms: u64,
     },
-    /// Say that work on a task goes on: it is held anew, as long as its claim said.
+    /// Say that work on a task goes on.
     Accept {
         /// Its name.
         task: String,
-        /// Who holds it.
+        /// The session that holds it.
         by: String,
         /// The fence of the claim.
         fence: u64,
@@ -69,7 +77,7 @@ pub enum Operation {
     Finish {
         /// Its name.
         task: String,
-        /// Who holds it.
+        /// The session that holds it.
         by: String,
         /// The fence of the claim.
         fence: u64,
@@ -154,6 +162,10 @@ pub enum Answer {
     },
     /// A task was made.
     Added,
+    /// A session was opened.
+    Opened,
+    /// A session was ended.
+    Closed,
     /// A task was taken.
     Claimed {
         /// How often it has been taken, this time included.
@@ -172,7 +184,7 @@ pub enum Answer {
     },
     /// No task of the kind waited.
     NoneReady,
-    /// A task is held anew.
+    /// The session holds the task.
     Accepted,
     /// A task was given back.
     Finished,
@@ -191,9 +203,9 @@ pub enum Answer {
 pub enum TaskStage {
     /// It waits to be taken.
     Waiting,
-    /// Somebody holds it.
+    /// A session holds it.
     Leased {
-        /// Who.
+        /// Which.
         by: String,
         /// The fence of the claim.
         fence: u64,
@@ -232,11 +244,13 @@ pub enum Refusal {
     Exists,
     /// There is no such task.
     NoSuchTask,
-    /// Somebody else has the task.
+    /// A session has the task.
     Held {
-        /// Who.
+        /// Which.
         by: String,
     },
+    /// The session has ended, or there is none of this name.
+    SessionOver,
     /// The task is done, or has failed: for a claim whoever ended it, for an owner under this very claim.
     Over,
     /// The caller does not hold the task, or names the fence of another claim.
@@ -246,7 +260,7 @@ pub enum Refusal {
 }
 
 impl Operation {
-    /// What it touches: keys and tasks, each once, told apart by their kind.
+    /// What it touches: keys, tasks and sessions, each once, told apart by their kind.
     pub fn objects(&self) -> Vec<Object<'_>> {
         let mut objects: Vec<Object<'_>> = match self {
             Operation::Get { key } | Operation::Change { key, .. } => vec![Object::Key(key)],
@@ -254,9 +268,13 @@ impl Operation {
                 let reads = reads.iter().map(|(key, _)| Object::Key(key));
                 reads.chain(writes.iter().map(|(key, _)| Object::Key(key))).collect()
             }
-            Operation::ClaimReady { among, .. } => among.iter().map(|task| Object::Task(task)).collect(),
+            Operation::Open { session } => vec![Object::Session(session)],
+            Operation::Close { session, among } | Operation::ClaimReady { by: session, among, .. } => {
+                let tasks = among.iter().map(|task| Object::Task(task));
+                tasks.chain([Object::Session(session)]).collect()
+            }
+            Operation::Claim { task, by } => vec![Object::Task(task), Object::Session(by)],
             Operation::AddTask { task, .. }
-            | Operation::Claim { task, .. }
             | Operation::Accept { task, .. }
             | Operation::Finish { task, .. }
             | Operation::Look { task } => vec![Object::Task(task)],
@@ -268,13 +286,15 @@ impl Operation {
 
     /// Whether it never changes anything.
     pub fn only_reads(&self) -> bool {
-        matches!(self, Operation::Get { .. } | Operation::Look { .. })
+        matches!(
+            self,
+            Operation::Get { .. } | Operation::Look { .. } | Operation::Accept { .. }
+        )
     }
 
-    /// Whether it may be left out of a history when it has no answer. A lease that begins anew ends later, and when a
-    /// lease ends at the latest nobody is promised.
+    /// Whether it may be left out of a history when it has no answer: nobody uses a session of which nobody was told.
     pub fn says_nothing_unanswered(&self) -> bool {
-        self.only_reads() || matches!(self, Operation::Accept { .. })
+        self.only_reads() || matches!(self, Operation::Open { .. })
     }
 }
 
@@ -285,6 +305,8 @@ pub enum Object<'a> {
     Key(&'a str),
     /// A task.
     Task(&'a str),
+    /// A session.
+    Session(&'a str),
 }
 
 impl fmt::Display for Object<'_> {
@@ -292,6 +314,7 @@ impl fmt::Display for Object<'_> {
         match self {
             Object::Key(key) => write!(f, "key {key}"),
             Object::Task(task) => write!(f, "task {task}"),
+            Object::Session(session) => write!(f, "session {session}"),
         }
     }
 }
@@ -316,10 +339,10 @@ impl fmt::Display for Operation {
                 writes.iter().try_for_each(|(key, write)| write!(f, ", {write} {key}"))
             }
             Operation::AddTask { task, kind } => write!(f, "add task {task} of kind {kind}"),
-            Operation::Claim { task, by, lease_ms } => write!(f, "claim {task} for {by} and {lease_ms} ms"),
-            Operation::ClaimReady { kind, by, lease_ms, .. } => {
-                write!(f, "claim any {kind} for {by} and {lease_ms} ms")
-            }
+            Operation::Open { session } => write!(f, "open {session}"),
+            Operation::Close { session, .. } => write!(f, "close {session}"),
+            Operation::Claim { task, by } => write!(f, "claim {task} for {by}"),
+            Operation::ClaimReady { kind, by, .. } => write!(f, "claim any {kind} for {by}"),
             Operation::Accept { task, by, fence } => write!(f, "accept {task} by {by} with fence {fence}"),
             Operation::Finish { task, by, fence, end } => {
                 write!(f, "finish {task} by {by} with fence {fence}: {end:?}")
@@ -352,6 +375,8 @@ impl fmt::Display for Outcome {
                 revisions.iter().try_for_each(|revision| write!(f, " @{revision}"))
             }
             Outcome::Ok(Answer::Added) => f.write_str("added"),
+            Outcome::Ok(Answer::Opened) => f.write_str("opened"),
+            Outcome::Ok(Answer::Closed) => f.write_str("closed"),
             Outcome::Ok(Answer::Claimed { attempt, fence }) => write!(f, "claimed, attempt {attempt}, fence {fence}"),
             Outcome::Ok(Answer::Given { task, attempt, fence }) => {
                 write!(f, "given {task}, attempt {attempt}, fence {fence}")
@@ -395,6 +420,7 @@ impl fmt::Display for Refusal {
             Refusal::Exists => f.write_str("the task exists"),
             Refusal::NoSuchTask => f.write_str("no such task"),
             Refusal::Held { by } => write!(f, "{by} has it"),
+            Refusal::SessionOver => f.write_str("the session is over"),
             Refusal::Over => f.write_str("the task is over"),
             Refusal::Fenced => f.write_str("fenced"),
             Refusal::NotTaken => f.write_str("not taken"),

@@ -3,7 +3,7 @@
 //! Linearizability composes: a history is linearizable if and only if its calls on each object are (Herlihy and Wing, 1990,
 //! theorem 1), provided that each call touches one object. A proposal that touches several makes one object of all of
 //! them: the keys that proposals join, directly or through others, are one partition; so are the tasks of a kind of which
-//! somebody claims the oldest. Judging each key by itself would accept a proposal of which half was carried out, so the
+//! somebody claims the oldest, and the sessions in which they are claimed. Judging each key by itself would accept a proposal of which half was carried out, so the
 //! price is paid; a test keeps its joined keys and tasks few.
 //!
 //! Beside the search there is a check over everything at once: each change has a place in the order of all commands, no two
@@ -102,8 +102,8 @@ pub fn judge(calls: &[Call], budget: Budget) -> Judgement {
     judgement
 }
 
-/// The calls by the objects that belong together. Calls that say nothing about the state are left out: reads and accepts
-/// without an answer, and what the cluster did not take.
+/// The calls by the objects that belong together. Calls that say nothing about the state are left out: reads, accepts
+/// and openings without an answer, and what the cluster did not take.
 pub fn partitions(calls: &[Call]) -> Vec<Vec<Call>> {
     let says_something = |call: &&Call| match call.outcome {
         Outcome::Refused(Refusal::NotTaken) => false,

@@ -19,7 +19,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::operation::{Operation, Outcome};
-use super::tasks::TaskIds;
+use super::tasks::Ids;
 
 /// The longest line that is read back: an operation has a few short keys and values.
 const LINE_BYTES_MAX: usize = 1 << 20;
@@ -41,6 +41,13 @@ pub struct Call {
     pub returned_ns: Option<u64>,
     /// Its place in the order of all commands, as far as the cluster said.
     pub seq: Option<u64>,
+}
+
+impl Call {
+    /// The latest moment at which it can have taken effect.
+    pub(super) fn latest_ns(&self) -> u64 {
+        self.returned_ns.unwrap_or(u64::MAX)
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -97,7 +104,7 @@ pub struct Recorder {
     calls_max: u64,
     began: Instant,
     state: Mutex<State>,
-    tasks: TaskIds,
+    ids: Ids,
 }
 
 struct State {
@@ -120,7 +127,7 @@ impl Recorder {
                 writer: BufWriter::new(created),
                 calls: 0,
             }),
-            tasks: TaskIds::default(),
+            ids: Ids::default(),
         })
     }
 
@@ -181,11 +188,11 @@ impl Recorder {
 
     /// Whether some client was told of this task: before that, none can ask for it.
     pub fn knows_task(&self, name: &str) -> bool {
-        self.tasks.get(name).is_some()
+        self.ids.tasks.get(name).is_some()
     }
 
-    pub(super) fn task_ids(&self) -> &TaskIds {
-        &self.tasks
+    pub(super) fn ids(&self) -> &Ids {
+        &self.ids
     }
 
     fn now_ns(&self) -> u64 {

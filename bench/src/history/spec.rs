@@ -1,9 +1,10 @@
-//! The sequential specification: what one operation after another does to keys and tasks, written anew from the design
-//! and not from the colony's code.
+//! The sequential specification: what one operation after another does to keys, tasks and sessions, written anew from the
+//! design and not from the colony's code.
 //!
 //! A key is a register with a revision that counts its changes, deletions too. A task is absent, waiting, leased or over;
-//! a lease is the only thing that changes without an operation: it may run out once its time is over, and then its task
-//! waits again. When exactly cluster time says so no client can see, so every operation meets such a task both ways.
+//! a lease belongs to a session and ends with it at the latest. A session is absent, open or closed. It is the only thing
+//! that may end although nobody asked for it: when its node is lost, and after a grace. No client sees when that is, so
+//! from the first moment at which it may be, every operation meets a leased task and the session both ways.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +12,16 @@ use std::time::Duration;
 use super::operation::{Answer, End, Guard, Object, Operation, Outcome, Refusal, TaskStage, Write};
 use super::record::Call;
 
-/// How much shorter than its time a lease may look from outside: cluster time counts whole milliseconds.
-const LEASE_SLACK: Duration = Duration::from_millis(2);
+/// How long an open session lives at least: it takes the grace to end, and its node is lost after it was opened. Cluster
+/// time counts whole milliseconds, and is never faster than a clock.
+const SESSION_LASTS: Duration = Duration::from_millis(30_000 - 2);
 
 /// The specification, for the objects of one partition.
 #[derive(Clone, Debug)]
 pub struct Spec {
     keys: Vec<String>,
     tasks: Vec<String>,
+    sessions: Vec<String>,
 }
 
 /// What all objects of a partition hold.
@@ -26,6 +29,7 @@ pub struct Spec {
 pub struct State {
     keys: Vec<Register>,
     tasks: Vec<Task>,
+    sessions: Vec<Session>,
 }
 
 /// What a key holds.
@@ -64,29 +68,40 @@ struct Lease {
     by: Arc<str>,
     /// `None` when nobody was told yet: it is greater than all that anybody was told before.
     fence: Option<u64>,
-    /// How long a claim or an accept makes it hold.
-    lasts_ns: u64,
-    /// Before this time the lease holds.
+    /// Before this time the session lives unless it is closed.
     until_ns: u64,
+}
+
+/// How a session is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+enum Session {
+    #[default]
+    Absent,
+    Open {
+        /// Before this time it lives unless it is closed.
+        until_ns: u64,
+    },
+    Closed,
 }
 
 impl Spec {
     /// The specification of the objects that these calls touch.
     pub fn of<'a>(calls: impl IntoIterator<Item = &'a Call>) -> Spec {
-        let (mut keys, mut tasks) = (Vec::new(), Vec::new());
+        let (mut keys, mut tasks, mut sessions) = (Vec::new(), Vec::new(), Vec::new());
         for call in calls {
             for object in call.operation.objects() {
                 match object {
                     Object::Key(key) => keys.push(key.to_owned()),
                     Object::Task(task) => tasks.push(task.to_owned()),
+                    Object::Session(session) => sessions.push(session.to_owned()),
                 }
             }
         }
-        for names in [&mut keys, &mut tasks] {
+        for names in [&mut keys, &mut tasks, &mut sessions] {
             names.sort_unstable();
             names.dedup();
         }
-        Spec { keys, tasks }
+        Spec { keys, tasks, sessions }
     }
 
     /// Nothing was ever written.
@@ -94,12 +109,25 @@ impl Spec {
         State {
             keys: vec![Register::default(); self.keys.len()],
             tasks: vec![Task::default(); self.tasks.len()],
+            sessions: vec![Session::default(); self.sessions.len()],
         }
     }
 
     /// Adds to `next` each state that `call` may leave when it takes effect in `state`; none if its outcome does not fit.
     pub fn steps(&self, state: &State, call: &Call, next: &mut Vec<State>) {
-        let (now_ns, told) = (call.returned_ns.unwrap_or(u64::MAX), &call.outcome);
+        let (now_ns, told) = (call.latest_ns(), &call.outcome);
+        let mut until_ns = 0;
+        if let Operation::Claim { by, .. } | Operation::ClaimReady { by, .. } = &call.operation {
+            match &state.sessions[place(&self.sessions, by)] {
+                Session::Open { until_ns: until } if !session_seen_over(*until, call) => until_ns = *until,
+                _ => {
+                    if matches!(told, Outcome::Unknown | Outcome::Refused(Refusal::SessionOver)) {
+                        next.push(state.clone());
+                    }
+                    return;
+                }
+            }
+        }
         match &call.operation {
             Operation::Get { .. } | Operation::Change { .. } | Operation::Propose { .. } => {
                 let mut after = state.clone();
@@ -108,9 +136,8 @@ impl Spec {
                     next.push(after);
                 }
             }
-            Operation::ClaimReady {
-                among, by, lease_ms, ..
-            } => self.give(state, among, (by, *lease_ms), call, next),
+            Operation::Open { .. } | Operation::Close { .. } => next.extend(self.open_or_close(state, call)),
+            Operation::ClaimReady { among, by, .. } => self.give(state, among, (by, until_ns), call, next),
             Operation::AddTask { task, .. }
             | Operation::Claim { task, .. }
             | Operation::Accept { task, .. }
@@ -124,7 +151,7 @@ impl Spec {
                     met.push(found.returned());
                 }
                 for mut task in met {
-                    if task.hand_out(call, older) {
+                    if task.hand_out(call, older, until_ns) {
                         let left = task == *found && call.outcome != Outcome::Unknown;
                         let mut after = state.clone();
                         after.tasks[place] = task;
@@ -140,7 +167,8 @@ impl Spec {
         }
     }
 
-    /// Whether `call` can never take effect in `state` nor in any that follows: revisions, attempts and fences only grow.
+    /// Whether `call` can never take effect in `state` nor in any that follows: revisions, attempts and fences only grow,
+    /// and a closed session stays closed.
     pub(super) fn is_past(&self, state: &State, call: &Call) -> bool {
         let revision = |key: &str| state.keys[place(&self.keys, key)].revision;
         match (&call.operation, &call.outcome) {
@@ -148,10 +176,14 @@ impl Spec {
             | (Operation::Change { key, .. }, Outcome::Refused(Refusal::Condition { revision: told, .. })) => {
                 revision(key) > *told
             }
-            (Operation::Claim { task, .. }, Outcome::Ok(Answer::Claimed { attempt, fence }))
-            | (Operation::ClaimReady { .. }, Outcome::Ok(Answer::Given { task, attempt, fence })) => {
+            (Operation::Claim { task, by }, Outcome::Ok(Answer::Claimed { attempt, fence }))
+            | (Operation::ClaimReady { by, .. }, Outcome::Ok(Answer::Given { task, attempt, fence })) => {
+                let closed = state.sessions[place(&self.sessions, by)] == Session::Closed;
                 let task = &state.tasks[place(&self.tasks, task)];
-                task.attempts >= *attempt || task.fence >= *fence
+                closed || task.attempts >= *attempt || task.fence >= *fence
+            }
+            (Operation::Close { session, .. }, Outcome::Ok(Answer::Closed)) => {
+                state.sessions[place(&self.sessions, session)] == Session::Closed
             }
             (
                 Operation::Accept { task, fence, .. } | Operation::Finish { task, fence, .. },
@@ -197,16 +229,18 @@ impl Spec {
     /// do the same in either order.
     pub(super) fn touched(&self, call: &Call) -> Vec<usize> {
         let objects = call.operation.objects();
+        let after_tasks = self.keys.len() + self.tasks.len();
         let mut places: Vec<usize> = objects
             .iter()
             .map(|object| match object {
                 Object::Key(key) => place(&self.keys, key),
                 Object::Task(task) => self.keys.len() + place(&self.tasks, task),
+                Object::Session(session) => after_tasks + place(&self.sessions, session),
             })
             .collect();
         // Which of two tasks is the older one depends on which was made first.
         if matches!(call.operation, Operation::AddTask { .. }) {
-            places.push(self.keys.len() + self.tasks.len());
+            places.push(after_tasks + self.sessions.len());
         }
         places
     }
@@ -257,9 +291,39 @@ impl Spec {
         Ok(Answer::Committed { revisions })
     }
 
+    /// The state after a session was opened or closed, if the outcome of the call fits.
+    fn open_or_close(&self, state: &State, call: &Call) -> Option<State> {
+        let (told, mut after) = (&call.outcome, state.clone());
+        let unknown = *told == Outcome::Unknown;
+        match &call.operation {
+            Operation::Open { session } => {
+                let session = &mut after.sessions[place(&self.sessions, session)];
+                let fits = *session == Session::Absent && (unknown || *told == Outcome::Ok(Answer::Opened));
+                let lasts_ns = SESSION_LASTS.as_nanos() as u64;
+                *session = Session::Open {
+                    until_ns: call.invoked_ns.saturating_add(lasts_ns),
+                };
+                fits.then_some(after)
+            }
+            Operation::Close { session: name, .. } => {
+                let session = &mut after.sessions[place(&self.sessions, name)];
+                match session {
+                    Session::Open { until_ns } if !session_seen_over(*until_ns, call) => {
+                        *session = Session::Closed;
+                        let held = after.tasks.iter_mut().filter(|task| task.is_held_by(name));
+                        held.for_each(|task| task.stage = Stage::Waiting);
+                        (unknown || *told == Outcome::Ok(Answer::Closed)).then_some(after)
+                    }
+                    _ => (unknown || *told == Outcome::Refused(Refusal::SessionOver)).then_some(after),
+                }
+            }
+            _ => unreachable!("the caller asks for sessions to be opened and closed"),
+        }
+    }
+
     /// Gives out the oldest of these tasks that waits. One whose lease may have run out may wait or not.
-    fn give(&self, state: &State, among: &[String], (by, lease_ms): (&str, u64), call: &Call, next: &mut Vec<State>) {
-        let now_ns = call.returned_ns.unwrap_or(u64::MAX);
+    fn give(&self, state: &State, among: &[String], (by, until_ns): (&str, u64), call: &Call, next: &mut Vec<State>) {
+        let now_ns = call.latest_ns();
         let mut by_age: Vec<usize> = among.iter().map(|task| place(&self.tasks, task)).collect();
         by_age.sort_unstable_by_key(|place| state.tasks[*place].older);
         for place in by_age {
@@ -276,7 +340,7 @@ impl Spec {
                 _ => None,
             };
             if let Some(told) = told
-                && task.grant(by, lease_ms, told, call.invoked_ns)
+                && task.grant(by, until_ns, told)
             {
                 let mut after = state.clone();
                 after.tasks[place] = task;
@@ -296,8 +360,10 @@ impl Spec {
         let keys = self.keys.iter().zip(&state.keys);
         let keys = keys.map(|(key, register)| format!("key {key}: {}", Outcome::Ok(register.clone().read())));
         let tasks = self.tasks.iter().zip(&state.tasks);
-        keys.chain(tasks.map(|(name, task)| format!("task {name}: {task:?}")))
-            .collect()
+        let tasks = tasks.map(|(name, task)| format!("task {name}: {task:?}"));
+        let sessions = self.sessions.iter().zip(&state.sessions);
+        let sessions = sessions.map(|(name, session)| format!("session {name}: {session:?}"));
+        keys.chain(tasks).chain(sessions).collect()
     }
 }
 
@@ -333,6 +399,10 @@ impl Task {
         matches!(&self.stage, Stage::Leased(lease) if lease.until_ns <= now_ns)
     }
 
+    fn is_held_by(&self, session: &str) -> bool {
+        matches!(&self.stage, Stage::Leased(lease) if *lease.by == *session)
+    }
+
     fn returned(&self) -> Task {
         Task {
             stage: Stage::Waiting,
@@ -340,8 +410,9 @@ impl Task {
         }
     }
 
-    /// Executes an operation on this task, when `older` ones are there; `false` when the outcome of the call does not fit.
-    fn hand_out(&mut self, call: &Call, older: usize) -> bool {
+    /// Executes an operation on this task, when `older` ones are there, by a session that lives until `until_ns` if it is a
+    /// claim; `false` when the outcome of the call does not fit.
+    fn hand_out(&mut self, call: &Call, older: usize, until_ns: u64) -> bool {
         let told = &call.outcome;
         let unknown = *told == Outcome::Unknown;
         let refusal = match (&call.operation, &self.stage) {
@@ -352,13 +423,13 @@ impl Task {
             (Operation::AddTask { .. }, _) => Refusal::Exists,
             (_, Stage::Absent) => Refusal::NoSuchTask,
             (Operation::Look { .. }, _) => return unknown || self.looks_as(told),
-            (Operation::Claim { by, lease_ms, .. }, Stage::Waiting) => {
+            (Operation::Claim { by, .. }, Stage::Waiting) => {
                 let told = match told {
                     Outcome::Unknown => None,
                     Outcome::Ok(Answer::Claimed { attempt, fence }) => Some((*attempt, *fence)),
                     _ => return false,
                 };
-                return self.grant(by, *lease_ms, told, call.invoked_ns);
+                return self.grant(by, until_ns, told);
             }
             (Operation::Claim { .. }, Stage::Leased(lease)) => Refusal::Held {
                 by: lease.by.to_string(),
@@ -383,7 +454,7 @@ impl Task {
     }
 
     /// The claim of a task that waits; `told` is the attempt and the fence that the claimant was told.
-    fn grant(&mut self, by: &str, lease_ms: u64, told: Option<(u64, u64)>, invoked_ns: u64) -> bool {
+    fn grant(&mut self, by: &str, until_ns: u64, told: Option<(u64, u64)>) -> bool {
         self.attempts += 1;
         if let Some((attempt, fence)) = told {
             if attempt != self.attempts || fence <= self.fence {
@@ -391,13 +462,10 @@ impl Task {
             }
             self.fence = fence;
         }
-        let lasts = Duration::from_millis(lease_ms).saturating_sub(LEASE_SLACK);
-        let lasts_ns = u64::try_from(lasts.as_nanos()).unwrap_or(u64::MAX);
         self.stage = Stage::Leased(Lease {
             by: by.into(),
             fence: told.map(|(_, fence)| fence),
-            lasts_ns,
-            until_ns: invoked_ns.saturating_add(lasts_ns),
+            until_ns,
         });
         true
     }
@@ -407,7 +475,6 @@ impl Task {
         self.fence = fence;
         lease.fence = Some(fence);
         let Operation::Finish { end, .. } = &call.operation else {
-            lease.until_ns = lease.until_ns.max(call.invoked_ns.saturating_add(lease.lasts_ns));
             self.stage = Stage::Leased(lease);
             return matches!(call.outcome, Outcome::Unknown | Outcome::Ok(Answer::Accepted));
         };
@@ -504,6 +571,11 @@ fn fits(operation: &Operation, told: &Outcome, outcome: &Outcome) -> bool {
         }
         (told, outcome) => told == outcome,
     }
+}
+
+/// Whether a call was told that a session is over, which may have been so by itself.
+fn session_seen_over(until_ns: u64, call: &Call) -> bool {
+    call.outcome == Outcome::Refused(Refusal::SessionOver) && until_ns <= call.latest_ns()
 }
 
 fn place(names: &[String], name: &str) -> usize {

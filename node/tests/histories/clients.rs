@@ -24,13 +24,11 @@ const KEYS_LAST: Duration = Duration::from_secs(2);
 const KEYS: u32 = 4;
 /// How much of what they ask for is about tasks.
 const OF_TASKS: f64 = 0.35;
-/// How long the same tasks are used: longer than the shorter leases, which run out meanwhile.
+/// How long the same tasks and sessions are used: a session whose node is lost lives longer.
 const TASKS_LAST: Duration = Duration::from_secs(6);
 /// How many kinds of tasks there are at a time, and how many tasks of each. Those of a kind are one partition.
 const KINDS: u32 = 4;
 const TASKS_OF_KIND: u32 = 2;
-/// How long claims ask for: as short as they may, so that many leases run out under their owners' hands; and longer.
-const LEASES_MS: [u64; 3] = [1_000, 1_000, 5_000];
 /// How long a door may take. Shorter than an election, so that answers get lost; and longer.
 const TIMEOUTS: [Duration; 3] = [
     Duration::from_millis(400),
@@ -57,18 +55,29 @@ struct Client {
     /// Revisions that this client was told last, for guards and proposals.
     seen: BTreeMap<String, u64>,
     written: u64,
-    /// Who it is for tasks. Later processes of the same client are it, too.
+    /// Names its sessions. Later processes of the same client are it, too.
     name: String,
+    /// In which session it claims tasks of a kind, until that is refused.
+    sessions: BTreeMap<String, Session>,
+    /// How many sessions it has asked for.
+    asked: u64,
     /// The kind of tasks that it mostly works on: who claims the same task again has fences of its own that are old.
     kind: u32,
     claims: BTreeMap<String, Claims>,
 }
 
+/// A session that a client has asked for.
+struct Session {
+    name: String,
+    /// Whether it was told that it is open.
+    opened: bool,
+}
+
 /// What a client knows of its claims of one task.
 #[derive(Clone, Debug, Default)]
 struct Claims {
-    /// The fence of each, the newest last.
-    fences: Vec<u64>,
+    /// The session and the fence of each, the newest last.
+    own: Vec<(String, u64)>,
     /// Whether the newest still holds, as far as it was told.
     holds: bool,
     /// The fence of somebody else's claim.
@@ -140,6 +149,8 @@ impl Crowd {
             seen: BTreeMap::new(),
             written: 0,
             name: format!("client-{number}"),
+            sessions: BTreeMap::new(),
+            asked: 0,
             kind: number as u32 % KINDS,
             claims: BTreeMap::new(),
         };
@@ -243,6 +254,8 @@ impl Client {
         let generation = self.crowd.generation_of_tasks();
         self.claims
             .retain(|task, _| task.starts_with(&format!("task-{generation}-")));
+        self.sessions
+            .retain(|kind, _| kind.starts_with(&format!("kind-{generation}-")));
         let kind = match self.random.random_bool(0.8) {
             true => self.kind,
             false => self.random.random_range(0..KINDS),
@@ -250,41 +263,51 @@ impl Client {
         let among: Vec<String> = tasks_of(generation, kind).collect();
         let kind = format!("kind-{generation}-{kind}");
         let task = among.choose(&mut self.random).expect("there are some").clone();
-        let by = self.name.clone();
-        let lease_ms = *LEASES_MS.choose(&mut self.random).expect("there are some");
         let chance = self.random.random_range(0..100);
         if chance < 4 || !self.crowd.recorder.knows_task(&task) {
             return Operation::AddTask { task, kind };
         }
+        let by = match self.sessions.get(&kind) {
+            Some(session) if session.opened => session.name.clone(),
+            _ => return self.open(kind),
+        };
         let claims = self.claims.get(&task).cloned().unwrap_or_default();
-        match (chance, claims.holds, &claims.fences[..]) {
+        match (chance, claims.holds, &claims.own[..]) {
             (..12, ..) => Operation::Look { task },
-            (12..22, ..) => Operation::ClaimReady {
-                kind,
-                among,
-                by,
-                lease_ms,
-            },
+            (12..15, ..) => Operation::Close { session: by, among },
+            (15..22, ..) => Operation::ClaimReady { kind, among, by },
             // The owner names the fence of an earlier claim of its own, or one who is not the owner that of the owner.
-            (22..45, true, [.., old, _]) => self.ends(task, *old),
-            (22..32, false, _) if claims.other.is_some() => self.ends(task, claims.other.unwrap_or_default()),
-            (22..55, true, [.., fence]) => {
-                let fence = *fence;
+            (22..45, true, [.., (before, old), (by, _)]) if before == by => self.ends(task, by, *old),
+            (22..32, false, _) if claims.other.is_some() => self.ends(task, &by, claims.other.unwrap_or_default()),
+            (22..55, true, [.., (by, fence)]) => {
+                let (by, fence) = (by.clone(), *fence);
                 Operation::Accept { task, by, fence }
             }
-            (55..85, true, [.., fence]) => self.ends(task, *fence),
-            _ => Operation::Claim { task, by, lease_ms },
+            (55..85, true, [.., (by, fence)]) => self.ends(task, by, *fence),
+            _ => Operation::Claim { task, by },
         }
     }
 
+    /// Opens a session for tasks of a kind. One of which nothing was heard is not asked for again: another one is.
+    fn open(&mut self, kind: String) -> Operation {
+        self.asked += 1;
+        let session = format!("{}.{}", self.name, self.asked);
+        let asked = Session {
+            name: session.clone(),
+            opened: false,
+        };
+        self.sessions.insert(kind, asked);
+        Operation::Open { session }
+    }
+
     /// A finish; tasks are mostly given back, so that there is something to claim.
-    fn ends(&mut self, task: String, fence: u64) -> Operation {
+    fn ends(&mut self, task: String, by: &str, fence: u64) -> Operation {
         let end = match self.random.random_range(0..10) {
             0 => End::Done,
             1 => End::Failed,
             _ => End::Released,
         };
-        let by = self.name.clone();
+        let by = by.to_owned();
         Operation::Finish { task, by, fence, end }
     }
 
@@ -301,10 +324,22 @@ impl Client {
                     .extend(told.map(|((key, _), revision)| (key.clone(), *revision)));
             }
             (_, Outcome::Refused(Refusal::Lost { keys, .. })) => self.seen.extend(keys.iter().cloned()),
-            (Operation::Claim { task, .. }, Outcome::Ok(Answer::Claimed { fence, .. }))
-            | (_, Outcome::Ok(Answer::Given { task, fence, .. })) => {
+            (Operation::Open { session: name }, Outcome::Ok(Answer::Opened)) => {
+                let asked = self.sessions.values_mut().find(|session| session.name == *name);
+                asked.expect("it was asked for just now").opened = true;
+            }
+            (_, Outcome::Refused(Refusal::SessionOver)) => {
+                if let Operation::Claim { by, .. }
+                | Operation::ClaimReady { by, .. }
+                | Operation::Close { session: by, .. } = operation
+                {
+                    self.sessions.retain(|_, session| session.name != *by);
+                }
+            }
+            (Operation::Claim { task, by }, Outcome::Ok(Answer::Claimed { fence, .. }))
+            | (Operation::ClaimReady { by, .. }, Outcome::Ok(Answer::Given { task, fence, .. })) => {
                 let claims = self.claims.entry(task.clone()).or_default();
-                claims.fences.push(*fence);
+                claims.own.push((by.clone(), *fence));
                 claims.holds = true;
             }
             (
@@ -312,7 +347,7 @@ impl Client {
                 Outcome::Ok(Answer::Finished) | Outcome::Refused(Refusal::Fenced | Refusal::Over),
             ) => {
                 let claims = self.claims.entry(task.clone()).or_default();
-                claims.holds &= claims.fences.last() != Some(fence);
+                claims.holds &= claims.own.last().is_none_or(|(_, newest)| newest != fence);
             }
             (Operation::Look { task }, Outcome::Ok(Answer::Task { stage, .. })) => self.learn_stage(task, stage),
             _ => {}
@@ -323,10 +358,11 @@ impl Client {
     fn learn_stage(&mut self, task: &str, stage: &TaskStage) {
         let claims = self.claims.entry(task.to_owned()).or_default();
         match stage {
-            TaskStage::Leased { by, fence } if *by == self.name => {
+            TaskStage::Leased { by, fence } if by.starts_with(&format!("{}.", self.name)) => {
                 claims.holds = true;
-                if claims.fences.last() != Some(fence) {
-                    claims.fences.push(*fence);
+                let seen = (by.clone(), *fence);
+                if claims.own.last() != Some(&seen) {
+                    claims.own.push(seen);
                 }
             }
             TaskStage::Leased { fence, .. } => claims.other = Some(*fence),

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use queenright_protocol::colony::{
-    Accept, Body, Caller, Change, Claim, Colony, Command, Condition, Content, Ending, Expected, Fence, Finish, NewTask,
-    Op, Outcome as ColonyOutcome, Proposal, Read, Refusal as ColonyRefusal, Round, State, Task, TaskCommand, TaskId,
-    TokenHash, Which, Write as ColonyWrite,
+    Accept, AgentCommand, Body, Caller, Change, Claim, Colony, Command, Condition, Content, Ending, Expected, Fence,
+    Finish, Holder, NewSession, NewTask, Op, Outcome as ColonyOutcome, Owner, Proposal, Read, Refusal as ColonyRefusal,
+    Round, SESSION_GRACE_MS, SessionCommand, SessionId, State, Task, TaskCommand, TaskId, TokenHash, Which,
+    Write as ColonyWrite,
 };
 use queenright_protocol::id::NodeId;
 use rand::rngs::StdRng;
@@ -21,7 +22,7 @@ const PROJECT: &str = "p";
 /// The kind of all tasks.
 const KIND: &str = "k";
 const MS: u64 = 1_000_000;
-/// How long a lease must still hold for a second owner to be one for sure: no call takes as long.
+/// How long a session must still live for a second owner to be one for sure: no call takes as long.
 const SURELY_HELD_MS: u64 = 10_000;
 
 /// What is wrong with the place that executes.
@@ -95,7 +96,10 @@ pub(super) struct Simulation {
     adrift: Vec<usize>,
     colony: Colony,
     ids: BTreeMap<String, TaskId>,
-    /// The claims of each task of which somebody was told: who, and the fence.
+    session_ids: BTreeMap<String, SessionId>,
+    /// In which session each process claims.
+    sessions: BTreeMap<u32, String>,
+    /// The claims of each task of which somebody was told: the session, and the fence.
     told: BTreeMap<String, Vec<(String, u64)>>,
     /// What keys held, until when nobody had been answered anything newer.
     old_values: Vec<(String, Answer, u64)>,
@@ -115,6 +119,8 @@ impl Simulation {
             adrift: Vec::new(),
             colony: Colony::default(),
             ids: BTreeMap::new(),
+            session_ids: BTreeMap::new(),
+            sessions: BTreeMap::new(),
             told: BTreeMap::new(),
             old_values: Vec::new(),
             spoiled: 0,
@@ -130,9 +136,10 @@ impl Simulation {
         while self.calls.len() < self.mix.calls || !self.busy.is_empty() {
             self.now_ns += self.random.random_range(1..20) * MS;
             match self.random.random_range(0..100) {
-                0 => self.now_ns += 1_000 * MS,
+                0 => self.now_ns += 3_000 * MS,
                 // The leader clears away what has run out.
                 1..5 => drop(self.colony.apply(self.now_ns / MS, 0, &[round(Vec::new())], NodeId(1))),
+                5 => self.lose_sessions(),
                 _ => {}
             }
             if !self.adrift.is_empty() && self.random.random_bool(0.1) {
@@ -157,6 +164,13 @@ impl Simulation {
             }
         }
         std::mem::take(&mut self.calls)
+    }
+
+    /// The node of all sessions is lost, and none of them is re-opened.
+    fn lose_sessions(&mut self) {
+        let (node, incarnation) = (NodeId(1), 1);
+        let lost = self.command("queen", Body::Agent(AgentCommand::NodeLost { node, incarnation }));
+        self.colony.apply(self.now_ns / MS, 0, &[round(vec![lost])], NodeId(1));
     }
 
     fn ask(&mut self, process: u32) {
@@ -199,6 +213,17 @@ impl Simulation {
         {
             self.told.entry(task.clone()).or_default().push((by.clone(), *fence));
         }
+        match (&call.operation, &outcome) {
+            (Operation::Open { session }, Outcome::Ok(Answer::Opened)) => {
+                self.sessions.insert(call.process, session.clone());
+            }
+            // A session is used until that is refused.
+            (
+                Operation::Claim { by, .. } | Operation::ClaimReady { by, .. },
+                Outcome::Refused(Refusal::SessionOver),
+            ) => self.sessions.retain(|_, session| session != by),
+            _ => {}
+        }
         (call.outcome, call.returned_ns, call.seq) = (outcome, Some(self.now_ns), seq);
     }
 
@@ -237,24 +262,29 @@ impl Simulation {
                 }
                 Operation::Propose { reads, writes }
             }
-            _ => self.task_operation(task, format!("p{process}")),
+            _ => match self.sessions.get(&process).cloned() {
+                Some(by) => self.task_operation(task, by),
+                None => Operation::Open {
+                    session: format!("p{process}.{}", self.calls.len()),
+                },
+            },
         }
     }
 
     fn task_operation(&mut self, task: String, by: String) -> Operation {
-        let lease_ms = *[1_000, 30_000].choose(&mut self.random).unwrap();
         let told = self.told.get(&task).cloned().unwrap_or_default();
+        let among = (0..self.mix.tasks).map(|task| format!("t{task}")).collect();
         match self.random.random_range(0..10) {
+            0 if self.random.random_bool(0.5) => Operation::Close { session: by, among },
             0 => Operation::AddTask {
                 task,
                 kind: KIND.to_owned(),
             },
-            1..4 => Operation::Claim { task, by, lease_ms },
+            1..4 => Operation::Claim { task, by },
             4 => Operation::ClaimReady {
                 kind: KIND.to_owned(),
-                among: (0..self.mix.tasks).map(|task| format!("t{task}")).collect(),
+                among,
                 by,
-                lease_ms,
             },
             5 => Operation::Look { task },
             choice => {
@@ -291,6 +321,14 @@ impl Simulation {
                 self.change(&operation, Body::Propose(wanted))
             }
             Operation::Look { task } => (self.look(task), None),
+            Operation::Open { session } => {
+                let open = NewSession::new(session.as_str(), TokenHash::of(session));
+                self.apply(&operation, Body::Session(SessionCommand::Open(open)))
+            }
+            Operation::Close { session: name, .. } => {
+                let (session, token) = (self.session_ids[name], TokenHash::of(name));
+                self.apply(&operation, Body::Session(SessionCommand::Close { session, token }))
+            }
             _ => self.hand_out(&operation),
         }
     }
@@ -377,20 +415,7 @@ impl Simulation {
     }
 
     fn apply(&mut self, operation: &Operation, body: Body) -> (Outcome, Option<u64>) {
-        let author = match operation {
-            Operation::Claim { by, .. } | Operation::ClaimReady { by, .. } => by,
-            _ => "test",
-        };
-        let number = self.colony.seq() + 1;
-        let command = Command {
-            number,
-            settled: number,
-            expires_ms: u64::MAX,
-            project: PROJECT.into(),
-            author: author.into(),
-            idempotency_key: None,
-            body,
-        };
+        let command = self.command("test", body);
         let mut applied = self
             .colony
             .apply(self.now_ns / MS, 0, &[round(vec![command])], NodeId(1));
@@ -441,16 +466,39 @@ impl Simulation {
                 };
                 (Outcome::Ok(answer), Some(seq))
             }
+            ColonyOutcome::SessionOpen { seq, session, .. } => {
+                let Operation::Open { session: name } = operation else {
+                    panic!("{operation}: {session}");
+                };
+                self.session_ids.insert(name.clone(), session);
+                (Outcome::Ok(Answer::Opened), Some(seq))
+            }
+            ColonyOutcome::SessionClosed { seq, .. } => (Outcome::Ok(Answer::Closed), Some(seq)),
+            ColonyOutcome::Refused(ColonyRefusal::SessionEnded { .. }) => {
+                (Outcome::Refused(Refusal::SessionOver), None)
+            }
             ColonyOutcome::Accepted { seq, .. } => (Outcome::Ok(Answer::Accepted), Some(seq)),
             ColonyOutcome::Finished { seq, .. } => (Outcome::Ok(Answer::Finished), Some(seq)),
             ColonyOutcome::Refused(ColonyRefusal::TaskHeld { holder, .. }) => {
-                let by = holder.author.to_string();
-                (Outcome::Refused(Refusal::Held { by }), None)
+                (Outcome::Refused(Refusal::Held { by: name_of(&holder) }), None)
             }
             ColonyOutcome::Refused(ColonyRefusal::TaskFinished { .. }) => (Outcome::Refused(Refusal::Over), None),
             ColonyOutcome::Refused(ColonyRefusal::Fenced { .. }) => (Outcome::Refused(Refusal::Fenced), None),
             ColonyOutcome::Refused(ColonyRefusal::UnknownTask { .. }) => (Outcome::Refused(Refusal::NoSuchTask), None),
             other => panic!("{operation}: {other:?}"),
+        }
+    }
+
+    fn command(&self, author: &str, body: Body) -> Command {
+        let number = self.colony.seq() + 1;
+        Command {
+            number,
+            settled: number,
+            expires_ms: u64::MAX,
+            project: PROJECT.into(),
+            author: author.into(),
+            idempotency_key: None,
+            body,
         }
     }
 
@@ -468,7 +516,7 @@ impl Simulation {
             stage: match &task.state {
                 State::Pending => TaskStage::Waiting,
                 State::Leased(lease) => TaskStage::Leased {
-                    by: lease.holder.author.to_string(),
+                    by: name_of(&lease.holder),
                     fence: lease.fence.0,
                 },
                 State::Finished(finished) => TaskStage::Over {
@@ -492,10 +540,11 @@ impl Simulation {
         let State::Leased(lease) = &task.state else {
             return (outcome, seq);
         };
-        let now_ms = self.now_ns / MS;
-        let surely = lease
-            .until_ms
-            .is_some_and(|until_ms| until_ms > now_ms + SURELY_HELD_MS);
+        let Owner::Session { session, .. } = &lease.holder.owner else {
+            return (outcome, seq);
+        };
+        let session = self.colony.sessions().get(*session).expect("it holds a task");
+        let surely = session.opened_ms + SESSION_GRACE_MS > self.now_ns / MS + SURELY_HELD_MS;
         let answer = match (spoil, &outcome) {
             (Some(Bug::DoubleClaim), Outcome::Refused(Refusal::Held { .. })) if surely => Answer::Claimed {
                 attempt: u64::from(task.attempts) + 1,
@@ -510,14 +559,10 @@ impl Simulation {
 
     fn task_command(&self, operation: &Operation) -> TaskCommand {
         let id = |task: &String| self.ids.get(task).copied().unwrap_or(TaskId { seq: 0, ordinal: 0 });
-        let caller = |by: &String| Caller::Token(TokenHash::of(by));
-        let claim = |which, by, lease_ms| {
-            let (caller, lease_ms) = (caller(by), Some(lease_ms));
-            TaskCommand::Claim(Claim {
-                which,
-                caller,
-                lease_ms,
-            })
+        let caller = |by: &String| Caller::Session(TokenHash::of(by));
+        let claim = |which, by| {
+            let caller = caller(by);
+            TaskCommand::Claim(Claim { which, caller })
         };
         match operation {
             Operation::AddTask { task, kind } => TaskCommand::Add(vec![NewTask {
@@ -526,10 +571,10 @@ impl Simulation {
                 name: Some(task.as_str().into()),
                 ..NewTask::default()
             }]),
-            Operation::Claim { task, by, lease_ms } => claim(Which::Ids(vec![id(task)]), by, *lease_ms),
-            Operation::ClaimReady { kind, by, lease_ms, .. } => {
+            Operation::Claim { task, by } => claim(Which::Ids(vec![id(task)]), by),
+            Operation::ClaimReady { kind, by, .. } => {
                 let kinds = vec![kind.as_str().into()];
-                claim(Which::Ready { kinds, limit: 1 }, by, *lease_ms)
+                claim(Which::Ready { kinds, limit: 1 }, by)
             }
             Operation::Accept { task, by, fence } => TaskCommand::Accept(Accept {
                 task: id(task),
@@ -550,6 +595,14 @@ impl Simulation {
             }),
             _ => unreachable!("the caller has looked"),
         }
+    }
+}
+
+/// The session that holds a task.
+fn name_of(holder: &Holder) -> String {
+    match &holder.owner {
+        Owner::Session { name, .. } => name.to_string(),
+        Owner::Agent { .. } => panic!("no agent claims"),
     }
 }
 

@@ -44,7 +44,23 @@ fn claim(by: &str) -> Operation {
     Operation::Claim {
         task: "t".to_owned(),
         by: by.to_owned(),
-        lease_ms: 30_000,
+    }
+}
+
+fn open(session: &str) -> Call {
+    let session = session.to_owned();
+    call(0, 1, Operation::Open { session }, Outcome::Ok(Answer::Opened))
+}
+
+/// The sessions of all scenes.
+fn opened() -> Vec<Call> {
+    ["a", "b", "c"].map(open).to_vec()
+}
+
+fn close(session: &str) -> Operation {
+    Operation::Close {
+        session: session.to_owned(),
+        among: ["t", "u"].map(str::to_owned).to_vec(),
     }
 }
 
@@ -53,7 +69,6 @@ fn claim_ready(by: &str) -> Operation {
         kind: "k".to_owned(),
         among: ["t", "u"].map(str::to_owned).to_vec(),
         by: by.to_owned(),
-        lease_ms: 30_000,
     }
 }
 
@@ -102,9 +117,11 @@ fn added() -> Call {
     call(0, 1, add("t"), Outcome::Ok(Answer::Added))
 }
 
+/// Judges calls of which those on tasks are in the sessions of all scenes.
 #[track_caller]
 fn check(calls: &[Call], expected: bool) {
-    let judgement = judge(calls, Budget::default());
+    let calls = [&opened(), calls].concat();
+    let judgement = judge(&calls, Budget::default());
     assert_eq!(judgement.holds(), expected, "{judgement}");
 }
 
@@ -177,13 +194,15 @@ fn a_proposal_changes_all_its_keys_or_none() {
 }
 
 #[test]
-fn a_task_has_one_owner_until_it_is_given_back_or_the_lease_is_over() {
+fn a_task_has_one_owner_until_it_is_given_back_or_its_session_may_be_over() {
     let first = call(2, 3, claim("a"), claimed(1, 7));
     let with = |calls: &[Call]| [&[added(), first.clone()], calls].concat();
     check(&with(&[call(4, 5, claim("b"), held("a"))]), true);
     check(&with(&[call(4, 5, claim("b"), claimed(2, 9))]), false);
     check(&with(&[call(4, 29_000, claim("b"), claimed(2, 9))]), false);
-    check(&with(&[call(4, 30_003, claim("b"), claimed(2, 9))]), true);
+    // A grace after its opening at the earliest, if its node was lost at once.
+    check(&with(&[call(4, 30_000, claim("b"), claimed(2, 9))]), true);
+    check(&with(&[call(4, 30_000, claim("b"), held("a"))]), true);
     let back = call(4, 5, finish("a", 7, End::Released), Outcome::Ok(Answer::Finished));
     check(&with(&[back.clone(), call(6, 7, claim("b"), claimed(2, 9))]), true);
     check(&with(&[back.clone(), call(6, 7, claim("b"), claimed(2, 7))]), false);
@@ -195,11 +214,12 @@ fn only_the_owner_finishes_a_task_and_only_once() {
     let (finished, fenced) = (Outcome::Ok(Answer::Finished), Outcome::Refused(Refusal::Fenced));
     let over = || Outcome::Refused(Refusal::Over);
     let first = call(2, 3, claim("a"), claimed(1, 7));
-    let second = call(40_000, 40_001, claim("b"), claimed(2, 9));
+    let back = call(4, 5, finish("a", 7, End::Released), finished.clone());
+    let second = call(6, 7, claim("b"), claimed(2, 9));
     let with = |calls: &[(Operation, Outcome)]| {
-        let later = calls.iter().zip(40_002..);
+        let later = calls.iter().zip(8..);
         let later = later.map(|((operation, outcome), at)| call(at, at, operation.clone(), outcome.clone()));
-        [added(), first.clone(), second.clone()]
+        [added(), first.clone(), back.clone(), second.clone()]
             .into_iter()
             .chain(later)
             .collect::<Vec<Call>>()
@@ -238,33 +258,39 @@ fn a_claim_without_an_answer_has_an_owner_who_may_learn_of_it_by_looking() {
 }
 
 #[test]
-fn accepting_makes_a_lease_hold_anew() {
+fn a_closed_session_holds_nothing_and_takes_nothing() {
+    let (closed, over) = (Outcome::Ok(Answer::Closed), Outcome::Refused(Refusal::SessionOver));
     let first = call(2, 3, claim("a"), claimed(1, 7));
-    let accepted = call(20_000, 20_001, accept("a", 7), Outcome::Ok(Answer::Accepted));
-    let with = |at| {
-        [
-            added(),
-            first.clone(),
-            accepted.clone(),
-            call(at, at, claim("b"), claimed(2, 9)),
-        ]
-    };
-    check(&with(49_000), false);
-    check(&with(50_000), true);
-    // Without an answer it may have come too late.
-    let unanswered = Call {
-        outcome: Outcome::Unknown,
-        returned_ns: None,
-        ..accepted.clone()
-    };
+    let end = call(4, 5, close("a"), closed.clone());
+    let with = |calls: &[Call]| [&[added(), first.clone()], calls].concat();
+    let then = |operation, outcome| with(&[end.clone(), call(6, 7, operation, outcome)]);
+    check(&then(look(), task(1, TaskStage::Waiting)), true);
+    check(&then(look(), task(1, leased("a", 7))), false);
+    check(&then(claim("b"), claimed(2, 9)), true);
+    check(&then(claim("b"), held("a")), false);
+    check(&then(claim("a"), over.clone()), true);
+    check(&then(claim("a"), claimed(2, 9)), false);
+    check(&then(claim_ready("a"), over.clone()), true);
+    check(&then(claim_ready("a"), Outcome::Ok(Answer::NoneReady)), false);
     check(
-        &[
-            added(),
-            first.clone(),
-            unanswered,
-            call(49_000, 49_001, claim("b"), claimed(2, 9)),
-        ],
+        &then(finish("a", 7, End::Done), Outcome::Refused(Refusal::Fenced)),
         true,
+    );
+    check(&then(finish("a", 7, End::Done), Outcome::Ok(Answer::Finished)), false);
+    check(&then(close("a"), over.clone()), true);
+    check(&then(close("a"), closed), false);
+    // Nobody closed it, and it is too early for it to be over by itself.
+    let refused = |to| call(4, to, claim("a"), over.clone());
+    check(&with(&[refused(5)]), false);
+    check(&with(&[refused(30_000)]), true);
+    // Without an answer it was closed at some time, or never.
+    let unanswered = call(4, 4, close("a"), Outcome::Unknown);
+    let later = |outcome| call(6, 7, claim("b"), outcome);
+    check(&with(&[unanswered.clone(), later(claimed(2, 9))]), true);
+    check(&with(&[unanswered.clone(), later(held("a")), refused(9)]), true);
+    check(
+        &with(&[unanswered, later(claimed(2, 9)), call(8, 9, claim("a"), held("b"))]),
+        false,
     );
 }
 
