@@ -273,6 +273,7 @@ fn of_problem(operation: &Operation, recorder: &Recorder, problem: &Problem) -> 
         {
             Some(Refusal::SessionOver)
         }
+        (Code::Expired, _) if !problem.retryable => None,
         (Code::Unavailable | Code::Busy | Code::Expired | Code::Quota, _) => Some(Refusal::NotTaken),
         (Code::WrongType, _) => Some(Refusal::WrongType),
         (Code::Conflict, Operation::Change { .. }) => Some(Refusal::Condition {

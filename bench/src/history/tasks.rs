@@ -100,8 +100,10 @@ pub(super) async fn attempt(
             Ok(Answer::Opened.told(Some(opened.seq)))
         }
         Operation::Close { session, .. } => {
-            let closed = door.close_session(ids.sessions.known(session), &token_of(session));
-            Ok(Answer::Closed.told(Some(closed.await?.seq)))
+            let closed = door
+                .close_session(ids.sessions.known(session), &token_of(session))
+                .await?;
+            Ok(Answer::Closed.told(Some(closed.seq)))
         }
         Operation::Claim { task, by } => {
             let these = Some(vec![WireTaskId(ids.tasks.known(task))]);

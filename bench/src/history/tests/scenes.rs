@@ -120,7 +120,7 @@ fn added() -> Call {
 /// Judges calls of which those on tasks are in the sessions of all scenes.
 #[track_caller]
 fn check(calls: &[Call], expected: bool) {
-    let calls = [&opened(), calls].concat();
+    let calls = [&opened()[..], calls].concat();
     let judgement = judge(&calls, Budget::default());
     assert_eq!(judgement.holds(), expected, "{judgement}");
 }
