@@ -206,9 +206,12 @@ impl<'a> Search<'a> {
                 return Verdict::Unknown { steps };
             }
             steps += 1;
+            let next = self.next_return().and_then(|next| self.calls[next].returned_ns);
+            let before_ns = next.expect("the search ends when no answer is left");
             let frame = self.frames.last_mut().expect("it was just looked at");
             frame.trying = call;
-            self.spec.steps(&frame.state, &self.calls[call], &mut frame.choices);
+            self.spec
+                .steps(&frame.state, &self.calls[call], before_ns, &mut frame.choices);
             if self.returns[call] == NONE {
                 // Without an answer and without an effect: the same as never. And no revision and no attempt is made twice.
                 let (state, told) = (&frame.state, &self.told);

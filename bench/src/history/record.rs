@@ -43,13 +43,6 @@ pub struct Call {
     pub seq: Option<u64>,
 }
 
-impl Call {
-    /// The latest moment at which it can have taken effect.
-    pub(super) fn latest_ns(&self) -> u64 {
-        self.returned_ns.unwrap_or(u64::MAX)
-    }
-}
-
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {

@@ -113,13 +113,14 @@ impl Spec {
         }
     }
 
-    /// Adds to `next` each state that `call` may leave when it takes effect in `state`; none if its outcome does not fit.
-    pub fn steps(&self, state: &State, call: &Call, next: &mut Vec<State>) {
-        let (now_ns, told) = (call.latest_ns(), &call.outcome);
+    /// Adds to `next` each state that `call` may leave when it takes effect in `state` and before `before_ns`: when the
+    /// first call was answered that has not taken effect yet. None if its outcome does not fit.
+    pub fn steps(&self, state: &State, call: &Call, before_ns: u64, next: &mut Vec<State>) {
+        let told = &call.outcome;
         let mut until_ns = 0;
         if let Operation::Claim { by, .. } | Operation::ClaimReady { by, .. } = &call.operation {
             match &state.sessions[place(&self.sessions, by)] {
-                Session::Open { until_ns: until } if !session_seen_over(*until, call) => until_ns = *until,
+                Session::Open { until_ns: until } if !session_seen_over(*until, before_ns, call) => until_ns = *until,
                 _ => {
                     if matches!(told, Outcome::Unknown | Outcome::Refused(Refusal::SessionOver)) {
                         next.push(state.clone());
@@ -136,8 +137,8 @@ impl Spec {
                     next.push(after);
                 }
             }
-            Operation::Open { .. } | Operation::Close { .. } => next.extend(self.open_or_close(state, call)),
-            Operation::ClaimReady { among, by, .. } => self.give(state, among, (by, until_ns), call, next),
+            Operation::Open { .. } | Operation::Close { .. } => next.extend(self.open_or_close(state, call, before_ns)),
+            Operation::ClaimReady { among, by, .. } => self.give(state, among, (by, until_ns), (call, before_ns), next),
             Operation::AddTask { task, .. }
             | Operation::Claim { task, .. }
             | Operation::Accept { task, .. }
@@ -147,7 +148,7 @@ impl Spec {
                 let found = &state.tasks[place];
                 let older = state.tasks.iter().filter(|task| task.stage != Stage::Absent).count();
                 let mut met = vec![found.clone()];
-                if found.may_have_run_out(now_ns) {
+                if found.may_have_run_out(before_ns) {
                     met.push(found.returned());
                 }
                 for mut task in met {
@@ -292,7 +293,7 @@ impl Spec {
     }
 
     /// The state after a session was opened or closed, if the outcome of the call fits.
-    fn open_or_close(&self, state: &State, call: &Call) -> Option<State> {
+    fn open_or_close(&self, state: &State, call: &Call, before_ns: u64) -> Option<State> {
         let (told, mut after) = (&call.outcome, state.clone());
         let unknown = *told == Outcome::Unknown;
         match &call.operation {
@@ -308,7 +309,7 @@ impl Spec {
             Operation::Close { session: name, .. } => {
                 let session = &mut after.sessions[place(&self.sessions, name)];
                 match session {
-                    Session::Open { until_ns } if !session_seen_over(*until_ns, call) => {
+                    Session::Open { until_ns } if !session_seen_over(*until_ns, before_ns, call) => {
                         *session = Session::Closed;
                         let held = after.tasks.iter_mut().filter(|task| task.is_held_by(name));
                         held.for_each(|task| task.stage = Stage::Waiting);
@@ -322,14 +323,20 @@ impl Spec {
     }
 
     /// Gives out the oldest of these tasks that waits. One whose lease may have run out may wait or not.
-    fn give(&self, state: &State, among: &[String], (by, until_ns): (&str, u64), call: &Call, next: &mut Vec<State>) {
-        let now_ns = call.latest_ns();
+    fn give(
+        &self,
+        state: &State,
+        among: &[String],
+        (by, until_ns): (&str, u64),
+        (call, before_ns): (&Call, u64),
+        next: &mut Vec<State>,
+    ) {
         let mut by_age: Vec<usize> = among.iter().map(|task| place(&self.tasks, task)).collect();
         by_age.sort_unstable_by_key(|place| state.tasks[*place].older);
         for place in by_age {
             let mut task = state.tasks[place].clone();
             let waits = task.stage == Stage::Waiting;
-            if !waits && !task.may_have_run_out(now_ns) {
+            if !waits && !task.may_have_run_out(before_ns) {
                 continue;
             }
             let told = match &call.outcome {
@@ -395,8 +402,8 @@ impl Lease {
 }
 
 impl Task {
-    fn may_have_run_out(&self, now_ns: u64) -> bool {
-        matches!(&self.stage, Stage::Leased(lease) if lease.until_ns <= now_ns)
+    fn may_have_run_out(&self, before_ns: u64) -> bool {
+        matches!(&self.stage, Stage::Leased(lease) if lease.until_ns <= before_ns)
     }
 
     fn is_held_by(&self, session: &str) -> bool {
@@ -574,8 +581,8 @@ fn fits(operation: &Operation, told: &Outcome, outcome: &Outcome) -> bool {
 }
 
 /// Whether a call was told that a session is over, which may have been so by itself.
-fn session_seen_over(until_ns: u64, call: &Call) -> bool {
-    call.outcome == Outcome::Refused(Refusal::SessionOver) && until_ns <= call.latest_ns()
+fn session_seen_over(until_ns: u64, before_ns: u64, call: &Call) -> bool {
+    call.outcome == Outcome::Refused(Refusal::SessionOver) && until_ns <= before_ns
 }
 
 fn place(names: &[String], name: &str) -> usize {

@@ -15,9 +15,9 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// Whether the calls that are left can follow in some order, real time and the specification permitting.
 fn some_order(spec: &Spec, calls: &[Call], taken: &mut Vec<usize>, state: &State) -> bool {
     let left: Vec<usize> = (0..calls.len()).filter(|place| !taken.contains(place)).collect();
-    if left.iter().all(|place| calls[*place].returned_ns.is_none()) {
+    let Some(before_ns) = left.iter().filter_map(|place| calls[*place].returned_ns).min() else {
         return true;
-    }
+    };
     left.iter().any(|&next| {
         let others = left.iter().filter(|other| **other != next);
         let is_early = |other: &usize| {
@@ -29,7 +29,7 @@ fn some_order(spec: &Spec, calls: &[Call], taken: &mut Vec<usize>, state: &State
             return false;
         }
         let mut states = Vec::new();
-        spec.steps(state, &calls[next], &mut states);
+        spec.steps(state, &calls[next], before_ns, &mut states);
         states.iter().any(|state| {
             taken.push(next);
             let found = some_order(spec, calls, taken, state);

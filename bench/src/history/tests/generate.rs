@@ -528,7 +528,7 @@ impl Simulation {
     }
 
     fn hand_out(&mut self, operation: &Operation) -> (Outcome, Option<u64>) {
-        let spoil = self.random.random_bool(0.3).then_some(self.bug).flatten();
+        let spoil = self.random.random_bool(0.6).then_some(self.bug).flatten();
         let command = self.task_command(operation);
         let (outcome, seq) = self.apply(operation, Body::Task(command));
         let (Operation::Claim { task, .. } | Operation::Finish { task, .. }) = operation else {
