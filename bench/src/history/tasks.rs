@@ -149,6 +149,8 @@ async fn add(door: &Client, ids: &Ids, task: &str, kind: &str, key: Option<&str>
     let new = AddTask {
         title: task.into(),
         kind: Some(kind.into()),
+        // A queue has few kinds at a time, and those of a run become many.
+        queue: Some(kind.into()),
         name: Some(task.into()),
         ..AddTask::default()
     };
@@ -172,10 +174,10 @@ async fn claim(
 ) -> Result<(u64, Option<ClaimedTask>), ClientError> {
     let claim = ClaimTasks {
         ids,
+        queue: kinds.first().cloned(),
         kinds,
-        limit: None,
         token: Some(token_of(by)),
-        ttl_ms: None,
+        ..ClaimTasks::default()
     };
     let ClaimedTasks { seq, mut tasks, .. } = door.claim_tasks(&claim, key).await?;
     if tasks.len() > 1 {
@@ -200,8 +202,7 @@ async fn finish(
             End::Failed => WireEnding::Failed,
             End::Released => WireEnding::Released,
         },
-        result: serde_json::Value::Null,
-        proposal: None,
+        ..FinishTask::default()
     };
     match door.finish_task(task, &finish, key).await? {
         FinishOutcome::Finished(finished) => Ok(Answer::Finished.told(Some(finished.seq))),

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use queenright_protocol::colony::{
     Accept, AgentCommand, Body, Caller, Change, Claim, Colony, Command, Condition, Content, Ending, Expected, Fence,
-    Finish, Holder, NewSession, NewTask, Op, Outcome as ColonyOutcome, Owner, Proposal, Read, Refusal as ColonyRefusal,
-    Round, SESSION_GRACE_MS, SessionCommand, SessionId, State, Task, TaskCommand, TaskId, TokenHash, Which,
-    Write as ColonyWrite,
+    Finish, FinishWith, Holder, NewSession, NewTask, Op, Outcome as ColonyOutcome, Owner, Proposal, Read,
+    Refusal as ColonyRefusal, Round, SESSION_GRACE_MS, SessionCommand, SessionId, State, Task, TaskCommand, TaskId,
+    TokenHash, Wants, Which, Write as ColonyWrite,
 };
 use queenright_protocol::id::NodeId;
 use rand::rngs::StdRng;
@@ -523,6 +523,7 @@ impl Simulation {
                     done: finished.done,
                     fence: finished.fence.0,
                 },
+                other => panic!("{}: {other:?}", task.title),
             },
         })
     }
@@ -562,7 +563,8 @@ impl Simulation {
         let caller = |by: &String| Caller::Session(TokenHash::of(by));
         let claim = |which, by| {
             let caller = caller(by);
-            TaskCommand::Claim(Claim { which, caller })
+            let wants = Wants::default();
+            TaskCommand::Claim(Claim { which, caller, wants })
         };
         match operation {
             Operation::AddTask { task, kind } => TaskCommand::Add(vec![NewTask {
@@ -592,6 +594,7 @@ impl Simulation {
                 },
                 result: Default::default(),
                 proposal: None,
+                with: FinishWith::default(),
             }),
             _ => unreachable!("the caller has looked"),
         }
