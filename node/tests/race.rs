@@ -1,5 +1,5 @@
 //! The races at full size, and with a node that is killed half-way. They take minutes, so they run by name:
-//! `cargo test -p queenright --test race -- --nocapture`.
+//! `cargo test -p queenright --test race -- --nocapture`. `RACE_TASKS` says for how many tasks (1,000).
 
 #[allow(dead_code, reason = "other tests use the rest of it")]
 mod colony;
@@ -11,8 +11,6 @@ use std::process::Command;
 
 use crate::colony::{Colony, NODES};
 
-const TASKS: usize = 1_000;
-
 /// The binary, with a state folder and an environment of its own.
 fn queenright(state: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_queenright"));
@@ -23,13 +21,22 @@ fn queenright(state: &Path) -> Command {
     command
 }
 
+fn tasks() -> usize {
+    match std::env::var("RACE_TASKS") {
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("RACE_TASKS={text:?} is no number")),
+        Err(_) => 1_000,
+    }
+}
+
 #[test]
-fn a_thousand_tasks_have_a_thousand_winners() {
-    let mut colony = Colony::start("race-1000");
-    let count = races::race(&mut colony, TASKS, None);
+fn every_task_has_one_winner_and_63_losers() {
+    let (mut colony, tasks) = (Colony::start("race-full"), tasks());
+    let count = races::race(&mut colony, tasks, None);
     println!("{count:?}");
-    assert_eq!((count.attempts, count.winners), (64 * TASKS, TASKS));
-    assert_eq!((count.refusals, count.failed), (63 * TASKS, 0));
+    assert_eq!((count.attempts, count.winners), (64 * tasks, tasks));
+    assert_eq!((count.refusals, count.failed), (63 * tasks, 0));
 }
 
 /// Kills a node half-way that does not lead, or the one that does.
@@ -37,7 +44,7 @@ fn killed(name: &str, leader: bool) {
     let mut colony = Colony::start(name);
     let leads = colony.leader_at("n1", None);
     let node = NODES.into_iter().rev().find(|node| (*node == leads) == leader);
-    let count = races::race(&mut colony, TASKS, node);
+    let count = races::race(&mut colony, tasks(), node);
     println!("{count:?}");
     // Those of the killed node: one third of the racers, and what they won is known from who was named.
     assert_eq!(count.failed, 0);

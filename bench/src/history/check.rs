@@ -3,8 +3,9 @@
 //!
 //! The search walks the events in the order of time. Any call that was invoked before the first answer that is still to
 //! come may be the next to take effect; a dead end takes the last one back. A set of calls that have taken effect together
-//! with the state that they left is searched once, and a call that fits and changes nothing is never put off. A call without an answer may take effect at any time after its
-//! invocation or never, so the search is over when all answered calls have taken effect.
+//! with the state that they left is searched once, and a call that fits and changes nothing is never put off. A call
+//! without an answer may take effect at any time after its invocation or never, so the search is over when all answered
+//! calls have taken effect; and it need not take effect before an answered call that has nothing to do with it.
 //!
 //! The problem is NP-complete. The search therefore has a budget of steps, and when that is spent the result is unknown.
 
@@ -87,6 +88,8 @@ struct Frame {
     state: State,
     /// The call that led here.
     by: usize,
+    /// The calls without an answer that have taken effect since the last answered one.
+    unasked: Vec<usize>,
     /// The next event to look at.
     cursor: usize,
     /// Whether calls without an answer are looked at: after all others, since they mostly have taken effect in turn.
@@ -105,12 +108,14 @@ struct Search<'a> {
     returns: Vec<usize>,
     /// The number of each call in [`Taken`]: answered ones first, since those without an answer may never be taken.
     ranks: Vec<usize>,
-    /// The revisions that answered calls made: no other call can have made them.
+    /// What each call touches.
+    touched: Vec<Vec<usize>>,
+    /// The revisions and attempts that answered calls made: no other call can have made them.
     told: HashSet<(usize, u64)>,
     first: usize,
     returns_left: usize,
     taken: Taken,
-    seen: HashSet<(Taken, State)>,
+    seen: HashSet<(Taken, State, Vec<usize>)>,
     frames: Vec<Frame>,
     /// The longest order that led nowhere, the state that it left, and the call that had to be next.
     deepest: Option<(Vec<usize>, State, usize)>,
@@ -161,6 +166,7 @@ impl<'a> Search<'a> {
             returns_left: returns.iter().filter(|place| **place != NONE).count(),
             returns,
             ranks,
+            touched: calls.iter().map(|call| spec.touched(call)).collect(),
             told: calls.iter().flat_map(|call| spec.told_changes(call)).collect(),
             taken: Taken::default(),
             seen: HashSet::new(),
@@ -172,7 +178,7 @@ impl<'a> Search<'a> {
     fn run(mut self, budget: Budget) -> Verdict {
         let mut steps = 0;
         let initial = self.spec.initial();
-        self.enter(initial, NONE);
+        self.enter(initial, NONE, Vec::new());
         loop {
             if self.returns_left == 0 {
                 let order = self.order();
@@ -200,11 +206,14 @@ impl<'a> Search<'a> {
                 return Verdict::Unknown { steps };
             }
             steps += 1;
+            let next = self.next_return().and_then(|next| self.calls[next].returned_ns);
+            let before_ns = next.expect("the search ends when no answer is left");
             let frame = self.frames.last_mut().expect("it was just looked at");
             frame.trying = call;
-            self.spec.steps(&frame.state, &self.calls[call], &mut frame.choices);
+            self.spec
+                .steps(&frame.state, &self.calls[call], before_ns, &mut frame.choices);
             if self.returns[call] == NONE {
-                // Without an answer and without an effect: the same as never. And no revision is made twice.
+                // Without an answer and without an effect: the same as never. And no revision and no attempt is made twice.
                 let (state, told) = (&frame.state, &self.told);
                 let is_free = |next: &State| state.changes(next).all(|change| !told.contains(&change));
                 frame.choices.retain(|next| next != state && is_free(next));
@@ -231,7 +240,9 @@ impl<'a> Search<'a> {
             }
             frame.cursor = self.events[at].after;
             let call = self.events[at].call;
-            if (self.returns[call] == NONE) == frame.unanswered {
+            let is_unanswered = self.returns[call] == NONE;
+            if is_unanswered == frame.unanswered && (is_unanswered || all_lead_to(call, &frame.unasked, &self.touched))
+            {
                 return Some(call);
             }
         }
@@ -239,13 +250,18 @@ impl<'a> Search<'a> {
 
     /// Lets a call take effect, unless what follows was searched before or leads nowhere.
     fn take(&mut self, call: usize, state: State) {
+        let mut unasked = Vec::new();
+        if self.returns[call] == NONE {
+            let frame = self.frames.last().expect("a call is taken from one");
+            unasked = [&frame.unasked[..], &[call]].concat();
+        }
         self.lift(call);
         let next = self.next_return();
         if let Some(stuck) = next.filter(|next| self.spec.is_past(&state, &self.calls[*next])) {
             self.note_dead_end(&state, Some(call), stuck);
             self.put_back(call);
-        } else if self.seen.insert((self.taken.clone(), state.clone())) {
-            self.enter(state, call);
+        } else if self.seen.insert((self.taken.clone(), state.clone(), unasked.clone())) {
+            self.enter(state, call, unasked);
         } else {
             self.put_back(call);
         }
@@ -261,10 +277,11 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn enter(&mut self, state: State, by: usize) {
+    fn enter(&mut self, state: State, by: usize, unasked: Vec<usize>) {
         self.frames.push(Frame {
             state,
             by,
+            unasked,
             cursor: self.first,
             unanswered: false,
             trying: NONE,
@@ -339,6 +356,17 @@ impl<'a> Search<'a> {
             self.events[after].before = at;
         }
     }
+}
+
+/// Whether each of these calls without an answer, which took effect in this order, touches what `call` does or what a
+/// later one of them does. Of any other one the effect may as well come after `call`, so the search meets it there.
+fn all_lead_to(call: usize, unasked: &[usize], touched: &[Vec<usize>]) -> bool {
+    let mut reached = touched[call].clone();
+    unasked.iter().rev().all(|before| {
+        let leads = touched[*before].iter().any(|place| reached.contains(place));
+        reached.extend(&touched[*before]);
+        leads
+    })
 }
 
 impl Taken {

@@ -9,7 +9,8 @@ use queenright_protocol::colony::ContentHash;
 
 use super::operation::{Answer, Guard, Operation, Outcome, Refusal, Write};
 use super::record::{RecordError, Recorder};
-use crate::client::wire::{ChangeOp, ChangeRequest, Code, Loss, Problem, ProposalOutcome, ProposalRequest};
+use super::tasks;
+use crate::client::wire::{ChangeOp, ChangeRequest, Code, Loss, Problem, ProposalOutcome, ProposalRequest, WireHolder};
 use crate::client::wire::{ReadRequest, WriteRequest};
 use crate::client::{self, Client, ClientError, Lookup, PutOptions};
 
@@ -73,15 +74,16 @@ impl RecordingClient {
     }
 
     async fn ask(&self, call: u64, operation: &Operation) -> Result<Recorded, RecordError> {
-        if self.patience.is_zero() {
-            return attempt(&self.doors[0], operation, None).await;
+        // A close has no idempotency key: repeated, it would be refused for what it did itself.
+        if self.patience.is_zero() || matches!(operation, Operation::Close { .. }) {
+            return attempt(&self.doors[0], &self.recorder, operation, None).await;
         }
         let key = format!("history-{call}");
         let until = Instant::now() + self.patience;
         // Once an attempt may have been carried out, a refusal to take a later one says nothing.
         let mut last = Refusal::NotTaken.told();
         for door in self.doors.iter().cycle() {
-            let told = attempt(door, operation, Some(&key)).await?;
+            let told = attempt(door, &self.recorder, operation, Some(&key)).await?;
             match told.outcome {
                 Outcome::Unknown => last = told,
                 Outcome::Refused(Refusal::NotTaken) => {}
@@ -97,7 +99,7 @@ impl RecordingClient {
 }
 
 impl Refusal {
-    fn told(self) -> Recorded {
+    pub(super) fn told(self) -> Recorded {
         Recorded {
             outcome: Outcome::Refused(self),
             seq: None,
@@ -106,7 +108,7 @@ impl Refusal {
 }
 
 impl Answer {
-    fn told(self, seq: Option<u64>) -> Recorded {
+    pub(super) fn told(self, seq: Option<u64>) -> Recorded {
         Recorded {
             outcome: Outcome::Ok(self),
             seq,
@@ -115,7 +117,12 @@ impl Answer {
 }
 
 /// Asks one door once.
-async fn attempt(door: &Client, operation: &Operation, key: Option<&str>) -> Result<Recorded, RecordError> {
+async fn attempt(
+    door: &Client,
+    recorder: &Recorder,
+    operation: &Operation,
+    key: Option<&str>,
+) -> Result<Recorded, RecordError> {
     let told = match operation {
         Operation::Get { key } => get(door, key).await,
         Operation::Change {
@@ -124,14 +131,9 @@ async fn attempt(door: &Client, operation: &Operation, key: Option<&str>) -> Res
             guard,
         } => change(door, name, write, *guard, key).await,
         Operation::Propose { reads, writes } => propose(door, reads, writes, key).await,
-        Operation::AddTask { .. } | Operation::Claim { .. } | Operation::Finish { .. } => {
-            return Err(RecordError::Unexpected {
-                operation: operation.to_string(),
-                problem: "this client has no tasks".to_owned(),
-            });
-        }
+        _ => tasks::attempt(door, recorder.ids(), operation, key).await,
     };
-    told.or_else(|error| of_error(operation, error))
+    told.or_else(|error| of_error(operation, recorder, error))
 }
 
 async fn get(door: &Client, key: &str) -> Result<Recorded, ClientError> {
@@ -240,7 +242,7 @@ async fn propose(
 }
 
 /// What an error says of the operation.
-fn of_error(operation: &Operation, error: ClientError) -> Result<Recorded, RecordError> {
+fn of_error(operation: &Operation, recorder: &Recorder, error: ClientError) -> Result<Recorded, RecordError> {
     let unexpected = |error: ClientError| RecordError::Unexpected {
         operation: operation.to_string(),
         problem: error.to_string(),
@@ -256,20 +258,40 @@ fn of_error(operation: &Operation, error: ClientError) -> Result<Recorded, Recor
     }
     let refusal = match &error {
         ClientError::Unreachable { .. } => Some(Refusal::NotTaken),
-        ClientError::Problem(problem) => of_problem(problem),
+        ClientError::Problem(problem) => of_problem(operation, recorder, problem),
         _ => None,
     };
     refusal.map(Refusal::told).ok_or_else(|| unexpected(error))
 }
 
-fn of_problem(problem: &Problem) -> Option<Refusal> {
-    match problem.code {
-        Code::Unavailable | Code::Busy | Code::Expired | Code::Quota => Some(Refusal::NotTaken),
-        Code::WrongType => Some(Refusal::WrongType),
-        Code::Conflict => Some(Refusal::Condition {
-            revision: problem.details["revision"].as_u64()?,
-            present: problem.details["present"].as_bool()?,
+fn of_problem(operation: &Operation, recorder: &Recorder, problem: &Problem) -> Option<Refusal> {
+    let details = &problem.details;
+    match (problem.code, operation) {
+        // What came too late may be asked again, what has ended will not be anew.
+        (Code::Expired, Operation::Close { .. } | Operation::Claim { .. } | Operation::ClaimReady { .. })
+            if !problem.retryable =>
+        {
+            Some(Refusal::SessionOver)
+        }
+        (Code::Expired, _) if !problem.retryable => None,
+        (Code::Unavailable | Code::Busy | Code::Expired | Code::Quota, _) => Some(Refusal::NotTaken),
+        (Code::WrongType, _) => Some(Refusal::WrongType),
+        (Code::Conflict, Operation::Change { .. }) => Some(Refusal::Condition {
+            revision: details["revision"].as_u64()?,
+            present: details["present"].as_bool()?,
         }),
+        (Code::Held, Operation::Claim { .. }) => {
+            let holder = serde_json::from_value::<WireHolder>(details["holder"].clone()).ok()?;
+            recorder.ids().holder(&holder).map(|by| Refusal::Held { by })
+        }
+        (Code::Conflict, Operation::Claim { .. } | Operation::Accept { .. } | Operation::Finish { .. }) => {
+            Some(Refusal::Over)
+        }
+        (Code::Fenced, Operation::Accept { .. } | Operation::Finish { .. }) => Some(Refusal::Fenced),
+        (
+            Code::NotFound,
+            Operation::Claim { .. } | Operation::Accept { .. } | Operation::Finish { .. } | Operation::Look { .. },
+        ) => Some(Refusal::NoSuchTask),
         _ => None,
     }
 }

@@ -31,24 +31,63 @@ pub enum Operation {
     },
     /// Make a task.
     AddTask {
-        /// Its id.
+        /// Its name, which no other task has.
         task: String,
+        /// Its kind.
+        kind: String,
+    },
+    /// Open a session, in which tasks may be claimed once this was answered.
+    Open {
+        /// Its name, which no other session has.
+        session: String,
+    },
+    /// End a session: all that it holds waits again.
+    Close {
+        /// Its name.
+        session: String,
+        /// The names of all tasks that were ever claimed in it.
+        among: Vec<String>,
     },
     /// Take a task.
     Claim {
-        /// Its id.
+        /// Its name.
         task: String,
-        /// Who wants it.
+        /// The session that is to hold it.
         by: String,
+    },
+    /// Take the oldest task of a kind that waits.
+    ClaimReady {
+        /// The kind.
+        kind: String,
+        /// The names of all tasks that are of this kind, or ever will be.
+        among: Vec<String>,
+        /// The session that is to hold it.
+        by: String,
+    },
+    /// Say that work on a task goes on.
+    Accept {
+        /// Its name.
+        task: String,
+        /// The session that holds it.
+        by: String,
+        /// The fence of the claim.
+        fence: u64,
     },
     /// Give a task back, done or not.
     Finish {
-        /// Its id.
+        /// Its name.
         task: String,
+        /// The session that holds it.
+        by: String,
         /// The fence of the claim.
         fence: u64,
         /// What becomes of it.
         end: End,
+    },
+    /// Read how a task is.
+    Look {
+        /// Its name.
+        task: String,
     },
 }
 
@@ -82,6 +121,8 @@ pub enum Guard {
 pub enum End {
     /// It is done.
     Done,
+    /// It has failed for good.
+    Failed,
     /// Somebody else may claim it.
     Released,
 }
@@ -121,6 +162,10 @@ pub enum Answer {
     },
     /// A task was made.
     Added,
+    /// A session was opened.
+    Opened,
+    /// A session was ended.
+    Closed,
     /// A task was taken.
     Claimed {
         /// How often it has been taken, this time included.
@@ -128,8 +173,50 @@ pub enum Answer {
         /// The number that every later call of the owner carries.
         fence: u64,
     },
+    /// The oldest task that waited was taken.
+    Given {
+        /// Its name.
+        task: String,
+        /// How often it has been taken, this time included.
+        attempt: u64,
+        /// The number that every later call of the owner carries.
+        fence: u64,
+    },
+    /// No task of the kind waited.
+    NoneReady,
+    /// The session holds the task.
+    Accepted,
     /// A task was given back.
     Finished,
+    /// How a task is.
+    Task {
+        /// How often it has been taken.
+        attempts: u64,
+        /// Whether somebody holds it.
+        stage: TaskStage,
+    },
+}
+
+/// How a task is, as a reader is told.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskStage {
+    /// It waits to be taken.
+    Waiting,
+    /// A session holds it.
+    Leased {
+        /// Which.
+        by: String,
+        /// The fence of the claim.
+        fence: u64,
+    },
+    /// It is done, or has failed.
+    Over {
+        /// Whether it is done.
+        done: bool,
+        /// The fence of the claim under which it ended.
+        fence: u64,
+    },
 }
 
 /// Why an operation changed nothing.
@@ -153,25 +240,27 @@ pub enum Refusal {
     },
     /// The value is no whole number.
     WrongType,
-    /// There is a task of this id already.
+    /// There is a task of this name already.
     Exists,
-    /// There is no task of this id.
+    /// There is no such task.
     NoSuchTask,
-    /// Somebody else has the task.
+    /// A session has the task.
     Held {
-        /// Who.
+        /// Which.
         by: String,
     },
-    /// The task is done.
+    /// The session has ended, or there is none of this name.
+    SessionOver,
+    /// The task is done, or has failed: for a claim whoever ended it, for an owner under this very claim.
     Over,
-    /// The fence is not that of the present claim.
+    /// The caller does not hold the task, or names the fence of another claim.
     Fenced,
     /// The cluster did not take it: no quorum, a full queue, nobody there. Says nothing about the state.
     NotTaken,
 }
 
 impl Operation {
-    /// What it touches: keys and tasks, each once, told apart by their kind.
+    /// What it touches: keys, tasks and sessions, each once, told apart by their kind.
     pub fn objects(&self) -> Vec<Object<'_>> {
         let mut objects: Vec<Object<'_>> = match self {
             Operation::Get { key } | Operation::Change { key, .. } => vec![Object::Key(key)],
@@ -179,9 +268,16 @@ impl Operation {
                 let reads = reads.iter().map(|(key, _)| Object::Key(key));
                 reads.chain(writes.iter().map(|(key, _)| Object::Key(key))).collect()
             }
-            Operation::AddTask { task } | Operation::Claim { task, .. } | Operation::Finish { task, .. } => {
-                vec![Object::Task(task)]
+            Operation::Open { session } => vec![Object::Session(session)],
+            Operation::Close { session, among } | Operation::ClaimReady { by: session, among, .. } => {
+                let tasks = among.iter().map(|task| Object::Task(task));
+                tasks.chain([Object::Session(session)]).collect()
             }
+            Operation::Claim { task, by } => vec![Object::Task(task), Object::Session(by)],
+            Operation::AddTask { task, .. }
+            | Operation::Accept { task, .. }
+            | Operation::Finish { task, .. }
+            | Operation::Look { task } => vec![Object::Task(task)],
         };
         objects.sort_unstable();
         objects.dedup();
@@ -190,7 +286,15 @@ impl Operation {
 
     /// Whether it never changes anything.
     pub fn only_reads(&self) -> bool {
-        matches!(self, Operation::Get { .. })
+        matches!(
+            self,
+            Operation::Get { .. } | Operation::Look { .. } | Operation::Accept { .. }
+        )
+    }
+
+    /// Whether it may be left out of a history when it has no answer: nobody uses a session of which nobody was told.
+    pub fn says_nothing_unanswered(&self) -> bool {
+        self.only_reads() || matches!(self, Operation::Open { .. })
     }
 }
 
@@ -201,6 +305,8 @@ pub enum Object<'a> {
     Key(&'a str),
     /// A task.
     Task(&'a str),
+    /// A session.
+    Session(&'a str),
 }
 
 impl fmt::Display for Object<'_> {
@@ -208,6 +314,7 @@ impl fmt::Display for Object<'_> {
         match self {
             Object::Key(key) => write!(f, "key {key}"),
             Object::Task(task) => write!(f, "task {task}"),
+            Object::Session(session) => write!(f, "session {session}"),
         }
     }
 }
@@ -231,9 +338,16 @@ impl fmt::Display for Operation {
                     .try_for_each(|(key, revision)| write!(f, " read {key}@{revision}"))?;
                 writes.iter().try_for_each(|(key, write)| write!(f, ", {write} {key}"))
             }
-            Operation::AddTask { task } => write!(f, "add task {task}"),
+            Operation::AddTask { task, kind } => write!(f, "add task {task} of kind {kind}"),
+            Operation::Open { session } => write!(f, "open {session}"),
+            Operation::Close { session, .. } => write!(f, "close {session}"),
             Operation::Claim { task, by } => write!(f, "claim {task} for {by}"),
-            Operation::Finish { task, fence, end } => write!(f, "finish {task} with fence {fence}: {end:?}"),
+            Operation::ClaimReady { kind, by, .. } => write!(f, "claim any {kind} for {by}"),
+            Operation::Accept { task, by, fence } => write!(f, "accept {task} by {by} with fence {fence}"),
+            Operation::Finish { task, by, fence, end } => {
+                write!(f, "finish {task} by {by} with fence {fence}: {end:?}")
+            }
+            Operation::Look { task } => write!(f, "look at {task}"),
         }
     }
 }
@@ -261,10 +375,31 @@ impl fmt::Display for Outcome {
                 revisions.iter().try_for_each(|revision| write!(f, " @{revision}"))
             }
             Outcome::Ok(Answer::Added) => f.write_str("added"),
+            Outcome::Ok(Answer::Opened) => f.write_str("opened"),
+            Outcome::Ok(Answer::Closed) => f.write_str("closed"),
             Outcome::Ok(Answer::Claimed { attempt, fence }) => write!(f, "claimed, attempt {attempt}, fence {fence}"),
+            Outcome::Ok(Answer::Given { task, attempt, fence }) => {
+                write!(f, "given {task}, attempt {attempt}, fence {fence}")
+            }
+            Outcome::Ok(Answer::NoneReady) => f.write_str("none waits"),
+            Outcome::Ok(Answer::Accepted) => f.write_str("accepted"),
             Outcome::Ok(Answer::Finished) => f.write_str("finished"),
+            Outcome::Ok(Answer::Task { attempts, stage }) => write!(f, "{stage}, {attempts} attempts"),
             Outcome::Refused(refusal) => write!(f, "refused: {refusal}"),
             Outcome::Unknown => f.write_str("unknown"),
+        }
+    }
+}
+
+impl fmt::Display for TaskStage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TaskStage::Waiting => f.write_str("it waits"),
+            TaskStage::Leased { by, fence } => write!(f, "{by} has it with fence {fence}"),
+            TaskStage::Over { done, fence } => {
+                let how = if *done { "done" } else { "failed" };
+                write!(f, "{how} with fence {fence}")
+            }
         }
     }
 }
@@ -285,7 +420,8 @@ impl fmt::Display for Refusal {
             Refusal::Exists => f.write_str("the task exists"),
             Refusal::NoSuchTask => f.write_str("no such task"),
             Refusal::Held { by } => write!(f, "{by} has it"),
-            Refusal::Over => f.write_str("the task is done"),
+            Refusal::SessionOver => f.write_str("the session is over"),
+            Refusal::Over => f.write_str("the task is over"),
             Refusal::Fenced => f.write_str("fenced"),
             Refusal::NotTaken => f.write_str("not taken"),
         }

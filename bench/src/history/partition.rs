@@ -2,15 +2,15 @@
 //!
 //! Linearizability composes: a history is linearizable if and only if its calls on each object are (Herlihy and Wing, 1990,
 //! theorem 1), provided that each call touches one object. A proposal that touches several makes one object of all of
-//! them: the keys that proposals join, directly or through others, are one partition. Judging each key by itself would
-//! accept a proposal of which half was carried out, so the price is paid; a test keeps its joined keys few.
+//! them: the keys that proposals join, directly or through others, are one partition; so are the tasks of a kind of which
+//! somebody claims the oldest, and the sessions in which they are claimed. Judging each key by itself would accept a proposal of which half was carried out, so the
+//! price is paid; a test keeps its joined keys and tasks few.
 //!
 //! Beside the search there is a check over everything at once: each change has a place in the order of all commands, no two
 //! the same one, and a change that was answered before another was asked for stands before it.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
 
 use super::check::{Budget, Verdict, check};
 use super::operation::{Object, Outcome, Refusal};
@@ -24,25 +24,6 @@ const SHOWN_MAX: usize = 60;
 const SHRUNK_MAX: usize = 3;
 /// How often a partition is searched again to show less of it.
 const SHRINK_CHECKS_MAX: usize = 100;
-
-/// What is assumed of the cluster, and how much work the search may be.
-#[derive(Clone, Copy, Debug)]
-pub struct CheckOptions {
-    /// How long a claim of a task holds.
-    pub lease: Duration,
-    /// The budget of each partition.
-    pub budget: Budget,
-}
-
-impl Default for CheckOptions {
-    /// The cluster's lease of 30 s.
-    fn default() -> CheckOptions {
-        CheckOptions {
-            lease: Duration::from_secs(30),
-            budget: Budget::default(),
-        }
-    }
-}
 
 /// What the checks of a history found.
 #[derive(Clone, Debug)]
@@ -88,7 +69,7 @@ impl Judgement {
 }
 
 /// Judges a history.
-pub fn judge(calls: &[Call], options: CheckOptions) -> Judgement {
+pub fn judge(calls: &[Call], budget: Budget) -> Judgement {
     let partitions = partitions(calls);
     let mut judgement = Judgement {
         partitions: partitions.len(),
@@ -101,8 +82,8 @@ pub fn judge(calls: &[Call], options: CheckOptions) -> Judgement {
     };
     for calls in partitions {
         judgement.unknown += calls.iter().filter(|call| call.outcome == Outcome::Unknown).count();
-        let spec = Spec::of(&calls, options.lease);
-        let verdict = check(&spec, &calls, options.budget);
+        let spec = Spec::of(&calls);
+        let verdict = check(&spec, &calls, budget);
         match &verdict {
             Verdict::Linearizable { steps, .. } => judgement.steps += *steps,
             Verdict::Unknown { steps } => {
@@ -113,7 +94,7 @@ pub fn judge(calls: &[Call], options: CheckOptions) -> Judgement {
                 judgement.steps += *steps;
                 judgement.faults.push(match judgement.faults.len() {
                     SHRUNK_MAX.. => Fault { calls, verdict, spec },
-                    _ => smallest(calls, spec, options.budget),
+                    _ => smallest(calls, spec, budget),
                 });
             }
         }
@@ -121,12 +102,12 @@ pub fn judge(calls: &[Call], options: CheckOptions) -> Judgement {
     judgement
 }
 
-/// The calls by the objects that belong together. Calls that say nothing about the state are left out: reads without an
-/// answer, and what the cluster did not take.
+/// The calls by the objects that belong together. Calls that say nothing about the state are left out: reads, accepts
+/// and openings without an answer, and what the cluster did not take.
 pub fn partitions(calls: &[Call]) -> Vec<Vec<Call>> {
     let says_something = |call: &&Call| match call.outcome {
         Outcome::Refused(Refusal::NotTaken) => false,
-        Outcome::Unknown => !call.operation.only_reads(),
+        Outcome::Unknown => !call.operation.says_nothing_unanswered(),
         _ => true,
     };
     let mut groups = Groups::default();
@@ -238,7 +219,7 @@ fn until(calls: &[Call], end_ns: u64) -> Vec<Call> {
         },
         _ => call.clone(),
     });
-    cut.filter(|call| call.returned_ns.is_some() || !call.operation.only_reads())
+    cut.filter(|call| call.returned_ns.is_some() || !call.operation.says_nothing_unanswered())
         .collect()
 }
 

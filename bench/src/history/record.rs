@@ -19,6 +19,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::operation::{Operation, Outcome};
+use super::tasks::Ids;
 
 /// The longest line that is read back: an operation has a few short keys and values.
 const LINE_BYTES_MAX: usize = 1 << 20;
@@ -96,6 +97,7 @@ pub struct Recorder {
     calls_max: u64,
     began: Instant,
     state: Mutex<State>,
+    ids: Ids,
 }
 
 struct State {
@@ -118,6 +120,7 @@ impl Recorder {
                 writer: BufWriter::new(created),
                 calls: 0,
             }),
+            ids: Ids::default(),
         })
     }
 
@@ -174,6 +177,15 @@ impl Recorder {
     /// Where the history is written.
     pub fn file(&self) -> &Path {
         &self.file
+    }
+
+    /// Whether some client was told of this task: before that, none can ask for it.
+    pub fn knows_task(&self, name: &str) -> bool {
+        self.ids.tasks.get(name).is_some()
+    }
+
+    pub(super) fn ids(&self) -> &Ids {
+        &self.ids
     }
 
     fn now_ns(&self) -> u64 {

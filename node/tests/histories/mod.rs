@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use queenright_bench::history::{
-    Call, CheckOptions, Judgement, Operation, Outcome, Recorder, RecordingClient, Refusal, judge, write,
+    Budget, Call, Judgement, Operation, Outcome, Recorder, RecordingClient, Refusal, judge, write,
 };
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -88,12 +88,12 @@ impl Run {
         if ended.is_none() {
             stage.wait_for_leader();
             read_all(&stage, &crowd, &recorder);
-            eprintln!("  every key was read at every node");
+            eprintln!("  every key and every task was read at every node");
             all_same = same_digest(&stage);
         }
         let calls = recorder.finish().unwrap();
         eprintln!("  {} calls are to be judged", calls.len());
-        let judgement = judge(&calls, CheckOptions::default());
+        let judgement = judge(&calls, Budget::default());
         Outcomes {
             judgement,
             ended,
@@ -171,13 +171,15 @@ impl Run {
     }
 }
 
-/// Reads every key at every node: each acknowledged change must be in what they say.
+/// Reads every key and every task at every node: each acknowledged change must be in what they say.
 fn read_all(stage: &Stage, crowd: &Crowd, recorder: &Arc<Recorder>) {
     for (node, name) in NODES.into_iter().enumerate() {
         let doors = vec![stage.door(node, Duration::from_secs(5))];
         let reader = RecordingClient::repeating(doors, crowd.process(), recorder.clone(), LAST_READS_WITHIN);
-        for key in crowd.keys() {
-            let told = stage.colony.block_on(reader.call(Operation::Get { key })).unwrap();
+        let keys = crowd.keys().into_iter().map(|key| Operation::Get { key });
+        let tasks = crowd.tasks().into_iter().map(|task| Operation::Look { task });
+        for read in keys.chain(tasks) {
+            let told = stage.colony.block_on(reader.call(read)).unwrap();
             assert!(
                 matches!(told.outcome, Outcome::Ok(_)),
                 "the last read at {name}: {told:?}"

@@ -1,22 +1,29 @@
 //! Runs without a cluster: processes that ask one after the other, beside each other, and one place that executes what they
-//! ask for at some moment between question and answer. Keys are executed by the colony itself, so that a run also compares
-//! the specification with it; tasks by a table of this file.
+//! ask for at some moment between question and answer. That place is the colony itself, so that a run also compares the
+//! specification with it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use queenright_protocol::colony::{
-    Body, Change, Colony, Command, Condition, Content, Expected, Op, Outcome as ColonyOutcome, Proposal, Read,
-    Refusal as ColonyRefusal, Round, Write as ColonyWrite,
+    Accept, AgentCommand, Body, Caller, Change, Claim, Colony, Command, Condition, Content, Ending, Expected, Fence,
+    Finish, FinishWith, Holder, NewSession, NewTask, Op, Outcome as ColonyOutcome, Owner, Proposal, Read,
+    Refusal as ColonyRefusal, Round, SESSION_GRACE_MS, SessionCommand, SessionId, State, Task, TaskCommand, TaskId,
+    TokenHash, Wants, Which, Write as ColonyWrite,
 };
 use queenright_protocol::id::NodeId;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::history::{Answer, Call, End, Guard, Operation, Outcome, Refusal, Write};
+use crate::history::{Answer, Call, End, Guard, Operation, Outcome, Refusal, TaskStage, Write};
 
 const PROJECT: &str = "p";
+/// The kind of all tasks.
+const KIND: &str = "k";
+const MS: u64 = 1_000_000;
+/// How long a session must still live for a second owner to be one for sure: no call takes as long.
+const SURELY_HELD_MS: u64 = 10_000;
 
 /// What is wrong with the place that executes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,28 +89,22 @@ pub(super) struct Simulation {
     mix: Mix,
     bug: Option<Bug>,
     now_ns: u64,
-    /// The newest fence.
-    fence: u64,
     calls: Vec<Call>,
     /// What each busy process waits for.
     busy: BTreeMap<u32, (usize, Stage)>,
     /// Calls that nobody waits for any more and that may still be executed.
     adrift: Vec<usize>,
     colony: Colony,
-    tasks: BTreeMap<String, Task>,
+    ids: BTreeMap<String, TaskId>,
+    session_ids: BTreeMap<String, SessionId>,
+    /// In which session each process claims.
+    sessions: BTreeMap<u32, String>,
+    /// The claims of each task of which somebody was told: the session, and the fence.
+    told: BTreeMap<String, Vec<(String, u64)>>,
     /// What keys held, until when nobody had been answered anything newer.
     old_values: Vec<(String, Answer, u64)>,
     /// How often the bug showed.
     pub(super) spoiled: usize,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Task {
-    owner: Option<(String, u64)>,
-    attempts: u64,
-    /// Those that somebody was told.
-    fences: Vec<u64>,
-    done: bool,
 }
 
 impl Simulation {
@@ -113,12 +114,14 @@ impl Simulation {
             mix,
             bug: None,
             now_ns: 0,
-            fence: 10,
             calls: Vec::new(),
             busy: BTreeMap::new(),
             adrift: Vec::new(),
             colony: Colony::default(),
-            tasks: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            session_ids: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            told: BTreeMap::new(),
             old_values: Vec::new(),
             spoiled: 0,
         }
@@ -131,7 +134,14 @@ impl Simulation {
     /// Runs to the end, then reads each key, and returns the history.
     pub(super) fn run(&mut self) -> Vec<Call> {
         while self.calls.len() < self.mix.calls || !self.busy.is_empty() {
-            self.now_ns += self.random.random_range(1..20);
+            self.now_ns += self.random.random_range(1..20) * MS;
+            match self.random.random_range(0..100) {
+                0 => self.now_ns += 3_000 * MS,
+                // The leader clears away what has run out.
+                1..5 => drop(self.colony.apply(self.now_ns / MS, 0, &[round(Vec::new())], NodeId(1))),
+                5 => self.lose_sessions(),
+                _ => {}
+            }
             if !self.adrift.is_empty() && self.random.random_bool(0.1) {
                 let place = self.random.random_range(0..self.adrift.len());
                 let call = self.adrift.swap_remove(place);
@@ -146,14 +156,21 @@ impl Simulation {
         }
         if self.mix.calls > Mix::small().calls {
             for key in (0..self.mix.keys).map(key) {
-                self.now_ns += 1;
+                self.now_ns += MS;
                 let call = self.begin(0, Operation::Get { key });
                 let (outcome, seq) = self.execute(call);
-                self.now_ns += 1;
+                self.now_ns += MS;
                 self.answer(call, outcome, seq);
             }
         }
         std::mem::take(&mut self.calls)
+    }
+
+    /// The node of all sessions is lost, and none of them is re-opened.
+    fn lose_sessions(&mut self) {
+        let (node, incarnation) = (NodeId(1), 1);
+        let lost = self.command("queen", Body::Agent(AgentCommand::NodeLost { node, incarnation }));
+        self.colony.apply(self.now_ns / MS, 0, &[round(vec![lost])], NodeId(1));
     }
 
     fn ask(&mut self, process: u32) {
@@ -190,10 +207,22 @@ impl Simulation {
 
     fn answer(&mut self, call: usize, outcome: Outcome, seq: Option<u64>) {
         let call = &mut self.calls[call];
-        if let (Operation::Claim { task, .. }, Outcome::Ok(Answer::Claimed { fence, .. })) = (&call.operation, &outcome)
+        if let (Operation::Claim { task, by, .. }, Outcome::Ok(Answer::Claimed { fence, .. }))
+        | (Operation::ClaimReady { by, .. }, Outcome::Ok(Answer::Given { task, fence, .. })) =
+            (&call.operation, &outcome)
         {
-            let task = self.tasks.get_mut(task).expect("it was claimed");
-            task.fences.push(*fence);
+            self.told.entry(task.clone()).or_default().push((by.clone(), *fence));
+        }
+        match (&call.operation, &outcome) {
+            (Operation::Open { session }, Outcome::Ok(Answer::Opened)) => {
+                self.sessions.insert(call.process, session.clone());
+            }
+            // A session is used until that is refused.
+            (
+                Operation::Claim { by, .. } | Operation::ClaimReady { by, .. },
+                Outcome::Refused(Refusal::SessionOver),
+            ) => self.sessions.retain(|_, session| session != by),
+            _ => {}
         }
         (call.outcome, call.returned_ns, call.seq) = (outcome, Some(self.now_ns), seq);
     }
@@ -233,20 +262,43 @@ impl Simulation {
                 }
                 Operation::Propose { reads, writes }
             }
-            8 => Operation::AddTask { task },
-            9 | 10 => {
-                let by = format!("p{process}");
-                Operation::Claim { task, by }
-            }
-            _ => {
-                let fences = self
-                    .tasks
-                    .get(&task)
-                    .map(|task| task.fences.clone())
-                    .unwrap_or_default();
-                let fence = fences.choose(&mut self.random).copied().unwrap_or(1);
-                let end = *[End::Done, End::Released].choose(&mut self.random).unwrap();
-                Operation::Finish { task, fence, end }
+            _ => match self.sessions.get(&process).cloned() {
+                Some(by) => self.task_operation(task, by),
+                None => Operation::Open {
+                    session: format!("p{process}.{}", self.calls.len()),
+                },
+            },
+        }
+    }
+
+    fn task_operation(&mut self, task: String, by: String) -> Operation {
+        let told = self.told.get(&task).cloned().unwrap_or_default();
+        let among = (0..self.mix.tasks).map(|task| format!("t{task}")).collect();
+        match self.random.random_range(0..10) {
+            0 if self.random.random_bool(0.5) => Operation::Close { session: by, among },
+            0 => Operation::AddTask {
+                task,
+                kind: KIND.to_owned(),
+            },
+            1..4 => Operation::Claim { task, by },
+            4 => Operation::ClaimReady {
+                kind: KIND.to_owned(),
+                among,
+                by,
+            },
+            5 => Operation::Look { task },
+            choice => {
+                // Mostly the newest claim, and mostly in the mouth of who made it.
+                let place = told.len().saturating_sub(self.random.random_range(1..3));
+                let (owner, fence) = told.get(place).cloned().unwrap_or((by.clone(), 1));
+                let by = if self.random.random_bool(0.9) { owner } else { by };
+                let end = *[End::Done, End::Failed, End::Released, End::Released, End::Released]
+                    .choose(&mut self.random)
+                    .unwrap();
+                match choice {
+                    6 => Operation::Accept { task, by, fence },
+                    _ => Operation::Finish { task, by, fence, end },
+                }
             }
         }
     }
@@ -268,7 +320,16 @@ impl Simulation {
                 self.note(&operation);
                 self.change(&operation, Body::Propose(wanted))
             }
-            _ => (self.hand_out(&operation), None),
+            Operation::Look { task } => (self.look(task), None),
+            Operation::Open { session } => {
+                let open = NewSession::new(session.as_str(), TokenHash::of(session));
+                self.apply(&operation, Body::Session(SessionCommand::Open(open)))
+            }
+            Operation::Close { session: name, .. } => {
+                let (session, token) = (self.session_ids[name], TokenHash::of(name));
+                self.apply(&operation, Body::Session(SessionCommand::Close { session, token }))
+            }
+            _ => self.hand_out(&operation),
         }
     }
 
@@ -354,22 +415,10 @@ impl Simulation {
     }
 
     fn apply(&mut self, operation: &Operation, body: Body) -> (Outcome, Option<u64>) {
-        let number = self.colony.seq() + 1;
-        let command = Command {
-            number,
-            settled: number,
-            expires_ms: u64::MAX,
-            project: PROJECT.into(),
-            author: "test".into(),
-            idempotency_key: None,
-            body,
-        };
-        let round = Round {
-            node: NodeId(1),
-            incarnation: 1,
-            commands: vec![command],
-        };
-        let mut applied = self.colony.apply(0, 0, &[round], NodeId(1));
+        let command = self.command("test", body);
+        let mut applied = self
+            .colony
+            .apply(self.now_ns / MS, 0, &[round(vec![command])], NodeId(1));
         match applied.outcomes.remove(0).outcome {
             ColonyOutcome::Changed { seq, revision } => (Outcome::Ok(Answer::Changed { revision }), Some(seq)),
             ColonyOutcome::Committed { seq, revisions, .. } => {
@@ -388,53 +437,183 @@ impl Simulation {
                 (Outcome::Refused(Refusal::Condition { revision, present }), None)
             }
             ColonyOutcome::Refused(ColonyRefusal::WrongType { .. }) => (Outcome::Refused(Refusal::WrongType), None),
+            ColonyOutcome::Added { seq, tasks } => {
+                let Operation::AddTask { task, .. } = operation else {
+                    panic!("{operation}: {tasks:?}");
+                };
+                self.ids.insert(task.clone(), tasks[0].task);
+                match tasks[0].existing {
+                    true => (Outcome::Refused(Refusal::Exists), None),
+                    false => (Outcome::Ok(Answer::Added), Some(seq)),
+                }
+            }
+            ColonyOutcome::Claimed { seq, tasks, .. } => {
+                let answer = match (operation, &tasks[..]) {
+                    (Operation::ClaimReady { .. }, []) => Answer::NoneReady,
+                    (Operation::ClaimReady { .. }, [given]) => {
+                        let name = self.task(given.task).and_then(|task| task.name.clone());
+                        Answer::Given {
+                            task: name.expect("each has one").to_string(),
+                            attempt: given.attempt.into(),
+                            fence: given.fence.0,
+                        }
+                    }
+                    (_, [claimed]) => Answer::Claimed {
+                        attempt: claimed.attempt.into(),
+                        fence: claimed.fence.0,
+                    },
+                    _ => panic!("{operation}: {tasks:?}"),
+                };
+                (Outcome::Ok(answer), Some(seq))
+            }
+            ColonyOutcome::SessionOpen { seq, session, .. } => {
+                let Operation::Open { session: name } = operation else {
+                    panic!("{operation}: {session}");
+                };
+                self.session_ids.insert(name.clone(), session);
+                (Outcome::Ok(Answer::Opened), Some(seq))
+            }
+            ColonyOutcome::SessionClosed { seq, .. } => (Outcome::Ok(Answer::Closed), Some(seq)),
+            ColonyOutcome::Refused(ColonyRefusal::SessionEnded { .. }) => {
+                (Outcome::Refused(Refusal::SessionOver), None)
+            }
+            ColonyOutcome::Accepted { seq, .. } => (Outcome::Ok(Answer::Accepted), Some(seq)),
+            ColonyOutcome::Finished { seq, .. } => (Outcome::Ok(Answer::Finished), Some(seq)),
+            ColonyOutcome::Refused(ColonyRefusal::TaskHeld { holder, .. }) => {
+                (Outcome::Refused(Refusal::Held { by: name_of(&holder) }), None)
+            }
+            ColonyOutcome::Refused(ColonyRefusal::TaskFinished { .. }) => (Outcome::Refused(Refusal::Over), None),
+            ColonyOutcome::Refused(ColonyRefusal::Fenced { .. }) => (Outcome::Refused(Refusal::Fenced), None),
+            ColonyOutcome::Refused(ColonyRefusal::UnknownTask { .. }) => (Outcome::Refused(Refusal::NoSuchTask), None),
             other => panic!("{operation}: {other:?}"),
         }
     }
 
-    fn hand_out(&mut self, operation: &Operation) -> Outcome {
-        let spoil = self.random.random_bool(0.3).then_some(self.bug).flatten();
-        self.fence += 1;
-        let fence = self.fence;
-        let (Operation::AddTask { task: id } | Operation::Claim { task: id, .. } | Operation::Finish { task: id, .. }) =
-            operation
-        else {
-            unreachable!("the caller has looked");
+    fn command(&self, author: &str, body: Body) -> Command {
+        let number = self.colony.seq() + 1;
+        Command {
+            number,
+            settled: number,
+            expires_ms: u64::MAX,
+            project: PROJECT.into(),
+            author: author.into(),
+            idempotency_key: None,
+            body,
+        }
+    }
+
+    fn task(&self, id: TaskId) -> Option<&Task> {
+        let project = self.colony.project(PROJECT)?;
+        project.tasks().get(id).map(|task| &**task)
+    }
+
+    fn look(&self, task: &str) -> Outcome {
+        let Some(task) = self.ids.get(task).and_then(|id| self.task(*id)) else {
+            return Outcome::Refused(Refusal::NoSuchTask);
         };
-        let task = match (operation, self.tasks.get_mut(id)) {
-            (Operation::AddTask { .. }, None) => {
-                self.tasks.insert(id.clone(), Task::default());
-                return Outcome::Ok(Answer::Added);
-            }
-            (Operation::AddTask { .. }, Some(_)) => return Outcome::Refused(Refusal::Exists),
-            (_, None) => return Outcome::Refused(Refusal::NoSuchTask),
-            (_, Some(task)) if task.done => return Outcome::Refused(Refusal::Over),
-            (_, Some(task)) => task,
+        Outcome::Ok(Answer::Task {
+            attempts: task.attempts.into(),
+            stage: match &task.state {
+                State::Pending => TaskStage::Waiting,
+                State::Leased(lease) => TaskStage::Leased {
+                    by: name_of(&lease.holder),
+                    fence: lease.fence.0,
+                },
+                State::Finished(finished) => TaskStage::Over {
+                    done: finished.done,
+                    fence: finished.fence.0,
+                },
+                other => panic!("{}: {other:?}", task.title),
+            },
+        })
+    }
+
+    fn hand_out(&mut self, operation: &Operation) -> (Outcome, Option<u64>) {
+        let spoil = self.random.random_bool(0.6).then_some(self.bug).flatten();
+        let command = self.task_command(operation);
+        let (outcome, seq) = self.apply(operation, Body::Task(command));
+        let (Operation::Claim { task, .. } | Operation::Finish { task, .. }) = operation else {
+            return (outcome, seq);
         };
-        match (operation, &task.owner) {
-            (Operation::Claim { .. }, Some((holder, _))) if spoil != Some(Bug::DoubleClaim) => {
-                Outcome::Refused(Refusal::Held { by: holder.clone() })
+        let Some(task) = self.ids.get(task).and_then(|id| self.task(*id)) else {
+            return (outcome, seq);
+        };
+        let State::Leased(lease) = &task.state else {
+            return (outcome, seq);
+        };
+        let Owner::Session { session, .. } = &lease.holder.owner else {
+            return (outcome, seq);
+        };
+        let session = self.colony.sessions().get(*session).expect("it holds a task");
+        let surely = session.opened_ms + SESSION_GRACE_MS > self.now_ns / MS + SURELY_HELD_MS;
+        let answer = match (spoil, &outcome) {
+            (Some(Bug::DoubleClaim), Outcome::Refused(Refusal::Held { .. })) if surely => Answer::Claimed {
+                attempt: u64::from(task.attempts) + 1,
+                fence: self.colony.seq(),
+            },
+            (Some(Bug::NoFence), Outcome::Refused(Refusal::Fenced)) if surely => Answer::Finished,
+            _ => return (outcome, seq),
+        };
+        self.spoiled += 1;
+        (Outcome::Ok(answer), None)
+    }
+
+    fn task_command(&self, operation: &Operation) -> TaskCommand {
+        let id = |task: &String| self.ids.get(task).copied().unwrap_or(TaskId { seq: 0, ordinal: 0 });
+        let caller = |by: &String| Caller::Session(TokenHash::of(by));
+        let claim = |which, by| {
+            let caller = caller(by);
+            let wants = Wants::default();
+            TaskCommand::Claim(Claim { which, caller, wants })
+        };
+        match operation {
+            Operation::AddTask { task, kind } => TaskCommand::Add(vec![NewTask {
+                title: task.as_str().into(),
+                kind: Some(kind.as_str().into()),
+                name: Some(task.as_str().into()),
+                ..NewTask::default()
+            }]),
+            Operation::Claim { task, by } => claim(Which::Ids(vec![id(task)]), by),
+            Operation::ClaimReady { kind, by, .. } => {
+                let kinds = vec![kind.as_str().into()];
+                claim(Which::Ready { kinds, limit: 1 }, by)
             }
-            (Operation::Claim { by, .. }, owner) => {
-                self.spoiled += usize::from(owner.is_some());
-                task.owner = Some((by.clone(), fence));
-                task.attempts += 1;
-                Outcome::Ok(Answer::Claimed {
-                    attempt: task.attempts,
-                    fence,
-                })
-            }
-            (Operation::Finish { fence, end, .. }, owner) => {
-                let owns = owner.as_ref().is_some_and(|(_, held)| held == fence);
-                if !owns && spoil != Some(Bug::NoFence) {
-                    return Outcome::Refused(Refusal::Fenced);
-                }
-                self.spoiled += usize::from(!owns);
-                (task.owner, task.done) = (None, *end == End::Done);
-                Outcome::Ok(Answer::Finished)
-            }
+            Operation::Accept { task, by, fence } => TaskCommand::Accept(Accept {
+                task: id(task),
+                fence: Fence(*fence),
+                caller: caller(by),
+            }),
+            Operation::Finish { task, by, fence, end } => TaskCommand::Finish(Finish {
+                task: id(task),
+                fence: Fence(*fence),
+                caller: caller(by),
+                ending: match end {
+                    End::Done => Ending::Done,
+                    End::Failed => Ending::Failed,
+                    End::Released => Ending::Released,
+                },
+                result: Default::default(),
+                proposal: None,
+                with: FinishWith::default(),
+            }),
             _ => unreachable!("the caller has looked"),
         }
+    }
+}
+
+/// The session that holds a task.
+fn name_of(holder: &Holder) -> String {
+    match &holder.owner {
+        Owner::Session { name, .. } => name.to_string(),
+        Owner::Agent { .. } => panic!("no agent claims"),
+    }
+}
+
+fn round(commands: Vec<Command>) -> Round {
+    Round {
+        node: NodeId(1),
+        incarnation: 1,
+        commands,
     }
 }
 

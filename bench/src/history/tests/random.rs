@@ -1,7 +1,7 @@
 //! Long runs: true ones have an order, and the search finds it quickly; spoiled ones have none.
 
 use super::generate::{Bug, Mix, Simulation};
-use crate::history::{CheckOptions, judge};
+use crate::history::{Budget, judge};
 
 #[test]
 fn every_run_of_a_true_place_is_linearizable_whatever_the_clients_miss() {
@@ -11,11 +11,11 @@ fn every_run_of_a_true_place_is_linearizable_whatever_the_clients_miss() {
             ..Mix::large()
         };
         let calls = Simulation::new(seed, mix).run();
-        let judgement = judge(&calls, CheckOptions::default());
+        let judgement = judge(&calls, Budget::default());
         assert!(judgement.holds(), "seed {seed}: {judgement}");
-        // A search that wanders would not be of use for a real run.
+        // A search that wanders would not be of use for a real run, of which a partition is as long as this.
         assert!(
-            judgement.steps < 100 * judgement.calls as u64,
+            judgement.steps < Budget::default().steps_max / 10,
             "seed {seed}: {judgement}"
         );
     }
@@ -33,7 +33,7 @@ fn is_found(bug: Bug) {
         };
         let mut simulation = Simulation::new(seed, mix).with(bug);
         let calls = simulation.run();
-        let judgement = judge(&calls, CheckOptions::default());
+        let judgement = judge(&calls, Budget::default());
         assert_eq!(judgement.holds(), simulation.spoiled == 0, "seed {seed}: {judgement}");
         shown += usize::from(simulation.spoiled > 0);
     }

@@ -1,9 +1,7 @@
 //! Small histories by hand.
 
-use std::time::Duration;
-
 use crate::history::{
-    Answer, Budget, Call, CheckOptions, End, Guard, Operation, Outcome, Recorder, Refusal, Verdict, Write, judge, read,
+    Answer, Budget, Call, End, Guard, Operation, Outcome, Recorder, Refusal, TaskStage, Verdict, Write, judge, read,
     write,
 };
 
@@ -49,27 +47,81 @@ fn claim(by: &str) -> Operation {
     }
 }
 
+fn open(session: &str) -> Call {
+    let session = session.to_owned();
+    call(0, 1, Operation::Open { session }, Outcome::Ok(Answer::Opened))
+}
+
+/// The sessions of all scenes.
+fn opened() -> Vec<Call> {
+    ["a", "b", "c"].map(open).to_vec()
+}
+
+fn close(session: &str) -> Operation {
+    Operation::Close {
+        session: session.to_owned(),
+        among: ["t", "u"].map(str::to_owned).to_vec(),
+    }
+}
+
+fn claim_ready(by: &str) -> Operation {
+    Operation::ClaimReady {
+        kind: "k".to_owned(),
+        among: ["t", "u"].map(str::to_owned).to_vec(),
+        by: by.to_owned(),
+    }
+}
+
 fn claimed(attempt: u64, fence: u64) -> Outcome {
     Outcome::Ok(Answer::Claimed { attempt, fence })
 }
 
-fn finish(fence: u64, end: End) -> Operation {
-    let task = "t".to_owned();
-    Operation::Finish { task, fence, end }
+fn given(task: &str, attempt: u64, fence: u64) -> Outcome {
+    let task = task.to_owned();
+    Outcome::Ok(Answer::Given { task, attempt, fence })
+}
+
+fn accept(by: &str, fence: u64) -> Operation {
+    let (task, by) = ("t".to_owned(), by.to_owned());
+    Operation::Accept { task, by, fence }
+}
+
+fn finish(by: &str, fence: u64, end: End) -> Operation {
+    let (task, by) = ("t".to_owned(), by.to_owned());
+    Operation::Finish { task, by, fence, end }
+}
+
+fn look() -> Operation {
+    Operation::Look { task: "t".to_owned() }
+}
+
+fn task(attempts: u64, stage: TaskStage) -> Outcome {
+    Outcome::Ok(Answer::Task { attempts, stage })
+}
+
+fn leased(by: &str, fence: u64) -> TaskStage {
+    let by = by.to_owned();
+    TaskStage::Leased { by, fence }
 }
 
 fn held(by: &str) -> Outcome {
     Outcome::Refused(Refusal::Held { by: by.to_owned() })
 }
 
-fn added() -> Call {
-    let task = "t".to_owned();
-    call(0, 1, Operation::AddTask { task }, Outcome::Ok(Answer::Added))
+fn add(task: &str) -> Operation {
+    let (task, kind) = (task.to_owned(), "k".to_owned());
+    Operation::AddTask { task, kind }
 }
 
+fn added() -> Call {
+    call(0, 1, add("t"), Outcome::Ok(Answer::Added))
+}
+
+/// Judges calls of which those on tasks are in the sessions of all scenes.
 #[track_caller]
 fn check(calls: &[Call], expected: bool) {
-    let judgement = judge(calls, CheckOptions::default());
+    let calls = [&opened()[..], calls].concat();
+    let judgement = judge(&calls, Budget::default());
     assert_eq!(judgement.holds(), expected, "{judgement}");
 }
 
@@ -142,14 +194,16 @@ fn a_proposal_changes_all_its_keys_or_none() {
 }
 
 #[test]
-fn a_task_has_one_owner_until_it_is_given_back_or_the_lease_is_over() {
+fn a_task_has_one_owner_until_it_is_given_back_or_its_session_may_be_over() {
     let first = call(2, 3, claim("a"), claimed(1, 7));
     let with = |calls: &[Call]| [&[added(), first.clone()], calls].concat();
     check(&with(&[call(4, 5, claim("b"), held("a"))]), true);
     check(&with(&[call(4, 5, claim("b"), claimed(2, 9))]), false);
     check(&with(&[call(4, 29_000, claim("b"), claimed(2, 9))]), false);
-    check(&with(&[call(4, 30_003, claim("b"), claimed(2, 9))]), true);
-    let back = call(4, 5, finish(7, End::Released), Outcome::Ok(Answer::Finished));
+    // A grace after its opening at the earliest, if its node was lost at once.
+    check(&with(&[call(4, 30_000, claim("b"), claimed(2, 9))]), true);
+    check(&with(&[call(4, 30_000, claim("b"), held("a"))]), true);
+    let back = call(4, 5, finish("a", 7, End::Released), Outcome::Ok(Answer::Finished));
     check(&with(&[back.clone(), call(6, 7, claim("b"), claimed(2, 9))]), true);
     check(&with(&[back.clone(), call(6, 7, claim("b"), claimed(2, 7))]), false);
     check(&with(&[back, call(6, 7, claim("b"), claimed(3, 9))]), false);
@@ -157,21 +211,130 @@ fn a_task_has_one_owner_until_it_is_given_back_or_the_lease_is_over() {
 
 #[test]
 fn only_the_owner_finishes_a_task_and_only_once() {
-    let done = |fence| finish(fence, End::Done);
     let (finished, fenced) = (Outcome::Ok(Answer::Finished), Outcome::Refused(Refusal::Fenced));
+    let over = || Outcome::Refused(Refusal::Over);
     let first = call(2, 3, claim("a"), claimed(1, 7));
-    let second = call(40_000, 40_001, claim("b"), claimed(2, 9));
-    let with = |calls: &[Call]| [&[added(), first.clone(), second.clone()], calls].concat();
-    check(&with(&[call(40_002, 40_003, done(7), fenced.clone())]), true);
-    check(&with(&[call(40_002, 40_003, done(7), finished.clone())]), false);
-    let over = call(40_004, 40_005, done(9), Outcome::Refused(Refusal::Over));
-    check(&with(&[call(40_002, 40_003, done(9), finished.clone()), over]), true);
-    let again = call(40_004, 40_005, done(9), finished.clone());
-    check(&with(&[call(40_002, 40_003, done(9), finished), again]), false);
-    // A claim whose answer was lost has an owner who cannot finish.
+    let back = call(4, 5, finish("a", 7, End::Released), finished.clone());
+    let second = call(6, 7, claim("b"), claimed(2, 9));
+    let with = |calls: &[(Operation, Outcome)]| {
+        let later = calls.iter().zip(8..);
+        let later = later.map(|((operation, outcome), at)| call(at, at, operation.clone(), outcome.clone()));
+        [added(), first.clone(), back.clone(), second.clone()]
+            .into_iter()
+            .chain(later)
+            .collect::<Vec<Call>>()
+    };
+    let done = |by, fence| finish(by, fence, End::Done);
+    check(&with(&[(done("a", 7), fenced.clone())]), true);
+    check(&with(&[(done("a", 7), finished.clone())]), false);
+    // The newest fence in another's mouth, and an old one in the owner's.
+    check(&with(&[(done("a", 9), finished.clone())]), false);
+    check(&with(&[(done("b", 7), finished.clone())]), false);
+    check(&with(&[(accept("b", 7), Outcome::Ok(Answer::Accepted))]), false);
+    check(&with(&[(accept("b", 9), Outcome::Ok(Answer::Accepted))]), true);
+    let once = (done("b", 9), finished.clone());
+    check(&with(&[once.clone(), (done("b", 9), over())]), true);
+    check(&with(&[once.clone(), (done("b", 9), finished.clone())]), false);
+    check(&with(&[once.clone(), (claim("a"), over())]), true);
+    // Over, but not under this fence.
+    check(&with(&[once.clone(), (done("a", 7), fenced)]), true);
+    check(&with(&[once, (done("a", 7), over())]), false);
+}
+
+#[test]
+fn a_claim_without_an_answer_has_an_owner_who_may_learn_of_it_by_looking() {
     let lost = call(2, 2, claim("a"), Outcome::Unknown);
-    check(&[added(), lost.clone(), call(4, 5, claim("b"), held("a"))], true);
-    check(&[added(), lost, call(4, 5, claim("b"), claimed(2, 9))], false);
+    let with = |calls: &[Call]| [&[added(), lost.clone()], calls].concat();
+    check(&with(&[call(4, 5, claim("b"), held("a"))]), true);
+    check(&with(&[call(4, 5, claim("b"), claimed(2, 9))]), false);
+    let seen = call(4, 5, look(), task(1, leased("a", 7)));
+    let finished = |fence| call(6, 7, finish("a", fence, End::Done), Outcome::Ok(Answer::Finished));
+    check(&with(&[seen.clone(), finished(7)]), true);
+    check(&with(&[seen.clone(), finished(8)]), false);
+    let over = |done| call(8, 9, look(), task(1, TaskStage::Over { done, fence: 7 }));
+    check(&with(&[seen.clone(), finished(7), over(true)]), true);
+    check(&with(&[seen.clone(), finished(7), over(false)]), false);
+    check(&with(&[seen, call(6, 7, look(), task(0, TaskStage::Waiting))]), false);
+}
+
+#[test]
+fn a_closed_session_holds_nothing_and_takes_nothing() {
+    let (closed, over) = (Outcome::Ok(Answer::Closed), Outcome::Refused(Refusal::SessionOver));
+    let first = call(2, 3, claim("a"), claimed(1, 7));
+    let end = call(4, 5, close("a"), closed.clone());
+    let with = |calls: &[Call]| [&[added(), first.clone()], calls].concat();
+    let then = |operation, outcome| with(&[end.clone(), call(6, 7, operation, outcome)]);
+    check(&then(look(), task(1, TaskStage::Waiting)), true);
+    check(&then(look(), task(1, leased("a", 7))), false);
+    check(&then(claim("b"), claimed(2, 9)), true);
+    check(&then(claim("b"), held("a")), false);
+    check(&then(claim("a"), over.clone()), true);
+    check(&then(claim("a"), claimed(2, 9)), false);
+    check(&then(claim_ready("a"), over.clone()), true);
+    check(&then(claim_ready("a"), Outcome::Ok(Answer::NoneReady)), false);
+    check(
+        &then(finish("a", 7, End::Done), Outcome::Refused(Refusal::Fenced)),
+        true,
+    );
+    check(&then(finish("a", 7, End::Done), Outcome::Ok(Answer::Finished)), false);
+    check(&then(close("a"), over.clone()), true);
+    check(&then(close("a"), closed), false);
+    // Nobody closed it, and it is too early for it to be over by itself.
+    let refused = |to| call(4, to, claim("a"), over.clone());
+    check(&with(&[refused(5)]), false);
+    check(&with(&[refused(30_000)]), true);
+    // Without an answer it was closed at some time, or never.
+    let unanswered = call(4, 4, close("a"), Outcome::Unknown);
+    let later = |outcome| call(6, 7, claim("b"), outcome);
+    check(&with(&[unanswered.clone(), later(claimed(2, 9))]), true);
+    check(&with(&[unanswered.clone(), later(held("a")), refused(9)]), true);
+    check(
+        &with(&[unanswered, later(claimed(2, 9)), call(8, 9, claim("a"), held("b"))]),
+        false,
+    );
+}
+
+#[test]
+fn who_claims_any_task_gets_the_oldest_that_waits() {
+    let both = [added(), call(2, 3, add("u"), Outcome::Ok(Answer::Added))];
+    let with = |calls: &[Call]| [&both[..], calls].concat();
+    let none = || Outcome::Ok(Answer::NoneReady);
+    check(&with(&[call(4, 5, claim_ready("a"), given("t", 1, 7))]), true);
+    check(&with(&[call(4, 5, claim_ready("a"), given("u", 1, 7))]), false);
+    check(&with(&[call(4, 5, claim_ready("a"), none())]), false);
+    let two = [
+        call(4, 5, claim_ready("a"), given("t", 1, 7)),
+        call(6, 7, claim_ready("b"), given("u", 1, 8)),
+    ];
+    check(
+        &with(&[&two[..], &[call(8, 9, claim_ready("c"), none())]].concat()),
+        true,
+    );
+    check(
+        &with(&[&two[..], &[call(8, 9, claim_ready("c"), given("t", 2, 9))]].concat()),
+        false,
+    );
+    // The lease of the first has run out, and whether that was noticed nobody knows.
+    for outcome in [given("t", 2, 9), none()] {
+        check(
+            &with(&[&two[..], &[call(8, 30_003, claim_ready("c"), outcome)]].concat()),
+            true,
+        );
+    }
+    // Without an answer it took the older one or none.
+    let lost = call(4, 4, claim_ready("a"), Outcome::Unknown);
+    check(
+        &with(&[lost.clone(), call(6, 7, claim_ready("b"), given("u", 1, 8))]),
+        true,
+    );
+    check(
+        &with(&[
+            lost,
+            call(6, 7, claim("b"), claimed(1, 8)),
+            call(8, 9, claim_ready("c"), given("u", 1, 9)),
+        ]),
+        true,
+    );
 }
 
 #[test]
@@ -196,13 +359,7 @@ fn places_in_the_order_of_all_commands_follow_time() {
 #[test]
 fn a_spent_budget_is_unknown_and_no_pass() {
     let calls: Vec<Call> = (0..40).map(|n| call(n, 100, put("k", "x"), changed(n + 1))).collect();
-    let judged = |steps_max| {
-        let options = CheckOptions {
-            budget: Budget { steps_max },
-            lease: Duration::ZERO,
-        };
-        judge(&calls, options)
-    };
+    let judged = |steps_max| judge(&calls, Budget { steps_max });
     assert!(judged(40).holds(), "{}", judged(40));
     let spent = judged(39);
     assert!(
@@ -224,7 +381,7 @@ fn what_is_shown_is_the_smallest_part_that_has_no_order() {
     calls.push(call(155, 158, get("k"), value(15, "x")));
     calls.extend((0..50).map(|n| call(n, 10 * n + 3, put("other", "y"), Outcome::Unknown)));
     calls.sort_by_key(|call| call.invoked_ns);
-    let judgement = judge(&calls, CheckOptions::default());
+    let judgement = judge(&calls, Budget::default());
     assert_eq!((judgement.partitions, judgement.faults.len()), (2, 1));
     let fault = &judgement.faults[0];
     assert_eq!(fault.calls.len(), 17, "{judgement}");
