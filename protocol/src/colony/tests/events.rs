@@ -123,6 +123,7 @@ fn a_follower_sees_every_event_once_or_is_told_of_a_gap() {
                     seen = oldest.seq as usize - 1;
                     expired += 1;
                 }
+                Err(lost @ CursorError::Lost { .. }) => panic!("{lost}: nothing was recovered"),
             }
             place = cursor(seen as u64);
         }
