@@ -266,11 +266,11 @@ impl Seeded {
         let nothing = Project::default();
         let here = colony.project(project).unwrap_or(&nothing);
         let memory = here.memory();
-        match self.below(40) {
+        match self.below(52) {
             26..30 => Body::Propose(self.proposal(colony, here)),
             30..36 => Body::Propose(self.losing(here)),
-            36.. => Body::Session(self.session_command(colony, project)),
-            10..22 => Body::Task(self.task_command(colony, (project, here), from)),
+            36..40 => Body::Session(self.session_command(colony, project)),
+            10..22 | 40.. => Body::Task(self.task_command(colony, (project, here), from)),
             22..26 => Body::Agent(self.agent_command(colony, from)),
             0..6 => {
                 let key = self.key();
@@ -538,20 +538,26 @@ impl Seeded {
         (name, project): (&str, &Project),
         (node, _): (NodeId, u64),
     ) -> TaskCommand {
-        match self.below(15) {
-            0 | 1 => TaskCommand::Add((0..self.below(4)).map(|_| self.new_task(project)).collect()),
+        match self.below(20) {
+            0 | 1 | 15 => TaskCommand::Add((0..self.below(4)).map(|_| self.new_task(project)).collect()),
             12 | 13 => TaskCommand::Control(self.control(colony, (name, project), node)),
             14 if self.once_in(2) => TaskCommand::Queue(self.queue_change()),
-            2..5 | 14 => {
+            2..5 | 14 | 16 | 17 => {
                 let caller = self.task_caller(colony, name, node);
                 let which = match self.once_in(2) {
                     true => Which::Ids((0..self.below(3)).map(|_| self.task_to_claim(project)).collect()),
                     false => Which::Ready {
                         kinds: (0..self.below(3)).map(|_| self.pick(&["x", "y"]).into()).collect(),
-                        limit: self.pick(&[0, 1, 1, 2, 101]),
+                        limit: match self.once_in(8) {
+                            true => self.pick(&[0, 101]),
+                            false => self.pick(&[1, 1, 2, 3]),
+                        },
                     },
                 };
-                let capabilities = self.pick(&CAPABILITIES);
+                let capabilities = match self.once_in(12) {
+                    true => CAPABILITIES[3],
+                    false => self.pick(&CAPABILITIES[..3]),
+                };
                 let steal = (matches!(which, Which::Ids(_)) && self.once_in(3)) || self.once_in(40);
                 TaskCommand::Claim(Claim {
                     which,
