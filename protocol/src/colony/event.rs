@@ -192,11 +192,13 @@ pub enum Subject<'a> {
     Task(TaskId),
     /// A session.
     Session(SessionId),
+    /// A queue.
+    Queue(&'a str),
 }
 
 impl Subject<'_> {
     /// What a subject's text begins with, before the colon.
-    pub const KINDS: [&'static str; 3] = ["key", "task", "session"];
+    pub const KINDS: [&'static str; 4] = ["key", "task", "session", "queue"];
 }
 
 impl fmt::Display for Subject<'_> {
@@ -205,6 +207,7 @@ impl fmt::Display for Subject<'_> {
             Subject::Key(key) => write!(f, "key:{key}"),
             Subject::Task(task) => write!(f, "task:{task}"),
             Subject::Session(session) => write!(f, "session:{session}"),
+            Subject::Queue(queue) => write!(f, "queue:{queue}"),
         }
     }
 }
@@ -265,11 +268,12 @@ impl What {
             What::SessionOpened { session, .. } | What::SessionEnded { session, .. } => {
                 Some(Subject::Session(*session))
             }
-            What::Committed { .. } | What::Lost { .. } | What::Judged { .. } | What::QueueChanged { .. } => None,
+            What::QueueChanged { queue, .. } => Some(Subject::Queue(queue)),
+            What::Committed { .. } | What::Lost { .. } | What::Judged { .. } => None,
         }
     }
 
-    /// The hosted agent, or the name of a session, that it names beside its author.
+    /// The hosted agent, or the name of a session, that it names beside its author: who holds a task, or is offered one.
     pub fn agent(&self) -> Option<&Arc<str>> {
         match self {
             What::TaskClaimed {
@@ -281,6 +285,7 @@ impl What {
                 ..
             }
             | What::SessionOpened { name, .. } => Some(name),
+            What::TaskHandedOff { to, .. } => to.as_ref(),
             _ => None,
         }
     }
