@@ -58,6 +58,17 @@ pub enum StoreError {
         /// Ours.
         known: u32,
     },
+    /// An earlier version of the program wrote the folder, in a form that is no longer read. Nothing was changed; use that
+    /// version.
+    #[error("{} has format {found}, which this program does not read: it knows {known}", path.display())]
+    OlderFormat {
+        /// The folder.
+        path: PathBuf,
+        /// Its format version.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
     /// The folder is the home of a node with another name. Nothing was changed.
     #[error("the data folder {} belongs to node {found:?}, not to {asked:?}", folder.display())]
     OtherNode {

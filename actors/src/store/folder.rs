@@ -34,8 +34,8 @@ mod tests;
 
 /// The format of the data folder that this program writes.
 ///
-/// Ledger: 1, the first.
-pub const FORMAT_VERSION: u32 = 1;
+/// Ledger: 1, the first; 2, rounds and records have sessions, queues, holds and the terms of tasks.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// The largest note, in bytes.
 pub const NOTE_BYTES_MAX: usize = 1 << 20;
@@ -96,7 +96,7 @@ impl DataFolder {
     /// incarnation up. Blocks for a few file writes.
     ///
     /// # Errors
-    /// `NotAFolder`, `NotWritable`, `InUse`, `DiskFull`, `NewerFormat`, `OtherNode`, `Damaged`, `Io`: see there. The incarnation
+    /// `NotAFolder`, `NotWritable`, `InUse`, `DiskFull`, `NewerFormat`, `OlderFormat`, `OtherNode`, `Damaged`, `Io`: see there. The incarnation
     /// counts only if this succeeds.
     pub fn open(path: &Path, node_name: &str) -> Result<DataFolder, StoreError> {
         create_folder(path)?;
@@ -421,9 +421,14 @@ fn check_format(folder: &Path) -> Result<(), StoreError> {
             found,
             known: FORMAT_VERSION,
         }),
-        found => Err(damaged(RecordError::Payload {
-            reason: format!("format {found} never existed"),
+        0 => Err(damaged(RecordError::Payload {
+            reason: "format 0 never existed".to_owned(),
         })),
+        found => Err(StoreError::OlderFormat {
+            path: folder.to_owned(),
+            found,
+            known: FORMAT_VERSION,
+        }),
     }
 }
 

@@ -76,7 +76,10 @@ async fn a_filter_asks_who_what_about_and_when() {
     assert_eq!(check("since_ms=2&until_ms=4&types=changed").await.len(), 2);
     assert_eq!(check("until_ms=2").await, ["1.0 changed a"]);
     for (query, expected) in [
-        ("subject=b", "subject: \"b\" is none of key:…, task:…, session:…, queue:…"),
+        (
+            "subject=b",
+            "subject: \"b\" is none of key:…, task:…, session:…, queue:…",
+        ),
         ("types=b", "b"),
         ("since_ms=x", "since_ms"),
     ] {
