@@ -96,8 +96,8 @@ impl DataFolder {
     /// incarnation up. Blocks for a few file writes.
     ///
     /// # Errors
-    /// `NotAFolder`, `NotWritable`, `InUse`, `DiskFull`, `NewerFormat`, `OlderFormat`, `OtherNode`, `Damaged`, `Io`: see there. The incarnation
-    /// counts only if this succeeds.
+    /// `NotAFolder`, `NotWritable`, `InUse`, `DiskFull`, `NewerFormat`, `OlderFormat`, `OtherNode`, `Damaged`, `Io`: see there.
+    /// The incarnation counts only if this succeeds.
     pub fn open(path: &Path, node_name: &str) -> Result<DataFolder, StoreError> {
         create_folder(path)?;
         let lock = take_lock(path, node_name)?;

@@ -90,7 +90,7 @@ fn a_newer_format_is_refused_with_both_versions() {
     let (_temp, path) = temp();
     drop(DataFolder::open(&path, "n1").unwrap());
     write_record(&path.join("format"), Kind::Format, &7u32.to_be_bytes(), 4).unwrap();
-    let expected = format!("{} has format 7, this program knows up to 1", path.display());
+    let expected = format!("{} has format 7, this program knows up to 2", path.display());
     assert_eq!(error(&path, "n1"), expected);
 }
 
