@@ -59,7 +59,7 @@ impl Colony {
     }
 
     /// Adds a task and claims it: its id and its fence.
-    fn claim(&self, node: &str) -> (String, u64) {
+    fn claim_a_task(&self, node: &str) -> (String, u64) {
         let added = self.at(node, &["task", "add", "work", "--json"]).with_code(0).json();
         let task = added["tasks"][0]["task"].as_str().unwrap().to_owned();
         let claim = self.at(node, &["task", "claim", &task, "--json"]).with_code(0).json();
@@ -113,7 +113,7 @@ fn number(value: &Value, field: &str) -> u64 {
 fn a_cluster_goes_on_from_the_one_node_that_is_left() {
     let mut colony = Colony::start("recovered");
     let first = colony.put("n2", "first", "1");
-    let (task, fence) = colony.claim("n3");
+    let (task, fence) = colony.claim_a_task("n3");
     let named = ["memory", "put", "once", "1", "--idempotency-key", "name", "--json"];
     let once = colony.at("n1", &named).with_code(0).json();
     let last = colony.put("n3", "last", "2");
@@ -181,7 +181,7 @@ fn a_cluster_goes_on_from_the_one_node_that_is_left() {
     assert_eq!(colony.at("n2", &named).with_code(0).json()["seq"], once["seq"]);
     let shown = colony.at("n2", &["task", "show", &task, "--json"]).with_code(0).json();
     assert!(shown.to_string().contains("work"), "{shown}");
-    let (_, new_fence) = colony.claim("n3");
+    let (_, new_fence) = colony.claim_a_task("n3");
     assert!(fence < resumed && resumed < new_fence, "{fence}, {new_fence}");
 
     // A reader that has seen more than this is told, one that has not goes on.

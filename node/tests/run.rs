@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use queenright_actors::node::Consistency;
-use queenright_bench::client::wire::{AddTask, WireTask, WireWhat};
+use queenright_bench::client::wire::{AddTask, WireRetry, WireTask, WireWhat};
 use queenright_bench::client::{Filter, TaskQuery};
 use queenright_protocol::colony::StateName;
 use rand::rngs::StdRng;
@@ -165,6 +165,11 @@ fn titled(title: &str, payload: Value) -> AddTask {
     AddTask {
         title: title.into(),
         payload,
+        // Workers are killed on purpose: no task is dead for that.
+        retry: WireRetry {
+            deaths_max: 1_000,
+            ..WireRetry::default()
+        },
         ..AddTask::default()
     }
 }
