@@ -1,5 +1,6 @@
 //! What a task needs: finding the tasks that it names, and refusing what would wait for itself.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -80,8 +81,8 @@ impl Step<'_> {
                 if came_from.len() >= LOOKED_AT_MAX {
                     return Err(over_limit("needs_looked_at", came_from.len() + 1, LOOKED_AT_MAX));
                 }
-                if !came_from.contains_key(&need) {
-                    came_from.insert(need, id);
+                if let Entry::Vacant(free) = came_from.entry(need) {
+                    free.insert(id);
                     rest.push(need);
                 }
             }

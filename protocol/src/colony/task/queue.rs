@@ -286,8 +286,9 @@ impl Queue {
         empty && self.lines.remove(&key).is_some()
     }
 
-    /// The count of grants, and of each line what it was at its last one: for the tests.
+    /// The count of grants, and of each line (lane, kind, what is required) what it was at its last one: for the tests.
     #[cfg(test)]
+    #[allow(clippy::type_complexity, reason = "only tests take it apart")]
     pub(crate) fn turns(&self) -> (u64, Vec<((u8, Option<Arc<str>>, Vec<Arc<str>>), u64)>) {
         let turns = self.lines.iter().map(|(key, line)| {
             let LineKey { lane, kind, requires } = key.clone();

@@ -124,10 +124,7 @@ impl Seeded {
             "a\nb",
         ];
         let mut text = || Content::Inline(Bytes::from(self.pick(&texts)));
-        let base = match present {
-            Some(present) => Some(Content::Inline(present)),
-            None => None,
-        };
+        let base = present.map(Content::Inline);
         let (other, theirs) = (text(), text());
         Merge {
             base: match self.below(6) {

@@ -161,7 +161,7 @@ fn a_task_that_waits_is_passed_a_bounded_number_of_times() {
             // Claims of any kind fit every line.
             let queue = rig.tasks().queue(QUEUE_DEFAULT).expect("it has tasks");
             lines_most = lines_most.max(queue.turns().1.len() as u64);
-            let ready: Vec<(TaskId, (u8, Option<Arc<str>>))> = rig
+            let ready: Vec<_> = rig
                 .tasks()
                 .after(None)
                 .filter(|task| task.is_ready())
@@ -318,7 +318,8 @@ fn a_task_is_not_ready_before_its_time_by_the_wall_clock() {
     assert!(line.contains("it waits until 5000 ms of cluster time"), "{line}");
     // Another leader's clock is a second behind: it is looked at again when that second is over.
     let round = random::empty_round();
-    rig.colony.apply(5_000, wall_ms(4_000), &[round.clone()], NODE);
+    rig.colony
+        .apply(5_000, wall_ms(4_000), std::slice::from_ref(&round), NODE);
     assert_eq!(rig.colony.due_ms(), Some(6_000));
     rig.colony.apply(6_000, wall_ms(5_000), &[round], NODE);
     rig.now_ms = 6_000;

@@ -396,11 +396,11 @@ impl ModelProject {
             .events
             .iter()
             .filter(|event| Some(event.cursor.seq) == proposal.follows && event.author == at.author);
-        let before = before.filter_map(|event| match event.what {
+        let mut before = before.filter_map(|event| match event.what {
             What::Lost { losses, .. } => Some(losses),
             _ => None,
         });
-        let losses = 1 + before.last().unwrap_or(0);
+        let losses = 1 + before.next_back().unwrap_or(0);
         let (kind, count) = (conflicts[0].kind, conflicts.len() as u64);
         self.event(
             What::Lost {
