@@ -11,10 +11,6 @@ use crate::colony::proposal::Proposal;
 
 /// What is wanted of tasks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "commands lie in their rounds and are moved a few times: a box would be an allocation for each finish"
-)]
 pub enum TaskCommand {
     /// Add tasks.
     Add(Vec<NewTask>),

@@ -351,6 +351,7 @@ fn random_sequences_reach_every_kind_of_outcome() {
         "batch Refused(Malformed",
         "batch Refused(MissingContent",
         "batch Refused(OverLimit",
+        "batch Refused(TaskFinished",
         "batch Refused(UnknownTask",
         "batch Refused(WrongType",
     ];
