@@ -105,7 +105,7 @@ impl Rig {
             .and_then(|meta| Replica::restore(ME, &meta, contents.records).ok());
         let replica = restored.unwrap_or_else(|| Replica::new(ME));
         let router = alone().await;
-        let prepared = prepare(&log, &self.library(), &replica, &*router, Vec::new()).await;
+        let prepared = prepare(&log, &self.library(), &replica, &router, Vec::new()).await;
         // Its sockets would stay open otherwise, and a process may have only so many.
         router.stop().await;
         store.close().await.unwrap();
