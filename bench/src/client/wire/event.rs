@@ -391,6 +391,7 @@ pub struct EventPage {
 /// One thing of the present state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "each is made, sent and printed once")]
 pub enum WireState {
     /// A key that has a value.
     Key(KeyInfo),
