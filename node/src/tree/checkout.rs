@@ -242,6 +242,7 @@ impl Root {
     }
 
     /// The folder that a path lies in, and its last name. `Err` is the path above it that is no folder.
+    #[expect(clippy::type_complexity, reason = "one caller takes it apart at once")]
     fn folder_of<'p>(
         &self,
         path: &'p [u8],

@@ -198,7 +198,7 @@ impl Worker {
     /// # Errors
     /// [`WorkerError`].
     pub async fn run(self, signals: mpsc::Receiver<()>) -> Result<Summary, WorkerError> {
-        Run::new(Arc::new(self)).to_the_end(signals).await
+        Run::new(Arc::new(self)).until_the_end(signals).await
     }
 
     fn tell(&self, happening: Happening<'_>) {

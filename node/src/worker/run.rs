@@ -90,7 +90,7 @@ impl Run {
         }
     }
 
-    pub(super) async fn to_the_end(mut self, mut signals: mpsc::Receiver<()>) -> Result<Summary, WorkerError> {
+    pub(super) async fn until_the_end(mut self, mut signals: mpsc::Receiver<()>) -> Result<Summary, WorkerError> {
         let (mut grace_ends, mut gives_up) = (None, None);
         let mut refused = None;
         while self.prepare() {
