@@ -140,9 +140,11 @@ fn a_damaged_log_or_vote_stops_the_node_and_a_damaged_snapshot_or_store_comes_ba
         damage(newest, bytes.len() / 2, how);
         colony.start_node(node);
         assert_eq!(colony.same_digest(), digest, "a snapshot, {how}");
-        let status = colony.status(node).unwrap();
-        let own = status.nodes.into_iter().find(|other| other.name == node).unwrap();
-        let aside = own.recovery.unwrap().set_aside;
+        let recovery = until("the node tells how it came back", || {
+            let status = colony.status(node)?;
+            status.nodes.into_iter().find(|other| other.name == node)?.recovery
+        });
+        let aside = recovery.set_aside;
         let notes = aside
             .iter()
             .map(|place| fs::read_to_string(Path::new(place).join("note.txt")).unwrap());

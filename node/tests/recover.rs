@@ -174,7 +174,7 @@ fn a_cluster_goes_on_from_the_one_node_that_is_left() {
         colony.has(node, "first", "1");
         colony.has(node, "last", "2");
     }
-    let status = colony.status("n2").unwrap();
+    let status = until("the node tells of the cluster", || colony.status("n2"));
     assert_eq!(status.cluster_id.as_deref(), recovered["to"]["cluster_id"].as_str());
 
     // What was remembered still is, and whatever is handed out now is greater than all that was.
