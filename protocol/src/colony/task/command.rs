@@ -103,12 +103,12 @@ pub struct Claim {
 /// From which queue a claim takes ready tasks, and what the worker can do. A claim of ids needs none of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Wants {
-    /// The queue; [`QUEUE_DEFAULT`] when it does not say.
+    /// The queue; [`super::QUEUE_DEFAULT`] when it does not say.
     pub queue: Option<Arc<str>>,
     /// What the worker is capable of, sorted and distinct.
     pub capabilities: Vec<Arc<str>>,
     /// Whether the tasks of a claim of ids may be taken from owners that have marked them for it, or that were not heard
-    /// of for [`STALE_MS`].
+    /// of for [`super::STALE_MS`].
     pub steal: bool,
 }
 
@@ -182,7 +182,7 @@ pub struct FinishWith {
     pub failure: Option<Failure>,
     /// What a task that is blocked needs from now on.
     pub needs: Vec<Need>,
-    /// Tasks that are added in the same step, of a task that is done: at most [`FOLLOW_UPS_MAX`].
+    /// Tasks that are added in the same step, of a task that is done: at most [`super::FOLLOW_UPS_MAX`].
     pub follow_ups: Vec<NewTask>,
     /// The exit codes of the checks of a task that is done, in their order.
     pub checks: Vec<i32>,
