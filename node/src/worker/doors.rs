@@ -50,7 +50,7 @@ impl Doors {
     /// the time is up. What is asked must be harmless to repeat.
     ///
     /// # Errors
-    /// [`Unanswered`].
+    /// Nobody answered, or the answer is a refusal.
     pub async fn ask<'a, T, F>(&'a self, until: Option<Instant>, ask: impl Fn(&'a Client) -> F) -> Result<T, Unanswered>
     where
         F: Future<Output = Result<T, ClientError>>,
