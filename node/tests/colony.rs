@@ -41,10 +41,6 @@ pub(crate) fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-fn is_port_taken(error: &UpError) -> bool {
-    error.to_string().contains("Address already in use")
-}
-
 /// How a command ended and what it printed.
 #[derive(Debug)]
 pub(crate) struct Ran {
@@ -335,19 +331,10 @@ impl Colony {
         self.try_start_node(node).unwrap_or_else(|error| panic!("{error}"));
     }
 
-    /// Starts a node that has ended, or says why it does not start. A peer that dials a free port where nobody listens may
-    /// be connected to itself there, and have the port for a moment: then it is tried again.
+    /// Starts a node that has ended, or says why it does not start.
     pub(crate) fn try_start_node(&mut self, node: &str) -> Result<(), UpError> {
-        let began = Instant::now();
-        loop {
-            let cluster = self.cluster.as_mut().unwrap();
-            match self.runtime.block_on(cluster.start_node(node)) {
-                Err(error) if is_port_taken(&error) && began.elapsed() < DEADLINE => {
-                    thread::sleep(Duration::from_millis(20));
-                }
-                done => return done,
-            }
-        }
+        let cluster = self.cluster.as_mut().unwrap();
+        self.runtime.block_on(cluster.start_node(node))
     }
 
     /// Waits until some node ends by itself.

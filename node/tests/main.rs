@@ -6,7 +6,6 @@ mod branches;
 mod colony;
 mod config;
 mod counter;
-mod damage;
 mod demo;
 mod disturbed;
 mod divergence;

@@ -145,7 +145,7 @@ async fn a_newer_format_is_refused_and_not_set_aside() {
     .unwrap();
     drop(db);
     let error = Store::open(&folder, &StoreOptions::default()).err().unwrap();
-    let expected = format!("{} has format 9, this program knows up to 1", sled_path.display());
+    let expected = format!("{} has format 9, this program knows up to 2", sled_path.display());
     assert_eq!(error.to_string(), expected);
 }
 
