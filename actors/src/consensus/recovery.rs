@@ -5,6 +5,7 @@
 //! |---|---|
 //! | the store | set aside by `store::open`; the newest snapshot and the log behind it are left |
 //! | a snapshot | set aside by [`Library::open`] or here; the store, the one before it and the log are left |
+//! | the snapshot behind which the log was cut | besides, a new one is built: an older one and the log would bring nobody back |
 //! | the store and all snapshots | if the log is whole from its first entry on, it is applied again; else a peer is asked |
 //! | the log or the vote in it, ahead of a torn tail | the node does not start: see [`LogError`](super::LogError) |
 //!
@@ -20,7 +21,7 @@ mod tests;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use openraft::type_config::alias::LogIdOf;
+use openraft::type_config::alias::{LogIdOf, SnapshotMetaOf};
 use openraft::{RaftLogReader, storage::RaftLogStorage};
 use queenright_protocol::id::NodeId;
 use queenright_protocol::wire::{Kind, Lane};
@@ -137,6 +138,9 @@ pub(crate) async fn prepare(
     if let Some(applied) = replica.position().0 {
         reconcile(&mut log, applied).await.map_err(|error| failed(&error))?;
     }
+    if let Some(purged) = state.last_purged_log_id {
+        reach_the_log(library, replica, purged).await?;
+    }
     let aside = library.set_aside();
     recovery
         .set_aside
@@ -203,6 +207,30 @@ async fn install(replica: &Arc<Replica>, snapshot: &Arc<Snapshot>) -> Result<(),
         Ok(())
     });
     installed.await.map_err(std::io::Error::other)?
+}
+
+/// Builds a snapshot if the newest that is left ends before the log begins: whoever is behind that could be brought back by
+/// neither, and openraft takes it for granted that there is one.
+async fn reach_the_log(
+    library: &Arc<Library>,
+    replica: &Arc<Replica>,
+    purged: LogIdOf<TypeConfig>,
+) -> Result<(), ConsensusError> {
+    let newest = library.newest().and_then(|newest| newest.meta().last_log_id);
+    if newest >= Some(purged) {
+        return Ok(());
+    }
+    let (colony, last_log_id, last_membership) = replica.whole();
+    let meta = SnapshotMetaOf::<TypeConfig> {
+        last_log_id,
+        last_membership,
+    };
+    let library = library.clone();
+    let built = tokio::task::spawn_blocking(move || library.build(&colony, &meta)).await;
+    let failed = |error: &dyn std::error::Error| ConsensusError::Failed(error.to_string());
+    let snapshot = built.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
+    tracing::info!(%snapshot, "built, since the log begins behind what was left");
+    Ok(())
 }
 
 /// Removes entries that contradict what was applied: a snapshot was installed, and the process ended before the log was

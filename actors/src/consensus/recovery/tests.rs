@@ -170,6 +170,19 @@ async fn a_damaged_snapshot_is_set_aside_and_the_rest_is_enough() {
 }
 
 #[tokio::test]
+async fn when_the_snapshot_behind_which_the_log_was_cut_is_damaged_another_is_built() {
+    // The log begins behind entry 4, the store is as of 5, and the snapshot that is left is as of 3.
+    let rig = Rig::new(Some(4)).await;
+    damage(&rig.files("snapshot")[1], "flipped");
+    assert_eq!(rig.start().await.unwrap(), (RecoveredBy::Log, Some(5)));
+    let indexes = || rig.library().newest().map(|newest| newest.index());
+    assert_eq!((indexes(), rig.files("snapshot").len()), (Some(5), 2));
+    // And none at all when there is one.
+    assert_eq!(rig.start().await.unwrap(), (RecoveredBy::Log, Some(5)));
+    assert_eq!(rig.files("snapshot").len(), 2);
+}
+
+#[tokio::test]
 async fn a_damaged_store_is_set_aside_and_a_snapshot_is_enough() {
     for how in DAMAGES {
         let rig = Rig::new(Some(2)).await;
