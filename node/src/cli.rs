@@ -57,6 +57,13 @@ pub struct Cli {
     pub command: Command,
 }
 
+impl Cli {
+    /// Whether the command is to run a node in this process.
+    pub fn runs_node(&self) -> bool {
+        matches!(&self.command, Command::Node(args) if args.command.is_none())
+    }
+}
+
 /// How to print; understood by every command.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct OutputArgs {

@@ -31,6 +31,11 @@ const CHECKPOINT_BYTES: usize = 1 + 8 + 16;
 /// The largest round that fits an entry when it is the only one there.
 const ROUND_ALONE_BYTES_MAX: usize = ROUND_BYTES_MAX as usize - ROUND_HEAD_BYTES - LENGTH_BYTES - CHECKPOINT_BYTES;
 
+/// While rounds or entries are under way, the next one goes when this many times what it holds is what they hold together.
+/// Each costs every node some tenths of a millisecond, whatever it holds: without this the next would go for the first
+/// command that comes, and a busy cluster would spend its time on small ones. An idle cluster never holds back what waits.
+const WORTH_MORE: usize = 2;
+
 /// Bounds of the machine.
 #[derive(Clone, Copy, Debug)]
 pub struct RoundLimits {
@@ -171,7 +176,8 @@ pub(crate) struct Rounds<T> {
     /// Rounds for the next entries, while this node leads.
     inbox: VecDeque<Bytes>,
     inbox_bytes: usize,
-    entries_in_flight: usize,
+    /// The bytes of the rounds in the entries under way, oldest first.
+    entries: VecDeque<usize>,
     repeated: u64,
 }
 
@@ -201,7 +207,7 @@ impl<T> Rounds<T> {
             tickets: BTreeMap::new(),
             inbox: VecDeque::new(),
             inbox_bytes: 0,
-            entries_in_flight: 0,
+            entries: VecDeque::new(),
             repeated: 0,
         }
     }
@@ -218,7 +224,7 @@ impl<T> Rounds<T> {
             Input::Applied(answers) => self.applied(answers, out),
             Input::Leader(leader) => self.leader(now_ms, leader, out),
             Input::Round { from, bytes } => self.round(from, bytes, out),
-            Input::EntryDone => self.entries_in_flight = self.entries_in_flight.saturating_sub(1),
+            Input::EntryDone => drop(self.entries.pop_front()),
             Input::Tick => self.tick(now_ms, out),
         }
     }
@@ -228,8 +234,12 @@ impl<T> Rounds<T> {
         self.may_cut() || self.may_join()
     }
 
+    /// Whether what waits may become a round now. While others are under way it must be worth one, or full.
     fn may_cut(&self) -> bool {
-        self.flights.len() < self.limits.rounds_in_flight && self.waiting.front().is_some_and(|next| self.is_kept(next))
+        let full = self.waiting_bytes >= self.limits.round_bytes;
+        self.flights.len() < self.limits.rounds_in_flight
+            && (full || self.waiting.len() * WORTH_MORE >= self.tickets.len())
+            && self.waiting.front().is_some_and(|next| self.is_kept(next))
     }
 
     /// Whether there is room for the outcome of this command among those that all nodes keep.
@@ -238,7 +248,11 @@ impl<T> Rounds<T> {
     }
 
     fn may_join(&self) -> bool {
-        !self.inbox.is_empty() && self.entries_in_flight < self.limits.entries_in_flight
+        let under_way: usize = self.entries.iter().sum();
+        let full = self.inbox_bytes >= self.limits.round_bytes;
+        !self.inbox.is_empty()
+            && self.entries.len() < self.limits.entries_in_flight
+            && (full || self.inbox_bytes * WORTH_MORE >= under_way)
     }
 
     /// Whether rounds are under way, so that time must go on.
@@ -408,6 +422,7 @@ impl<T> Rounds<T> {
     fn join_entry(&mut self, out: &mut Vec<Effect<T>>) {
         let mut rounds = Vec::new();
         let mut bytes = 0;
+        let before = self.inbox_bytes;
         while let Some(next) = self.inbox.front() {
             if !rounds.is_empty() && bytes + LENGTH_BYTES + next.len() > self.limits.round_bytes {
                 break;
@@ -417,7 +432,7 @@ impl<T> Rounds<T> {
             self.inbox_bytes -= next.len();
             rounds.push(next);
         }
-        self.entries_in_flight += 1;
+        self.entries.push_back(before - self.inbox_bytes);
         out.push(Effect::Append { rounds });
     }
 

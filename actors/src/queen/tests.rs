@@ -291,12 +291,30 @@ fn a_round_is_cut_at_its_bytes_and_a_larger_command_goes_alone() {
         round_bytes: 2 * one,
         ..RoundLimits::default()
     });
-    for bytes in [100, 100, 100, 1000, 100] {
+    for bytes in [100, 100, 100, 1000, 100, 100] {
         rig.submit(append(bytes));
     }
     let rounds = rig.drain();
     let cut: Vec<_> = rounds.iter().map(numbers).collect();
-    assert_eq!(cut, [vec![1, 2], vec![3], vec![4], vec![5]]);
+    assert_eq!(cut, [vec![1, 2], vec![3], vec![4], vec![5, 6]]);
+}
+
+#[test]
+fn beside_rounds_under_way_the_next_is_cut_when_it_has_half_as_much() {
+    let mut rig = Rig::following(RoundLimits::default());
+    rig.submit(append(1));
+    assert_eq!(numbers(&rig.drain()[0]), [1]);
+    (0..6).for_each(|_| drop(rig.submit(append(1))));
+    assert_eq!(numbers(&rig.drain()[0]), [2, 3, 4, 5, 6, 7]);
+    (0..3).for_each(|_| drop(rig.submit(append(1))));
+    assert!(!rig.rounds.has_work(), "3 wait, 7 are under way");
+    rig.submit(append(1));
+    assert_eq!(numbers(&rig.drain()[0]), [8, 9, 10, 11]);
+    rig.submit(append(1));
+    assert!(!rig.rounds.has_work());
+    rig.answer(&[2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+    // One is left under way: one that waits is half as much and more.
+    assert_eq!(numbers(&rig.drain()[0]), [12]);
 }
 
 #[test]
@@ -451,8 +469,8 @@ fn whatever_is_configured_an_entry_of_the_largest_command_decodes() {
     assert_eq!(rig.submit(largest), []);
     rig.submit(append(1));
     let effects = rig.step(Input::Drain);
-    let [Effect::Append { rounds }, Effect::Append { .. }] = &effects[..] else {
-        panic!("two entries")
+    let [Effect::Append { rounds }] = &effects[..] else {
+        panic!("the small round waits for an entry of its own")
     };
     let entry = Batch {
         cluster_ms: 0,
