@@ -150,9 +150,18 @@ fn a_node_without_store_and_snapshots_gets_its_state_from_another_and_one_with_a
 
 #[test]
 fn while_a_snapshot_takes_longer_than_an_election_nobody_is_elected_and_puts_go_on() {
+    snapshot_that_takes_longer_than_an_election("slow-snapshot", Comer::WasAway);
+}
+
+#[test]
+fn a_node_that_joins_gets_a_snapshot_from_before_it_was_let_in() {
+    snapshot_that_takes_longer_than_an_election("slow-snapshot-new", Comer::IsNew);
+}
+
+fn snapshot_that_takes_longer_than_an_election(name: &'static str, to: Comer) {
     let seen = check(&Sending {
-        name: "slow-snapshot",
-        to: Comer::WasAway,
+        name,
+        to,
         values: 12,
         value_bytes: 512 << 10,
         bytes_per_s: 1 << 20,
