@@ -493,6 +493,12 @@ impl Node {
         outcome
     }
 
+    /// Who has this token is connected to this node: a sign of life of its session, if that lives here.
+    pub fn connected(&self, project: &Arc<str>, token: TokenHash) {
+        // One that lives elsewhere is heard of there.
+        let _ = self.keeper.heard(project, token);
+    }
+
     /// A sign of life of a session, whose author calls this node.
     ///
     /// # Errors

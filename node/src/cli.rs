@@ -20,7 +20,8 @@ pub use self::recover::RecoverArgs;
 pub use self::run::RunArgs;
 pub use self::session::{OwnArgs, SessionCommand};
 pub use self::task::{
-    ControlArgs, DlqCommand, Ending, HeldArgs, PriorityArg, QueueCommand, StateArg, TaskCommand, TermsArgs, TierArg,
+    ControlArgs, DlqCommand, Ending, HeldArgs, PolicyArg, PriorityArg, QueueCommand, StateArg, TaskCommand, TermsArgs,
+    TierArg,
 };
 use crate::state::{Door, Registry, StateError};
 
@@ -651,7 +652,7 @@ pub enum BenchCommand {
 const TIMEOUT_SECONDS_MAX: f64 = 86_400.0;
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    match text.parse::<f64>() {
+    match text.strip_suffix('s').unwrap_or(text).parse::<f64>() {
         Ok(seconds) if seconds > 0.0 && seconds <= TIMEOUT_SECONDS_MAX => Ok(Duration::from_secs_f64(seconds)),
         _ => Err(format!("expected seconds, above 0 and at most {TIMEOUT_SECONDS_MAX}")),
     }

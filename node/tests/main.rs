@@ -29,6 +29,7 @@ mod slow_snapshot;
 mod subscribers;
 mod supervision;
 mod tasks;
+mod waits;
 
 use std::path::Path;
 use std::process::{Command, Output};

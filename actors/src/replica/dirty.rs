@@ -6,9 +6,9 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use queenright_protocol::colony::{
-    Applied, Colony, ContentHash, Cursor, Event, HOLD_BYTES_MAX, Key, LifeKey, Pair, SessionId, TaskId, content_pair,
-    event_pair, hold_key, hold_pair, life_key, life_pair, queue_key, queue_pair, record_pair, remembered_key,
-    remembered_pair, session_key, session_pair, task_key, task_pair,
+    Applied, Colony, ContentHash, Cursor, Event, HOLD_BYTES_MAX, Key, LifeKey, Pair, SessionId, TaskId, WaitId,
+    content_pair, event_pair, hold_key, hold_pair, life_key, life_pair, queue_key, queue_pair, record_pair,
+    remembered_key, remembered_pair, session_key, session_pair, task_key, task_pair, wait_key, wait_pair,
 };
 
 /// How many changed records may wait for the store before applying waits for it.
@@ -38,6 +38,7 @@ pub(crate) struct Dirty {
     tasks: HashSet<(Name, TaskId)>,
     holds: HashSet<(Name, u64)>,
     queues: HashSet<(Name, Name)>,
+    waits: HashSet<(Name, WaitId)>,
     lives: HashSet<LifeKey>,
     sessions: HashSet<(Name, SessionId)>,
     events: Vec<(Name, Arc<Event>)>,
@@ -63,6 +64,7 @@ impl Dirty {
         self.tasks.extend(applied.tasks.iter().cloned());
         self.holds.extend(applied.holds.iter().cloned());
         self.queues.extend(applied.queues.iter().cloned());
+        self.waits.extend(applied.waits.iter().cloned());
         self.lives.extend(applied.agents.iter().copied());
         self.sessions.extend(applied.sessions.iter().cloned());
         self.events.extend(applied.events.iter().cloned());
@@ -74,6 +76,7 @@ impl Dirty {
             self.records.len(),
             self.tasks.len(),
             self.holds.len(),
+            self.waits.len(),
             self.lives.len(),
             self.sessions.len(),
             self.events.len() / EVENTS_PER_RECORD,
@@ -89,7 +92,7 @@ impl Dirty {
 
     /// Whether what is left is to be written in parts, the store being a mixture until the last one.
     pub(crate) fn is_in_parts(&self) -> bool {
-        let tasks = self.tasks.len() + self.queues.len();
+        let tasks = self.tasks.len() + self.queues.len() + self.waits.len();
         let sets = self.records.len() + self.contents.len() + self.remembered.len() + tasks;
         let owners = self.lives.len() + self.sessions.len() + self.holds.len();
         self.replacing && self.removed.len() + sets + owners + self.events.len() > 0
@@ -136,6 +139,7 @@ impl Dirty {
         part.sessions = room.fill(&mut self.sessions, |_| 0);
         part.queues = room.fill(&mut self.queues, |_| TASK_BYTES);
         part.tasks = room.fill(&mut self.tasks, |_| TASK_BYTES);
+        part.waits = room.fill(&mut self.waits, |_| TASK_BYTES);
         let events = self.events.len().min(room.changes * EVENTS_PER_PAIR);
         part.events = self.events.drain(..events).collect();
         part
@@ -163,6 +167,8 @@ impl Dirty {
             dirty
                 .queues
                 .extend(queues.map(|(queue, _)| (name.clone(), queue.clone())));
+            let waits = project.tasks().waits();
+            dirty.waits.extend(waits.map(|(id, _)| (name.clone(), id)));
             for (key, record) in project.memory().range("", None) {
                 dirty.records.insert((name.clone(), key.clone()));
                 if let Some(value) = record.value.as_ref().filter(|value| value.is_kept()) {
@@ -197,6 +203,8 @@ impl Dirty {
         self.removed.extend(holds.map(|(name, seq)| hold_key(name, *seq)));
         let queues = before.queues.iter();
         self.removed.extend(queues.map(|(name, queue)| queue_key(name, queue)));
+        let waits = before.waits.iter();
+        self.removed.extend(waits.map(|(name, id)| wait_key(name, *id)));
         self.removed.extend(before.lives.iter().map(life_key));
         let sessions = before.sessions.iter();
         self.removed
@@ -248,6 +256,13 @@ impl Dirty {
             changes.push(match state {
                 Some(state) => some(queue_pair(name, queue, state)),
                 None => (queue_key(name, queue), None),
+            });
+        }
+        for (name, id) in &self.waits {
+            let wait = colony.project(name).and_then(|project| project.tasks().wait(*id));
+            changes.push(match wait {
+                Some(wait) => some(wait_pair(name, *id, wait)),
+                None => (wait_key(name, *id), None),
             });
         }
         for key in &self.lives {

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use openraft::type_config::alias::{LogIdOf, StoredMembershipOf, VoteOf};
 use queenright_protocol::colony::{
     Answer, Applied, Batch, Checkpoint, Colony, Digest, ImageError, Key, Meta, Record, Round, RoundError, Session,
-    TokenHash,
+    TokenHash, Wait, WaitId,
 };
 use queenright_protocol::id::NodeId;
 use serde::{Deserialize, Serialize};
@@ -145,7 +145,9 @@ pub struct Replica {
     /// Cluster time of the last entry, and when this node saw it.
     clock: Mutex<(u64, Instant)>,
     revisions: RevisionTable,
-    waiters: Waiters,
+    waiters: Waiters<(String, Key)>,
+    /// The callers of this node whose claims wait.
+    claims: Waiters<(Arc<str>, WaitId)>,
     counts: Mutex<ApplyCounts>,
     answers: OnceLock<AnswerSink>,
     wake_store: OnceLock<StoreWaker>,
@@ -220,6 +222,7 @@ impl Replica {
             published: Mutex::new(Weak::new()),
             revisions,
             waiters: Waiters::default(),
+            claims: Waiters::default(),
             counts: Mutex::new(ApplyCounts::default()),
             answers: OnceLock::new(),
             wake_store: OnceLock::new(),
@@ -340,10 +343,31 @@ impl Replica {
 
     /// Returns the revision of `key` when it is at least `revision`: at once, or when the change is applied.
     pub fn wait_revision(&self, project: &str, key: &Key, revision: u64) -> oneshot::Receiver<u64> {
-        let receiver = self.waiters.register(project, key, revision);
+        let receiver = self.waiters.register((project.to_string(), key.clone()), revision);
         // Looked up after registering: a change in between finds the waiter, one before is found here.
-        self.waiters.changed(project, key, self.current_revision(project, key));
+        self.waiters.changed(self.current_revision(project, key), || {
+            (project.to_string(), key.clone())
+        });
         receiver
+    }
+
+    /// Returns once a claim does not wait any more: what it was offered, or `None` if that is nothing, or over.
+    pub async fn wait_offer(&self, project: &Arc<str>, id: WaitId) -> Option<Arc<Wait>> {
+        loop {
+            // Looked up after registering: what happens in between finds the waiter.
+            let changed = self.claims.register((project.clone(), id), 0);
+            let found = {
+                let state = self.state();
+                let tasks = state.colony.project(project).map(|project| project.tasks());
+                tasks.and_then(|tasks| tasks.wait(id)).cloned()
+            };
+            match found {
+                Some(wait) if wait.is_waiting() => {}
+                over => return over,
+            }
+            // An error says that this replica is gone, and with it who waits.
+            let _ = changed.await;
+        }
     }
 
     fn current_revision(&self, project: &str, key: &str) -> u64 {
@@ -460,7 +484,10 @@ impl Replica {
     fn tell(&self, applied: Applied) {
         for (project, key, revision) in &applied.records {
             self.revisions.note(project, key, *revision);
-            self.waiters.changed(project, key, *revision);
+            self.waiters.changed(*revision, || (project.to_string(), key.clone()));
+        }
+        for (project, id) in &applied.waits {
+            self.claims.changed(0, || (project.clone(), *id));
         }
         if let Some(sink) = self.answers.get()
             && !applied.outcomes.is_empty()
@@ -486,19 +513,19 @@ impl Replica {
     pub(crate) fn due(&self, me: NodeId) -> (Option<u64>, bool) {
         let state = self.state();
         let agents = state.colony.agents();
-        let mut owners = agents.nodes().chain(state.colony.sessions().homes());
+        let owners = agents.nodes().chain(state.colony.sessions().homes());
+        let mut owners = owners.chain(agents.nodes_of_waits());
         (agents.due_ms(), owners.any(|node| node != me))
     }
 
-    /// Those of the nodes that have agents or sessions that live, each with its newest start.
+    /// Those of the nodes that have agents or sessions that live, or claims that wait, each with its newest start.
     pub(crate) fn with_agents(&self, nodes: &[NodeId]) -> Vec<(NodeId, u64)> {
         let state = self.state();
         let (agents, sessions) = (state.colony.agents(), state.colony.sessions());
         let mut found = Vec::new();
-        for node in nodes
-            .iter()
-            .filter(|node| agents.any_live(**node) || sessions.any_at(**node))
-        {
+        for node in nodes.iter().filter(|node| {
+            agents.any_live(**node) || sessions.any_at(**node) || agents.waits_at(**node).next().is_some()
+        }) {
             found.push((*node, state.colony.dedup().incarnation(*node).unwrap_or_default()));
         }
         found
@@ -550,8 +577,11 @@ impl Replica {
         // Freeing a large state takes time: not under the lock.
         drop((old, swapped));
         for (project, key) in self.waiters.keys() {
-            self.waiters
-                .changed(&project, &key, self.current_revision(&project, &key));
+            let revision = self.current_revision(&project, &key);
+            self.waiters.changed(revision, || (project, key));
+        }
+        for claim in self.claims.keys() {
+            self.claims.changed(0, || claim);
         }
         self.seq.send_replace(seq);
         self.index.send_replace(index);

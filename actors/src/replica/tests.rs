@@ -150,7 +150,10 @@ impl Rig {
                     limit: 2,
                 },
                 caller,
-                wants: Wants::default(),
+                wants: Wants {
+                    wait_ms: random.random_bool(0.5).then_some(20_000),
+                    ..Wants::default()
+                },
             })),
             7 => {
                 let sessions = snapshot.colony.sessions().all();

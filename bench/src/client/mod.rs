@@ -32,6 +32,8 @@ pub use self::task::{FinishOutcome, TaskQuery};
 pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(120);
 /// The longest time for which a door lets a caller wait for events.
 pub const EVENTS_WAIT_MAX: Duration = Duration::from_secs(60);
+/// How much longer than it wants a claim waits at a door at most: cluster time, by which it waits, stands while nobody leads.
+pub const CLAIM_WAIT_SLACK: Duration = Duration::from_secs(5);
 /// How many events a page has at most.
 pub const EVENTS_LIMIT_MAX: u64 = 10_000;
 /// The header that says who wants something.

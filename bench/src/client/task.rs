@@ -1,5 +1,7 @@
 //! The routes of tasks.
 
+use std::time::Duration;
+
 use queenright_actors::node::Consistency;
 use queenright_protocol::colony::{StateName, TaskId};
 use reqwest::Method;
@@ -11,7 +13,7 @@ use super::wire::{
     FinishTask, FinishedTask, HandOffTask, Loss, QueueList, QueueSet, TaskList, TaskNow, UpdateTask, WireTask,
     WireTaskId,
 };
-use super::{Client, ClientError};
+use super::{CLAIM_WAIT_SLACK, Client, ClientError, TIMEOUT_GRACE};
 
 /// Which tasks to list.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -69,7 +71,7 @@ impl Client {
         self.fetch(request.json(&AddTasks { tasks })).await
     }
 
-    /// Claims tasks for a session: that of a token, or one that is opened for them.
+    /// Claims tasks for a session: that of a token, or one that is opened for them. Waits for one if the claim says so.
     ///
     /// # Errors
     /// [`ClientError`]; one of code `HELD` names in its details who holds a task that was claimed by its id. That no task
@@ -80,6 +82,14 @@ impl Client {
         idempotency_key: Option<&str>,
     ) -> Result<ClaimedTasks, ClientError> {
         let request = self.mutation(Method::POST, "/v1/tasks:claim", idempotency_key)?;
+        let request = match claim.wait_ms {
+            // The wait comes on top of the time that the request itself may take.
+            Some(wait_ms) => {
+                let wait = Duration::from_millis(wait_ms) + CLAIM_WAIT_SLACK;
+                request.timeout(wait + self.options.timeout + TIMEOUT_GRACE)
+            }
+            None => request,
+        };
         self.fetch(request.json(claim)).await
     }
 

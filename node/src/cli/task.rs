@@ -14,6 +14,7 @@ use super::{ImportArgs, ReadMode, TargetArgs, WatchArgs, seconds};
 Examples:
   queenright task add 'Move the parser' --kind refactor --payload '{\"file\": \"src/parse.rs\"}'
   queenright task claim --kind refactor
+  queenright task claim --wait 30
   queenright task accept 17-0 --fence 18 --token 5f0c…
   queenright task finish 17-0 --fence 18 --token 5f0c… --result '\"moved\"'
   queenright task list --state leased
@@ -24,7 +25,8 @@ Examples:
 
 A claim opens a session, which holds the tasks, and prints its token, and for each task a fence; accept and finish take
 both. The session lives for 90 s, or as long as --lease says, after each call with its token, and closes by itself when
-it holds nothing any more; when it ends the task is for others, and its old fence is refused. With --token the claim is
+it holds nothing any more; when it ends the task is for others, and its old fence is refused. A claim with --wait that
+finds nothing gets the next task that becomes ready and falls to it, and accepts it at once. With --token the claim is
 that of a session that is open already: see `queenright session`.
 
 Exit code 3 if somebody holds the task, it is finished or in no state for it, 4 if the fence is stale, 5 if no task is
@@ -78,6 +80,9 @@ pub enum TaskCommand {
         /// For how long the new session lives without a sign of life, in seconds, from 10 to 86400 [default: 90]
         #[arg(long, value_name = "SECS", value_parser = seconds, conflicts_with = "token")]
         lease: Option<Duration>,
+        /// Wait for a task for so many seconds, up to 60, if none is ready
+        #[arg(long, value_name = "SECS", value_parser = seconds, conflicts_with = "ids")]
+        wait: Option<Duration>,
         /// The token of an open session, instead of a new session
         #[arg(long, env = "QUEENRIGHT_TOKEN", hide_env_values = true)]
         token: Option<String>,
@@ -341,9 +346,12 @@ Examples:
   queenright queue list
   queenright queue set ops --paused true
   queenright queue set ops --breaker-failures 5 --breaker-pause 60
+  queenright queue set ops --policy least-loaded
 
 A breaker opens after so many failures in a row: the queue hands out nothing for the pause, then one task for trial, and
-goes on when that one is done. 0 failures are no breaker.")]
+goes on when that one is done. 0 failures are no breaker.
+
+The policy says which of the claims that wait for a task, and that a task fits, gets it; no claim starves by it.")]
 pub enum QueueCommand {
     /// List the queues that have open tasks or settings
     List {
@@ -357,7 +365,7 @@ pub enum QueueCommand {
         #[arg(value_name = "NAME")]
         queue: String,
         /// Whether it hands out nothing until it is told to go on
-        #[arg(long, value_name = "YES", required_unless_present = "breaker_failures")]
+        #[arg(long, value_name = "YES", required_unless_present_any = ["breaker_failures", "policy"])]
         paused: Option<bool>,
         /// After how many failures in a row its breaker opens; 0 for none
         #[arg(long, value_name = "N")]
@@ -365,6 +373,9 @@ pub enum QueueCommand {
         /// For how long the breaker stays open, in seconds
         #[arg(long, value_name = "SECS", default_value = "60", value_parser = seconds, requires = "breaker_failures")]
         breaker_pause: Duration,
+        /// Which of the claims that wait gets a task
+        #[arg(long, value_enum)]
+        policy: Option<PolicyArg>,
         /// Of which project.
         #[command(flatten)]
         target: TargetArgs,
@@ -455,6 +466,23 @@ pub enum TierArg {
     Standard,
     /// Nobody waits
     Batch,
+}
+
+/// Which of the claims that wait, and that a task fits, gets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PolicyArg {
+    /// The oldest
+    FirstCome,
+    /// The one whose owner holds the fewest tasks
+    LeastLoaded,
+    /// The one with the fewest capabilities
+    CapabilityFit,
+    /// The owners in turn
+    RoundRobin,
+    /// One that is drawn
+    Random,
+    /// The one whose session shares the most labels with the task
+    Locality,
 }
 
 /// A task that the caller holds.

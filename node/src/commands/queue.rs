@@ -1,11 +1,12 @@
 //! `queenright queue`: the queues of tasks.
 
 use queenright_bench::client::wire::{ChangeBreaker, ChangeQueue, QueueList, WireBreaker};
+use queenright_protocol::colony::Distribution;
 
 use super::door::{client_of_project, of_read};
 use super::table::{Table, or_dash, shown};
 use super::{CliError, Context};
-use crate::cli::{QueueCommand, ReadMode};
+use crate::cli::{PolicyArg, QueueCommand, ReadMode};
 use crate::exit::Exit;
 
 /// Carries out `queenright queue`.
@@ -24,6 +25,7 @@ pub async fn run(command: QueueCommand, context: &Context) -> Result<Exit, CliEr
             paused,
             breaker_failures,
             breaker_pause,
+            policy,
             target,
         } => {
             let change = ChangeQueue {
@@ -32,6 +34,7 @@ pub async fn run(command: QueueCommand, context: &Context) -> Result<Exit, CliEr
                     failures,
                     pause_ms: breaker_pause.as_millis() as u64,
                 }),
+                policy: policy.map(Into::into),
             };
             let set = client_of_project(&target)?.change_queue(&queue, &change).await?;
             context.answer(&set, format!("queue {} changed at seq {}", shown(&queue), set.seq))?;
@@ -40,13 +43,28 @@ pub async fn run(command: QueueCommand, context: &Context) -> Result<Exit, CliEr
     Ok(Exit::Ok)
 }
 
+impl From<PolicyArg> for Distribution {
+    fn from(policy: PolicyArg) -> Distribution {
+        match policy {
+            PolicyArg::FirstCome => Distribution::FirstCome,
+            PolicyArg::LeastLoaded => Distribution::LeastLoaded,
+            PolicyArg::CapabilityFit => Distribution::CapabilityFit,
+            PolicyArg::RoundRobin => Distribution::RoundRobin,
+            PolicyArg::Random => Distribution::Random,
+            PolicyArg::Locality => Distribution::Locality,
+        }
+    }
+}
+
 fn list_text(list: &QueueList) -> String {
-    let mut table = Table::new(["QUEUE", "OPEN", "READY", "PAUSED BY", "BREAKER"]);
+    let mut table = Table::new(["QUEUE", "OPEN", "READY", "WAITING", "POLICY", "PAUSED BY", "BREAKER"]);
     for queue in &list.queues {
         table.row([
             shown(&queue.queue),
             queue.open.to_string(),
             queue.ready.to_string(),
+            queue.waiting.to_string(),
+            queue.policy.to_string(),
             or_dash(queue.paused_by.as_deref().map(shown)),
             match queue.breaker_failures {
                 0 => "-".to_owned(),

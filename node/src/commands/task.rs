@@ -3,12 +3,11 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use queenright_bench::client::FinishOutcome;
-use queenright_bench::client::TaskQuery;
 use queenright_bench::client::wire::{
-    AcceptTask, AddTask, ClaimTasks, Code, ControlTask, FinishTask, HandOffTask, ProposalRequest, UpdateTask,
-    WireEnding, WireFailure, WireTask,
+    AcceptTask, AddTask, ClaimTasks, ClaimedTasks, Code, ControlTask, FinishTask, HandOffTask, ProposalRequest,
+    UpdateTask, WireEnding, WireFailure, WireTask,
 };
+use queenright_bench::client::{Client, FinishOutcome, TaskQuery};
 use queenright_protocol::colony::{Priority, StateName, Tier, Unmet};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -67,6 +66,7 @@ pub async fn run(command: TaskCommand, context: &Context) -> Result<Exit, CliErr
             kinds,
             limit,
             lease,
+            wait,
             token,
             queue,
             capabilities,
@@ -83,9 +83,11 @@ pub async fn run(command: TaskCommand, context: &Context) -> Result<Exit, CliErr
                 limit: (!by_id).then_some(limit),
                 token,
                 ttl_ms: lease.map(|lease| lease.as_millis() as u64),
+                wait_ms: wait.map(|wait| wait.as_millis() as u64),
             };
             let client = client_of_project(&target)?;
-            let claimed = client.claim_tasks(&claim, idempotency_key.as_deref()).await?;
+            let mut claimed = client.claim_tasks(&claim, idempotency_key.as_deref()).await?;
+            take_offer(&client, &mut claimed).await?;
             context.answer(&claimed, claimed_text(&claimed))?;
             Ok(match claimed.tasks.is_empty() {
                 true => Exit::Nothing,
@@ -303,6 +305,31 @@ pub async fn run(command: TaskCommand, context: &Context) -> Result<Exit, CliErr
         TaskCommand::Import(args) => import::run(args, context).await,
         TaskCommand::Watch(args) => watch::run(args, context).await,
     }
+}
+
+/// Accepts what was offered to a claim that waited, and leaves out what it is too late for.
+async fn take_offer(client: &Client, claimed: &mut ClaimedTasks) -> Result<(), CliError> {
+    if claimed.accept_within_ms.take().is_none() {
+        return Ok(());
+    }
+    let token = claimed.token.clone().unwrap_or_default();
+    let mut taken = Vec::with_capacity(claimed.tasks.len());
+    for mut task in claimed.tasks.drain(..) {
+        let accept = AcceptTask {
+            fence: task.fence,
+            token: token.clone(),
+        };
+        match client.accept_task(task.task.0, &accept).await {
+            Ok(accepted) => {
+                task.until_ms = accepted.until_ms;
+                taken.push(task);
+            }
+            Err(error) if error.code() == Some(Code::Fenced) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    claimed.tasks = taken;
+    Ok(())
 }
 
 /// Carries out `queenright dlq`.

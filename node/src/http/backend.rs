@@ -11,7 +11,7 @@ use queenright_actors::node::{
 use queenright_actors::queen::{Request, SubmitError};
 use queenright_actors::replica::Snapshot;
 use queenright_actors::store::StoreError;
-use queenright_protocol::colony::{Outcome, Refusal, SessionId, TokenHash};
+use queenright_protocol::colony::{Outcome, Refusal, SessionId, TokenHash, Wait, WaitId};
 use tokio::sync::watch;
 
 use crate::replay::tree::{self, StoredTree};
@@ -26,6 +26,8 @@ pub(super) trait Backend: Send + Sync + 'static {
         session: (SessionId, TokenHash),
         deadline: Duration,
     ) -> BoxFuture<'a, Result<Result<Heartbeat, Refusal>, SubmitError>>;
+    fn connected(&self, project: &Arc<str>, token: TokenHash);
+    fn wait_offer<'a>(&'a self, project: &'a Arc<str>, wait: WaitId) -> BoxFuture<'a, Option<Arc<Wait>>>;
     fn read(&self, consistency: Consistency, deadline: Duration) -> BoxFuture<'_, Result<Arc<Snapshot>, ReadError>>;
     fn snapshot(&self) -> Arc<Snapshot>;
     fn follow_seq(&self) -> watch::Receiver<u64>;
@@ -53,6 +55,14 @@ impl Backend for Node {
         deadline: Duration,
     ) -> BoxFuture<'a, Result<Result<Heartbeat, Refusal>, SubmitError>> {
         Box::pin(Node::heartbeat(self, project, author, session, deadline))
+    }
+
+    fn connected(&self, project: &Arc<str>, token: TokenHash) {
+        Node::connected(self, project, token);
+    }
+
+    fn wait_offer<'a>(&'a self, project: &'a Arc<str>, wait: WaitId) -> BoxFuture<'a, Option<Arc<Wait>>> {
+        Box::pin(self.replica().wait_offer(project, wait))
     }
 
     fn read(&self, consistency: Consistency, deadline: Duration) -> BoxFuture<'_, Result<Arc<Snapshot>, ReadError>> {

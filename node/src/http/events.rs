@@ -29,7 +29,7 @@ use self::state::StateQuery;
 use super::Door;
 use super::call::{Call, Caller};
 use super::memory::consistency;
-use super::problem::{Refused, busy, invalid};
+use super::problem::{Refused, invalid};
 
 /// How many events a page has unless the caller says otherwise.
 const LIMIT_DEFAULT: u64 = 1_000;
@@ -67,9 +67,7 @@ pub(super) async fn events(State(door): State<Door>, mut call: Call) -> Result<R
         state.check_page(after)?;
     }
     let caller = call.caller()?;
-    let Ok(permit) = door.followers.clone().try_acquire_owned() else {
-        return Err(busy("callers who wait for events", door.limits.followers));
-    };
+    let permit = door.place_to_wait()?;
     let snapshot = door.look(consistency, &caller, after).await?;
     if streams {
         let subscriber = stream::Subscriber::new(&door, &caller, filter, state, permit, call.switch());

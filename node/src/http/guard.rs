@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use queenright_bench::client::wire::{Code, Problem};
+use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
 
 use super::Door;
 use super::problem::{Refused, busy};
@@ -28,9 +29,23 @@ pub(super) async fn from_this_host(request: Request, next: Next) -> Response {
 
 /// Bounds how many requests are at work.
 pub(super) async fn admit(State(door): State<Door>, request: Request, next: Next) -> Response {
-    match door.requests.try_acquire() {
+    match door.at_work() {
         Ok(_permit) => next.run(request).await,
-        Err(_) => busy("requests at work", door.limits.requests).into_response(),
+        Err(refused) => refused.into_response(),
+    }
+}
+
+impl Door {
+    /// A place among the requests at work.
+    pub(super) fn at_work(&self) -> Result<SemaphorePermit<'_>, Refused> {
+        let permit = self.requests.try_acquire();
+        permit.map_err(|_| busy("requests at work", self.limits.requests))
+    }
+
+    /// A place among those who wait.
+    pub(super) fn place_to_wait(&self) -> Result<OwnedSemaphorePermit, Refused> {
+        let permit = self.followers.clone().try_acquire_owned();
+        permit.map_err(|_| busy("callers who wait", self.limits.followers))
     }
 }
 

@@ -13,7 +13,7 @@
 //! | `POST /v1/memory:change` | increment, max, append, set_add |
 //! | `POST /v1/proposals`, `POST /v1/proposal-batches` | atomic changes of several keys |
 //! | `POST`, `GET /v1/tasks`, `GET /v1/tasks/{task}` | add tasks, list them, show one |
-//! | `POST /v1/tasks:claim`, `POST /v1/tasks/{task}:accept`, `POST /v1/tasks/{task}:finish` | take tasks, say that work goes on, end it |
+//! | `POST /v1/tasks:claim`, `POST /v1/tasks/{task}:accept`, `POST /v1/tasks/{task}:finish` | take tasks, or wait for one; say that work goes on, end it |
 //! | `POST`, `GET /v1/sessions`, `GET /v1/sessions/{session}` | open a session, list them, show one |
 //! | `POST /v1/sessions/{session}:heartbeat`, `:reopen`, `:close` | a sign of life; let it live on this node; end it |
 //! | `GET /v1/events` | what happened after a cursor; waits for more if asked to, or streams it; the present state with its cursor |
@@ -40,6 +40,7 @@ mod status;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::io;
 use std::net::SocketAddr;
@@ -69,7 +70,7 @@ pub struct DoorLimits {
     pub body_bytes: usize,
     /// How many requests may be at work. Each may hold a body.
     pub requests: usize,
-    /// How many may wait for events or subscribe to them. Each holds a connection and, if it subscribes, a buffer.
+    /// How many may wait for a task or for events, or subscribe to them. Each holds a connection and, if it subscribes, a buffer.
     pub followers: usize,
     /// How many bytes wait for one subscriber, and one event more.
     pub subscriber_bytes: usize,

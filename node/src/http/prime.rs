@@ -184,8 +184,8 @@ impl Asked<'_> {
         };
         let mut claims = BTreeMap::new();
         for held in held {
-            let Held::Task(id) = held;
-            if let Some(task) = self.project.tasks().get(id)
+            if let Held::Task(id) = held
+                && let Some(task) = self.project.tasks().get(id)
                 && let TaskState::Leased(lease) = &task.state
             {
                 claims.insert(id, self.held(task, lease));

@@ -41,7 +41,6 @@ fn of_project(door: &Door) -> Router<Door> {
         .route("/memory-ranges", get(memory::range))
         .route("/replay/tree", get(replay::tree))
         .route("/tasks", get(tasks::list).post(tasks::add))
-        .route("/tasks:claim", post(tasks::claim))
         .route("/tasks/{task}", get(tasks::show).post(tasks::act))
         .route("/sessions", get(sessions::list).post(sessions::open))
         .route("/sessions/{session}", get(sessions::show).post(sessions::act))
@@ -51,7 +50,8 @@ fn of_project(door: &Door) -> Router<Door> {
         .route("/proposals", post(proposals::propose))
         .route("/proposal-batches", post(proposals::propose_batch))
         .route_layer(from_fn_with_state(door.clone(), guard::admit))
-        // Those who wait for events are bounded by themselves.
+        // Those who wait for tasks or events are bounded by themselves.
+        .route("/tasks:claim", post(tasks::claim))
         .route("/events", get(events::events))
 }
 

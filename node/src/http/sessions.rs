@@ -126,6 +126,7 @@ fn cancelled(colony: &Colony, caller: &Caller, session: SessionId) -> Vec<WireTa
             TaskState::Leased(lease) if lease.cancel.is_some() => Some(WireTaskId(id)),
             _ => None,
         },
+        Held::Wait(_) => None,
     });
     wanted.collect()
 }
@@ -146,6 +147,7 @@ fn holds(colony: &Colony, caller: &Caller, session: SessionId) -> Vec<WireHeld> 
                 until_ms: lease.until_ms,
             })
         }
+        Held::Wait(_) => None,
     });
     held.collect()
 }

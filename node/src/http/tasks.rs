@@ -1,6 +1,7 @@
 //! Tasks.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -13,7 +14,8 @@ use queenright_bench::client::wire::{
 };
 use queenright_protocol::colony::{
     Accept, Act, Added, Body, Caller as Owner, Claim, Claimed, Control, Fence, Finish, NewSession, NewTask, Outcome,
-    SESSION_TTL_MS, State as TaskState, StateName, Task, TaskCommand, TaskId, Tasks, TokenHash, Update, Wants, Which,
+    SESSION_TTL_MS, SessionId, State as TaskState, StateName, Task, TaskCommand, TaskId, Tasks, TokenHash, Update,
+    Wait, WaitId, Wants, Which,
 };
 
 use super::Door;
@@ -21,6 +23,7 @@ use super::call::{Call, Caller};
 use super::memory::consistency;
 use super::problem::{Refused, invalid, lost, misfit};
 use super::sessions::token_of;
+use super::waiting::Waiter;
 
 /// How many tasks a list has at most, and unless the caller says otherwise.
 const LIST_TASKS: (u64, u64) = (1_000, 100);
@@ -54,14 +57,18 @@ pub(super) async fn add(State(door): State<Door>, mut call: Call) -> Result<Resp
 
 /// `POST /v1/tasks:claim`
 pub(super) async fn claim(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
+    let at_work = door.at_work()?;
     let caller = call.caller()?;
     let request: ClaimTasks = call.json(door.limits.body_bytes, caller.deadline).await?;
     let (token, owner) = claimant(&caller, &request)?;
+    let wait_ms = request.wait_ms.filter(|wait_ms| *wait_ms > 0);
+    let place = wait_ms.map(|_| door.place_to_wait()).transpose()?;
     let claim = Claim {
         wants: Wants {
             queue: request.queue.clone(),
             capabilities: sorted(request.capabilities.clone()),
             steal: request.steal,
+            wait_ms,
         },
         which: which(request)?,
         caller: owner,
@@ -80,8 +87,17 @@ pub(super) async fn claim(State(door): State<Door>, mut call: Call) -> Result<Re
                 token: session.map(|_| token),
                 until_ms,
                 tasks: door.described(&caller, &tasks),
+                accept_within_ms: None,
             };
             Ok(Json(answer).into_response())
+        }
+        Outcome::Waiting { seq, session, .. } => {
+            let waiter = Waiter::new(&door, &caller, TokenHash::of(&token), WaitId(seq));
+            // It needs its place among those who wait only.
+            drop(at_work);
+            let offer = waiter.offer(Duration::from_millis(wait_ms.unwrap_or_default())).await;
+            drop(place);
+            Ok(Json(door.offered(&caller, offer.as_deref(), (seq, session, token))).into_response())
         }
         other => Err(misfit(&other)),
     }
@@ -133,6 +149,35 @@ fn which(request: ClaimTasks) -> Result<Which, Refused> {
 }
 
 impl Door {
+    /// The answer to a claim that waited.
+    fn offered(
+        &self,
+        caller: &Caller,
+        offer: Option<&Wait>,
+        (seq, session, token): (u64, Option<SessionId>, String),
+    ) -> ClaimedTasks {
+        let Some(offer) = offer else {
+            return ClaimedTasks {
+                seq,
+                session: None,
+                token: None,
+                until_ms: None,
+                tasks: Vec::new(),
+                accept_within_ms: None,
+            };
+        };
+        let now_ms = self.backend.snapshot().colony.cluster_ms();
+        ClaimedTasks {
+            // Where it was offered.
+            seq: offer.offered.first().map_or(seq, |claimed| claimed.fence.0),
+            session: session.map(WireSessionId),
+            token: session.map(|_| token),
+            until_ms: None,
+            tasks: self.described(caller, &offer.offered),
+            accept_within_ms: Some(offer.until_ms.saturating_sub(now_ms)),
+        }
+    }
+
     /// The tasks of a claim with what they say. This node has applied the claim: it had its outcome.
     fn described(&self, caller: &Caller, claimed: &[Claimed]) -> Vec<ClaimedTask> {
         let snapshot = self.backend.snapshot();
@@ -229,9 +274,19 @@ async fn finish(door: &Door, caller: &Caller, task: TaskId, call: Call) -> Resul
         with,
     };
     match door.submit(caller, Body::Task(TaskCommand::Finish(finish))).await? {
-        Outcome::Finished { seq, revisions, added } => {
-            let added = added.into_iter().map(added_task).collect();
-            Ok(Json(FinishedTask { seq, revisions, added }).into_response())
+        Outcome::Finished {
+            seq,
+            revisions,
+            added,
+            merged,
+        } => {
+            let answer = FinishedTask {
+                seq,
+                revisions,
+                added: added.into_iter().map(added_task).collect(),
+                merged,
+            };
+            Ok(Json(answer).into_response())
         }
         Outcome::Lost {
             seq,

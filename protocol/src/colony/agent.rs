@@ -28,7 +28,7 @@ use super::command::Refusal;
 use super::digest::Digest;
 use super::memory::over_limit;
 use super::session::{SessionDue, SessionId, Sessions};
-use super::task::{Owner, State, Task, TaskId};
+use super::task::{Owner, State, Task, TaskId, Wait, WaitId};
 use crate::id::NodeId;
 
 /// How many agents of one node the colony knows, those included whose tasks are still to be returned. As many as a node
@@ -41,6 +41,9 @@ pub const AGENT_REASON_BYTES_MAX: usize = 256;
 pub const AGENT_DONE: &str = "was done";
 /// See [`AGENT_DONE`].
 pub const AGENT_STOPPED: &str = "was stopped";
+
+/// How many of the things that an owner holds are counted for its load.
+const LOAD_MAX: usize = 100;
 
 const AGENT_DIGEST: u8 = b'a';
 const SINKING_DIGEST: u8 = b'n';
@@ -147,6 +150,8 @@ pub struct Life {
 pub enum Held {
     /// The lease of a task.
     Task(TaskId),
+    /// A place among the claims that wait.
+    Wait(WaitId),
 }
 
 /// What the passing of a time ends.
@@ -160,6 +165,8 @@ pub enum Timer {
     Wake(TaskId),
     /// Nothing: a task is finished in some way, and those that need it are told one by one.
     Release(TaskId),
+    /// The wait of a claim, or the offer that was made to it.
+    Wait(WaitId),
 }
 
 /// How all agents of a node ended at once.
@@ -183,6 +190,10 @@ pub struct Agents {
     pub(crate) sinking: OrdMap<NodeId, Sinking>,
     /// What time ends, earliest first, with its project.
     timers: OrdSet<(u64, Arc<str>, Timer)>,
+    /// The queues that may owe tasks to claims that wait, with their projects, by when they are looked at.
+    owed: OrdSet<(u64, Arc<str>, Arc<str>)>,
+    /// The claims that wait at each node, with their projects.
+    waits: OrdSet<(NodeId, WaitId, Arc<str>)>,
     pub(crate) sessions: Sessions,
     pub(crate) digest: Digest,
 }
@@ -192,6 +203,8 @@ pub struct Agents {
 pub(crate) enum Due {
     /// The time of this is over.
     Expired(Arc<str>, Timer),
+    /// This queue may owe tasks to claims that wait.
+    Owed(Arc<str>, Arc<str>),
     /// The owner of this lives no more.
     Orphan(Arc<str>, Held, AgentEnd),
     /// This life holds nothing any more.
@@ -246,7 +259,8 @@ impl Agents {
             return Some(0);
         }
         let timer_ms = self.timers.get_min().map(|(until_ms, ..)| *until_ms);
-        timer_ms.into_iter().chain(self.sessions.due_ms()).min()
+        let owed_ms = self.owed.get_min().map(|(at_ms, ..)| *at_ms);
+        timer_ms.into_iter().chain(owed_ms).chain(self.sessions.due_ms()).min()
     }
 
     /// Why a life has ended; `None` while it lasts.
@@ -350,6 +364,9 @@ impl Agents {
         if let Some((_, project, timer)) = self.timers.get_min().filter(|(until_ms, ..)| *until_ms <= now_ms) {
             return Some(Due::Expired(project.clone(), *timer));
         }
+        if let Some((_, project, queue)) = self.owed.get_min().filter(|(at_ms, ..)| *at_ms <= now_ms) {
+            return Some(Due::Owed(project.clone(), queue.clone()));
+        }
         if let Some(key) = self.ending.get_min().copied() {
             let end = self.end_of(&key).expect("it is among those that end");
             return Some(self.due_of(key, end));
@@ -412,6 +429,95 @@ impl Agents {
             true => self.timers.insert(entry),
             false => self.timers.remove(&entry),
         };
+    }
+
+    /// Notes when a queue is to be looked at, which was noted for `before`.
+    pub(crate) fn set_owed(&mut self, project: &Arc<str>, queue: &Arc<str>, before: Option<u64>, at_ms: Option<u64>) {
+        let entry = |at_ms| (at_ms, project.clone(), queue.clone());
+        if let Some(before) = before {
+            self.owed.remove(&entry(before));
+        }
+        if let Some(at_ms) = at_ms {
+            self.owed.insert(entry(at_ms));
+        }
+    }
+
+    /// The first queue of a project that is to be looked at at once.
+    pub(crate) fn owed_now(&self, project: &Arc<str>) -> Option<Arc<str>> {
+        if self.owed.is_empty() {
+            return None;
+        }
+        let first: (u64, Arc<str>, Arc<str>) = (0, project.clone(), Arc::from(""));
+        let (at_ms, found, queue) = self.owed.range(first..).next()?;
+        (*at_ms == 0 && found == project).then(|| queue.clone())
+    }
+
+    /// The claims that wait at a node.
+    pub fn waits_at(&self, node: NodeId) -> impl Iterator<Item = (WaitId, Arc<str>)> {
+        let first: (NodeId, WaitId, Arc<str>) = (node, WaitId(0), Arc::from(""));
+        let here = self.waits.range(first..).take_while(move |(at, ..)| *at == node);
+        here.map(|(_, id, project)| (*id, project.clone()))
+    }
+
+    /// The nodes at which claims wait; one may stand there more than once.
+    pub fn nodes_of_waits(&self) -> impl Iterator<Item = NodeId> {
+        self.waits.iter().map(|(node, ..)| *node)
+    }
+
+    /// How many claims of a life wait.
+    pub(crate) fn waits_of(&self, life: &LifeKey) -> usize {
+        let held = self.lives.get(life).map(|life| life.held.iter());
+        let waits = held
+            .into_iter()
+            .flatten()
+            .filter(|(_, held)| matches!(held, Held::Wait(_)));
+        waits.count()
+    }
+
+    /// How many tasks an owner holds, counted up to [`LOAD_MAX`].
+    pub(crate) fn load(&self, owner: &Owner) -> usize {
+        let is_task = |held: &Held| matches!(held, Held::Task(_));
+        match owner {
+            Owner::Session { session, .. } => self.sessions.held(*session).take(LOAD_MAX).filter(is_task).count(),
+            Owner::Agent { agent, started } => {
+                let life = self.lives.get(&(agent.node, *started));
+                let held = life.into_iter().flat_map(|life| &life.held);
+                held.take(LOAD_MAX).filter(|(_, held)| is_task(held)).count()
+            }
+        }
+    }
+
+    /// Notes who waits, where, and until when. `false` when its owner is unknown.
+    pub(crate) fn link_wait(&mut self, project: &Arc<str>, id: WaitId, wait: &Wait) -> bool {
+        self.set_timer(wait.until_ms, project, Timer::Wait(id));
+        if !wait.is_waiting() {
+            return true;
+        }
+        self.waits.insert((wait.node, id, project.clone()));
+        match &wait.holder.owner {
+            Owner::Session { session, .. } => self.sessions.hold(*session, Held::Wait(id)),
+            Owner::Agent { agent, started } => match self.lives.get_mut(&(agent.node, *started)) {
+                Some(life) => life.held.insert((project.clone(), Held::Wait(id))).is_none(),
+                None => false,
+            },
+        }
+    }
+
+    /// Undoes [`Agents::link_wait`].
+    pub(crate) fn unlink_wait(&mut self, project: &Arc<str>, id: WaitId, wait: &Wait) {
+        self.unset_timer(wait.until_ms, project, Timer::Wait(id));
+        if !wait.is_waiting() {
+            return;
+        }
+        self.waits.remove(&(wait.node, id, project.clone()));
+        match &wait.holder.owner {
+            Owner::Session { session, .. } => self.sessions.let_go(*session, Held::Wait(id)),
+            Owner::Agent { agent, started } => {
+                if let Some(life) = self.lives.get_mut(&(agent.node, *started)) {
+                    life.held.remove(&(project.clone(), Held::Wait(id)));
+                }
+            }
+        }
     }
 
     /// Notes who holds a task, and when it is to be looked at. `false` when its owner is unknown.

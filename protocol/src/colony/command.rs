@@ -6,7 +6,7 @@
 //! | [`Body::Propose`] | agent or door | colony | [`Outcome::Committed`], [`Outcome::Lost`] | change keys if what was read still holds |
 //! | [`Body::ProposeBatch`] | agent or door | colony | [`Outcome::Judged`] | judge several proposals together against one state |
 //! | [`Body::Withheld`] | the leader's queen | colony | [`Outcome::Refused`] | stands for a growing command that the disks have no room for |
-//! | [`Body::Task`] | agent or door | colony | see [`super::task`] | add, claim, accept, update or finish tasks |
+//! | [`Body::Task`] | agent or door | colony | see [`super::task`] | add, claim, accept, update or finish tasks; wait for one |
 //! | [`Body::Agent`] | queen | colony | see [`super::agent`] | an agent of a node has started or ended |
 //! | [`Body::Session`] | door | colony | see [`super::session`] | open, re-open or close a session |
 //!
@@ -133,6 +133,7 @@ impl Body {
             TaskCommand::Accept(accept) => &accept.caller,
             TaskCommand::Update(update) => &update.caller,
             TaskCommand::Finish(finish) => &finish.caller,
+            TaskCommand::Leave(leave) => &leave.caller,
         };
         match caller {
             Caller::Session(token) => Some(*token),
@@ -166,7 +167,7 @@ impl Body {
                                 }
                         }
                         TaskCommand::Accept(_) | TaskCommand::Update(_) => 0,
-                        TaskCommand::Control(_) | TaskCommand::Queue(_) => 0,
+                        TaskCommand::Control(_) | TaskCommand::Queue(_) | TaskCommand::Leave(_) => 0,
                         TaskCommand::Finish(Finish { proposal, with, .. }) => {
                             let proposal = proposal.as_ref().map_or(0, proposal_outcome_bytes_max);
                             proposal + ADDED_BYTES * with.follow_ups.len()
@@ -422,6 +423,8 @@ pub enum Outcome {
         revisions: Vec<u64>,
         /// One for each task that was added with it, in their order.
         added: Vec<Added>,
+        /// The places of the writes of the proposal whose text was merged with that of somebody else.
+        merged: Vec<u32>,
     },
     /// The agent is known to live.
     AgentStarted {
@@ -471,6 +474,24 @@ pub enum Outcome {
     QueueSet {
         /// The position of the command in the order of all commands.
         seq: u64,
+    },
+    /// The claim found nothing and waits: it is known as [`WaitId`] by the position of its command.
+    ///
+    /// [`WaitId`]: super::WaitId
+    Waiting {
+        /// The position of the command in the order of all commands.
+        seq: u64,
+        /// Cluster time in milliseconds until which it waits.
+        until_ms: u64,
+        /// The session that will hold what it gets, if one does: also one that the claim opened.
+        session: Option<SessionId>,
+    },
+    /// The claim does not wait any more.
+    Left {
+        /// The position of the command in the order of all commands.
+        seq: u64,
+        /// How many tasks were offered to it and are for others again.
+        returned: u32,
     },
 }
 

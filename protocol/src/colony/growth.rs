@@ -47,10 +47,10 @@ impl Body {
             Body::Propose(proposal) => proposal_grows(proposal),
             Body::ProposeBatch(batch) => batch.proposals.iter().any(proposal_grows),
             Body::Withheld(_) => false,
-            // A hold on a task, and what is known of an agent or a session, take a bounded place.
+            // A hold on a task, a claim that waits, and what is known of an agent or a session, take a bounded place.
             Body::Task(TaskCommand::Claim(_) | TaskCommand::Accept(_)) | Body::Agent(_) | Body::Session(_) => false,
             // So do the settings of a queue, and what is said of a task from outside.
-            Body::Task(TaskCommand::Control(_) | TaskCommand::Queue(_)) => false,
+            Body::Task(TaskCommand::Control(_) | TaskCommand::Queue(_) | TaskCommand::Leave(_)) => false,
             Body::Task(TaskCommand::Update(update)) => update.note.is_some() || update.checkpoint.is_some(),
             Body::Task(TaskCommand::Add(tasks)) => !tasks.is_empty(),
             Body::Task(TaskCommand::Finish(finish)) => {

@@ -12,6 +12,7 @@
 //! | `q` project `\0` queue | a queue of tasks |
 //! | `r` project `\0` key | a record; kept contents by hash only |
 //! | `t` project `\0` seq (8 B, big-endian) ordinal (4 B, big-endian) | a task |
+//! | `w` project `\0` seq (8 B, big-endian) | a claim that waits |
 //!
 //! Everything else is in [`Meta`]. Values are bincode 1.3 (fixed-size little-endian integers).
 
@@ -31,7 +32,7 @@ use super::memory::{Kept, Memory, Record, Value};
 use super::once::{DedupSession, Remembered};
 use super::recovery::Past;
 use super::session::{Session, SessionId};
-use super::task::{Attempt, Counts, Queue, State, StoredQueue, Task, TaskId, Terms};
+use super::task::{Attempt, Counts, Queue, State, StoredQueue, Task, TaskId, Terms, Wait, WaitId};
 use super::{Colony, Project, RULES_VERSION};
 use crate::id::NodeId;
 
@@ -227,6 +228,10 @@ impl Colony {
             let tasks = project.tasks.after(None);
             tasks.map(move |task| task_pair(name, task))
         });
+        let waits = self.projects.iter().flat_map(|(name, project)| {
+            let waits = project.tasks.waits();
+            waits.map(move |(id, wait)| wait_pair(name, id, wait))
+        });
         let lives = self.agents.lives().map(|(key, life)| life_pair(key, life));
         let sessions = self.agents.sessions.all().map(|session| session_pair(session));
         lives
@@ -238,6 +243,7 @@ impl Colony {
             .chain(queues)
             .chain(records)
             .chain(tasks)
+            .chain(waits)
     }
 
     /// The keys of all pairs but those of events, which the store groups in its own way.
@@ -257,7 +263,8 @@ impl Colony {
                 let holds = project.holds.iter().map(move |(seq, _)| hold_key(name, seq));
                 let queues = project.tasks.queues().map(move |(queue, _)| queue_key(name, queue));
                 let contents = contents.chain(holds).chain(remembered);
-                contents.chain(queues).chain(records).chain(tasks)
+                let waits = project.tasks.waits().map(move |(id, _)| wait_key(name, id));
+                contents.chain(queues).chain(records).chain(tasks).chain(waits)
             }))
     }
 
@@ -411,6 +418,16 @@ pub fn queue_pair(project: &str, name: &str, queue: &Queue) -> Pair {
 /// The key of the pair of a queue of tasks: to remove it.
 pub fn queue_key(project: &str, name: &str) -> Vec<u8> {
     pair_key(b'q', project, name.as_bytes())
+}
+
+/// The pair of a claim that waits.
+pub fn wait_pair(project: &str, id: WaitId, wait: &Wait) -> Pair {
+    (wait_key(project, id), encode(wait))
+}
+
+/// The key of the pair of a claim that waits: to remove it.
+pub fn wait_key(project: &str, id: WaitId) -> Vec<u8> {
+    pair_key(b'w', project, &id.0.to_be_bytes())
 }
 
 /// The pair of an agent's life.
@@ -603,7 +620,13 @@ impl Restorer {
                 project.holds.set(seq, hold);
             }
             b'i' => project.idempotency.restore(text()?, decode::<Remembered>(&value)?),
-            b'q' => project.tasks.restore_queue(text()?, decode::<StoredQueue>(&value)?),
+            b'q' => {
+                let queue = text()?;
+                let owes_ms = project
+                    .tasks
+                    .restore_queue(queue.clone(), decode::<StoredQueue>(&value)?);
+                self.colony.agents.set_owed(&name.into(), &queue, None, owes_ms);
+            }
             b'r' => {
                 let record = stored_record(decode(&value)?, &project.memory)?;
                 project.memory.restore(text()?, record);
@@ -625,6 +648,19 @@ impl Restorer {
                 }
                 if !project.tasks.restore(task) {
                     return Err("its queue says nothing of it".into());
+                }
+            }
+            b'w' => {
+                let seq = u64::from_be_bytes(rest.try_into().map_err(|_| "its position is not 8 bytes long")?);
+                let (id, wait) = (WaitId(seq), decode::<Wait>(&value)?);
+                if project.tasks.wait(id).is_some() {
+                    return Err("it stands twice".into());
+                }
+                if !self.colony.agents.link_wait(&name.into(), id, &wait) {
+                    return Err("its owner is not there".into());
+                }
+                if !project.tasks.restore_wait(id, wait) {
+                    return Err("its queue is not there".into());
                 }
             }
             other => return Err(format!("is of unknown kind {other}")),

@@ -51,7 +51,7 @@ pub use self::hold::{
 pub use self::image::{
     ImageError, Meta, Pair, content_pair, content_prefix, event_pair, hold_key, hold_pair, life_key, life_pair,
     queue_key, queue_pair, read_records, record_key, record_pair, remembered_key, remembered_pair, session_key,
-    session_pair, task_key, task_pair,
+    session_pair, task_key, task_pair, wait_key, wait_pair,
 };
 pub use self::memory::{KEPT_BYTES_MIN, Kept, Memory, PINNED_TAG, Record, Value};
 use self::memory::{malformed, over_limit};
@@ -78,13 +78,14 @@ pub use self::sweep::{COLONY_AUTHOR, STEPS_PER_COMMAND};
 pub use self::task::{
     ADD_TASKS_MAX, ATTEMPTS_MAX, Accept, Act, Added, Attempt, BREAKER_FAILURES_MAX, BREAKER_PAUSE_MS, Breaker,
     BreakerSettings, CAPABILITIES_MAX, CHECK_BYTES_MAX, CHECKPOINT_BYTES_MAX, CHECKS_MAX, CLAIM_KINDS_MAX,
-    CLAIM_TASKS_MAX, CLASSES_MAX, Caller, Claim, Claimed, Closed, Control, Counts, Ending, FACTOR_MAX,
+    CLAIM_TASKS_MAX, CLASSES_MAX, Caller, Claim, Claimed, Closed, Control, Counts, Distribution, Ending, FACTOR_MAX,
     FINISHED_BYTES_KEPT_MAX, FINISHED_KEPT_MAX, FINISHED_KEPT_MS, FOLLOW_UPS_MAX, Failure, Fence, Finish, FinishWith,
-    Finished, GROUPS_MAX, HISTORY_MAX, Holder, LABELS_MAX, Lease, NEEDS_MAX, NOTE_BYTES_MAX, Need, NewTask,
-    OPEN_BYTES_MAX, OPEN_TASKS_MAX, Owner, PASSES_MAX, PAYLOAD_BYTES_MAX, Priority, QUEUE_DEFAULT, QUEUES_MAX, Queue,
-    QueueChange, QueueClosed, RESULT_BYTES_MAX, Retry, Return, SPAN_MS_MAX, STALE_MS, State, StateName,
-    TASK_NAME_BYTES_MAX, TASK_REASON_BYTES_MAX, TITLE_BYTES_MAX, Task, TaskCommand, TaskId, TaskIdError, Tasks, Terms,
-    Tier, Unmet, Update, Wants, Which,
+    Finished, GROUPS_MAX, HISTORY_MAX, Holder, LABELS_MAX, Lease, Leave, NEEDS_MAX, NOTE_BYTES_MAX, Need, NewTask,
+    OFFER_MS, OPEN_BYTES_MAX, OPEN_TASKS_MAX, Owner, PASSES_MAX, PAYLOAD_BYTES_MAX, Priority, QUEUE_DEFAULT,
+    QUEUES_MAX, Queue, QueueChange, QueueClosed, RESULT_BYTES_MAX, Retry, Return, SPAN_MS_MAX, STALE_MS, State,
+    StateName, TASK_NAME_BYTES_MAX, TASK_REASON_BYTES_MAX, TITLE_BYTES_MAX, Task, TaskCommand, TaskId, TaskIdError,
+    Tasks, Terms, Tier, Unmet, Update, WAIT_MS_MAX, WAIT_PROFILES_MAX, WAITS_COMPARED_MAX, WAITS_MAX,
+    WAITS_PER_NODE_MAX, WAITS_PER_OWNER_MAX, Wait, WaitId, Wants, Which,
 };
 use crate::conflict::Detector;
 use crate::id::NodeId;
@@ -166,6 +167,8 @@ pub struct Applied {
     pub holds: Vec<(Arc<str>, u64)>,
     /// The queues that came, changed or went.
     pub queues: Vec<(Arc<str>, Arc<str>)>,
+    /// The claims that wait that came, changed or went.
+    pub waits: Vec<(Arc<str>, WaitId)>,
     /// The lives of agents that began, ended or were cleared away.
     pub agents: Vec<LifeKey>,
     /// The sessions that began, changed or were forgotten.
@@ -264,8 +267,12 @@ impl Colony {
     fn once(&mut self, round: &Round, command: &Command, applied: &mut Applied) -> Option<Outcome> {
         let (node, incarnation) = (round.node, round.incarnation);
         if self.dedup.incarnation(node).is_some_and(|known| known < incarnation) {
-            // What lived in an earlier start of the node ended with it.
+            // What lived in an earlier start of the node, or waited there, ended with it.
             self.agents.end_node(node, self.seq, AgentEnd::NodeRestarted);
+            if self.agents.waits_at(node).next().is_some() {
+                self.seq += 1;
+                self.end_waits_at(node, &mut 0, applied);
+            }
         }
         match self.dedup.look_up(node, incarnation, command.number) {
             Seen::Forgotten => None,

@@ -174,6 +174,9 @@ impl Project {
             Body::Session(command) => step.session(command),
             Body::Agent(_) => unreachable!("agents belong to no project"),
         };
+        if outcome.is_ok() {
+            step.hand_out();
+        }
         outcome.unwrap_or_else(Outcome::Refused)
     }
 }

@@ -1,5 +1,6 @@
 //! What time and the end of owners bring, although nobody commands it: leases and holds end, tasks return, their waits end,
-//! those that needed a task that is done are released, lives are cleared away.
+//! those that needed a task that is done are released, claims that wait are given what has become ready, lives are cleared
+//! away.
 //!
 //! Each command, and each round without commands, first does up to [`STEPS_PER_COMMAND`] steps of it; the leader proposes
 //! such an empty round when something is due and no command comes. So a command costs a bounded time however many tasks a
@@ -61,6 +62,12 @@ impl Colony {
                 Due::Expired(project, Timer::Release(need)) => {
                     self.on_project(&project, &mut ordinal, applied, |step| step.release_dependant(need));
                 }
+                Due::Expired(project, Timer::Wait(wait)) => {
+                    self.on_project(&project, &mut ordinal, applied, |step| step.end_wait(wait));
+                }
+                Due::Owed(project, queue) => {
+                    self.on_project(&project, &mut ordinal, applied, |step| step.offer_next(&queue));
+                }
                 Due::Orphan(project, held, end) => {
                     self.on_project(&project, &mut ordinal, applied, |step| {
                         step.give_up(held, Return::Agent(end));
@@ -112,6 +119,7 @@ impl Colony {
         applied: &mut Applied,
     ) -> Result<Outcome, Refusal> {
         let (node, seq) = (round.node, self.seq);
+        let mut ordinal = 0;
         let ended = match command {
             AgentCommand::Started { name, generation } => {
                 check_name("name", name)?;
@@ -143,8 +151,11 @@ impl Colony {
             // A new start has ended its earlier ones before its first command.
             AgentCommand::NodeStarted => false,
             AgentCommand::NodeLost { node, incarnation } => {
-                let current = self.dedup.incarnation(*node);
-                current <= Some(*incarnation) && self.lose_node(*node)
+                let lost = self.dedup.incarnation(*node) <= Some(*incarnation);
+                if lost {
+                    self.end_waits_at(*node, &mut ordinal, applied);
+                }
+                lost && self.lose_node(*node)
             }
             AgentCommand::SessionsSilent(told) => {
                 let (changed, ordinal) = self.end_silent(node, told, applied)?;
@@ -156,7 +167,7 @@ impl Colony {
                 return Ok(Outcome::SessionsTold { seq, changed });
             }
         };
-        self.do_due(0, applied);
+        self.do_due(ordinal, applied);
         Ok(Outcome::AgentsEnded { seq, ended })
     }
 

@@ -13,6 +13,7 @@ mod recovery;
 mod sequence;
 mod sessions;
 mod tasks;
+mod waits;
 mod work;
 
 use std::sync::Arc;

@@ -178,6 +178,10 @@ pub struct ClaimTasks {
     /// Whether the tasks of these ids may be taken from owners that let them go, or that are silent.
     #[serde(default, skip_serializing_if = "is_false")]
     pub steal: bool,
+    /// For how long to wait for a task that becomes ready when none is, in milliseconds, up to 60,000. What it gets then is
+    /// offered to it: see [`ClaimedTasks::accept_within_ms`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
 }
 
 /// The answer to it.
@@ -196,6 +200,10 @@ pub struct ClaimedTasks {
     pub until_ms: Option<u64>,
     /// What was claimed; nothing when nothing was ready.
     pub tasks: Vec<ClaimedTask>,
+    /// The tasks are an offer to a claim that waited: each that is not accepted, updated or finished within so many
+    /// milliseconds is for others again, and that was no attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accept_within_ms: Option<u64>,
 }
 
 /// A task that was claimed.
@@ -420,6 +428,9 @@ pub struct FinishedTask {
     /// One for each follow-up task, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub added: Vec<AddedTask>,
+    /// The places of the proposal's writes whose text was merged with that of somebody else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged: Vec<u32>,
 }
 
 /// A task as it is.
@@ -535,6 +546,9 @@ pub struct WireLease {
     /// To whom the holder wants to give it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hand_off: Option<Arc<str>>,
+    /// Whether it is an offer to a claim that waited, which has not taken it yet.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub offered: bool,
 }
 
 /// How a task was finished.
@@ -679,6 +693,7 @@ impl From<&Lease> for WireLease {
             stealable: lease.stealable,
             cancel: lease.cancel.clone(),
             hand_off: lease.hand_off.clone(),
+            offered: lease.offer.is_some(),
         }
     }
 }

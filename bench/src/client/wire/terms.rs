@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use queenright_protocol::colony::{
-    Breaker, BreakerSettings, Need, NewTask, Priority, QUEUE_DEFAULT, Queue, QueueChange, Retry, Terms, Tier, Unmet,
+    Breaker, BreakerSettings, Distribution, Need, NewTask, Priority, QUEUE_DEFAULT, Queue, QueueChange, Retry, Terms,
+    Tier, Unmet,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -258,6 +259,12 @@ pub struct WireQueue {
     pub breaker_failures: u32,
     /// For how long, in milliseconds of cluster time.
     pub breaker_pause_ms: u64,
+    /// Which of the claims that wait gets a task.
+    #[serde(default)]
+    pub policy: Distribution,
+    /// How many claims wait for a task of it.
+    #[serde(default)]
+    pub waiting: u64,
 }
 
 impl WireQueue {
@@ -272,6 +279,8 @@ impl WireQueue {
             breaker: queue.breaker().into(),
             breaker_failures: settings.failures,
             breaker_pause_ms: settings.pause_ms,
+            policy: queue.distribution(),
+            waiting: queue.waiting() as u64,
         }
     }
 }
@@ -319,6 +328,9 @@ pub struct ChangeQueue {
     /// When its breaker opens, and for how long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub breaker: Option<ChangeBreaker>,
+    /// Which of the claims that wait gets a task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Distribution>,
 }
 
 /// When a breaker opens, and for how long.
@@ -342,6 +354,7 @@ impl ChangeQueue {
                 failures: breaker.failures,
                 pause_ms: breaker.pause_ms,
             }),
+            distribution: self.policy,
         }
     }
 }

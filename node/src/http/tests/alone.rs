@@ -15,7 +15,7 @@ use queenright_actors::queen::{Request, SubmitError};
 use queenright_actors::replica::Snapshot;
 use queenright_actors::store::StoreError;
 use queenright_protocol::colony::{
-    Body, Colony, Command, Outcome, Refusal, Round, SESSION_TTL_MS, SessionCommand, SessionId, TokenHash,
+    Body, Colony, Command, Outcome, Refusal, Round, SESSION_TTL_MS, SessionCommand, SessionId, TokenHash, Wait, WaitId,
 };
 use queenright_protocol::id::NodeId;
 use tokio::sync::watch;
@@ -109,6 +109,26 @@ impl Backend for Alone {
             _ => Ok(beat),
         };
         ready(Ok(answer)).boxed()
+    }
+
+    fn connected(&self, _: &Arc<str>, _: TokenHash) {}
+
+    fn wait_offer<'a>(&'a self, project: &'a Arc<str>, wait: WaitId) -> BoxFuture<'a, Option<Arc<Wait>>> {
+        let mut seq = self.seq.subscribe();
+        async move {
+            loop {
+                seq.borrow_and_update();
+                let snapshot = self.snapshot();
+                let tasks = snapshot.colony.project(project).map(|project| project.tasks());
+                match tasks.and_then(|tasks| tasks.wait(wait)) {
+                    Some(found) if found.is_waiting() => {}
+                    over => return over.cloned(),
+                }
+                // The sender is part of this backend.
+                let _ = seq.changed().await;
+            }
+        }
+        .boxed()
     }
 
     fn read(&self, consistency: Consistency, deadline: Duration) -> BoxFuture<'_, Result<Arc<Snapshot>, ReadError>> {

@@ -10,6 +10,7 @@ mod prime;
 mod proposals;
 mod socket;
 mod subscribers;
+mod waiting;
 
 use std::sync::Arc;
 

@@ -132,6 +132,7 @@ impl Step<'_> {
     pub(in crate::colony) fn give_up(&mut self, held: Held, reason: Return) {
         match held {
             Held::Task(task) => self.return_task(task, reason),
+            Held::Wait(wait) => self.end_wait(wait),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::colony::agent::Held;
 use crate::colony::command::Refusal;
 use crate::colony::digest::Digest;
 use crate::colony::memory::over_limit;
+use crate::colony::task::WaitId;
 use crate::id::NodeId;
 
 const SESSION_DIGEST: u8 = b'S';
@@ -138,6 +139,13 @@ impl Sessions {
             .by_home
             .range((*node, 0, SessionId(0))..=(*node, *floor, SessionId(u64::MAX)));
         over.next().map(|(.., id)| SessionDue::Over(*id))
+    }
+
+    /// How many claims of a session wait.
+    pub(crate) fn waits_of(&self, id: SessionId) -> usize {
+        let held = self.held.get(&id).map(|held| held.range(Held::Wait(WaitId(0))..));
+        let waits = held.into_iter().flatten();
+        waits.take_while(|held| matches!(held, Held::Wait(_))).count()
     }
 
     pub(crate) fn check_room(&self, node: NodeId) -> Result<(), Refusal> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Caller, Fence, Need, QueueChange, TaskId, Terms};
+use super::{Caller, Fence, Need, QueueChange, TaskId, Terms, WaitId};
 use crate::colony::proposal::Proposal;
 
 /// What is wanted of tasks.
@@ -26,6 +26,8 @@ pub enum TaskCommand {
     Control(Control),
     /// Change the settings of a queue.
     Queue(QueueChange),
+    /// Wait no more.
+    Leave(Leave),
 }
 
 /// Changes what becomes of a task, by somebody who need not hold it.
@@ -110,6 +112,18 @@ pub struct Wants {
     /// Whether the tasks of a claim of ids may be taken from owners that have marked them for it, or that were not heard
     /// of for [`super::STALE_MS`].
     pub steal: bool,
+    /// For how long a claim of ready tasks that finds none waits for one, in milliseconds of cluster time; not at all when it
+    /// does not say, or says 0.
+    pub wait_ms: Option<u64>,
+}
+
+/// Ends a claim that waits, or gives back what it was offered and has not taken. One that is over already is left as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Leave {
+    /// The claim.
+    pub wait: WaitId,
+    /// Who claimed.
+    pub caller: Caller,
 }
 
 /// Which tasks a claim wants.

@@ -181,8 +181,10 @@ impl Step<'_> {
                 queue.settings = settings;
                 queue.breaker = Breaker::default();
             }
+            queue.distribution = change.distribution.unwrap_or(queue.distribution);
         });
         self.applied.queues.push((self.scope.project.clone(), name.clone()));
+        self.look_again(name);
         self.tell_queue(name);
         Ok(Outcome::QueueSet { seq: self.scope.seq })
     }

@@ -141,6 +141,10 @@ impl Step<'_> {
             attempt: task.attempts,
             reason: reason.clone(),
         });
+        self.offer_is_over(lease.offer, id);
+        if lease.offer.is_some() && !reason.is_of_owner() {
+            return self.take_back(task, &lease);
+        }
         if task.history.len() >= HISTORY_MAX {
             task.history.remove(0);
         }
@@ -165,6 +169,20 @@ impl Step<'_> {
             }
         }
         self.breaker_hears(&queue, id, failed.then_some(false));
+    }
+
+    /// A task that was offered goes on as if it had not been: that was no attempt.
+    fn take_back(&mut self, mut task: Task, lease: &Lease) {
+        let (id, queue) = (task.id, task.terms.queue.clone());
+        task.attempts -= 1;
+        match &lease.cancel {
+            Some(why) => self.close_task(task, false, why.to_string()),
+            None => {
+                self.settle(&mut task);
+                self.put_task(task);
+            }
+        }
+        self.breaker_hears(&queue, id, None);
     }
 
     /// Counts how an attempt ended; says why the task is dead if that was the last one.
@@ -250,9 +268,12 @@ impl Step<'_> {
         assert!(self.agents.link(project, &task), "only who lives is given a lease");
         let id = task.id;
         self.applied.tasks.push((project.clone(), id));
-        let queue = task.terms.queue.clone();
+        let (queue, ready) = (task.terms.queue.clone(), task.is_ready());
         if self.project.tasks.set(task) {
-            self.applied.queues.push((project.clone(), queue));
+            self.applied.queues.push((project.clone(), queue.clone()));
+        }
+        if ready {
+            self.look_again(&queue);
         }
         for need in needs.into_iter().chain(ends.then_some(id)) {
             let due = self.project.tasks.next_released(need).is_some();
@@ -295,6 +316,7 @@ impl Step<'_> {
             .tasks
             .change_queue(name, |queue| queue.hear(task, done, now_ms));
         self.applied.queues.push((self.scope.project.clone(), name.clone()));
+        self.look_again(name);
         if told {
             self.tell_queue(name);
         }
@@ -313,7 +335,7 @@ impl Step<'_> {
 }
 
 /// A number that follows from a position of the order and a task: SplitMix64's finaliser.
-fn drawn(seq: u64, id: TaskId) -> u64 {
+pub(super) fn drawn(seq: u64, id: TaskId) -> u64 {
     let mut word = seq.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ id.seq.rotate_left(32) ^ u64::from(id.ordinal);
     word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -6,7 +6,7 @@ use super::terms::{check_list, check_needs};
 use super::{
     Act, CAPABILITIES_MAX, CHECKPOINT_BYTES_MAX, CHECKS_MAX, CLAIM_KINDS_MAX, CLAIM_TASKS_MAX, Claim, Control, Ending,
     FOLLOW_UPS_MAX, Failure, Finish, NOTE_BYTES_MAX, NewTask, PAYLOAD_BYTES_MAX, QueueChange, RESULT_BYTES_MAX,
-    TASK_NAME_BYTES_MAX, TASK_REASON_BYTES_MAX, TITLE_BYTES_MAX, Update, Wants, Which,
+    TASK_NAME_BYTES_MAX, TASK_REASON_BYTES_MAX, TITLE_BYTES_MAX, Update, WAIT_MS_MAX, Wants, Which,
 };
 use crate::colony::command::{NAME_BYTES_MAX, Refusal};
 use crate::colony::memory::{malformed, over_limit};
@@ -62,6 +62,11 @@ impl Update {
 }
 
 impl Wants {
+    /// For how long a claim waits, if it does.
+    pub(super) fn wait_ms(&self) -> Option<u64> {
+        self.wait_ms.filter(|wait_ms| *wait_ms > 0)
+    }
+
     fn check_form(&self) -> Result<(), Refusal> {
         if let Some(queue) = &self.queue {
             check_text("queue", queue, NAME_BYTES_MAX)?;
@@ -81,6 +86,9 @@ impl Claim {
                 let twice = (1..ids.len()).find(|place| ids[..*place].contains(&ids[*place]));
                 match twice {
                     Some(place) => Err(malformed("ids", &format!("{} stands twice", ids[place]))),
+                    None if self.wants.wait_ms().is_some() => {
+                        Err(malformed("wait_ms", "is for a claim of ready tasks"))
+                    }
                     None => Ok(()),
                 }
             }
@@ -89,9 +97,18 @@ impl Claim {
                 if kinds.len() > CLAIM_KINDS_MAX {
                     return Err(over_limit("kinds", kinds.len(), CLAIM_KINDS_MAX));
                 }
-                match *limit as usize > CLAIM_TASKS_MAX {
-                    true => Err(over_limit("limit", *limit as usize, CLAIM_TASKS_MAX)),
-                    false => Ok(()),
+                if *limit as usize > CLAIM_TASKS_MAX {
+                    return Err(over_limit("limit", *limit as usize, CLAIM_TASKS_MAX));
+                }
+                match self.wants.wait_ms() {
+                    Some(wait_ms) if wait_ms > WAIT_MS_MAX => {
+                        Err(over_limit("wait_ms", wait_ms as usize, WAIT_MS_MAX as usize))
+                    }
+                    // A claim that waits is kept, and so are the names in it.
+                    Some(_) => kinds
+                        .iter()
+                        .try_for_each(|kind| check_text("kinds", kind, NAME_BYTES_MAX)),
+                    None => Ok(()),
                 }
             }
         }

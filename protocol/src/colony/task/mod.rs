@@ -3,12 +3,13 @@
 //! | message | from | to | answered by | meaning |
 //! |---|---|---|---|---|
 //! | [`TaskCommand::Add`] | agent or door | colony | [`Outcome::Added`] | these tasks wait to be claimed |
-//! | [`TaskCommand::Claim`] | agent or door | colony | [`Outcome::Claimed`] | the caller takes tasks, in one step |
+//! | [`TaskCommand::Claim`] | agent or door | colony | [`Outcome::Claimed`], [`Outcome::Waiting`] | the caller takes tasks, in one step, or waits for one |
 //! | [`TaskCommand::Accept`] | owner | colony | [`Outcome::Accepted`] | the owner is at work |
 //! | [`TaskCommand::Update`] | owner | colony | [`Outcome::Accepted`] | as accept, and this is how far it has come |
 //! | [`TaskCommand::Finish`] | owner | colony | [`Outcome::Finished`], [`Outcome::Lost`] | done, failed, given back, blocked, or cancelled |
 //! | [`TaskCommand::Control`] | agent or door | colony | [`Outcome::TaskSet`] | cancel, pause, resume, approve, reject, requeue, drop |
 //! | [`TaskCommand::Queue`] | agent or door | colony | [`Outcome::QueueSet`] | settings of a queue |
+//! | [`TaskCommand::Leave`] | agent or door | colony | [`Outcome::Left`] | who claimed waits no more |
 //!
 //! ```text
 //!               add, requeue
@@ -19,7 +20,7 @@
 //!      ▲    needs    ▼    approve               │◀──────── resume ──────┘
 //!      │     done  pending ─────────────────────┘    (from blocked and awaiting-approval as well)
 //!      │           ▲     │
-//!      │  returned │     │ claim
+//!      │  returned │     │ claim, offer
 //!      │           │     ▼
 //!      └──────── leased ─────────▶ done, failed         finish
 //!        blocked    │  │
@@ -36,6 +37,10 @@
 //! without a finish its attempt stands in the task's history with the reason, and the task is pending again, or dead if its
 //! [`Retry`] says that this was the last one. What a task waits for and which task a claim gets: [`terms`], [`queue`].
 //!
+//! A claim that finds nothing may wait for a task that becomes ready. What it gets then is an *offer*: a lease that ends,
+//! and does not count as an attempt, unless its owner accepts, updates or finishes the task in time. Who gets what:
+//! [`wait`].
+//!
 //! A task that needs others is *blocked* until all of them are done. Those that wait for one task are released a few at a
 //! time ([`super::sweep`]), however many they are. A need that fails releases nobody: its task may be requeued, and until
 //! then those that need it stay blocked, or are cancelled, as they said themselves. Nothing looks at blocked tasks again
@@ -51,17 +56,21 @@
 //! [`Outcome::Lost`]: super::Outcome::Lost
 //! [`Outcome::TaskSet`]: super::Outcome::TaskSet
 //! [`Outcome::QueueSet`]: super::Outcome::QueueSet
+//! [`Outcome::Waiting`]: super::Outcome::Waiting
+//! [`Outcome::Left`]: super::Outcome::Left
 
 mod command;
 mod control;
 mod ending;
 mod form;
 mod needs;
+mod offer;
 mod owner;
 mod queue;
 mod rules;
 mod tasks;
 mod terms;
+mod wait;
 
 use std::fmt;
 use std::str::FromStr;
@@ -71,7 +80,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use self::command::{
-    Accept, Act, Claim, Control, Ending, Failure, Finish, FinishWith, NewTask, TaskCommand, Update, Wants, Which,
+    Accept, Act, Claim, Control, Ending, Failure, Finish, FinishWith, Leave, NewTask, TaskCommand, Update, Wants, Which,
 };
 use self::form::check_text;
 pub(crate) use self::queue::StoredQueue;
@@ -85,6 +94,10 @@ pub use self::tasks::{
 pub use self::terms::{
     ATTEMPTS_MAX, CAPABILITIES_MAX, CHECK_BYTES_MAX, CHECKS_MAX, CLASSES_MAX, FACTOR_MAX, LABELS_MAX, NEEDS_MAX, Need,
     Priority, QUEUE_DEFAULT, Retry, SPAN_MS_MAX, Terms, Tier, Unmet,
+};
+pub use self::wait::{
+    Distribution, OFFER_MS, WAIT_MS_MAX, WAIT_PROFILES_MAX, WAITS_COMPARED_MAX, WAITS_MAX, WAITS_PER_NODE_MAX,
+    WAITS_PER_OWNER_MAX, Wait, WaitId,
 };
 use super::agent::{AGENT_DONE, AGENT_STOPPED, AgentEnd, AgentId};
 use super::digest::Digest;
@@ -345,6 +358,8 @@ pub struct Lease {
     pub cancel: Option<Arc<str>>,
     /// To whom the holder wants to give it.
     pub hand_off: Option<Arc<str>>,
+    /// The claim that waited, while this is an offer that it has not taken.
+    pub offer: Option<WaitId>,
 }
 
 /// How a task was finished.
@@ -410,6 +425,8 @@ pub enum Return {
     Stolen(Arc<str>),
     /// Its owner gave it to somebody of this name, who took it.
     HandedOff(Arc<str>),
+    /// It was offered to a claim that waited, which did not take it. That was no attempt.
+    NotTaken,
 }
 
 impl Return {
@@ -420,6 +437,14 @@ impl Return {
             Return::Agent(AgentEnd::Replaced) | Return::Session(SessionEnd::Silent) => true,
             _ => false,
         }
+    }
+
+    /// Whether the owner itself ended its lease.
+    fn is_of_owner(&self) -> bool {
+        matches!(
+            self,
+            Return::Released | Return::Failed(_) | Return::Blocked | Return::Cancelled
+        )
     }
 }
 
@@ -437,6 +462,7 @@ impl fmt::Display for Return {
             Return::Cancelled => write!(f, "it was cancelled"),
             Return::Stolen(by) => write!(f, "{by} took it away"),
             Return::HandedOff(to) => write!(f, "its owner gave it to {to}"),
+            Return::NotTaken => write!(f, "it was offered to a claim that waited, which did not take it"),
         }
     }
 }

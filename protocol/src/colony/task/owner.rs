@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::rules::Prepared;
 use super::{
-    Accept, Caller, Ending, Fence, Finish, Finished, Holder, Lease, Return, State, Task, TaskId, Terms, Update,
+    Accept, Caller, Ending, Fence, Finish, Finished, Holder, Lease, OFFER_MS, Return, State, Task, TaskId, Terms,
+    Update,
 };
 use crate::colony::command::{Outcome, Refusal};
 use crate::colony::event::What;
@@ -16,13 +17,15 @@ impl Lease {
     pub(super) fn deadline(&self, terms: &Terms) -> Option<u64> {
         let after = |ms: Option<u64>| ms.map(|ms| self.since_ms.saturating_add(ms));
         let start = after(terms.start_ms.filter(|_| !self.accepted));
-        [start, after(terms.run_ms)].into_iter().flatten().min()
+        let offer = after(self.offer.map(|_| OFFER_MS));
+        [offer, start, after(terms.run_ms)].into_iter().flatten().min()
     }
 
     /// Why it ended by itself at `now_ms`.
     pub(super) fn expired(&self, terms: &Terms, now_ms: u64) -> Return {
         let over = |ms: Option<u64>| ms.is_some_and(|ms| self.since_ms.saturating_add(ms) <= now_ms);
         match () {
+            () if self.offer.is_some() => Return::NotTaken,
             () if over(terms.run_ms) => Return::TooLong,
             () if !self.accepted && over(terms.start_ms) => Return::NotAccepted,
             () => Return::Expired,
@@ -55,6 +58,7 @@ impl Step<'_> {
 
     /// The holder of a task is at work.
     fn goes_on(&mut self, mut task: Task, mut lease: Lease) -> Outcome {
+        self.offer_is_over(lease.offer.take(), task.id);
         lease.accepted = true;
         lease.heard_ms = self.scope.cluster_ms;
         lease.until_ms = lease.deadline(&task.terms);
@@ -90,16 +94,17 @@ impl Step<'_> {
             seq: self.scope.seq,
             revisions: Vec::new(),
             added: Vec::new(),
+            merged: Vec::new(),
         })
     }
 
     fn done(&mut self, finish: &Finish, task: Task, lease: Lease) -> Result<Outcome, Refusal> {
         check_checks(&task.terms, &finish.with.checks)?;
         let follow_ups: Prepared = self.prepare_tasks(&finish.with.follow_ups)?;
-        let revisions = match &finish.proposal {
-            None => Vec::new(),
+        let (revisions, merged) = match &finish.proposal {
+            None => (Vec::new(), Vec::new()),
             Some(proposal) => match self.propose(proposal)? {
-                Outcome::Committed { revisions, .. } => revisions,
+                Outcome::Committed { revisions, merged, .. } => (revisions, merged),
                 lost => return Ok(lost),
             },
         };
@@ -108,6 +113,7 @@ impl Step<'_> {
             seq: self.scope.seq,
             revisions,
             added: self.add_prepared(follow_ups),
+            merged,
         })
     }
 
@@ -124,6 +130,7 @@ impl Step<'_> {
     }
 
     fn put_finished(&mut self, finish: &Finish, mut task: Task, lease: Lease, done: bool) {
+        self.offer_is_over(lease.offer, task.id);
         self.event(What::TaskFinished {
             task: task.id,
             attempt: task.attempts,

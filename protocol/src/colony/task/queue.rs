@@ -10,15 +10,19 @@
 //! all better lanes, the one that has waited longest first. So while claims fit it, the head of a line is passed by at most
 //! (PASSES_MAX + 1) · n grants, and all lines together take at most one of PASSES_MAX grants from better lanes.
 //!
+//! Which of the claims that wait for a task of the queue gets it is another question: see [`super::wait`].
+//!
 //! A queue may be paused, and may have a **circuit breaker**: after some failures in a row it hands out nothing for a
 //! while, then one task for trial, and goes on when that one is done.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
+use super::wait::{Distribution, Waiting};
 use super::{Task, TaskId};
 use crate::colony::command::Refusal;
 use crate::colony::digest::Digest;
@@ -46,6 +50,8 @@ pub struct QueueChange {
     pub paused: Option<bool>,
     /// Its circuit breaker; a new one is closed. One that bears 0 failures is none.
     pub breaker: Option<BreakerSettings>,
+    /// Which of the claims that wait gets a task.
+    pub distribution: Option<Distribution>,
 }
 
 /// When a breaker opens, and for how long.
@@ -113,6 +119,14 @@ pub struct Queue {
     /// The open tasks of each kind and requirements.
     groups: OrdMap<Group, usize>,
     open: usize,
+    pub(super) distribution: Distribution,
+    /// The offers that it made while claims waited.
+    pub(super) offers: u64,
+    /// The position at which the owner began that had the last of them.
+    pub(super) last: u64,
+    /// Cluster time in milliseconds at which it is looked at because it may owe tasks to claims that wait; 0 for at once.
+    pub(super) owes_ms: Option<u64>,
+    pub(super) waiting: Waiting,
     pub(crate) digest: Digest,
 }
 
@@ -124,6 +138,10 @@ pub(crate) struct StoredQueue {
     breaker: Breaker,
     grants: u64,
     lines: Vec<(LineKey, u64)>,
+    distribution: Distribution,
+    offers: u64,
+    last: u64,
+    owes_ms: Option<u64>,
 }
 
 /// Why a queue hands out nothing.
@@ -153,7 +171,7 @@ impl fmt::Display for QueueClosed {
 }
 
 impl LineKey {
-    fn of(task: &Task) -> LineKey {
+    pub(super) fn of(task: &Task) -> LineKey {
         LineKey {
             lane: task.terms.lane(),
             kind: task.kind.clone(),
@@ -161,7 +179,7 @@ impl LineKey {
         }
     }
 
-    fn fits(&self, kinds: &[Arc<str>], capabilities: &[Arc<str>]) -> bool {
+    pub(super) fn fits(&self, kinds: &[Arc<str>], capabilities: &[Arc<str>]) -> bool {
         let kind = || self.kind.as_ref().is_some_and(|kind| kinds.contains(kind));
         (kinds.is_empty() || kind()) && self.requires.iter().all(|one| capabilities.contains(one))
     }
@@ -193,6 +211,33 @@ impl Queue {
         self.breaker
     }
 
+    /// Which of the claims that wait gets a task.
+    pub fn distribution(&self) -> Distribution {
+        self.distribution
+    }
+
+    /// How many claims wait for a task of it.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Cluster time in milliseconds at which it is looked at because it may owe tasks to claims that wait; 0 for at once.
+    pub fn owes_ms(&self) -> Option<u64> {
+        self.owes_ms
+    }
+
+    /// When it may have a task for a claim that waits, if somebody looked then.
+    pub(super) fn offers_at_ms(&self) -> Option<u64> {
+        if self.waiting.is_empty() || self.lines.is_empty() || self.paused_by.is_some() {
+            return None;
+        }
+        match self.breaker {
+            Breaker::Closed { .. } => Some(0),
+            Breaker::Open { until_ms } => Some(until_ms),
+            Breaker::HalfOpen { .. } => None,
+        }
+    }
+
     /// Why it hands out nothing now, if it does not.
     pub fn closed(&self, now_ms: u64) -> Option<QueueClosed> {
         if let Some(by) = &self.paused_by {
@@ -207,11 +252,32 @@ impl Queue {
 
     /// The task that a claim with these kinds and capabilities gets.
     pub(crate) fn choose(&self, kinds: &[Arc<str>], capabilities: &[Arc<str>]) -> Option<TaskId> {
-        let fitting = || self.lines.iter().filter(move |(key, _)| key.fits(kinds, capabilities));
+        let fitting = self.lines.iter().filter(|(key, _)| key.fits(kinds, capabilities));
+        self.choose_among(fitting.collect())
+    }
+
+    /// The task that a claim gets which waits, whichever that is.
+    pub(super) fn choose_waited_for(&self) -> Option<TaskId> {
+        // Lines of different lanes ask the same of a claim.
+        let mut known = BTreeMap::new();
+        let fitting = self.lines.iter().filter(|(key, _)| {
+            let fits = known.entry((&key.kind, &key.requires));
+            *fits.or_insert_with(|| self.waiting.fits(key))
+        });
+        self.choose_among(fitting.collect())
+    }
+
+    fn choose_among(&self, lines: Vec<(&LineKey, &Line)>) -> Option<TaskId> {
         let turn = PASSES_MAX * self.lines.len() as u64;
-        let due = fitting().filter(|(_, line)| self.grants.saturating_sub(line.since) >= turn);
+        let due = lines
+            .iter()
+            .filter(|(_, line)| self.grants.saturating_sub(line.since) >= turn);
         let longest = due.min_by_key(|(_, line)| line.since);
-        let best = || fitting().min_by_key(|(key, line)| (key.lane, line.ready.get_min().copied()));
+        let best = || {
+            lines
+                .iter()
+                .min_by_key(|(key, line)| (key.lane, line.ready.get_min().copied()))
+        };
         longest
             .or_else(best)
             .and_then(|(_, line)| line.ready.get_min().copied())
@@ -235,7 +301,9 @@ impl Queue {
     /// Whether nothing is lost when it goes.
     pub(super) fn is_idle(&self) -> bool {
         let closed = self.breaker == Breaker::default();
-        self.open == 0 && self.paused_by.is_none() && closed && self.settings == BreakerSettings::default()
+        let plain =
+            closed && self.settings == BreakerSettings::default() && self.distribution == Distribution::default();
+        self.open == 0 && self.paused_by.is_none() && plain && self.waiting.is_empty()
     }
 
     pub(super) fn has_empty_line(&self) -> bool {
@@ -297,6 +365,12 @@ impl Queue {
         (self.grants, turns.collect())
     }
 
+    /// The count of offers, whose was the last, and when it is looked at: for the tests.
+    #[cfg(test)]
+    pub(crate) fn offers(&self) -> (u64, u64, Option<u64>) {
+        (self.offers, self.last, self.owes_ms)
+    }
+
     /// Whether its record says more after a grant.
     pub(super) fn minds_grants(&self) -> bool {
         self.lines.len() > 1 || matches!(self.breaker, Breaker::Open { .. })
@@ -347,6 +421,10 @@ impl Queue {
             breaker: self.breaker,
             grants: self.grants,
             lines: self.lines.iter().map(|(key, line)| (key.clone(), line.since)).collect(),
+            distribution: self.distribution,
+            offers: self.offers,
+            last: self.last,
+            owes_ms: self.owes_ms,
         }
     }
 
@@ -361,6 +439,10 @@ impl Queue {
             breaker: stored.breaker,
             grants: stored.grants,
             lines: lines.collect(),
+            distribution: stored.distribution,
+            offers: stored.offers,
+            last: stored.last,
+            owes_ms: stored.owes_ms,
             ..Queue::default()
         };
         queue.digest = queue.compute_digest(name);

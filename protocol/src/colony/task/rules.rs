@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::tasks::{OPEN_BYTES_MAX, OPEN_TASKS_MAX};
 use super::{
     ADD_TASKS_MAX, Added, Caller, Claim, Claimed, Closed, Counts, Fence, GROUPS_MAX, Holder, Lease, Need, NewTask,
-    Owner, QUEUE_DEFAULT, QUEUES_MAX, Return, STALE_MS, State, Task, TaskCommand, TaskId, Terms, Which, needs,
+    Owner, QUEUE_DEFAULT, QUEUES_MAX, Return, STALE_MS, State, Task, TaskCommand, TaskId, Terms, WaitId, Which, needs,
 };
 use crate::colony::command::{Outcome, Refusal};
 use crate::colony::digest::Digest;
@@ -33,6 +33,7 @@ impl Step<'_> {
             TaskCommand::Update(update) => self.update(update),
             TaskCommand::Control(control) => self.control(control),
             TaskCommand::Queue(change) => self.change_queue(change),
+            TaskCommand::Leave(leave) => self.leave(leave),
         }
     }
 
@@ -166,23 +167,11 @@ impl Step<'_> {
 
     fn claim(&mut self, claim: &Claim) -> Result<Outcome, Refusal> {
         claim.check_form()?;
-        let now_ms = self.scope.cluster_ms;
-        let lease = Lease {
-            holder: Holder {
-                owner: self.claimant(&claim.caller)?,
-                author: self.scope.author.clone(),
-            },
-            until_ms: None,
-            fence: Fence(self.scope.seq),
-            since_ms: now_ms,
-            accepted: false,
-            progress: None,
-            note: None,
-            heard_ms: now_ms,
-            stealable: false,
-            cancel: None,
-            hand_off: None,
+        let holder = Holder {
+            owner: self.claimant(&claim.caller)?,
+            author: self.scope.author.clone(),
         };
+        let lease = self.new_lease(holder, None);
         let mut tasks = Vec::new();
         match &claim.which {
             Which::Ids(ids) => {
@@ -211,6 +200,9 @@ impl Step<'_> {
                 {
                     tasks.push(self.lease(id, lease.clone()));
                 }
+                if let (true, Some(wait_ms)) = (tasks.is_empty() && *limit > 0, claim.wants.wait_ms()) {
+                    return self.begin_wait(claim, (kinds, *limit, wait_ms), lease.holder);
+                }
             }
         }
         let session = match &lease.holder.owner {
@@ -225,6 +217,25 @@ impl Step<'_> {
         })
     }
 
+    /// A lease that begins now; one that is an offer names the claim that waited.
+    pub(super) fn new_lease(&self, holder: Holder, offer: Option<WaitId>) -> Lease {
+        let now_ms = self.scope.cluster_ms;
+        Lease {
+            holder,
+            until_ms: None,
+            fence: Fence(self.scope.seq),
+            since_ms: now_ms,
+            accepted: false,
+            progress: None,
+            note: None,
+            heard_ms: now_ms,
+            stealable: false,
+            cancel: None,
+            hand_off: None,
+            offer,
+        }
+    }
+
     /// Who will hold what a claim takes. A session that it opens has the position of the claim as its id.
     fn claimant(&self, caller: &Caller) -> Result<Owner, Refusal> {
         let Caller::Opens(new) = caller else {
@@ -237,13 +248,13 @@ impl Step<'_> {
         })
     }
 
-    fn open_for(&mut self, caller: &Caller) {
+    pub(super) fn open_for(&mut self, caller: &Caller) {
         if let Caller::Opens(new) = caller {
             self.open_session(new);
         }
     }
 
-    fn best_ready(&self, queue: &str, kinds: &[Arc<str>], capabilities: &[Arc<str>]) -> Option<TaskId> {
+    pub(super) fn best_ready(&self, queue: &str, kinds: &[Arc<str>], capabilities: &[Arc<str>]) -> Option<TaskId> {
         let queue = self.project.tasks.queue(queue)?;
         match queue.closed(self.scope.cluster_ms) {
             Some(_) => None,
@@ -306,7 +317,7 @@ impl Step<'_> {
         }
     }
 
-    fn lease(&mut self, id: TaskId, mut lease: Lease) -> Claimed {
+    pub(super) fn lease(&mut self, id: TaskId, mut lease: Lease) -> Claimed {
         let mut task = Task::clone(self.project.tasks.get(id).expect("the caller looked it up"));
         self.count_grant(&task);
         task.attempts += 1;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 use serde::Serialize;
 
+use super::wait::{Wait, WaitId, Waits};
 use super::{Attempt, Counts, QUEUE_DEFAULT, Queue, State, StateName, StoredQueue, Task, TaskId, Terms, Unmet};
 use crate::colony::command::ContentHash;
 use crate::colony::digest::Digest;
@@ -33,6 +34,8 @@ pub struct Tasks {
     /// The finished tasks that no other waits for, by the position of the command that finished them.
     droppable: OrdSet<(u64, TaskId)>,
     counts: [usize; StateName::ALL.len()],
+    /// The claims that wait, or whose offers are not answered yet.
+    pub(crate) waits: Waits,
     open_bytes: u64,
     finished_bytes: u64,
     pub(crate) digest: Digest,
@@ -142,9 +145,9 @@ impl Tasks {
         self.by_id.len()
     }
 
-    /// Whether there is no task, and no queue with settings.
+    /// Whether there is no task, no queue with settings, and no claim that waits.
     pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty() && self.queues.is_empty()
+        self.by_id.is_empty() && self.queues.is_empty() && self.waits.len() == 0
     }
 
     /// How many tasks are still to be done.
@@ -176,6 +179,49 @@ impl Tasks {
     /// One of them.
     pub fn queue(&self, name: &str) -> Option<&Queue> {
         self.queues.get(name)
+    }
+
+    /// A claim that waits, or whose offer is not answered yet.
+    pub fn wait(&self, id: WaitId) -> Option<&Arc<Wait>> {
+        self.waits.get(id)
+    }
+
+    /// All of them, oldest first.
+    pub fn waits(&self) -> impl Iterator<Item = (WaitId, &Arc<Wait>)> {
+        self.waits.iter()
+    }
+
+    /// Puts one in the place of what stood under its id, or takes it out. Its queue is made for it.
+    pub(crate) fn set_wait(&mut self, id: WaitId, wait: Option<Wait>) {
+        let before = self.waits.set(id, wait, &mut self.digest);
+        let wait = self.waits.get(id).cloned();
+        let Some(name) = before.as_ref().or(wait.as_ref()).map(|wait| wait.queue.clone()) else {
+            return;
+        };
+        // An answered offer is no matter of its queue, which may be gone.
+        if ![&before, &wait].into_iter().flatten().any(|wait| wait.is_waiting()) {
+            return;
+        }
+        self.change_queue(&name, |queue| {
+            if let Some(before) = &before {
+                queue.waiting.remove(id, before);
+            }
+            if let Some(wait) = &wait {
+                queue.waiting.insert(id, wait);
+            }
+        });
+    }
+
+    /// Puts back one that was stored, after the records of all queues. Says whether its queue is there.
+    pub(crate) fn restore_wait(&mut self, id: WaitId, wait: Wait) -> bool {
+        if wait.is_waiting() {
+            let Some(queue) = self.queues.get_mut(&wait.queue) else {
+                return false;
+            };
+            queue.waiting.insert(id, &wait);
+        }
+        self.waits.set(id, Some(wait), &mut self.digest);
+        true
     }
 
     /// The task that a claim of these kinds gets from the default queue, if the worker has no capabilities; of any kind when
@@ -340,17 +386,21 @@ impl Tasks {
         self.digest.add(queue.digest);
     }
 
-    /// Puts back the record of a queue; its tasks follow.
-    pub(crate) fn restore_queue(&mut self, name: Arc<str>, stored: StoredQueue) {
+    /// Puts back the record of a queue; its tasks follow. Says when it is to be looked at.
+    pub(crate) fn restore_queue(&mut self, name: Arc<str>, stored: StoredQueue) -> Option<u64> {
         let queue = Queue::restore(&name, stored);
         self.digest.add(queue.digest);
+        let owes_ms = queue.owes_ms;
         self.queues.insert(name, queue);
+        owes_ms
     }
 
     /// What is wrong with what was restored, if anything is.
     pub(crate) fn restored_badly(&self) -> Option<String> {
         let wrong = |(name, queue): (&Arc<str>, &Queue)| {
-            (queue.has_empty_line() || queue.is_idle()).then(|| format!("queue {name} says more than its tasks"))
+            let owes = queue.owes_ms.is_some() && queue.waiting() == 0;
+            (queue.has_empty_line() || queue.is_idle() || owes)
+                .then(|| format!("queue {name} says more than its tasks"))
         };
         let unknown = || {
             let mut needs = self.dependants.iter().map(|(need, ..)| need);

@@ -7,7 +7,8 @@
 //! 3. the priority, then the latency tier, then the age. A task that others pass has its turn after a bounded number of
 //!    them, see [`super::queue`].
 //!
-//! Labels and the cost are for people and programs that look at tasks: no rule reads them.
+//! Labels decide, in a queue whose [`super::Distribution`] says so, which of the claims that wait gets the task. The cost is
+//! for people and programs that look at tasks: no rule reads it.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -45,7 +46,8 @@ pub const QUEUE_DEFAULT: &str = "default";
 pub struct Terms {
     /// The queue in which it waits.
     pub queue: Arc<str>,
-    /// What it is about, sorted and distinct, for those who look at tasks.
+    /// What it is about, sorted and distinct, for those who look at tasks; and where it is best done, see
+    /// [`super::Distribution::Locality`].
     pub labels: Vec<Arc<str>>,
     /// What a worker must be capable of, sorted and distinct.
     pub requires: Vec<Arc<str>>,

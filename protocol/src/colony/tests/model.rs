@@ -7,6 +7,7 @@ mod lives;
 mod proposals;
 mod sessions;
 mod tasks;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,6 +43,8 @@ pub(super) struct ModelProject {
     /// By the position at which they were granted.
     pub(super) holds: BTreeMap<u64, Hold>,
     pub(super) queues: BTreeMap<Arc<str>, ModelQueue>,
+    /// The claims that wait, or whose offers are not answered yet.
+    pub(super) waits: BTreeMap<WaitId, Wait>,
     /// By idempotency key: the body, the outcome, and when it is forgotten.
     once: BTreeMap<String, (Body, Outcome, u64)>,
 }
@@ -72,6 +75,11 @@ impl Model {
             Some(newest) if newest > step.incarnation => return None,
             Some(newest) if newest < step.incarnation => {
                 self.sink(step.node, AgentEnd::NodeRestarted);
+                if !self.waits_at(step.node).is_empty() {
+                    self.seq += 1;
+                    self.end_waits_at(step.node, wall_ms(step.cluster_ms));
+                    self.forget_sessions();
+                }
             }
             _ => {}
         }
@@ -135,7 +143,11 @@ impl Model {
             lives: self.lives.clone(),
             told_elsewhere: 0,
         };
-        let outcome = project.carry_out(&command.body, &at).unwrap_or_else(Outcome::Refused);
+        let outcome = project.carry_out(&command.body, &at);
+        if outcome.is_ok() {
+            project.hand_out(&at);
+        }
+        let outcome = outcome.unwrap_or_else(Outcome::Refused);
         if let Some(key) = key {
             project.once.insert(
                 key.to_string(),
@@ -145,6 +157,7 @@ impl Model {
         if !(project.held.is_empty()
             && project.tasks.is_empty()
             && project.queues.is_empty()
+            && project.waits.is_empty()
             && project.events.is_empty()
             && project.once.is_empty())
         {

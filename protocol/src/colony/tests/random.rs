@@ -179,7 +179,8 @@ impl Seeded {
     }
 
     fn fence(&mut self, colony: &Colony, project: &Project) -> TaskFence {
-        let task = self.task_id(project, StateName::Leased);
+        let wanted = self.pick(&[StateName::Leased, StateName::Done]);
+        let task = self.task_id(project, wanted);
         let (fence, caller) = match project.tasks().get(task).map(|task| &task.state) {
             Some(State::Leased(lease)) => (lease.fence, called(colony, &lease.holder.owner)),
             Some(State::Finished(finished)) => (finished.fence, called(colony, &finished.holder.owner)),
@@ -187,6 +188,18 @@ impl Seeded {
         };
         let fence = if self.once_in(4) { Fence(fence.0 + 1) } else { fence };
         TaskFence { task, fence, caller }
+    }
+
+    /// The fence under which some task was finished.
+    fn finished_fence(&self, colony: &Colony, project: &Project) -> Option<TaskFence> {
+        project.tasks().after(None).find_map(|task| match &task.state {
+            State::Finished(finished) => Some(TaskFence {
+                task: task.id,
+                fence: finished.fence,
+                caller: called(colony, &finished.holder.owner),
+            }),
+            _ => None,
+        })
     }
 
     /// The attempt that has lost most often, or another one.
@@ -238,6 +251,14 @@ impl Seeded {
 
     pub(super) fn batch(&mut self, colony: &Colony, project: &Project) -> ProposalBatch {
         let mut proposals: Vec<Proposal> = (0..self.below(7)).map(|_| self.proposal(colony, project)).collect();
+        let finished = self.finished_fence(colony, project).filter(|_| self.once_in(3));
+        if let (Some(fence), Some(first)) = (finished, proposals.first_mut()) {
+            let writes = vec![write("a", inline("1"))];
+            *first = Proposal {
+                fence: Some(fence),
+                ..proposal(Vec::new(), writes)
+            };
+        }
         let followers = proposals.iter_mut().filter(|_| !self.once_in(20));
         followers.for_each(|proposal| proposal.follows = None);
         let dry_run = self.once_in(8);
@@ -301,7 +322,7 @@ impl Seeded {
         };
         Terms {
             queue: self.pick(&["default", "default", "default", "q2"]).into(),
-            labels: self.pick(&[names(&[]), names(&["l"])]),
+            labels: self.pick(&[names(&[]), names(&["a"]), names(&["a", "b"])]),
             requires,
             priority: self.pick(&[Priority::Critical, Priority::Normal, Priority::Normal, Priority::Low]),
             tier: self.pick(&[Tier::Standard, Tier::Batch]),
@@ -387,13 +408,36 @@ impl Seeded {
     }
 
     fn queue_change(&mut self) -> QueueChange {
-        let settings = [(0, 0), (1, 500), (2, 1_000), (2, 5)];
+        let settings = [(0, 0), (0, 0), (1, 500), (2, 1_000), (2, 5)];
         let (failures, pause_ms) = self.pick(&settings);
         QueueChange {
             queue: self.pick(&["default", "q2", "q3", ""]).into(),
             paused: self.pick(&[None, None, Some(false), Some(false), Some(false), Some(true)]),
             breaker: self.once_in(2).then_some(BreakerSettings { failures, pause_ms }),
+            distribution: self.once_in(2).then(|| self.pick(&Distribution::ALL)),
         }
+    }
+
+    /// A claim that most often waits, or was offered something, most often left by its caller.
+    fn leave(&mut self, colony: &Colony, (name, project): (&str, &Project), node: NodeId) -> Leave {
+        let waits: Vec<(WaitId, Owner)> = project
+            .tasks()
+            .waits()
+            .map(|(id, wait)| (id, wait.holder.owner.clone()))
+            .collect();
+        if waits.is_empty() || self.once_in(8) {
+            let caller = self.task_caller(colony, name, node);
+            return Leave {
+                wait: WaitId(7),
+                caller,
+            };
+        }
+        let (wait, owner) = self.pick(&waits);
+        let caller = match self.once_in(5) {
+            true => self.task_caller(colony, name, node),
+            false => called(colony, &owner),
+        };
+        Leave { wait, caller }
     }
 
     /// The fence and the caller of a task's lease, now and then others.
@@ -536,6 +580,7 @@ impl Seeded {
         (node, _): (NodeId, u64),
     ) -> TaskCommand {
         match self.below(20) {
+            15 if self.once_in(3) => TaskCommand::Leave(self.leave(colony, (name, project), node)),
             0 | 1 | 15 => TaskCommand::Add((0..self.below(4)).map(|_| self.new_task(project)).collect()),
             12 | 13 => TaskCommand::Control(self.control(colony, (name, project), node)),
             14 if self.once_in(2) => TaskCommand::Queue(self.queue_change()),
@@ -555,6 +600,12 @@ impl Seeded {
                     true => CAPABILITIES[3],
                     false => self.pick(&CAPABILITIES[..3]),
                 };
+                let wait_ms = match (&which, self.below(30)) {
+                    (_, 0) => Some(60_001),
+                    (Which::Ids(_), 1) => Some(1_000),
+                    (Which::Ready { .. }, 2..25) => self.pick(&[Some(0), Some(1_000), Some(20_000), Some(60_000)]),
+                    _ => None,
+                };
                 let steal = (matches!(which, Which::Ids(_)) && self.once_in(3)) || self.once_in(40);
                 TaskCommand::Claim(Claim {
                     which,
@@ -563,6 +614,7 @@ impl Seeded {
                         queue: self.pick(&[None, None, None, Some("q2")]).map(Into::into),
                         capabilities: capabilities.iter().map(|name| Arc::from(*name)).collect(),
                         steal,
+                        wait_ms,
                     },
                 })
             }

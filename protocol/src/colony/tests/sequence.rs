@@ -40,12 +40,17 @@ fn task(task: &Task) -> ModelTask {
 
 fn queue(queue: &Queue) -> ModelQueue {
     let (grants, since) = queue.turns();
+    let (offers, last, owes_ms) = queue.offers();
     ModelQueue {
         paused_by: queue.paused_by().cloned(),
         settings: queue.breaker_settings(),
         breaker: queue.breaker(),
         grants,
         since: since.into_iter().collect(),
+        distribution: queue.distribution(),
+        offers,
+        last,
+        owes_ms,
     }
 }
 
@@ -80,6 +85,8 @@ fn check_state(colony: &Colony, model: &Model) {
             .queues()
             .map(|(name, found)| (name.clone(), queue(found)));
         assert_eq!(queues.collect::<std::collections::BTreeMap<_, _>>(), expected.queues);
+        let waits = project.tasks().waits().map(|(id, wait)| (id, Wait::clone(wait)));
+        assert_eq!(waits.collect::<std::collections::BTreeMap<_, _>>(), expected.waits);
     }
     let sessions = colony.sessions().all().map(|session| Session::clone(session));
     let expected = model.projects.values().flat_map(|project| &project.sessions);
@@ -292,7 +299,7 @@ fn idempotency_keys_whose_time_is_over_are_cleared_away() {
 #[test]
 fn random_sequences_reach_every_kind_of_outcome() {
     let mut found = std::collections::BTreeSet::new();
-    for seed in 0..150 {
+    for seed in 0..200 {
         let (mut generator, mut colony) = (Generator::new(seed), Colony::default());
         for _ in 0..80 {
             let outcomes = generator.next(&colony).apply(&mut colony).outcomes;
@@ -321,6 +328,7 @@ fn random_sequences_reach_every_kind_of_outcome() {
         "Finished",
         "Ignored",
         "Judged",
+        "Left",
         "Lost",
         "QueueSet",
         "Refused(AgentLive",
@@ -345,6 +353,7 @@ fn random_sequences_reach_every_kind_of_outcome() {
         "SessionOpen",
         "SessionsTold",
         "TaskSet",
+        "Waiting",
         "batch Committed",
         "batch Lost",
         "batch Refused(Fenced",

@@ -127,7 +127,7 @@ fn a_claim_gets_only_what_the_worker_is_capable_of_and_only_from_its_queue() {
             wants: Wants {
                 queue: queue.map(Into::into),
                 capabilities: capabilities.iter().map(|name| Arc::from(*name)).collect(),
-                steal: false,
+                ..Wants::default()
             },
         }))
     };
@@ -545,6 +545,7 @@ fn a_breaker_opens_after_failures_in_a_row_and_closes_after_one_success() {
             queue: QUEUE_DEFAULT.into(),
             paused,
             breaker,
+            distribution: None,
         }))
     };
     let settings = BreakerSettings {

@@ -63,6 +63,24 @@ impl ModelProject {
             reason: reason.clone(),
         };
         self.event(told, at);
+        self.offer_is_over(lease.offer, id);
+        let by_owner = matches!(
+            reason,
+            Return::Released | Return::Failed(_) | Return::Blocked | Return::Cancelled
+        );
+        if lease.offer.is_some() && !by_owner {
+            task.attempts -= 1;
+            let queue = task.added.terms.queue.clone();
+            self.tasks.insert(id, task.clone());
+            match &lease.cancel {
+                Some(why) => self.close(id, false, why, at),
+                None => {
+                    self.settle(&mut task, at);
+                    self.put(id, task, at);
+                }
+            }
+            return self.hear(&queue, id, None, at);
+        }
         task.history.push(Attempt {
             number: attempt,
             holder: lease.holder,
@@ -153,9 +171,13 @@ impl ModelProject {
 fn back_off_ms(retry: &Retry, failure: u32, seq: u64, id: TaskId) -> u64 {
     let factor = u128::from(retry.factor).pow(failure - 1);
     let whole = (u128::from(retry.base_ms) * factor).min(retry.max_ms.into()) as u64;
+    whole - whole / 2 + drawn(seq, id) % (whole / 2 + 1)
+}
+
+/// What a position draws for a task.
+pub(super) fn drawn(seq: u64, id: TaskId) -> u64 {
     let mut word = seq.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ id.seq.rotate_left(32) ^ u64::from(id.ordinal);
     word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^= word >> 31;
-    whole - whole / 2 + word % (whole / 2 + 1)
+    word ^ word >> 31
 }

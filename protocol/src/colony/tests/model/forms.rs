@@ -40,11 +40,16 @@ pub(super) fn bad_claim(claim: &Claim) -> Option<Refusal> {
         Which::Ids(ids) => {
             let mut seen = BTreeSet::new();
             let twice = ids.iter().find(|id| !seen.insert(**id));
-            twice.map(|id| bad("ids", &format!("{id} stands twice")))
+            let twice = twice.map(|id| bad("ids", &format!("{id} stands twice")));
+            let waits = claim.wants.wait_ms.is_some_and(|wait_ms| wait_ms > 0);
+            twice.or(waits.then(|| bad("wait_ms", "is for a claim of ready tasks")))
         }
         Which::Ready { .. } if claim.wants.steal => Some(bad("steal", "is for a claim of ids")),
         Which::Ready { limit, .. } if *limit > 100 => Some(over("limit", *limit as usize, 100)),
-        Which::Ready { .. } => None,
+        Which::Ready { .. } => {
+            let wait_ms = claim.wants.wait_ms.filter(|wait_ms| *wait_ms > 60_000);
+            wait_ms.map(|wait_ms| over("wait_ms", wait_ms as usize, 60_000))
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::tasks::{ended_by, lease};
 use super::*;
+use crate::colony::Held as Holding;
 
 /// A life of an agent.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +87,9 @@ impl Model {
             AgentCommand::NodeStarted => Outcome::AgentsEnded { seq, ended: false },
             AgentCommand::NodeLost { node, incarnation } => {
                 let newer = self.newest(*node).is_some_and(|newest| newest > *incarnation);
+                if !newer {
+                    self.end_waits_at(*node, wall_ms);
+                }
                 let ended = !newer && (self.sink(*node, AgentEnd::NodeLost) | self.lose(*node));
                 Outcome::AgentsEnded { seq, ended }
             }
@@ -117,7 +121,8 @@ impl Model {
     pub(super) fn sweep(&mut self, wall_ms: u64) {
         let now_ms = self.cluster_ms;
         let due = self.timers().first().is_some_and(|(at_ms, ..)| *at_ms <= now_ms);
-        if due || self.lives.iter().any(|life| life.over().is_some()) || self.next_session_step().is_some() {
+        let owed = self.first_owed().is_some_and(|(at_ms, ..)| at_ms <= now_ms);
+        if due || owed || self.lives.iter().any(|life| life.over().is_some()) || self.next_session_step().is_some() {
             self.seq += 1;
             self.do_due(wall_ms);
         }
@@ -135,6 +140,8 @@ impl Model {
             }
             let holds = project.holds.iter();
             timers.extend(holds.map(|(seq, hold)| (hold.until_ms, name.clone(), Timer::Hold(*seq))));
+            let waits = project.waits.iter();
+            timers.extend(waits.map(|(id, wait)| (wait.until_ms, name.clone(), Timer::Wait(*id))));
             let release = project.next_release();
             timers.extend(release.map(|(need, _)| (0, name.clone(), Timer::Release(need))));
         }
@@ -146,13 +153,19 @@ impl Model {
         for _ in 0..64 {
             let timer = self.timers().into_iter().next();
             let timer = timer.filter(|(at_ms, ..)| *at_ms <= self.cluster_ms);
+            let owed = self.first_owed().filter(|(at_ms, ..)| *at_ms <= self.cluster_ms);
+            if let (None, Some((_, project, queue))) = (&timer, owed) {
+                let at = self.at_by_itself(&project, wall_ms);
+                self.projects.get_mut(&project).unwrap().offer_next(&queue, &at);
+                continue;
+            }
             let over = self.lives.iter().enumerate().filter(|(_, life)| life.over().is_some());
             let ending = over.min_by_key(|(_, life)| (life.end.is_none(), life.id.node, life.started));
             let ending = ending.map(|(place, life)| (place, life.clone()));
             let (project, what) = match (timer, ending) {
                 (Some((_, project, timer)), _) => (project, Ok(timer)),
                 (None, Some((place, life))) => match self.first_held(life.started) {
-                    Some((project, task)) => (project, Err((task, Return::Agent(life.over().unwrap())))),
+                    Some((project, held)) => (project, Err((held, Return::Agent(life.over().unwrap())))),
                     // A life that holds nothing is cleared away; that is a step as well.
                     None => {
                         self.lives.remove(place);
@@ -177,11 +190,13 @@ impl Model {
                 }
                 Ok(Timer::Hold(seq)) => drop(project.holds.remove(&seq)),
                 Ok(Timer::Wake(id)) => project.move_on(id, &at),
+                Ok(Timer::Wait(id)) => project.end_wait(id, &at),
                 Ok(Timer::Release(_)) => {
                     let (need, next) = project.next_release().unwrap();
                     project.release(need, next, &at);
                 }
-                Err((id, reason)) => project.give_back(id, reason, Bytes::new(), &at),
+                Err((Holding::Task(id), reason)) => project.give_back(id, reason, Bytes::new(), &at),
+                Err((Holding::Wait(id), _)) => project.end_wait(id, &at),
             }
         }
     }
@@ -198,20 +213,25 @@ impl Model {
             project: project.into(),
             node: NodeId(0),
             incarnation: 0,
-            lives: Vec::new(),
+            lives: self.lives.clone(),
             told_elsewhere: elsewhere.filter(|event| event.cursor.seq == self.seq).count() as u32,
         }
     }
 
-    /// The first task that a life holds.
-    fn first_held(&self, life: u64) -> Option<(String, TaskId)> {
+    /// The first thing that a life holds.
+    fn first_held(&self, life: u64) -> Option<(String, Holding)> {
         let held = self.projects.iter().flat_map(|(name, project)| {
             let tasks = project.tasks.iter();
             let held = tasks.filter(move |(_, task)| {
                 let owner = lease(task).map(|lease| &lease.holder.owner);
                 matches!(owner, Some(Owner::Agent { started, .. }) if *started == life)
             });
-            held.map(move |(id, _)| (name.clone(), *id))
+            let tasks = held.map(move |(id, _)| (name.clone(), Holding::Task(*id)));
+            let waits = project.waits.iter().filter(move |(_, wait)| {
+                let owner = &wait.holder.owner;
+                wait.offered.is_empty() && matches!(owner, Owner::Agent { started, .. } if *started == life)
+            });
+            tasks.chain(waits.map(move |(id, _)| (name.clone(), Holding::Wait(*id))))
         });
         held.min()
     }

@@ -3,6 +3,7 @@
 use super::forms::bad_text;
 use super::tasks::{agent, lease};
 use super::*;
+use crate::colony::Held as Holding;
 
 /// A session.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +28,7 @@ impl ModelSession {
 
 /// A step that sessions bring.
 pub(super) enum SessionStep {
-    Return(String, TaskId, SessionEnd),
+    Return(String, Holding, SessionEnd),
     End(String, SessionId),
 }
 
@@ -72,8 +73,8 @@ impl ModelProject {
             SessionCommand::Close { session, token } => {
                 self.open_one(Some(*session), *token, at)?;
                 self.end_session(*session, SessionEnd::Closed, at);
-                for task in self.held_by(*session).into_iter().take(64) {
-                    self.give_back(task, Return::Session(SessionEnd::Closed), Bytes::new(), at);
+                for held in self.held_by(*session).into_iter().take(64) {
+                    self.give_up(held, SessionEnd::Closed, at);
                 }
                 Ok(Outcome::SessionClosed { seq, session: *session })
             }
@@ -129,12 +130,24 @@ impl ModelProject {
         self.event(What::SessionEnded { session: id, why }, at);
     }
 
-    fn held_by(&self, id: SessionId) -> Vec<TaskId> {
+    fn give_up(&mut self, held: Holding, why: SessionEnd, at: &At) {
+        match held {
+            Holding::Task(task) => self.give_back(task, Return::Session(why), Bytes::new(), at),
+            Holding::Wait(wait) => self.end_wait(wait, at),
+        }
+    }
+
+    fn held_by(&self, id: SessionId) -> Vec<Holding> {
         let tasks = self.tasks.iter().filter(|(_, task)| {
             let owner = lease(task).map(|lease| &lease.holder.owner);
             matches!(owner, Some(Owner::Session { session, .. }) if *session == id)
         });
-        tasks.map(|(id, _)| *id).collect()
+        let waits = self.waits.iter().filter(|(_, wait)| {
+            let owner = &wait.holder.owner;
+            wait.offered.is_empty() && matches!(owner, Owner::Session { session, .. } if *session == id)
+        });
+        let tasks = tasks.map(|(id, _)| Holding::Task(*id));
+        tasks.chain(waits.map(|(id, _)| Holding::Wait(*id))).collect()
     }
 
     /// A passing session that has let the last go ends with that.
@@ -272,8 +285,8 @@ impl Model {
         let ended = all().filter(|(.., found)| found.session.ended.is_some());
         let holding = ended.filter(|(_, project, found)| !project.held_by(found.session.id).is_empty());
         if let Some((name, project, found)) = holding.min_by_key(|(.., found)| found.session.id) {
-            let (task, why) = (project.held_by(found.session.id)[0], found.over(self.cluster_ms)?);
-            return Some(SessionStep::Return(name.clone(), task, why));
+            let (held, why) = (project.held_by(found.session.id)[0], found.over(self.cluster_ms)?);
+            return Some(SessionStep::Return(name.clone(), held, why));
         }
         let over = all().filter(|(.., found)| found.is_over(self.cluster_ms) && found.session.ended.is_none());
         let order = |found: &ModelSession| {
@@ -289,7 +302,7 @@ impl Model {
         let at = self.at_by_itself(name, wall_ms);
         let project = self.projects.get_mut(name).unwrap();
         match step {
-            SessionStep::Return(_, task, why) => project.give_back(task, Return::Session(why), Bytes::new(), &at),
+            SessionStep::Return(_, held, why) => project.give_up(held, why, &at),
             SessionStep::End(_, id) => project.end_session(id, SessionEnd::NodeLost, &at),
         }
     }

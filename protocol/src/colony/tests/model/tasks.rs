@@ -58,10 +58,14 @@ pub(in crate::colony::tests) struct ModelQueue {
     pub(in crate::colony::tests) breaker: Breaker,
     pub(in crate::colony::tests) grants: u64,
     pub(in crate::colony::tests) since: BTreeMap<LineOf, u64>,
+    pub(in crate::colony::tests) distribution: Distribution,
+    pub(in crate::colony::tests) offers: u64,
+    pub(in crate::colony::tests) last: u64,
+    pub(in crate::colony::tests) owes_ms: Option<u64>,
 }
 
 impl ModelQueue {
-    fn closed(&self, now_ms: u64) -> Option<String> {
+    pub(super) fn closed(&self, now_ms: u64) -> Option<String> {
         if let Some(by) = &self.paused_by {
             return Some(format!("its queue is paused by {by}"));
         }
@@ -86,6 +90,7 @@ pub(super) fn lease(task: &ModelTask) -> Option<&Lease> {
 pub(super) fn lease_end(lease: &Lease, terms: &Terms) -> Option<(u64, Return)> {
     let after = |ms: u64| lease.since_ms.saturating_add(ms);
     let mut ends = Vec::new();
+    ends.extend(lease.offer.map(|_| (after(10_000), 2, Return::NotTaken)));
     ends.extend(terms.run_ms.map(|ms| (after(ms), 0, Return::TooLong)));
     if !lease.accepted {
         ends.extend(terms.start_ms.map(|ms| (after(ms), 1, Return::NotAccepted)));
@@ -97,7 +102,9 @@ pub(super) fn lease_end(lease: &Lease, terms: &Terms) -> Option<(u64, Return)> {
 /// Why it has ended by now: what its terms say goes before silence, whichever came first.
 pub(super) fn ended_by(lease: &Lease, terms: &Terms, now_ms: u64) -> Return {
     let over = |ms: Option<u64>| ms.is_some_and(|ms| lease.since_ms.saturating_add(ms) <= now_ms);
-    if over(terms.run_ms) {
+    if lease.offer.is_some() {
+        Return::NotTaken
+    } else if over(terms.run_ms) {
         Return::TooLong
     } else if !lease.accepted && over(terms.start_ms) {
         Return::NotAccepted
@@ -159,14 +166,18 @@ impl ModelProject {
             TaskCommand::Finish(finish) => self.finish(finish, at),
             TaskCommand::Control(control) => self.control(control, at),
             TaskCommand::Queue(change) => self.queue_change(change, at),
+            TaskCommand::Leave(leave) => self.leave(leave, at),
         }
     }
 
     /// Puts a task in; its queue is there while it has open tasks or something to say, and knows its lines.
     pub(super) fn put(&mut self, id: TaskId, task: ModelTask, at: &At) {
-        let name = task.added.terms.queue.clone();
+        let (name, ready) = (task.added.terms.queue.clone(), task.ready());
         let before = self.tasks.insert(id, task);
         self.look_at_queue(&name);
+        if ready {
+            self.look_again(&name);
+        }
         let owner = before.as_ref().and_then(lease).map(|lease| lease.holder.owner.clone());
         if let Some(Owner::Session { session, .. }) = owner {
             self.close_if_idle(session, at);
@@ -177,6 +188,7 @@ impl ModelProject {
         let here = || self.tasks.values().filter(move |task| task.added.terms.queue == *name);
         let open = here().any(|task| !task.over());
         let lines: BTreeSet<LineOf> = here().filter(|task| task.ready()).map(ModelTask::line).collect();
+        let waited_for = !self.waiting(name).is_empty();
         let queue = self.queues.entry(name.clone()).or_default();
         let grants = queue.grants;
         queue.since.retain(|line, _| lines.contains(line));
@@ -185,7 +197,9 @@ impl ModelProject {
         }
         let says_something = queue.paused_by.is_some()
             || queue.settings != BreakerSettings::default()
-            || queue.breaker != Breaker::default();
+            || queue.breaker != Breaker::default()
+            || queue.distribution != Distribution::default();
+        let says_something = says_something || waited_for;
         if !open && !says_something {
             self.queues.remove(name);
         }
@@ -217,7 +231,7 @@ impl ModelProject {
                     if let Some(reason) = way {
                         self.give_back(*id, reason, Bytes::new(), at);
                     }
-                    tasks.push(self.grant(*id, &holder, at));
+                    tasks.push(self.grant(*id, &holder, None, at));
                 }
             }
             Which::Ready { kinds, limit } => {
@@ -228,7 +242,11 @@ impl ModelProject {
                     if tasks.is_empty() {
                         open(self);
                     }
-                    tasks.push(self.grant(id, &holder, at));
+                    tasks.push(self.grant(id, &holder, None, at));
+                }
+                let wait_ms = claim.wants.wait_ms.filter(|wait_ms| *wait_ms > 0);
+                if let (true, Some(wait_ms)) = (tasks.is_empty() && *limit > 0, wait_ms) {
+                    return self.begin_wait(claim, (kinds, *limit, wait_ms), holder, at);
                 }
             }
         }
@@ -245,20 +263,24 @@ impl ModelProject {
         })
     }
 
-    fn best(&self, kinds: &[Arc<str>], wants: &Wants, at: &At) -> Option<TaskId> {
+    pub(super) fn best(&self, kinds: &[Arc<str>], wants: &Wants, at: &At) -> Option<TaskId> {
         let name: Arc<str> = wants.queue.clone().unwrap_or("default".into());
-        let queue = self.queues.get(&name)?;
+        self.best_of(&name, at, |task| {
+            let mut requires = task.added.terms.requires.iter();
+            let kind = task.added.kind.as_ref();
+            let right = kinds.is_empty() || kind.is_some_and(|kind| kinds.contains(kind));
+            right && requires.all(|one| wants.capabilities.contains(one))
+        })
+    }
+
+    /// The task of a queue that goes first of those that fit.
+    pub(super) fn best_of(&self, name: &Arc<str>, at: &At, fits: impl Fn(&ModelTask) -> bool) -> Option<TaskId> {
+        let queue = self.queues.get(name)?;
         if queue.closed(at.now_ms).is_some() {
             return None;
         }
         let mut fitting: Vec<(&TaskId, &ModelTask)> = self.tasks.iter().collect();
-        fitting.retain(|(_, task)| task.ready() && task.added.terms.queue == name);
-        fitting.retain(|(_, task)| {
-            let mut requires = task.added.terms.requires.iter();
-            requires.all(|one| wants.capabilities.contains(one))
-        });
-        fitting
-            .retain(|(_, task)| kinds.is_empty() || task.added.kind.as_ref().is_some_and(|kind| kinds.contains(kind)));
+        fitting.retain(|(_, task)| task.ready() && task.added.terms.queue == *name && fits(task));
         let waited = |task: &ModelTask| queue.grants - queue.since[&task.line()];
         let turn = 16 * queue.since.len() as u64;
         let due = fitting.iter().filter(|(_, task)| waited(task) >= turn);
@@ -268,7 +290,7 @@ impl ModelProject {
         due.or(best).map(|(id, _)| **id)
     }
 
-    fn grant(&mut self, id: TaskId, holder: &Holder, at: &At) -> Claimed {
+    pub(super) fn grant(&mut self, id: TaskId, holder: &Holder, offer: Option<WaitId>, at: &At) -> Claimed {
         let mut task = self.tasks[&id].clone();
         let queue = self.queues.get_mut(&task.added.terms.queue).unwrap();
         if queue.since.len() > 1 && task.ready() {
@@ -292,6 +314,7 @@ impl ModelProject {
             stealable: false,
             cancel: None,
             hand_off: None,
+            offer,
         };
         lease.until_ms = lease_end(&lease, &task.added.terms).map(|(at_ms, _)| at_ms);
         task.state = State::Leased(lease);
@@ -316,6 +339,7 @@ impl ModelProject {
     fn go_on(&mut self, id: TaskId, said: impl FnOnce(&mut Lease, &mut Bytes), at: &At) -> Outcome {
         let mut task = self.tasks[&id].clone();
         let mut lease = lease(&task).unwrap().clone();
+        self.offer_is_over(lease.offer.take(), id);
         (lease.accepted, lease.heard_ms) = (true, at.now_ms);
         said(&mut lease, &mut task.checkpoint);
         lease.until_ms = lease_end(&lease, &task.added.terms).map(|(at_ms, _)| at_ms);
@@ -334,7 +358,7 @@ impl ModelProject {
         bad_finish(finish).map_or(Ok(()), Err)?;
         let (id, seq, with) = (finish.task, at.seq, &finish.with);
         self.check_held(id, finish.fence, &finish.caller, at)?;
-        let (mut revisions, mut added) = (Vec::new(), Vec::new());
+        let (mut revisions, mut added, mut merged) = (Vec::new(), Vec::new(), Vec::new());
         let terms = self.tasks[&id].added.terms.clone();
         match finish.ending {
             Ending::Released => self.give_back(id, Return::Released, Bytes::new(), at),
@@ -376,7 +400,11 @@ impl ModelProject {
                 self.clone().add_tasks(&with.follow_ups, at)?;
                 if let Some(proposal) = &finish.proposal {
                     match self.carry_out(&Body::Propose(proposal.clone()), at)? {
-                        Outcome::Committed { revisions: new, .. } => revisions = new,
+                        Outcome::Committed {
+                            revisions: new,
+                            merged: texts,
+                            ..
+                        } => (revisions, merged) = (new, texts),
                         lost => return Ok(lost),
                     }
                 }
@@ -384,7 +412,12 @@ impl ModelProject {
                 added = self.add_tasks(&with.follow_ups, at)?;
             }
         }
-        Ok(Outcome::Finished { seq, revisions, added })
+        Ok(Outcome::Finished {
+            seq,
+            revisions,
+            added,
+            merged,
+        })
     }
 
     fn end(&mut self, finish: &Finish, done: bool, at: &At) {
@@ -396,6 +429,7 @@ impl ModelProject {
             done,
         };
         self.event(told, at);
+        self.offer_is_over(lease(&task).unwrap().offer, finish.task);
         let queue = task.added.terms.queue.clone();
         task.unmet.clear();
         task.state = State::Finished(Finished {
@@ -547,7 +581,9 @@ impl ModelProject {
         if let Some(settings) = change.breaker {
             (queue.settings, queue.breaker) = (settings, Breaker::default());
         }
+        queue.distribution = change.distribution.unwrap_or(queue.distribution);
         self.look_at_queue(&change.queue);
+        self.look_again(&change.queue);
         self.tell_queue(&change.queue, at);
         Ok(Outcome::QueueSet { seq: at.seq })
     }
@@ -592,6 +628,7 @@ impl ModelProject {
             },
             _ => {}
         }
+        self.look_again(name);
         if kind(&self.queues[name].breaker) != before {
             self.tell_queue(name, at);
         }
