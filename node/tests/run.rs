@@ -455,6 +455,96 @@ esac"#;
     workers.nothing_is_left();
 }
 
+#[test]
+fn a_worker_takes_from_its_queue_what_it_can_do_and_runs_the_checks() {
+    let colony = Colony::start("checks");
+    let mut workers = Workers::new(&colony);
+    let task = |title: &str, checks: &[&str], requires: &[&str]| {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).into()).collect();
+        let retry = WireRetry {
+            attempts_max: 2,
+            base_ms: 1,
+            max_ms: 1,
+            ..WireRetry::default()
+        };
+        AddTask {
+            queue: Some("builds".into()),
+            checks: words(checks),
+            requires: words(requires),
+            retry,
+            ..titled(title, Value::Null)
+        }
+    };
+    let flags = [
+        "--queue",
+        "builds",
+        "--capability",
+        "rust",
+        "--retry",
+        "--concurrency",
+        "2",
+    ];
+    let script = r#"input=$(cat)
+case "$input" in
+*'"fails once"'*) if [ "$QUEENRIGHT_ATTEMPT" = 1 ]; then exit 3; fi;;
+esac
+echo done"#;
+    let place = workers.start(&colony, &["n2"], &flags, script);
+    until("it waits", || {
+        let queues = colony
+            .block_on(colony.client("n1", "test").queues(Consistency::Local))
+            .unwrap();
+        queues.queues.iter().any(|queue| queue.waiting == 1).then_some(())
+    });
+    let well = add(
+        &colony,
+        task("well", &["true", "test \"$QUEENRIGHT_KIND\" = ''"], &["rust"]),
+    );
+    until_state(&colony, "n1", &well, StateName::Done);
+    // The second check fails twice: that is all that its retry policy allows.
+    let ill = add(
+        &colony,
+        task("ill", &["true", "echo broken >&2; exit 4", "touch no"], &[]),
+    );
+    let dead = until_state(&colony, "n1", &ill, StateName::Dead);
+    assert_eq!(dead.attempts, 2);
+    let first = &dead.history[0];
+    assert_eq!(
+        first.reason,
+        "it failed: check: check 1: exit code 4: echo broken >&2; exit 4"
+    );
+    assert_eq!(
+        (&first.result["check"], &first.result["log"]),
+        (&json!("echo broken >&2; exit 4"), &json!("broken\n"))
+    );
+    assert!(
+        !workers.folder.join("no").exists(),
+        "no check runs after one that failed"
+    );
+    let again = add(&colony, task("fails once", &[], &[]));
+    let done = until_state(&colony, "n1", &again, StateName::Done);
+    assert_eq!(
+        (done.attempts, &*done.history[0].reason),
+        (2, "it failed: exit: exit code 3")
+    );
+    // What asks for more, or stands elsewhere, is left for others.
+    let other = add(&colony, task("other", &[], &["cuda"]));
+    let elsewhere = add(&colony, titled("elsewhere", Value::Null));
+    workers.signal(place, Signal::TERM);
+    assert_eq!(workers.code(place), Some(0));
+    for task in [&other, &elsewhere] {
+        assert_eq!(show(&colony, "n3", task).state, StateName::Pending);
+    }
+    let queues = colony
+        .block_on(colony.client("n1", "test").queues(Consistency::Linearizable))
+        .unwrap();
+    assert!(
+        queues.queues.iter().all(|queue| queue.waiting == 0),
+        "who has ended waits no more: {queues:?}"
+    );
+    workers.nothing_is_left();
+}
+
 /// Starts a worker whose command has started others, and waits until they are there. Returns its place, the task, the
 /// fence and the token.
 fn with_a_family(colony: &Colony, workers: &mut Workers, flags: &[&str], script: &str) -> (usize, [String; 3]) {

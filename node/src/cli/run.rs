@@ -14,14 +14,19 @@ Examples:
   queenright run -- ./convert.sh
   queenright run --kind hash --concurrency 8 -- sh -c 'sha256sum \"$(jq -r .payload.file)\"'
   queenright run --kind review --exit-when-empty --json -- python3 review.py
+  queenright run --queue gpu --concurrency 4 --capability cuda --label host=a -- ./train.sh
 
 The command is started once for each task, in a process group of its own. It reads the task on stdin as one JSON object
 {task, attempt, fence, title, kind, payload, project}; its environment has QUEENRIGHT_TASK, QUEENRIGHT_ATTEMPT,
 QUEENRIGHT_FENCE, QUEENRIGHT_KIND, QUEENRIGHT_PROJECT, QUEENRIGHT_NODE and QUEENRIGHT_TOKEN.
 
 Exit code 0 of the command: the task is done, and what it printed on stdout is the result, JSON or else text, up to 48 KiB.
-Exit code 75: the task is given back for another try. Any other, a signal, or a time limit: the task has failed. The result
-is kept as {exit, result, log, ran_ms}, where log is the end of what the command printed on stderr.
+Exit code 75: the task is given back for another try. Any other, a signal, or a time limit: the task has failed, for good,
+or with --retry as far as its own retry policy says. The result is kept as {exit, result, log, ran_ms}, where log is the end
+of what the command printed on stderr.
+
+The checks of a task run after its command, each by `sh -c` with the same input and environment. Unless each exits with 0 the
+task is not done: it has failed with class `check`, and is tried again as far as its retry policy says.
 
 When the task is lost the command is killed, with all that it has started; likewise when this worker dies. Ctrl-C lets
 what runs end within the grace, a second one gives it back at once.
@@ -31,6 +36,23 @@ pub struct RunArgs {
     /// Only tasks of this kind; give it again, or several with commas, for more
     #[arg(long = "kind", alias = "kinds", value_name = "KIND", value_delimiter = ',')]
     pub kinds: Vec<String>,
+    /// Tasks of this queue instead of `default`
+    #[arg(long, value_name = "NAME")]
+    pub queue: Option<String>,
+    /// What this worker is capable of; give it again, or several with commas, for more
+    #[arg(
+        long = "capability",
+        alias = "capabilities",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub capabilities: Vec<String>,
+    /// Where and what this worker is, for a queue whose policy is locality; give it again, or several with commas, for more
+    #[arg(long = "label", alias = "labels", value_name = "LABEL", value_delimiter = ',')]
+    pub labels: Vec<String>,
+    /// A command that fails has not failed its task for good: the task is tried again as far as its retry policy says
+    #[arg(long)]
+    pub retry: bool,
     /// How many tasks at a time, up to 1000
     #[arg(long, short = 'n', value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     pub concurrency: u16,

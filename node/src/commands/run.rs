@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use queenright_actors::process::{self, End};
+use queenright_bench::client::wire::sorted;
 use queenright_bench::client::{Client, ClientOptions};
 use queenright_protocol::colony::{SESSION_TTL_MS_MAX, SESSION_TTL_MS_MIN};
 use tokio::sync::mpsc;
@@ -55,8 +56,12 @@ pub async fn run(args: RunArgs, context: &Context) -> Result<Exit, CliError> {
         name: args.name,
         project: args.project,
         wanted: Wanted {
+            queue: args.queue.map(Into::into),
             kinds: args.kinds.into_iter().map(Into::into).collect(),
+            capabilities: sorted(args.capabilities.into_iter().map(Into::into).collect()),
+            labels: sorted(args.labels.into_iter().map(Into::into).collect()),
         },
+        retry: args.retry,
         concurrency: args.concurrency.into(),
         lease: args.lease,
         time_limit: args.max_runtime,

@@ -1,14 +1,15 @@
 //! One attempt at a task: the command runs while the task is held, and is killed when it is lost.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use queenright_actors::process::{self, Job, LOG_BYTES_MAX, ProcessError, Report};
 use queenright_bench::client::wire::WireEnding;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::{oneshot, watch};
 
-use super::envelope::{STDOUT_BYTES_MAX, outcome};
-use super::hold::{Held, Lost};
+use super::envelope::{STDOUT_BYTES_MAX, failed_check, outcome, retried};
+use super::hold::{Ending, Held, Lost};
 use super::{Happening, How, Phase, Worker};
 
 /// How long a command has between SIGTERM and SIGKILL when its time is up.
@@ -57,24 +58,73 @@ impl Worker {
             attempt: held.task.attempt,
             title: &held.task.title,
         });
-        let ran = self.work(&held, &mut phase).await;
+        let ran = self.work(&held, self.plan.command.clone(), &mut phase).await;
+        let (report, ending) = match ran {
+            Ran::Ended(report) => match self.checked(&held, &report, &mut phase).await {
+                Ok(ending) => (report, ending),
+                Err(ran) => return self.cut_short(&held, ran).await,
+            },
+            ran => return self.cut_short(&held, ran).await,
+        };
+        self.ended(&held, &report, ending).await
+    }
+
+    /// How an attempt ends whose command has ended so: done only after all checks of the task.
+    async fn checked(&self, held: &Held, report: &Report, phase: &mut watch::Receiver<Phase>) -> Result<Ending, Ran> {
+        let (outcome, result) = outcome(report);
+        let mut ending = Ending {
+            outcome,
+            result,
+            ..Ending::default()
+        };
+        match outcome {
+            WireEnding::Done => {}
+            WireEnding::Failed if self.plan.retry => {
+                let (failure, result) = retried(report);
+                (ending.failure, ending.result) = (Some(failure), result);
+                return Ok(ending);
+            }
+            _ => return Ok(ending),
+        }
+        for (place, check) in held.task.checks.iter().enumerate() {
+            let command = ["sh", "-c", &**check].map(OsString::from).to_vec();
+            match self.work(held, command, phase).await {
+                Ran::Ended(report) => match failed_check(&report, place, check) {
+                    None => ending.checks.push(0),
+                    Some((failure, result)) => {
+                        return Ok(Ending {
+                            outcome: WireEnding::Failed,
+                            result,
+                            failure: Some(failure),
+                            checks: Vec::new(),
+                        });
+                    }
+                },
+                ran => return Err(ran),
+            }
+        }
+        Ok(ending)
+    }
+
+    /// The command, or a check, did not end by itself.
+    async fn cut_short(&self, held: &Held, ran: Ran) -> Became {
         match ran {
-            Ran::Lost(lost) => self.dropped(&held, &lost),
-            Ran::Stopped => self.give_back(&held, "the worker ends").await,
+            Ran::Lost(lost) => self.dropped(held, &lost),
+            Ran::Stopped => self.give_back(held, "the worker ends").await,
             Ran::Unable(error) => {
                 let reason = error.to_string();
                 // A guard that somebody killed says nothing about the next one.
                 if !matches!(error, ProcessError::GuardLost { .. }) {
                     self.unable(error);
                 }
-                self.give_back(&held, &reason).await
+                self.give_back(held, &reason).await
             }
-            Ran::Ended(report) => self.ended(&held, &report).await,
+            Ran::Ended(_) => unreachable!("it ended by itself"),
         }
     }
 
-    async fn work(&self, held: &Held, phase: &mut watch::Receiver<Phase>) -> Ran {
-        let (job, margin) = (self.job(held), MARGIN.min(self.plan.lease / 3));
+    async fn work(&self, held: &Held, command: Vec<OsString>, phase: &mut watch::Receiver<Phase>) -> Ran {
+        let (job, margin) = (self.job(held, command), MARGIN.min(self.plan.lease / 3));
         let (stop, stopped) = oneshot::channel::<()>();
         let mut stop = Some(stop);
         let mut why = None;
@@ -102,7 +152,7 @@ impl Worker {
         }
     }
 
-    fn job(&self, held: &Held) -> Job {
+    fn job(&self, held: &Held, command: Vec<OsString>) -> Job {
         let task = &held.task;
         let plan = &self.plan;
         let stdin = json!({
@@ -125,7 +175,7 @@ impl Worker {
         ];
         Job {
             guard: plan.guard.clone(),
-            command: plan.command.clone(),
+            command,
             environment: environment.map(|(name, value)| (name.to_owned(), value)).to_vec(),
             folder: None,
             stdin: stdin.to_string().into_bytes(),
@@ -137,13 +187,12 @@ impl Worker {
     }
 
     /// Tells the colony how it ended.
-    async fn ended(&self, held: &Held, report: &Report) -> Became {
-        let (ending, result) = outcome(report);
-        let finished = held.finish(&self.doors, ending, result, None).await;
-        if let Err(lost) = finished {
+    async fn ended(&self, held: &Held, report: &Report, ending: Ending) -> Became {
+        let outcome = ending.outcome;
+        if let Err(lost) = held.finish(&self.doors, ending, None).await {
             return self.dropped(held, &lost);
         }
-        let (became, how) = match ending {
+        let (became, how) = match outcome {
             WireEnding::Done => (Became::Done, How::Done),
             WireEnding::Failed => (Became::Failed, How::Failed),
             WireEnding::Released => (Became::Released, How::Released),
@@ -161,8 +210,11 @@ impl Worker {
 
     async fn give_back(&self, held: &Held, reason: &str) -> Became {
         let within = Some(RELEASE_WITHIN);
-        let released = held.finish(&self.doors, WireEnding::Released, Value::Null, within);
-        match released.await {
+        let released = Ending {
+            outcome: WireEnding::Released,
+            ..Ending::default()
+        };
+        match held.finish(&self.doors, released, within).await {
             Ok(()) => {
                 self.tell(Happening::GivenBack {
                     task: held.id(),

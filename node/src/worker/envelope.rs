@@ -1,8 +1,8 @@
 //! What a worker leaves with a task: the result of its command, how it ended, and its log.
 
 use queenright_actors::process::{End, Report, Stopped};
-use queenright_bench::client::wire::WireEnding;
-use queenright_protocol::colony::RESULT_BYTES_MAX;
+use queenright_bench::client::wire::{WireEnding, WireFailure};
+use queenright_protocol::colony::{RESULT_BYTES_MAX, TASK_REASON_BYTES_MAX};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -10,6 +10,10 @@ use serde_json::Value;
 pub const STDOUT_BYTES_MAX: usize = 48 << 10;
 /// The exit code by which a command gives its task back: that of sysexits.h for *try again*.
 pub const EXIT_RELEASED: i32 = 75;
+/// How much is kept of an attempt that is not the last, in bytes of JSON: a task keeps the results of some of them.
+const RETRIED_BYTES_MAX: usize = 12 << 10;
+/// The class of the failure of a check.
+const CHECK_CLASS: &str = "check";
 /// What else stands in the envelope, at most.
 const FRAME_BYTES: usize = 512;
 
@@ -33,14 +37,13 @@ struct Envelope {
     log: String,
     /// How long it ran.
     ran_ms: u64,
+    /// The check of which all of this is told, instead of the task's command.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    check: Option<String>,
 }
 
 /// How a task ends whose command has ended so, and what is kept of it.
 pub(super) fn outcome(report: &Report) -> (WireEnding, Value) {
-    let (exit, signal) = match report.end {
-        End::Exit(code) => (Some(code), None),
-        End::Signal(signal) => (None, Some(signal)),
-    };
     let result = report
         .stdout
         .value()
@@ -53,23 +56,94 @@ pub(super) fn outcome(report: &Report) -> (WireEnding, Value) {
     } else {
         None
     };
-    let outcome = match exit {
-        Some(EXIT_RELEASED) if error.is_none() => return (WireEnding::Released, Value::Null),
-        Some(0) if error.is_none() => WireEnding::Done,
+    let outcome = match report.end {
+        End::Exit(EXIT_RELEASED) if error.is_none() => return (WireEnding::Released, Value::Null),
+        End::Exit(0) if error.is_none() => WireEnding::Done,
         _ => WireEnding::Failed,
     };
-    let mut envelope = Envelope {
-        exit,
-        signal,
+    let envelope = Envelope {
         error,
         result: result.unwrap_or_default(),
-        log: String::new(),
-        ran_ms: report.ran.as_millis() as u64,
+        ..Envelope::of(report)
     };
-    let room = RESULT_BYTES_MAX - FRAME_BYTES - json_bytes(&envelope.result);
-    envelope.log = log_within(report, room);
-    let envelope = serde_json::to_value(&envelope).expect("an envelope is always JSON");
-    (outcome, envelope)
+    (outcome, envelope.with_log(report, RESULT_BYTES_MAX))
+}
+
+/// What went wrong with a command that has failed and whose task may be tried again, and what is kept of it: not its
+/// result, for which there is no room.
+pub(super) fn retried(report: &Report) -> (WireFailure, Value) {
+    let (class, message) = how_it_ended(report);
+    let failure = WireFailure {
+        retryable: true,
+        class: Some(class.into()),
+        message: message.into(),
+    };
+    (failure, Envelope::of(report).with_log(report, RETRIED_BYTES_MAX))
+}
+
+/// The same of a check of the task, if it has failed.
+pub(super) fn failed_check(report: &Report, place: usize, check: &str) -> Option<(WireFailure, Value)> {
+    if report.end == End::Exit(0) && report.stopped.is_none() {
+        return None;
+    }
+    let shown: String = check.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let (_, how) = how_it_ended(report);
+    let mut message = format!("check {place}: {how}: {shown}");
+    message.truncate(message.floor_char_boundary(TASK_REASON_BYTES_MAX));
+    let failure = WireFailure {
+        retryable: true,
+        class: Some(CHECK_CLASS.into()),
+        message: message.into(),
+    };
+    let envelope = Envelope {
+        check: Some(check.to_owned()),
+        ..Envelope::of(report)
+    };
+    Some((failure, envelope.with_log(report, RETRIED_BYTES_MAX)))
+}
+
+/// The class of a failure, and how the command ended in words.
+fn how_it_ended(report: &Report) -> (&'static str, String) {
+    if report.stopped == Some(Stopped::TimeLimit) {
+        return (
+            "timeout",
+            format!("its time was up after {:.1} s", report.ran.as_secs_f64()),
+        );
+    }
+    match report.end {
+        End::Exit(0) => (
+            "output",
+            format!("stdout: {} B are over the limit", report.stdout.total()),
+        ),
+        End::Exit(code) => ("exit", format!("exit code {code}")),
+        End::Signal(signal) => ("signal", format!("signal {signal}")),
+    }
+}
+
+impl Envelope {
+    /// Without a result and a log.
+    fn of(report: &Report) -> Envelope {
+        let (exit, signal) = match report.end {
+            End::Exit(code) => (Some(code), None),
+            End::Signal(signal) => (None, Some(signal)),
+        };
+        Envelope {
+            exit,
+            signal,
+            error: None,
+            result: Value::Null,
+            log: String::new(),
+            ran_ms: report.ran.as_millis() as u64,
+            check: None,
+        }
+    }
+
+    /// With as much of the end of the log as there is room for.
+    fn with_log(mut self, report: &Report, bytes_max: usize) -> Value {
+        let taken = FRAME_BYTES + json_bytes(&self.result) + json_bytes(&self.check);
+        self.log = log_within(report, bytes_max.saturating_sub(taken));
+        serde_json::to_value(&self).expect("an envelope is always JSON")
+    }
 }
 
 /// As much of the end of the log as is no longer than that as JSON, where line breaks take two bytes and others six.
@@ -125,6 +199,35 @@ mod tests {
         check(End::Exit(3), WireEnding::Failed, kept("exit", 3));
         check(End::Signal(9), WireEnding::Failed, kept("signal", 9));
         check(End::Exit(75), WireEnding::Released, Value::Null);
+    }
+
+    #[test]
+    fn a_check_that_fails_says_which_and_why_and_leaves_room_for_other_attempts() {
+        let lines = "line\n".repeat(20_000);
+        let (failure, kept) = failed_check(&report(End::Exit(2), b"", lines.as_bytes()), 1, "cargo\ttest").unwrap();
+        assert_eq!(failure.message, "check 1: exit code 2: cargo test".into());
+        assert_eq!((failure.retryable, failure.class), (true, Some("check".into())));
+        assert_eq!((&kept["check"], &kept["exit"]), (&json!("cargo\ttest"), &json!(2)));
+        assert!(json_bytes(&kept) <= RETRIED_BYTES_MAX && kept["log"].as_str().unwrap().ends_with("line\n"));
+        let long = "x".repeat(1_024);
+        let (failure, kept) = failed_check(&report(End::Signal(9), b"", lines.as_bytes()), 0, &long).unwrap();
+        assert_eq!(failure.message.len(), TASK_REASON_BYTES_MAX);
+        assert!(json_bytes(&kept) <= RETRIED_BYTES_MAX);
+        assert_eq!(failed_check(&report(End::Exit(0), b"", b""), 0, "true"), None);
+    }
+
+    #[test]
+    fn a_failure_that_may_be_tried_again_has_a_class() {
+        let check = |report: &Report, class: &str, message: &str| {
+            let (failure, kept) = retried(report);
+            assert_eq!((failure.class.as_deref(), &*failure.message), (Some(class), message));
+            assert!(failure.retryable && kept["result"].is_null());
+        };
+        check(&report(End::Exit(3), b"1", b""), "exit", "exit code 3");
+        check(&report(End::Signal(9), b"", b""), "signal", "signal 9");
+        let mut late = report(End::Signal(15), b"", b"");
+        late.stopped = Some(Stopped::TimeLimit);
+        check(&late, "timeout", "its time was up after 1.5 s");
     }
 
     #[test]

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use queenright_actors::node::Consistency;
+use futures::future::join_all;
 use queenright_bench::client::wire::{
-    AcceptTask, ClaimTasks, ClaimedTask, Code, EventCursor, FinishTask, Heartbeat, OpenSession, WireEnding, WireHeld,
-    WireTaskId, WireWhat,
+    AcceptTask, ClaimTasks, ClaimedTask, ClaimedTasks, Code, FinishTask, Heartbeat, OpenSession, WireEnding,
+    WireFailure, WireHeld, WireTaskId,
 };
-use queenright_bench::client::{Client, ClientError, Filter, FinishOutcome};
-use queenright_protocol::colony::{SessionId, StateName};
+use queenright_bench::client::{Client, ClientError, FinishOutcome};
+use queenright_protocol::colony::SessionId;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -23,21 +23,50 @@ use super::doors::{Doors, Unanswered, rest};
 
 /// The longest time between two signs of life: so long may a lost task go on being worked on.
 const BEAT_EVERY_MAX: Duration = Duration::from_secs(10);
-/// How long one wait for events is at a door. Whatever it brings, a claim follows: nothing depends on an event alone.
+/// How long a claim waits at a door. Shorter than it may be: a door that hangs is found out.
 const WAIT: Duration = Duration::from_secs(25);
 /// How long a finish is repeated: it is not known how long a cluster without a leader remains so, and no session ends
 /// meanwhile.
 const FINISH_WITHIN: Duration = Duration::from_secs(600);
 /// How long a session may take to be closed.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
-/// How many events are looked at by one wait.
-const EVENTS: u64 = 1_000;
+/// How long a worker rests that finds no place among those who wait, until it claims without one.
+const CROWDED_PAUSE: Duration = Duration::from_secs(1);
 
-/// Which tasks a worker takes.
+/// Which tasks a worker takes, and as what.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
+    /// From this queue; the default one if it does not say.
+    pub queue: Option<Arc<str>>,
     /// Of these kinds; of any if there is none.
     pub kinds: Vec<Arc<str>>,
+    /// What the worker is capable of, sorted and distinct.
+    pub capabilities: Vec<Arc<str>>,
+    /// Where and what it is, sorted and distinct.
+    pub labels: Vec<Arc<str>>,
+}
+
+/// How an attempt ends.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ending {
+    pub(super) outcome: WireEnding,
+    /// What came of it.
+    pub(super) result: Value,
+    /// What went wrong.
+    pub(super) failure: Option<WireFailure>,
+    /// The exit codes of the task's checks.
+    pub(super) checks: Vec<i32>,
+}
+
+/// Whether a claim that finds nothing waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// It does not.
+    None,
+    /// It does.
+    Waits,
+    /// It was broken off while it waited: what it was granted before that is asked for again.
+    BrokenOff,
 }
 
 /// A worker as the colony knows it: whoever has its token, which no other worker has, whatever their names are.
@@ -48,6 +77,8 @@ pub(super) struct Session {
     /// Begins the idempotency keys; says nothing about the token.
     keys: String,
     claims: AtomicU64,
+    /// The number of the claim that waits and is not answered yet; 0 for none.
+    under_way: AtomicU64,
     beat: watch::Receiver<Beat>,
     beating: AbortHandle,
 }
@@ -89,7 +120,12 @@ impl Drop for Session {
 
 impl Session {
     /// Opens one, of which there is no other, and keeps it alive for as long as the returned value lives.
-    pub(super) async fn open(doors: &Arc<Doors>, name: &str, ttl: Duration) -> Result<Session, Unanswered> {
+    pub(super) async fn open(
+        doors: &Arc<Doors>,
+        name: &str,
+        ttl: Duration,
+        wanted: &Wanted,
+    ) -> Result<Session, Unanswered> {
         let token = format!("{:032x}", rand::random::<u128>());
         let keys = format!("run-{:032x}", rand::random::<u128>());
         let open = OpenSession {
@@ -97,6 +133,8 @@ impl Session {
             program: Some("queenright run".into()),
             ttl_ms: Some(ttl.as_millis() as u64),
             token: Some(token.clone()),
+            capabilities: wanted.capabilities.clone(),
+            labels: wanted.labels.clone(),
             ..OpenSession::default()
         };
         let sent = Instant::now();
@@ -117,7 +155,8 @@ impl Session {
             id,
             token,
             keys,
-            claims: AtomicU64::new(0),
+            claims: AtomicU64::new(1),
+            under_way: AtomicU64::new(0),
             beat,
             beating,
         })
@@ -128,31 +167,72 @@ impl Session {
         &self.token
     }
 
-    /// Takes up to `limit` tasks that wait, and says behind which event to look for more.
+    /// Takes up to `limit` tasks, or waits for one. After one that was broken off the limit must be what that one had.
     pub(super) async fn claim(
         self: &Arc<Session>,
         doors: &Doors,
         wanted: &Wanted,
         limit: u32,
-    ) -> Result<(Vec<Held>, EventCursor), Unanswered> {
-        let claim = ClaimTasks {
+        patience: Patience,
+    ) -> Result<Vec<Held>, Unanswered> {
+        let mut claim = ClaimTasks {
+            queue: wanted.queue.clone(),
             kinds: wanted.kinds.clone(),
+            capabilities: wanted.capabilities.clone(),
             limit: Some(limit),
             token: Some(self.token.clone()),
+            wait_ms: (patience != Patience::None).then_some(WAIT.as_millis() as u64),
             ..ClaimTasks::default()
         };
-        // Repeated at another door it is answered with what was granted first.
-        let key = format!("{}-c{}", self.keys, self.claims.fetch_add(1, Ordering::Relaxed));
-        let ask = |client: &Client| {
-            let (client, claim, key) = (client.clone(), claim.clone(), key.clone());
-            async move { client.claim_tasks(&claim, Some(&key)).await }
+        let number = match patience {
+            Patience::BrokenOff => self.under_way.load(Ordering::Relaxed),
+            Patience::None | Patience::Waits => self.claims.fetch_add(1, Ordering::Relaxed),
         };
-        let claimed = doors.ask(None, ask).await?;
+        if number == 0 {
+            // It was broken off before it was sent.
+            return Ok(Vec::new());
+        }
+        if patience == Patience::Waits {
+            self.under_way.store(number, Ordering::Relaxed);
+        }
+        let claimed = match self.ask(doors, &claim, number).await {
+            Err(Unanswered::Refused(error)) if is_crowded(&error) => {
+                self.under_way.store(0, Ordering::Relaxed);
+                rest(CROWDED_PAUSE).await;
+                claim.wait_ms = None;
+                let number = self.claims.fetch_add(1, Ordering::Relaxed);
+                self.ask(doors, &claim, number).await?
+            }
+            Err(error) => {
+                self.under_way.store(0, Ordering::Relaxed);
+                return Err(error);
+            }
+            Ok(claimed) => claimed,
+        };
+        let offered_ms = claimed.accept_within_ms;
         let held = claimed.tasks.into_iter().map(|task| Held {
             task,
             session: self.clone(),
         });
-        Ok((held.collect(), EventCursor::behind(claimed.seq)))
+        let held: Vec<Held> = held.collect();
+        let held = match offered_ms {
+            None => held,
+            // What it does not take any more goes to others, uncounted.
+            Some(_) if patience == Patience::BrokenOff => Vec::new(),
+            Some(offered_ms) => accepted(doors, held, Duration::from_millis(offered_ms)).await,
+        };
+        self.under_way.store(0, Ordering::Relaxed);
+        Ok(held)
+    }
+
+    async fn ask(&self, doors: &Doors, claim: &ClaimTasks, number: u64) -> Result<ClaimedTasks, Unanswered> {
+        // Repeated at another door it is answered with what was granted first.
+        let key = format!("{}-c{number}", self.keys);
+        let ask = |client: &Client| {
+            let (client, claim, key) = (client.clone(), claim.clone(), key.clone());
+            async move { client.claim_tasks(&claim, Some(&key)).await }
+        };
+        doors.ask(None, ask).await
     }
 
     /// Ends it, if the colony can be reached: what it holds returns at once.
@@ -169,6 +249,26 @@ impl Session {
     pub(super) fn has_ended(error: &ClientError) -> bool {
         matches!(error.code(), Some(Code::Expired | Code::NotFound))
     }
+}
+
+/// Whether a claim was refused because too many wait already.
+fn is_crowded(error: &ClientError) -> bool {
+    let ClientError::Problem(problem) = error else {
+        return false;
+    };
+    let field = problem.details["field"].as_str().unwrap_or_default();
+    problem.code == Code::TooLarge && field.starts_with("waiting_")
+}
+
+/// Accepts what was offered; what it is too late for is left out.
+async fn accepted(doors: &Doors, offered: Vec<Held>, within: Duration) -> Vec<Held> {
+    let until = Instant::now() + within;
+    let accepted = join_all(offered.iter().map(|held| held.confirm(doors, until))).await;
+    let taken = offered
+        .into_iter()
+        .zip(accepted)
+        .filter(|(_, accepted)| accepted.is_ok());
+    taken.map(|(held, _)| held).collect()
 }
 
 /// Gives signs of life until the session has ended.
@@ -268,23 +368,15 @@ impl Held {
     }
 
     /// Ends the hold on a task. Repeated until there is an answer, or `within` is over.
-    pub(super) async fn finish(
-        &self,
-        doors: &Doors,
-        outcome: WireEnding,
-        result: Value,
-        within: Option<Duration>,
-    ) -> Result<(), Lost> {
+    pub(super) async fn finish(&self, doors: &Doors, ending: Ending, within: Option<Duration>) -> Result<(), Lost> {
         let finish = FinishTask {
             fence: self.task.fence,
             token: self.session.token.clone(),
-            outcome,
-            result,
-            proposal: None,
-            failure: None,
-            needs: Vec::new(),
-            follow_ups: Vec::new(),
-            checks: Vec::new(),
+            outcome: ending.outcome,
+            result: ending.result,
+            failure: ending.failure,
+            checks: ending.checks,
+            ..FinishTask::default()
         };
         let key = format!("{}-f{}-{}", self.session.keys, self.id(), self.task.fence);
         let ask = |client: &Client| {
@@ -297,59 +389,5 @@ impl Held {
             Ok(FinishOutcome::Lost(_)) => unreachable!("there was no proposal"),
             Err(Unanswered::Refused(error) | Unanswered::NoContact(error)) => Err(Lost(error.to_string())),
         }
-    }
-}
-
-/// Waits until there may be a task that is wanted: one was added or returned behind the cursor, or some time has passed.
-pub(super) async fn wait_for_work(doors: &Doors, wanted: &Wanted, mut after: EventCursor) {
-    let filter = Filter {
-        types: ["task_added", "task_returned", "task_moved"]
-            .map(str::to_owned)
-            .to_vec(),
-        ..Filter::default()
-    };
-    let until = Instant::now() + WAIT;
-    while let Some(left) = until.checked_duration_since(Instant::now()) {
-        let client = doors.client();
-        let page = client.events(Some(after), EVENTS, left, &filter, Consistency::Local);
-        match page.await {
-            Ok(page) if page.events.iter().any(|event| is_wanted(&event.what, wanted)) => return,
-            Ok(page) => after = page.next_cursor,
-            // The claim that follows finds a door that answers.
-            Err(_) => return rest(Duration::from_millis(500)).await,
-        }
-    }
-}
-
-fn is_wanted(what: &WireWhat, wanted: &Wanted) -> bool {
-    match what {
-        WireWhat::TaskAdded { kind, .. } => {
-            wanted.kinds.is_empty() || kind.as_ref().is_some_and(|kind| wanted.kinds.contains(kind))
-        }
-        // They do not say of what kind.
-        WireWhat::TaskReturned { .. } => true,
-        WireWhat::TaskMoved { state, .. } => *state == StateName::Pending,
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_tasks_of_wanted_kinds_wake_a_worker() {
-        let added = |kind: Option<&str>| WireWhat::TaskAdded {
-            task: "1-0".parse().unwrap(),
-            kind: kind.map(Arc::from),
-            name: None,
-        };
-        let any = Wanted::default();
-        let hash = Wanted {
-            kinds: vec!["hash".into()],
-        };
-        assert!(is_wanted(&added(None), &any) && is_wanted(&added(Some("hash")), &any));
-        assert!(is_wanted(&added(Some("hash")), &hash));
-        assert!(!is_wanted(&added(None), &hash) && !is_wanted(&added(Some("other")), &hash));
     }
 }

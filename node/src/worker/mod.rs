@@ -1,9 +1,9 @@
 //! Any program as a worker: claims tasks, runs the command for each of them, and tells the colony how it ended.
 //!
 //! ```text
-//!            ┌──────────── nothing ready: wait for an event ◀───┐
-//!            ▼                                                  │
-//!         working ── claim ──▶ attempts, at most `concurrency` ─┘
+//!            ┌──────────────────── room for more ◀──────────────────┐
+//!            ▼                                                      │
+//!         working ── claim, waits ──▶ attempts, at most concurrency ┘
 //!            │ first signal, `max_tasks`, or empty and `exit_when_empty`
 //!            ▼
 //!         draining ── all attempts have ended ──▶ over
@@ -11,6 +11,9 @@
 //!            ▼                                            │
 //!         giving back: commands are killed, tasks released┘
 //! ```
+//!
+//! The claim waits at the node until a task is ready for this worker: nothing is asked meanwhile. What it is offered it
+//! accepts at once. An attempt is the command, and after it the checks of the task.
 //!
 //! What a worker claims is its session's. A lost task kills its command: the whole process group, by
 //! [`queenright_actors::process`]. So does the end of the time for which the session surely lives, if no door has confirmed
@@ -52,6 +55,8 @@ pub struct Plan {
     pub project: String,
     /// Which tasks.
     pub wanted: Wanted,
+    /// Whether a task whose command fails may be tried again.
+    pub retry: bool,
     /// How many at a time.
     pub concurrency: usize,
     /// How long the session of the worker lives without a sign of life.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt as _};
-use queenright_bench::client::wire::EventCursor;
 use queenright_protocol::colony::CLAIM_TASKS_MAX;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -12,48 +11,36 @@ use tokio::time::{Instant, sleep_until};
 
 use super::attempt::Became;
 use super::doors::{Unanswered, jittered, rest};
-use super::hold::{Held, Session, wait_for_work};
-use super::{Happening, Phase, Summary, Worker, WorkerError};
+use super::hold::{Held, Patience, Session};
+use super::{Happening, Phase, Plan, Summary, Worker, WorkerError};
 
 /// How long a worker waits after its command gave a task back, at first and at most; doubles while nothing else happens.
 const RELEASED_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-/// How long a worker waits after an event before it claims, at first and at most: of many that were woken for one task,
-/// those that come later find it gone before they ask. Doubles with each claim in vain.
-const WOKEN_PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// A claim that waited and got nothing within this time was sent away; the next one comes no sooner.
+const SENT_AWAY_PAUSE: Duration = Duration::from_secs(1);
 /// How long a worker that must end at once waits for the answer to a claim: what it was granted is given back. Without
 /// an answer its session ends by itself.
 const CLAIM_ANSWERED_WITHIN: Duration = Duration::from_secs(5);
-
 /// How long a worker waits before it opens another session.
 const REOPENED_PAUSE: Duration = Duration::from_secs(1);
 
-type Claimed = Result<(Vec<Held>, EventCursor), Unanswered>;
+type Claimed = Result<Vec<Held>, Unanswered>;
 
 /// How a worker comes to its next task.
 enum Next {
     /// Not at all: there is no room, or nothing more is wanted.
     Idle,
-    /// It waits for an event; that may be broken off.
-    Wait(BoxFuture<'static, ()>),
-    /// It has asked; that may not be broken off, since it may have been granted something.
+    /// It has asked for so many and waits; that may be broken off, but it may have been granted something.
+    Wait(BoxFuture<'static, Claimed>, usize),
+    /// It has asked and does not wait; that may not be broken off.
     Claim(BoxFuture<'static, Claimed>),
 }
 
-/// What happened to [`Next`].
-enum Came {
-    Woken,
-    Claimed(Claimed),
-}
-
 impl Next {
-    async fn come(&mut self) -> Came {
+    async fn come(&mut self) -> Claimed {
         match self {
             Next::Idle => std::future::pending().await,
-            Next::Wait(wait) => {
-                wait.await;
-                Came::Woken
-            }
-            Next::Claim(claim) => Came::Claimed(claim.await),
+            Next::Wait(claim, _) | Next::Claim(claim) => claim.await,
         }
     }
 }
@@ -64,8 +51,6 @@ pub(super) struct Run {
     attempts: JoinSet<Became>,
     next: Next,
     summary: Summary,
-    /// Behind which event to look for more.
-    after: Option<EventCursor>,
     /// How many claims in a row were in vain.
     vain: u32,
     /// How many commands in a row gave their task back.
@@ -82,7 +67,6 @@ impl Run {
             attempts: JoinSet::new(),
             next: Next::Idle,
             summary: Summary::default(),
-            after: None,
             vain: 0,
             releases: 0,
             not_before: Instant::now(),
@@ -101,12 +85,11 @@ impl Run {
                 }
                 () = at(grace_ends), if phase == Phase::Draining => self.enter(Phase::GivingBack),
                 () = at(gives_up), if matches!(self.next, Next::Claim(_)) => self.next = Next::Idle,
-                came = self.next.come() => {
+                claimed = self.next.come() => {
                     self.next = Next::Idle;
-                    match came {
-                        Came::Woken => self.woken(),
-                        Came::Claimed(Ok((held, after))) => self.claimed(held, after),
-                        Came::Claimed(Err(Unanswered::Refused(error) | Unanswered::NoContact(error))) => {
+                    match claimed {
+                        Ok(held) => self.claimed(held),
+                        Err(Unanswered::Refused(error) | Unanswered::NoContact(error)) => {
                             refused = Some(error);
                             self.enter(Phase::Draining);
                         }
@@ -139,8 +122,9 @@ impl Run {
 
     fn enter(&mut self, phase: Phase) {
         self.phase.send_replace(phase);
-        if matches!(self.next, Next::Wait(_)) {
-            self.next = Next::Idle;
+        // It takes no more, but what it has it must know of.
+        if let Next::Wait(_, limit) = self.next {
+            self.next = Next::Claim(self.claim(limit, Patience::BrokenOff));
         }
         if phase == Phase::Draining {
             let running = self.attempts.len();
@@ -153,9 +137,9 @@ impl Run {
         if self.phase() == Phase::Working && matches!(self.next, Next::Idle) {
             let (room, empty) = (self.room(), self.vain > 0 && self.worker.plan.exit_when_empty);
             if room > 0 && !empty {
-                self.next = match self.after {
-                    Some(after) if self.vain > 0 => self.wait(after),
-                    _ => self.claim(room),
+                self.next = match self.worker.plan.exit_when_empty {
+                    true => Next::Claim(self.claim(room, Patience::None)),
+                    false => Next::Wait(self.claim(room, Patience::Waits), room),
                 };
             }
         }
@@ -171,36 +155,24 @@ impl Run {
             .min(CLAIM_TASKS_MAX)
     }
 
-    fn wait(&self, after: EventCursor) -> Next {
-        let worker = self.worker.clone();
-        let pause = doubled(WOKEN_PAUSE, self.vain - 1);
-        let wait = async move {
-            wait_for_work(&worker.doors, &worker.plan.wanted, after).await;
-            // Not at once: see the constant.
-            tokio::time::sleep(pause.mul_f64(rand::random())).await;
-        };
-        Next::Wait(wait.boxed())
-    }
-
-    fn claim(&self, limit: usize) -> Next {
+    fn claim(&self, limit: usize, patience: Patience) -> BoxFuture<'static, Claimed> {
         let (worker, not_before) = (self.worker.clone(), self.not_before);
         let claim = async move {
-            sleep_until(not_before).await;
-            worker.claim(limit as u32).await
+            if patience != Patience::BrokenOff {
+                sleep_until(not_before).await;
+            }
+            let asked = Instant::now();
+            let claimed = worker.claim(limit as u32, patience).await;
+            let nothing = claimed.as_ref().is_ok_and(Vec::is_empty);
+            if nothing && patience == Patience::Waits && asked.elapsed() < SENT_AWAY_PAUSE {
+                rest(SENT_AWAY_PAUSE).await;
+            }
+            claimed
         };
-        Next::Claim(claim.boxed())
+        claim.boxed()
     }
 
-    /// After a wait comes a claim, which tells how many more waits there are.
-    fn woken(&mut self) {
-        self.next = match self.room() {
-            0 => Next::Idle,
-            room => self.claim(room),
-        };
-    }
-
-    fn claimed(&mut self, held: Vec<Held>, after: EventCursor) {
-        self.after = Some(after);
+    fn claimed(&mut self, held: Vec<Held>) {
         self.vain = if held.is_empty() { self.vain + 1 } else { 0 };
         for held in held {
             self.summary.taken += 1;
@@ -238,18 +210,22 @@ impl Run {
 
 impl Worker {
     /// Claims in the session of this worker, or in a new one where that has ended.
-    async fn claim(&self, limit: u32) -> Claimed {
+    async fn claim(&self, limit: u32, patience: Patience) -> Claimed {
         loop {
             // Only claims and the end of the worker use it, one at a time.
             let mut slot = self.session.lock().await;
             let session = match &*slot {
                 Some(session) => session.clone(),
+                None if patience == Patience::BrokenOff => return Ok(Vec::new()),
                 None => {
-                    let opened = Session::open(&self.doors, &self.plan.name, self.plan.lease).await?;
+                    let Plan {
+                        name, lease, wanted, ..
+                    } = &self.plan;
+                    let opened = Session::open(&self.doors, name, *lease, wanted).await?;
                     slot.insert(Arc::new(opened)).clone()
                 }
             };
-            match session.claim(&self.doors, &self.plan.wanted, limit).await {
+            match session.claim(&self.doors, &self.plan.wanted, limit, patience).await {
                 Err(Unanswered::Refused(error)) if Session::has_ended(&error) => {
                     *slot = None;
                     rest(REOPENED_PAUSE).await;
