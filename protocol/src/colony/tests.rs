@@ -10,6 +10,8 @@ mod model;
 mod proposals;
 mod random;
 mod recovery;
+mod reservations;
+mod resources;
 mod sequence;
 mod sessions;
 mod tasks;
@@ -99,6 +101,7 @@ fn change_if(key: &str, op: Op, condition: Condition) -> Body {
         op,
         tags: Vec::new(),
         condition,
+        caller: None,
     })
 }
 

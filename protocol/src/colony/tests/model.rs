@@ -5,6 +5,7 @@ mod endings;
 mod forms;
 mod lives;
 mod proposals;
+mod reservations;
 mod sessions;
 mod tasks;
 
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) use self::lives::ModelLife;
 use self::proposals::{Cannot, Left, covers, left_by, values};
+pub(super) use self::reservations::{ANY, ModelReservation, ModelReservations, exclude};
 pub(super) use self::sessions::ModelSession;
 use self::tasks::ModelTasks;
 pub(super) use self::tasks::{ModelQueue, ModelTask};
@@ -42,6 +44,7 @@ pub(super) struct ModelProject {
     /// By the position at which they were granted.
     pub(super) holds: BTreeMap<u64, Hold>,
     pub(super) queues: BTreeMap<Arc<str>, ModelQueue>,
+    pub(super) reservations: ModelReservations,
     /// By idempotency key: the body, the outcome, and when it is forgotten.
     once: BTreeMap<String, (Body, Outcome, u64)>,
 }
@@ -145,6 +148,7 @@ impl Model {
         if !(project.held.is_empty()
             && project.tasks.is_empty()
             && project.queues.is_empty()
+            && project.reservations.is_empty()
             && project.events.is_empty()
             && project.once.is_empty())
         {
@@ -254,6 +258,14 @@ impl ModelProject {
                         until_ms: hold.until_ms,
                     });
                 }
+                let writer = self.writer(change.caller.as_ref(), at)?;
+                if let Some(reservation) = self.reservation_against(&change.key, writer.as_ref(), at) {
+                    return Err(Refusal::Reserved {
+                        key: change.key.clone(),
+                        reservation: reservation.id,
+                        holder: Box::new(reservation.holder),
+                    });
+                }
                 let held = held(&self.held, &change.key);
                 let (revision, present) = (held.revision, held.value.is_some());
                 if match change.condition {
@@ -278,6 +290,7 @@ impl ModelProject {
             Body::Task(command) => self.task_command(command, at),
             Body::Session(command) => self.session_command(command, at),
             Body::Agent(_) => unreachable!("agents belong to no project"),
+            Body::Reservation(command) => self.reservation_command(command, at),
         }
     }
 
@@ -560,6 +573,7 @@ impl Pairwise<'_> {
             revision: held.revision,
             hash: hash(&held),
             winner: winner as u64,
+            holder: None,
             key,
             merge: None,
         }
