@@ -3,6 +3,7 @@
 
 mod checkpoints;
 mod dirty;
+mod reservations;
 mod revisions;
 #[cfg(test)]
 mod tests;
@@ -13,8 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
 use openraft::type_config::alias::{LogIdOf, StoredMembershipOf, VoteOf};
 use queenright_protocol::colony::{
-    Answer, Applied, Batch, Checkpoint, Colony, Digest, ImageError, Key, Meta, Record, Round, RoundError, Session,
-    TokenHash, Wait, WaitId,
+    Answer, Applied, Batch, Checkpoint, Colony, Digest, ImageError, Key, Meta, Record, ReservationId, Round,
+    RoundError, Session, TokenHash, Wait, WaitId,
 };
 use queenright_protocol::id::NodeId;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,7 @@ use self::checkpoints::Checkpoints;
 pub(crate) use self::checkpoints::Difference;
 pub use self::dirty::{DIRTY_RECORDS_MAX, DIRTY_RECORDS_WANTED};
 use self::dirty::{Dirty, EventBlocks};
+use self::reservations::ReservationWaiters;
 use self::revisions::RevisionTable;
 use self::waiters::Waiters;
 use crate::consensus::types::TypeConfig;
@@ -146,6 +148,7 @@ pub struct Replica {
     clock: Mutex<(u64, Instant)>,
     revisions: RevisionTable,
     waiters: Waiters<(String, Key)>,
+    reservation_waiters: ReservationWaiters,
     /// The callers of this node whose claims wait.
     claims: Waiters<(Arc<str>, WaitId)>,
     counts: Mutex<ApplyCounts>,
@@ -222,6 +225,7 @@ impl Replica {
             published: Mutex::new(Weak::new()),
             revisions,
             waiters: Waiters::default(),
+            reservation_waiters: ReservationWaiters::default(),
             claims: Waiters::default(),
             counts: Mutex::new(ApplyCounts::default()),
             answers: OnceLock::new(),
@@ -349,6 +353,26 @@ impl Replica {
             (project.to_string(), key.clone())
         });
         receiver
+    }
+
+    /// Completes when a reservation no longer waits: at once, or when it is granted or goes here.
+    pub fn wait_reservation(&self, project: &str, reservation: ReservationId) -> oneshot::Receiver<()> {
+        let receiver = self.reservation_waiters.register(project, reservation);
+        // Looked up after registering: a change in between finds the caller, one before is found here.
+        self.wake_if_settled(project, reservation);
+        receiver
+    }
+
+    fn wake_if_settled(&self, project: &str, reservation: ReservationId) {
+        let waits = {
+            let state = self.state();
+            let project = state.colony.project(project);
+            let found = project.and_then(|project| project.reservations().get(reservation));
+            found.is_some_and(|found| found.is_waiting())
+        };
+        if !waits {
+            self.reservation_waiters.wake(project, reservation);
+        }
     }
 
     /// Returns once a claim does not wait any more: what it was offered, or `None` if that is nothing, or over.
@@ -489,6 +513,11 @@ impl Replica {
         for (project, id) in &applied.waits {
             self.claims.changed(0, || (project.clone(), *id));
         }
+        for (project, reservation) in &applied.reservations {
+            if self.reservation_waiters.has(project, *reservation) {
+                self.wake_if_settled(project, *reservation);
+            }
+        }
         if let Some(sink) = self.answers.get()
             && !applied.outcomes.is_empty()
         {
@@ -582,6 +611,9 @@ impl Replica {
         }
         for claim in self.claims.keys() {
             self.claims.changed(0, || claim);
+        }
+        for (project, reservation) in self.reservation_waiters.all() {
+            self.wake_if_settled(&project, reservation);
         }
         self.seq.send_replace(seq);
         self.index.send_replace(index);

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::command::Refusal;
 use super::digest::Digest;
 use super::memory::over_limit;
+use super::reservation::{RESERVATION_OF_LEASE_MS, Reservation, ReservationId, Standing};
 use super::session::{SessionDue, SessionId, Sessions};
 use super::task::{Owner, State, Task, TaskId, Wait, WaitId};
 use crate::id::NodeId;
@@ -152,6 +153,8 @@ pub enum Held {
     Task(TaskId),
     /// A place among the claims that wait.
     Wait(WaitId),
+    /// A reservation, or the place of one who waits.
+    Reservation(ReservationId),
 }
 
 /// What the passing of a time ends.
@@ -167,6 +170,10 @@ pub enum Timer {
     Release(TaskId),
     /// The wait of a claim, or the offer that was made to it.
     Wait(WaitId),
+    /// A reservation, or the patience of one who waits.
+    Reservation(ReservationId),
+    /// The rest of one who waits and is to be looked at again: at once.
+    Look(ReservationId),
 }
 
 /// How all agents of a node ended at once.
@@ -556,9 +563,49 @@ impl Agents {
             }
         }
     }
+
+    /// Notes whose a reservation is, and until when. `false` when its owner is unknown.
+    pub(crate) fn link_reservation(&mut self, project: &Arc<str>, reservation: &Reservation) -> bool {
+        let id = reservation.id;
+        for (at_ms, timer) in timers_of(reservation) {
+            self.timers.insert((at_ms, project.clone(), timer));
+        }
+        match &reservation.holder.owner {
+            Owner::Session { session, .. } => self.sessions.hold(*session, Held::Reservation(id)),
+            Owner::Agent { agent, started } => match self.lives.get_mut(&(agent.node, *started)) {
+                Some(life) => life.held.insert((project.clone(), Held::Reservation(id))).is_none(),
+                None => false,
+            },
+        }
+    }
+
+    /// Undoes [`Agents::link_reservation`].
+    pub(crate) fn unlink_reservation(&mut self, project: &Arc<str>, reservation: &Reservation) {
+        for (at_ms, timer) in timers_of(reservation) {
+            self.timers.remove(&(at_ms, project.clone(), timer));
+        }
+        let held = Held::Reservation(reservation.id);
+        match &reservation.holder.owner {
+            Owner::Session { session, .. } => self.sessions.let_go(*session, held),
+            Owner::Agent { agent, started } => {
+                if let Some(life) = self.lives.get_mut(&(agent.node, *started)) {
+                    life.held.remove(&(project.clone(), held));
+                }
+            }
+        }
+    }
 }
 
-/// What the digest covers: not what is held, which follows from the tasks.
+fn timers_of(reservation: &Reservation) -> impl Iterator<Item = (u64, Timer)> {
+    let id = reservation.id;
+    let look = matches!(reservation.state, Standing::Waiting { look: true, .. });
+    // What goes with a lease has no end of its own.
+    let ends = Some(reservation.until_ms()).filter(|until_ms| *until_ms < RESERVATION_OF_LEASE_MS);
+    let ends = ends.map(|until_ms| (until_ms, Timer::Reservation(id)));
+    ends.into_iter().chain(look.then_some((0, Timer::Look(id))))
+}
+
+/// What the digest covers: not what is held, which follows from the tasks and the reservations.
 fn life_digest(key: &LifeKey, life: &Life) -> Digest {
     Digest::of(AGENT_DIGEST, &(key, &life.id, &life.end))
 }

@@ -1,6 +1,6 @@
-//! What time and the end of owners bring, although nobody commands it: leases and holds end, tasks return, their waits end,
-//! those that needed a task that is done are released, claims that wait are given what has become ready, lives are cleared
-//! away.
+//! What time and the end of owners bring, although nobody commands it: leases, reservations and holds end, tasks return,
+//! their waits end, those that needed a task that is done are released, those who waited for a reservation are granted it,
+//! claims that wait are given what has become ready, lives are cleared away.
 //!
 //! Each command, and each round without commands, first does up to [`STEPS_PER_COMMAND`] steps of it; the leader proposes
 //! such an empty round when something is due and no command comes. So a command costs a bounded time however many tasks a
@@ -17,16 +17,43 @@ use super::agent::{AgentCommand, AgentEnd, AgentId, Due, Timer};
 use super::command::{Outcome, Refusal};
 use super::memory::over_limit;
 use super::project::{Scope, Step, check_name};
+use super::reservation::{ReservationEnd, ReservationId};
 use super::session::SESSION_GRACE_MS;
 use super::task::Return;
 use super::{AGENT_REASON_BYTES_MAX, Applied, Colony, Round};
 use crate::id::NodeId;
 
-/// How many tasks are returned, and lives cleared away, before one command.
+/// How many tasks are returned, reservations ended and lives cleared away before one command.
 pub const STEPS_PER_COMMAND: usize = 64;
+/// For how many of them it counts to look at one who waits for a reservation.
+const LOOK_STEPS: usize = 8;
 
 /// The author of events that nobody commanded.
 pub const COLONY_AUTHOR: &str = "colony";
+
+impl Step<'_> {
+    fn time_is_over(&mut self, timer: Timer) {
+        match timer {
+            Timer::Lease(task) => self.lease_over(task),
+            Timer::Wake(task) => self.wake_task(task),
+            Timer::Release(need) => self.release_dependant(need),
+            Timer::Reservation(id) => self.reservation_over(id),
+            Timer::Look(id) => self.look_at(id),
+            Timer::Wait(wait) => self.end_wait(wait),
+            Timer::Hold(_) => unreachable!("a hold is of the project alone"),
+        }
+    }
+
+    fn reservation_over(&mut self, id: ReservationId) {
+        let known = self.project.reservations.get(id);
+        let waited = known.is_some_and(|reservation| reservation.is_waiting());
+        let reason = match waited {
+            true => ReservationEnd::WaitOver,
+            false => ReservationEnd::Expired,
+        };
+        self.end_reservation(id, reason);
+    }
+}
 
 impl Colony {
     /// Cluster time in milliseconds at which a round is due although nobody commands anything; 0 when it is due now.
@@ -44,26 +71,22 @@ impl Colony {
     }
 
     fn do_due(&mut self, mut ordinal: u32, applied: &mut Applied) {
-        for _ in 0..STEPS_PER_COMMAND {
+        let mut left = STEPS_PER_COMMAND;
+        while left > 0 {
             let Some(due) = self.agents.due(self.cluster_ms) else {
                 return;
             };
+            left = left.saturating_sub(match due {
+                Due::Expired(_, Timer::Look(_)) => LOOK_STEPS,
+                _ => 1,
+            });
             match due {
                 Due::Expired(project, Timer::Hold(seq)) => {
                     let holder = self.projects.get_mut(&project).expect("a project with a hold stays");
                     holder.end_hold(seq, &mut self.agents, &project, applied);
                 }
-                Due::Expired(project, Timer::Lease(task)) => {
-                    self.on_project(&project, &mut ordinal, applied, |step| step.lease_over(task));
-                }
-                Due::Expired(project, Timer::Wake(task)) => {
-                    self.on_project(&project, &mut ordinal, applied, |step| step.wake_task(task));
-                }
-                Due::Expired(project, Timer::Release(need)) => {
-                    self.on_project(&project, &mut ordinal, applied, |step| step.release_dependant(need));
-                }
-                Due::Expired(project, Timer::Wait(wait)) => {
-                    self.on_project(&project, &mut ordinal, applied, |step| step.end_wait(wait));
+                Due::Expired(project, timer) => {
+                    self.on_project(&project, &mut ordinal, applied, |step| step.time_is_over(timer));
                 }
                 Due::Owed(project, queue) => {
                     self.on_project(&project, &mut ordinal, applied, |step| step.offer_next(&queue));

@@ -10,6 +10,8 @@ mod model;
 mod proposals;
 mod random;
 mod recovery;
+mod reservations;
+mod resources;
 mod sequence;
 mod sessions;
 mod tasks;
@@ -100,6 +102,7 @@ fn change_if(key: &str, op: Op, condition: Condition) -> Body {
         op,
         tags: Vec::new(),
         condition,
+        caller: None,
     })
 }
 

@@ -8,6 +8,7 @@ mod guard;
 mod memory;
 mod prime;
 mod proposals;
+mod reservations;
 mod socket;
 mod subscribers;
 mod waiting;

@@ -1,9 +1,11 @@
 //! The rules of claims that wait: see [`super::wait`].
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::ending::drawn;
 use super::queue::{LineKey, PASSES_MAX};
+use super::resources::{Enough, Passed};
 use super::wait::{
     Distribution, OFFER_MS, WAIT_PROFILES_MAX, WAITS_MAX, WAITS_PER_NODE_MAX, WAITS_PER_OWNER_MAX, Wait, WaitId,
 };
@@ -193,6 +195,18 @@ impl Step<'_> {
         self.owe(name, at_ms);
     }
 
+    /// Resources may be free that were taken: where claims wait, the tasks that were passed over are looked at again.
+    pub(in crate::colony) fn look_at_queues(&mut self) {
+        let tasks = &self.project.tasks;
+        if tasks.waits.len() == 0 {
+            return;
+        }
+        let queues = tasks.queues.iter();
+        let may = queues.filter(|(_, queue)| queue.owes_ms.is_none() && queue.offers_at_ms().is_some());
+        let names: Vec<Arc<str>> = may.map(|(name, _)| name.clone()).collect();
+        names.iter().for_each(|name| self.look_again(name));
+    }
+
     /// Gives what is ready to the claims of the project that wait, as far as one command may.
     pub(in crate::colony) fn hand_out(&mut self) {
         for _ in 0..STEPS_PER_COMMAND {
@@ -220,8 +234,9 @@ impl Step<'_> {
         let most = share.min(wait.limit as usize);
         let lease = self.new_lease(wait.holder.clone(), Some(id));
         let mut offered = vec![self.lease(task, lease.clone())];
+        let (fits, passed) = ((&*wait.kinds, &*wait.capabilities), &mut Passed::of_offer());
         while offered.len() < most
-            && let Some(next) = self.best_ready(name, &wait.kinds, &wait.capabilities)
+            && let Some(next) = self.best_ready_of(name, fits, &wait.holder.owner, passed)
         {
             offered.push(self.lease(next, lease.clone()));
         }
@@ -244,35 +259,78 @@ impl Step<'_> {
         if queue.closed(self.scope.cluster_ms).is_some() {
             return None;
         }
-        let task = queue.choose_waited_for()?;
-        Some((task, self.choose_wait(queue, self.project.tasks.get(task)?)?))
+        let passed = &mut Passed::of_offer();
+        let mut chosen: Vec<(TaskId, WaitId)> = Vec::new();
+        let task = queue.choose_waited_for(&mut |id| match self.choose_wait(queue, id, passed) {
+            Ok(Some(wait)) => {
+                chosen.push((id, wait));
+                ControlFlow::Break(true)
+            }
+            Ok(None) => ControlFlow::Continue(()),
+            Err(Enough) => ControlFlow::Break(false),
+        })?;
+        chosen.into_iter().find(|(id, _)| *id == task)
     }
 
-    fn choose_wait(&self, queue: &Queue, task: &Task) -> Option<WaitId> {
-        let (line, waiting, waits) = (LineKey::of(task), &queue.waiting, &self.project.tasks.waits);
-        let oldest = waiting.oldest(&line)?;
-        let since = waits.get(oldest).map_or(0, |wait| wait.since);
-        if queue.offers.saturating_sub(since) >= PASSES_MAX * waiting.len() as u64 {
+    /// The claim that a ready task is offered to: nothing if its resources are taken for all that it fits.
+    fn choose_wait(&self, queue: &Queue, task: TaskId, passed: &mut Passed) -> Result<Option<WaitId>, Enough> {
+        let Some(task) = self.project.tasks.get(task) else {
+            return Ok(None);
+        };
+        let (line, waiting) = (LineKey::of(task), &queue.waiting);
+        if task.terms.resources.is_empty() {
+            let least_capable = || waiting.least_capable(&line);
+            let Some(oldest) = waiting.oldest(&line) else {
+                return Ok(None);
+            };
+            return Ok(self.distribute(queue, task, oldest, least_capable, || waiting.compared(&line)));
+        }
+        let able = self.able(task, || waiting.compared(&line), passed)?;
+        let Some((able, oldest)) = able.and_then(|able| Some((able.clone(), *able.first()?))) else {
+            return Ok(None);
+        };
+        let capabilities = |id: &WaitId| self.known_wait(*id).capabilities.len();
+        let least_capable = || able.iter().copied().min_by_key(|id| (capabilities(id), *id));
+        Ok(self.distribute(queue, task, oldest, least_capable, || able.clone()))
+    }
+
+    fn known_wait(&self, id: WaitId) -> &Wait {
+        self.project.tasks.waits.get(id).expect("who waits is kept")
+    }
+
+    /// Which of the claims that may have a task gets it, as its queue says.
+    fn distribute(
+        &self,
+        queue: &Queue,
+        task: &Task,
+        oldest: WaitId,
+        least_capable: impl FnOnce() -> Option<WaitId>,
+        compared: impl FnOnce() -> Vec<WaitId>,
+    ) -> Option<WaitId> {
+        let since = self.known_wait(oldest).since;
+        if queue.offers.saturating_sub(since) >= PASSES_MAX * queue.waiting.len() as u64 {
             return Some(oldest);
         }
-        let compared = || waiting.compared(&line).into_iter();
-        let owner = |id: &WaitId| &waits.get(*id).expect("who waits is kept").holder.owner;
+        let owner = |id: &WaitId| &self.known_wait(*id).holder.owner;
         match queue.distribution {
             Distribution::FirstCome => Some(oldest),
-            Distribution::CapabilityFit => waiting.least_capable(&line),
-            Distribution::LeastLoaded => compared().min_by_key(|id| (self.agents.load(owner(id)), *id)),
-            Distribution::RoundRobin => compared().min_by_key(|id| {
+            Distribution::CapabilityFit => least_capable(),
+            Distribution::LeastLoaded => {
+                let compared = compared().into_iter();
+                compared.min_by_key(|id| (self.agents.load(owner(id)), *id))
+            }
+            Distribution::RoundRobin => compared().into_iter().min_by_key(|id| {
                 let began = owner(id).began();
                 (began <= queue.last, began, *id)
             }),
             Distribution::Random => {
-                let ids = waiting.compared(&line);
+                let ids = compared();
                 let draw = drawn(self.scope.seq, task.id) % ids.len().max(1) as u64;
                 ids.get(draw as usize).copied()
             }
             Distribution::Locality => {
                 let shared = |id: &WaitId| self.labels_shared(owner(id), task);
-                compared().min_by_key(|id| (usize::MAX - shared(id), *id))
+                compared().into_iter().min_by_key(|id| (usize::MAX - shared(id), *id))
             }
         }
     }

@@ -103,7 +103,7 @@ impl Step<'_> {
         let follow_ups: Prepared = self.prepare_tasks(&finish.with.follow_ups)?;
         let (revisions, merged) = match &finish.proposal {
             None => (Vec::new(), Vec::new()),
-            Some(proposal) => match self.propose(proposal)? {
+            Some(proposal) => match self.propose(proposal, Some(&finish.caller))? {
                 Outcome::Committed { revisions, merged, .. } => (revisions, merged),
                 lost => return Ok(lost),
             },
@@ -149,6 +149,7 @@ impl Step<'_> {
         });
         self.put_task(task);
         self.breaker_hears(&queue, id, Some(done));
+        self.end_with_lease(lease.reservation);
         self.drop_old_tasks();
     }
 

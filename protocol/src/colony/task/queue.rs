@@ -17,6 +17,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
@@ -102,6 +103,26 @@ struct Line {
     /// What the queue's count of grants was when it last had one, or began.
     since: u64,
     ready: OrdSet<TaskId>,
+}
+
+/// Says of a ready task whether it is taken or passed, or that no more are looked at.
+type Pick<'a> = &'a mut dyn FnMut(TaskId) -> ControlFlow<bool>;
+
+/// No more tasks are looked at.
+struct Enough;
+
+impl Line {
+    /// The first of its tasks that `pick` takes.
+    fn first(&self, pick: Pick<'_>) -> Result<Option<TaskId>, Enough> {
+        for id in &self.ready {
+            match pick(*id) {
+                ControlFlow::Continue(()) => {}
+                ControlFlow::Break(true) => return Ok(Some(*id)),
+                ControlFlow::Break(false) => return Err(Enough),
+            }
+        }
+        Ok(None)
+    }
 }
 
 type Group = (Option<Arc<str>>, Vec<Arc<str>>);
@@ -250,24 +271,33 @@ impl Queue {
         }
     }
 
-    /// The task that a claim with these kinds and capabilities gets.
+    /// The task that a claim with these kinds and capabilities gets, if no resources are taken.
     pub(crate) fn choose(&self, kinds: &[Arc<str>], capabilities: &[Arc<str>]) -> Option<TaskId> {
-        let fitting = self.lines.iter().filter(|(key, _)| key.fits(kinds, capabilities));
-        self.choose_among(fitting.collect())
+        self.choose_among(&self.fitting(|key| key.fits(kinds, capabilities)))
     }
 
-    /// The task that a claim gets which waits, whichever that is.
-    pub(super) fn choose_waited_for(&self) -> Option<TaskId> {
+    /// The task that a claim with these kinds and capabilities gets, of those that `pick` takes: it says for each that it is
+    /// asked of whether that is taken or passed, or that no more are looked at.
+    pub(super) fn choose_where(&self, kinds: &[Arc<str>], capabilities: &[Arc<str>], pick: Pick<'_>) -> Option<TaskId> {
+        self.choose_picked(&self.fitting(|key| key.fits(kinds, capabilities)), pick)
+    }
+
+    /// The same for the claims that wait, whichever gets it.
+    pub(super) fn choose_waited_for(&self, pick: Pick<'_>) -> Option<TaskId> {
         // Lines of different lanes ask the same of a claim.
         let mut known = BTreeMap::new();
         let fitting = self.lines.iter().filter(|(key, _)| {
             let fits = known.entry((&key.kind, &key.requires));
             *fits.or_insert_with(|| self.waiting.fits(key))
         });
-        self.choose_among(fitting.collect())
+        self.choose_picked(&fitting.collect::<Vec<_>>(), pick)
     }
 
-    fn choose_among(&self, lines: Vec<(&LineKey, &Line)>) -> Option<TaskId> {
+    fn fitting(&self, fits: impl Fn(&LineKey) -> bool) -> Vec<(&LineKey, &Line)> {
+        self.lines.iter().filter(|(key, _)| fits(key)).collect()
+    }
+
+    fn choose_among(&self, lines: &[(&LineKey, &Line)]) -> Option<TaskId> {
         let turn = PASSES_MAX * self.lines.len() as u64;
         let due = lines
             .iter()
@@ -281,6 +311,42 @@ impl Queue {
         longest
             .or_else(best)
             .and_then(|(_, line)| line.ready.get_min().copied())
+    }
+
+    fn choose_picked(&self, lines: &[(&LineKey, &Line)], pick: Pick<'_>) -> Option<TaskId> {
+        // Most often nothing is passed.
+        let first = self.choose_among(lines)?;
+        if pick(first) == ControlFlow::Break(true) {
+            return Some(first);
+        }
+        let turn = PASSES_MAX * self.lines.len() as u64;
+        let due = lines
+            .iter()
+            .filter(|(_, line)| self.grants.saturating_sub(line.since) >= turn);
+        let mut due: Vec<&Line> = due.map(|(_, line)| *line).collect();
+        due.sort_by_key(|line| line.since);
+        for line in due {
+            if let Some(id) = line.first(pick).ok()? {
+                return Some(id);
+            }
+        }
+        let heads = lines
+            .iter()
+            .filter_map(|(key, line)| Some((key.lane, *line.ready.get_min()?, *line)));
+        let mut heads: Vec<(u8, TaskId, &Line)> = heads.collect();
+        heads.sort_unstable_by_key(|(lane, head, _)| (*lane, *head));
+        let mut best: Option<(u8, TaskId)> = None;
+        for (lane, head, line) in heads {
+            if best.is_some_and(|best| best < (lane, head)) {
+                break;
+            }
+            match line.first(pick) {
+                Ok(Some(id)) => best = best.into_iter().chain([(lane, id)]).min(),
+                Ok(None) => {}
+                Err(Enough) => break,
+            }
+        }
+        best.map(|(_, id)| id)
     }
 
     /// Whether one of its open tasks is of the kind and requirements of this one.

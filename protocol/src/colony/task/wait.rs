@@ -15,7 +15,13 @@
 //! share when more tasks are ready than claims wait: the ready tasks divided by the claims, rounded up, and no more than it
 //! wants. What is given to a claim that waits is an **offer**: its caller may have gone away meanwhile.
 //!
-//! **No claim starves.** The queue counts its offers. Whatever its distribution says, the oldest claim that fits a task has
+//! An offer is a lease, and reserves what its task names for the owner of the claim in the same step. So a ready task whose
+//! resources are taken is passed over, as a claim passes it over, and one whose resources are free for some of the claims
+//! that wait and fit it is offered to one of those. When a reservation ends or is granted to one who waited for it, and when
+//! a slot gets more places, the queues with claims that wait and ready tasks are looked at again. A task whose offer is not
+//! taken gives back what was reserved for it.
+//!
+//! **No claim starves.** The queue counts its offers. Whatever its distribution says, the oldest claim that may have a task has
 //! its turn once the queue has made [`PASSES_MAX`] offers, since it began, for each claim that waits now.
 //!
 //! A queue that may owe something to the claims that wait says so itself ([`Queue::owes_ms`]), and is looked at at the end

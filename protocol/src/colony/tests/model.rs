@@ -5,6 +5,7 @@ mod endings;
 mod forms;
 mod lives;
 mod proposals;
+mod reservations;
 mod sessions;
 mod tasks;
 mod waits;
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) use self::lives::ModelLife;
 use self::proposals::{Cannot, Left, covers, left_by, values};
+pub(super) use self::reservations::{ANY, ModelReservation, ModelReservations, exclude};
 pub(super) use self::sessions::ModelSession;
 use self::tasks::ModelTasks;
 pub(super) use self::tasks::{ModelQueue, ModelTask};
@@ -43,6 +45,7 @@ pub(super) struct ModelProject {
     /// By the position at which they were granted.
     pub(super) holds: BTreeMap<u64, Hold>,
     pub(super) queues: BTreeMap<Arc<str>, ModelQueue>,
+    pub(super) reservations: ModelReservations,
     /// The claims that wait, or whose offers are not answered yet.
     pub(super) waits: BTreeMap<WaitId, Wait>,
     /// By idempotency key: the body, the outcome, and when it is forgotten.
@@ -158,6 +161,7 @@ impl Model {
             && project.tasks.is_empty()
             && project.queues.is_empty()
             && project.waits.is_empty()
+            && project.reservations.is_empty()
             && project.events.is_empty()
             && project.once.is_empty())
         {
@@ -267,6 +271,14 @@ impl ModelProject {
                         until_ms: hold.until_ms,
                     });
                 }
+                let writer = self.writer(change.caller.as_ref(), at)?;
+                if let Some(reservation) = self.reservation_against(&change.key, writer.as_ref(), at) {
+                    return Err(Refusal::Reserved {
+                        key: change.key.clone(),
+                        reservation: reservation.id,
+                        holder: Box::new(reservation.holder),
+                    });
+                }
                 let held = held(&self.held, &change.key);
                 let (revision, present) = (held.revision, held.value.is_some());
                 if match change.condition {
@@ -291,6 +303,7 @@ impl ModelProject {
             Body::Task(command) => self.task_command(command, at),
             Body::Session(command) => self.session_command(command, at),
             Body::Agent(_) => unreachable!("agents belong to no project"),
+            Body::Reservation(command) => self.reservation_command(command, at),
         }
     }
 
@@ -573,6 +586,7 @@ impl Pairwise<'_> {
             revision: held.revision,
             hash: hash(&held),
             winner: winner as u64,
+            holder: None,
             key,
             merge: None,
         }

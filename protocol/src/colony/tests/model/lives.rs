@@ -2,7 +2,7 @@
 
 use super::tasks::{ended_by, lease};
 use super::*;
-use crate::colony::Held as Holding;
+use crate::colony::Held as Has;
 
 /// A life of an agent.
 #[derive(Clone, Debug, PartialEq)]
@@ -144,28 +144,38 @@ impl Model {
             timers.extend(waits.map(|(id, wait)| (wait.until_ms, name.clone(), Timer::Wait(*id))));
             let release = project.next_release();
             timers.extend(release.map(|(need, _)| (0, name.clone(), Timer::Release(need))));
+            for found in &project.reservations.list {
+                timers.push((found.until_ms, name.clone(), Timer::Reservation(found.id)));
+                timers.extend(found.look.then(|| (0, name.clone(), Timer::Look(found.id))));
+            }
         }
         timers.sort();
         timers
     }
 
     fn do_due(&mut self, wall_ms: u64) {
-        for _ in 0..64 {
+        let mut left = 64_usize;
+        while left > 0 {
             let timer = self.timers().into_iter().next();
             let timer = timer.filter(|(at_ms, ..)| *at_ms <= self.cluster_ms);
             let owed = self.first_owed().filter(|(at_ms, ..)| *at_ms <= self.cluster_ms);
             if let (None, Some((_, project, queue))) = (&timer, owed) {
+                left -= 1;
                 let at = self.at_by_itself(&project, wall_ms);
                 self.projects.get_mut(&project).unwrap().offer_next(&queue, &at);
                 continue;
             }
+            left -= match timer {
+                Some((.., Timer::Look(_))) => left.min(8),
+                _ => 1,
+            };
             let over = self.lives.iter().enumerate().filter(|(_, life)| life.over().is_some());
             let ending = over.min_by_key(|(_, life)| (life.end.is_none(), life.id.node, life.started));
             let ending = ending.map(|(place, life)| (place, life.clone()));
             let (project, what) = match (timer, ending) {
                 (Some((_, project, timer)), _) => (project, Ok(timer)),
                 (None, Some((place, life))) => match self.first_held(life.started) {
-                    Some((project, held)) => (project, Err((held, Return::Agent(life.over().unwrap())))),
+                    Some((project, has)) => (project, Err((has, life.over().unwrap()))),
                     // A life that holds nothing is cleared away; that is a step as well.
                     None => {
                         self.lives.remove(place);
@@ -195,8 +205,15 @@ impl Model {
                     let (need, next) = project.next_release().unwrap();
                     project.release(need, next, &at);
                 }
-                Err((Holding::Task(id), reason)) => project.give_back(id, reason, Bytes::new(), &at),
-                Err((Holding::Wait(id), _)) => project.end_wait(id, &at),
+                Ok(Timer::Reservation(id)) => {
+                    let found = project.reservations.list.iter().find(|found| found.id == id);
+                    let reason = found.unwrap().over_reason();
+                    project.end_reservation(id, reason, &at);
+                }
+                Ok(Timer::Look(id)) => project.look_at(id, &at),
+                Err((Has::Task(id), end)) => project.give_back(id, Return::Agent(end), Bytes::new(), &at),
+                Err((Has::Wait(id), _)) => project.end_wait(id, &at),
+                Err((Has::Reservation(id), end)) => project.end_reservation(id, ReservationEnd::Agent(end), &at),
             }
         }
     }
@@ -218,20 +235,21 @@ impl Model {
         }
     }
 
-    /// The first thing that a life holds.
-    fn first_held(&self, life: u64) -> Option<(String, Holding)> {
+    /// The first that a life has.
+    fn first_held(&self, life: u64) -> Option<(String, Has)> {
+        let is_of = |owner: &Owner| matches!(owner, Owner::Agent { started, .. } if *started == life);
         let held = self.projects.iter().flat_map(|(name, project)| {
             let tasks = project.tasks.iter();
-            let held = tasks.filter(move |(_, task)| {
-                let owner = lease(task).map(|lease| &lease.holder.owner);
-                matches!(owner, Some(Owner::Agent { started, .. }) if *started == life)
-            });
-            let tasks = held.map(move |(id, _)| (name.clone(), Holding::Task(*id)));
-            let waits = project.waits.iter().filter(move |(_, wait)| {
-                let owner = &wait.holder.owner;
-                wait.offered.is_empty() && matches!(owner, Owner::Agent { started, .. } if *started == life)
-            });
-            tasks.chain(waits.map(move |(id, _)| (name.clone(), Holding::Wait(*id))))
+            let tasks = tasks.filter(move |(_, task)| lease(task).is_some_and(|lease| is_of(&lease.holder.owner)));
+            let tasks = tasks.map(|(id, _)| Has::Task(*id));
+            let waits = project.waits.iter();
+            let waits = waits.filter(move |(_, wait)| wait.offered.is_empty() && is_of(&wait.holder.owner));
+            let waits = waits.map(|(id, _)| Has::Wait(*id));
+            let reservations = project.reservations.list.iter();
+            let reservations = reservations.filter(move |found| is_of(&found.holder.owner));
+            let reservations = reservations.map(|found| Has::Reservation(found.id));
+            let all = tasks.chain(waits).chain(reservations);
+            all.map(move |has| (name.clone(), has))
         });
         held.min()
     }

@@ -3,7 +3,7 @@
 use super::forms::bad_text;
 use super::tasks::{agent, lease};
 use super::*;
-use crate::colony::Held as Holding;
+use crate::colony::Held as Has;
 
 /// A session.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +28,7 @@ impl ModelSession {
 
 /// A step that sessions bring.
 pub(super) enum SessionStep {
-    Return(String, Holding, SessionEnd),
+    Return(String, Has, SessionEnd),
     End(String, SessionId),
 }
 
@@ -76,6 +76,7 @@ impl ModelProject {
                 for held in self.held_by(*session).into_iter().take(64) {
                     self.give_up(held, SessionEnd::Closed, at);
                 }
+                self.look_at_some(at);
                 Ok(Outcome::SessionClosed { seq, session: *session })
             }
         }
@@ -130,14 +131,28 @@ impl ModelProject {
         self.event(What::SessionEnded { session: id, why }, at);
     }
 
-    fn give_up(&mut self, held: Holding, why: SessionEnd, at: &At) {
+    fn give_up(&mut self, held: Has, why: SessionEnd, at: &At) {
         match held {
-            Holding::Task(task) => self.give_back(task, Return::Session(why), Bytes::new(), at),
-            Holding::Wait(wait) => self.end_wait(wait, at),
+            Has::Task(task) => self.give_back(task, Return::Session(why), Bytes::new(), at),
+            Has::Wait(wait) => self.end_wait(wait, at),
+            Has::Reservation(id) => {
+                // It may have gone with the lease of its task.
+                if self.reservations.list.iter().any(|found| found.id == id) {
+                    self.end_reservation(id, ReservationEnd::Session(why), at);
+                }
+            }
         }
     }
 
-    fn held_by(&self, id: SessionId) -> Vec<Holding> {
+    /// Closes a passing session that has just given up what it held, if that was all.
+    pub(super) fn close_if_idle(&mut self, id: SessionId, at: &At) {
+        let found = self.sessions.iter().find(|found| found.session.id == id).unwrap();
+        if found.session.opened.passing && !found.is_over(at.now_ms) && self.held_by(id).is_empty() {
+            self.end_session(id, SessionEnd::Idle, at);
+        }
+    }
+
+    fn held_by(&self, id: SessionId) -> Vec<Has> {
         let tasks = self.tasks.iter().filter(|(_, task)| {
             let owner = lease(task).map(|lease| &lease.holder.owner);
             matches!(owner, Some(Owner::Session { session, .. }) if *session == id)
@@ -146,17 +161,10 @@ impl ModelProject {
             let owner = &wait.holder.owner;
             wait.offered.is_empty() && matches!(owner, Owner::Session { session, .. } if *session == id)
         });
-        let tasks = tasks.map(|(id, _)| Holding::Task(*id));
-        tasks.chain(waits.map(|(id, _)| Holding::Wait(*id))).collect()
-    }
-
-    /// A passing session that has let the last go ends with that.
-    pub(super) fn close_if_idle(&mut self, id: SessionId, at: &At) {
-        let found = self.sessions.iter().find(|found| found.session.id == id).unwrap();
-        let passing = found.session.opened.passing && !found.is_over(at.now_ms);
-        if passing && self.held_by(id).is_empty() {
-            self.end_session(id, SessionEnd::Idle, at);
-        }
+        let tasks = tasks.map(|(id, _)| Has::Task(*id));
+        let waits = waits.map(|(id, _)| Has::Wait(*id));
+        let reservations = self.reserved_by(id).into_iter().map(Has::Reservation);
+        tasks.chain(waits).chain(reservations).collect()
     }
 
     /// The owner that a token stands for, whether it lives or not.
@@ -187,7 +195,7 @@ impl ModelProject {
                 self.open_one(None, *token, at)?;
                 Ok(self.owner_of(*token).unwrap())
             }
-            Caller::Opens(_) => Err(bad("caller", "only a claim opens a session")),
+            Caller::Opens(_) => Err(bad("caller", "only a claim or an acquisition opens a session")),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Tasks in the model: they are looked through from the first to the last.
 
 use super::forms::{bad_claim, bad_control, bad_finish, bad_task, bad_text};
+use super::reservations::canonical;
 use super::*;
 
 /// A task.
@@ -137,6 +138,12 @@ fn not_ready(task: TaskId, state: StateName, why: impl Into<Arc<str>>) -> Refusa
 
 impl ModelProject {
     pub(super) fn task_command(&mut self, command: &TaskCommand, at: &At) -> Result<Outcome, Refusal> {
+        let outcome = self.carry_out_task(command, at)?;
+        self.look_at_some(at);
+        Ok(outcome)
+    }
+
+    fn carry_out_task(&mut self, command: &TaskCommand, at: &At) -> Result<Outcome, Refusal> {
         let seq = at.seq;
         match command {
             TaskCommand::Add(new) => {
@@ -224,6 +231,7 @@ impl ModelProject {
                     self.free_what_is_over(*id, at);
                     ways.push(self.check_free(*id, claim, &holder.owner, &ids[..place], at)?);
                 }
+                self.check_resources(ids, &holder.owner, at)?;
                 if !ids.is_empty() {
                     open(self);
                 }
@@ -236,7 +244,7 @@ impl ModelProject {
             }
             Which::Ready { kinds, limit } => {
                 for _ in 0..*limit {
-                    let Some(id) = self.best(kinds, &claim.wants, at) else {
+                    let Some(id) = self.best(kinds, &claim.wants, &holder.owner, at) else {
                         break;
                     };
                     if tasks.is_empty() {
@@ -263,13 +271,14 @@ impl ModelProject {
         })
     }
 
-    pub(super) fn best(&self, kinds: &[Arc<str>], wants: &Wants, at: &At) -> Option<TaskId> {
+    pub(super) fn best(&self, kinds: &[Arc<str>], wants: &Wants, owner: &Owner, at: &At) -> Option<TaskId> {
         let name: Arc<str> = wants.queue.clone().unwrap_or("default".into());
         self.best_of(&name, at, |task| {
             let mut requires = task.added.terms.requires.iter();
             let kind = task.added.kind.as_ref();
             let right = kinds.is_empty() || kind.is_some_and(|kind| kinds.contains(kind));
-            right && requires.all(|one| wants.capabilities.contains(one))
+            let able = right && requires.all(|one| wants.capabilities.contains(one));
+            able && self.may_reserve(&task.added.terms.resources, owner, at)
         })
     }
 
@@ -314,6 +323,7 @@ impl ModelProject {
             stealable: false,
             cancel: None,
             hand_off: None,
+            reservation: self.reserve_for(id, holder, at),
             offer,
         };
         lease.until_ms = lease_end(&lease, &task.added.terms).map(|(at_ms, _)| at_ms);
@@ -399,7 +409,11 @@ impl ModelProject {
                 // What is added is checked first, in a copy: a proposal that loses adds nothing.
                 self.clone().add_tasks(&with.follow_ups, at)?;
                 if let Some(proposal) = &finish.proposal {
-                    match self.carry_out(&Body::Propose(proposal.clone()), at)? {
+                    let mut proposal = proposal.clone();
+                    if proposal.fence.is_none() && proposal.caller.is_none() {
+                        proposal.caller = Some(finish.caller.clone());
+                    }
+                    match self.carry_out(&Body::Propose(proposal), at)? {
                         Outcome::Committed {
                             revisions: new,
                             merged: texts,
@@ -431,10 +445,11 @@ impl ModelProject {
         self.event(told, at);
         self.offer_is_over(lease(&task).unwrap().offer, finish.task);
         let queue = task.added.terms.queue.clone();
+        let lease = lease(&task).unwrap().clone();
         task.unmet.clear();
         task.state = State::Finished(Finished {
             done,
-            holder: lease(&task).unwrap().holder.clone(),
+            holder: lease.holder,
             fence: finish.fence,
             seq: at.seq,
             at_ms: at.now_ms,
@@ -443,6 +458,7 @@ impl ModelProject {
         });
         self.put(finish.task, task, at);
         self.hear(&queue, finish.task, Some(done), at);
+        self.end_with_lease(lease.reservation, at);
     }
 
     fn control(&mut self, control: &Control, at: &At) -> Result<Outcome, Refusal> {
@@ -660,6 +676,7 @@ impl ModelProject {
             let needs = self.find_needs(&new.terms.needs, &here)?;
             let mut new = new.clone();
             new.terms.needs = needs.iter().copied().map(Need::Id).collect();
+            new.terms.resources = canonical(&new.terms.resources)?;
             tasks.push((added.task, new));
         }
         if let Some(cycle) = cycle_of(&tasks) {

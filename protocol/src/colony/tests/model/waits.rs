@@ -126,6 +126,14 @@ impl ModelProject {
         };
     }
 
+    /// Resources may be free that were not.
+    pub(super) fn look_at_queues(&mut self) {
+        let names: Vec<Arc<str>> = self.queues.keys().cloned().collect();
+        for name in names {
+            self.look_again(&name);
+        }
+    }
+
     /// What is owed at once, after a command.
     pub(super) fn hand_out(&mut self, at: &At) {
         for _ in 0..64 {
@@ -146,7 +154,8 @@ impl ModelProject {
             let kind = task.added.kind.as_ref();
             let mut requires = task.added.terms.requires.iter();
             let right = wait.kinds.is_empty() || kind.is_some_and(|kind| wait.kinds.contains(kind));
-            right && requires.all(|one| wait.capabilities.contains(one))
+            let able = right && requires.all(|one| wait.capabilities.contains(one));
+            able && self.may_reserve(&task.added.terms.resources, &wait.holder.owner, at)
         };
         let wanted = self.best_of(name, at, |task| waiting.iter().any(|id| takes(&id, task)));
         let Some(task) = wanted else {
@@ -179,7 +188,7 @@ impl ModelProject {
         };
         let mut offered = vec![self.grant(task, &wait.holder, Some(id), at)];
         while offered.len() < share.min(wait.limit as usize)
-            && let Some(next) = self.best(&wait.kinds, &wants, at)
+            && let Some(next) = self.best(&wait.kinds, &wants, &wait.holder.owner, at)
         {
             offered.push(self.grant(next, &wait.holder, Some(id), at));
         }
