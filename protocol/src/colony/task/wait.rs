@@ -21,8 +21,8 @@
 //! a slot gets more places, the queues with claims that wait and ready tasks are looked at again. A task whose offer is not
 //! taken gives back what was reserved for it.
 //!
-//! **No claim starves.** The queue counts its offers. Whatever its distribution says, the oldest claim that may have a task has
-//! its turn once the queue has made [`PASSES_MAX`] offers, since it began, for each claim that waits now.
+//! **No claim starves.** The queue counts its offers. Whatever its distribution says, the oldest claim that may have a task
+//! has its turn once the queue has made [`PASSES_MAX`] offers, since it began, for each claim that waits now.
 //!
 //! A queue that may owe something to the claims that wait says so itself ([`Queue::owes_ms`]), and is looked at at the end
 //! of that command, or, if there is more than a command may do or its breaker is open, by a later sweep.
