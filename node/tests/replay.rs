@@ -34,7 +34,7 @@ pub(crate) fn replay(colony: &Colony, repository: &Path, arguments: &[&str]) -> 
 
 /// Runs a replay, which must end equal on all nodes, and returns its report.
 #[track_caller]
-fn replayed(colony: &Colony, repository: &Path, arguments: &[&str]) -> Value {
+pub(crate) fn replayed(colony: &Colony, repository: &Path, arguments: &[&str]) -> Value {
     let report = Ran::of(&mut replay(colony, repository, arguments)).with_code(0).json();
     assert_eq!(report["equal"], true, "{report:#}");
     assert_eq!(report["events_complete"], true, "{report:#}");

@@ -1,6 +1,7 @@
 //! The job of `queenright replay`, as a client of the cluster.
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,8 @@ pub struct JobOptions {
     pub project: String,
     /// Where each node's tree is written.
     pub dump: Option<PathBuf>,
+    /// For tests: each agent panics at the first attempt of every so-many-th commit.
+    pub panic_every: Option<NonZeroU64>,
 }
 
 /// What a job is busy with.
@@ -205,7 +208,9 @@ impl Job {
         let spec = |number: usize| AgentSpec {
             name: format!("{AGENT_PREFIX}{run:08x}-{number:03}"),
             kind: "replay".to_string(),
-            arguments: serde_json::json!({ "project": self.options.project, "commits": commits }),
+            arguments: serde_json::json!({
+                "project": self.options.project, "commits": commits, "panic_every": self.options.panic_every,
+            }),
             restart: RestartPolicy::default(),
         };
         (0..self.options.agents).map(spec).collect()
