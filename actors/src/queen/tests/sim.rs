@@ -92,7 +92,7 @@ impl Sim {
         }
         for effect in effects {
             match effect {
-                Effect::Send { to, bytes } => self.send(at, to, bytes),
+                Effect::Send { to, bytes, .. } => self.send(at, to, bytes),
                 Effect::Refuse { .. } => {}
                 Effect::Append { rounds } => {
                     let bytes: usize = rounds.iter().map(|round| 8 + round.len()).sum();
