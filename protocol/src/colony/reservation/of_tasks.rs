@@ -105,7 +105,7 @@ impl Step<'_> {
     }
 
     /// What somebody without reservations asks.
-    fn asking<'a>(&'a self, resources: &'a [Reserved]) -> Asking<'a> {
+    pub(super) fn asking<'a>(&'a self, resources: &'a [Reserved]) -> Asking<'a> {
         Asking {
             resources,
             owner: None,

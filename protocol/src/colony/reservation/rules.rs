@@ -85,7 +85,10 @@ impl Step<'_> {
     fn is_free(&self, request: &Reservation, may_wait: bool) -> Result<bool, Refusal> {
         let owner = &request.holder.owner;
         self.check_may_take(owner, 1, request.bytes())?;
-        let asking = self.asking(&request.resources, owner);
+        let asking = Asking {
+            owner: Some(owner),
+            ..self.asking(&request.resources)
+        };
         let steps = &mut Steps::new(LOOKUP_STEPS_MAX);
         let found = self.project.reservations.look(&asking, BLOCKERS_LISTED_MAX, steps);
         let found = found.map_err(over_steps)?;
