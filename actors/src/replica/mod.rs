@@ -487,7 +487,7 @@ impl Replica {
         let state = self.state();
         let agents = state.colony.agents();
         let mut owners = agents.nodes().chain(state.colony.sessions().homes());
-        (agents.due_ms(), owners.any(|node| node != me))
+        (state.colony.due_ms(), owners.any(|node| node != me))
     }
 
     /// Those of the nodes that have agents or sessions that live, each with its newest start.

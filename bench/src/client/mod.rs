@@ -7,6 +7,7 @@
 mod error;
 mod follow;
 mod memory;
+mod project;
 mod request;
 mod session;
 mod stream;
@@ -23,6 +24,7 @@ use reqwest::Url;
 pub use self::error::ClientError;
 pub use self::follow::{Filter, Watched};
 pub use self::memory::{Found, Guard, ListQuery, Lookup, PutOptions, decode_tags, encode_tags};
+pub use self::project::ProjectQuery;
 use self::request::unsendable;
 pub use self::session::SessionQuery;
 pub use self::swarm::agent_path;

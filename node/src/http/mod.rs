@@ -16,6 +16,7 @@
 //! | `POST /v1/tasks:claim`, `POST /v1/tasks/{task}:accept`, `POST /v1/tasks/{task}:finish` | take tasks, say that work goes on, end it |
 //! | `POST`, `GET /v1/sessions`, `GET /v1/sessions/{session}` | open a session, list them, show one |
 //! | `POST /v1/sessions/{session}:heartbeat`, `:reopen`, `:close` | a sign of life; let it live on this node; end it |
+//! | `POST`, `GET /v1/projects`, `GET`, `DELETE /v1/projects/{project}`, `PUT /v1/projects/{project}/limits` | make projects, list them; show one, destroy it, limit it |
 //! | `GET /v1/events` | what happened after a cursor; waits for more if asked to, or streams it; the present state with its cursor |
 //! | `GET /v1/prime` | what an agent needs to know when it starts |
 //! | `POST`, `GET /v1/agents`, `GET`, `DELETE /v1/agents/{name}` | the agents of this node |
@@ -32,6 +33,7 @@ mod guard;
 mod memory;
 mod prime;
 mod problem;
+mod projects;
 mod proposals;
 mod replay;
 mod router;

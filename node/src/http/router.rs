@@ -3,11 +3,11 @@
 use axum::Router;
 use axum::http::{Method, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use queenright_bench::client::wire::{Code, Problem};
 
 use super::problem::Refused;
-use super::{Door, agents, events, guard, memory, prime, proposals, replay, sessions, status, tasks};
+use super::{Door, agents, events, guard, memory, prime, projects, proposals, replay, sessions, status, tasks};
 
 pub(super) fn router(door: Door) -> Router {
     let node = Router::new()
@@ -16,6 +16,9 @@ pub(super) fn router(door: Door) -> Router {
         .route("/v1/nodes/{name}/replace", post(status::replace))
         .route("/v1/agents", get(agents::list).post(agents::spawn))
         .route("/v1/agents/{name}", get(agents::show).delete(agents::stop))
+        .route("/v1/projects", get(projects::list).post(projects::create))
+        .route("/v1/projects/{project}", get(projects::show).delete(projects::destroy))
+        .route("/v1/projects/{project}/limits", put(projects::limit))
         .route_layer(from_fn_with_state(door.clone(), guard::admit));
     Router::new()
         // Watchdogs are answered also when the door is busy.

@@ -183,6 +183,8 @@ pub struct Agents {
     pub(crate) sinking: OrdMap<NodeId, Sinking>,
     /// What time ends, earliest first, with its project.
     timers: OrdSet<(u64, Arc<str>, Timer)>,
+    /// The lives that hold something of each project, with how many things.
+    working: OrdMap<Arc<str>, OrdMap<LifeKey, usize>>,
     pub(crate) sessions: Sessions,
     pub(crate) digest: Digest,
 }
@@ -426,7 +428,11 @@ impl Agents {
         match &lease.holder.owner {
             Owner::Session { session, .. } => self.sessions.hold(*session, Held::Task(task.id)),
             Owner::Agent { agent, started } => match self.lives.get_mut(&(agent.node, *started)) {
-                Some(life) => life.held.insert((project.clone(), Held::Task(task.id))).is_none(),
+                Some(life) => {
+                    let lives = self.working.entry(project.clone()).or_default();
+                    *lives.entry((agent.node, *started)).or_default() += 1;
+                    life.held.insert((project.clone(), Held::Task(task.id))).is_none()
+                }
                 None => false,
             },
         }
@@ -444,11 +450,35 @@ impl Agents {
         match &lease.holder.owner {
             Owner::Session { session, .. } => self.sessions.let_go(*session, Held::Task(task.id)),
             Owner::Agent { agent, started } => {
-                if let Some(life) = self.lives.get_mut(&(agent.node, *started)) {
+                let key = (agent.node, *started);
+                if let Some(life) = self.lives.get_mut(&key) {
                     life.held.remove(&(project.clone(), Held::Task(task.id)));
+                    self.holds_less(project, &key);
                 }
             }
         }
+    }
+
+    fn holds_less(&mut self, project: &Arc<str>, key: &LifeKey) {
+        let lives = self.working.get_mut(project).expect("it holds something of it");
+        let things = lives.get_mut(key).expect("it was counted");
+        *things -= 1;
+        if *things == 0 {
+            lives.remove(key);
+        }
+        if lives.is_empty() {
+            self.working.remove(project);
+        }
+    }
+
+    /// How many agents work in a project: its open sessions, and the hosted ones that hold something of it.
+    pub fn working_in(&self, project: &Arc<str>) -> usize {
+        self.working.get(project).map_or(0, OrdMap::len) + self.sessions.open_in(project)
+    }
+
+    /// Whether a hosted agent holds something of a project.
+    pub(crate) fn works_in(&self, project: &Arc<str>, key: &LifeKey) -> bool {
+        self.working.get(project).is_some_and(|lives| lives.contains_key(key))
     }
 }
 

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::agent::AgentEnd;
 use super::command::{ContentHash, Key};
 use super::digest::Digest;
+use super::projects::ProjectLimits;
 use super::session::{SessionEnd, SessionId};
 use super::task::{Breaker, Fence, Owner, Return, StateName, TaskId};
 use crate::conflict::Kind;
@@ -181,6 +182,16 @@ pub enum What {
         /// Its breaker.
         breaker: Breaker,
     },
+    /// The project was created, with these limits. One that is made by its first use is not told of.
+    ProjectCreated {
+        /// What it may have at most.
+        limits: ProjectLimits,
+    },
+    /// The project has these limits from now on.
+    ProjectLimited {
+        /// What it may have at most.
+        limits: ProjectLimits,
+    },
 }
 
 /// What an event is about. Its text, such as `key:plan/title` or `task:17-0`, is what a filter names.
@@ -214,7 +225,7 @@ impl fmt::Display for Subject<'_> {
 
 impl What {
     /// The names of all types. They never change their meaning.
-    pub const TYPES: [&'static str; 15] = [
+    pub const TYPES: [&'static str; 17] = [
         "changed",
         "committed",
         "lost",
@@ -230,6 +241,8 @@ impl What {
         "task_handed_off",
         "task_dropped",
         "queue_changed",
+        "project_created",
+        "project_limited",
     ];
 
     /// The name of its type: one of [`What::TYPES`].
@@ -250,6 +263,8 @@ impl What {
             What::TaskHandedOff { .. } => "task_handed_off",
             What::TaskDropped { .. } => "task_dropped",
             What::QueueChanged { .. } => "queue_changed",
+            What::ProjectCreated { .. } => "project_created",
+            What::ProjectLimited { .. } => "project_limited",
         }
     }
 
@@ -270,6 +285,7 @@ impl What {
             }
             What::QueueChanged { queue, .. } => Some(Subject::Queue(queue)),
             What::Committed { .. } | What::Lost { .. } | What::Judged { .. } => None,
+            What::ProjectCreated { .. } | What::ProjectLimited { .. } => None,
         }
     }
 
@@ -321,6 +337,7 @@ impl Event {
             What::TaskDropped { .. } => 0,
             What::Committed { .. } | What::Lost { .. } | What::Judged { .. } => 0,
             What::TaskFinished { .. } | What::TaskReturned { .. } | What::SessionEnded { .. } => 0,
+            What::ProjectCreated { .. } | What::ProjectLimited { .. } => 0,
         };
         (128 + self.author.len() + what) as u64
     }
@@ -448,7 +465,11 @@ impl Events {
         self.kept.push_back((event, digest));
     }
 
-    fn drop_oldest(&mut self) {
+    /// Drops the oldest event.
+    ///
+    /// # Panics
+    /// When none is kept.
+    pub(crate) fn drop_oldest(&mut self) {
         let (event, digest) = self.kept.pop_front().expect("the caller has looked at the oldest");
         self.digest.subtract(digest);
         self.bytes -= event.bytes();

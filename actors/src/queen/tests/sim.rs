@@ -53,6 +53,7 @@ impl Sim {
             waiting_bytes: random.random_range(2_000..20_000),
             outcome_bytes: random.random_range(400..4_000),
             repeat_ms: 50,
+            listed: false,
         };
         let node = |number| SimNode {
             rounds: Rounds::new(NodeId(number), 1, limits),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use queenright_protocol::colony::{Cursor, Event, SessionEnd, StateName, What};
+use queenright_protocol::colony::{Cursor, Event, ProjectLimits, SessionEnd, StateName, What};
 use queenright_protocol::conflict::Kind;
 use serde::{Deserialize, Serialize};
 
@@ -237,6 +237,16 @@ pub enum WireWhat {
         /// Its breaker.
         breaker: WireBreaker,
     },
+    /// The project was created, with these limits.
+    ProjectCreated {
+        /// What it may have at most.
+        limits: ProjectLimits,
+    },
+    /// The project has these limits from now on.
+    ProjectLimited {
+        /// What it may have at most.
+        limits: ProjectLimits,
+    },
 }
 
 impl WireWhat {
@@ -258,6 +268,8 @@ impl WireWhat {
             WireWhat::TaskHandedOff { .. } => "task_handed_off",
             WireWhat::TaskDropped { .. } => "task_dropped",
             WireWhat::QueueChanged { .. } => "queue_changed",
+            WireWhat::ProjectCreated { .. } => "project_created",
+            WireWhat::ProjectLimited { .. } => "project_limited",
         }
     }
 }
@@ -354,6 +366,8 @@ impl From<&Event> for WireEvent {
                 paused_by: paused_by.clone(),
                 breaker: (*breaker).into(),
             },
+            What::ProjectCreated { limits } => WireWhat::ProjectCreated { limits: *limits },
+            What::ProjectLimited { limits } => WireWhat::ProjectLimited { limits: *limits },
         };
         WireEvent {
             cursor: EventCursor(event.cursor),

@@ -87,7 +87,7 @@ fn an_image_that_ends_too_early_or_goes_on_is_an_error() {
 
 #[test]
 fn a_pair_too_few_is_an_error() {
-    let (colony, pairs) = (7..200)
+    let (colony, pairs) = (7..2_000)
         .map(|seed| sequence(seed, 60).1)
         .map(|colony| (colony.clone(), colony.pairs().collect::<Vec<Pair>>()))
         .find(|(_, pairs)| {
