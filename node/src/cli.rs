@@ -4,6 +4,7 @@ mod agent;
 mod import;
 mod project;
 mod recover;
+mod reserve;
 mod run;
 mod session;
 mod task;
@@ -19,6 +20,7 @@ pub use self::agent::AgentCommand;
 pub use self::import::{ImportArgs, WatchArgs};
 pub use self::project::{LimitArgs, ProjectCommand};
 pub use self::recover::RecoverArgs;
+pub use self::reserve::{ModeArgs, OnOff, ReserveCommand};
 pub use self::run::RunArgs;
 pub use self::session::{OwnArgs, SessionCommand};
 pub use self::task::{
@@ -117,6 +119,9 @@ pub enum Command {
     /// Open sessions for agents outside the nodes, keep them alive, close them
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Reserve files, keys and slots before work on them begins
+    #[command(subcommand)]
+    Reserve(ReserveCommand),
     /// Look at the agents of a node, start and stop them
     #[command(subcommand)]
     Agent(AgentCommand),
@@ -426,6 +431,9 @@ pub struct ConditionArgs {
     /// Only if the key has this revision; else exit code 3
     #[arg(long, alias = "if-rev", value_name = "N")]
     pub if_revision: Option<u64>,
+    /// The token of a reservation that the key lies under, if it is yours
+    #[arg(long, env = "QUEENRIGHT_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
     /// A name for this command: repeated under the same name it takes effect once
     #[arg(long, value_name = "NAME")]
     pub idempotency_key: Option<String>,
@@ -455,6 +463,9 @@ pub struct ProposeArgs {
     /// Judge only: say what would come of it, and change nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// The token of reservations that the written keys lie under, if they are yours
+    #[arg(long, env = "QUEENRIGHT_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
     /// A name for this command: repeated under the same name it takes effect once
     #[arg(long, value_name = "NAME")]
     pub idempotency_key: Option<String>,

@@ -37,7 +37,10 @@ fn command_line() -> Exit {
     #[cfg(unix)]
     if cli.runs_node() && std::env::var_os(PURGE_DELAY.0).is_none() {
         let error = again_with_purge_delay();
-        let _ = writeln!(io::stderr(), "warning: freed memory goes back to the system early: {error}");
+        let _ = writeln!(
+            io::stderr(),
+            "warning: freed memory goes back to the system early: {error}"
+        );
     }
     let json = cli.output.json;
     #[cfg(feature = "planted-bugs")]

@@ -20,6 +20,7 @@ fn planted() -> Round {
         op: Op::Put(Content::Inline("by no command".into())),
         tags: Vec::new(),
         condition: Condition::None,
+        caller: None,
     };
     let command = Command {
         number: 1,

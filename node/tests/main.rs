@@ -24,6 +24,7 @@ mod recovery;
 mod refusals;
 mod replacement;
 mod replay;
+mod reservations;
 mod run;
 mod sessions;
 mod slow_snapshot;

@@ -1,5 +1,6 @@
 //! What the colony is told of the lives of this node's agents: that a generation lives, before its first claim of a
-//! task, and that it has ended, so that what it held returns. An agent that never claims costs the colony nothing.
+//! task or its first reservation, and that it has ended, so that what it held returns. An agent that never claims costs
+//! the colony nothing.
 //!
 //! The commands are the node's, not the agent's: an agent that is killed while they are on their way is told of all the
 //! same. The end is told after the start has its outcome, whichever rounds bring them.
@@ -7,7 +8,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use queenright_protocol::colony::{AGENT_REASON_BYTES_MAX, AgentCommand, Body, Caller, Outcome, Refusal, TaskCommand};
+use queenright_protocol::colony::{
+    AGENT_REASON_BYTES_MAX, Acquire, AgentCommand, Body, Caller, Claim, Outcome, Refusal, ReservationCommand,
+    TaskCommand,
+};
 use ractor::ActorRef;
 use tokio::sync::watch;
 
@@ -128,10 +132,12 @@ impl Whose {
     }
 }
 
-/// Whether a command claims a task for a hosted agent.
+/// Whether a command claims a task for a hosted agent, or reserves something for it.
 pub(super) fn claims_for_agent(body: &Body) -> bool {
-    let Body::Task(TaskCommand::Claim(claim)) = body else {
+    let (Body::Task(TaskCommand::Claim(Claim { caller, .. }))
+    | Body::Reservation(ReservationCommand::Acquire(Acquire { caller, .. }))) = body
+    else {
         return false;
     };
-    matches!(claim.caller, Caller::Agent { .. })
+    matches!(caller, Caller::Agent { .. })
 }

@@ -295,6 +295,7 @@ impl QueenState {
                     hash: found.value.as_ref().map(|value| value.hash),
                     winner: found.seq,
                     merge: None,
+                    holder: None,
                 })
             })
             .collect();

@@ -30,6 +30,7 @@ fn change(key: &str, op: Op) -> Body {
         op,
         tags: Vec::new(),
         condition: Condition::None,
+        caller: None,
     })
 }
 

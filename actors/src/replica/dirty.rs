@@ -6,9 +6,10 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use queenright_protocol::colony::{
-    Applied, Colony, ContentHash, Cursor, Event, HOLD_BYTES_MAX, Key, LifeKey, Pair, SessionId, TaskId, content_pair,
-    event_pair, hold_key, hold_pair, life_key, life_pair, queue_key, queue_pair, record_key, record_pair,
-    remembered_key, remembered_pair, session_key, session_pair, task_key, task_pair,
+    Applied, Colony, ContentHash, Cursor, Event, HOLD_BYTES_MAX, Key, LifeKey, Pair, ReservationId, SessionId, TaskId,
+    content_pair, event_pair, hold_key, hold_pair, life_key, life_pair, queue_key, queue_pair, record_key, record_pair,
+    remembered_key, remembered_pair, reservation_key, reservation_pair, reservation_settings_key,
+    reservation_settings_pair, session_key, session_pair, task_key, task_pair,
 };
 
 /// How many changed records may wait for the store before applying waits for it.
@@ -22,7 +23,7 @@ const EVENTS_PER_RECORD: usize = 8;
 /// for a batch grows with both (see `store::Pass`).
 const PART_CHANGES_MAX: usize = 8 << 10;
 const PART_BYTES_MAX: usize = 16 << 20;
-/// What a task counts for among them: its text is not looked at.
+/// What a task or a reservation counts for among them: its text is not looked at.
 const TASK_BYTES: usize = 4 << 10;
 /// How many events stand in one pair of the store.
 const EVENTS_PER_PAIR: usize = 256;
@@ -38,6 +39,9 @@ pub(crate) struct Dirty {
     tasks: HashSet<(Name, TaskId)>,
     holds: HashSet<(Name, u64)>,
     queues: HashSet<(Name, Name)>,
+    reservations: HashSet<(Name, ReservationId)>,
+    /// The projects whose settings of reservations have changed.
+    settings: HashSet<Name>,
     lives: HashSet<LifeKey>,
     sessions: HashSet<(Name, SessionId)>,
     events: Vec<(Name, Arc<Event>)>,
@@ -64,6 +68,8 @@ impl Dirty {
         self.tasks.extend(applied.tasks.iter().cloned());
         self.holds.extend(applied.holds.iter().cloned());
         self.queues.extend(applied.queues.iter().cloned());
+        self.reservations.extend(applied.reservations.iter().cloned());
+        self.settings.extend(applied.reservation_settings.iter().cloned());
         self.lives.extend(applied.agents.iter().copied());
         self.sessions.extend(applied.sessions.iter().cloned());
         self.events.extend(applied.events.iter().cloned());
@@ -75,6 +81,7 @@ impl Dirty {
             self.records.len(),
             self.tasks.len(),
             self.holds.len(),
+            self.reservations.len(),
             self.lives.len(),
             self.sessions.len(),
             self.events.len() / EVENTS_PER_RECORD,
@@ -90,10 +97,10 @@ impl Dirty {
 
     /// Whether what is left is to be written in parts, the store being a mixture until the last one.
     pub(crate) fn is_in_parts(&self) -> bool {
-        let tasks = self.tasks.len() + self.queues.len();
-        let sets = self.records.len() + self.contents.len() + self.remembered.len() + tasks;
+        let of_memory = self.records.len() + self.contents.len() + self.remembered.len();
+        let held = self.tasks.len() + self.queues.len() + self.reservations.len() + self.settings.len();
         let owners = self.lives.len() + self.sessions.len() + self.holds.len();
-        self.replacing && self.removed.len() + sets + owners + self.events.len() > 0
+        self.replacing && self.removed.len() + of_memory + held + owners + self.events.len() > 0
     }
 
     pub(crate) fn take(&mut self, index: u64) -> Dirty {
@@ -137,6 +144,8 @@ impl Dirty {
         part.sessions = room.fill(&mut self.sessions, |_| 0);
         part.queues = room.fill(&mut self.queues, |_| TASK_BYTES);
         part.tasks = room.fill(&mut self.tasks, |_| TASK_BYTES);
+        part.reservations = room.fill(&mut self.reservations, |_| TASK_BYTES);
+        part.settings = room.fill(&mut self.settings, |_| TASK_BYTES);
         let events = self.events.len().min(room.changes * EVENTS_PER_PAIR);
         part.events = self.events.drain(..events).collect();
         part
@@ -164,6 +173,10 @@ impl Dirty {
             dirty
                 .queues
                 .extend(queues.map(|(queue, _)| (name.clone(), queue.clone())));
+            let reservations = project.reservations().after(None);
+            let reservations = reservations.map(|reservation| (name.clone(), reservation.id));
+            dirty.reservations.extend(reservations);
+            dirty.settings.insert(name.clone());
             for (key, record) in project.memory().range("", None) {
                 dirty.records.insert((name.clone(), key.clone()));
                 if let Some(value) = record.value.as_ref().filter(|value| value.is_kept()) {
@@ -200,6 +213,11 @@ impl Dirty {
         self.removed.extend(holds.map(|(name, seq)| hold_key(name, *seq)));
         let queues = before.queues.iter();
         self.removed.extend(queues.map(|(name, queue)| queue_key(name, queue)));
+        let reservations = before.reservations.iter();
+        self.removed
+            .extend(reservations.map(|(name, reservation)| reservation_key(name, *reservation)));
+        self.removed
+            .extend(before.settings.iter().map(|name| reservation_settings_key(name)));
         self.removed.extend(before.lives.iter().map(life_key));
         let sessions = before.sessions.iter();
         self.removed
@@ -251,6 +269,22 @@ impl Dirty {
             changes.push(match state {
                 Some(state) => some(queue_pair(name, queue, state)),
                 None => (queue_key(name, queue), None),
+            });
+        }
+        for (name, id) in &self.reservations {
+            let project = colony.remains(name);
+            let reservation = project.and_then(|project| project.reservations().get(*id));
+            changes.push(match reservation {
+                Some(reservation) => some(reservation_pair(name, reservation)),
+                None => (reservation_key(name, *id), None),
+            });
+        }
+        for name in &self.settings {
+            let project = colony.remains(name);
+            let pair = project.and_then(|project| reservation_settings_pair(name, project.reservations().settings()));
+            changes.push(match pair {
+                Some(pair) => some(pair),
+                None => (reservation_settings_key(name), None),
             });
         }
         for key in &self.lives {

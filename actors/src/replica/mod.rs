@@ -3,6 +3,7 @@
 
 mod checkpoints;
 mod dirty;
+mod reservations;
 mod revisions;
 #[cfg(test)]
 mod tests;
@@ -13,8 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
 use openraft::type_config::alias::{LogIdOf, StoredMembershipOf, VoteOf};
 use queenright_protocol::colony::{
-    Answer, Applied, Batch, Checkpoint, Colony, Digest, ImageError, Key, Meta, Record, Round, RoundError, Session,
-    TokenHash,
+    Answer, Applied, Batch, Checkpoint, Colony, Digest, ImageError, Key, Meta, Record, ReservationId, Round,
+    RoundError, Session, TokenHash,
 };
 use queenright_protocol::id::NodeId;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,7 @@ use self::checkpoints::Checkpoints;
 pub(crate) use self::checkpoints::Difference;
 pub use self::dirty::{DIRTY_RECORDS_MAX, DIRTY_RECORDS_WANTED};
 use self::dirty::{Dirty, EventBlocks};
+use self::reservations::ReservationWaiters;
 use self::revisions::RevisionTable;
 use self::waiters::Waiters;
 use crate::consensus::types::TypeConfig;
@@ -146,6 +148,7 @@ pub struct Replica {
     clock: Mutex<(u64, Instant)>,
     revisions: RevisionTable,
     waiters: Waiters,
+    reservation_waiters: ReservationWaiters,
     counts: Mutex<ApplyCounts>,
     answers: OnceLock<AnswerSink>,
     wake_store: OnceLock<StoreWaker>,
@@ -220,6 +223,7 @@ impl Replica {
             published: Mutex::new(Weak::new()),
             revisions,
             waiters: Waiters::default(),
+            reservation_waiters: ReservationWaiters::default(),
             counts: Mutex::new(ApplyCounts::default()),
             answers: OnceLock::new(),
             wake_store: OnceLock::new(),
@@ -346,6 +350,26 @@ impl Replica {
         receiver
     }
 
+    /// Completes when a reservation no longer waits: at once, or when it is granted or goes here.
+    pub fn wait_reservation(&self, project: &str, reservation: ReservationId) -> oneshot::Receiver<()> {
+        let receiver = self.reservation_waiters.register(project, reservation);
+        // Looked up after registering: a change in between finds the caller, one before is found here.
+        self.wake_if_settled(project, reservation);
+        receiver
+    }
+
+    fn wake_if_settled(&self, project: &str, reservation: ReservationId) {
+        let waits = {
+            let state = self.state();
+            let project = state.colony.project(project);
+            let found = project.and_then(|project| project.reservations().get(reservation));
+            found.is_some_and(|found| found.is_waiting())
+        };
+        if !waits {
+            self.reservation_waiters.wake(project, reservation);
+        }
+    }
+
     fn current_revision(&self, project: &str, key: &str) -> u64 {
         let state = self.state();
         state
@@ -462,6 +486,11 @@ impl Replica {
             self.revisions.note(project, key, *revision);
             self.waiters.changed(project, key, *revision);
         }
+        for (project, reservation) in &applied.reservations {
+            if self.reservation_waiters.has(project, *reservation) {
+                self.wake_if_settled(project, *reservation);
+            }
+        }
         if let Some(sink) = self.answers.get()
             && !applied.outcomes.is_empty()
         {
@@ -552,6 +581,9 @@ impl Replica {
         for (project, key) in self.waiters.keys() {
             self.waiters
                 .changed(&project, &key, self.current_revision(&project, &key));
+        }
+        for (project, reservation) in self.reservation_waiters.all() {
+            self.wake_if_settled(&project, reservation);
         }
         self.seq.send_replace(seq);
         self.index.send_replace(index);

@@ -3,9 +3,10 @@ use std::collections::BTreeMap;
 use openraft::alias::LeaderIdOf;
 use openraft::vote::RaftLeaderIdExt;
 use queenright_protocol::colony::{
-    AgentCommand, Body, Caller, Change, Claim, Command, Condition, Content, ContentHash, Cursor, Ending, Finish,
-    FinishWith, KEPT_BYTES_MIN, KEY_BYTES_MAX, NAME_BYTES_MAX, NewSession, NewTask, Op, Outcome, Owner, ProjectCommand,
-    SessionCommand, State as TaskState, TAG_BYTES_MAX, TAGS_MAX, TaskCommand, TokenHash, Wants, Which, record_key,
+    Acquire, AgentCommand, Body, Caller, Change, Claim, Command, Condition, Content, ContentHash, Cursor, Ending,
+    Finish, FinishWith, KEPT_BYTES_MIN, KEY_BYTES_MAX, Mode, NAME_BYTES_MAX, NewSession, NewTask, Op, Outcome, Owner,
+    ProjectCommand, Release, Released, ReservationCommand, SessionCommand, State as TaskState, TAG_BYTES_MAX, TAGS_MAX,
+    TaskCommand, TokenHash, Want, Wants, Which, record_key,
 };
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -28,6 +29,7 @@ fn put(key: &str, value: impl Into<Vec<u8>>) -> Change {
         op: Op::Put(Content::Inline(value.into().into())),
         tags: Vec::new(),
         condition: Condition::None,
+        caller: None,
     }
 }
 
@@ -148,7 +150,7 @@ impl Rig {
             })
         });
         let name = agent.clone();
-        let body = match random.random_range(0..10) {
+        let body = match random.random_range(0..14) {
             0 => Body::Agent(AgentCommand::Started {
                 name,
                 generation: generation + 1,
@@ -184,6 +186,29 @@ impl Rig {
                 "bob",
                 TokenHash::of(&self.index.to_string()),
             ))),
+            9 | 10 => Body::Reservation(ReservationCommand::Acquire(Acquire {
+                resources: vec![Want {
+                    resource: ["file:**", "key:x", "slot:s"]
+                        .choose(random)
+                        .copied()
+                        .expect("there are some")
+                        .into(),
+                    mode: Mode::Exclusive,
+                }],
+                caller,
+                ttl_ms: None,
+                wait_ms: 30_000,
+                reason: None,
+                task: None,
+            })),
+            11 => Body::Reservation(ReservationCommand::Release(Release {
+                which: Released::All,
+                caller,
+            })),
+            12 => Body::Reservation(ReservationCommand::Slot {
+                name: "s".into(),
+                capacity: random.random_range(1..3),
+            }),
             _ => {
                 let Some((task, lease)) = held else { return };
                 let caller = match lease.holder.owner {
@@ -286,6 +311,43 @@ impl Disk {
         assert_eq!(read.position(), replica.position());
         read
     }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_reservation_is_woken_when_it_settles_and_not_before() {
+    let mut rig = Rig::default();
+    let token = |text: &str| Caller::Session(TokenHash::of(text));
+    let acquire = |caller: &str, wait_ms| {
+        Body::Reservation(ReservationCommand::Acquire(Acquire {
+            resources: vec![Want {
+                resource: "slot:s".into(),
+                mode: Mode::Exclusive,
+            }],
+            caller: Caller::Opens(Box::new(NewSession::new(caller, TokenHash::of(caller)))),
+            ttl_ms: None,
+            wait_ms,
+            reason: None,
+            task: None,
+        }))
+    };
+    rig.send_body(None, acquire("a", 0));
+    rig.send_body(None, acquire("b", 30_000));
+    let waiter = {
+        let snapshot = rig.replica.snapshot();
+        let reservations = snapshot.colony.project("p").unwrap().reservations();
+        reservations.waiting().next().expect("one waits")
+    };
+    let mut settled = rig.replica.wait_reservation("p", waiter);
+    rig.send_body(None, acquire("c", 30_000));
+    assert_eq!(settled.try_recv(), Err(TryRecvError::Empty));
+    let release = Release {
+        which: Released::All,
+        caller: token("a"),
+    };
+    rig.send_body(None, Body::Reservation(ReservationCommand::Release(release)));
+    settled.await.expect("it is granted");
+    // What is settled already wakes at once.
+    rig.replica.wait_reservation("p", waiter).await.expect("it is held");
 }
 
 #[test]

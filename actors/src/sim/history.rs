@@ -170,6 +170,7 @@ impl Want {
                 op,
                 tags: Vec::new(),
                 condition,
+                caller: None,
             }))
         };
         match self {

@@ -9,6 +9,7 @@ mod follow;
 mod memory;
 mod project;
 mod request;
+mod reservation;
 mod session;
 mod stream;
 mod swarm;
@@ -26,6 +27,7 @@ pub use self::follow::{Filter, Watched};
 pub use self::memory::{Found, Guard, ListQuery, Lookup, PutOptions, decode_tags, encode_tags};
 pub use self::project::ProjectQuery;
 use self::request::unsendable;
+pub use self::reservation::{AcquireOutcome, ReservationQuery};
 pub use self::session::SessionQuery;
 pub use self::swarm::agent_path;
 pub use self::task::{FinishOutcome, TaskQuery};
@@ -42,7 +44,7 @@ pub const AGENT_HEADER: &str = "queenright-agent";
 pub const TIMEOUT_HEADER: &str = "x-request-timeout-ms";
 /// The header that names a command, so that a repeat is answered with the first outcome.
 pub const IDEMPOTENCY_HEADER: &str = "idempotency-key";
-/// The header with the token whose claims are meant.
+/// The header with the token by which a caller shows what is its own: claims, and reservations that it writes under.
 pub const TOKEN_HEADER: &str = "queenright-token";
 /// How many bytes the answer to "what do I need to know" has unless the caller says otherwise, and the bounds on that.
 pub const PRIME_BYTES: (u64, std::ops::RangeInclusive<u64>) = (8 << 10, 2 << 10..=1 << 20);
@@ -72,6 +74,8 @@ pub struct ClientOptions {
     pub agent: String,
     /// How long a request may take; at most [`REQUEST_TIMEOUT_MAX`] is used.
     pub timeout: Duration,
+    /// The token by which it shows whose reservations are its own when it writes.
+    pub token: Option<String>,
 }
 
 impl Default for ClientOptions {
@@ -80,6 +84,7 @@ impl Default for ClientOptions {
             project: "default".to_owned(),
             agent: "http".to_owned(),
             timeout: Duration::from_secs(10),
+            token: None,
         }
     }
 }
@@ -129,6 +134,14 @@ impl Client {
     pub fn in_project(&self, project: &str) -> Client {
         let mut client = self.clone();
         project.clone_into(&mut client.options.project);
+        client
+    }
+
+    /// The same door and connections, with a token by which a writer shows whose reservations are its own.
+    #[must_use]
+    pub fn with_token(&self, token: Option<&str>) -> Client {
+        let mut client = self.clone();
+        client.options.token = token.map(str::to_owned);
         client
     }
 

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use super::wire::Problem;
 use super::{
     AGENT_HEADER, Client, ClientError, IDEMPOTENCY_HEADER, REQUEST_TIMEOUT_MAX, TIMEOUT_GRACE, TIMEOUT_HEADER,
+    TOKEN_HEADER,
 };
 
 /// What stands in one segment of a path as it is: RFC 3986's unreserved characters. A slash is encoded, so that no
@@ -43,7 +44,10 @@ impl Client {
         path: &str,
         idempotency_key: Option<&str>,
     ) -> Result<RequestBuilder, ClientError> {
-        let request = self.project_request(method, path)?;
+        let mut request = self.project_request(method, path)?;
+        if let Some(token) = &self.options.token {
+            request = request.header(TOKEN_HEADER, header_value("the token", token)?);
+        }
         Ok(match idempotency_key {
             Some(key) => request.header(IDEMPOTENCY_HEADER, header_value("the idempotency key", key)?),
             None => request,

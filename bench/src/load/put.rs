@@ -106,6 +106,7 @@ impl Put {
             op: Op::Put(Content::Inline(self.value.clone())),
             tags: Vec::new(),
             condition: Condition::None,
+            caller: None,
         };
         Request {
             project: Arc::from("default"),

@@ -21,6 +21,7 @@ Examples:
   queenright task approve 12-0
   queenright task finish 17-0 --fence 18 --token 5f0c… --outcome failed --retry --message 'no network'
   queenright task cancel 17-0 --reason 'not needed any more'
+  queenright task add 'Train' --resource slot:gpu --resource 'models/**' --shared-resource 'data/**'
 
 A claim opens a session, which holds the tasks, and prints its token, and for each task a fence; accept and finish take
 both. The session lives for 90 s, or as long as --lease says, after each call with its token, and closes by itself when
@@ -417,6 +418,12 @@ pub struct TermsArgs {
     /// A command that the worker runs before the task may be done; give it again for more
     #[arg(long = "check", value_name = "COMMAND")]
     pub checks: Vec<String>,
+    /// A file pattern, key:KEY or slot:NAME that a claim reserves with it, for its owner alone; give it again for more
+    #[arg(long = "resource", value_name = "RESOURCE")]
+    pub resources: Vec<String>,
+    /// The same, shared with others who share it
+    #[arg(long = "shared-resource", value_name = "RESOURCE")]
+    pub shared_resources: Vec<String>,
 }
 
 /// A task that need not be the caller's.

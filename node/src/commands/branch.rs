@@ -162,6 +162,7 @@ fn check_loss(failed: &CheckFailed) -> Loss {
         hash: None::<HexHash>,
         winner: 0,
         merge: None,
+        holder: None,
     };
     Loss {
         conflicts: vec![conflict],

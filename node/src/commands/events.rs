@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::door::{client_of_project, exit_of, of_read};
 use super::queue::breaker_text;
+use super::reserve::wants_text;
 use super::table::shown;
 use super::{CliError, Context};
 use crate::cli::EventsArgs;
@@ -284,6 +285,32 @@ fn text(event: &WireEvent) -> String {
                 shown(queue),
                 breaker_text(breaker),
                 paused.unwrap_or_default()
+            )
+        }
+        WireWhat::ReservationGranted {
+            reservation,
+            holder,
+            resources,
+            ..
+        } => format!("reserved {} for {holder} ({reservation})", wants_text(resources)),
+        WireWhat::ReservationWaiting {
+            reservation,
+            holder,
+            resources,
+            ..
+        } => format!("{holder} waits for {} ({reservation})", wants_text(resources)),
+        WireWhat::ReservationEnded {
+            reservation,
+            holder,
+            resources,
+            reason,
+            ..
+        } => {
+            let texts: Vec<String> = resources.iter().map(|text| shown(text)).collect();
+            let texts = texts.join(", ");
+            format!(
+                "ended the reservation {reservation} of {holder} of {texts}: {}",
+                shown(reason)
             )
         }
     };

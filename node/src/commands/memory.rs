@@ -43,7 +43,7 @@ pub async fn run(command: MemoryCommand, context: &Context) -> Result<Exit, CliE
             if_absent,
             target,
         } => {
-            let client = client_of_project(&target)?;
+            let client = client_of_project(&target)?.with_token(condition.token.as_deref());
             let value = value_of(value, file).await?;
             let mut options = options(condition);
             options.tags = tags;
@@ -54,7 +54,7 @@ pub async fn run(command: MemoryCommand, context: &Context) -> Result<Exit, CliE
             say_changed("is at", &key, changed, context)?;
         }
         MemoryCommand::Delete { key, condition, target } => {
-            let client = client_of_project(&target)?;
+            let client = client_of_project(&target)?.with_token(condition.token.as_deref());
             let changed = client.delete(&key, &options(condition)).await?;
             say_changed("is deleted at", &key, changed, context)?;
         }

@@ -19,6 +19,7 @@ pub mod propose;
 pub mod queue;
 pub mod recover;
 pub mod replay;
+pub mod reserve;
 pub mod run;
 pub mod session;
 pub mod status;
@@ -56,6 +57,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Queue(command) => queue::run(command, context).await,
         Command::Project(command) => project::run(command, context).await,
         Command::Session(command) => session::run(command, context).await,
+        Command::Reserve(command) => reserve::run(command, context).await,
         Command::Propose(args) => propose::run(args, context).await,
         Command::Events(args) => events::run(args, context).await,
         Command::Prime(args) => prime::run(args, context).await,

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use queenright_bench::client::wire::{Happening, HeldTask, Pinned, Prime};
+use queenright_bench::client::wire::{Happening, HeldReservation, HeldTask, Pinned, Prime};
 
 use super::door::{client_of_project, of_read};
+use super::reserve::wants_text;
 use super::table::shown;
 use super::{CliError, Context};
 use crate::cli::PrimeArgs;
@@ -25,6 +26,8 @@ pub async fn run(args: PrimeArgs, context: &Context) -> Result<Exit, CliError> {
 pub(crate) fn text(prime: &Prime) -> String {
     let mut text = format!("{} in project {}\n", shown(&prime.agent), shown(&prime.project));
     section(&mut text, "tasks", &prime.claims.items, prime.claims.left_out, task);
+    let reserved = &prime.reservations;
+    section(&mut text, "reserved", &reserved.items, reserved.left_out, reservation);
     section(&mut text, "pinned", &prime.pinned.items, prime.pinned.left_out, pinned);
     let happened = &prime.happened;
     section(&mut text, "happened", &happened.items, happened.left_out, happening);
@@ -74,6 +77,29 @@ fn task(held: &HeldTask) -> String {
     line
 }
 
+fn reservation(held: &HeldReservation) -> String {
+    let HeldReservation {
+        reservation,
+        resources,
+        waits,
+        left_ms,
+        task,
+        ..
+    } = held;
+    let mut line = reservation.to_string();
+    if *waits {
+        line.push_str(" waits");
+    }
+    if let Some(left_ms) = left_ms {
+        let _ = write!(line, " for {} s", left_ms / 1_000);
+    }
+    if let Some(task) = task {
+        let _ = write!(line, " task {task}");
+    }
+    let _ = write!(line, ": {}", wants_text(resources));
+    line
+}
+
 fn pinned(pinned: &Pinned) -> String {
     let Pinned {
         key, revision, bytes, ..
@@ -117,7 +143,8 @@ fn happening(happening: &Happening) -> String {
 
 #[cfg(test)]
 mod tests {
-    use queenright_bench::client::wire::{Happenings, Listed, NextCall, WireHolder};
+    use queenright_bench::client::wire::{Happenings, Listed, NextCall, WireHolder, WireWant};
+    use queenright_protocol::colony::Mode;
 
     use super::*;
 
@@ -144,6 +171,24 @@ mod tests {
                     note: None,
                 }],
                 left_out: 2,
+            },
+            reservations: Listed {
+                items: vec![HeldReservation {
+                    reservation: "r6-0".parse().unwrap(),
+                    resources: vec![WireWant {
+                        resource: "file:src/**".into(),
+                        mode: Mode::Shared,
+                    }],
+                    waits: true,
+                    holder: WireHolder::Session {
+                        session: "s3".parse().unwrap(),
+                        name: "ann".into(),
+                        author: "ann".into(),
+                    },
+                    left_ms: Some(60_000),
+                    task: Some("4-0".parse().unwrap()),
+                }],
+                left_out: 0,
             },
             pinned: Listed {
                 items: vec![Pinned {
@@ -177,6 +222,8 @@ ann in project p
 tasks
   4-0 fence 5 attempt 1 for 29 s 50 %: Move\\nit
   2 more
+reserved
+  r6-0 waits for 60 s task 4-0: file:src/** (shared)
 pinned
   rules r3 9 B:
     one

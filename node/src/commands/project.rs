@@ -126,10 +126,12 @@ fn holdings_text(holds: &Holdings) -> String {
         memory_bytes,
         events,
         idempotency_keys,
+        reservations,
     } = holds;
     [
         format!("agents    {agents} at work, {sessions} sessions known"),
         format!("tasks     {open_tasks} to be done, {finished_tasks} finished, {task_bytes} B"),
+        format!("reserved  {reservations}"),
         format!("memory    {memory_keys} keys, {memory_bytes} B"),
         format!("events    {events}"),
         format!("answers   {idempotency_keys} kept under idempotency keys"),

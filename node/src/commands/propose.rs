@@ -24,7 +24,7 @@ const FILE_BYTES_MAX: usize = 256 << 20;
 /// # Errors
 /// [`CliError`], such as a file that is no proposal.
 pub async fn run(args: ProposeArgs, context: &Context) -> Result<Exit, CliError> {
-    let client = client_of_project(&args.target)?;
+    let client = client_of_project(&args.target)?.with_token(args.token.as_deref());
     if let Some(range) = &args.branch.git {
         return branch::run(&args, range, &client, context).await;
     }
@@ -121,7 +121,17 @@ pub(super) fn loss_text(loss: &Loss) -> String {
     // One that its node refused at once has no place in the order.
     let at = Some(loss.seq).filter(|seq| *seq > 0);
     let at = at.map(|seq| format!(" at seq {seq}")).unwrap_or_default();
-    format!("lost{at}, nothing was changed{}\n\n{table}{}", more(loss), hunks(loss))
+    let (more, holders, hunks) = (more(loss), holders(loss), hunks(loss));
+    format!("lost{at}, nothing was changed{more}\n\n{table}{holders}{hunks}")
+}
+
+/// Who has reserved what was to be written.
+fn holders(loss: &Loss) -> String {
+    let holders = loss.conflicts.iter().filter_map(|conflict| {
+        let holder = conflict.holder.as_ref()?;
+        Some(format!("\n{} is reserved by {holder}", shown(&conflict.key)))
+    });
+    holders.collect()
 }
 
 /// The lines that could not be merged.
@@ -243,6 +253,7 @@ mod tests {
             hash: None,
             winner: 40,
             merge: None,
+            holder: None,
         };
         Loss {
             seq: 41,

@@ -70,6 +70,7 @@ fn options(args: &ReplayArgs) -> ClientOptions {
         project: args.target.project.clone(),
         agent: AUTHOR.to_owned(),
         timeout: args.target.client.timeout,
+        ..ClientOptions::default()
     }
 }
 

@@ -111,6 +111,7 @@ async fn doors(args: &RunArgs) -> Result<Doors, CliError> {
             project: args.project.clone(),
             agent: args.name.clone(),
             timeout: REQUEST_TIMEOUT,
+            token: None,
         };
         Ok(Client::new(&door.url(""), options)?)
     };

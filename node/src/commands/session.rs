@@ -143,10 +143,20 @@ fn heartbeat_text(beat: &Heartbeat) -> String {
     };
     let mut lines = vec![format!("{} lives for {} ms{doubt}", beat.session, beat.left_ms)];
     for held in &beat.holds {
-        let WireHeld::Task {
-            task, attempt, fence, ..
-        } = held;
-        lines.push(format!("holds task {task}, fence {fence} (attempt {attempt})"));
+        lines.push(match held {
+            WireHeld::Task {
+                task, attempt, fence, ..
+            } => format!("holds task {task}, fence {fence} (attempt {attempt})"),
+            WireHeld::Reservation {
+                reservation,
+                fence: Some(_),
+                until_ms,
+            } => match until_ms {
+                Some(until_ms) => format!("holds reservation {reservation} until {until_ms} ms of cluster time"),
+                None => format!("holds reservation {reservation} as long as its task"),
+            },
+            WireHeld::Reservation { reservation, .. } => format!("waits for reservation {reservation}"),
+        });
     }
     lines.join("\n")
 }

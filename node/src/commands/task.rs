@@ -7,15 +7,16 @@ use queenright_bench::client::FinishOutcome;
 use queenright_bench::client::TaskQuery;
 use queenright_bench::client::wire::{
     AcceptTask, AddTask, ClaimTasks, Code, ControlTask, FinishTask, HandOffTask, ProposalRequest, UpdateTask,
-    WireEnding, WireFailure, WireTask,
+    WireEnding, WireFailure, WireTask, WireWant,
 };
-use queenright_protocol::colony::{Priority, StateName, Tier, Unmet};
+use queenright_protocol::colony::{Mode, Priority, StateName, Tier, Unmet};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::door::{client_of_project, of_read};
 use super::input::{name_of, read};
 use super::propose::loss_text;
+use super::reserve::resource_of;
 use super::task_text::{added_text, claimed_text, graph_text, list_text, task_text};
 use super::{CliError, Context, import, watch};
 use crate::cli::{
@@ -441,6 +442,14 @@ impl From<TermsArgs> for AddTask {
     fn from(terms: TermsArgs) -> AddTask {
         let names = |names: Vec<String>| names.into_iter().map(Into::into).collect();
         let ms = |span: Duration| span.as_millis() as u64;
+        let want = |mode| {
+            move |text: &String| WireWant {
+                resource: resource_of(text).into(),
+                mode,
+            }
+        };
+        let exclusive = terms.resources.iter().map(want(Mode::Exclusive));
+        let shared = terms.shared_resources.iter().map(want(Mode::Shared));
         let mut task = AddTask {
             queue: terms.queue.map(Into::into),
             labels: names(terms.labels),
@@ -461,6 +470,7 @@ impl From<TermsArgs> for AddTask {
             run_ms: terms.max_runtime.map(ms),
             approval: terms.approval,
             checks: names(terms.checks),
+            resources: exclusive.chain(shared).collect(),
             ..AddTask::default()
         };
         if let Some(retries) = terms.retries {

@@ -4,6 +4,7 @@ use queenright_bench::client::wire::{AddedTasks, ClaimedTasks, TaskList, WireTas
 use queenright_protocol::colony::{Priority, StateName, Tier};
 use serde_json::Value;
 
+use super::reserve::wants_text;
 use super::table::{Table, or_dash, shown};
 
 pub(super) fn added_text(added: &AddedTasks) -> String {
@@ -104,6 +105,9 @@ pub(super) fn task_text(task: &WireTask) -> String {
     }
     for check in &task.terms.checks {
         line("check", shown(check));
+    }
+    if !task.terms.resources.is_empty() {
+        line("resources", wants_text(&task.terms.resources));
     }
     if let Some(closed) = &task.closed {
         line(

@@ -11,7 +11,7 @@ use queenright_actors::node::{
 use queenright_actors::queen::{Request, SubmitError};
 use queenright_actors::replica::Snapshot;
 use queenright_actors::store::StoreError;
-use queenright_protocol::colony::{Outcome, Refusal, SessionId, TokenHash};
+use queenright_protocol::colony::{Outcome, Refusal, ReservationId, SessionId, TokenHash};
 use tokio::sync::watch;
 
 use crate::replay::tree::{self, StoredTree};
@@ -30,6 +30,7 @@ pub(super) trait Backend: Send + Sync + 'static {
     fn snapshot(&self) -> Arc<Snapshot>;
     fn follow_seq(&self) -> watch::Receiver<u64>;
     fn subscribers(&self) -> &Arc<Subscribers>;
+    fn wait_reservation<'a>(&'a self, project: &str, reservation: ReservationId) -> BoxFuture<'a, ()>;
     fn cluster_status(&self) -> BoxFuture<'_, ClusterStatus>;
     fn figures(&self) -> BoxFuture<'_, Result<NodeFigures, StoreError>>;
     fn stored_tree<'a>(&'a self, project: &'a str) -> BoxFuture<'a, Result<StoredTree, StoreError>>;
@@ -69,6 +70,12 @@ impl Backend for Node {
 
     fn subscribers(&self) -> &Arc<Subscribers> {
         Node::subscribers(self)
+    }
+
+    fn wait_reservation<'a>(&'a self, project: &str, reservation: ReservationId) -> BoxFuture<'a, ()> {
+        let settled = self.replica().wait_reservation(project, reservation);
+        // The replica lives as long as the node: if it goes, so does the wait.
+        Box::pin(async { settled.await.unwrap_or_default() })
     }
 
     fn cluster_status(&self) -> BoxFuture<'_, ClusterStatus> {

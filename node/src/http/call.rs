@@ -15,7 +15,8 @@ use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use queenright_bench::client::wire::{Code, Problem};
-use queenright_bench::client::{AGENT_HEADER, IDEMPOTENCY_HEADER, REQUEST_TIMEOUT_MAX, TIMEOUT_HEADER};
+use queenright_bench::client::{AGENT_HEADER, IDEMPOTENCY_HEADER, REQUEST_TIMEOUT_MAX, TIMEOUT_HEADER, TOKEN_HEADER};
+use queenright_protocol::colony::{Caller as Owner, TokenHash};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
@@ -46,11 +47,18 @@ pub(super) struct Caller {
     pub(super) project: Arc<str>,
     pub(super) author: Arc<str>,
     pub(super) idempotency_key: Option<Arc<str>>,
+    /// By which it shows whose reservations are its own.
+    token: Option<TokenHash>,
     pub(super) timeout: Duration,
     pub(super) deadline: Instant,
 }
 
 impl Caller {
+    /// Who writes, if it has shown that.
+    pub(super) fn writer(&self) -> Option<Owner> {
+        self.token.map(Owner::Session)
+    }
+
     /// The time that is left.
     pub(super) fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
@@ -184,6 +192,7 @@ impl Call {
             project: project.into(),
             author: self.header(AGENT_HEADER)?.unwrap_or("http").into(),
             idempotency_key: self.header(IDEMPOTENCY_HEADER)?.map(Arc::from),
+            token: self.header(TOKEN_HEADER)?.map(TokenHash::of),
             timeout,
             deadline: self.arrived + timeout,
         })

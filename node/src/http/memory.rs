@@ -31,6 +31,14 @@ const LOOKED_AT_MAX: usize = 100_000;
 impl Door {
     /// Hands a command to the node and waits for its outcome.
     pub(super) async fn submit(&self, caller: &Caller, body: Body) -> Result<Outcome, Refused> {
+        match self.outcome(caller, body).await? {
+            Outcome::Refused(refusal) => Err(refusal.into()),
+            outcome => Ok(outcome),
+        }
+    }
+
+    /// The outcome of a command, also when it is a refusal.
+    pub(super) async fn outcome(&self, caller: &Caller, body: Body) -> Result<Outcome, Refused> {
         self.check_values(&body)?;
         let request = Request {
             project: caller.project.clone(),
@@ -39,10 +47,7 @@ impl Door {
             body,
         };
         let outcome = self.backend.submit(request, caller.left()).await;
-        match outcome.map_err(|error| of_submit(&error, caller.idempotency_key.is_some()))? {
-            Outcome::Refused(refusal) => Err(refusal.into()),
-            outcome => Ok(outcome),
-        }
+        outcome.map_err(|error| of_submit(&error, caller.idempotency_key.is_some()))
     }
 
     fn check_values(&self, body: &Body) -> Result<(), Refused> {
@@ -53,7 +58,7 @@ impl Door {
             Body::ProposeBatch(batch) => batch.proposals.iter().filter_map(of_proposal).max(),
             Body::Withheld(_) => None,
             Body::Task(TaskCommand::Finish(finish)) => finish.proposal.as_ref().and_then(of_proposal),
-            Body::Task(_) | Body::Agent(_) | Body::Session(_) | Body::Project(_) => None,
+            Body::Task(_) | Body::Agent(_) | Body::Session(_) | Body::Reservation(_) | Body::Project(_) => None,
         };
         let (largest, limit) = (largest.unwrap_or(0), self.limits.value_bytes);
         match largest > limit {
@@ -100,6 +105,7 @@ pub(super) async fn put(State(door): State<Door>, mut call: Call) -> Result<Resp
         op,
         tags,
         condition,
+        caller: caller.writer(),
     };
     submit_change(&door, &caller, change).await
 }
@@ -112,6 +118,7 @@ pub(super) async fn delete(State(door): State<Door>, mut call: Call) -> Result<R
         op: Op::Delete,
         tags: tags(&call)?,
         condition: condition(&call)?,
+        caller: caller.writer(),
     };
     submit_change(&door, &caller, change).await
 }
@@ -120,7 +127,11 @@ pub(super) async fn delete(State(door): State<Door>, mut call: Call) -> Result<R
 pub(super) async fn change(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
     let caller = call.caller()?;
     let request: ChangeRequest = call.json(door.limits.body_bytes, caller.deadline).await?;
-    submit_change(&door, &caller, request.into_change()?).await
+    let change = Change {
+        caller: caller.writer(),
+        ..request.into_change()?
+    };
+    submit_change(&door, &caller, change).await
 }
 
 async fn submit_change(door: &Door, caller: &Caller, change: Change) -> Result<Response, Refused> {

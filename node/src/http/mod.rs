@@ -16,10 +16,15 @@
 //! | `POST /v1/tasks:claim`, `POST /v1/tasks/{task}:accept`, `POST /v1/tasks/{task}:finish` | take tasks, say that work goes on, end it |
 //! | `POST`, `GET /v1/sessions`, `GET /v1/sessions/{session}` | open a session, list them, show one |
 //! | `POST /v1/sessions/{session}:heartbeat`, `:reopen`, `:close` | a sign of life; let it live on this node; end it |
+//! | `POST`, `GET /v1/reservations`, `GET /v1/reservations/{id}` | reserve resources, list what is reserved, show one or wait for it |
+//! | `POST /v1/reservations:check`, `POST /v1/reservations:release`, `POST /v1/reservations/{id}:renew`, `POST /v1/reservations/{id}:force` | ask what stands in the way, give back, hold for longer, take away |
+//! | `GET /v1/slots`, `PUT /v1/slots/{name}`, `PUT /v1/reservation-settings` | slots and how many places they have; whether reservations stop writes |
 //! | `POST`, `GET /v1/projects`, `GET`, `DELETE /v1/projects/{project}`, `PUT /v1/projects/{project}/limits` | make projects, list them; show one, destroy it, limit it |
 //! | `GET /v1/events` | what happened after a cursor; waits for more if asked to, or streams it; the present state with its cursor |
 //! | `GET /v1/prime` | what an agent needs to know when it starts |
 //! | `POST`, `GET /v1/agents`, `GET`, `DELETE /v1/agents/{name}` | the agents of this node |
+//!
+//! Who writes under its own reservation shows its token in the header `queenright-token`.
 //!
 //! Routes about a project take it from the query (`?project=`, else `default`), or from the path:
 //! `/v1/projects/{project}/memory/{key}` and so on.
@@ -36,6 +41,7 @@ mod problem;
 mod projects;
 mod proposals;
 mod replay;
+mod reservations;
 mod router;
 mod sessions;
 mod status;

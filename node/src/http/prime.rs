@@ -3,13 +3,14 @@
 //! | part, in this order | what | what has no room |
 //! |---|---|---|
 //! | claims | the tasks that it holds, by id, with their fences | those with the highest ids |
-//! | pinned | the memory with the tag `pinned`, by key: up to three quarters of what the claims leave | those with the last keys |
+//! | reservations | what it has reserved and what it waits for, by id | those with the highest ids |
+//! | pinned | the memory with the tag `pinned`, by key: up to three quarters of what these leave | those with the last keys |
 //! | happened | what happened since its cursor, one line for each type and subject, the newest first | the oldest |
 //!
 //! The calls that make sense next come in any case. Each part that is cut says how much it left out, and the same state
 //! makes the same answer.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use axum::Json;
@@ -17,12 +18,12 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use queenright_actors::replica::Snapshot;
 use queenright_bench::client::wire::{
-    Code, EventCursor, Happening, Happenings, HeldTask, Listed, NextCall, Pinned, Prime, Problem, WireHolder,
-    WireTaskId,
+    Code, EventCursor, Happening, Happenings, HeldReservation, HeldTask, Listed, NextCall, Pinned, Prime, Problem,
+    WireHolder, WireReservation, WireTaskId,
 };
 use queenright_bench::client::{PRIME_BYTES, TOKEN_HEADER};
 use queenright_protocol::colony::{
-    Held, Lease, NAME_BYTES_MAX, Project, Record, SessionId, State as TaskState, Task, TaskId, TokenHash,
+    Held, Lease, NAME_BYTES_MAX, Project, Record, ReservationId, SessionId, State as TaskState, Task, TaskId, TokenHash,
 };
 use serde::Serialize;
 
@@ -35,7 +36,7 @@ use super::problem::{Refused, invalid};
 /// How many bytes of a pinned value are told: a longer one is read by its key.
 const PINNED_BYTES_MAX: usize = 1 << 10;
 /// What the counts, and the headings of the text, may add to the length of an answer.
-const COUNTS_BYTES: usize = 160;
+const COUNTS_BYTES: usize = 208;
 /// How much longer a character is when it is shown escaped, and a line of a value by its indentation.
 const ESCAPED_BYTES: usize = 8;
 const INDENT_BYTES: usize = 4;
@@ -73,17 +74,20 @@ pub(super) async fn prime(State(door): State<Door>, mut call: Call) -> Result<Re
         agent: &agent,
         session,
     };
-    let claims = asked.claims(&caller.project);
+    let held = asked.held(&caller.project);
+    let claims = asked.claims(&held);
     let answer = Prime {
         next: asked.next(&caller.project, claims.values().next()),
         project: caller.project,
         agent: agent.clone(),
         cursor: EventCursor::behind(snapshot.colony.seq()),
         claims: Listed::default(),
+        reservations: Listed::default(),
         pinned: Listed::default(),
         happened: Happenings::default(),
     };
-    Ok(Json(asked.filled(answer, claims, after, bytes as usize)).into_response())
+    let reservations = asked.reservations(&held);
+    Ok(Json(asked.filled(answer, claims, reservations, after, bytes as usize)).into_response())
 }
 
 /// Who asks, and in which state.
@@ -134,11 +138,13 @@ impl Asked<'_> {
         &self,
         mut answer: Prime,
         claims: BTreeMap<TaskId, HeldTask>,
+        reservations: Vec<HeldReservation>,
         after: Option<EventCursor>,
         bytes: usize,
     ) -> Prime {
         let mut room = Room(bytes.saturating_sub(length(&answer) + COUNTS_BYTES));
         answer.claims = room.list(claims.into_values(), |_| 0);
+        answer.reservations = room.list(reservations.into_iter(), |_| 0);
         let events = room.0 / 4;
         let mut for_pinned = Room(room.0 - events);
         let memory = self.project.memory();
@@ -164,13 +170,12 @@ impl Asked<'_> {
         answer
     }
 
-    /// The tasks that the caller holds: in its session, or in all that are called like it and as the hosted agent of that
-    /// name.
-    fn claims(&self, project: &Arc<str>) -> BTreeMap<TaskId, HeldTask> {
+    /// What the caller holds: in its session, or in all that are called like it and as the hosted agent of that name.
+    fn held(&self, project: &Arc<str>) -> Vec<Held> {
         let (sessions, agents) = (self.snapshot.colony.sessions(), self.snapshot.colony.agents());
         let called_so = sessions.of_project(project, None).take(LOOKED_AT_MAX);
         let called_so = called_so.filter(|session| session.ended.is_none() && *session.opened.name == *self.agent);
-        let held: Vec<Held> = match self.session {
+        match self.session {
             Some(session) => sessions.held(session).collect(),
             None => {
                 let lives = agents.lives().map(|(_, life)| life);
@@ -181,20 +186,53 @@ impl Asked<'_> {
                     .chain(called_so.flat_map(|session| sessions.held(session.id)))
                     .collect()
             }
-        };
-        let mut claims = BTreeMap::new();
-        for held in held {
-            let Held::Task(id) = held;
-            if let Some(task) = self.project.tasks().get(id)
-                && let TaskState::Leased(lease) = &task.state
-            {
-                claims.insert(id, self.held(task, lease));
-            }
         }
-        claims
     }
 
-    fn held(&self, task: &Task, lease: &Lease) -> HeldTask {
+    fn claims(&self, held: &[Held]) -> BTreeMap<TaskId, HeldTask> {
+        let tasks = held.iter().filter_map(|held| match held {
+            Held::Task(id) => self.project.tasks().get(*id),
+            Held::Reservation(_) => None,
+        });
+        let leased = tasks.filter_map(|task| match &task.state {
+            TaskState::Leased(lease) => Some((task.id, self.held_task(task, lease))),
+            _ => None,
+        });
+        leased.collect()
+    }
+
+    fn reservations(&self, held: &[Held]) -> Vec<HeldReservation> {
+        let ids: BTreeSet<ReservationId> = held
+            .iter()
+            .filter_map(|held| match held {
+                Held::Reservation(id) => Some(*id),
+                Held::Task(_) => None,
+            })
+            .collect();
+        let found = ids.into_iter().filter_map(|id| self.project.reservations().get(id));
+        found
+            .map(|found| {
+                let WireReservation {
+                    reservation,
+                    resources,
+                    holder,
+                    left_ms,
+                    task,
+                    ..
+                } = WireReservation::of(found, self.snapshot.colony.cluster_ms());
+                HeldReservation {
+                    reservation,
+                    resources,
+                    waits: found.is_waiting(),
+                    holder,
+                    left_ms,
+                    task,
+                }
+            })
+            .collect()
+    }
+
+    fn held_task(&self, task: &Task, lease: &Lease) -> HeldTask {
         HeldTask {
             task: WireTaskId(task.id),
             title: task.title.clone(),

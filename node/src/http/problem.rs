@@ -7,7 +7,7 @@ use queenright_actors::agent::AgentError;
 use queenright_actors::node::{ReadError, ReplaceError};
 use queenright_actors::queen::SubmitError;
 use queenright_actors::store::StoreError;
-use queenright_bench::client::wire::{BodyError, Code, EventCursor, Loss, Problem, WireHolder};
+use queenright_bench::client::wire::{BodyError, Code, EventCursor, Loss, Problem, Standings, WireHolder};
 use queenright_protocol::colony::{CursorError, DiskLow, Outcome, Refusal};
 use queenright_protocol::conflict::Kind;
 use serde_json::json;
@@ -100,12 +100,17 @@ pub(super) fn misfit(outcome: &Outcome) -> Refused {
 
 /// A proposal that lost.
 pub(super) fn lost(loss: &Loss) -> Refused {
-    let detail = match loss.conflicts.first() {
-        Some(first) if first.kind == Kind::Phantom => format!(
+    let first = loss.conflicts.first();
+    let detail = match first.map(|first| (first, &first.holder)) {
+        Some((first, Some(holder))) => format!(
+            "{} at {:?}: {holder} has it reserved ({} in all); nothing was changed",
+            first.kind, first.key, loss.total
+        ),
+        Some((first, None)) if first.kind == Kind::Phantom => format!(
             "phantom below {:?}: expected {} keys as they were, found {} ({} in all); nothing was changed",
             first.key, first.expected, first.revision, loss.total
         ),
-        Some(first) => format!(
+        Some((first, None)) => format!(
             "{} at {:?}: expected revision {}, found {} ({} in all); nothing was changed",
             first.kind, first.key, first.expected, first.revision, loss.total
         ),
@@ -165,6 +170,35 @@ pub(super) fn of_refusal(refusal: &Refusal) -> Problem {
             Problem::new(Code::Conflict, detail).with_details(json!({ "task": task.to_string(), "state": state }))
         }
         Refusal::NeedCycle { .. } => Problem::new(Code::Invalid, detail).with_details(json!({ "field": "needs" })),
+        // Whoever knows what was wanted says more.
+        Refusal::Held { .. } => {
+            let standings = Standings::of_refusal(&[], refusal).map(serde_json::to_value);
+            let details = standings.and_then(Result::ok).unwrap_or_default();
+            Problem::new(Code::Held, detail).with_details(details)
+        }
+        Refusal::Reserved { key, reservation, holder } => Problem::new(Code::Held, detail).with_details(json!({
+            "kind": Kind::Reservation, "key": key, "reservation": reservation.to_string(),
+            "holder": WireHolder::from(&**holder),
+        })),
+        Refusal::UnknownReservation { reservation } => {
+            Problem::new(Code::NotFound, detail).with_details(json!({ "reservation": reservation.to_string() }))
+        }
+        Refusal::NotHeld { reservation, holder } => Problem::new(Code::Fenced, detail).with_details(json!({
+            "reservation": reservation.to_string(), "holder": holder.as_ref().map(WireHolder::from),
+        })),
+        Refusal::NotReserved { resource } => {
+            Problem::new(Code::Fenced, detail).with_details(json!({ "resource": resource }))
+        }
+        Refusal::Waits { reservation } => {
+            Problem::new(Code::Conflict, detail).with_details(json!({ "reservation": reservation.to_string() }))
+        }
+        Refusal::Deadlock {
+            reservation,
+            waiter,
+            holder,
+        } => Problem::new(Code::Conflict, detail).with_details(json!({
+            "reservation": reservation.to_string(), "waiter": waiter.to_string(), "holder": WireHolder::from(holder),
+        })),
         Refusal::AgentNotLive { .. } => Problem::new(Code::Fenced, detail),
         Refusal::AgentLive { .. } => Problem::new(Code::Conflict, detail),
         Refusal::KeyHeld { key, author, until_ms } => Problem::new(Code::Held, detail)

@@ -16,7 +16,8 @@ use super::problem::{Refused, lost, misfit, of_refusal};
 pub(super) async fn propose(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
     let caller = call.caller()?;
     let request: ProposalRequest = call.json(door.limits.body_bytes, caller.deadline).await?;
-    let proposal = request.into_proposal()?;
+    let mut proposal = request.into_proposal()?;
+    proposal.caller = caller.writer();
     match door.submit(&caller, Body::Propose(proposal)).await? {
         Outcome::Committed { seq, revisions, merged } => {
             Ok(Json(ProposalOutcome::Committed { seq, revisions, merged }).into_response())
@@ -35,7 +36,10 @@ pub(super) async fn propose(State(door): State<Door>, mut call: Call) -> Result<
 pub(super) async fn propose_batch(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
     let caller = call.caller()?;
     let request: BatchRequest = call.json(door.limits.body_bytes, caller.deadline).await?;
-    let batch = request.into_batch()?;
+    let mut batch = request.into_batch()?;
+    for proposal in &mut batch.proposals {
+        proposal.caller = caller.writer();
+    }
     match door.submit(&caller, Body::ProposeBatch(batch)).await? {
         Outcome::Judged { seq, verdicts, pairs } => {
             let verdicts = verdicts.into_iter().map(|verdict| wire(seq, verdict)).collect();

@@ -7,7 +7,9 @@ use axum::routing::{get, post, put};
 use queenright_bench::client::wire::{Code, Problem};
 
 use super::problem::Refused;
-use super::{Door, agents, events, guard, memory, prime, projects, proposals, replay, sessions, status, tasks};
+use super::{
+    Door, agents, events, guard, memory, prime, projects, proposals, replay, reservations, sessions, status, tasks,
+};
 
 pub(super) fn router(door: Door) -> Router {
     let node = Router::new()
@@ -51,11 +53,20 @@ fn of_project(door: &Door) -> Router<Door> {
         .route("/prime", get(prime::prime))
         .route("/queues", get(tasks::queues))
         .route("/queues/{queue}", post(tasks::change_queue))
+        .route("/reservations", get(reservations::list))
+        .route("/reservations:check", post(reservations::check))
+        .route("/reservations:release", post(reservations::release))
+        .route("/reservations/{reservation}", post(reservations::act))
+        .route("/reservation-settings", put(reservations::set_settings))
+        .route("/slots", get(reservations::slots))
+        .route("/slots/{name}", put(reservations::set_slot))
         .route("/proposals", post(proposals::propose))
         .route("/proposal-batches", post(proposals::propose_batch))
         .route_layer(from_fn_with_state(door.clone(), guard::admit))
-        // Those who wait for events are bounded by themselves.
+        // Those who wait for events, or to be granted a reservation, are bounded by themselves.
         .route("/events", get(events::events))
+        .route("/reservations", post(reservations::acquire))
+        .route("/reservations/{reservation}", get(reservations::show))
 }
 
 async fn no_route(method: Method, uri: Uri) -> Refused {

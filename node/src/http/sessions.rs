@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use queenright_bench::client::wire::{
     ClosedSession, Code, Heartbeat, OpenSession, OpenedSession, Problem, ReopenedSession, SessionList, SessionState,
-    SessionToken, WireHeld, WireSession, WireSessionId, WireTaskId,
+    SessionToken, WireHeld, WireReservationId, WireSession, WireSessionId, WireTaskId, reservation_ends,
 };
 use queenright_protocol::colony::{
     Body, Colony, Held, Outcome, SessionCommand, SessionId, State as TaskState, TokenHash,
@@ -126,12 +126,17 @@ fn cancelled(colony: &Colony, caller: &Caller, session: SessionId) -> Vec<WireTa
             TaskState::Leased(lease) if lease.cancel.is_some() => Some(WireTaskId(id)),
             _ => None,
         },
+        Held::Reservation(_) => None,
     });
     wanted.collect()
 }
 
 fn holds(colony: &Colony, caller: &Caller, session: SessionId) -> Vec<WireHeld> {
-    let tasks = colony.project(&caller.project).map(|project| project.tasks());
+    let project = colony.project(&caller.project);
+    let (tasks, reservations) = (
+        project.map(|project| project.tasks()),
+        project.map(|project| project.reservations()),
+    );
     let held = colony.sessions().held(session).take(HOLDS_LISTED_MAX);
     let held = held.filter_map(|held| match held {
         Held::Task(id) => {
@@ -144,6 +149,14 @@ fn holds(colony: &Colony, caller: &Caller, session: SessionId) -> Vec<WireHeld> 
                 attempt: task.attempts,
                 fence: lease.fence.0,
                 until_ms: lease.until_ms,
+            })
+        }
+        Held::Reservation(id) => {
+            let reservation = reservations?.get(id)?;
+            Some(WireHeld::Reservation {
+                reservation: WireReservationId(id),
+                fence: reservation.fence().map(|fence| fence.0),
+                until_ms: reservation_ends(reservation.until_ms()),
             })
         }
     });

@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use queenright_bench::client::wire::{
     AcceptTask, AcceptedTask, AddTasks, AddedTask, AddedTasks, ChangeQueue, ClaimTasks, ClaimedTask, ClaimedTasks,
     Code, ControlTask, FinishTask, FinishedTask, HandOffTask, Loss, Problem, QueueList, QueueSet, TaskList, TaskNow,
-    UpdateTask, WireQueue, WireSessionId, WireTask, WireTaskId, from_bytes, sorted, to_bytes,
+    UpdateTask, WireQueue, WireReservationId, WireSessionId, WireTask, WireTaskId, WireWant, from_bytes, sorted,
+    to_bytes,
 };
 use queenright_protocol::colony::{
     Accept, Act, Added, Body, Caller as Owner, Claim, Claimed, Control, Fence, Finish, NewSession, NewTask, Outcome,
@@ -139,6 +140,11 @@ impl Door {
         let tasks = snapshot.colony.project(&caller.project).map(|project| project.tasks());
         let described = claimed.iter().map(|claimed| {
             let task = tasks.and_then(|tasks| tasks.get(claimed.task));
+            let lease = task.and_then(|task| match &task.state {
+                TaskState::Leased(lease) if lease.fence == claimed.fence => Some(lease),
+                _ => None,
+            });
+            let resources = task.map(|task| task.terms.resources.iter().map(WireWant::from).collect());
             ClaimedTask {
                 task: WireTaskId(claimed.task),
                 attempt: claimed.attempt,
@@ -148,10 +154,9 @@ impl Door {
                 payload: task.map(|task| from_bytes(&task.payload)).unwrap_or_default(),
                 checkpoint: task.map(|task| from_bytes(&task.checkpoint)).unwrap_or_default(),
                 checks: task.map(|task| task.terms.checks.clone()).unwrap_or_default(),
-                until_ms: task.and_then(|task| match &task.state {
-                    TaskState::Leased(lease) if lease.fence == claimed.fence => lease.until_ms,
-                    _ => None,
-                }),
+                until_ms: lease.and_then(|lease| lease.until_ms),
+                resources: resources.unwrap_or_default(),
+                reservation: lease.and_then(|lease| lease.reservation).map(WireReservationId),
             }
         });
         described.collect()

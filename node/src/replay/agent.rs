@@ -212,12 +212,12 @@ fn holds(context: &AgentContext, snapshot: &Snapshot, project: &str) -> Option<H
     if life.id.generation != context.generation() {
         return None;
     }
-    let (_, colony::Held::Task(id)) = life.held.iter().find(|(held_in, _)| &**held_in == project)?;
-    match &tasks(snapshot, project)?.get(*id)?.state {
-        State::Leased(lease) => Some(Held {
-            id: *id,
-            fence: lease.fence,
-        }),
+    let id = life.held.iter().find_map(|(held_in, held)| match held {
+        colony::Held::Task(id) if &**held_in == project => Some(*id),
+        colony::Held::Task(_) | colony::Held::Reservation(_) => None,
+    })?;
+    match &tasks(snapshot, project)?.get(id)?.state {
+        State::Leased(lease) => Some(Held { id, fence: lease.fence }),
         _ => None,
     }
 }

@@ -203,8 +203,7 @@ impl Beat {
         }
         let holds = heard.holds.into_iter().filter_map(|held| match held {
             WireHeld::Task { task, fence, .. } => Some((task, fence)),
-            #[allow(unreachable_patterns, reason = "a session may hold more than tasks")]
-            _ => None,
+            WireHeld::Reservation { .. } => None,
         });
         self.holds = holds.collect();
         self.cancelled = heard.cancelled.into_iter().collect();

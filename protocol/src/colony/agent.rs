@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::command::Refusal;
 use super::digest::Digest;
 use super::memory::over_limit;
+use super::reservation::{RESERVATION_OF_LEASE_MS, Reservation, ReservationId, Standing};
 use super::session::{SessionDue, SessionId, Sessions};
 use super::task::{Owner, State, Task, TaskId};
 use crate::id::NodeId;
@@ -147,6 +148,8 @@ pub struct Life {
 pub enum Held {
     /// The lease of a task.
     Task(TaskId),
+    /// A reservation, or the place of one who waits.
+    Reservation(ReservationId),
 }
 
 /// What the passing of a time ends.
@@ -160,6 +163,10 @@ pub enum Timer {
     Wake(TaskId),
     /// Nothing: a task is finished in some way, and those that need it are told one by one.
     Release(TaskId),
+    /// A reservation, or the patience of one who waits.
+    Reservation(ReservationId),
+    /// The rest of one who waits and is to be looked at again: at once.
+    Look(ReservationId),
 }
 
 /// How all agents of a node ended at once.
@@ -425,17 +432,7 @@ impl Agents {
         if let Some(until_ms) = lease.until_ms {
             self.timers.insert((until_ms, project.clone(), Timer::Lease(task.id)));
         }
-        match &lease.holder.owner {
-            Owner::Session { session, .. } => self.sessions.hold(*session, Held::Task(task.id)),
-            Owner::Agent { agent, started } => match self.lives.get_mut(&(agent.node, *started)) {
-                Some(life) => {
-                    let lives = self.working.entry(project.clone()).or_default();
-                    *lives.entry((agent.node, *started)).or_default() += 1;
-                    life.held.insert((project.clone(), Held::Task(task.id))).is_none()
-                }
-                None => false,
-            },
-        }
+        self.hold(project, &lease.holder.owner, Held::Task(task.id))
     }
 
     /// Undoes [`Agents::link`].
@@ -447,12 +444,32 @@ impl Agents {
         if let Some(until_ms) = lease.until_ms {
             self.timers.remove(&(until_ms, project.clone(), Timer::Lease(task.id)));
         }
-        match &lease.holder.owner {
-            Owner::Session { session, .. } => self.sessions.let_go(*session, Held::Task(task.id)),
+        self.let_go(project, &lease.holder.owner, Held::Task(task.id));
+    }
+
+    /// Notes that an owner holds something. `false` when it is unknown.
+    fn hold(&mut self, project: &Arc<str>, owner: &Owner, held: Held) -> bool {
+        match owner {
+            Owner::Session { session, .. } => self.sessions.hold(*session, held),
+            Owner::Agent { agent, started } => match self.lives.get_mut(&(agent.node, *started)) {
+                Some(life) => {
+                    let lives = self.working.entry(project.clone()).or_default();
+                    *lives.entry((agent.node, *started)).or_default() += 1;
+                    life.held.insert((project.clone(), held)).is_none()
+                }
+                None => false,
+            },
+        }
+    }
+
+    /// Undoes [`Agents::hold`].
+    fn let_go(&mut self, project: &Arc<str>, owner: &Owner, held: Held) {
+        match owner {
+            Owner::Session { session, .. } => self.sessions.let_go(*session, held),
             Owner::Agent { agent, started } => {
                 let key = (agent.node, *started);
                 if let Some(life) = self.lives.get_mut(&key) {
-                    life.held.remove(&(project.clone(), Held::Task(task.id)));
+                    life.held.remove(&(project.clone(), held));
                     self.holds_less(project, &key);
                 }
             }
@@ -480,9 +497,35 @@ impl Agents {
     pub(crate) fn works_in(&self, project: &Arc<str>, key: &LifeKey) -> bool {
         self.working.get(project).is_some_and(|lives| lives.contains_key(key))
     }
+
+    /// Notes whose a reservation is, and until when. `false` when its owner is unknown.
+    pub(crate) fn link_reservation(&mut self, project: &Arc<str>, reservation: &Reservation) -> bool {
+        let id = reservation.id;
+        for (at_ms, timer) in timers_of(reservation) {
+            self.timers.insert((at_ms, project.clone(), timer));
+        }
+        self.hold(project, &reservation.holder.owner, Held::Reservation(id))
+    }
+
+    /// Undoes [`Agents::link_reservation`].
+    pub(crate) fn unlink_reservation(&mut self, project: &Arc<str>, reservation: &Reservation) {
+        for (at_ms, timer) in timers_of(reservation) {
+            self.timers.remove(&(at_ms, project.clone(), timer));
+        }
+        self.let_go(project, &reservation.holder.owner, Held::Reservation(reservation.id));
+    }
 }
 
-/// What the digest covers: not what is held, which follows from the tasks.
+fn timers_of(reservation: &Reservation) -> impl Iterator<Item = (u64, Timer)> {
+    let id = reservation.id;
+    let look = matches!(reservation.state, Standing::Waiting { look: true, .. });
+    // What goes with a lease has no end of its own.
+    let ends = Some(reservation.until_ms()).filter(|until_ms| *until_ms < RESERVATION_OF_LEASE_MS);
+    let ends = ends.map(|until_ms| (until_ms, Timer::Reservation(id)));
+    ends.into_iter().chain(look.then_some((0, Timer::Look(id))))
+}
+
+/// What the digest covers: not what is held, which follows from the tasks and the reservations.
 fn life_digest(key: &LifeKey, life: &Life) -> Digest {
     Digest::of(AGENT_DIGEST, &(key, &life.id, &life.end))
 }

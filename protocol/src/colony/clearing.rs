@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use super::agent::{Agents, Timer};
 use super::project::Project;
+use super::reservation::{ReservationId, ReservationSettings};
+use super::task::State;
 use super::{Applied, Colony};
 
 /// How many events go in one step: they are small, and lie in one row.
@@ -29,7 +31,7 @@ struct Part {
     clear: fn(&mut Remains<'_>),
 }
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 9] = [
     Part {
         left: |_, project, _| project.tasks.len(),
         clear: clear_task,
@@ -41,6 +43,14 @@ const PARTS: [Part; 7] = [
     Part {
         left: |_, project, _| project.holds.iter().count(),
         clear: clear_hold,
+    },
+    Part {
+        left: |_, project, _| project.reservations.count().0,
+        clear: clear_reservation,
+    },
+    Part {
+        left: |_, project, _| usize::from(*project.reservations.settings() != ReservationSettings::default()),
+        clear: clear_reservation_settings,
     },
     Part {
         left: |name, _, agents| agents.sessions.count_in(name),
@@ -71,6 +81,11 @@ fn clear_task(remains: &mut Remains<'_>) {
     for need in task.unmet.iter().copied().chain([task.id]) {
         remains.agents.set_due_now(remains.name, Timer::Release(need), false);
     }
+    if let State::Leased(lease) = &task.state
+        && let Some(id) = lease.reservation
+    {
+        take_out_reservation(remains, id);
+    }
     remains.applied.tasks.push((remains.name.clone(), task.id));
 }
 
@@ -85,6 +100,35 @@ fn clear_hold(remains: &mut Remains<'_>) {
     remains
         .project
         .end_hold(seq, remains.agents, remains.name, remains.applied);
+}
+
+fn clear_reservation(remains: &mut Remains<'_>) {
+    let id = remains
+        .project
+        .reservations
+        .after(None)
+        .next()
+        .expect("there is one")
+        .id;
+    take_out_reservation(remains, id);
+}
+
+/// Nothing if it has ended before. Those who wait for it are told nothing: they go as well.
+fn take_out_reservation(remains: &mut Remains<'_>, id: ReservationId) {
+    let Some(reservation) = remains.project.reservations.get(id).cloned() else {
+        return;
+    };
+    remains.agents.unlink_reservation(remains.name, &reservation);
+    remains.project.reservations.remove(id);
+    remains.applied.reservations.push((remains.name.clone(), id));
+}
+
+fn clear_reservation_settings(remains: &mut Remains<'_>) {
+    remains
+        .project
+        .reservations
+        .set_settings(ReservationSettings::default());
+    remains.applied.reservation_settings.push(remains.name.clone());
 }
 
 fn clear_session(remains: &mut Remains<'_>) {

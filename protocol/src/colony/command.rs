@@ -9,6 +9,7 @@
 //! | [`Body::Task`] | agent or door | colony | see [`super::task`] | add, claim, accept, update or finish tasks |
 //! | [`Body::Agent`] | queen | colony | see [`super::agent`] | an agent of a node has started or ended |
 //! | [`Body::Session`] | door | colony | see [`super::session`] | open, re-open or close a session |
+//! | [`Body::Reservation`] | agent or door | colony | see [`super::reservation`] | take, release, renew or force reservations |
 //! | [`Body::Project`] | door | colony | see [`super::projects`] | make a project, limit or destroy it |
 //!
 //! Any command may be answered by [`Outcome::Refused`]: nothing was changed.
@@ -27,12 +28,14 @@ use super::proposal::{
     BATCH_KEYS_MAX, BATCH_LISTED_BYTES_MAX, BATCH_PROPOSALS_MAX, CONFLICT_BYTES, CONFLICTS_LISTED_MAX, Conflict,
     Proposal, ProposalBatch, UNMERGED_LISTED_MAX, Verdict,
 };
+use super::reservation::{BLOCKERS_LISTED_MAX, Blocker, RELEASED_MAX, Released, ReservationCommand, ReservationId};
 use super::session::{SessionCommand, SessionEnd, SessionId, TokenHash};
 use super::task::{
-    Act, Added, CLAIM_TASKS_MAX, Caller, Claimed, Control, Fence, Finish, Holder, Owner, StateName,
-    TASK_REASON_BYTES_MAX, TaskCommand, TaskId, Which,
+    Act, Added, CLAIM_TASKS_MAX, Caller, Claimed, Control, Fence, Finish, Holder, NewTask, Owner, StateName,
+    TASK_REASON_BYTES_MAX, TASK_RESOURCES_MAX, TaskCommand, TaskId, Which,
 };
 use crate::conflict::MERGE_FAILURE_BYTES_MAX;
+use crate::conflict::glob::GLOB_BYTES_MAX;
 use crate::id::NodeId;
 
 /// The longest key, in bytes. With the longest name of a project before it, it fits a key of the store, which has 4 KiB.
@@ -121,6 +124,8 @@ pub enum Body {
     Agent(AgentCommand),
     /// Open, re-open or close a session.
     Session(SessionCommand),
+    /// Take, release, renew or force reservations.
+    Reservation(ReservationCommand),
     /// Make the project, limit or destroy it.
     Project(ProjectCommand),
 }
@@ -128,19 +133,23 @@ pub enum Body {
 impl Body {
     /// The hash of the token with which an owner acts: a sign of life of its session.
     pub fn token(&self) -> Option<TokenHash> {
-        let Body::Task(command) = self else { return None };
-        let caller = match command {
-            TaskCommand::Control(Control {
+        let caller = match self {
+            Body::Task(TaskCommand::Claim(claim)) => Some(&claim.caller),
+            Body::Task(TaskCommand::Accept(accept)) => Some(&accept.caller),
+            Body::Task(TaskCommand::Update(update)) => Some(&update.caller),
+            Body::Task(TaskCommand::Finish(finish)) => Some(&finish.caller),
+            Body::Task(TaskCommand::Control(Control {
                 act: Act::HandOff { caller, .. },
                 ..
-            }) => caller,
-            TaskCommand::Add(_) | TaskCommand::Control(_) | TaskCommand::Queue(_) => return None,
-            TaskCommand::Claim(claim) => &claim.caller,
-            TaskCommand::Accept(accept) => &accept.caller,
-            TaskCommand::Update(update) => &update.caller,
-            TaskCommand::Finish(finish) => &finish.caller,
+            })) => Some(caller),
+            Body::Reservation(ReservationCommand::Acquire(acquire)) => Some(&acquire.caller),
+            Body::Reservation(ReservationCommand::Release(release)) => Some(&release.caller),
+            Body::Reservation(ReservationCommand::Renew(renew)) => Some(&renew.caller),
+            Body::Change(change) => change.caller.as_ref(),
+            Body::Propose(proposal) => proposal.caller.as_ref(),
+            _ => None,
         };
-        match caller {
+        match caller? {
             Caller::Session(token) => Some(*token),
             Caller::Agent { .. } | Caller::Opens(_) => None,
         }
@@ -156,26 +165,33 @@ impl Body {
     /// node keeps the outcome until the node that asked has it.
     pub fn outcome_bytes_max(&self) -> usize {
         match self {
-            Body::Change(change) => OUTCOME_BYTES + REFUSAL_BYTES + change.key.len(),
+            // It may name who has the key reserved.
+            Body::Change(change) => OUTCOME_BYTES + TASK_REFUSAL_BYTES + change.key.len(),
             Body::Withheld(_) => OUTCOME_BYTES + REFUSAL_BYTES,
             Body::Propose(proposal) => proposal_outcome_bytes_max(proposal),
             Body::Task(command) => {
                 OUTCOME_BYTES
                     + TASK_REFUSAL_BYTES
                     + match command {
-                        TaskCommand::Add(tasks) => ADDED_BYTES * tasks.len(),
+                        TaskCommand::Add(tasks) => ADDED_BYTES * tasks.len() + resource_refusal_bytes_max(tasks),
                         TaskCommand::Claim(claim) => {
                             CLAIMED_BYTES
                                 * match &claim.which {
                                     Which::Ids(ids) => ids.len(),
                                     Which::Ready { limit, .. } => CLAIM_TASKS_MAX.min(*limit as usize),
                                 }
+                                + match &claim.which {
+                                    // It may be told what stands in the way.
+                                    Which::Ids(ids) if !ids.is_empty() => HELD_BYTES_MAX,
+                                    _ => 0,
+                                }
                         }
                         TaskCommand::Accept(_) | TaskCommand::Update(_) => 0,
                         TaskCommand::Control(_) | TaskCommand::Queue(_) => 0,
                         TaskCommand::Finish(Finish { proposal, with, .. }) => {
                             let proposal = proposal.as_ref().map_or(0, proposal_outcome_bytes_max);
-                            proposal + ADDED_BYTES * with.follow_ups.len()
+                            let added = ADDED_BYTES * with.follow_ups.len();
+                            proposal + added + resource_refusal_bytes_max(&with.follow_ups)
                         }
                     }
             }
@@ -184,6 +200,7 @@ impl Body {
             }
             Body::Agent(_) => OUTCOME_BYTES + REFUSAL_BYTES,
             Body::Session(_) | Body::Project(_) => OUTCOME_BYTES + REFUSAL_BYTES,
+            Body::Reservation(command) => OUTCOME_BYTES + RESERVATION_REFUSAL_BYTES + reservation_bytes_max(command),
             Body::ProposeBatch(batch) => {
                 let verdicts = batch.proposals.iter().map(|proposal| {
                     let Named {
@@ -211,11 +228,51 @@ fn proposal_outcome_bytes_max(proposal: &Proposal) -> usize {
         writes,
         merges,
     } = Named::of(proposal);
-    let listed = listed.min(CONFLICTS_LISTED_MAX * (CONFLICT_BYTES + longest));
+    let listed = listed.min(CONFLICTS_LISTED_MAX * (CONFLICT_BYTES + HOLDER_BYTES_MAX + longest));
     let listed = listed + merges.min(UNMERGED_LISTED_MAX) * MERGE_FAILURE_BYTES_MAX;
     OUTCOME_BYTES + listed.max(REFUSAL_BYTES + longest) + 8 * writes + 4 * merges
 }
 
+/// What a refusal of new tasks over their resources has, in bytes.
+fn resource_refusal_bytes_max(tasks: &[NewTask]) -> usize {
+    let names_any = |task: &NewTask| !task.terms.resources.is_empty();
+    match tasks.iter().any(names_any) {
+        true => RESERVATION_REFUSAL_BYTES,
+        false => 0,
+    }
+}
+
+/// What an outcome of such a command lists, in bytes.
+fn reservation_bytes_max(command: &ReservationCommand) -> usize {
+    match command {
+        ReservationCommand::Acquire(acquire) => BLOCKERS_LISTED_MAX * BLOCKER_BYTES + 4 * acquire.resources.len(),
+        ReservationCommand::Release(release) => {
+            RESERVATION_ID_BYTES
+                * match &release.which {
+                    Released::Ids(ids) => ids.len(),
+                    Released::Resources(_) | Released::All => RELEASED_MAX,
+                }
+        }
+        ReservationCommand::Force(force) => RESERVATION_ID_BYTES * force.ids.len(),
+        ReservationCommand::Renew(_) | ReservationCommand::Slot { .. } | ReservationCommand::Advisory(_) => 0,
+    }
+}
+
+/// An encoded holder without its names, in bytes.
+pub(super) const HOLDER_BYTES: usize = 52;
+/// An encoded holder at most.
+const HOLDER_BYTES_MAX: usize = HOLDER_BYTES + 2 * NAME_BYTES_MAX;
+/// A resource as text: its kind before a pattern, or a name.
+const RESOURCE_BYTES_MAX: usize = GLOB_BYTES_MAX + 5;
+/// An encoded id of a reservation.
+const RESERVATION_ID_BYTES: usize = 12;
+/// Something that stands in the way of a resource, encoded.
+const BLOCKER_BYTES: usize = 64 + RESOURCE_BYTES_MAX + HOLDER_BYTES_MAX;
+/// What stands in the way of the resources of a task, encoded.
+const HELD_BYTES_MAX: usize = 64 + BLOCKERS_LISTED_MAX * BLOCKER_BYTES + 4 * TASK_RESOURCES_MAX;
+/// An encoded refusal of a command of reservations that lists nothing: it may name a resource or an agent, or say what is
+/// wrong with a text, a part of which is shown.
+const RESERVATION_REFUSAL_BYTES: usize = 256 + 2 * RESOURCE_BYTES_MAX + HOLDER_BYTES_MAX;
 /// An encoded outcome without what it lists, in bytes.
 const OUTCOME_BYTES: usize = 37;
 /// An encoded refusal of a task's command: it names a holder, its node and its author, or somebody and what he said.
@@ -248,13 +305,16 @@ struct Named {
 
 impl Named {
     fn of(proposal: &Proposal) -> Named {
-        let reads = proposal.reads.iter().map(|read| read.key.len());
-        let ranges = proposal.ranges.iter().map(|range| range.span.text().len());
-        // A write may have gone stale and be held besides.
-        let writes = proposal.writes.iter().flat_map(|write| [write.key.len(); 2]);
+        let reads = proposal.reads.iter().map(|read| (read.key.len(), 0));
+        let ranges = proposal.ranges.iter().map(|range| (range.span.text().len(), 0));
+        // A write may be held, and reserved or gone stale besides: a conflict over a reservation names who has it.
+        let writes = proposal.writes.iter().flat_map(|write| {
+            let key = write.key.len();
+            [(key, 0), (key, HOLDER_BYTES_MAX)]
+        });
         let keys = reads.chain(ranges).chain(writes);
-        let (listed, longest) = keys.fold((0, 0), |(listed, longest), key| {
-            (listed + CONFLICT_BYTES + key, longest.max(key))
+        let (listed, longest) = keys.fold((0, 0), |(listed, longest), (key, holder)| {
+            (listed + CONFLICT_BYTES + holder + key, longest.max(key))
         });
         // Who is fenced off is told who holds the task.
         let names = proposal.fence.as_ref().map_or(0, |fence| match &fence.caller {
@@ -285,6 +345,8 @@ pub struct Change {
     pub tags: Vec<Arc<str>>,
     /// When the change is refused.
     pub condition: Condition,
+    /// Who changes it, to whom its own reservations are no hindrance.
+    pub caller: Option<Caller>,
 }
 
 /// What must hold of a key before it is changed.
@@ -478,6 +540,38 @@ pub enum Outcome {
         /// The position of the command in the order of all commands.
         seq: u64,
     },
+    /// The resources are the caller's, or it waits for them.
+    Reserved {
+        /// The position of the command in the order of all commands.
+        seq: u64,
+        /// The reservation.
+        reservation: ReservationId,
+        /// The position of the command that granted it; `None` while it waits.
+        fence: Option<Fence>,
+        /// Cluster time in milliseconds at which it ends by itself, or gives up waiting.
+        until_ms: u64,
+    },
+    /// The reservations have ended, or lost the resources that were named.
+    Released {
+        /// The position of the command in the order of all commands.
+        seq: u64,
+        /// Which.
+        reservations: Vec<ReservationId>,
+        /// How many the caller has left.
+        left: u64,
+    },
+    /// The reservations hold for longer.
+    Renewed {
+        /// The position of the command in the order of all commands.
+        seq: u64,
+        /// Cluster time in milliseconds at which the first of them ends by itself now.
+        until_ms: u64,
+    },
+    /// A setting of the project is as it was wanted.
+    Set {
+        /// The position of the command in the order of all commands.
+        seq: u64,
+    },
     /// The project is there, with the limits that were wanted.
     ProjectSet {
         /// The position of the command in the order of all commands.
@@ -661,6 +755,69 @@ pub enum Refusal {
         /// Who needs whom, from one task to itself.
         cycle: Arc<str>,
     },
+    /// Others have what was to be reserved, or wait for it.
+    #[error("{}", held_text(.blockers, *.more))]
+    Held {
+        /// What stands in the way.
+        blockers: Vec<Blocker>,
+        /// Whether there is more.
+        more: bool,
+        /// The places of the resources that would be granted if they were wanted alone.
+        free: Vec<u32>,
+    },
+    /// The key lies under the exclusive reservation of somebody else.
+    #[error("{key}: reserved by {holder} ({reservation})")]
+    Reserved {
+        /// The key.
+        key: Key,
+        /// The reservation.
+        reservation: ReservationId,
+        /// Who holds it.
+        holder: Box<Holder>,
+    },
+    /// No command has made a reservation of this id.
+    #[error("no reservation has the id {reservation}")]
+    UnknownReservation {
+        /// The id.
+        reservation: ReservationId,
+    },
+    /// The reservation is not the caller's, or no longer.
+    #[error(
+        "reservation {reservation} {}",
+        .holder.as_ref().map_or_else(|| "has ended".to_string(), |holder| format!("is held by {holder}"))
+    )]
+    NotHeld {
+        /// The reservation.
+        reservation: ReservationId,
+        /// Whose it is; nobody's when it has ended.
+        holder: Option<Holder>,
+    },
+    /// No reservation of the caller is of this resource.
+    #[error("{resource}: no reservation of yours is of it")]
+    NotReserved {
+        /// The resource.
+        resource: Arc<str>,
+    },
+    /// The caller waits already: meanwhile it takes nothing, and there is nothing to renew.
+    #[error(
+        "reservation {reservation} is still waited for: until it is granted or released its owner takes nothing else"
+    )]
+    Waits {
+        /// What it waits for.
+        reservation: ReservationId,
+    },
+    /// The caller holds what somebody waits for, so it may not wait itself: the two could wait for one another.
+    #[error(
+        "reservation {reservation} is waited for by {holder} ({waiter}): its owner may not wait itself before it is released"
+    )]
+    Deadlock {
+        /// The caller's reservation.
+        reservation: ReservationId,
+        /// That of the one who waits for it.
+        waiter: ReservationId,
+        /// Who that is.
+        holder: Holder,
+    },
     /// There is no project of this name, and what is wanted does not make it.
     #[error("there is no project {project}, and this does not make it")]
     UnknownProject {
@@ -697,19 +854,39 @@ pub enum Refusal {
     },
 }
 
+fn held_text(blockers: &[Blocker], more: bool) -> String {
+    let Some(first) = blockers.first() else {
+        return "it is taken".to_owned();
+    };
+    let Blocker {
+        resource,
+        mode,
+        holder,
+        reservation,
+        ..
+    } = first;
+    let does = if first.waits { "waited for" } else { "held" };
+    let others = match blockers.len() - 1 {
+        0 if !more => String::new(),
+        others => format!(", and {}{others} more", if more { "at least " } else { "" }),
+    };
+    format!("{resource} is {does} ({mode}) by {holder} ({reservation}){others}")
+}
+
 impl Refusal {
     /// The bytes of the key or the text in it that may be long.
     pub(crate) fn text_bytes(&self) -> usize {
         match self {
-            Refusal::Condition { key, .. } | Refusal::MissingContent { key, .. } | Refusal::WrongType { key, .. } => {
-                key.len()
-            }
+            Refusal::Condition { key, .. }
+            | Refusal::MissingContent { key, .. }
+            | Refusal::WrongType { key, .. }
+            | Refusal::Reserved { key, .. } => key.len(),
             Refusal::Malformed { problem, .. } => problem.len(),
             Refusal::IdempotencyKeyReused { key } => key.len(),
             Refusal::AgentNotLive { name, .. } | Refusal::AgentLive { name, .. } => name.len(),
             Refusal::Expired { .. } | Refusal::OverLimit { .. } | Refusal::DiskLow(_) => 0,
-            Refusal::TaskFinished { holder, .. } => holder_text(holder),
-            Refusal::Fenced { holder, .. } => holder.as_ref().map_or(0, holder_text),
+            Refusal::TaskFinished { holder, .. } => holder.text_bytes(),
+            Refusal::Fenced { holder, .. } => holder.as_ref().map_or(0, Holder::text_bytes),
             // None of these is the verdict of a proposal; what they name is bounded.
             Refusal::UnknownTask { .. }
             | Refusal::TaskHeld { .. }
@@ -718,6 +895,12 @@ impl Refusal {
             | Refusal::KeyHeld { .. }
             | Refusal::UnknownSession { .. }
             | Refusal::SessionEnded { .. }
+            | Refusal::Held { .. }
+            | Refusal::UnknownReservation { .. }
+            | Refusal::NotHeld { .. }
+            | Refusal::NotReserved { .. }
+            | Refusal::Waits { .. }
+            | Refusal::Deadlock { .. }
             | Refusal::UnknownProject { .. }
             | Refusal::ProjectClearing { .. }
             | Refusal::ProjectExists { .. }
@@ -730,9 +913,10 @@ impl Refusal {
         let text = match self {
             Refusal::TaskFinished { holder, .. } => return cut_holder(holder),
             Refusal::Fenced { holder, .. } => return holder.iter_mut().for_each(cut_holder),
-            Refusal::Condition { key, .. } | Refusal::MissingContent { key, .. } | Refusal::WrongType { key, .. } => {
-                key
-            }
+            Refusal::Condition { key, .. }
+            | Refusal::MissingContent { key, .. }
+            | Refusal::WrongType { key, .. }
+            | Refusal::Reserved { key, .. } => key,
             Refusal::Malformed { problem, .. } => problem,
             Refusal::IdempotencyKeyReused { key } => key,
             Refusal::AgentNotLive { name, .. } | Refusal::AgentLive { name, .. } => name,
@@ -744,6 +928,12 @@ impl Refusal {
             | Refusal::KeyHeld { .. }
             | Refusal::UnknownSession { .. }
             | Refusal::SessionEnded { .. }
+            | Refusal::Held { .. }
+            | Refusal::UnknownReservation { .. }
+            | Refusal::NotHeld { .. }
+            | Refusal::NotReserved { .. }
+            | Refusal::Waits { .. }
+            | Refusal::Deadlock { .. }
             | Refusal::UnknownProject { .. }
             | Refusal::ProjectClearing { .. }
             | Refusal::ProjectExists { .. }
@@ -758,15 +948,6 @@ fn cut(text: &mut Arc<str>) {
     if text.len() > room {
         *text = format!("{}…", &text[..text.floor_char_boundary(room)]).into();
     }
-}
-
-/// The bytes of the names of a holder.
-fn holder_text(holder: &Holder) -> usize {
-    let owner = match &holder.owner {
-        Owner::Agent { agent, .. } => agent.name.len(),
-        Owner::Session { name, .. } => name.len(),
-    };
-    owner + holder.author.len()
 }
 
 fn cut_holder(holder: &mut Holder) {

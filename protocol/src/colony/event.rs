@@ -15,8 +15,9 @@ use super::agent::AgentEnd;
 use super::command::{ContentHash, Key};
 use super::digest::Digest;
 use super::projects::ProjectLimits;
+use super::reservation::{Mode, ReservationEnd, ReservationId};
 use super::session::{SessionEnd, SessionId};
-use super::task::{Breaker, Fence, Owner, Return, StateName, TaskId};
+use super::task::{Breaker, Fence, Holder, Owner, Return, StateName, TaskId};
 use crate::conflict::Kind;
 
 /// How many events a project keeps.
@@ -182,6 +183,43 @@ pub enum What {
         /// Its breaker.
         breaker: Breaker,
     },
+    /// Resources were reserved: at once, or for one who waited.
+    ReservationGranted {
+        /// The reservation.
+        reservation: ReservationId,
+        /// Its fence.
+        fence: Fence,
+        /// Whose it is.
+        holder: Holder,
+        /// What it is of.
+        resources: Vec<(Arc<str>, Mode)>,
+        /// Cluster time in milliseconds at which it ends by itself.
+        until_ms: u64,
+    },
+    /// Somebody waits for resources.
+    ReservationWaiting {
+        /// The reservation that it is to become.
+        reservation: ReservationId,
+        /// Who waits.
+        holder: Holder,
+        /// For what.
+        resources: Vec<(Arc<str>, Mode)>,
+        /// Cluster time in milliseconds at which it gives up.
+        until_ms: u64,
+    },
+    /// A reservation has ended, or lost resources.
+    ReservationEnded {
+        /// The reservation.
+        reservation: ReservationId,
+        /// Whose it was.
+        holder: Holder,
+        /// What it was of.
+        resources: Vec<Arc<str>>,
+        /// How many resources it still has.
+        left: u32,
+        /// Why.
+        reason: ReservationEnd,
+    },
     /// The project was created, with these limits. One that is made by its first use is not told of.
     ProjectCreated {
         /// What it may have at most.
@@ -205,11 +243,13 @@ pub enum Subject<'a> {
     Session(SessionId),
     /// A queue.
     Queue(&'a str),
+    /// A reservation.
+    Reservation(ReservationId),
 }
 
 impl Subject<'_> {
     /// What a subject's text begins with, before the colon.
-    pub const KINDS: [&'static str; 4] = ["key", "task", "session", "queue"];
+    pub const KINDS: [&'static str; 5] = ["key", "task", "session", "queue", "reservation"];
 }
 
 impl fmt::Display for Subject<'_> {
@@ -219,13 +259,14 @@ impl fmt::Display for Subject<'_> {
             Subject::Task(task) => write!(f, "task:{task}"),
             Subject::Session(session) => write!(f, "session:{session}"),
             Subject::Queue(queue) => write!(f, "queue:{queue}"),
+            Subject::Reservation(reservation) => write!(f, "reservation:{reservation}"),
         }
     }
 }
 
 impl What {
     /// The names of all types. They never change their meaning.
-    pub const TYPES: [&'static str; 17] = [
+    pub const TYPES: [&'static str; 20] = [
         "changed",
         "committed",
         "lost",
@@ -241,6 +282,9 @@ impl What {
         "task_handed_off",
         "task_dropped",
         "queue_changed",
+        "reservation_granted",
+        "reservation_waiting",
+        "reservation_ended",
         "project_created",
         "project_limited",
     ];
@@ -263,6 +307,9 @@ impl What {
             What::TaskHandedOff { .. } => "task_handed_off",
             What::TaskDropped { .. } => "task_dropped",
             What::QueueChanged { .. } => "queue_changed",
+            What::ReservationGranted { .. } => "reservation_granted",
+            What::ReservationWaiting { .. } => "reservation_waiting",
+            What::ReservationEnded { .. } => "reservation_ended",
             What::ProjectCreated { .. } => "project_created",
             What::ProjectLimited { .. } => "project_limited",
         }
@@ -284,12 +331,16 @@ impl What {
                 Some(Subject::Session(*session))
             }
             What::QueueChanged { queue, .. } => Some(Subject::Queue(queue)),
+            What::ReservationGranted { reservation, .. }
+            | What::ReservationWaiting { reservation, .. }
+            | What::ReservationEnded { reservation, .. } => Some(Subject::Reservation(*reservation)),
             What::Committed { .. } | What::Lost { .. } | What::Judged { .. } => None,
             What::ProjectCreated { .. } | What::ProjectLimited { .. } => None,
         }
     }
 
-    /// The hosted agent, or the name of a session, that it names beside its author: who holds a task, or is offered one.
+    /// The hosted agent, or the name of a session, that it names beside its author: who holds a task or a reservation,
+    /// waits for one, or is offered a task.
     pub fn agent(&self) -> Option<&Arc<str>> {
         match self {
             What::TaskClaimed {
@@ -302,6 +353,9 @@ impl What {
             }
             | What::SessionOpened { name, .. } => Some(name),
             What::TaskHandedOff { to, .. } => to.as_ref(),
+            What::ReservationGranted { holder, .. }
+            | What::ReservationWaiting { holder, .. }
+            | What::ReservationEnded { holder, .. } => Some(holder.owner.name()),
             _ => None,
         }
     }
@@ -335,6 +389,24 @@ impl Event {
             What::TaskHandedOff { to, .. } => to.as_ref().map_or(0, |to| to.len()),
             What::QueueChanged { queue, paused_by, .. } => queue.len() + paused_by.as_ref().map_or(0, |by| by.len()),
             What::TaskDropped { .. } => 0,
+            What::ReservationGranted { holder, resources, .. } | What::ReservationWaiting { holder, resources, .. } => {
+                let texts = resources.iter().map(|(text, _)| text.len() + 24);
+                holder.text_bytes() + texts.sum::<usize>()
+            }
+            What::ReservationEnded {
+                holder,
+                resources,
+                reason,
+                ..
+            } => {
+                let texts = resources.iter().map(|text| text.len() + 16);
+                let reason = match reason {
+                    ReservationEnd::Forced { by, reason } => by.len() + reason.len(),
+                    ReservationEnd::Agent(AgentEnd::Ended(reason)) => reason.len(),
+                    _ => 0,
+                };
+                holder.text_bytes() + reason + texts.sum::<usize>()
+            }
             What::Committed { .. } | What::Lost { .. } | What::Judged { .. } => 0,
             What::TaskFinished { .. } | What::TaskReturned { .. } | What::SessionEnded { .. } => 0,
             What::ProjectCreated { .. } | What::ProjectLimited { .. } => 0,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::{Body, Change, Op};
 use super::proposal::Proposal;
+use super::reservation::ReservationCommand;
 use super::round::Round;
 use super::task::TaskCommand;
 
@@ -54,6 +55,8 @@ impl Body {
             // So do the settings of a queue, and what is said of a task from outside.
             Body::Task(TaskCommand::Control(_) | TaskCommand::Queue(_)) => false,
             Body::Task(TaskCommand::Update(update)) => update.note.is_some() || update.checkpoint.is_some(),
+            // What is wanted is kept as text; all else of reservations only takes away, or moves a time.
+            Body::Reservation(command) => matches!(command, ReservationCommand::Acquire(_)),
             Body::Task(TaskCommand::Add(tasks)) => !tasks.is_empty(),
             Body::Task(TaskCommand::Finish(finish)) => {
                 let adds_tasks = !finish.with.follow_ups.is_empty() || !finish.with.needs.is_empty();

@@ -9,9 +9,11 @@
 //! | `e` project `\0` seq (8 B, big-endian) ordinal (4 B, big-endian) | events, the first of which has this cursor |
 //! | `h` project `\0` seq (8 B, big-endian) | a hold, granted at this position |
 //! | `i` project `\0` idempotency key | what is remembered under it |
+//! | `k` project `\0` | what the project says of reservations as a whole, unless that is nothing |
 //! | `q` project `\0` queue | a queue of tasks |
 //! | `r` project `\0` key | a record; kept contents by hash only |
 //! | `t` project `\0` seq (8 B, big-endian) ordinal (4 B, big-endian) | a task |
+//! | `v` project `\0` seq (8 B, big-endian) ordinal (4 B, big-endian) | a reservation |
 //!
 //! Everything else is in [`Meta`]. Values are bincode 1.3 (fixed-size little-endian integers).
 
@@ -31,8 +33,9 @@ use super::memory::{Kept, Memory, Record, Value};
 use super::once::{DedupSession, Remembered};
 use super::projects::About;
 use super::recovery::Past;
+use super::reservation::{Mode, Reservation, ReservationId, ReservationSettings, Reserved, Resource, Standing};
 use super::session::{Session, SessionId};
-use super::task::{Attempt, Counts, Queue, State, StoredQueue, Task, TaskId, Terms};
+use super::task::{Attempt, Counts, Holder, Queue, State, StoredQueue, Task, TaskId, Terms};
 use super::{Colony, Project, RULES_VERSION};
 use crate::id::NodeId;
 
@@ -97,6 +100,17 @@ struct StoredTask {
     wakes_ms: Option<u64>,
     approved: Option<Arc<str>>,
     checkpoint: Bytes,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredReservation {
+    resources: Vec<(Arc<str>, Mode)>,
+    holder: Holder,
+    reason: Option<Arc<str>>,
+    task: Option<TaskId>,
+    asked_ms: u64,
+    ttl_ms: u64,
+    state: Standing,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -231,6 +245,14 @@ impl Colony {
             let tasks = project.tasks.after(None);
             tasks.map(move |task| task_pair(name, task))
         });
+        let reservations = self.projects.iter().flat_map(|(name, project)| {
+            let reservations = project.reservations.after(None);
+            reservations.map(move |reservation| reservation_pair(name, reservation))
+        });
+        let settings = self
+            .projects
+            .iter()
+            .filter_map(|(name, project)| reservation_settings_pair(name, project.reservations.settings()));
         let lives = self.agents.lives().map(|(key, life)| life_pair(key, life));
         let sessions = self.agents.sessions.all().map(|session| session_pair(session));
         lives
@@ -239,9 +261,11 @@ impl Colony {
             .chain(events)
             .chain(holds)
             .chain(remembered)
+            .chain(settings)
             .chain(queues)
             .chain(records)
             .chain(tasks)
+            .chain(reservations)
     }
 
     /// The keys of all pairs but those of events, which the store groups in its own way.
@@ -260,8 +284,11 @@ impl Colony {
                 let tasks = project.tasks.after(None).map(move |task| task_key(name, task.id));
                 let holds = project.holds.iter().map(move |(seq, _)| hold_key(name, seq));
                 let queues = project.tasks.queues().map(move |(queue, _)| queue_key(name, queue));
-                let contents = contents.chain(holds).chain(remembered);
-                contents.chain(queues).chain(records).chain(tasks)
+                let reservations = project.reservations.after(None);
+                let reservations = reservations.map(move |reservation| reservation_key(name, reservation.id));
+                let settings = reservation_settings_pair(name, project.reservations.settings()).map(|(key, _)| key);
+                let contents = contents.chain(holds).chain(remembered).chain(settings);
+                contents.chain(queues).chain(records).chain(tasks).chain(reservations)
             }))
     }
 
@@ -428,6 +455,40 @@ pub fn queue_pair(project: &str, name: &str, queue: &Queue) -> Pair {
 /// The key of the pair of a queue of tasks: to remove it.
 pub fn queue_key(project: &str, name: &str) -> Vec<u8> {
     pair_key(b'q', project, name.as_bytes())
+}
+
+/// The pair of a reservation.
+pub fn reservation_pair(project: &str, reservation: &Reservation) -> Pair {
+    let resources = reservation.resources.iter();
+    let stored = StoredReservation {
+        resources: resources
+            .map(|reserved| (reserved.text.clone(), reserved.mode))
+            .collect(),
+        holder: reservation.holder.clone(),
+        reason: reservation.reason.clone(),
+        task: reservation.task,
+        asked_ms: reservation.asked_ms,
+        ttl_ms: reservation.ttl_ms,
+        state: reservation.state.clone(),
+    };
+    (reservation_key(project, reservation.id), encode(&stored))
+}
+
+/// The key of the pair of a reservation: to remove it.
+pub fn reservation_key(project: &str, reservation: ReservationId) -> Vec<u8> {
+    let ReservationId { seq, ordinal } = reservation;
+    pair_key(b'v', project, &place(Cursor { seq, ordinal }))
+}
+
+/// The pair of what a project says of reservations; `None` when that is nothing.
+pub fn reservation_settings_pair(project: &str, settings: &ReservationSettings) -> Option<Pair> {
+    let says = *settings != ReservationSettings::default();
+    says.then(|| (reservation_settings_key(project), encode(settings)))
+}
+
+/// The key of that pair: to remove it.
+pub fn reservation_settings_key(project: &str) -> Vec<u8> {
+    pair_key(b'k', project, b"")
 }
 
 /// The pair of an agent's life.
@@ -644,6 +705,22 @@ impl Restorer {
                     return Err("its queue says nothing of it".into());
                 }
             }
+            b'v' => {
+                let reservation = stored_reservation(rest, &value)?;
+                if project.reservations.get(reservation.id).is_some() {
+                    return Err("it stands twice".into());
+                }
+                if !self.colony.agents.link_reservation(&name.into(), &reservation) {
+                    return Err("its owner is not there".into());
+                }
+                project.reservations.set(reservation);
+            }
+            b'k' => {
+                if !rest.is_empty() {
+                    return Err("the settings of reservations have one place".into());
+                }
+                project.reservations.set_settings(decode(&value)?);
+            }
             other => return Err(format!("is of unknown kind {other}")),
         }
         Ok(())
@@ -747,6 +824,33 @@ fn stored_task(place: &[u8], value: &[u8]) -> Result<Task, String> {
         wakes_ms: stored.wakes_ms,
         approved: stored.approved,
         checkpoint: stored.checkpoint,
+        digest: Digest::default(),
+    })
+}
+
+fn stored_reservation(place: &[u8], value: &[u8]) -> Result<Reservation, String> {
+    let (seq, ordinal) = place.split_first_chunk().ok_or("its id is too short")?;
+    let stored: StoredReservation = decode(value)?;
+    let mut resources = Vec::with_capacity(stored.resources.len());
+    for (text, mode) in stored.resources {
+        let resource = Resource::parse(&text).map_err(|refusal| refusal.to_string())?;
+        if resource.text() != text {
+            return Err(format!("{text:?} is not in its one form"));
+        }
+        resources.push(Reserved { resource, text, mode });
+    }
+    Ok(Reservation {
+        id: ReservationId {
+            seq: u64::from_be_bytes(*seq),
+            ordinal: u32::from_be_bytes(ordinal.try_into().map_err(|_| "its id is not 12 bytes long")?),
+        },
+        resources,
+        holder: stored.holder,
+        reason: stored.reason,
+        task: stored.task,
+        asked_ms: stored.asked_ms,
+        ttl_ms: stored.ttl_ms,
+        state: stored.state,
         digest: Digest::default(),
     })
 }

@@ -22,6 +22,7 @@ mod projects;
 mod proposal;
 mod range;
 mod recovery;
+mod reservation;
 mod round;
 mod session;
 mod sweep;
@@ -52,8 +53,9 @@ pub use self::hold::{
 };
 pub use self::image::{
     ImageError, Meta, Pair, content_pair, content_prefix, event_pair, hold_key, hold_pair, life_key, life_pair,
-    queue_key, queue_pair, read_records, record_key, record_pair, remembered_key, remembered_pair, session_key,
-    session_pair, task_key, task_pair,
+    queue_key, queue_pair, read_records, record_key, record_pair, remembered_key, remembered_pair, reservation_key,
+    reservation_pair, reservation_settings_key, reservation_settings_pair, session_key, session_pair, task_key,
+    task_pair,
 };
 use self::memory::malformed;
 pub use self::memory::{KEPT_BYTES_MIN, Kept, Memory, PINNED_TAG, Record, Value};
@@ -71,6 +73,14 @@ pub use self::range::{
     RANGE_DEPTH_MAX, RangeRead, RangeStamp, RangeState, Span,
 };
 pub use self::recovery::{Past, RECOVERIES_MAX, SEQ_JUMP, TooManyRecoveries};
+pub use self::reservation::{
+    Acquire, BLOCKERS_LISTED_MAX, Blocker, Checked, Force, LOOKUP_STEPS_MAX, Mode, RELEASED_MAX, RESERVATION_BYTES_MAX,
+    RESERVATION_IDS_MAX, RESERVATION_OF_LEASE_MS, RESERVATION_REASON_BYTES_MAX, RESERVATION_TTL_MS,
+    RESERVATION_TTL_MS_MAX, RESERVATION_TTL_MS_MIN, RESERVATION_WAIT_MS_MAX, RESERVATIONS_MAX,
+    RESERVATIONS_OF_OWNER_MAX, RESERVED_RESOURCES_MAX, Release, Released, Renew, Reservation, ReservationCommand,
+    ReservationEnd, ReservationId, ReservationIdError, ReservationSettings, Reservations, Reserved, Resource,
+    SLOT_CAPACITY_MAX, SLOTS_MAX, Standing, WAITING_MAX, WAITING_RESOURCES_MAX, Want,
+};
 pub use self::round::{Batch, Checkpoint, ROUND_BYTES_MAX, ROUND_VERSION, Round, RoundError};
 pub use self::session::{
     Ended, NewSession, PROGRAM_BYTES_MAX, SESSION_GRACE_MS, SESSION_TTL_MS, SESSION_TTL_MS_MAX, SESSION_TTL_MS_MIN,
@@ -81,13 +91,13 @@ pub use self::sweep::{COLONY_AUTHOR, STEPS_PER_COMMAND, STEPS_PER_EMPTY_ROUND};
 pub use self::task::{
     ADD_TASKS_MAX, ATTEMPTS_MAX, Accept, Act, Added, Attempt, BREAKER_FAILURES_MAX, BREAKER_PAUSE_MS, Breaker,
     BreakerSettings, CAPABILITIES_MAX, CHECK_BYTES_MAX, CHECKPOINT_BYTES_MAX, CHECKS_MAX, CLAIM_KINDS_MAX,
-    CLAIM_TASKS_MAX, CLASSES_MAX, Caller, Claim, Claimed, Closed, Control, Counts, Ending, FACTOR_MAX,
-    FINISHED_BYTES_KEPT_MAX, FINISHED_KEPT_MAX, FINISHED_KEPT_MS, FOLLOW_UPS_MAX, Failure, Fence, Finish, FinishWith,
-    Finished, GROUPS_MAX, HISTORY_MAX, Holder, LABELS_MAX, Lease, NEEDS_MAX, NOTE_BYTES_MAX, Need, NewTask,
+    CLAIM_PASSES_MAX, CLAIM_TASKS_MAX, CLASSES_MAX, Caller, Claim, Claimed, Closed, Control, Counts, Ending,
+    FACTOR_MAX, FINISHED_BYTES_KEPT_MAX, FINISHED_KEPT_MAX, FINISHED_KEPT_MS, FOLLOW_UPS_MAX, Failure, Fence, Finish,
+    FinishWith, Finished, GROUPS_MAX, HISTORY_MAX, Holder, LABELS_MAX, Lease, NEEDS_MAX, NOTE_BYTES_MAX, Need, NewTask,
     OPEN_BYTES_MAX, OPEN_TASKS_MAX, Owner, PASSES_MAX, PAYLOAD_BYTES_MAX, Priority, QUEUE_DEFAULT, QUEUES_MAX, Queue,
     QueueChange, QueueClosed, RESULT_BYTES_MAX, Retry, Return, SPAN_MS_MAX, STALE_MS, State, StateName,
-    TASK_NAME_BYTES_MAX, TASK_REASON_BYTES_MAX, TITLE_BYTES_MAX, Task, TaskCommand, TaskId, TaskIdError, Tasks, Terms,
-    Tier, Unmet, Update, Wants, Which,
+    TASK_NAME_BYTES_MAX, TASK_REASON_BYTES_MAX, TASK_RESOURCES_MAX, TITLE_BYTES_MAX, Task, TaskCommand, TaskId,
+    TaskIdError, Tasks, Terms, Tier, Unmet, Update, Wants, Which,
 };
 use crate::conflict::Detector;
 use crate::id::NodeId;
@@ -174,6 +184,10 @@ pub struct Applied {
     pub holds: Vec<(Arc<str>, u64)>,
     /// The queues that came, changed or went.
     pub queues: Vec<(Arc<str>, Arc<str>)>,
+    /// The reservations that came, changed or went.
+    pub reservations: Vec<(Arc<str>, ReservationId)>,
+    /// The projects whose settings of reservations changed.
+    pub reservation_settings: Vec<Arc<str>>,
     /// The lives of agents that began, ended or were cleared away.
     pub agents: Vec<LifeKey>,
     /// The sessions that began, changed or were forgotten.

@@ -18,7 +18,8 @@ use super::proposal::{
     merged,
 };
 use super::range::{BATCH_RANGE_BYTES_MAX, BATCH_RANGE_KEYS_MAX, GlobRoom};
-use super::task::Tasks;
+use super::reservation::Reservations;
+use super::task::{Caller, Tasks};
 use crate::conflict::{self, Policy};
 use crate::id::NodeId;
 
@@ -35,6 +36,8 @@ pub struct Project {
     pub(crate) tasks: Tasks,
     /// The keys that are held for proposals that have lost again and again.
     pub(crate) holds: Holds,
+    /// Its reservations.
+    pub(crate) reservations: Reservations,
     /// What is known of it beside all that.
     pub(crate) about: About,
 }
@@ -99,6 +102,11 @@ impl Project {
         &self.holds
     }
 
+    /// Its reservations.
+    pub fn reservations(&self) -> &Reservations {
+        &self.reservations
+    }
+
     /// What is stored under an idempotency key, also when its time is over.
     pub fn remembered(&self, key: &str) -> Option<&Arc<Remembered>> {
         self.idempotency.stored(key)
@@ -112,7 +120,8 @@ impl Project {
     /// Whether nothing was ever changed, told or remembered in it.
     pub(crate) fn is_untouched(&self) -> bool {
         let told = !self.events.is_empty() || self.events.dropped().is_some();
-        self.memory.is_empty() && self.tasks.is_empty() && !told && self.idempotency.is_empty()
+        let nothing = self.memory.is_empty() && self.tasks.is_empty() && self.reservations.is_empty();
+        nothing && !told && self.idempotency.is_empty()
     }
 
     /// The digest over all that a snapshot holds of it.
@@ -123,6 +132,7 @@ impl Project {
             self.idempotency.digest,
             self.tasks.digest,
             self.holds.digest,
+            self.reservations.digest,
         ];
         Digest::of(PROJECT_DIGEST, &(name, sums, self.events.dropped(), &self.about))
     }
@@ -182,11 +192,12 @@ impl Project {
         };
         let outcome = match body {
             Body::Change(change) => step.change(change),
-            Body::Propose(proposal) => step.propose(proposal),
+            Body::Propose(proposal) => step.propose(proposal, None),
             Body::ProposeBatch(batch) => step.propose_batch(batch),
             Body::Withheld(low) => Err(Refusal::DiskLow(low.clone())),
             Body::Task(command) => step.task(command),
             Body::Session(command) => step.session(command),
+            Body::Reservation(command) => step.reservation(command),
             Body::Agent(_) | Body::Project(_) => unreachable!("the colony carries these out itself"),
         };
         outcome.unwrap_or_else(Outcome::Refused)
@@ -217,6 +228,7 @@ impl Step<'_> {
                 until_ms: hold.until_ms,
             });
         }
+        self.check_not_reserved(change)?;
         let memory = &self.project.memory;
         let current = memory.current(&change.key);
         current.check(&change.key, change.condition)?;
@@ -242,9 +254,10 @@ impl Step<'_> {
         })
     }
 
-    pub(crate) fn propose(&mut self, proposal: &Proposal) -> Result<Outcome, Refusal> {
+    /// Judges a proposal and commits it if it wins. `caller` brings it, unless it names one itself.
+    pub(crate) fn propose(&mut self, proposal: &Proposal, caller: Option<&Caller>) -> Result<Outcome, Refusal> {
         let seq = self.scope.seq;
-        let prepared = match self.judge(proposal, &mut Room::default()) {
+        let prepared = match self.judge(proposal, caller, &mut Room::for_writes(proposal.writes.len())) {
             Ok(prepared) => prepared,
             Err(Stop::Refused(refusal)) => return Err(refusal),
             Err(Stop::Lost(mut conflicts)) => {
@@ -287,13 +300,14 @@ impl Step<'_> {
     }
 
     /// What stops a proposal, or what its writes would leave. Changes nothing.
-    fn judge(&self, proposal: &Proposal, room: &mut Room) -> Result<Prepared, Stop> {
+    fn judge(&self, proposal: &Proposal, caller: Option<&Caller>, room: &mut Room) -> Result<Prepared, Stop> {
         proposal.check_form()?;
         if let Some(fence) = &proposal.fence {
             self.check_fence(fence.task, fence.fence, &fence.caller)?;
         }
+        let reserved = self.reserved(proposal, caller, &mut room.writes)?;
         let Project { memory, holds, .. } = &*self.project;
-        let mut conflicts = proposal.conflicts(memory, &mut room.globs)?;
+        let mut conflicts = proposal.conflicts(memory, &reserved, &mut room.globs)?;
         conflicts.extend(proposal.held(memory, holds, self.own_hold(proposal), self.scope.cluster_ms));
         match conflicts.is_empty() {
             true => proposal.prepare(memory, &mut room.merges),
@@ -315,7 +329,8 @@ impl Step<'_> {
         }
     }
 
-    /// Tells of a loss and counts it; after every [`HOLD_AFTER_LOSSES`] in a row the keys are held for the next attempt.
+    /// Tells of a loss and counts it; after every [`HOLD_AFTER_LOSSES`] in a row the keys are held for the next attempt. A
+    /// loss to a reservation does not count: what is held would be held against the one who reserved it.
     fn lose(&mut self, proposal: &Proposal, conflicts: &[Conflict]) -> Option<u64> {
         let Scope {
             seq,
@@ -324,14 +339,15 @@ impl Step<'_> {
             ..
         } = *self.scope;
         let before = proposal.follows.and_then(|seq| self.project.events.losses(seq, author));
-        let losses = before.unwrap_or(0) + 1;
+        let reserved = conflicts.iter().any(|conflict| conflict.holder.is_some());
+        let losses = before.unwrap_or(0) + u64::from(!reserved);
         self.end_own_hold(proposal);
         self.event(What::Lost {
             kind: conflicts[0].kind,
             conflicts: conflicts.len() as u64,
             losses,
         });
-        if !losses.is_multiple_of(HOLD_AFTER_LOSSES) {
+        if reserved || !losses.is_multiple_of(HOLD_AFTER_LOSSES) {
             return None;
         }
         let until_ms = cluster_ms.saturating_add(HOLD_MS);
@@ -402,7 +418,8 @@ impl Step<'_> {
 
     fn propose_batch(&mut self, batch: &ProposalBatch) -> Result<Outcome, Refusal> {
         batch.check_form()?;
-        let mut room = Room::default();
+        let writes = batch.proposals.iter().map(|proposal| proposal.writes.len());
+        let mut room = Room::for_writes(writes.sum());
         let mut verdicts: Vec<Option<Verdict>> = batch
             .proposals
             .iter()
@@ -430,7 +447,7 @@ impl Step<'_> {
             let refusal = malformed("follows", "is for a proposal alone, a batch has priorities");
             return Some(Verdict::Refused(refusal));
         }
-        self.judge(proposal, room).err().map(Verdict::from)
+        self.judge(proposal, None, room).err().map(Verdict::from)
     }
 
     /// The keys that the proposals of the batch whose places are in `judged` write and that lie in the ranges that each
@@ -548,6 +565,7 @@ impl Step<'_> {
             winner: winner as u64,
             key,
             merge: None,
+            holder: None,
         }
     }
 

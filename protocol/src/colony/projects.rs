@@ -23,8 +23,8 @@
 //!
 //! **The rate** is counted in cluster time, which is part of the log: each project has a bucket that holds as many commands
 //! as it may have in a second, fills at that rate, and gives one to each command that is carried out. So every node comes to
-//! the same answer. What an owner says of its work, and what closes or re-opens a session, takes one too, if there is one
-//! left, and is never refused: work that is done would be lost.
+//! the same answer. What an owner says of its work, what renews or releases a reservation, and what closes or re-opens a
+//! session, takes one too, if there is one left, and is never refused: work that is done would be lost.
 //!
 //! [`Outcome::ProjectSet`]: super::Outcome::ProjectSet
 //! [`Outcome::ProjectDestroyed`]: super::Outcome::ProjectDestroyed
@@ -38,6 +38,7 @@ use super::command::{Body, Command, Outcome, Refusal};
 use super::event::What;
 use super::memory::{Growth, malformed, over_limit};
 use super::project::{Project, Scope, Step};
+use super::reservation::ReservationCommand;
 use super::session::SessionCommand;
 use super::task::TaskCommand;
 use super::{Applied, Colony, PROJECTS_MAX, Round};
@@ -121,6 +122,8 @@ pub struct Holdings {
     pub events: u64,
     /// Idempotency keys that are remembered.
     pub idempotency_keys: u64,
+    /// Reservations, those that are waited for included.
+    pub reservations: u64,
 }
 
 /// What is known of a project beside what it holds.
@@ -184,7 +187,11 @@ fn may_be_put_off(body: &Body) -> bool {
         body,
         Body::Session(SessionCommand::Reopen { .. } | SessionCommand::Close { .. })
     );
-    !of_an_owner && !of_a_session
+    let of_a_reservation = matches!(
+        body,
+        Body::Reservation(ReservationCommand::Release(_) | ReservationCommand::Renew(_))
+    );
+    !of_an_owner && !of_a_session && !of_a_reservation
 }
 
 fn quota(field: &str, has: u64, asked: u64, limit: u64) -> Refusal {
@@ -243,6 +250,7 @@ impl Project {
             memory_bytes: self.memory.bytes(),
             events: self.events.len() as u64,
             idempotency_keys: self.idempotency.len() as u64,
+            reservations: self.reservations.count().0 as u64,
         }
     }
 }

@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::command::{Content, ContentHash, Key, Op, Refusal};
+use super::command::{Content, ContentHash, HOLDER_BYTES, Key, Op, Refusal};
 use super::hold::Holds;
 use super::memory::{Memory, MergeRoom, Next, Record, Unprepared, check_form, check_key, malformed, over_limit};
 use super::range::{GlobRoom, Matcher, PROPOSAL_RANGES_MAX, RangeRead};
-use super::task::{Caller, Fence, TaskId};
+use super::reservation::{ReservedWrites, write_steps};
+use super::task::{Caller, Fence, Holder, TaskId};
+use crate::conflict::glob::Steps;
 use crate::conflict::{Kind, MergeFailure, Operation, Policy, WriteClass};
 
 /// How many keys a proposal may read, and how many it may write.
@@ -28,8 +30,8 @@ pub const UNMERGED_LISTED_MAX: usize = 4;
 /// over it is left out or cut; the totals stay exact. Room for some 8,000 conflicts on keys of 60 B.
 pub const BATCH_LISTED_BYTES_MAX: usize = 1 << 20;
 
-/// Of an encoded conflict, without its key, in bytes.
-pub(crate) const CONFLICT_BYTES: usize = 74;
+/// Of an encoded conflict, without its key and its holder, in bytes.
+pub(crate) const CONFLICT_BYTES: usize = 75;
 
 /// An atomic change of several keys.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -50,6 +52,9 @@ pub struct Proposal {
     /// The position of the lost attempt that this one follows; 0 for one that its node refused before it had any. Such an
     /// attempt is always judged by the colony, so that its losses count. Not in a batch.
     pub follows: Option<u64>,
+    /// Who writes, to whom its own reservations are no hindrance. When it does not say, it is who says to hold the task
+    /// of its fence, or beside a finished task the owner of that.
+    pub caller: Option<Caller>,
 }
 
 /// The lease of a task that somebody claims to hold.
@@ -113,10 +118,13 @@ pub struct Conflict {
     /// The hash of the key's present value, if it has one: what to read again.
     pub hash: Option<ContentHash>,
     /// Who won: the position of the command that changed the key last (0 when nobody did), or inside a batch the place
-    /// of the winning proposal. Of a held key the lost attempt that it is held for.
+    /// of the winning proposal. Of a held key the lost attempt that it is held for, of a reserved one the command that
+    /// asked for the reservation.
     pub winner: u64,
     /// Why a text could not be merged.
     pub merge: Option<MergeFailure>,
+    /// Who holds the reservation that the key lies under.
+    pub holder: Option<Box<Holder>>,
 }
 
 /// Several proposals that are judged together against one state.
@@ -152,7 +160,9 @@ pub enum Verdict {
 impl Conflict {
     /// What this adds to the encoded answer, in bytes.
     fn listed_bytes(&self) -> usize {
-        CONFLICT_BYTES + self.key.len() + self.merge.as_ref().map_or(0, MergeFailure::bytes)
+        let holder = self.holder.as_deref().map(|holder| HOLDER_BYTES + holder.text_bytes());
+        let merge = self.merge.as_ref().map_or(0, MergeFailure::bytes);
+        CONFLICT_BYTES + self.key.len() + merge + holder.unwrap_or_default()
     }
 }
 
@@ -215,10 +225,22 @@ impl From<Stop> for Verdict {
 }
 
 /// What the judging of one command may still cost beside its keys.
-#[derive(Default)]
 pub(crate) struct Room {
     pub(crate) globs: GlobRoom,
     pub(crate) merges: MergeRoom,
+    /// For looking up whether its writes are reserved.
+    pub(crate) writes: Steps,
+}
+
+impl Room {
+    /// That of a command with so many writes.
+    pub(crate) fn for_writes(writes: usize) -> Room {
+        Room {
+            globs: GlobRoom::default(),
+            merges: MergeRoom::default(),
+            writes: write_steps(writes),
+        }
+    }
 }
 
 impl Proposal {
@@ -249,15 +271,29 @@ impl Proposal {
         Ok(())
     }
 
-    /// Compares what was read, and what is to be replaced, with the present state.
-    pub(crate) fn conflicts(&self, memory: &Memory, room: &mut GlobRoom) -> Result<Vec<Conflict>, Refusal> {
+    /// Compares what was read, and what is to be replaced, with the present state; `reserved` are the reservations of
+    /// others by the places of the writes.
+    pub(crate) fn conflicts(
+        &self,
+        memory: &Memory,
+        reserved: &ReservedWrites,
+        room: &mut GlobRoom,
+    ) -> Result<Vec<Conflict>, Refusal> {
         let reads = self.reads.iter().filter_map(|read| {
             let record = memory.record(&read.key);
             read_conflict(read, record).map(|kind| conflict(kind, &read.key, read.revision, record))
         });
-        let writes = self.writes.iter().filter_map(|write| {
-            let before = write.before?;
+        let writes = self.writes.iter().enumerate().filter_map(|(place, write)| {
             let record = memory.record(&write.key);
+            if let Some(reservation) = reserved.get(&place) {
+                let expected = write.before.unwrap_or(revision(record));
+                return Some(Conflict {
+                    winner: reservation.id.seq,
+                    holder: Some(Box::new(reservation.holder.clone())),
+                    ..conflict(Kind::Reservation, &write.key, expected, record)
+                });
+            }
+            let before = write.before?;
             (revision(record) != before).then(|| conflict(Kind::StaleWrite, &write.key, before, record))
         });
         let mut conflicts: Vec<Conflict> = reads.chain(writes).collect();
@@ -272,6 +308,7 @@ impl Proposal {
                     hash: None,
                     winner: state.changed,
                     merge: None,
+                    holder: None,
                 });
             }
         }
@@ -455,5 +492,6 @@ fn conflict(kind: Kind, key: &Key, expected: u64, record: Option<&Arc<Record>>) 
         hash: record.and_then(|record| record.value.as_ref()).map(|value| value.hash),
         winner: record.map_or(0, |record| record.seq),
         merge: None,
+        holder: None,
     }
 }

@@ -1,5 +1,6 @@
-//! What time and the end of owners bring, although nobody commands it: leases and holds end, tasks return, their waits end,
-//! those that needed a task that is done are released, lives are cleared away.
+//! What time and the end of owners bring, although nobody commands it: leases, reservations and holds end, tasks return,
+//! their waits end, those that needed a task that is done are released, those who waited for a reservation are granted it,
+//! lives are cleared away.
 //!
 //! Each command first does up to [`STEPS_PER_COMMAND`] steps of it, so few that they cost about as much as the command
 //! itself; a round without commands does up to [`STEPS_PER_EMPTY_ROUND`]. The leader proposes such an empty round when
@@ -17,15 +18,19 @@ use super::agent::{AgentCommand, AgentEnd, AgentId, Due, Timer};
 use super::command::{Outcome, Refusal};
 use super::memory::over_limit;
 use super::project::{Scope, Step, check_name};
+use super::reservation::{ReservationEnd, ReservationId};
 use super::session::SESSION_GRACE_MS;
 use super::task::Return;
 use super::{AGENT_REASON_BYTES_MAX, Applied, Colony, Round};
 use crate::id::NodeId;
 
-/// How many tasks are returned, lives or things of destroyed projects cleared away, and so on, before one command.
+/// How many tasks are returned, reservations ended, lives or things of destroyed projects cleared away, and so on, before one
+/// command.
 pub const STEPS_PER_COMMAND: usize = 4;
 /// How many in a round without commands: some milliseconds.
 pub const STEPS_PER_EMPTY_ROUND: usize = 256;
+/// For how many of them it counts to look at one who waits for a reservation.
+const LOOK_STEPS: usize = 8;
 
 /// The author of events that nobody commanded.
 pub const COLONY_AUTHOR: &str = "colony";
@@ -52,6 +57,34 @@ impl Steps {
         let left = self.left > 0;
         self.left -= usize::from(left);
         left
+    }
+
+    /// Takes so many more, or what is left, for a step that costs more than one.
+    fn spend(&mut self, more: usize) {
+        self.left = self.left.saturating_sub(more);
+    }
+}
+
+impl Step<'_> {
+    fn time_is_over(&mut self, timer: Timer) {
+        match timer {
+            Timer::Lease(task) => self.lease_over(task),
+            Timer::Wake(task) => self.wake_task(task),
+            Timer::Release(need) => self.release_dependant(need),
+            Timer::Reservation(id) => self.reservation_over(id),
+            Timer::Look(id) => self.look_at(id),
+            Timer::Hold(_) => unreachable!("a hold is of the project alone"),
+        }
+    }
+
+    fn reservation_over(&mut self, id: ReservationId) {
+        let known = self.project.reservations.get(id);
+        let waited = known.is_some_and(|reservation| reservation.is_waiting());
+        let reason = match waited {
+            true => ReservationEnd::WaitOver,
+            false => ReservationEnd::Expired,
+        };
+        self.end_reservation(id, reason);
     }
 }
 
@@ -82,19 +115,16 @@ impl Colony {
                     false => return,
                 }
             };
+            if let Due::Expired(_, Timer::Look(_)) = due {
+                steps.spend(LOOK_STEPS - 1);
+            }
             match due {
                 Due::Expired(project, Timer::Hold(seq)) => {
                     let holder = self.projects.get_mut(&project).expect("a project with a hold stays");
                     holder.end_hold(seq, &mut self.agents, &project, applied);
                 }
-                Due::Expired(project, Timer::Lease(task)) => {
-                    self.on_project(&project, &mut ordinal, applied, |step| step.lease_over(task));
-                }
-                Due::Expired(project, Timer::Wake(task)) => {
-                    self.on_project(&project, &mut ordinal, applied, |step| step.wake_task(task));
-                }
-                Due::Expired(project, Timer::Release(need)) => {
-                    self.on_project(&project, &mut ordinal, applied, |step| step.release_dependant(need));
+                Due::Expired(project, timer) => {
+                    self.on_project(&project, &mut ordinal, applied, |step| step.time_is_over(timer));
                 }
                 Due::Orphan(project, held, end) => {
                     self.on_project(&project, &mut ordinal, applied, |step| {

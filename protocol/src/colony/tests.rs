@@ -11,6 +11,8 @@ mod projects;
 mod proposals;
 mod random;
 mod recovery;
+mod reservations;
+mod resources;
 mod sequence;
 mod sessions;
 mod tasks;
@@ -101,6 +103,7 @@ fn change_if(key: &str, op: Op, condition: Condition) -> Body {
         op,
         tags: Vec::new(),
         condition,
+        caller: None,
     })
 }
 

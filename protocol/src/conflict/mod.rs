@@ -31,6 +31,7 @@
 mod batch;
 mod detect;
 mod detection;
+pub mod glob;
 mod hash;
 mod merge;
 mod resolve;

@@ -44,6 +44,7 @@ impl Rig {
                 op: Op::Put(Content::Inline(Bytes::from(vec![number as u8; bytes]))),
                 tags: vec!["tag".into()],
                 condition: Condition::None,
+                caller: None,
             };
             let round = Round {
                 node: NodeId(1),

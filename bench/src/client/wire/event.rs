@@ -4,11 +4,15 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use queenright_protocol::colony::{Cursor, Event, ProjectLimits, SessionEnd, StateName, What};
+use queenright_protocol::colony::{Cursor, Event, Mode, ProjectLimits, SessionEnd, StateName, What};
 use queenright_protocol::conflict::Kind;
 use serde::{Deserialize, Serialize};
 
-use super::{HexHash, KeyInfo, WireBreaker, WireHolder, WireSessionId, WireTask, WireTaskId, is_false};
+use super::reservation::ends;
+use super::{
+    HexHash, KeyInfo, WireBreaker, WireHolder, WireReservationId, WireSessionId, WireTask, WireTaskId, WireWant,
+    is_false,
+};
 
 /// The place of an event, written `seq.ordinal`; a `seq` alone is the place behind all events of that command. Callers
 /// take it as it comes and give it back: what it is made of may grow.
@@ -237,6 +241,44 @@ pub enum WireWhat {
         /// Its breaker.
         breaker: WireBreaker,
     },
+    /// Resources were reserved: at once, or for one who waited.
+    ReservationGranted {
+        /// The reservation.
+        reservation: WireReservationId,
+        /// The position of the command that granted it.
+        fence: u64,
+        /// Whose it is.
+        holder: WireHolder,
+        /// What it is of.
+        resources: Vec<WireWant>,
+        /// Cluster time in milliseconds at which it ends by itself; absent if it goes with the lease of a task.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until_ms: Option<u64>,
+    },
+    /// Somebody waits for resources.
+    ReservationWaiting {
+        /// The reservation that it is to become.
+        reservation: WireReservationId,
+        /// Who waits.
+        holder: WireHolder,
+        /// For what.
+        resources: Vec<WireWant>,
+        /// Cluster time in milliseconds at which it gives up.
+        until_ms: u64,
+    },
+    /// A reservation has ended, or lost resources.
+    ReservationEnded {
+        /// The reservation.
+        reservation: WireReservationId,
+        /// Whose it was.
+        holder: WireHolder,
+        /// What it was of.
+        resources: Vec<Arc<str>>,
+        /// How many resources it still has.
+        left: u32,
+        /// Why.
+        reason: String,
+    },
     /// The project was created, with these limits.
     ProjectCreated {
         /// What it may have at most.
@@ -268,10 +310,21 @@ impl WireWhat {
             WireWhat::TaskHandedOff { .. } => "task_handed_off",
             WireWhat::TaskDropped { .. } => "task_dropped",
             WireWhat::QueueChanged { .. } => "queue_changed",
+            WireWhat::ReservationGranted { .. } => "reservation_granted",
+            WireWhat::ReservationWaiting { .. } => "reservation_waiting",
+            WireWhat::ReservationEnded { .. } => "reservation_ended",
             WireWhat::ProjectCreated { .. } => "project_created",
             WireWhat::ProjectLimited { .. } => "project_limited",
         }
     }
+}
+
+fn wants(resources: &[(Arc<str>, Mode)]) -> Vec<WireWant> {
+    let wire = |(resource, mode): &(Arc<str>, Mode)| WireWant {
+        resource: resource.clone(),
+        mode: *mode,
+    };
+    resources.iter().map(wire).collect()
 }
 
 impl From<&Event> for WireEvent {
@@ -365,6 +418,43 @@ impl From<&Event> for WireEvent {
                 queue: queue.clone(),
                 paused_by: paused_by.clone(),
                 breaker: (*breaker).into(),
+            },
+            What::ReservationGranted {
+                reservation,
+                fence,
+                holder,
+                resources,
+                until_ms,
+            } => WireWhat::ReservationGranted {
+                reservation: WireReservationId(*reservation),
+                fence: fence.0,
+                holder: WireHolder::from(holder),
+                resources: wants(resources),
+                until_ms: ends(*until_ms),
+            },
+            What::ReservationWaiting {
+                reservation,
+                holder,
+                resources,
+                until_ms,
+            } => WireWhat::ReservationWaiting {
+                reservation: WireReservationId(*reservation),
+                holder: WireHolder::from(holder),
+                resources: wants(resources),
+                until_ms: *until_ms,
+            },
+            What::ReservationEnded {
+                reservation,
+                holder,
+                resources,
+                left,
+                reason,
+            } => WireWhat::ReservationEnded {
+                reservation: WireReservationId(*reservation),
+                holder: WireHolder::from(holder),
+                resources: resources.clone(),
+                left: *left,
+                reason: reason.to_string(),
             },
             What::ProjectCreated { limits } => WireWhat::ProjectCreated { limits: *limits },
             What::ProjectLimited { limits } => WireWhat::ProjectLimited { limits: *limits },

@@ -77,6 +77,8 @@ impl ChangeRequest {
                 (Some(revision), false) => Condition::IfRevision(revision),
                 (Some(_), true) => return Err(BodyError::new("if_absent", "does not go together with if_revision")),
             },
+            // Who changes it stands in a header.
+            caller: None,
         })
     }
 }

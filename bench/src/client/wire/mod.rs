@@ -8,6 +8,7 @@ mod prime;
 mod problem;
 mod project;
 mod proposal;
+mod reservation;
 mod session;
 mod task;
 mod terms;
@@ -22,12 +23,18 @@ use serde::{Deserialize, Serialize};
 
 pub use self::event::{EventCursor, EventPage, ParseCursorError, WireEvent, WireState, WireWhat};
 pub use self::memory::{ChangeOp, ChangeRequest, Changed, KeyInfo, KeyList, RangeList};
-pub use self::prime::{Happening, Happenings, HeldTask, Listed, NextCall, Pinned, Prime};
+pub use self::prime::{Happening, Happenings, HeldReservation, HeldTask, Listed, NextCall, Pinned, Prime};
 pub use self::problem::{Code, Problem};
 pub use self::project::{CreateProject, DestroyedProject, ProjectList, ProjectSet, ProjectState, WireProject};
 pub use self::proposal::{
     BatchOutcome, BatchRequest, BatchVerdict, FenceRequest, Loss, MergeRequest, ProposalOutcome, ProposalRequest,
     RangeRequest, ReadRequest, Reread, WireConflict, WriteRequest,
+};
+pub use self::reservation::ends as reservation_ends;
+pub use self::reservation::{
+    AcquireRequest, Acquired, CheckRequest, ForceRequest, ReleaseRequest, ReleasedReservations, RenewRequest,
+    RenewedReservation, ReservationList, ReservationSettingsRequest, SettingsChanged, SlotList, SlotRequest, Standings,
+    WireBlocker, WireReservation, WireReservationId, WireSlot, WireStanding, WireWant,
 };
 pub use self::session::{
     ClosedSession, Heartbeat, OpenSession, OpenedSession, ReopenedSession, SessionList, SessionState, SessionToken,

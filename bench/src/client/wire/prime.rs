@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EventCursor, WireHolder, WireTaskId, is_false};
+use super::{EventCursor, WireHolder, WireReservationId, WireTaskId, WireWant, is_false};
 
 /// The answer to `GET /v1/prime`: as JSON no longer than was asked for. What has no room is counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,8 @@ pub struct Prime {
     pub cursor: EventCursor,
     /// The tasks that it holds, by id.
     pub claims: Listed<HeldTask>,
+    /// What it has reserved, and what it waits for, by id.
+    pub reservations: Listed<HeldReservation>,
     /// What every agent is to know: the memory with the tag `pinned`, by key.
     pub pinned: Listed<Pinned>,
     /// What happened since its cursor, the newest first.
@@ -41,6 +43,26 @@ impl<T> Default for Listed<T> {
             left_out: 0,
         }
     }
+}
+
+/// Something that the agent has reserved, or waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldReservation {
+    /// Its id.
+    pub reservation: WireReservationId,
+    /// What it is of.
+    pub resources: Vec<WireWant>,
+    /// Whether it waits.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub waits: bool,
+    /// Whose it is.
+    pub holder: WireHolder,
+    /// For how long, in milliseconds of cluster time; absent if it goes with the lease of its task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_ms: Option<u64>,
+    /// For which task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<WireTaskId>,
 }
 
 /// A task that the agent holds.

@@ -11,7 +11,7 @@ use queenright_protocol::conflict::{Kind, MergeFailure, Policy};
 use serde::{Deserialize, Serialize};
 
 use super::memory::{from_base64, inline, text_or_base64};
-use super::{BodyError, Code, HexHash, WireTaskId, is_false, sorted_tags};
+use super::{BodyError, Code, HexHash, WireHolder, WireTaskId, is_false, sorted_tags};
 
 /// The body of `POST /v1/proposals`: an atomic change of several keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -197,6 +197,8 @@ impl ProposalRequest {
                 caller: Caller::Session(TokenHash::of(&fence.token)),
             }),
             follows: self.follows,
+            // Who brings it stands in a header.
+            caller: None,
         })
     }
 }
@@ -462,11 +464,14 @@ pub struct WireConflict {
     /// The hash of the key's value there, if it had one.
     pub hash: Option<HexHash>,
     /// Who won: the position of the command that changed the key last (0 when nobody did), or inside a batch the place
-    /// of the winning proposal.
+    /// of the winning proposal. For a reservation the position of the command that asked for it.
     pub winner: u64,
     /// Why a text could not be merged, and at which lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merge: Option<MergeFailure>,
+    /// Who holds the reservation that the key lies under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<WireHolder>,
 }
 
 /// A key that must be read again, as it stood when the proposal lost.
@@ -525,6 +530,7 @@ impl From<&Conflict> for WireConflict {
             hash: conflict.hash.map(HexHash),
             winner: conflict.winner,
             merge: conflict.merge.clone(),
+            holder: conflict.holder.as_deref().map(WireHolder::from),
         }
     }
 }

@@ -9,7 +9,7 @@ use queenright_protocol::colony::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{WireTaskId, is_false, sorted_tags};
+use super::{WireReservationId, WireTaskId, is_false, sorted_tags};
 
 /// The id of a session, written `s42`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -155,6 +155,18 @@ pub enum WireHeld {
         /// The number to name in every call.
         fence: u64,
         /// Cluster time in milliseconds at which its lease ends although the session lives, if it does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until_ms: Option<u64>,
+    },
+    /// A reservation, or the place of one that waits.
+    Reservation {
+        /// Its id.
+        reservation: WireReservationId,
+        /// The position of the command that granted it; absent while it waits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fence: Option<u64>,
+        /// Cluster time in milliseconds at which it ends by itself, or gives up waiting; absent if it goes with the lease
+        /// of a task.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until_ms: Option<u64>,
     },

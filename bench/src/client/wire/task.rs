@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::terms::{AddTask, WireTerms, needs_of};
-use super::{ProposalRequest, WireSessionId, is_false};
+use super::{ProposalRequest, WireReservationId, WireSessionId, WireWant, is_false};
 
 /// The id of a task, written `17-0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -225,6 +225,12 @@ pub struct ClaimedTask {
     /// Cluster time in milliseconds at which this lease ends by itself, if that is bounded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until_ms: Option<u64>,
+    /// What was reserved with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<WireWant>,
+    /// Under this id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reservation: Option<WireReservationId>,
 }
 
 /// The body of `POST /v1/tasks/ID:accept`.
@@ -535,6 +541,9 @@ pub struct WireLease {
     /// To whom the holder wants to give it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hand_off: Option<Arc<str>>,
+    /// What the claim reserved, which may have ended before the lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reservation: Option<WireReservationId>,
 }
 
 /// How a task was finished.
@@ -679,6 +688,7 @@ impl From<&Lease> for WireLease {
             stealable: lease.stealable,
             cancel: lease.cancel.clone(),
             hand_off: lease.hand_off.clone(),
+            reservation: lease.reservation.map(WireReservationId),
         }
     }
 }

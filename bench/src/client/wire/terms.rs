@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use queenright_protocol::colony::{
     Breaker, BreakerSettings, Need, NewTask, Priority, QUEUE_DEFAULT, Queue, QueueChange, Retry, Terms, Tier, Unmet,
+    Want,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{WireTaskId, is_false, to_bytes};
+use super::{WireTaskId, WireWant, is_false, to_bytes};
 
 /// A task that is to be added.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -67,6 +68,9 @@ pub struct AddTask {
     /// Commands that the worker runs before it may say that the task is done: each must exit with 0.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<Arc<str>>,
+    /// What a claim reserves for it in the same step: nobody gets the task while that is taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<WireWant>,
 }
 
 /// What happens when an attempt does not finish its task.
@@ -165,6 +169,7 @@ impl From<AddTask> for NewTask {
                 retry: task.retry.into(),
                 approval: task.approval,
                 checks: task.checks,
+                resources: task.resources.into_iter().map(Want::from).collect(),
             },
         }
     }
@@ -210,6 +215,9 @@ pub struct WireTerms {
     /// Commands that must exit with 0.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<Arc<str>>,
+    /// What a claim reserves for it in the same step: nobody gets the task while that is taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<WireWant>,
 }
 
 impl From<&Terms> for WireTerms {
@@ -229,6 +237,7 @@ impl From<&Terms> for WireTerms {
             retry: WireRetry::from(&terms.retry),
             approval: terms.approval,
             checks: terms.checks.clone(),
+            resources: terms.resources.iter().map(WireWant::from).collect(),
         }
     }
 }

@@ -113,6 +113,7 @@ fn a_proposal_comes_back_as_it_was() {
         ],
         fence: None,
         follows: Some(4),
+        caller: None,
     };
     let text = serde_json::to_string(&ProposalRequest::from(&proposal)).unwrap();
     let request: ProposalRequest = serde_json::from_str(&text).unwrap();
@@ -169,6 +170,7 @@ fn a_loss_names_each_key_to_reread_once() {
         hash: Some(hash()),
         winner: 5,
         merge: None,
+        holder: None,
     };
     let conflicts = [
         conflict(Kind::StaleRead, "b"),

@@ -640,6 +640,7 @@ fn change(key: &str, write: &Write, guard: Guard) -> Change {
             Guard::Absent => Condition::IfAbsent,
             Guard::Revision(revision) => Condition::IfRevision(revision),
         },
+        caller: None,
     }
 }
 

@@ -100,6 +100,7 @@ impl Alone {
 
     fn put(&mut self, place: u64) -> Duration {
         let change = Change {
+            caller: None,
             key: key(place).into(),
             op: Op::Put(Content::Inline(vec![b'y'; VALUE_BYTES].into())),
             tags: Vec::new(),

@@ -15,7 +15,7 @@ use queenright_actors::queen::{Request, SubmitError};
 use queenright_actors::replica::Snapshot;
 use queenright_actors::store::StoreError;
 use queenright_protocol::colony::{
-    Body, Colony, Command, Outcome, Refusal, Round, SESSION_TTL_MS, SessionCommand, SessionId, TokenHash,
+    Body, Colony, Command, Outcome, Refusal, ReservationId, Round, SESSION_TTL_MS, SessionCommand, SessionId, TokenHash,
 };
 use queenright_protocol::id::NodeId;
 use tokio::sync::watch;
@@ -131,6 +131,20 @@ impl Backend for Alone {
 
     fn subscribers(&self) -> &Arc<Subscribers> {
         &self.subscribers
+    }
+
+    fn wait_reservation<'a>(&'a self, project: &str, reservation: ReservationId) -> BoxFuture<'a, ()> {
+        let (project, mut seq) = (project.to_owned(), self.seq.subscribe());
+        let settled = move |colony: &Colony| {
+            let found = colony
+                .project(&project)
+                .and_then(|project| project.reservations().get(reservation));
+            found.is_none_or(|found| !found.is_waiting())
+        };
+        Box::pin(async move {
+            let wait = seq.wait_for(|_| settled(&self.snapshot().colony));
+            wait.await.expect("the sender lives as long as this");
+        })
     }
 
     fn cluster_status(&self) -> BoxFuture<'_, ClusterStatus> {

@@ -78,7 +78,7 @@ async fn a_filter_asks_who_what_about_and_when() {
     for (query, expected) in [
         (
             "subject=b",
-            "subject: \"b\" is none of key:…, task:…, session:…, queue:…",
+            "subject: \"b\" is none of key:…, task:…, session:…, queue:…, reservation:…",
         ),
         ("types=b", "b"),
         ("since_ms=x", "since_ms"),

@@ -9,6 +9,7 @@ mod memory;
 mod prime;
 mod projects;
 mod proposals;
+mod reservations;
 mod socket;
 mod subscribers;
 

@@ -77,6 +77,25 @@ async fn an_agent_learns_its_tasks_what_is_pinned_what_happened_and_what_to_call
 }
 
 #[tokio::test]
+async fn an_agent_learns_what_it_has_reserved_and_what_it_waits_for() {
+    let rig = Rig::new();
+    let task = json!({ "tasks": [{ "title": "one", "resources": [{ "resource": "slot:gpu" }] }] });
+    rig.post("/v1/tasks", task).await;
+    let claim = json!({ "limit": 1 }).to_string();
+    rig.call("POST /v1/tasks:claim", &["queenright-agent: ann"], claim)
+        .await;
+    let other = json!({ "resources": [{ "resource": "slot:gpu" }], "wait_ms": 60_000 }).to_string();
+    let wait = ["queenright-agent: bob"];
+    rig.call("POST /v1/reservations?timeout_ms=150", &wait, other).await;
+    let mine = primed(&rig, "agent=ann", &[]).await.reservations.items;
+    assert_eq!((&*mine[0].resources[0].resource, mine[0].waits), ("slot:gpu", false));
+    assert_eq!((mine[0].task, mine[0].left_ms), (Some("1-0".parse().unwrap()), None));
+    let theirs = primed(&rig, "agent=bob", &[]).await.reservations.items;
+    assert!(theirs[0].waits && theirs[0].left_ms.is_some());
+    assert_eq!((mine.len(), theirs.len()), (1, 1));
+}
+
+#[tokio::test]
 async fn an_answer_has_no_more_bytes_than_were_asked_for_and_counts_the_rest() {
     let rig = Rig::new();
     for number in 0..40 {
@@ -90,11 +109,16 @@ async fn an_answer_has_no_more_bytes_than_were_asked_for_and_counts_the_rest() {
     }
     let tasks: Vec<Value> = (0..60).map(|_| json!({ "title": "t\"".repeat(40) })).collect();
     rig.post("/v1/tasks", json!({ "tasks": tasks })).await;
+    for number in 0..10 {
+        let wanted = json!({ "resources": [{ "resource": format!("key:{}/{number}", "\"".repeat(40)) }] });
+        rig.call("POST /v1/reservations", &["queenright-agent: ann"], wanted.to_string())
+            .await;
+    }
     let claim = json!({ "limit": 60 }).to_string();
     rig.call("POST /v1/tasks:claim", &["queenright-agent: ann"], claim)
         .await;
-    let mut before = (0, 0, 0);
-    for bytes in [2_048, 3_000, 8_192, 30_000, 100_000] {
+    let mut before = (0, 0, 0, 0);
+    for bytes in [2_048, 3_000, 8_192, 30_000, 120_000] {
         let reply = rig.get(&format!("/v1/prime?agent=ann&bytes={bytes}")).await;
         assert!(reply.body.len() <= bytes, "{} of {bytes}", reply.body.len());
         let prime: Prime = serde_json::from_slice(&reply.body).unwrap();
@@ -102,18 +126,20 @@ async fn an_answer_has_no_more_bytes_than_were_asked_for_and_counts_the_rest() {
         assert!(shown.len() <= bytes, "{} of {bytes}: {shown}", shown.len());
         let counts = (
             prime.claims.items.len(),
+            prime.reservations.items.len(),
             prime.pinned.items.len(),
             prime.happened.items.len(),
         );
         assert_eq!(counts.0 as u64 + prime.claims.left_out, 60);
-        assert_eq!(counts.1 as u64 + prime.pinned.left_out, 40);
-        assert_eq!(counts.2 as u64 + prime.happened.left_out, 201);
+        assert_eq!(counts.1 as u64 + prime.reservations.left_out, 10);
+        assert_eq!(counts.2 as u64 + prime.pinned.left_out, 40);
+        assert_eq!(counts.3 as u64 + prime.happened.left_out, 221);
         assert!(counts >= before, "{counts:?} after {before:?}");
         before = counts;
         let again = rig.get(&format!("/v1/prime?agent=ann&bytes={bytes}")).await;
         assert_eq!(again.body, reply.body);
     }
-    assert_eq!(before, (60, 40, 201));
+    assert_eq!(before, (60, 10, 40, 221));
     let detail = rig.get("/v1/prime?bytes=1").await.problem(400, "INVALID");
     assert!(detail.contains("2048"), "{detail}");
     let long = rig.get(&format!("/v1/prime?agent={}", "a".repeat(129))).await;

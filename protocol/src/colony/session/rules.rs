@@ -8,6 +8,7 @@ use crate::colony::command::{Outcome, Refusal};
 use crate::colony::event::What;
 use crate::colony::memory::{malformed, over_limit};
 use crate::colony::project::Step;
+use crate::colony::reservation::ReservationEnd;
 use crate::colony::sweep::Steps;
 use crate::colony::task::Return;
 use crate::colony::{Applied, Colony};
@@ -39,6 +40,7 @@ impl Step<'_> {
                 self.session_with(*session, *token)?;
                 self.end_session(*session, SessionEnd::Closed);
                 self.return_held(*session, SessionEnd::Closed);
+                self.look_at_waiting();
                 Ok(Outcome::SessionClosed { seq, session: *session })
             }
         }
@@ -140,6 +142,9 @@ impl Step<'_> {
     pub(in crate::colony) fn give_up(&mut self, held: Held, reason: Return) {
         match held {
             Held::Task(task) => self.return_task(task, reason),
+            // What went with the lease of a task may have gone with it.
+            Held::Reservation(id) if self.project.reservations.get(id).is_none() => {}
+            Held::Reservation(id) => self.end_reservation(id, ReservationEnd::of(reason)),
         }
     }
 

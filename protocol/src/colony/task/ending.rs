@@ -138,7 +138,7 @@ impl Step<'_> {
     }
 
     pub(super) fn give_back_with(&mut self, mut task: Task, lease: Lease, reason: Return, result: Bytes) {
-        let (id, queue) = (task.id, task.terms.queue.clone());
+        let (id, queue, reservation) = (task.id, task.terms.queue.clone(), lease.reservation);
         self.event(What::TaskReturned {
             task: id,
             attempt: task.attempts,
@@ -168,6 +168,7 @@ impl Step<'_> {
             }
         }
         self.breaker_hears(&queue, id, failed.then_some(false));
+        self.end_with_lease(reservation);
     }
 
     /// Counts how an attempt ended; says why the task is dead if that was the last one.

@@ -59,6 +59,7 @@ mod form;
 mod needs;
 mod owner;
 mod queue;
+mod resources;
 mod rules;
 mod tasks;
 mod terms;
@@ -79,6 +80,7 @@ pub use self::queue::{
     BREAKER_FAILURES_MAX, BREAKER_PAUSE_MS, Breaker, BreakerSettings, GROUPS_MAX, PASSES_MAX, QUEUES_MAX, Queue,
     QueueChange, QueueClosed,
 };
+pub use self::resources::{CLAIM_PASSES_MAX, TASK_RESOURCES_MAX};
 pub use self::tasks::{
     FINISHED_BYTES_KEPT_MAX, FINISHED_KEPT_MAX, FINISHED_KEPT_MS, OPEN_BYTES_MAX, OPEN_TASKS_MAX, Tasks,
 };
@@ -88,6 +90,7 @@ pub use self::terms::{
 };
 use super::agent::{AGENT_DONE, AGENT_STOPPED, AgentEnd, AgentId};
 use super::digest::Digest;
+use super::reservation::ReservationId;
 use super::session::{NewSession, SessionEnd, SessionId, TokenHash};
 
 /// How many tasks one command may add.
@@ -178,12 +181,12 @@ pub enum Caller {
     },
     /// Whoever knows the token of a session of the project.
     Session(TokenHash),
-    /// Nobody yet: a claim that takes anything opens this session for it.
+    /// Nobody yet: a claim that takes anything, or an acquisition that is granted or waits, opens this session for it.
     Opens(Box<NewSession>),
 }
 
-/// Who owns a task.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Who owns a task or a reservation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Owner {
     /// A hosted agent.
     Agent {
@@ -211,13 +214,20 @@ impl Owner {
     }
 }
 
-/// Who holds a task, or did.
+/// Who holds a task or a reservation, or did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// The owner.
     pub owner: Owner,
     /// The author of the claim.
     pub author: Arc<str>,
+}
+
+impl Holder {
+    /// The bytes of its names.
+    pub(in crate::colony) fn text_bytes(&self) -> usize {
+        self.owner.name().len() + self.author.len()
+    }
 }
 
 impl fmt::Display for Holder {
@@ -345,6 +355,8 @@ pub struct Lease {
     pub cancel: Option<Arc<str>>,
     /// To whom the holder wants to give it.
     pub hand_off: Option<Arc<str>>,
+    /// What the claim reserved for it. It may have ended before the lease.
+    pub reservation: Option<ReservationId>,
 }
 
 /// How a task was finished.

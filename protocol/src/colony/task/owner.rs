@@ -98,7 +98,7 @@ impl Step<'_> {
         let follow_ups: Prepared = self.prepare_tasks(&finish.with.follow_ups)?;
         let revisions = match &finish.proposal {
             None => Vec::new(),
-            Some(proposal) => match self.propose(proposal)? {
+            Some(proposal) => match self.propose(proposal, Some(&finish.caller))? {
                 Outcome::Committed { revisions, .. } => revisions,
                 lost => return Ok(lost),
             },
@@ -142,6 +142,7 @@ impl Step<'_> {
         });
         self.put_task(task);
         self.breaker_hears(&queue, id, Some(done));
+        self.end_with_lease(lease.reservation);
         self.drop_old_tasks();
     }
 

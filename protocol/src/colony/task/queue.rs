@@ -14,6 +14,7 @@
 //! while, then one task for trial, and goes on when that one is done.
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
@@ -96,6 +97,23 @@ struct Line {
     /// What the queue's count of grants was when it last had one, or began.
     since: u64,
     ready: OrdSet<TaskId>,
+}
+
+/// No more tasks are looked at.
+struct Enough;
+
+impl Line {
+    /// The first of its tasks that `pick` takes.
+    fn first(&self, pick: &mut dyn FnMut(TaskId) -> ControlFlow<bool>) -> Result<Option<TaskId>, Enough> {
+        for id in &self.ready {
+            match pick(*id) {
+                ControlFlow::Continue(()) => {}
+                ControlFlow::Break(true) => return Ok(Some(*id)),
+                ControlFlow::Break(false) => return Err(Enough),
+            }
+        }
+        Ok(None)
+    }
 }
 
 type Group = (Option<Arc<str>>, Vec<Arc<str>>);
@@ -215,6 +233,46 @@ impl Queue {
         longest
             .or_else(best)
             .and_then(|(_, line)| line.ready.get_min().copied())
+    }
+
+    /// The same of those tasks that `pick` takes: it says for each that it is asked of whether that is taken or passed, or
+    /// that no more are looked at.
+    pub(super) fn choose_where(
+        &self,
+        kinds: &[Arc<str>],
+        capabilities: &[Arc<str>],
+        pick: &mut dyn FnMut(TaskId) -> ControlFlow<bool>,
+    ) -> Option<TaskId> {
+        // Most often nothing is passed.
+        let first = self.choose(kinds, capabilities)?;
+        if pick(first) == ControlFlow::Break(true) {
+            return Some(first);
+        }
+        let fitting = || self.lines.iter().filter(move |(key, _)| key.fits(kinds, capabilities));
+        let turn = PASSES_MAX * self.lines.len() as u64;
+        let due = fitting().filter(|(_, line)| self.grants.saturating_sub(line.since) >= turn);
+        let mut due: Vec<&Line> = due.map(|(_, line)| line).collect();
+        due.sort_by_key(|line| line.since);
+        for line in due {
+            if let Some(id) = line.first(pick).ok()? {
+                return Some(id);
+            }
+        }
+        let heads = fitting().filter_map(|(key, line)| Some((key.lane, *line.ready.get_min()?, line)));
+        let mut heads: Vec<(u8, TaskId, &Line)> = heads.collect();
+        heads.sort_unstable_by_key(|(lane, head, _)| (*lane, *head));
+        let mut best: Option<(u8, TaskId)> = None;
+        for (lane, head, line) in heads {
+            if best.is_some_and(|best| best < (lane, head)) {
+                break;
+            }
+            match line.first(pick) {
+                Ok(Some(id)) => best = best.into_iter().chain([(lane, id)]).min(),
+                Ok(None) => {}
+                Err(Enough) => break,
+            }
+        }
+        best.map(|(_, id)| id)
     }
 
     /// Whether one of its open tasks is of the kind and requirements of this one.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::resources::Passed;
 use super::tasks::{OPEN_BYTES_MAX, OPEN_TASKS_MAX};
 use super::{
     ADD_TASKS_MAX, Added, Caller, Claim, Claimed, Closed, Counts, Fence, GROUPS_MAX, Holder, Lease, Need, NewTask,
-    Owner, QUEUE_DEFAULT, QUEUES_MAX, Return, STALE_MS, State, Task, TaskCommand, TaskId, Terms, Which, needs,
+    Owner, QUEUES_MAX, Return, STALE_MS, State, Task, TaskCommand, TaskId, Terms, Which, needs,
 };
 use crate::colony::command::{Outcome, Refusal};
 use crate::colony::digest::Digest;
@@ -16,6 +17,7 @@ use crate::colony::event::What;
 use crate::colony::memory::{malformed, over_limit};
 use crate::colony::project::Step;
 use crate::colony::projects::check_quota;
+use crate::colony::reservation::canonical;
 use crate::colony::session::SessionId;
 
 /// Tasks that are to be added, and what is answered of them.
@@ -26,6 +28,13 @@ pub(super) struct Prepared {
 
 impl Step<'_> {
     pub(in crate::colony) fn task(&mut self, command: &TaskCommand) -> Result<Outcome, Refusal> {
+        let outcome = self.carry_out_task(command)?;
+        // Those who wait for what went with a lease need not wait for the next round.
+        self.look_at_waiting();
+        Ok(outcome)
+    }
+
+    fn carry_out_task(&mut self, command: &TaskCommand) -> Result<Outcome, Refusal> {
         match command {
             TaskCommand::Add(tasks) => self.add(tasks),
             TaskCommand::Claim(claim) => self.claim(claim),
@@ -141,8 +150,13 @@ impl Step<'_> {
 
     fn new_task(&self, new: &NewTask, id: TaskId, here: &BTreeMap<Arc<str>, TaskId>) -> Result<Task, Refusal> {
         let needs = self.resolve_needs(&new.terms.needs, here)?;
+        let resources = match new.terms.resources.is_empty() {
+            true => Vec::new(),
+            false => canonical(&new.terms.resources)?,
+        };
         let terms = Terms {
             needs: needs.iter().copied().map(Need::Id).collect(),
+            resources,
             ..new.terms.clone()
         };
         Ok(Task {
@@ -185,6 +199,7 @@ impl Step<'_> {
             stealable: false,
             cancel: None,
             hand_off: None,
+            reservation: None,
         };
         let mut tasks = Vec::new();
         match &claim.which {
@@ -194,6 +209,7 @@ impl Step<'_> {
                     self.free_if_due(*id);
                     ways.push(self.check_free(*id, claim, &lease.holder.owner, &ids[..place])?);
                 }
+                self.check_resources(ids, &lease.holder.owner)?;
                 if !ids.is_empty() {
                     self.open_for(&claim.caller);
                 }
@@ -205,13 +221,13 @@ impl Step<'_> {
                 }
             }
             Which::Ready { kinds, limit } => {
-                let queue = claim.wants.queue.as_deref().unwrap_or(QUEUE_DEFAULT);
-                if *limit > 0 && self.best_ready(queue, kinds, &claim.wants.capabilities).is_some() {
-                    self.open_for(&claim.caller);
-                }
+                let passed = &mut Passed::default();
                 while tasks.len() < *limit as usize
-                    && let Some(id) = self.best_ready(queue, kinds, &claim.wants.capabilities)
+                    && let Some(id) = self.best_ready(claim, kinds, &lease.holder.owner, passed)
                 {
+                    if tasks.is_empty() {
+                        self.open_for(&claim.caller);
+                    }
                     tasks.push(self.lease(id, lease.clone()));
                 }
             }
@@ -229,7 +245,7 @@ impl Step<'_> {
     }
 
     /// Who will hold what a claim takes. A session that it opens has the position of the claim as its id.
-    fn claimant(&self, caller: &Caller) -> Result<Owner, Refusal> {
+    pub(in crate::colony) fn claimant(&self, caller: &Caller) -> Result<Owner, Refusal> {
         let Caller::Opens(new) = caller else {
             let owner = self.owner(caller)?;
             if let Owner::Agent { agent, started } = &owner
@@ -246,17 +262,9 @@ impl Step<'_> {
         })
     }
 
-    fn open_for(&mut self, caller: &Caller) {
+    pub(in crate::colony) fn open_for(&mut self, caller: &Caller) {
         if let Caller::Opens(new) = caller {
             self.open_session(new);
-        }
-    }
-
-    fn best_ready(&self, queue: &str, kinds: &[Arc<str>], capabilities: &[Arc<str>]) -> Option<TaskId> {
-        let queue = self.project.tasks.queue(queue)?;
-        match queue.closed(self.scope.cluster_ms) {
-            Some(_) => None,
-            None => queue.choose(kinds, capabilities),
         }
     }
 
@@ -322,6 +330,7 @@ impl Step<'_> {
         task.not_until_ms = 0;
         task.wakes_ms = None;
         lease.until_ms = lease.deadline(&task.terms);
+        lease.reservation = self.reserve_for(&task, &lease.holder);
         let (attempt, fence) = (task.attempts, lease.fence);
         self.event(What::TaskClaimed {
             task: id,
@@ -353,7 +362,7 @@ impl Step<'_> {
                     name: session.opened.name.clone(),
                 })
             }
-            Caller::Opens(_) => Err(malformed("caller", "only a claim opens a session")),
+            Caller::Opens(_) => Err(malformed("caller", "only a claim or an acquisition opens a session")),
             Caller::Agent { name, generation } => {
                 let (node, incarnation) = (self.scope.node, self.scope.incarnation);
                 let key = self.agents.caller(node, incarnation, name, *generation)?;

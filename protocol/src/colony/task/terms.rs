@@ -4,7 +4,8 @@
 //!
 //! 1. the queue that the claim names, and in it the kinds that it names, if it names any;
 //! 2. `requires`: all of it must be among the capabilities that the claim brings;
-//! 3. the priority, then the latency tier, then the age. A task that others pass has its turn after a bounded number of
+//! 3. its resources must be free, see [`super::resources`];
+//! 4. the priority, then the latency tier, then the age. A task that others pass has its turn after a bounded number of
 //!    them, see [`super::queue`].
 //!
 //! Labels and the cost are for people and programs that look at tasks: no rule reads them.
@@ -14,9 +15,10 @@ use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 
-use super::{TASK_NAME_BYTES_MAX, TaskId, check_text};
+use super::{TASK_NAME_BYTES_MAX, TASK_RESOURCES_MAX, TaskId, check_text};
 use crate::colony::command::{NAME_BYTES_MAX, Refusal};
 use crate::colony::memory::{malformed, over_limit};
+use crate::colony::reservation::{Want, parse};
 
 /// How many capabilities a task may require, and a claim may bring.
 pub const CAPABILITIES_MAX: usize = 16;
@@ -71,6 +73,8 @@ pub struct Terms {
     pub approval: bool,
     /// Commands that the worker runs before it may say that the task is done: each must exit with 0.
     pub checks: Vec<Arc<str>>,
+    /// What a claim reserves for it in the same step, and how: nobody gets the task while that is taken.
+    pub resources: Vec<Want>,
 }
 
 impl Default for Terms {
@@ -90,6 +94,7 @@ impl Default for Terms {
             retry: Retry::default(),
             approval: false,
             checks: Vec::new(),
+            resources: Vec::new(),
         }
     }
 }
@@ -237,7 +242,9 @@ impl Terms {
             &self.retry.never,
             &self.retry.only,
         ];
-        let texts = lists.into_iter().flatten().map(|text| 32 + text.len());
+        let resources = self.resources.iter().map(|want| &want.resource);
+        let texts = lists.into_iter().flatten().chain(resources);
+        let texts = texts.map(|text| 32 + text.len());
         320 + self.queue.len() + texts.sum::<usize>() + 48 * self.needs.len()
     }
 
@@ -264,7 +271,12 @@ impl Terms {
         }
         self.checks
             .iter()
-            .try_for_each(|check| check_text("checks", check, CHECK_BYTES_MAX))
+            .try_for_each(|check| check_text("checks", check, CHECK_BYTES_MAX))?;
+        match self.resources.len() {
+            0 => Ok(()),
+            count if count > TASK_RESOURCES_MAX => Err(over_limit("resources", count, TASK_RESOURCES_MAX)),
+            _ => parse(&self.resources).map(drop),
+        }
     }
 }
 

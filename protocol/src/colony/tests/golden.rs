@@ -3,7 +3,22 @@
 use super::*;
 
 /// Changes only together with [`RULES_VERSION`]: a node that replays an old log must come to the digest of the others.
-const DIGEST: &str = "a82dca39b5303813db8955c045991da0";
+const DIGEST: &str = "c518805035ef77170dc41f3d7055ee08";
+
+fn acquire(resources: &[&str], caller: Caller) -> Body {
+    let want = |resource: &&str| Want {
+        resource: (*resource).into(),
+        mode: Mode::Exclusive,
+    };
+    Body::Reservation(ReservationCommand::Acquire(Acquire {
+        resources: resources.iter().map(want).collect(),
+        caller,
+        ttl_ms: Some(5_000),
+        wait_ms: 5_000,
+        reason: Some("why".into()),
+        task: None,
+    }))
+}
 
 fn commands(rig: &mut Rig) -> Vec<Command> {
     let mut tagged = write("notes/1", inline("first"));
@@ -99,6 +114,21 @@ fn commands(rig: &mut Rig) -> Vec<Command> {
             proposal: Some(proposal(vec![], vec![write("built", inline("yes"))])),
             with: FinishWith::default(),
         })),
+        Body::Reservation(ReservationCommand::Slot {
+            name: "gpu".into(),
+            capacity: 2,
+        }),
+        acquire(
+            &["file:src/{a,b}/*.rs", "slot:gpu"],
+            Caller::Agent {
+                name: "worker".into(),
+                generation: 1,
+            },
+        ),
+        acquire(
+            &["key:src/a/x.rs", "file:docs/"],
+            Caller::Session(TokenHash::of("token")),
+        ),
     ];
     let mut commands: Vec<Command> = bodies.into_iter().map(|body| rig.command(body)).collect();
     commands[1].idempotency_key = Some("once".into());

@@ -14,6 +14,8 @@ fn check_alike(mut a: Colony, mut b: Colony, seed: u64) {
         assert_eq!((mine.contents, mine.remembered), (theirs.contents, theirs.remembered));
         assert_eq!((mine.tasks, mine.agents), (theirs.tasks, theirs.agents));
         assert_eq!(mine.sessions, theirs.sessions);
+        assert_eq!(mine.reservations, theirs.reservations);
+        assert_eq!(mine.reservation_settings, theirs.reservation_settings);
     }
     assert_eq!((a.digest(), a.to_bytes()), (b.digest(), b.to_bytes()));
 }
@@ -91,7 +93,7 @@ fn a_pair_too_few_is_an_error() {
         .map(|seed| sequence(seed, 60).1)
         .map(|colony| (colony.clone(), colony.pairs().collect::<Vec<Pair>>()))
         .find(|(_, pairs)| {
-            "abcehiqrt"
+            "abcehiqrtv"
                 .bytes()
                 .all(|kind| pairs.iter().any(|(key, _)| key[0] == kind))
         })

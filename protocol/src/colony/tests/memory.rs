@@ -240,6 +240,7 @@ fn each_limit_of_a_change_is_named_with_the_value_and_the_bound() {
             op: Op::Delete,
             tags,
             condition: Condition::None,
+            caller: None,
         })
     };
     let key = "k".repeat(KEY_BYTES_MAX + 1);
@@ -288,6 +289,7 @@ fn tags_are_sorted_and_distinct_or_refused() {
             op: Op::Delete,
             tags: tags.map(Arc::from).to_vec(),
             condition: Condition::None,
+            caller: None,
         });
         let refusal = refused(&mut rig, body);
         assert_eq!(refusal.to_string(), "tags: are not sorted and distinct");

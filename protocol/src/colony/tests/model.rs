@@ -6,6 +6,7 @@ mod forms;
 mod lives;
 mod projects;
 mod proposals;
+mod reservations;
 mod sessions;
 mod tasks;
 
@@ -14,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) use self::lives::ModelLife;
 pub(super) use self::projects::{ModelAbout, counted};
 use self::proposals::{Cannot, Left, covers, left_by, values};
+pub(super) use self::reservations::{ANY, ModelReservation, ModelReservations, exclude};
 pub(super) use self::sessions::ModelSession;
 use self::tasks::ModelTasks;
 pub(super) use self::tasks::{ModelQueue, ModelTask};
@@ -44,6 +46,7 @@ pub(super) struct ModelProject {
     /// By the position at which they were granted.
     pub(super) holds: BTreeMap<u64, Hold>,
     pub(super) queues: BTreeMap<Arc<str>, ModelQueue>,
+    pub(super) reservations: ModelReservations,
     pub(super) about: ModelAbout,
     /// By idempotency key: the body, the outcome, and when it is forgotten.
     once: BTreeMap<String, (Body, Outcome, u64)>,
@@ -173,6 +176,7 @@ impl Model {
             || !(project.held.is_empty()
                 && project.tasks.is_empty()
                 && project.queues.is_empty()
+                && project.reservations.is_empty()
                 && project.events.is_empty()
                 && project.once.is_empty())
         {
@@ -282,6 +286,14 @@ impl ModelProject {
                         until_ms: hold.until_ms,
                     });
                 }
+                let writer = self.writer(change.caller.as_ref(), at)?;
+                if let Some(reservation) = self.reservation_against(&change.key, writer.as_ref(), at) {
+                    return Err(Refusal::Reserved {
+                        key: change.key.clone(),
+                        reservation: reservation.id,
+                        holder: Box::new(reservation.holder),
+                    });
+                }
                 let held = held(&self.held, &change.key);
                 let (revision, present) = (held.revision, held.value.is_some());
                 if match change.condition {
@@ -306,6 +318,7 @@ impl ModelProject {
             Body::Withheld(low) => Err(Refusal::DiskLow(low.clone())),
             Body::Task(command) => self.task_command(command, at),
             Body::Session(command) => self.session_command(command, at),
+            Body::Reservation(command) => self.reservation_command(command, at),
             Body::Agent(_) | Body::Project(_) => unreachable!(),
         }
     }
@@ -610,6 +623,7 @@ impl Pairwise<'_> {
             revision: held.revision,
             hash: hash(&held),
             winner: winner as u64,
+            holder: None,
             key,
             merge: None,
         }

@@ -335,6 +335,35 @@ fn full(keys: usize) -> Rig {
         paused: Some(true),
         breaker: None,
     })));
+    let want = |resource: &str| Want {
+        resource: resource.into(),
+        mode: Mode::Exclusive,
+    };
+    let reserving = NewTask {
+        terms: Terms {
+            resources: vec![want("file:src/**")],
+            ..Terms::default()
+        },
+        ..new_task("reserving")
+    };
+    let reserving = rig.add(vec![reserving]);
+    rig.claim_one(reserving[0], hosted());
+    rig.run(Body::Reservation(ReservationCommand::Slot {
+        name: "gpu".into(),
+        capacity: 2,
+    }));
+    // One has it, the other waits.
+    for caller in [tasks::token("1"), hosted()] {
+        rig.run(Body::Reservation(ReservationCommand::Acquire(Acquire {
+            resources: vec![want("slot:build")],
+            caller,
+            ttl_ms: None,
+            wait_ms: 600_000,
+            reason: None,
+            task: None,
+        })));
+    }
+    assert_eq!(rig.colony.project("p").unwrap().reservations().count(), (3, 1));
     rig.run(change("large", inline(large(1))));
     for key in 0..keys {
         rig.run(put(&format!("dir/{key}/file"), "v"));
@@ -368,13 +397,14 @@ fn what_would_be_lost_is_said_and_nothing_is_changed() {
     let expected = Holdings {
         agents: 2,
         sessions: 1,
-        open_tasks: 5,
+        open_tasks: 6,
         finished_tasks: 0,
         task_bytes: project.tasks().bytes().0,
         memory_keys: 5,
         memory_bytes: project.memory().bytes(),
         events: project.events().len() as u64,
         idempotency_keys: 1,
+        reservations: 3,
     };
     assert_eq!(lost, expected);
     rig.now_ms = HOLD_MS;
@@ -411,7 +441,8 @@ fn a_destroyed_project_is_refused_by_name_until_it_is_cleared_away_and_its_name_
     rig.done(put("k", "v"));
     assert_eq!((rig.memory().len(), rig.memory().kept()), (1, (0, 0)));
     assert_eq!(rig.memory().revision("k"), 1);
-    assert_eq!(rig.colony.project("p").unwrap().events().len(), 1);
+    let again = rig.colony.project("p").unwrap();
+    assert!(again.events().len() == 1 && again.reservations().is_empty());
 }
 
 #[test]

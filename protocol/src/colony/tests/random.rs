@@ -217,6 +217,7 @@ impl Seeded {
             writes: (0..self.below(4)).map(|_| self.write(memory)).collect(),
             priority: self.below(3) as u8,
             dry_run: self.once_in(6),
+            caller: None,
         }
     }
 
@@ -235,6 +236,11 @@ impl Seeded {
                 vec![write(written, inline("1"))],
             )
         }
+    }
+
+    /// Who writes, if it says so.
+    fn writer(&mut self, colony: &Colony, project: &str, node: NodeId) -> Option<Caller> {
+        self.once_in(3).then(|| self.task_caller(colony, project, node))
     }
 
     pub(super) fn batch(&mut self, colony: &Colony, project: &Project) -> ProposalBatch {
@@ -264,12 +270,16 @@ impl Seeded {
         let nothing = Project::default();
         let here = colony.project(project).unwrap_or(&nothing);
         let memory = here.memory();
-        match self.below(53) {
-            52.. => Body::Project(self.project_command()),
-            26..30 => Body::Propose(self.proposal(colony, here)),
+        match self.below(61) {
+            60.. => Body::Project(self.project_command()),
+            26..30 => Body::Propose(Proposal {
+                caller: self.writer(colony, project, from.0),
+                ..self.proposal(colony, here)
+            }),
             30..36 => Body::Propose(self.losing(here)),
             36..40 => Body::Session(self.session_command(colony, project)),
             10..22 | 40..52 => Body::Task(self.task_command(colony, (project, here), from)),
+            52..60 => Body::Reservation(self.reservation_command(colony, (project, here), from)),
             22..26 => Body::Agent(self.agent_command(colony, from)),
             0..6 => {
                 let key = self.key();
@@ -277,11 +287,21 @@ impl Seeded {
                     op: self.op(),
                     tags: self.tags(),
                     condition: self.condition(memory, &key),
+                    caller: self.writer(colony, project, from.0),
                     key,
                 })
             }
-            6 | 7 => Body::Propose(self.proposal(colony, here)),
-            8 | 9 => Body::ProposeBatch(self.batch(colony, here)),
+            6 | 7 => Body::Propose(Proposal {
+                caller: self.writer(colony, project, from.0),
+                ..self.proposal(colony, here)
+            }),
+            8 | 9 => {
+                let mut batch = self.batch(colony, here);
+                for proposal in &mut batch.proposals {
+                    proposal.caller = self.writer(colony, project, from.0);
+                }
+                Body::ProposeBatch(batch)
+            }
         }
     }
 
@@ -327,6 +347,10 @@ impl Seeded {
             },
             approval: self.once_in(12),
             checks: self.pick(&[names(&[]), names(&[]), names(&["cargo test"])]),
+            resources: match self.once_in(40) {
+                true => (0..17).map(|_| self.want()).collect(),
+                false => (0..self.pick(&[0, 0, 0, 1, 1, 2])).map(|_| self.want()).collect(),
+            },
         }
     }
 
@@ -656,6 +680,130 @@ impl Seeded {
         told.collect()
     }
 
+    fn resource(&mut self) -> Arc<str> {
+        let good = [
+            "file:**",
+            "file:?",
+            "file:{a,b}",
+            "file:dir/*",
+            "file:./dir//",
+            "file:**/e",
+            "file:dir/é",
+            "key:a",
+            "key:c",
+            "key:dir/",
+            "key:dir/e",
+            "slot:gpu",
+            "slot:port",
+        ];
+        match self.once_in(40) {
+            true => self.pick(&["plan", "file:../x", "key:", "slot:"]).into(),
+            false => self.pick(&good).into(),
+        }
+    }
+
+    fn want(&mut self) -> Want {
+        let resource = self.resource();
+        let shared = !resource.starts_with("slot:") || self.once_in(20);
+        let modes = [
+            Mode::Exclusive,
+            Mode::Exclusive,
+            Mode::Shared,
+            Mode::Shared,
+            Mode::Intent,
+        ];
+        let mode = if shared { self.pick(&modes) } else { Mode::Exclusive };
+        Want { resource, mode }
+    }
+
+    /// Who reserves: most often somebody who has a session already, or opens one that is well formed.
+    fn reserver(&mut self, colony: &Colony, project: &str, node: NodeId) -> Caller {
+        match (self.below(8), self.session(colony, Some(project))) {
+            (0, _) => self.task_caller(colony, project, node),
+            (3.., Some(session)) => Caller::Session(session.opened.token),
+            _ => {
+                let token = self.token();
+                Caller::Opens(Box::new(NewSession {
+                    passing: self.once_in(2),
+                    ..NewSession::new("ann", token)
+                }))
+            }
+        }
+    }
+
+    fn reservation_command(
+        &mut self,
+        colony: &Colony,
+        (name, project): (&str, &Project),
+        (node, _): (NodeId, u64),
+    ) -> ReservationCommand {
+        let known: Vec<&Arc<Reservation>> = project.reservations().after(None).collect();
+        let ids: Vec<ReservationId> = known.iter().map(|reservation| reservation.id).collect();
+        let picked = (!ids.is_empty()).then(|| self.pick(&known));
+        let mut caller = picked.map(|reservation| called(colony, &reservation.holder.owner));
+        if caller.is_none() || self.once_in(8) {
+            caller = Some(self.reserver(colony, name, node));
+        }
+        let caller = caller.expect("one was made");
+        let mut id = || match picked {
+            Some(reservation) if !self.once_in(10) => reservation.id,
+            _ => self.pick(&[
+                ReservationId { seq: 1, ordinal: 5 },
+                ReservationId {
+                    seq: u64::MAX,
+                    ordinal: 0,
+                },
+            ]),
+        };
+        let named: Vec<ReservationId> = [id(), id()]
+            .into_iter()
+            .take(1 + usize::from(self.once_in(6)))
+            .collect();
+        let ttl_ms = match self.once_in(12) {
+            true => self.pick(&[Some(999), Some(86_400_001)]),
+            false => self.pick(&[None, None, Some(1_000), Some(5_000)]),
+        };
+        match self.below(12) {
+            0 => ReservationCommand::Force(Force {
+                ids: named,
+                reason: self.pick(&["stale", "stale", ""]).into(),
+            }),
+            1 => ReservationCommand::Renew(Renew {
+                ids: named,
+                caller,
+                ttl_ms,
+            }),
+            2..5 => ReservationCommand::Release(Release {
+                which: match self.below(4) {
+                    0 => Released::All,
+                    1 => Released::Resources((0..self.below(3)).map(|_| self.resource()).collect()),
+                    _ => Released::Ids(named),
+                },
+                caller,
+            }),
+            5 if self.once_in(6) => ReservationCommand::Advisory(self.once_in(3)),
+            5 => ReservationCommand::Slot {
+                name: self.pick(&["gpu", "gpu", "port", ""]).into(),
+                capacity: self.pick(&[0, 1, 2, 2, 1_025]),
+            },
+            _ => ReservationCommand::Acquire(Acquire {
+                resources: (0..self.pick(&[1, 1, 1, 1, 1, 2, 2, 3, 0]))
+                    .map(|_| self.want())
+                    .collect(),
+                caller: match self.once_in(2) {
+                    true => caller,
+                    false => self.reserver(colony, name, node),
+                },
+                ttl_ms,
+                wait_ms: self.pick(&[0, 0, 2_000, 20_000, 20_000, 3_600_001]),
+                reason: self
+                    .pick(&[None, None, None, None, Some("why"), Some("why"), Some("a\nb")])
+                    .map(Into::into),
+                task: self.once_in(8).then(|| self.task_id(project, StateName::Leased)),
+            }),
+        }
+    }
+
     fn agent_command(&mut self, colony: &Colony, (node, _): (NodeId, u64)) -> AgentCommand {
         let name = self.agent_name();
         let generation = self.generation(colony, node, &name);
@@ -738,6 +886,8 @@ pub(super) struct Generator {
     /// By node: incarnation, next number, settled.
     nodes: [(u64, u64, u64); NODES as usize],
     sent: Vec<Step>,
+    /// Most of the commands are about reservations.
+    pub(super) of_reservations: bool,
 }
 
 impl Generator {
@@ -747,6 +897,7 @@ impl Generator {
             cluster_ms: 1_000,
             nodes: [(1, 1, 0); NODES as usize],
             sent: Vec::new(),
+            of_reservations: false,
         }
     }
 
@@ -831,6 +982,11 @@ impl Generator {
             .find(|step| key.is_some() && step.command.idempotency_key == key);
         let body = match same_body {
             Some(step) if self.seeded.once_in(2) => step.command.body.clone(),
+            _ if self.of_reservations && !self.seeded.once_in(4) => {
+                let nothing = Project::default();
+                let here = colony.project(project).unwrap_or(&nothing);
+                Body::Reservation(self.seeded.reservation_command(colony, (project, here), from))
+            }
             _ => self.seeded.body(colony, project, from),
         };
         Command {

@@ -115,6 +115,7 @@ impl ModelProject {
             }
         }
         self.hear(&queue, id, failed.then_some(false), at);
+        self.end_with_lease(lease.reservation, at);
     }
 
     /// Tells the next task that needs this one what became of it.

@@ -1,5 +1,6 @@
 //! What the commands of tasks must look like.
 
+use super::reservations::canonical;
 use super::*;
 
 pub(super) fn bad_text(field: &str, text: &str, most: usize) -> Option<Refusal> {
@@ -30,6 +31,8 @@ pub(super) fn bad_task(task: &NewTask) -> Option<Refusal> {
         .or(bad_list("requires", &terms.requires))
         .or(zero("start_ms", terms.start_ms))
         .or(zero("run_ms", terms.run_ms))
+        .or((terms.resources.len() > 16).then(|| over("resources", terms.resources.len(), 16)))
+        .or(canonical(&terms.resources).err())
 }
 
 pub(super) fn bad_claim(claim: &Claim) -> Option<Refusal> {

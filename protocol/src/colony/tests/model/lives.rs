@@ -2,6 +2,7 @@
 
 use super::tasks::{ended_by, lease};
 use super::*;
+use crate::colony::agent::Held as Has;
 
 /// A life of an agent.
 #[derive(Clone, Debug, PartialEq)]
@@ -138,22 +139,31 @@ impl Model {
             timers.extend(holds.map(|(seq, hold)| (hold.until_ms, name.clone(), Timer::Hold(*seq))));
             let release = project.next_release();
             timers.extend(release.map(|(need, _)| (0, name.clone(), Timer::Release(need))));
+            for found in &project.reservations.list {
+                timers.push((found.until_ms, name.clone(), Timer::Reservation(found.id)));
+                timers.extend(found.look.then(|| (0, name.clone(), Timer::Look(found.id))));
+            }
         }
         timers.sort();
         timers
     }
 
     fn do_due(&mut self, steps: usize, wall_ms: u64) {
-        for _ in 0..steps {
+        let mut left = steps;
+        while left > 0 {
             let timer = self.timers().into_iter().next();
             let timer = timer.filter(|(at_ms, ..)| *at_ms <= self.cluster_ms);
+            left -= match timer {
+                Some((.., Timer::Look(_))) => left.min(8),
+                _ => 1,
+            };
             let over = self.lives.iter().enumerate().filter(|(_, life)| life.over().is_some());
             let ending = over.min_by_key(|(_, life)| (life.end.is_none(), life.id.node, life.started));
             let ending = ending.map(|(place, life)| (place, life.clone()));
             let (project, what) = match (timer, ending) {
                 (Some((_, project, timer)), _) => (project, Ok(timer)),
                 (None, Some((place, life))) => match self.first_held(life.started) {
-                    Some((project, task)) => (project, Err((task, Return::Agent(life.over().unwrap())))),
+                    Some((project, has)) => (project, Err((has, life.over().unwrap()))),
                     // A life that holds nothing is cleared away; that is a step as well.
                     None => {
                         self.lives.remove(place);
@@ -189,7 +199,14 @@ impl Model {
                     let (need, next) = project.next_release().unwrap();
                     project.release(need, next, &at);
                 }
-                Err((id, reason)) => project.give_back(id, reason, Bytes::new(), &at),
+                Ok(Timer::Reservation(id)) => {
+                    let found = project.reservations.list.iter().find(|found| found.id == id);
+                    let reason = found.unwrap().over_reason();
+                    project.end_reservation(id, reason, &at);
+                }
+                Ok(Timer::Look(id)) => project.look_at(id, &at),
+                Err((Has::Task(id), end)) => project.give_back(id, Return::Agent(end), Bytes::new(), &at),
+                Err((Has::Reservation(id), end)) => project.end_reservation(id, ReservationEnd::Agent(end), &at),
             }
         }
     }
@@ -206,20 +223,22 @@ impl Model {
             project: project.into(),
             node: NodeId(0),
             incarnation: 0,
-            lives: Vec::new(),
+            lives: self.lives.clone(),
             told_elsewhere: elsewhere.filter(|event| event.cursor.seq == self.seq).count() as u32,
         }
     }
 
-    /// The first task that a life holds.
-    fn first_held(&self, life: u64) -> Option<(String, TaskId)> {
+    /// The first that a life has.
+    fn first_held(&self, life: u64) -> Option<(String, Has)> {
+        let is_of = |owner: &Owner| matches!(owner, Owner::Agent { started, .. } if *started == life);
         let held = self.projects.iter().flat_map(|(name, project)| {
             let tasks = project.tasks.iter();
-            let held = tasks.filter(move |(_, task)| {
-                let owner = lease(task).map(|lease| &lease.holder.owner);
-                matches!(owner, Some(Owner::Agent { started, .. }) if *started == life)
-            });
-            held.map(move |(id, _)| (name.clone(), *id))
+            let tasks = tasks.filter(move |(_, task)| lease(task).is_some_and(|lease| is_of(&lease.holder.owner)));
+            let tasks = tasks.map(|(id, _)| Has::Task(*id));
+            let reservations = project.reservations.list.iter();
+            let reservations = reservations.filter(move |found| is_of(&found.holder.owner));
+            let all = tasks.chain(reservations.map(|found| Has::Reservation(found.id)));
+            all.map(move |has| (name.clone(), has))
         });
         held.min()
     }

@@ -85,6 +85,8 @@ impl ModelProject {
             self.tasks.len(),
             self.queues.len(),
             self.holds.len(),
+            self.reservations.list.len(),
+            usize::from(self.reservations.are_set()),
             self.sessions.len(),
             self.held.len(),
             self.once.len(),
@@ -107,11 +109,14 @@ impl ModelProject {
             memory_bytes,
             events: self.events.len() as u64,
             idempotency_keys: self.once.len() as u64,
+            reservations: self.reservations.list.len() as u64,
         }
     }
 
     fn owners(&self) -> impl Iterator<Item = &Owner> {
-        self.tasks.values().filter_map(lease).map(|lease| &lease.holder.owner)
+        let leases = self.tasks.values().filter_map(lease).map(|lease| &lease.holder.owner);
+        let reservations = self.reservations.list.iter().map(|found| &found.holder.owner);
+        leases.chain(reservations)
     }
 
     /// How many agents work in it.
@@ -173,6 +178,7 @@ impl ModelProject {
             let spared = match body {
                 Body::Task(TaskCommand::Accept(_) | TaskCommand::Update(_) | TaskCommand::Finish(_)) => true,
                 Body::Session(command) => !matches!(command, SessionCommand::Open(_)),
+                Body::Reservation(ReservationCommand::Release(_) | ReservationCommand::Renew(_)) => true,
                 _ => false,
             };
             if left < 1_000 && !spared {
@@ -257,7 +263,13 @@ impl Model {
         let project = self.projects.get_mut(&name).unwrap();
         if let Some((_, task)) = project.tasks.pop_first() {
             project.look_at_queue(&task.added.terms.queue);
+            let reserved = lease(&task).and_then(|lease| lease.reservation);
+            project.reservations.list.retain(|found| Some(found.id) != reserved);
         } else if project.queues.pop_first().is_some() || project.holds.pop_first().is_some() {
+        } else if !project.reservations.list.is_empty() {
+            project.reservations.list.remove(0);
+        } else if project.reservations.are_set() {
+            project.reservations = ModelReservations::default();
         } else if !project.sessions.is_empty() {
             project.sessions.remove(0);
         } else if project.held.pop_first().is_some() || project.once.pop_first().is_some() {

@@ -173,7 +173,11 @@ fn value_left_by(op: &Op, key: &Key, state: &Holds, contents: &Holds) -> Result<
     }))
 }
 
-pub(super) fn against(proposal: &Proposal, state: &Holds) -> Vec<Conflict> {
+pub(super) fn against(
+    proposal: &Proposal,
+    state: &Holds,
+    reserved: &dyn Fn(&Key) -> Option<ModelReservation>,
+) -> Vec<Conflict> {
     let mut found = Vec::new();
     let mut note = |kind, key: &Key, expected| {
         let held = held(state, key);
@@ -185,6 +189,7 @@ pub(super) fn against(proposal: &Proposal, state: &Holds) -> Vec<Conflict> {
             hash: hash(&held),
             winner: held.seq,
             merge: None,
+            holder: None,
         });
     };
     for read in &proposal.reads {
@@ -200,13 +205,28 @@ pub(super) fn against(proposal: &Proposal, state: &Holds) -> Vec<Conflict> {
             note(Kind::StaleRead, &read.key, read.revision);
         }
     }
+    let mut writes = Vec::new();
     for write in &proposal.writes {
-        if let Some(before) = write.before
-            && before != held(state, &write.key).revision
-        {
-            note(Kind::StaleWrite, &write.key, before);
-        }
+        let now = held(state, &write.key);
+        let stale = write.before.filter(|before| *before != now.revision);
+        let reservation = reserved(&write.key);
+        let (kind, winner) = match (&reservation, stale) {
+            (Some(reservation), _) => (Kind::Reservation, reservation.id.seq),
+            (None, Some(_)) => (Kind::StaleWrite, now.seq),
+            (None, None) => continue,
+        };
+        writes.push(Conflict {
+            kind,
+            key: write.key.clone(),
+            expected: write.before.unwrap_or(now.revision),
+            revision: now.revision,
+            hash: hash(&now),
+            winner,
+            merge: None,
+            holder: reservation.map(|reservation| Box::new(reservation.holder)),
+        });
     }
+    found.extend(writes);
     for range in &proposal.ranges {
         let (stamp, winner) = stamp(&range.span, state);
         if stamp != range.stamp {
@@ -218,6 +238,7 @@ pub(super) fn against(proposal: &Proposal, state: &Holds) -> Vec<Conflict> {
                 hash: None,
                 winner,
                 merge: None,
+                holder: None,
             });
         }
     }
@@ -300,6 +321,7 @@ pub(super) fn values(proposal: &Proposal, state: &Holds, contents: &Holds) -> Re
                     hash: hash(&now),
                     winner: now.seq,
                     merge: Some(failure),
+                    holder: None,
                 });
             }
         }
@@ -336,7 +358,11 @@ impl ModelProject {
             let held = self.clone().check_held(*task, *fence, caller, at);
             held.map_err(Stopped::Refused)?;
         }
-        let mut conflicts = against(proposal, &self.held);
+        let fenced = proposal.fence.as_ref().map(|fence| &fence.caller);
+        let writer = self.writer(proposal.caller.as_ref().or(fenced), at);
+        let writer = writer.map_err(Stopped::Refused)?;
+        let reserved = |key: &Key| self.reservation_against(key, writer.as_ref(), at);
+        let mut conflicts = against(proposal, &self.held, &reserved);
         for write in &proposal.writes {
             let own = self.own_hold(proposal, at);
             if let Some((winner, _)) = self.hold_on(&write.key, own, at) {
@@ -349,6 +375,7 @@ impl ModelProject {
                     hash: hash(&now),
                     winner,
                     merge: None,
+                    holder: None,
                 });
             }
         }
@@ -402,7 +429,8 @@ impl ModelProject {
             What::Lost { losses, .. } => Some(losses),
             _ => None,
         });
-        let losses = 1 + before.next_back().unwrap_or(0);
+        let reserved = conflicts.iter().any(|conflict| conflict.holder.is_some());
+        let losses = before.next_back().unwrap_or(0) + u64::from(!reserved);
         let (kind, count) = (conflicts[0].kind, conflicts.len() as u64);
         self.event(
             What::Lost {
@@ -423,7 +451,7 @@ impl ModelProject {
             spans: proposal.ranges.iter().map(|range| range.span.clone()).collect(),
         };
         let free = self.holds.len() < 16 && !self.holds.values().any(|other| meet(other, &hold));
-        if losses % 3 > 0 || !free {
+        if reserved || losses % 3 > 0 || !free {
             return None;
         }
         let until_ms = hold.until_ms;

@@ -3,6 +3,7 @@
 use super::forms::bad_text;
 use super::tasks::{agent, lease};
 use super::*;
+use crate::colony::agent::Held as Has;
 
 /// A session.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +28,7 @@ impl ModelSession {
 
 /// A step that sessions bring.
 pub(super) enum SessionStep {
-    Return(String, TaskId, SessionEnd),
+    Return(String, Has, SessionEnd),
     End(String, SessionId),
 }
 
@@ -72,9 +73,10 @@ impl ModelProject {
             SessionCommand::Close { session, token } => {
                 self.open_one(Some(*session), *token, at)?;
                 self.end_session(*session, SessionEnd::Closed, at);
-                for task in self.held_by(*session).into_iter().take(64) {
-                    self.give_back(task, Return::Session(SessionEnd::Closed), Bytes::new(), at);
+                for held in self.held_by(*session).into_iter().take(64) {
+                    self.give_up(held, SessionEnd::Closed, at);
                 }
+                self.look_at_some(at);
                 Ok(Outcome::SessionClosed { seq, session: *session })
             }
         }
@@ -130,21 +132,35 @@ impl ModelProject {
         self.event(What::SessionEnded { session: id, why }, at);
     }
 
-    fn held_by(&self, id: SessionId) -> Vec<TaskId> {
+    fn give_up(&mut self, held: Has, why: SessionEnd, at: &At) {
+        match held {
+            Has::Task(task) => self.give_back(task, Return::Session(why), Bytes::new(), at),
+            Has::Reservation(id) => {
+                // It may have gone with the lease of its task.
+                if self.reservations.list.iter().any(|found| found.id == id) {
+                    self.end_reservation(id, ReservationEnd::Session(why), at);
+                }
+            }
+        }
+    }
+
+    /// Closes a passing session that has just given up what it held, if that was all.
+    pub(super) fn close_if_idle(&mut self, id: SessionId, at: &At) {
+        let found = self.sessions.iter().find(|found| found.session.id == id).unwrap();
+        if found.session.opened.passing && !found.is_over(at.now_ms) && self.held_by(id).is_empty() {
+            self.end_session(id, SessionEnd::Idle, at);
+        }
+    }
+
+    fn held_by(&self, id: SessionId) -> Vec<Has> {
         let tasks = self.tasks.iter().filter(|(_, task)| {
             let owner = lease(task).map(|lease| &lease.holder.owner);
             matches!(owner, Some(Owner::Session { session, .. }) if *session == id)
         });
-        tasks.map(|(id, _)| *id).collect()
-    }
-
-    /// A passing session that has let the last go ends with that.
-    pub(super) fn close_if_idle(&mut self, id: SessionId, at: &At) {
-        let found = self.sessions.iter().find(|found| found.session.id == id).unwrap();
-        let passing = found.session.opened.passing && !found.is_over(at.now_ms);
-        if passing && self.held_by(id).is_empty() {
-            self.end_session(id, SessionEnd::Idle, at);
-        }
+        let tasks = tasks.map(|(id, _)| Has::Task(*id));
+        tasks
+            .chain(self.reserved_by(id).into_iter().map(Has::Reservation))
+            .collect()
     }
 
     /// The owner that a token stands for, whether it lives or not.
@@ -179,7 +195,7 @@ impl ModelProject {
                 self.open_one(None, *token, at)?;
                 Ok(self.owner_of(*token).unwrap())
             }
-            Caller::Opens(_) => Err(bad("caller", "only a claim opens a session")),
+            Caller::Opens(_) => Err(bad("caller", "only a claim or an acquisition opens a session")),
         }
     }
 }
@@ -277,8 +293,8 @@ impl Model {
         let ended = all().filter(|(.., found)| found.session.ended.is_some());
         let holding = ended.filter(|(_, project, found)| !project.held_by(found.session.id).is_empty());
         if let Some((name, project, found)) = holding.min_by_key(|(.., found)| found.session.id) {
-            let (task, why) = (project.held_by(found.session.id)[0], found.over(self.cluster_ms)?);
-            return Some(SessionStep::Return(name.clone(), task, why));
+            let (held, why) = (project.held_by(found.session.id)[0], found.over(self.cluster_ms)?);
+            return Some(SessionStep::Return(name.clone(), held, why));
         }
         let over = all().filter(|(.., found)| found.is_over(self.cluster_ms) && found.session.ended.is_none());
         let order = |found: &ModelSession| {
@@ -294,7 +310,7 @@ impl Model {
         let at = self.at_by_itself(name, wall_ms);
         let project = self.projects.get_mut(name).unwrap();
         match step {
-            SessionStep::Return(_, task, why) => project.give_back(task, Return::Session(why), Bytes::new(), &at),
+            SessionStep::Return(_, held, why) => project.give_up(held, why, &at),
             SessionStep::End(_, id) => project.end_session(id, SessionEnd::NodeLost, &at),
         }
     }

@@ -1,6 +1,7 @@
 //! Tasks in the model: they are looked through from the first to the last.
 
 use super::forms::{bad_claim, bad_control, bad_finish, bad_task, bad_text};
+use super::reservations::canonical;
 use super::*;
 
 /// A task.
@@ -156,6 +157,12 @@ fn not_ready(task: TaskId, state: StateName, why: impl Into<Arc<str>>) -> Refusa
 
 impl ModelProject {
     pub(super) fn task_command(&mut self, command: &TaskCommand, at: &At) -> Result<Outcome, Refusal> {
+        let outcome = self.carry_out_task(command, at)?;
+        self.look_at_some(at);
+        Ok(outcome)
+    }
+
+    fn carry_out_task(&mut self, command: &TaskCommand, at: &At) -> Result<Outcome, Refusal> {
         let seq = at.seq;
         match command {
             TaskCommand::Add(new) => {
@@ -236,6 +243,7 @@ impl ModelProject {
                     self.free_what_is_over(*id, at);
                     ways.push(self.check_free(*id, claim, &holder.owner, &ids[..place], at)?);
                 }
+                self.check_resources(ids, &holder.owner, at)?;
                 if !ids.is_empty() {
                     open(self);
                 }
@@ -248,7 +256,7 @@ impl ModelProject {
             }
             Which::Ready { kinds, limit } => {
                 for _ in 0..*limit {
-                    let Some(id) = self.best(kinds, &claim.wants, at) else {
+                    let Some(id) = self.best(kinds, &claim.wants, &holder.owner, at) else {
                         break;
                     };
                     if tasks.is_empty() {
@@ -271,7 +279,7 @@ impl ModelProject {
         })
     }
 
-    fn best(&self, kinds: &[Arc<str>], wants: &Wants, at: &At) -> Option<TaskId> {
+    fn best(&self, kinds: &[Arc<str>], wants: &Wants, owner: &Owner, at: &At) -> Option<TaskId> {
         let name: Arc<str> = wants.queue.clone().unwrap_or("default".into());
         let queue = self.queues.get(&name)?;
         if queue.closed(at.now_ms).is_some() {
@@ -285,6 +293,7 @@ impl ModelProject {
         });
         fitting
             .retain(|(_, task)| kinds.is_empty() || task.added.kind.as_ref().is_some_and(|kind| kinds.contains(kind)));
+        fitting.retain(|(_, task)| self.may_reserve(&task.added.terms.resources, owner, at));
         let waited = |task: &ModelTask| queue.grants - queue.since[&task.line()];
         let turn = 16 * queue.since.len() as u64;
         let due = fitting.iter().filter(|(_, task)| waited(task) >= turn);
@@ -318,6 +327,7 @@ impl ModelProject {
             stealable: false,
             cancel: None,
             hand_off: None,
+            reservation: self.reserve_for(id, holder, at),
         };
         lease.until_ms = lease_end(&lease, &task.added.terms).map(|(at_ms, _)| at_ms);
         task.state = State::Leased(lease);
@@ -401,7 +411,11 @@ impl ModelProject {
                 // What is added is checked first, in a copy: a proposal that loses adds nothing.
                 self.clone().add_tasks(&with.follow_ups, at)?;
                 if let Some(proposal) = &finish.proposal {
-                    match self.carry_out(&Body::Propose(proposal.clone()), at)? {
+                    let mut proposal = proposal.clone();
+                    if proposal.fence.is_none() && proposal.caller.is_none() {
+                        proposal.caller = Some(finish.caller.clone());
+                    }
+                    match self.carry_out(&Body::Propose(proposal), at)? {
                         Outcome::Committed { revisions: new, .. } => revisions = new,
                         lost => return Ok(lost),
                     }
@@ -423,10 +437,11 @@ impl ModelProject {
         };
         self.event(told, at);
         let queue = task.added.terms.queue.clone();
+        let lease = lease(&task).unwrap().clone();
         task.unmet.clear();
         task.state = State::Finished(Finished {
             done,
-            holder: lease(&task).unwrap().holder.clone(),
+            holder: lease.holder,
             fence: finish.fence,
             seq: at.seq,
             at_ms: at.now_ms,
@@ -435,6 +450,7 @@ impl ModelProject {
         });
         self.put(finish.task, task, at);
         self.hear(&queue, finish.task, Some(done), at);
+        self.end_with_lease(lease.reservation, at);
     }
 
     fn control(&mut self, control: &Control, at: &At) -> Result<Outcome, Refusal> {
@@ -650,6 +666,7 @@ impl ModelProject {
             let needs = self.find_needs(&new.terms.needs, &here)?;
             let mut new = new.clone();
             new.terms.needs = needs.iter().copied().map(Need::Id).collect();
+            new.terms.resources = canonical(&new.terms.resources)?;
             tasks.push((added.task, new));
         }
         if let Some(cycle) = cycle_of(&tasks) {

@@ -1,0 +1,473 @@
+//! What stands in the way of a request: asked by acquiring, by those who wait, by writes, and by who only wants to know.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::index::Space;
+use super::rules::parse;
+use super::{
+    BLOCKERS_LISTED_MAX, LOOKUP_STEPS_MAX, Mode, Reservation, ReservationId, Reservations, Reserved, Resource, Want,
+};
+use crate::colony::agent::Agents;
+use crate::colony::command::{Key, Refusal};
+use crate::colony::memory::over_limit;
+use crate::colony::task::{Holder, Owner, TaskId};
+use crate::conflict::glob::{OverSteps, Steps};
+
+/// What looking at one reservation costs of the steps of a look-up.
+const LOOK_STEPS: u64 = 16;
+/// How many steps each write of a proposal adds to those that all of them may take.
+const WRITE_STEPS: u64 = 1_024;
+
+/// Something that stands in the way of a resource.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Blocker {
+    /// The place of the resource in the request.
+    pub wanted: u32,
+    /// The reservation that stands in its way.
+    pub reservation: ReservationId,
+    /// Its resource.
+    pub resource: Arc<str>,
+    /// How it has it.
+    pub mode: Mode,
+    /// Whose it is.
+    pub holder: Holder,
+    /// Cluster time in milliseconds at which it ends by itself.
+    pub until_ms: u64,
+    /// For which task.
+    pub task: Option<TaskId>,
+    /// Whether it waits itself, and came before.
+    pub waits: bool,
+}
+
+/// What a request would come to now.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Checked {
+    /// What stands in its way: nothing if it would be granted. At most [`BLOCKERS_LISTED_MAX`].
+    pub blockers: Vec<Blocker>,
+    /// Whether there is more than is listed.
+    pub more: bool,
+    /// The places of the resources that would be granted if they were wanted alone: the greatest part of the request that
+    /// is free.
+    pub free: Vec<u32>,
+    /// The intents of others that meet it; they stand in nobody's way. At most [`BLOCKERS_LISTED_MAX`].
+    pub announced: Vec<Blocker>,
+}
+
+/// A request, as it is looked up.
+pub(super) struct Asking<'a> {
+    pub(super) resources: &'a [Reserved],
+    pub(super) owner: Option<&'a Owner>,
+    /// Who waits is asked with its id: only those before it count. Who comes now stands behind all.
+    pub(super) waits_as: Option<ReservationId>,
+    pub(super) agents: &'a Agents,
+    pub(super) now_ms: u64,
+    /// Reservations that will have ended when it is granted.
+    pub(super) gone: &'a [ReservationId],
+    /// The slots of which the owner will have taken a place before, one for each place.
+    pub(super) slots: &'a [Arc<str>],
+}
+
+/// What was found of a request.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) taken: Vec<bool>,
+    pub(super) blockers: Vec<Blocker>,
+    pub(super) more: bool,
+}
+
+impl Found {
+    pub(super) fn is_free(&self) -> bool {
+        !self.taken.contains(&true)
+    }
+
+    /// The refusal of a request that is not free.
+    pub(super) fn refusal(self) -> Refusal {
+        Refusal::Held {
+            free: self.free(),
+            blockers: self.blockers,
+            more: self.more,
+        }
+    }
+
+    fn free(&self) -> Vec<u32> {
+        let places = (0..).zip(&self.taken);
+        places.filter(|(_, taken)| !**taken).map(|(place, _)| place).collect()
+    }
+
+    /// Notes what stands in the way; whether anything is left to find for this resource.
+    fn note(&mut self, place: usize, reservation: &Reservation, theirs: &Reserved, list: usize) -> bool {
+        self.taken[place] = true;
+        let here = |blocker: &Blocker| {
+            (blocker.wanted, blocker.reservation, &blocker.resource) == (place as u32, reservation.id, &theirs.text)
+        };
+        if self.blockers.iter().any(here) {
+            return true;
+        }
+        if self.blockers.len() >= list {
+            self.more = true;
+            return false;
+        }
+        self.blockers.push(blocker(place, reservation, theirs));
+        true
+    }
+}
+
+fn blocker(place: usize, reservation: &Reservation, theirs: &Reserved) -> Blocker {
+    Blocker {
+        wanted: place as u32,
+        reservation: reservation.id,
+        resource: theirs.text.clone(),
+        mode: theirs.mode,
+        holder: reservation.holder.clone(),
+        until_ms: reservation.until_ms(),
+        task: reservation.task,
+        waits: reservation.is_waiting(),
+    }
+}
+
+impl Asking<'_> {
+    /// Whether a reservation counts for this request at all.
+    fn counts(&self, reservation: &Reservation) -> bool {
+        let behind = reservation.is_waiting() && self.waits_as.is_some_and(|me| reservation.id >= me);
+        !behind && !self.gone.contains(&reservation.id) && !reservation.is_over(self.agents, self.now_ms)
+    }
+}
+
+impl Reservations {
+    /// What a request would come to at `now_ms` if `owner` made it.
+    ///
+    /// # Errors
+    /// When a resource is malformed, or the look-up is over [`LOOKUP_STEPS_MAX`].
+    pub fn check(
+        &self,
+        wants: &[Want],
+        owner: Option<&Owner>,
+        agents: &Agents,
+        now_ms: u64,
+    ) -> Result<Checked, Refusal> {
+        let resources = parse(wants)?;
+        let asking = Asking {
+            resources: &resources,
+            owner,
+            waits_as: None,
+            agents,
+            now_ms,
+            gone: &[],
+            slots: &[],
+        };
+        let steps = &mut Steps::new(LOOKUP_STEPS_MAX);
+        let found = self.look(&asking, BLOCKERS_LISTED_MAX, steps).map_err(over_steps)?;
+        let mut announced = Found {
+            taken: vec![false; resources.len()],
+            ..Found::default()
+        };
+        for (place, wanted) in resources.iter().enumerate() {
+            let space = Space {
+                waiting: false,
+                mode: Mode::Intent,
+            };
+            self.find(&asking, space, wanted, steps, &mut |reservation, theirs| {
+                announced.note(place, reservation, theirs, BLOCKERS_LISTED_MAX)
+            })
+            .map_err(over_steps)?;
+        }
+        Ok(Checked {
+            free: found.free(),
+            blockers: found.blockers,
+            more: found.more,
+            announced: announced.blockers,
+        })
+    }
+
+    /// The first `most` of those that meet a resource, by id, whatever their mode and whether they wait or not.
+    ///
+    /// # Errors
+    /// As [`Reservations::check`].
+    pub fn meeting(&self, resource: &str, most: usize) -> Result<Vec<Arc<Reservation>>, Refusal> {
+        let wanted = Resource::parse(resource)?;
+        let steps = &mut Steps::new(LOOKUP_STEPS_MAX);
+        let mut met = BTreeSet::new();
+        if let Resource::Slot(name) = &wanted {
+            met.extend(self.of_slot(name));
+        }
+        for mode in [Mode::Exclusive, Mode::Shared, Mode::Intent] {
+            for waiting in [false, true] {
+                for lead in wanted.leads() {
+                    let found = self.index().visit(Space { waiting, mode }, &lead, &mut |id, place| {
+                        let mut look = || {
+                            steps.spend(LOOK_STEPS)?;
+                            let theirs = &self.known(id).resources[place as usize].resource;
+                            if wanted.meets(theirs, steps)? {
+                                met.insert(id);
+                            }
+                            Ok(())
+                        };
+                        match look() {
+                            Ok(()) => ControlFlow::Continue(()),
+                            Err(over) => ControlFlow::Break(over),
+                        }
+                    });
+                    if let ControlFlow::Break(over) = found {
+                        return Err(over_steps(over));
+                    }
+                }
+            }
+        }
+        Ok(met
+            .into_iter()
+            .take(most)
+            .filter_map(|id| self.get(id).cloned())
+            .collect())
+    }
+
+    /// What stands in the way of a request; up to `list` of it by name.
+    pub(super) fn look(&self, asking: &Asking<'_>, list: usize, steps: &mut Steps) -> Result<Found, OverSteps> {
+        let mut found = Found {
+            taken: vec![false; asking.resources.len()],
+            ..Found::default()
+        };
+        for (place, wanted) in asking.resources.iter().enumerate() {
+            if let Resource::Slot(name) = &wanted.resource {
+                self.look_at_slot(asking, place, name, list, steps, &mut found)?;
+                continue;
+            }
+            for mode in wanted.mode.excludes() {
+                for waiting in [false, true] {
+                    let space = Space { waiting, mode: *mode };
+                    self.find(asking, space, wanted, steps, &mut |reservation, theirs| {
+                        found.note(place, reservation, theirs, list)
+                    })?;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// A slot is taken when those who hold it and those who waited before leave no place.
+    fn look_at_slot(
+        &self,
+        asking: &Asking<'_>,
+        place: usize,
+        name: &Arc<str>,
+        list: usize,
+        steps: &mut Steps,
+        found: &mut Found,
+    ) -> Result<(), OverSteps> {
+        let mut before = Vec::new();
+        for id in self.of_slot(name) {
+            steps.spend(LOOK_STEPS)?;
+            let reservation = self.known(id);
+            if asking.waits_as != Some(id) && asking.counts(reservation) {
+                before.push(reservation);
+            }
+        }
+        let own = asking.slots.iter().filter(|slot| *slot == name).count();
+        if before.len() + own >= self.settings().capacity(name) as usize {
+            found.taken[place] = true;
+            for reservation in before {
+                let theirs = reservation.of_slot(name);
+                if !found.note(place, reservation, theirs, list) {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds what of others in a space meets a resource, until `note` wants no more.
+    fn find(
+        &self,
+        asking: &Asking<'_>,
+        space: Space,
+        wanted: &Reserved,
+        steps: &mut Steps,
+        note: &mut dyn FnMut(&Reservation, &Reserved) -> bool,
+    ) -> Result<(), OverSteps> {
+        for lead in wanted.resource.leads() {
+            let found = self.index().visit(space, &lead, &mut |id, place| {
+                let mut look = || {
+                    steps.spend(LOOK_STEPS)?;
+                    let reservation = self.known(id);
+                    let theirs = &reservation.resources[place as usize];
+                    let meets = asking.owner != Some(&reservation.holder.owner)
+                        && asking.counts(reservation)
+                        && wanted.resource.meets(&theirs.resource, steps)?;
+                    Ok(!meets || note(reservation, theirs))
+                };
+                match look() {
+                    Ok(true) => ControlFlow::Continue(()),
+                    Ok(false) => ControlFlow::Break(Ok(())),
+                    Err(over) => ControlFlow::Break(Err(over)),
+                }
+            });
+            if let ControlFlow::Break(end) = found {
+                return end;
+            }
+        }
+        Ok(())
+    }
+
+    /// The exclusive reservation of somebody else than the writer that a key lies under.
+    pub(crate) fn against_write(
+        &self,
+        key: &Key,
+        writer: Option<&Owner>,
+        agents: &Agents,
+        now_ms: u64,
+        steps: &mut Steps,
+    ) -> Result<Option<Arc<Reservation>>, OverSteps> {
+        if !self.stops_writes() {
+            return Ok(None);
+        }
+        let wanted = Reserved {
+            resource: Resource::key(key.clone()),
+            text: key.clone(),
+            mode: Mode::Exclusive,
+        };
+        let asking = Asking {
+            resources: &[],
+            owner: writer,
+            waits_as: None,
+            agents,
+            now_ms,
+            gone: &[],
+            slots: &[],
+        };
+        let space = Space {
+            waiting: false,
+            mode: Mode::Exclusive,
+        };
+        let mut first: Option<ReservationId> = None;
+        self.find(&asking, space, &wanted, steps, &mut |reservation, _| {
+            first = Some(reservation.id);
+            false
+        })?;
+        Ok(first.and_then(|id| self.get(id)).cloned())
+    }
+
+    /// The first of others who waits for something that `reservation` holds. A slot counts whoever else holds it.
+    pub(super) fn waited_for(
+        &self,
+        reservation: &Reservation,
+        agents: &Agents,
+        now_ms: u64,
+        steps: &mut Steps,
+    ) -> Result<Option<ReservationId>, OverSteps> {
+        let asking = Asking {
+            resources: &[],
+            owner: Some(&reservation.holder.owner),
+            waits_as: None,
+            agents,
+            now_ms,
+            gone: &[],
+            slots: &[],
+        };
+        let mut first: Option<ReservationId> = None;
+        for held in &reservation.resources {
+            if let Resource::Slot(name) = &held.resource {
+                for id in self.of_slot(name) {
+                    steps.spend(LOOK_STEPS)?;
+                    let waiter = self.known(id);
+                    if waiter.is_waiting() && asking.owner != Some(&waiter.holder.owner) && asking.counts(waiter) {
+                        return Ok(Some(id));
+                    }
+                }
+            }
+            for mode in held.mode.excludes() {
+                let space = Space {
+                    waiting: true,
+                    mode: *mode,
+                };
+                self.find(&asking, space, held, steps, &mut |waiter, _| {
+                    first = Some(waiter.id);
+                    false
+                })?;
+                if first.is_some() {
+                    return Ok(first);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Those who wait and met these resources of `gone`, which are free now. Over the bound of a look-up it is all.
+    pub(super) fn met_by(&self, gone: &Reservation, freed: &[Reserved]) -> Vec<ReservationId> {
+        let steps = &mut Steps::new(LOOKUP_STEPS_MAX);
+        let mut met = BTreeSet::new();
+        let mut note = |waiter: &Reservation| {
+            // Who waits stands in the way of those behind it only.
+            if !gone.is_waiting() || waiter.id > gone.id {
+                met.insert(waiter.id);
+            }
+            true
+        };
+        for freed in freed {
+            if self.met_by_one(gone, freed, steps, &mut note).is_err() {
+                return self.waiting().collect();
+            }
+        }
+        met.into_iter().collect()
+    }
+
+    fn met_by_one(
+        &self,
+        gone: &Reservation,
+        freed: &Reserved,
+        steps: &mut Steps,
+        note: &mut dyn FnMut(&Reservation) -> bool,
+    ) -> Result<(), OverSteps> {
+        if let Resource::Slot(name) = &freed.resource {
+            for id in self.of_slot(name) {
+                steps.spend(LOOK_STEPS)?;
+                let waiter = self.known(id);
+                if waiter.is_waiting() && id != gone.id {
+                    note(waiter);
+                }
+            }
+            return Ok(());
+        }
+        for mode in freed.mode.excludes() {
+            let space = Space {
+                waiting: true,
+                mode: *mode,
+            };
+            for lead in freed.resource.leads() {
+                let found = self.index().visit(space, &lead, &mut |id, place| {
+                    let mut look = || {
+                        steps.spend(LOOK_STEPS)?;
+                        let waiter = self.known(id);
+                        let theirs = &waiter.resources[place as usize].resource;
+                        let others = waiter.holder.owner != gone.holder.owner;
+                        if others && freed.resource.meets(theirs, steps)? {
+                            note(waiter);
+                        }
+                        Ok(())
+                    };
+                    match look() {
+                        Ok(()) => ControlFlow::Continue(()),
+                        Err(over) => ControlFlow::Break(over),
+                    }
+                });
+                if let ControlFlow::Break(over) = found {
+                    return Err(over);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many steps the look-ups of so many writes may take together.
+pub(crate) fn write_steps(writes: usize) -> Steps {
+    Steps::new(LOOKUP_STEPS_MAX + WRITE_STEPS * writes as u64)
+}
+
+/// The refusal of a look-up that is over its bound.
+pub(crate) fn over_steps(_: OverSteps) -> Refusal {
+    let most = LOOKUP_STEPS_MAX as usize;
+    over_limit("steps of a look-up among reservations", most + 1, most)
+}

@@ -1,0 +1,667 @@
+//! Reservations in the model: a list in the order of their requests. Whether two resources meet is found by looking for a
+//! name that is in both, among all that the tests use and some more.
+
+use super::tasks::lease;
+use super::*;
+
+/// A reservation, held or waited for.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::colony::tests) struct ModelReservation {
+    pub(in crate::colony::tests) id: ReservationId,
+    pub(in crate::colony::tests) resources: Vec<Want>,
+    pub(in crate::colony::tests) holder: Holder,
+    pub(in crate::colony::tests) reason: Option<Arc<str>>,
+    pub(in crate::colony::tests) task: Option<TaskId>,
+    pub(in crate::colony::tests) asked_ms: u64,
+    pub(in crate::colony::tests) ttl_ms: u64,
+    /// `None` while it waits.
+    pub(in crate::colony::tests) granted: Option<(Fence, u64)>,
+    pub(in crate::colony::tests) until_ms: u64,
+    pub(in crate::colony::tests) look: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(in crate::colony::tests) struct ModelReservations {
+    pub(in crate::colony::tests) list: Vec<ModelReservation>,
+    pub(in crate::colony::tests) capacities: BTreeMap<Arc<str>, u32>,
+    pub(in crate::colony::tests) advisory: bool,
+}
+
+impl ModelReservations {
+    pub(super) fn is_empty(&self) -> bool {
+        *self == ModelReservations::default()
+    }
+
+    /// Whether anything was set.
+    pub(super) fn are_set(&self) -> bool {
+        self.advisory || !self.capacities.is_empty()
+    }
+}
+
+impl ModelReservation {
+    pub(super) fn over_reason(&self) -> ReservationEnd {
+        match self.granted {
+            Some(_) => ReservationEnd::Expired,
+            None => ReservationEnd::WaitOver,
+        }
+    }
+}
+
+/// All names that a resource may be asked about.
+const NAMES: [&str; 16] = [
+    "a", "b", "c", "d", "e", "f", "ab", "dir", "dir/e", "dir/é", "dir/f", "dir/e/x", "x/e", "x/y/e", "", "/",
+];
+
+/// Whether a name is in a resource: each that the tests use, written out.
+fn is_in(name: &str, resource: &str) -> bool {
+    let path = !name.split('/').any(str::is_empty);
+    let last = |wanted: &str| name.rsplit('/').next() == Some(wanted);
+    match resource {
+        "file:**" => path,
+        "file:?" => path && name.chars().count() == 1,
+        "file:{a,b}" => name == "a" || name == "b",
+        "file:dir/*" => path && name.starts_with("dir/") && name.matches('/').count() == 1,
+        "file:dir/**" => path && (name == "dir" || name.starts_with("dir/")),
+        "file:**/e" => path && last("e"),
+        "key:dir/" => name.starts_with("dir/"),
+        _ => resource.strip_prefix("key:") == Some(name) || resource.strip_prefix("file:") == Some(name),
+    }
+}
+
+/// The texts that the tests use, and how they read in their one form.
+fn read(resource: &str) -> Result<Arc<str>, Refusal> {
+    Ok(match resource {
+        "file:./dir//" => "file:dir/**".into(),
+        "plan" => {
+            return Err(bad("resource", "\"plan\" begins with none of file:, key:, slot:"));
+        }
+        "file:../x" => return Err(bad("resource", "\"file:../x\" has a .. segment")),
+        "key:" => return Err(bad("key", "is empty")),
+        "slot:" => return Err(bad("slot", "is empty, or has a slash or a control character")),
+        other => other.into(),
+    })
+}
+
+fn slot(resource: &str) -> Option<&str> {
+    resource.strip_prefix("slot:")
+}
+
+fn meet(a: &str, b: &str) -> bool {
+    slot(a).is_none() && slot(b).is_none() && NAMES.iter().any(|name| is_in(name, a) && is_in(name, b))
+}
+
+pub(in crate::colony::tests) fn exclude(a: &Want, b: &Want) -> bool {
+    let intent = a.mode == Mode::Intent || b.mode == Mode::Intent;
+    let exclusive = a.mode == Mode::Exclusive || b.mode == Mode::Exclusive;
+    !intent && exclusive && meet(&a.resource, &b.resource)
+}
+
+fn wants(resources: &[Want]) -> Result<Vec<Want>, Refusal> {
+    if resources.is_empty() {
+        return Err(bad("resources", "there is none"));
+    }
+    if resources.len() > 64 {
+        return Err(over("resources", resources.len(), 64));
+    }
+    canonical(resources)
+}
+
+/// Resources, also none, in their one form.
+pub(super) fn canonical(resources: &[Want]) -> Result<Vec<Want>, Refusal> {
+    let mut wanted: Vec<Want> = Vec::new();
+    for Want { resource, mode } in resources {
+        let resource = read(resource)?;
+        if slot(&resource).is_some() && *mode != Mode::Exclusive {
+            let problem = format!("{resource} is taken by places: its mode is exclusive, not {mode}");
+            return Err(bad("mode", &problem));
+        }
+        if wanted.iter().any(|other| other.resource == resource) {
+            return Err(bad("resources", &format!("{resource} stands twice")));
+        }
+        wanted.push(Want { resource, mode: *mode });
+    }
+    Ok(wanted)
+}
+
+fn bad_ttl(ttl_ms: Option<u64>) -> Option<Refusal> {
+    match ttl_ms? {
+        ms if ms < 1_000 => Some(bad("ttl_ms", &format!("{ms} is under the least, 1000"))),
+        ms if ms > 86_400_000 => Some(over("ttl_ms", ms as usize, 86_400_000)),
+        _ => None,
+    }
+}
+
+fn bad_ids(ids: &[ReservationId]) -> Option<Refusal> {
+    if ids.is_empty() {
+        return Some(bad("ids", "there is none"));
+    }
+    let mut seen = BTreeSet::new();
+    let twice = ids.iter().find(|id| !seen.insert(**id));
+    twice.map(|id| bad("ids", &format!("{id} stands twice")))
+}
+
+fn held_refusal(blockers: Vec<(bool, Vec<Blocker>)>) -> Refusal {
+    let free = blockers.iter().enumerate().filter(|(_, (taken, _))| !taken);
+    Refusal::Held {
+        free: free.map(|(place, _)| place as u32).collect(),
+        blockers: blockers.into_iter().flat_map(|(_, found)| found).collect(),
+        more: false,
+    }
+}
+
+fn told(resources: &[Want]) -> Vec<(Arc<str>, Mode)> {
+    resources
+        .iter()
+        .map(|want| (want.resource.clone(), want.mode))
+        .collect()
+}
+
+impl ModelProject {
+    pub(super) fn writer(&self, caller: Option<&Caller>, at: &At) -> Result<Option<Owner>, Refusal> {
+        caller.map(|caller| self.claimant_in_act(caller, at)).transpose()
+    }
+
+    /// Whether its time is not over, and its owner has not ended.
+    fn counts(&self, reservation: &ModelReservation, at: &At) -> bool {
+        let ended = match &reservation.holder.owner {
+            Owner::Session { session, .. } => {
+                let found = self.sessions.iter().find(|found| found.session.id == *session);
+                found.is_none_or(|found| found.over(at.now_ms).is_some())
+            }
+            Owner::Agent { started, .. } => {
+                let life = at.lives.iter().find(|life| life.started == *started);
+                life.is_none_or(|life| life.over().is_some())
+            }
+        };
+        reservation.until_ms > at.now_ms && !ended
+    }
+
+    /// Whether a session holds or waits for anything reserved.
+    pub(super) fn reserved_by(&self, id: SessionId) -> Vec<ReservationId> {
+        let of =
+            |found: &&ModelReservation| matches!(found.holder.owner, Owner::Session { session, .. } if session == id);
+        let list = self.reservations.list.iter().filter(of);
+        list.map(|found| found.id).collect()
+    }
+
+    pub(super) fn reservation_against(&self, key: &Key, writer: Option<&Owner>, at: &At) -> Option<ModelReservation> {
+        // Of those that the tests make at most one is exclusive on a key.
+        let stops = |reservation: &&ModelReservation| {
+            let mut resources = reservation.resources.iter();
+            reservation.granted.is_some()
+                && self.counts(reservation, at)
+                && writer != Some(&reservation.holder.owner)
+                && resources.any(|want| want.mode == Mode::Exclusive && is_in(key, &want.resource))
+        };
+        let mut list = self.reservations.list.iter();
+        list.find(stops).filter(|_| !self.reservations.advisory).cloned()
+    }
+
+    fn capacity(&self, slot: &str) -> usize {
+        self.reservations
+            .capacities
+            .get(slot)
+            .map_or(1, |capacity| *capacity as usize)
+    }
+
+    /// Whether each of these is taken, and whose resources stand in its way, `me` waiting already or not.
+    fn blockers(
+        &self,
+        resources: &[Want],
+        owner: &Owner,
+        me: Option<ReservationId>,
+        at: &At,
+    ) -> Vec<(bool, Vec<Blocker>)> {
+        let before = |other: &&ModelReservation| {
+            let waits_behind = other.granted.is_none() && me.is_some_and(|me| other.id >= me);
+            !waits_behind
+        };
+        self.blockers_among(resources, owner, &before, &[], at)
+    }
+
+    /// The same of those that `among` names, when places of `slots` will have been taken before.
+    fn blockers_among(
+        &self,
+        resources: &[Want],
+        owner: &Owner,
+        among: &dyn Fn(&&ModelReservation) -> bool,
+        slots: &[Want],
+        at: &At,
+    ) -> Vec<(bool, Vec<Blocker>)> {
+        let before = |other: &&ModelReservation| self.counts(other, at) && among(other);
+        let others: Vec<&ModelReservation> = self.reservations.list.iter().filter(before).collect();
+        let of = |(place, want): (usize, &Want)| {
+            let mut found = Vec::new();
+            for other in &others {
+                for theirs in &other.resources {
+                    let same_slot = slot(&want.resource).is_some() && want.resource == theirs.resource;
+                    if same_slot || other.holder.owner != *owner && exclude(want, theirs) {
+                        found.push(Blocker {
+                            wanted: place as u32,
+                            reservation: other.id,
+                            resource: theirs.resource.clone(),
+                            mode: theirs.mode,
+                            holder: other.holder.clone(),
+                            until_ms: other.until_ms,
+                            task: other.task,
+                            waits: other.granted.is_none(),
+                        });
+                    }
+                }
+            }
+            let own = slots.iter().filter(|taken| taken.resource == want.resource).count();
+            match slot(&want.resource) {
+                Some(name) if found.len() + own < self.capacity(name) => (false, Vec::new()),
+                // A slot without places is taken by nobody.
+                Some(_) => (true, found),
+                None => (!found.is_empty(), found),
+            }
+        };
+        resources.iter().enumerate().map(of).collect()
+    }
+
+    pub(super) fn reservation_command(&mut self, command: &ReservationCommand, at: &At) -> Result<Outcome, Refusal> {
+        match command {
+            ReservationCommand::Acquire(acquire) => self.acquire(acquire, at),
+            ReservationCommand::Release(release) => self.release_reserved(release, at),
+            ReservationCommand::Renew(renew) => self.renew(renew, at),
+            ReservationCommand::Force(force) => {
+                bad_ids(&force.ids).map_or(Ok(()), Err)?;
+                if force.reason.is_empty() {
+                    return Err(bad("reason", "is empty or has a control character"));
+                }
+                for id in &force.ids {
+                    self.alive(*id, at)?;
+                }
+                for id in &force.ids {
+                    let (by, reason) = (at.author.clone(), force.reason.clone());
+                    self.end_reservation(*id, ReservationEnd::Forced { by, reason }, at);
+                }
+                self.look_at_some(at);
+                Ok(Outcome::Released {
+                    seq: at.seq,
+                    reservations: force.ids.clone(),
+                    left: 0,
+                })
+            }
+            ReservationCommand::Slot { name, capacity } => {
+                if name.is_empty() {
+                    return Err(bad("slot", "is empty, or has a slash or a control character"));
+                }
+                if *capacity > 1_024 {
+                    return Err(over("capacity", *capacity as usize, 1_024));
+                }
+                let more = *capacity as usize > self.capacity(name);
+                self.reservations.capacities.insert(name.clone(), *capacity);
+                self.reservations.capacities.retain(|_, capacity| *capacity != 1);
+                if more {
+                    let wanted: Arc<str> = format!("slot:{name}").into();
+                    for reservation in &mut self.reservations.list {
+                        let waits = reservation.granted.is_none();
+                        reservation.look |= waits && reservation.resources.iter().any(|want| want.resource == wanted);
+                    }
+                    self.look_at_some(at);
+                }
+                Ok(Outcome::Set { seq: at.seq })
+            }
+            ReservationCommand::Advisory(advisory) => {
+                self.reservations.advisory = *advisory;
+                Ok(Outcome::Set { seq: at.seq })
+            }
+        }
+    }
+
+    fn acquire(&mut self, acquire: &Acquire, at: &At) -> Result<Outcome, Refusal> {
+        bad_ttl(acquire.ttl_ms).map_or(Ok(()), Err)?;
+        if acquire.wait_ms > 3_600_000 {
+            return Err(over("wait_ms", acquire.wait_ms as usize, 3_600_000));
+        }
+        if acquire
+            .reason
+            .as_deref()
+            .is_some_and(|reason| reason.contains(char::is_control))
+        {
+            return Err(bad("reason", "is empty or has a control character"));
+        }
+        let resources = wants(&acquire.resources)?;
+        let holder = Holder {
+            owner: self.claimant(&acquire.caller, at)?,
+            author: at.author.clone(),
+        };
+        if let Some(task) = acquire.task.filter(|task| !self.tasks.contains_key(task)) {
+            return Err(Refusal::UnknownTask { task });
+        }
+        self.check_not_waiting(&holder.owner, at)?;
+        let mine = |other: &&ModelReservation| other.holder.owner == holder.owner && self.counts(other, at);
+        let blockers = self.blockers(&resources, &holder.owner, None, at);
+        let id = ReservationId {
+            seq: at.seq,
+            ordinal: 0,
+        };
+        let mut reservation = ModelReservation {
+            id,
+            resources,
+            holder: holder.clone(),
+            reason: acquire.reason.clone(),
+            task: acquire.task,
+            asked_ms: at.now_ms,
+            ttl_ms: acquire.ttl_ms.unwrap_or(900_000),
+            granted: None,
+            until_ms: at.now_ms.saturating_add(acquire.wait_ms),
+            look: false,
+        };
+        if blockers.iter().all(|(taken, _)| !taken) {
+            if let Caller::Opens(new) = &acquire.caller {
+                self.open_session(new, at);
+            }
+            self.grant_reserved(&mut reservation, at);
+            let (fence, until_ms) = (Some(Fence(at.seq)), reservation.until_ms);
+            self.reservations.list.push(reservation);
+            return Ok(Outcome::Reserved {
+                seq: at.seq,
+                reservation: id,
+                fence,
+                until_ms,
+            });
+        }
+        if acquire.wait_ms == 0 {
+            return Err(held_refusal(blockers));
+        }
+        for held in self.reservations.list.iter().filter(|held| mine(held)) {
+            let wants_slot = |want: &Want| slot(&want.resource).is_some() && held.resources.contains(want);
+            if reservation.resources.iter().any(wants_slot) {
+                return Err(Refusal::Deadlock {
+                    reservation: held.id,
+                    waiter: id,
+                    holder,
+                });
+            }
+            let waits_for_it = |other: &&ModelReservation| {
+                let waits = other.granted.is_none() && self.counts(other, at) && other.holder.owner != holder.owner;
+                let meets = |mine: &Want| {
+                    let wanted =
+                        |theirs: &Want| exclude(mine, theirs) || slot(&mine.resource).is_some() && mine == theirs;
+                    other.resources.iter().any(wanted)
+                };
+                waits && held.resources.iter().any(meets)
+            };
+            if self.reservations.list.iter().any(|other| waits_for_it(&other)) {
+                // Which of them is named is not said.
+                return Err(Refusal::Deadlock {
+                    reservation: held.id,
+                    waiter: ANY,
+                    holder,
+                });
+            }
+        }
+        if let Caller::Opens(new) = &acquire.caller {
+            self.open_session(new, at);
+        }
+        let until_ms = reservation.until_ms;
+        let waiting = What::ReservationWaiting {
+            reservation: id,
+            holder,
+            resources: told(&reservation.resources),
+            until_ms,
+        };
+        self.event(waiting, at);
+        self.reservations.list.push(reservation);
+        Ok(Outcome::Reserved {
+            seq: at.seq,
+            reservation: id,
+            fence: None,
+            until_ms,
+        })
+    }
+
+    /// Whether an owner that does not wait could have what a task names, alone.
+    pub(super) fn may_reserve(&self, resources: &[Want], owner: &Owner, at: &At) -> bool {
+        let blockers = self.blockers(resources, owner, None, at);
+        resources.is_empty() || self.check_not_waiting(owner, at).is_ok() && blockers.iter().all(|(taken, _)| !taken)
+    }
+
+    fn check_not_waiting(&self, owner: &Owner, at: &At) -> Result<(), Refusal> {
+        let mine = |other: &&ModelReservation| other.holder.owner == *owner && self.counts(other, at);
+        let mut waits = self.reservations.list.iter().filter(|other| other.granted.is_none());
+        match waits.find(mine) {
+            Some(waits) => Err(Refusal::Waits { reservation: waits.id }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether an owner could have what all these tasks name, when their present leases have ended.
+    pub(super) fn check_resources(&self, ids: &[TaskId], owner: &Owner, at: &At) -> Result<(), Refusal> {
+        let tasks = || ids.iter().map(|id| &self.tasks[id]);
+        let gone: Vec<ReservationId> = tasks().filter_map(|task| lease(task)?.reservation).collect();
+        let among = |other: &&ModelReservation| !gone.contains(&other.id);
+        let mut before: Vec<Want> = Vec::new();
+        for task in tasks().filter(|task| !task.added.terms.resources.is_empty()) {
+            self.check_not_waiting(owner, at)?;
+            let resources = &task.added.terms.resources;
+            let blockers = self.blockers_among(resources, owner, &among, &before, at);
+            if blockers.iter().any(|(taken, _)| *taken) {
+                return Err(held_refusal(blockers));
+            }
+            before.extend(resources.iter().filter(|want| slot(&want.resource).is_some()).cloned());
+        }
+        Ok(())
+    }
+
+    /// What a task names is reserved for its new owner.
+    pub(super) fn reserve_for(&mut self, id: TaskId, holder: &Holder, at: &At) -> Option<ReservationId> {
+        let resources = self.tasks[&id].added.terms.resources.clone();
+        if resources.is_empty() {
+            return None;
+        }
+        let here = |found: &&ModelReservation| found.id.seq == at.seq;
+        let reservation = ReservationId {
+            seq: at.seq,
+            ordinal: self.reservations.list.iter().filter(here).count() as u32,
+        };
+        let mut reserved = ModelReservation {
+            id: reservation,
+            resources,
+            holder: holder.clone(),
+            reason: None,
+            task: Some(id),
+            asked_ms: at.now_ms,
+            ttl_ms: u64::MAX,
+            granted: None,
+            until_ms: 0,
+            look: false,
+        };
+        self.grant_reserved(&mut reserved, at);
+        self.reservations.list.push(reserved);
+        Some(reservation)
+    }
+
+    pub(super) fn end_with_lease(&mut self, reservation: Option<ReservationId>, at: &At) {
+        let there = |id: &ReservationId| self.reservations.list.iter().any(|found| found.id == *id);
+        if let Some(id) = reservation.filter(there) {
+            self.end_reservation(id, ReservationEnd::LeaseEnded, at);
+        }
+    }
+
+    fn grant_reserved(&mut self, reservation: &mut ModelReservation, at: &At) {
+        reservation.granted = Some((Fence(at.seq), at.now_ms));
+        reservation.until_ms = at.now_ms.saturating_add(reservation.ttl_ms);
+        let granted = What::ReservationGranted {
+            reservation: reservation.id,
+            fence: Fence(at.seq),
+            holder: reservation.holder.clone(),
+            resources: told(&reservation.resources),
+            until_ms: reservation.until_ms,
+        };
+        self.event(granted, at);
+    }
+
+    fn alive(&self, id: ReservationId, at: &At) -> Result<ModelReservation, Refusal> {
+        let found = self
+            .reservations
+            .list
+            .iter()
+            .find(|found| found.id == id && self.counts(found, at));
+        found.cloned().ok_or(match id.seq < at.seq {
+            true => Refusal::NotHeld {
+                reservation: id,
+                holder: None,
+            },
+            false => Refusal::UnknownReservation { reservation: id },
+        })
+    }
+
+    fn mine(&self, id: ReservationId, owner: &Owner, at: &At) -> Result<ModelReservation, Refusal> {
+        let found = self.alive(id, at)?;
+        match found.holder.owner == *owner {
+            true => Ok(found),
+            false => Err(Refusal::NotHeld {
+                reservation: id,
+                holder: Some(found.holder),
+            }),
+        }
+    }
+
+    fn release_reserved(&mut self, release: &Release, at: &At) -> Result<Outcome, Refusal> {
+        match &release.which {
+            Released::Ids(ids) => bad_ids(ids).map_or(Ok(()), Err)?,
+            Released::Resources(texts) if texts.is_empty() => return Err(bad("resources", "there is none")),
+            _ => {}
+        }
+        let owner = self.claimant_in_act(&release.caller, at)?;
+        let of_owner = |found: &&ModelReservation| found.holder.owner == owner;
+        let all = self.reservations.list.iter().filter(of_owner);
+        let alive: Vec<ModelReservation> = all.filter(|found| self.counts(found, at)).cloned().collect();
+        let mut ended: Vec<(ModelReservation, Vec<Arc<str>>)> = Vec::new();
+        match &release.which {
+            Released::Ids(ids) => {
+                for id in ids {
+                    ended.push((self.mine(*id, &owner, at)?, Vec::new()));
+                }
+            }
+            Released::All => ended.extend(alive.into_iter().map(|found| (found, Vec::new()))),
+            Released::Resources(texts) => {
+                let texts: Vec<Arc<str>> = texts.iter().map(|text| read(text)).collect::<Result<_, _>>()?;
+                let has = |found: &ModelReservation, text: &Arc<str>| {
+                    found.resources.iter().any(|want| want.resource == *text)
+                };
+                if let Some(missing) = texts.iter().find(|text| !alive.iter().any(|found| has(found, text))) {
+                    let resource = missing.clone();
+                    return Err(Refusal::NotReserved { resource });
+                }
+                for found in alive
+                    .into_iter()
+                    .filter(|found| texts.iter().any(|text| has(found, text)))
+                {
+                    ended.push((found, texts.clone()));
+                }
+            }
+        }
+        for (reservation, texts) in &ended {
+            match texts.is_empty() {
+                true => self.end_reservation(reservation.id, ReservationEnd::Released, at),
+                false => self.end_some(reservation.id, texts, ReservationEnd::Released, at),
+            }
+        }
+        self.look_at_some(at);
+        Ok(Outcome::Released {
+            seq: at.seq,
+            reservations: ended.iter().map(|(reservation, _)| reservation.id).collect(),
+            left: self.reservations.list.iter().filter(of_owner).count() as u64,
+        })
+    }
+
+    fn renew(&mut self, renew: &Renew, at: &At) -> Result<Outcome, Refusal> {
+        bad_ids(&renew.ids).or(bad_ttl(renew.ttl_ms)).map_or(Ok(()), Err)?;
+        let owner = self.claimant_in_act(&renew.caller, at)?;
+        for id in &renew.ids {
+            if self.mine(*id, &owner, at)?.granted.is_none() {
+                return Err(Refusal::Waits { reservation: *id });
+            }
+        }
+        let mut first = u64::MAX;
+        for reservation in &mut self.reservations.list {
+            if renew.ids.contains(&reservation.id) {
+                if reservation.ttl_ms < u64::MAX {
+                    reservation.ttl_ms = renew.ttl_ms.unwrap_or(reservation.ttl_ms);
+                }
+                reservation.until_ms = at.now_ms.saturating_add(reservation.ttl_ms);
+                first = first.min(reservation.until_ms);
+            }
+        }
+        Ok(Outcome::Renewed {
+            seq: at.seq,
+            until_ms: first,
+        })
+    }
+
+    pub(super) fn end_reservation(&mut self, id: ReservationId, reason: ReservationEnd, at: &At) {
+        let found = self.reservations.list.iter().find(|found| found.id == id).unwrap();
+        let all: Vec<Arc<str>> = found.resources.iter().map(|want| want.resource.clone()).collect();
+        self.end_some(id, &all, reason, at);
+    }
+
+    fn end_some(&mut self, id: ReservationId, texts: &[Arc<str>], reason: ReservationEnd, at: &At) {
+        let place = self.reservations.list.iter().position(|found| found.id == id).unwrap();
+        let gone = self.reservations.list[place].clone();
+        let (freed, left): (Vec<Want>, Vec<Want>) = gone
+            .resources
+            .iter()
+            .cloned()
+            .partition(|want| texts.contains(&want.resource));
+        let ended = What::ReservationEnded {
+            reservation: id,
+            holder: gone.holder.clone(),
+            resources: freed.iter().map(|want| want.resource.clone()).collect(),
+            left: left.len() as u32,
+            reason,
+        };
+        self.event(ended, at);
+        match left.is_empty() {
+            true => {
+                self.reservations.list.remove(place);
+                if let Owner::Session { session, .. } = gone.holder.owner {
+                    self.close_if_idle(session, at);
+                }
+            }
+            false => self.reservations.list[place].resources = left,
+        }
+        for waiter in self
+            .reservations
+            .list
+            .iter_mut()
+            .filter(|waiter| waiter.granted.is_none())
+        {
+            let after = gone.granted.is_some() || waiter.id > gone.id;
+            let met = |want: &Want| {
+                let others = waiter.holder.owner != gone.holder.owner;
+                let meets = |freed: &Want| {
+                    others && exclude(want, freed) || slot(&freed.resource).is_some() && want.resource == freed.resource
+                };
+                freed.iter().any(meets)
+            };
+            waiter.look |= waiter.id == id || after && waiter.resources.iter().any(met);
+        }
+    }
+
+    pub(super) fn look_at_some(&mut self, at: &At) {
+        for _ in 0..8 {
+            let next = self.reservations.list.iter().find(|waiter| waiter.look);
+            let Some(id) = next.map(|waiter| waiter.id) else { return };
+            self.look_at(id, at);
+        }
+    }
+
+    pub(super) fn look_at(&mut self, id: ReservationId, at: &At) {
+        let place = self.reservations.list.iter().position(|found| found.id == id).unwrap();
+        self.reservations.list[place].look = false;
+        let mut waiter = self.reservations.list[place].clone();
+        let blockers = self.blockers(&waiter.resources, &waiter.holder.owner, Some(id), at);
+        if self.counts(&waiter, at) && blockers.iter().all(|(taken, _)| !taken) {
+            self.grant_reserved(&mut waiter, at);
+            self.reservations.list[place] = waiter;
+        }
+    }
+}
+
+/// Stands in a refusal of the model for whichever reservation the colony names.
+pub(in crate::colony::tests) const ANY: ReservationId = ReservationId { seq: 0, ordinal: 7 };

@@ -1,0 +1,207 @@
+//! Globs over paths, and whether two of them have a path in common.
+//!
+//! A path is a sequence of names separated by slashes. A pattern is one of segments:
+//!
+//! | written | matches |
+//! |---|---|
+//! | `**` alone between slashes | any number of names, none included |
+//! | `*` | any number of characters of a name, none included; `**` beside other characters is the same |
+//! | `?` | one character |
+//! | `[a-z_]`, `[!a-z]`, `[^a-z]` | one character of the class, or none of it; a `]` that stands first belongs to it |
+//! | `{a,b/c}` | either; may be nested, may have slashes |
+//! | `\x` | the character x as it is |
+//!
+//! Before that a pattern is brought to one form: `.` segments and doubled slashes go, and a slash at the end stands for
+//! the folder and all that is in it (`src/` is `src/**`). A path that begins with a slash, or has a `..`, is refused: on
+//! another host it would be another one. Upper and lower case are different, and a leading dot is nothing special.
+//!
+//! [`Glob::meets`] is exact: it goes through both patterns at once, as automata, and says whether any path leads both to
+//! their ends. That costs at most the product of their lengths in steps, which are counted ([`Steps`]).
+
+mod intersect;
+mod parse;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The longest pattern, in bytes.
+pub const GLOB_BYTES_MAX: usize = 512;
+/// How many segments a pattern may have.
+pub const GLOB_SEGMENTS_MAX: usize = 64;
+/// How many alternatives the braces of a pattern may make in all.
+pub const GLOB_ALTERNATIVES_MAX: usize = 32;
+/// How many bytes these may have together.
+pub const GLOB_EXPANDED_BYTES_MAX: usize = 2_048;
+
+/// A pattern.
+#[derive(Clone, Debug)]
+pub struct Glob {
+    text: Arc<str>,
+    alternatives: Vec<Pattern>,
+}
+
+/// A pattern without braces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pattern {
+    segments: Vec<Segment>,
+    lead: Lead,
+}
+
+/// What every path that a pattern matches begins with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lead {
+    /// The names before the first segment that is no plain name.
+    pub names: Arc<str>,
+    /// Whether that is all: the pattern matches this path alone.
+    pub whole: bool,
+    /// Unless it is: how a path that goes on behind them begins, with the characters before the first that is open.
+    pub start: Arc<str>,
+}
+
+/// What one name must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    /// Any number of names.
+    AnyNames,
+    /// This name.
+    Name(Box<str>),
+    /// What these leave open.
+    Open(Box<[Token]>),
+}
+
+/// What the next characters of a name must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Token {
+    /// This one.
+    Char(char),
+    /// Any one.
+    Any,
+    /// One within these bounds, both included; sorted, apart from each other.
+    Class(Box<[(char, char)]>),
+    /// Any number of any.
+    Star,
+}
+
+/// A text that is no pattern. Correct it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GlobError {
+    /// It is over a bound.
+    #[error("{value} {what} are over the limit of {limit}")]
+    OverLimit {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much.
+        value: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// It does not have the form of a pattern.
+    #[error("{0}")]
+    Malformed(&'static str),
+}
+
+/// How many steps a look-up may still take: comparing patterns is bounded.
+#[derive(Clone, Copy, Debug)]
+pub struct Steps {
+    left: u64,
+}
+
+/// A look-up would take more steps than it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OverSteps;
+
+impl Steps {
+    /// So many.
+    pub fn new(most: u64) -> Steps {
+        Steps { left: most }
+    }
+
+    /// Takes some.
+    ///
+    /// # Errors
+    /// When there are not so many left.
+    pub fn spend(&mut self, steps: u64) -> Result<(), OverSteps> {
+        self.left = self.left.checked_sub(steps).ok_or(OverSteps)?;
+        Ok(())
+    }
+}
+
+impl Glob {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// When it is over a bound, or malformed.
+    pub fn parse(text: &str) -> Result<Glob, GlobError> {
+        parse::glob(text)
+    }
+
+    /// The pattern that matches this path alone; `None` for a text that is no path in its one form.
+    pub fn of_path(path: &str) -> Option<Glob> {
+        let names: Vec<&str> = path.split('/').collect();
+        let plain = |name: &&str| !name.is_empty() && *name != "." && *name != "..";
+        names.iter().all(plain).then(|| Glob {
+            text: path.into(),
+            alternatives: vec![Pattern {
+                segments: names.into_iter().map(|name| Segment::Name(name.into())).collect(),
+                lead: Lead {
+                    names: path.into(),
+                    whole: true,
+                    start: path.into(),
+                },
+            }],
+        })
+    }
+
+    /// The pattern that matches all paths inside this folder; `None` when it is no path in its one form.
+    pub fn inside(folder: &str) -> Option<Glob> {
+        let mut glob = Glob::of_path(folder)?;
+        let pattern = &mut glob.alternatives[0];
+        pattern.segments.push(Segment::Open([Token::Star].into()));
+        pattern.segments.push(Segment::AnyNames);
+        pattern.lead.whole = false;
+        pattern.lead.start = format!("{folder}/").into();
+        Some(glob)
+    }
+
+    /// Its one form.
+    pub fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+
+    /// What the paths that it matches begin with; one for each of its alternatives.
+    pub fn leads(&self) -> impl Iterator<Item = &Lead> {
+        self.alternatives.iter().map(|pattern| &pattern.lead)
+    }
+
+    /// Whether there is a path that both match.
+    ///
+    /// # Errors
+    /// When telling takes more steps than are left.
+    pub fn meets(&self, other: &Glob, steps: &mut Steps) -> Result<bool, OverSteps> {
+        for mine in &self.alternatives {
+            for theirs in &other.alternatives {
+                if intersect::patterns(&mine.segments, &theirs.segments, steps)? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Two patterns are equal if they were written in the same way, but for what the one form takes away.
+impl PartialEq for Glob {
+    fn eq(&self, other: &Glob) -> bool {
+        self.alternatives == other.alternatives
+    }
+}
+
+impl Eq for Glob {}
+
+impl fmt::Display for Glob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
