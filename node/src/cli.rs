@@ -9,6 +9,7 @@ mod run;
 mod session;
 mod task;
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -608,6 +609,9 @@ pub struct ReplayArgs {
     /// Write the path, mode and id that each node ends with to DIR/NODE
     #[arg(long, value_name = "DIR")]
     pub dump: Option<PathBuf>,
+    /// Let an agent panic at the first attempt of every N-th commit, to see what follows
+    #[arg(long, value_name = "N", hide = true)]
+    pub panic_every: Option<NonZeroU64>,
     /// In which project.
     #[command(flatten)]
     pub target: TargetArgs,

@@ -34,7 +34,7 @@ pub(crate) fn replay(colony: &Colony, repository: &Path, arguments: &[&str]) -> 
 
 /// Runs a replay, which must end equal on all nodes, and returns its report.
 #[track_caller]
-fn replayed(colony: &Colony, repository: &Path, arguments: &[&str]) -> Value {
+pub(crate) fn replayed(colony: &Colony, repository: &Path, arguments: &[&str]) -> Value {
     let report = Ran::of(&mut replay(colony, repository, arguments)).with_code(0).json();
     assert_eq!(report["equal"], true, "{report:#}");
     assert_eq!(report["events_complete"], true, "{report:#}");
@@ -207,6 +207,49 @@ fn a_replay_survives_the_death_of_the_leader_and_ends_equal_on_the_node_that_die
         assert_eq!(node["equal"], true, "{report:#}");
         assert_eq!(node["tree_digest"], report["nodes"][0]["tree_digest"]);
     }
+    colony.same_digest();
+}
+
+#[test]
+fn when_the_node_that_a_history_is_loaded_through_dies_another_goes_on() {
+    let mut colony = Colony::start("loading");
+    let repository = repository(&colony);
+    // The first of the cluster file is asked first.
+    let (asked, witness) = ("n1", "n2");
+    let loaded = |colony: &Colony| {
+        let list = [
+            "memory",
+            "list",
+            "replay/blob/",
+            "--limit",
+            "100",
+            "--json",
+            "--consistency",
+            "local",
+        ];
+        let ran = colony.at(witness, &list);
+        match ran.code {
+            Some(0) => ran.json()["keys"].as_array().unwrap().len(),
+            _ => 0,
+        }
+    };
+    let replay = Running::start(replay(&colony, &repository, &["--agents", "6"]));
+    until("a part of the contents", || (loaded(&colony) > 0).then_some(()));
+    // Tasks come after all contents.
+    assert_eq!(
+        colony
+            .at(witness, &["task", "list", "--json", "--consistency", "local"])
+            .json()["tasks"],
+        serde_json::json!([])
+    );
+    colony.kill(asked);
+    colony.start_node(asked);
+    let report = replay.wait().with_code(0).json();
+    assert_eq!(
+        (&report["equal"], &report["commits"]),
+        (&true.into(), &600.into()),
+        "{report:#}"
+    );
     colony.same_digest();
 }
 

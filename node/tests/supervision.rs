@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::colony::{Colony, NODES, until};
 use crate::refused;
+use crate::replay::{COMMITS, replayed, repository};
 
 /// An agent of this kind ends by an error at its first step: there is nobody whom it could call.
 const CALLS_NOBODY: [&str; 4] = [
@@ -182,21 +183,75 @@ fn one_task_in_twenty_panics_its_agent_and_all_are_done_once() {
             "{reason}"
         );
     }
-    let client = colony.client("n3", "test");
+    let returned = returned(&colony);
+    assert_eq!(returned.len() as u64, panics);
+    let why = "its agent ended: panicked: as panic_every says, with task ";
+    assert!(returned.iter().all(|reason| reason.starts_with(why)), "{returned:?}");
+    colony.same_digest();
+}
+
+/// Why tasks came back from their first attempts.
+fn returned(colony: &Colony) -> Vec<String> {
     let filter = Filter {
         prefix: String::new(),
         types: vec!["task_returned".to_owned()],
         ..Filter::default()
     };
-    let page = client.events(None, 1_000, Duration::ZERO, &filter, Consistency::Linearizable);
-    let page = colony.block_on(page).unwrap();
-    let returned = page.events.iter().filter_map(|event| match &event.what {
-        WireWhat::TaskReturned { reason, attempt: 1, .. } => Some(reason),
-        _ => None,
-    });
-    let returned: Vec<&String> = returned.collect();
-    assert_eq!(returned.len() as u64, panics);
+    let client = colony.client("n3", "test");
+    let (mut after, mut reasons) = (None, Vec::new());
+    loop {
+        let page = client.events(after, 1_000, Duration::ZERO, &filter, Consistency::Linearizable);
+        let page = colony.block_on(page).unwrap();
+        reasons.extend(page.events.into_iter().filter_map(|event| match event.what {
+            WireWhat::TaskReturned { reason, attempt: 1, .. } => Some(reason),
+            _ => None,
+        }));
+        if !page.has_more {
+            return reasons;
+        }
+        after = Some(page.next_cursor);
+    }
+}
+
+#[test]
+fn a_replay_in_which_one_task_in_twenty_panics_its_agent_ends_equal() {
+    let mut colony = Colony::start("replay-panics");
+    colony.expect_panics("panicked at node/src/replay/agent.rs:");
+    colony.expect_panics("panicked: as panic_every says");
+    let repository = repository(&colony);
+    // One on each node that panics with whatever it gets first, and may not be started again.
+    for node in NODES {
+        let spec = AgentSpec {
+            name: format!("replay-once-{node}"),
+            kind: "replay".to_owned(),
+            arguments: json!({ "project": "default", "commits": COMMITS, "panic_every": 1 }),
+            restart: RestartPolicy {
+                limit: 0,
+                ..RestartPolicy::default()
+            },
+        };
+        colony.block_on(colony.client(node, "test").spawn_agent(&spec)).unwrap();
+    }
+    let every = PANIC_EVERY.to_string();
+    let report = replayed(&colony, &repository, &["--agents", "24", "--panic-every", &every]);
+    assert_eq!(report["commits"], COMMITS);
+
     let why = "its agent ended: panicked: as panic_every says, with task ";
-    assert!(returned.iter().all(|reason| reason.starts_with(why)), "{returned:?}");
-    colony.same_digest();
+    let reasons = returned(&colony);
+    let panics = reasons.iter().filter(|reason| reason.starts_with(why)).count();
+    let least = COMMITS / PANIC_EVERY as usize;
+    assert!(
+        (least..=least + NODES.len()).contains(&panics),
+        "{panics} of {reasons:?}"
+    );
+    for node in NODES {
+        let name = format!("replay-once-{node}");
+        let status = colony.block_on(colony.client(node, "test").agent(&name)).unwrap();
+        assert_eq!(status.state, AgentState::Failed, "{status:?}");
+        let reason = status.reason.unwrap();
+        assert!(
+            reason.starts_with("panicked: as panic_every says, with task "),
+            "{reason}"
+        );
+    }
 }

@@ -68,7 +68,8 @@ pub struct LinkLimits {
     pub unauthenticated_max: usize,
     /// The pause after the first failed attempt to connect; doubled each time, with jitter. Default 20 ms.
     pub backoff_min: Duration,
-    /// The longest pause between attempts. Default 2 s.
+    /// The longest pause between attempts: only one side of a link dials, so a node that comes back waits this long at
+    /// most. Default 500 ms.
     pub backoff_max: Duration,
 }
 
@@ -155,7 +156,7 @@ impl Default for LinkLimits {
             connect_timeout: Duration::from_secs(5),
             unauthenticated_max: 64,
             backoff_min: Duration::from_millis(20),
-            backoff_max: Duration::from_secs(2),
+            backoff_max: Duration::from_millis(500),
         }
     }
 }

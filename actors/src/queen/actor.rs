@@ -327,10 +327,10 @@ impl QueenState {
                     // A caller whose deadline has passed does not listen any more.
                     let _ = ticket.send(outcome);
                 }
-                Effect::Send { to, bytes } => {
-                    // Not sent is like lost on the way: the round is repeated until it has an outcome.
+                Effect::Send { to, first, bytes } => {
                     if let Err(error) = self.router.send(to, Lane::Command, Kind::Round, 0, bytes) {
                         tracing::debug!(%to, %error, "a round was not sent");
+                        self.step(Input::NotSent { first });
                     }
                 }
                 Effect::Refuse { to } => {

@@ -103,6 +103,11 @@ pub(crate) enum Input<T> {
         /// The round.
         bytes: Bytes,
     },
+    /// A round could not be sent: there is no link to who leads.
+    NotSent {
+        /// The number of its first command.
+        first: u64,
+    },
     /// An entry was applied, or will never be.
     EntryDone,
     /// Time goes on.
@@ -116,6 +121,8 @@ pub(crate) enum Effect<T> {
     Send {
         /// The leader.
         to: NodeId,
+        /// The number of its first command.
+        first: u64,
         /// The round.
         bytes: Bytes,
     },
@@ -228,6 +235,7 @@ impl<T> Rounds<T> {
             Input::Applied(answers) => self.applied(answers, out),
             Input::Leader(leader) => self.leader(now_ms, leader, out),
             Input::Round { from, bytes } => self.round(from, bytes, out),
+            Input::NotSent { first } => self.not_sent(first),
             Input::EntryDone => drop(self.entries.pop_front()),
             Input::Tick => self.tick(now_ms, out),
         }
@@ -406,7 +414,11 @@ impl<T> Rounds<T> {
             // Refused like any other when too much waits: the next tick tries again.
             self.take_in(bytes);
         } else {
-            out.push(Effect::Send { to: leader, bytes });
+            out.push(Effect::Send {
+                to: leader,
+                first,
+                bytes,
+            });
         }
     }
 
@@ -488,6 +500,13 @@ impl<T> Rounds<T> {
         let flights: Vec<u64> = self.flights.keys().copied().collect();
         for first in flights {
             self.send_flight(first, now_ms, out);
+        }
+    }
+
+    /// The next tick tries again: a link is back sooner than an outcome that was lost is missed.
+    fn not_sent(&mut self, first: u64) {
+        if let Some(flight) = self.flights.get_mut(&first) {
+            flight.sends = 0;
         }
     }
 

@@ -393,6 +393,26 @@ fn a_round_is_repeated_after_its_patience_which_doubles() {
 }
 
 #[test]
+fn a_round_for_which_there_was_no_link_goes_with_the_next_tick() {
+    let mut rig = Rig::following(RoundLimits::default());
+    rig.submit(append(1));
+    let [round] = &rig.drain()[..] else {
+        panic!("it fits one round")
+    };
+    assert_eq!(rig.step(Input::Tick), []);
+    for _ in 0..5 {
+        assert_eq!(rig.step(Input::NotSent { first: 1 }), []);
+        let again: Vec<Round> = rig.step(Input::Tick).into_iter().map(sent).collect();
+        assert_eq!(again, [round.clone()]);
+    }
+    assert_eq!(rig.rounds.repeated(), 0, "it was never sent before");
+    assert_eq!(rig.step(Input::Tick), []);
+    rig.answer(&[1]);
+    assert_eq!(rig.step(Input::NotSent { first: 1 }), []);
+    assert_eq!(rig.step(Input::Tick), []);
+}
+
+#[test]
 fn a_leader_takes_a_waiting_round_once_and_refuses_what_it_cannot_take() {
     let round = |incarnation, bytes| {
         let author = "a".repeat(bytes).into();

@@ -153,9 +153,11 @@ impl SimQueen {
                         .expect("nothing panics under this lock");
                     answers.push((ticket, outcome));
                 }
-                Effect::Send { to, bytes } => {
-                    // Not sent is like lost on the way: the round is repeated until it has an outcome.
-                    let _ = self.router.send(to, Lane::Command, Kind::Round, 0, bytes);
+                Effect::Send { to, first, bytes } => {
+                    if self.router.send(to, Lane::Command, Kind::Round, 0, bytes).is_err() {
+                        // Has no effects.
+                        self.rounds.step(now_ms, Input::NotSent { first }, &mut Vec::new());
+                    }
                 }
                 Effect::Refuse { to } => {
                     let _ = self.router.send(to, Lane::Command, Kind::RoundRefused, 0, Bytes::new());

@@ -75,6 +75,7 @@ async fn in_folder(args: &DemoArgs, data: &Path, context: &Context) -> Result<Ex
             nodes,
             project: "default".to_owned(),
             dump: None,
+            panic_every: None,
         })
         .await?;
         context.note(format_args!("{} agents replay {} commits", args.agents, job.commits()));

@@ -37,6 +37,7 @@ pub async fn run(args: ReplayArgs, context: &Context) -> Result<Exit, CliError> 
         nodes,
         project: args.target.project,
         dump: args.dump,
+        panic_every: args.panic_every,
     })
     .await?;
     let report = carry_out(&job, context).await?;

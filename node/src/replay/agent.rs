@@ -1,5 +1,6 @@
 //! The agent of kind `replay`: claims the oldest commit that waits and proposes it until it is committed. Reads no git.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,9 @@ struct Arguments {
     project: Arc<str>,
     /// How many commits there are in all.
     commits: u64,
+    /// For tests of what follows from it: panics, the task in hand, at the first attempt of every so-many-th commit.
+    #[serde(default)]
+    panic_every: Option<NonZeroU64>,
 }
 
 /// The behaviour.
@@ -98,6 +102,12 @@ impl Replay {
             return Ok(Step::Done);
         };
         let task = task(context, &project, held.id).await?;
+        if let Some(every) = self.arguments.panic_every
+            && (task.place + 1).is_multiple_of(every.get())
+            && is_first_attempt(context, &project, held.id)
+        {
+            panic!("as panic_every says, with task {} in hand", held.id);
+        }
         if task.place >= self.arguments.commits {
             // Left by a longer replay: not wanted now. Given back once nothing else is to be done, lest it is claimed again.
             self.until_others_are_done(context, held).await?;
@@ -220,6 +230,12 @@ fn holds(context: &AgentContext, snapshot: &Snapshot, project: &str) -> Option<H
         State::Leased(lease) => Some(Held { id, fence: lease.fence }),
         _ => None,
     }
+}
+
+fn is_first_attempt(context: &AgentContext, project: &str, id: TaskId) -> bool {
+    let snapshot = context.replica().snapshot();
+    let task = tasks(&snapshot, project).and_then(|tasks| tasks.get(id));
+    task.is_some_and(|task| task.attempts == 1)
 }
 
 /// Whether a task waits that is older than this one.

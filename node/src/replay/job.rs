@@ -1,6 +1,7 @@
 //! The job of `queenright replay`, as a client of the cluster.
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -11,12 +12,13 @@ use queenright_bench::{disk, load};
 
 use super::compare::{self, Differences};
 use super::error::ReplayError;
+use super::load::Known;
 use super::report::{Disk, Latency, NodeReport, Report, Rounds};
-use super::task::{Sequence, Task};
+use super::task::{Bytes, Sequence, Task};
 use super::tree::StoredTree;
 use super::watch::{Door, Swarm, Watch, until_done};
 use super::{keys, load as loading, task};
-use crate::git::{GitError, History, Repository, TreeEntry};
+use crate::git::{GitError, History, ObjectId, Repository, TreeEntry};
 
 /// What the names of the agents begin with.
 pub(super) const AGENT_PREFIX: &str = "replay-";
@@ -24,6 +26,8 @@ pub(super) const AGENT_PREFIX: &str = "replay-";
 const TREE_WITHIN: Duration = Duration::from_secs(60);
 /// How long a node that does not answer is waited for before it counts as gone.
 const NODE_WITHIN: Duration = Duration::from_secs(10);
+/// How often loading is begun when nodes go away meanwhile.
+const LOAD_TRIES: u32 = 5;
 /// How many bytes each of them writes.
 const PROBE_BYTES: usize = 4096;
 /// How many fdatasyncs the probe of the disk makes.
@@ -48,6 +52,8 @@ pub struct JobOptions {
     pub project: String,
     /// Where each node's tree is written.
     pub dump: Option<PathBuf>,
+    /// For tests: each agent panics at the first attempt of every so-many-th commit.
+    pub panic_every: Option<NonZeroU64>,
 }
 
 /// What a job is busy with.
@@ -122,13 +128,9 @@ impl Job {
         let commits = self.commits();
         let mut watch = Watch::new(&self.doors);
         let prepared = async {
-            let loader = self.answering().await?;
             let bytes = loading::known(&self.repository, &self.history).await?;
             let (tasks, sequences) = task::tasks(&self.history, &bytes);
-            let mut known = loading::known_tasks(loader, &tasks).await?;
-            loading::contents(loader, &self.repository, &self.history, &bytes, progress).await?;
-            loading::tasks(loader, &tasks, &mut known, progress).await?;
-            watch.seen.know(known);
+            watch.seen.know(self.load(&tasks, &bytes, progress).await?);
             while watch.look(Duration::ZERO).await? {}
             Ok::<_, ReplayError>((bytes, sequences, tasks))
         };
@@ -177,6 +179,29 @@ impl Job {
         Ok(report)
     }
 
+    /// Loads contents and tasks through a node that answers; when that one goes away, another goes on with what is missing.
+    async fn load(
+        &self,
+        tasks: &[Task],
+        bytes: &HashMap<ObjectId, Bytes>,
+        progress: &dyn Progress,
+    ) -> Result<Known, ReplayError> {
+        let mut tries = 1;
+        loop {
+            let loader = self.answering().await?;
+            let loaded = async {
+                let mut known = loading::known_tasks(loader, tasks).await?;
+                loading::contents(loader, &self.repository, &self.history, bytes, progress).await?;
+                loading::tasks(loader, tasks, &mut known, progress).await?;
+                Ok(known)
+            };
+            match loaded.await {
+                Err(ReplayError::Client(error)) if error.is_temporary() && tries < LOAD_TRIES => tries += 1,
+                ended => return ended,
+            }
+        }
+    }
+
     fn is_equal(&self, report: &Report) -> bool {
         let events = report.event_differences.count == 0
             && (!report.events_complete
@@ -205,7 +230,9 @@ impl Job {
         let spec = |number: usize| AgentSpec {
             name: format!("{AGENT_PREFIX}{run:08x}-{number:03}"),
             kind: "replay".to_string(),
-            arguments: serde_json::json!({ "project": self.options.project, "commits": commits }),
+            arguments: serde_json::json!({
+                "project": self.options.project, "commits": commits, "panic_every": self.options.panic_every,
+            }),
             restart: RestartPolicy::default(),
         };
         (0..self.options.agents).map(spec).collect()

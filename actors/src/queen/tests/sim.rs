@@ -51,7 +51,8 @@ impl Sim {
             command_bytes: 1_500,
             commands: random.random_range(2..40),
             waiting_bytes: random.random_range(2_000..20_000),
-            outcome_bytes: random.random_range(400..4_000),
+            // The largest outcome of a change has some 700 bytes.
+            outcome_bytes: random.random_range(1_000..8_000),
             repeat_ms: 50,
             listed: false,
         };
@@ -92,7 +93,7 @@ impl Sim {
         }
         for effect in effects {
             match effect {
-                Effect::Send { to, bytes } => self.send(at, to, bytes),
+                Effect::Send { to, bytes, .. } => self.send(at, to, bytes),
                 Effect::Refuse { .. } => {}
                 Effect::Append { rounds } => {
                     let bytes: usize = rounds.iter().map(|round| 8 + round.len()).sum();

@@ -65,7 +65,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    fn asking<'a>(&'a self, resources: &'a [Reserved], owner: &'a Owner) -> Asking<'a> {
+    pub(super) fn asking<'a>(&'a self, resources: &'a [Reserved], owner: &'a Owner) -> Asking<'a> {
         Asking {
             resources,
             owner: Some(owner),

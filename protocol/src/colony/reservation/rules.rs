@@ -83,15 +83,7 @@ impl Step<'_> {
     fn is_free(&self, request: &Reservation, may_wait: bool) -> Result<bool, Refusal> {
         let owner = &request.holder.owner;
         self.check_may_take(owner, 1, request.bytes())?;
-        let asking = Asking {
-            resources: &request.resources,
-            owner: Some(owner),
-            waits_as: None,
-            agents: self.agents,
-            now_ms: self.scope.cluster_ms,
-            gone: &[],
-            slots: &[],
-        };
+        let asking = self.asking(&request.resources, owner);
         let steps = &mut Steps::new(LOOKUP_STEPS_MAX);
         let found = self.project.reservations.look(&asking, BLOCKERS_LISTED_MAX, steps);
         let found = found.map_err(over_steps)?;

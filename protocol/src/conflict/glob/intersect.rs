@@ -11,11 +11,24 @@ pub(super) fn patterns(a: &[Segment], b: &[Segment], steps: &mut Steps) -> Resul
     {
         return Ok(false);
     }
+    meet(a, b, &Segment::AnyNames, steps, names)
+}
+
+/// Whether there is a sequence that both patterns match, of which `many` stands for any number of parts; `one` says whether
+/// there is a part that two other places match.
+fn meet<T: PartialEq>(
+    a: &[T],
+    b: &[T],
+    many: &T,
+    steps: &mut Steps,
+    one: impl Fn(&T, &T, &mut Steps) -> Result<bool, OverSteps>,
+) -> Result<bool, OverSteps> {
     let wide = b.len() + 1;
     let (mut row, mut next) = (vec![false; wide], vec![false; wide]);
     row[0] = true;
     for i in 0..=a.len() {
         let mut any = false;
+        steps.spend(1)?;
         for j in 0..wide {
             if !row[j] {
                 continue;
@@ -23,14 +36,14 @@ pub(super) fn patterns(a: &[Segment], b: &[Segment], steps: &mut Steps) -> Resul
             any = true;
             steps.spend(1)?;
             let (mine, theirs) = (a.get(i), b.get(j));
-            // Any number of names: none, or one more that the other side takes.
-            if mine == Some(&Segment::AnyNames) {
+            // Any number of parts: none, or one more that the other side takes.
+            if mine == Some(many) {
                 next[j] = true;
                 if theirs.is_some() {
                     row[j + 1] = true;
                 }
             }
-            if theirs == Some(&Segment::AnyNames) {
+            if theirs == Some(many) {
                 row[j + 1] = true;
                 if mine.is_some() {
                     next[j] = true;
@@ -38,7 +51,7 @@ pub(super) fn patterns(a: &[Segment], b: &[Segment], steps: &mut Steps) -> Resul
             }
             if let (Some(mine), Some(theirs)) = (mine, theirs)
                 && !next[j + 1]
-                && names(mine, theirs, steps)?
+                && one(mine, theirs, steps)?
             {
                 next[j + 1] = true;
             }
@@ -74,47 +87,7 @@ fn names(a: &Segment, b: &Segment, steps: &mut Steps) -> Result<bool, OverSteps>
 
 /// Whether there are characters that both match.
 fn open(a: &[Token], b: &[Token], steps: &mut Steps) -> Result<bool, OverSteps> {
-    let wide = b.len() + 1;
-    let (mut row, mut next) = (vec![false; wide], vec![false; wide]);
-    row[0] = true;
-    for i in 0..=a.len() {
-        let mut any = false;
-        steps.spend(1)?;
-        for j in 0..wide {
-            if !row[j] {
-                continue;
-            }
-            any = true;
-            steps.spend(1)?;
-            let (mine, theirs) = (a.get(i), b.get(j));
-            if mine == Some(&Token::Star) {
-                next[j] = true;
-                if theirs.is_some() {
-                    row[j + 1] = true;
-                }
-            }
-            if theirs == Some(&Token::Star) {
-                row[j + 1] = true;
-                if mine.is_some() {
-                    next[j] = true;
-                }
-            }
-            if let (Some(mine), Some(theirs)) = (mine, theirs)
-                && one(mine, theirs)
-            {
-                next[j + 1] = true;
-            }
-        }
-        if i == a.len() {
-            return Ok(row[b.len()]);
-        }
-        if !any {
-            return Ok(false);
-        }
-        std::mem::swap(&mut row, &mut next);
-        next.fill(false);
-    }
-    unreachable!("the last row was looked at")
+    meet(a, b, &Token::Star, steps, |a, b, _| Ok(one(a, b)))
 }
 
 /// Whether there is one character that both match; any number of them is said by the pairs on the way.
