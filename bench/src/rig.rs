@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use futures::stream;
 use queenright_actors::agent::{AgentSpec, AgentState, AgentStatus, RestartPolicy};
-use queenright_actors::node::{ClusterStatus, NodeFigures};
+use queenright_actors::node::{ClusterStatus, Consistency, NodeFigures};
 use queenright_protocol::id::NodeId;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
@@ -32,6 +32,9 @@ const AUTHOR: &str = "bench";
 const STARTS_MAX: u32 = 3;
 /// How long the nodes may take until they are ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+/// How long a node that was killed may take until it serves again, and how often it is asked: that is what is measured.
+const RESTARTED_WITHIN: Duration = Duration::from_secs(600);
+const RESTART_POLL: Duration = Duration::from_millis(10);
 /// How long they may take to stop before they are killed.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 /// How long a request may take.
@@ -55,6 +58,8 @@ pub struct Rig {
     folder: PathBuf,
     file: PathBuf,
     nodes: Vec<RigNode>,
+    /// Nodes that were killed and started again, by hand: each with its standard input, which ends it when it is closed.
+    restarted: Vec<(Child, Option<ChildStdin>)>,
 }
 
 /// A node of a rig.
@@ -144,6 +149,7 @@ impl Rig {
             folder: folder.clone(),
             file,
             nodes: Vec::new(),
+            restarted: Vec::new(),
             up,
         };
         let summary = match timeout(READY_WITHIN, rig.summary()).await {
@@ -240,6 +246,68 @@ impl Rig {
         Err(late("no node leads", started))
     }
 
+    /// Kills a node by SIGKILL and starts it again on what it has left; how long it took from then to a linearizable read.
+    ///
+    /// # Errors
+    /// [`BenchError::Program`], or [`BenchError::Door`].
+    pub async fn restart(&mut self, name: &str) -> Result<Duration, BenchError> {
+        let (program, folder) = (self.program.display().to_string(), self.folder.clone());
+        let problem = |problem: String| BenchError::Program {
+            program: program.clone(),
+            problem,
+            folder: folder.clone(),
+        };
+        let place = self.nodes.iter().position(|node| node.name == name);
+        let place = place.ok_or_else(|| problem(format!("has no node {name}")))?;
+        let node = &mut self.nodes[place];
+        let pid =
+            Pid::from_raw(node.pid.cast_signed()).ok_or_else(|| problem(format!("node {name} has no process")))?;
+        kill_process(pid, Signal::KILL).map_err(|error| problem(format!("node {name} cannot be killed: {error}")))?;
+        // Until it is gone it has the lock of its folder.
+        let killed = Instant::now();
+        while test_kill_process(pid).is_ok() {
+            if killed.elapsed() > STOP_WITHIN {
+                return Err(problem(format!("node {name} was killed, and is still there")));
+            }
+            tokio::time::sleep(RESTART_POLL).await;
+        }
+        let mut child = Command::new(&self.program)
+            .arg("node")
+            .arg("--config")
+            .arg(&self.file)
+            .args(["--name", name, "--parent-pipe"])
+            .arg("--data")
+            .arg(self.folder.join("state"))
+            .env("XDG_STATE_HOME", self.folder.join("registry"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| problem(format!("cannot be started: {error}")))?;
+        let started = Instant::now();
+        node.pid = child.id().unwrap_or_default();
+        let client = node.client.clone();
+        let pipe = child.stdin.take();
+        loop {
+            if let Ok(Some(status)) = child.try_wait() {
+                return Err(problem(format!(
+                    "node {name} was started again and ended with {status}"
+                )));
+            }
+            match client.get("restarted", Consistency::Linearizable).await {
+                Ok(_) => break,
+                Err(error) if started.elapsed() < RESTARTED_WITHIN && error.is_temporary() => {
+                    tokio::time::sleep(RESTART_POLL).await;
+                }
+                Err(error) => return Err(door(format!("read at node {name}, which was started again"), error)),
+            }
+        }
+        let took = started.elapsed();
+        self.restarted.push((child, pipe));
+        Ok(took)
+    }
+
     /// Stops the cluster by SIGTERM, waits for its end and removes what it wrote.
     ///
     /// # Errors
@@ -262,6 +330,12 @@ impl Rig {
                 return Err(problem(&self, format!("did not stop within {waited} s")));
             }
         }
+        for (mut child, pipe) in std::mem::take(&mut self.restarted) {
+            drop(pipe);
+            if timeout(STOP_WITHIN, child.wait()).await.is_err() {
+                return Err(problem(&self, "left a node that was started again".to_owned()));
+            }
+        }
         std::fs::remove_dir_all(&self.folder).map_err(|source| BenchError::Disk {
             what: "remove",
             path: self.folder.clone(),
@@ -271,6 +345,14 @@ impl Rig {
 }
 
 impl RigNode {
+    /// The resident memory of its process in MiB, where the system tells it.
+    pub fn resident_mib(&self) -> Option<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let kib: f64 = line.trim().trim_end_matches(" kB").parse().ok()?;
+        Some(kib / 1024.0)
+    }
+
     /// What the node counts.
     ///
     /// # Errors

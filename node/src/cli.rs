@@ -2,6 +2,7 @@
 
 mod agent;
 mod import;
+mod project;
 mod recover;
 mod reserve;
 mod run;
@@ -18,6 +19,7 @@ use queenright_bench::client::wire::EventCursor;
 
 pub use self::agent::AgentCommand;
 pub use self::import::{ImportArgs, WatchArgs};
+pub use self::project::{LimitArgs, ProjectCommand};
 pub use self::recover::RecoverArgs;
 pub use self::reserve::{ModeArgs, OnOff, ReserveCommand};
 pub use self::run::RunArgs;
@@ -113,6 +115,9 @@ pub enum Command {
     /// Look at the queues of tasks, pause them, set their circuit breakers
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// Make projects, limit them, destroy them
+    #[command(subcommand)]
+    Project(ProjectCommand),
     /// Open sessions for agents outside the nodes, keep them alive, close them
     #[command(subcommand)]
     Session(SessionCommand),

@@ -84,6 +84,20 @@ fn every_task_of_b5_is_won_once_and_finished_once() {
 }
 
 #[test]
+fn nothing_is_left_of_the_large_project_of_b18() {
+    let rows = [
+        "claim, apply alone, 1000 tasks and keys",
+        "put over HTTP, 15000 tasks and keys",
+        "15000 tasks of one session return",
+        "a put of others meanwhile, expiry",
+        "a killed node serves reads again after",
+        "the large project is cleared away on all nodes",
+        "a put of others meanwhile, destroy",
+    ];
+    check("B18", &rows);
+}
+
+#[test]
 fn no_signal_and_no_call_of_b13_is_lost() {
     let rows = [
         "one way, 1 sender",

@@ -30,6 +30,7 @@ fn planted() -> Round {
         author: "nobody".into(),
         idempotency_key: None,
         body: Body::Change(change),
+        listed: false,
     };
     Round {
         node: NodeId(1),

@@ -28,6 +28,7 @@ fn command(number: u64, body: Body) -> Round {
         node: NODE,
         incarnation: 1,
         commands: vec![Command {
+            listed: false,
             number,
             settled: number,
             expires_ms: u64::MAX,

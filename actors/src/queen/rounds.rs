@@ -22,8 +22,9 @@ use super::request::{Request, SubmitError};
 /// An encoded round without its commands, or an entry without its rounds and its checkpoint, in bytes: version, two numbers,
 /// and a count.
 const ROUND_HEAD_BYTES: usize = 1 + 8 + 8 + 8;
-/// An encoded command without its texts and its body, in bytes: three numbers, two lengths, and whether there is a key.
-const COMMAND_HEAD_BYTES: usize = 3 * 8 + 2 * 8 + 1;
+/// An encoded command without its texts and its body, in bytes: three numbers, two lengths, whether there is a key, and
+/// whether its project must be there.
+const COMMAND_HEAD_BYTES: usize = 3 * 8 + 2 * 8 + 2;
 /// An encoded length, in bytes.
 const LENGTH_BYTES: usize = 8;
 /// An encoded checkpoint, in bytes: whether there is one, its index and its digest.
@@ -57,6 +58,8 @@ pub struct RoundLimits {
     pub outcome_bytes: usize,
     /// After how many milliseconds a round without outcome is sent again; doubles with each time, up to eight times.
     pub repeat_ms: u64,
+    /// Whether the projects of its commands must have been created before: a use does not make one.
+    pub listed: bool,
 }
 
 impl Default for RoundLimits {
@@ -70,6 +73,7 @@ impl Default for RoundLimits {
             waiting_bytes: 256 << 20,
             outcome_bytes: 16 << 20,
             repeat_ms: 500,
+            listed: false,
         }
     }
 }
@@ -394,6 +398,7 @@ impl<T> Rounds<T> {
             author,
             idempotency_key,
             body,
+            listed: self.limits.listed,
         }
     }
 

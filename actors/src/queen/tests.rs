@@ -136,6 +136,7 @@ fn counted(request: &Request) -> usize {
         author,
         idempotency_key: None,
         body,
+        listed: false,
     };
     let round = |commands| {
         Round {
@@ -423,6 +424,7 @@ fn a_leader_takes_a_waiting_round_once_and_refuses_what_it_cannot_take() {
             author,
             idempotency_key: None,
             body: change("k", Op::Delete),
+            listed: false,
         };
         Round {
             node: OTHER,

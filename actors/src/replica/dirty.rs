@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use queenright_protocol::colony::{
     Applied, Colony, ContentHash, Cursor, Event, HOLD_BYTES_MAX, Key, LifeKey, Pair, ReservationId, SessionId, TaskId,
-    WaitId, content_pair, event_pair, hold_key, hold_pair, life_key, life_pair, queue_key, queue_pair, record_pair,
+    WaitId, content_pair, event_pair, hold_key, hold_pair, life_key, life_pair, queue_key, queue_pair, record_key,
+    record_pair,
     remembered_key, remembered_pair, reservation_key, reservation_pair, reservation_settings_key,
     reservation_settings_pair, session_key, session_pair, task_key, task_pair, wait_key, wait_pair,
 };
@@ -63,6 +64,7 @@ impl Dirty {
         let records = applied.records.iter();
         self.records
             .extend(records.map(|(project, key, _)| (project.clone(), key.clone())));
+        self.records.extend(applied.removed.iter().cloned());
         self.contents.extend(applied.contents.iter().cloned());
         self.remembered.extend(applied.remembered.iter().cloned());
         self.tasks.extend(applied.tasks.iter().cloned());
@@ -129,12 +131,12 @@ impl Dirty {
         }
         let mut room = Room::default();
         part.contents = room.fill(&mut self.contents, |(name, hash)| {
-            let project = colony.project(name);
+            let project = colony.remains(name);
             let kept = project.and_then(|project| project.memory().content(hash));
             kept.map_or(0, |kept| kept.bytes.len())
         });
         part.records = room.fill(&mut self.records, |(name, key)| {
-            let project = colony.project(name);
+            let project = colony.remains(name);
             let record = project.and_then(|project| project.memory().record(key));
             let value = record.and_then(|record| record.value.as_ref());
             value
@@ -205,6 +207,8 @@ impl Dirty {
         let before = std::mem::replace(self, replacement);
         self.removed.extend(before.removed);
         // What went since the last pass is no longer in the old state, but still in the store.
+        let records = before.records.iter();
+        self.removed.extend(records.map(|(name, key)| record_key(name, key)));
         let contents = before.contents.iter();
         self.removed
             .extend(contents.map(|(name, hash)| content_pair(name, hash, None).0));
@@ -238,47 +242,47 @@ impl Dirty {
             blocks.remove_all(&mut changes);
         }
         for (name, key) in &self.records {
-            let project = colony.project(name).expect("a project with a record stays");
-            let record = project
-                .memory()
-                .record(key)
-                .expect("a record stays, if without a value");
-            changes.push(some(record_pair(name, key, record)));
+            let record = colony.remains(name).and_then(|project| project.memory().record(key));
+            changes.push(match record {
+                Some(record) => some(record_pair(name, key, record)),
+                // It went with its project.
+                None => (record_key(name, key), None),
+            });
         }
         for (name, hash) in &self.contents {
-            let kept = colony.project(name).and_then(|project| project.memory().content(hash));
+            let kept = colony.remains(name).and_then(|project| project.memory().content(hash));
             changes.push(content_pair(name, hash, kept.map(|kept| &kept.bytes)));
         }
         for (name, key) in &self.remembered {
-            let remembered = colony.project(name).and_then(|project| project.remembered(key));
+            let remembered = colony.remains(name).and_then(|project| project.remembered(key));
             changes.push(match remembered {
                 Some(remembered) => some(remembered_pair(name, key, remembered)),
                 None => (remembered_key(name, key), None),
             });
         }
         for (name, id) in &self.tasks {
-            let task = colony.project(name).and_then(|project| project.tasks().get(*id));
+            let task = colony.remains(name).and_then(|project| project.tasks().get(*id));
             changes.push(match task {
                 Some(task) => some(task_pair(name, task)),
                 None => (task_key(name, *id), None),
             });
         }
         for (name, seq) in &self.holds {
-            let hold = colony.project(name).and_then(|project| project.holds().get(*seq));
+            let hold = colony.remains(name).and_then(|project| project.holds().get(*seq));
             changes.push(match hold {
                 Some(hold) => some(hold_pair(name, *seq, hold)),
                 None => (hold_key(name, *seq), None),
             });
         }
         for (name, queue) in &self.queues {
-            let state = colony.project(name).and_then(|project| project.tasks().queue(queue));
+            let state = colony.remains(name).and_then(|project| project.tasks().queue(queue));
             changes.push(match state {
                 Some(state) => some(queue_pair(name, queue, state)),
                 None => (queue_key(name, queue), None),
             });
         }
         for (name, id) in &self.reservations {
-            let project = colony.project(name);
+            let project = colony.remains(name);
             let reservation = project.and_then(|project| project.reservations().get(*id));
             changes.push(match reservation {
                 Some(reservation) => some(reservation_pair(name, reservation)),
@@ -286,7 +290,7 @@ impl Dirty {
             });
         }
         for name in &self.settings {
-            let project = colony.project(name);
+            let project = colony.remains(name);
             let pair = project.and_then(|project| reservation_settings_pair(name, project.reservations().settings()));
             changes.push(match pair {
                 Some(pair) => some(pair),
@@ -415,14 +419,17 @@ impl EventBlocks {
 
     fn drop_old(&mut self, colony: &Colony, changes: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>) {
         for (name, blocks) in &mut self.by_project {
-            let Some(dropped) = colony.project(name).and_then(|project| project.events().dropped()) else {
-                continue;
-            };
-            while blocks.front().is_some_and(|(_, last)| *last <= dropped) {
+            let project = colony.remains(name);
+            let dropped = project.and_then(|project| project.events().dropped());
+            // A project that is gone may have a successor of its name.
+            let made = project.map_or(u64::MAX, |project| project.about().made);
+            let is_old = |last: &Cursor| project.is_none() || Some(*last) <= dropped || last.seq < made;
+            while blocks.front().is_some_and(|(_, last)| is_old(last)) {
                 let (key, _) = blocks.pop_front().expect("it was just looked at");
                 changes.push((key, None));
             }
         }
+        self.by_project.retain(|_, blocks| !blocks.is_empty());
     }
 }
 

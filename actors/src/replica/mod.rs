@@ -544,7 +544,7 @@ impl Replica {
         let agents = state.colony.agents();
         let owners = agents.nodes().chain(state.colony.sessions().homes());
         let mut owners = owners.chain(agents.nodes_of_waits());
-        (agents.due_ms(), owners.any(|node| node != me))
+        (state.colony.due_ms(), owners.any(|node| node != me))
     }
 
     /// Those of the nodes that have agents or sessions that live, or claims that wait, each with its newest start.

@@ -5,8 +5,8 @@ use openraft::vote::RaftLeaderIdExt;
 use queenright_protocol::colony::{
     Acquire, AgentCommand, Body, Caller, Change, Claim, Command, Condition, Content, ContentHash, Cursor, Ending,
     Finish, FinishWith, KEPT_BYTES_MIN, KEY_BYTES_MAX, Mode, NAME_BYTES_MAX, NewSession, NewTask, Op, Outcome, Owner,
-    Release, Released, ReservationCommand, SessionCommand, State as TaskState, TAG_BYTES_MAX, TAGS_MAX, TaskCommand,
-    TokenHash, Want, Wants, Which, record_key,
+    ProjectCommand, Release, Released, ReservationCommand, SessionCommand, State as TaskState, TAG_BYTES_MAX, TAGS_MAX,
+    TaskCommand, TokenHash, Want, Wants, Which, record_key,
 };
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -31,6 +31,10 @@ fn put(key: &str, value: impl Into<Vec<u8>>) -> Change {
         condition: Condition::None,
         caller: None,
     }
+}
+
+fn destroy() -> Body {
+    Body::Project(ProjectCommand::Destroy { dry_run: false })
 }
 
 /// A replica and the end of its log: each entry holds one round of one command.
@@ -74,6 +78,7 @@ impl Rig {
             author: "ann".into(),
             idempotency_key,
             body,
+            listed: false,
         };
         let round = Round {
             node: self.node,
@@ -96,6 +101,24 @@ impl Rig {
             self.blank();
         }
         self.send(None, put(key, value));
+    }
+
+    /// What the leader proposes when something is due.
+    fn empty_round(&mut self) {
+        self.index += 1;
+        let round = Round {
+            node: self.node,
+            incarnation: 1,
+            commands: Vec::new(),
+        };
+        let batch = Batch {
+            cluster_ms: self.cluster_ms,
+            wall_ms: 0,
+            rounds: vec![round.encode()],
+            checkpoint: None,
+        };
+        let applied = self.replica.apply(log_id(self.index), Payload::Rounds(&batch.encode()));
+        applied.expect("the entry decodes");
     }
 
     fn blank(&mut self) {
@@ -221,6 +244,12 @@ impl Rig {
         if random.random_bool(0.4) {
             return self.random_work(random);
         }
+        if random.random_bool(0.05) {
+            return self.send_body(None, destroy());
+        }
+        if random.random_bool(0.05) {
+            return self.empty_round();
+        }
         let key = ["a", "b", "c", "dir/d"].choose(random).expect("there are some");
         let value = vec![random.random_range(b'a'..b'd'); KEPT_BYTES_MIN];
         let mut change = put(key, format!("{}", random.random::<u8>()));
@@ -339,6 +368,55 @@ fn passes_add_up_to_the_state() {
             }
         }
     }
+}
+
+#[test]
+fn what_a_destroyed_project_held_leaves_the_store_in_steps() {
+    let (mut rig, mut disk) = (Rig::default(), Disk::default());
+    for key in 0..600 {
+        rig.put(&format!("dir/{key}"), &"v".repeat(KEPT_BYTES_MIN + key % 7));
+    }
+    let of_p = |disk: &Disk| disk.pairs.keys().filter(|key| key[1..].starts_with(b"p\0")).count();
+    disk.check(&rig.replica);
+    assert!(of_p(&disk) > 600);
+    while (rig.index + 1).is_multiple_of(5) {
+        rig.blank();
+    }
+    rig.send_body(None, destroy());
+    let mut passes = 0;
+    while rig.replica.snapshot().colony.remains("p").is_some() {
+        let before = of_p(&disk);
+        rig.empty_round();
+        // Read back amid it.
+        disk.check(&rig.replica);
+        assert!(of_p(&disk) <= before);
+        passes += 1;
+    }
+    assert!(passes > 2, "{passes}");
+    assert_eq!(of_p(&disk), 0);
+    rig.put("dir/1", "new");
+    let read = disk.check(&rig.replica);
+    let snapshot = read.snapshot();
+    let memory = snapshot.colony.project("p").expect("it was made again").memory();
+    assert_eq!((memory.len(), memory.revision("dir/1")), (1, 1));
+}
+
+#[test]
+fn a_project_that_is_made_again_between_two_passes_has_nothing_of_the_one_before() {
+    let (mut rig, mut disk) = (Rig::default(), Disk::default());
+    (0..20).for_each(|key| rig.put(&format!("dir/{key}"), "old"));
+    disk.check(&rig.replica);
+    while (rig.index + 1).is_multiple_of(5) {
+        rig.blank();
+    }
+    rig.send_body(None, destroy());
+    while rig.replica.snapshot().colony.remains("p").is_some() {
+        rig.empty_round();
+    }
+    rig.put("dir/1", "new");
+    let read = disk.check(&rig.replica);
+    assert_eq!(read.snapshot().colony.project("p").unwrap().memory().len(), 1);
+    assert_eq!(read.snapshot().colony.project("p").unwrap().events().len(), 1);
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod error;
 mod follow;
 mod memory;
+mod project;
 mod request;
 mod reservation;
 mod session;
@@ -24,6 +25,7 @@ use reqwest::Url;
 pub use self::error::ClientError;
 pub use self::follow::{Filter, Watched};
 pub use self::memory::{Found, Guard, ListQuery, Lookup, PutOptions, decode_tags, encode_tags};
+pub use self::project::ProjectQuery;
 use self::request::unsendable;
 pub use self::reservation::{AcquireOutcome, ReservationQuery};
 pub use self::session::SessionQuery;

@@ -361,7 +361,7 @@ async fn slow(rig: &Rig) -> Result<Vec<Row>, BenchError> {
     let reader = Reader::begin(&at(1), "", &clock).await?;
     let before = node.figures().await?.subscribers.slow;
     let stopped = stops_reading(node, project)?;
-    let resident = resident_mib(node);
+    let resident = node.resident_mib();
     let (proposals, writes, bytes) = SLOW_WRITES;
     for proposal in 0..proposals {
         let long = "k".repeat(bytes);
@@ -378,7 +378,7 @@ async fn slow(rig: &Rig) -> Result<Vec<Row>, BenchError> {
         if written.elapsed() > DROPPED_WITHIN {
             return Err(late("a subscriber that reads nothing is still served", written));
         }
-        peak = peak.zip(resident_mib(node)).map(|(peak, now)| peak.max(now));
+        peak = peak.zip(node.resident_mib()).map(|(peak, now)| peak.max(now));
         tokio::time::sleep(POLL).await;
     }
     let dropped = written.elapsed();
@@ -418,14 +418,6 @@ fn stops_reading(node: &RigNode, project: &str) -> Result<TcpStream, BenchError>
         format!("GET /v1/events?project={project} HTTP/1.1\r\nhost: {address}\r\naccept: text/event-stream\r\n\r\n");
     stream.write_all(request.as_bytes()).map_err(lost)?;
     Ok(stream)
-}
-
-/// The resident memory of a node's process, where the system tells it.
-fn resident_mib(node: &RigNode) -> Option<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", node.pid)).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: f64 = line.trim().trim_end_matches(" kB").parse().ok()?;
-    Some(kib / 1024.0)
 }
 
 #[cfg(test)]

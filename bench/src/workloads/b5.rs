@@ -35,7 +35,7 @@ const RACE_EVERY: Duration = Duration::from_millis(20);
 const PAYLOAD_BYTES: u64 = 256;
 /// How many tasks each agent may use up in a millisecond of a load of rates.
 const TASKS_PER_MS: u64 = 1;
-/// How many tasks a load of rates has at most: 29,000 a second, and a project keeps 256 MiB of open ones, of which one of
+/// How many tasks a load of rates has at most: 29,000 a second, and a project keeps 1 GiB of open ones, of which one of
 /// these counts 784 B.
 const RATE_TASKS_MAX: u64 = 160_000;
 /// How long the stores of the nodes may take to write prepared tasks behind.

@@ -4,6 +4,7 @@ pub mod b11;
 pub mod b13;
 pub mod b16;
 pub mod b17;
+pub mod b18;
 pub mod b3;
 pub mod b5;
 pub mod b7;
@@ -91,6 +92,12 @@ pub fn workloads() -> &'static [Workload] {
             title: b17::TITLE,
             needs: Needs::Disk,
             run: b17::run,
+        },
+        Workload {
+            id: b18::ID,
+            title: b18::TITLE,
+            needs: Needs::Cluster,
+            run: b18::run,
         },
     ]
 }

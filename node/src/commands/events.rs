@@ -272,6 +272,8 @@ fn text(event: &WireEvent) -> String {
             None => format!("took its offer of task {task} back (attempt {attempt})"),
         },
         WireWhat::TaskDropped { task } => format!("dropped task {task}"),
+        WireWhat::ProjectCreated { .. } => "created the project".to_owned(),
+        WireWhat::ProjectLimited { .. } => "gave the project other limits".to_owned(),
         WireWhat::QueueChanged {
             queue,
             paused_by,

@@ -14,6 +14,7 @@ mod input;
 pub mod memory;
 pub mod node;
 pub mod prime;
+pub mod project;
 pub mod propose;
 pub mod queue;
 pub mod recover;
@@ -54,6 +55,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Run(args) => run::run(args, context).await,
         Command::Dlq(command) => task::dlq(command, context).await,
         Command::Queue(command) => queue::run(command, context).await,
+        Command::Project(command) => project::run(command, context).await,
         Command::Session(command) => session::run(command, context).await,
         Command::Reserve(command) => reserve::run(command, context).await,
         Command::Propose(args) => propose::run(args, context).await,

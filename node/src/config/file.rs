@@ -26,6 +26,7 @@ pub(super) struct ClusterSection {
     pub(super) name: String,
     pub(super) topology: String,
     pub(super) fan_out: Option<i64>,
+    pub(super) projects: Option<String>,
 }
 
 #[derive(Debug, DeriveDeserialize, Serialize)]
@@ -157,6 +158,7 @@ impl ClusterFile {
                 name: config.name.clone(),
                 topology: config.topology.to_string(),
                 fan_out,
+                projects: Some(config.projects.to_string()),
             },
             nodes: config
                 .nodes

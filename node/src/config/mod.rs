@@ -41,6 +41,8 @@ pub struct ClusterConfig {
     pub name: String,
     /// `cluster.topology`: how the nodes are linked.
     pub topology: Topology,
+    /// `cluster.projects`: how projects begin.
+    pub projects: Projects,
     /// `[[nodes]]`: 1 to [`NODES_MAX`], in the order of the file, with distinct names and addresses.
     pub nodes: Vec<NodeConfig>,
     /// `[consensus]`: the timing of leaders and elections.
@@ -49,6 +51,30 @@ pub struct ClusterConfig {
     pub limits: Limits,
     /// `[log]`: how much of the log is kept.
     pub log: Log,
+}
+
+/// How projects begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Projects {
+    /// `on-use`: the first use of a name makes a project of it. The default: nothing has to be prepared.
+    #[default]
+    OnUse,
+    /// `listed`: only `queenright project create` makes them, so a mistyped name is an error.
+    Listed,
+}
+
+impl Projects {
+    /// What a cluster file may say.
+    pub const NAMES: [&'static str; 2] = ["on-use", "listed"];
+}
+
+impl fmt::Display for Projects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Projects::OnUse => "on-use",
+            Projects::Listed => "listed",
+        })
+    }
 }
 
 /// One node of a cluster.

@@ -304,6 +304,18 @@ fn topologies_are_named_and_only_a_mesh_runs() {
 }
 
 #[test]
+fn projects_are_made_by_their_first_use_unless_the_file_says_otherwise() {
+    assert_eq!(parse(MESH).unwrap().projects, Projects::OnUse);
+    let listed = parse(&MESH.replace("\"mesh\"", "\"mesh\"\nprojects = \"listed\"")).unwrap();
+    assert_eq!(listed.projects, Projects::Listed);
+    refused_instead_of(
+        "\"mesh\"",
+        "\"mesh\"\nprojects = \"list\"",
+        "c.toml: cluster.projects: \"list\" is no way to make projects (on-use, listed; did you mean \"listed\"?)",
+    );
+}
+
+#[test]
 fn the_shipped_files_load() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cluster-configs");
     for (name, nodes) in [("mesh-3", 3), ("star-5", 5), ("ring-5", 5), ("hierarchical-7", 7)] {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::file::{Amount, ClusterFile, ClusterSection, ConsensusSection, LimitsSection, LogSection, NodeSection};
 use super::limits::{Bound, Limits};
 use super::locate::closest;
-use super::{ClusterConfig, ConfigError, Consensus, Log, NODES_MAX, NodeConfig, Topology};
+use super::{ClusterConfig, ConfigError, Consensus, Log, NODES_MAX, NodeConfig, Projects, Topology};
 
 const NAME_CHARS_MAX: usize = 40;
 /// What lies beside the folders of the nodes in the folder of a cluster.
@@ -34,11 +34,13 @@ pub(super) fn cluster(file: &Path, raw: ClusterFile) -> Result<ClusterConfig, Co
         name,
         topology,
         fan_out,
+        projects,
     } = raw.cluster;
     check.name("cluster.name", &name)?;
     Ok(ClusterConfig {
         file: file.to_path_buf(),
         topology: check.topology(&topology, fan_out)?,
+        projects: check.projects(projects.as_deref())?,
         name,
         nodes: check.nodes(raw.nodes)?,
         consensus: check.consensus(&raw.consensus.unwrap_or_default())?,
@@ -77,6 +79,20 @@ impl Check<'_> {
             return refuse("begins with - (it would read as an option)".to_owned());
         }
         Ok(())
+    }
+
+    fn projects(&self, word: Option<&str>) -> Result<Projects, ConfigError> {
+        match word {
+            None => Ok(Projects::default()),
+            Some("on-use") => Ok(Projects::OnUse),
+            Some("listed") => Ok(Projects::Listed),
+            Some(other) => {
+                let meant = closest(other, &Projects::NAMES).map(|name| format!("; did you mean {name:?}?"));
+                let names = Projects::NAMES.join(", ");
+                let problem = format!("is no way to make projects ({names}{})", meant.unwrap_or_default());
+                Err(self.refuse("cluster.projects", format!("{other:?}"), problem))
+            }
+        }
     }
 
     fn topology(&self, word: &str, fan_out: Option<i64>) -> Result<Topology, ConfigError> {

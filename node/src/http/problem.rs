@@ -16,6 +16,8 @@ use serde_json::json;
 const BUSY_RETRY_MS: u64 = 50;
 /// When to try again if the disks are nearly full: nodes look at them and tell each other about every second.
 const DISK_LOW_RETRY_MS: u64 = 2_000;
+/// When to try again while a project of this name is cleared away: some hundred thousand things take about as long.
+const CLEARING_RETRY_MS: u64 = 1_000;
 /// When to try again without a quorum: an election takes about this long.
 const NO_QUORUM_RETRY_MS: u64 = 500;
 
@@ -204,6 +206,29 @@ pub(super) fn of_refusal(refusal: &Refusal) -> Problem {
         Refusal::UnknownSession { session } => {
             let session = session.map(|session| session.to_string());
             session_over(detail, json!({ "session": session, "why": null }))
+        }
+        Refusal::UnknownProject { project } => {
+            Problem::new(Code::NotFound, detail).with_details(json!({ "project": project }))
+        }
+        Refusal::ProjectClearing { project, left } => Problem::new(Code::Conflict, detail)
+            .with_details(json!({ "project": project, "left": left }))
+            .retry_after(CLEARING_RETRY_MS),
+        Refusal::ProjectExists { project } => {
+            Problem::new(Code::Conflict, detail).with_details(json!({ "project": project }))
+        }
+        Refusal::Quota {
+            field,
+            has,
+            asked,
+            limit,
+        } => {
+            let problem = Problem::new(Code::Quota, detail)
+                .with_details(json!({ "field": field, "has": has, "asked": asked, "limit": limit }));
+            match &**field {
+                // So long until there is one more.
+                "commands_per_s" => problem.retry_after(1_000_u64.div_ceil((*limit).max(1))),
+                _ => problem,
+            }
         }
         Refusal::SessionEnded { session, why } => {
             session_over(detail, json!({ "session": session.to_string(), "why": why }))

@@ -7,7 +7,9 @@ use axum::routing::{get, post, put};
 use queenright_bench::client::wire::{Code, Problem};
 
 use super::problem::Refused;
-use super::{Door, agents, events, guard, memory, prime, proposals, replay, reservations, sessions, status, tasks};
+use super::{
+    Door, agents, events, guard, memory, prime, projects, proposals, replay, reservations, sessions, status, tasks,
+};
 
 pub(super) fn router(door: Door) -> Router {
     let node = Router::new()
@@ -16,6 +18,9 @@ pub(super) fn router(door: Door) -> Router {
         .route("/v1/nodes/{name}/replace", post(status::replace))
         .route("/v1/agents", get(agents::list).post(agents::spawn))
         .route("/v1/agents/{name}", get(agents::show).delete(agents::stop))
+        .route("/v1/projects", get(projects::list).post(projects::create))
+        .route("/v1/projects/{project}", get(projects::show).delete(projects::destroy))
+        .route("/v1/projects/{project}/limits", put(projects::limit))
         .route_layer(from_fn_with_state(door.clone(), guard::admit));
     Router::new()
         // Watchdogs are answered also when the door is busy.

@@ -16,7 +16,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{ClusterConfig, NodeConfig, Topology};
+use crate::config::{ClusterConfig, NodeConfig, Projects, Topology};
 use crate::http::{self, DoorError, DoorLimits};
 use crate::replay;
 use crate::state::{Cookie, Registration, Registry, RunningNode, StateError};
@@ -174,6 +174,7 @@ fn options(plan: &NodePlan) -> Result<NodeOptions, ServerError> {
         name,
         nodes,
         topology,
+        projects,
         consensus,
         limits,
         log,
@@ -209,6 +210,7 @@ fn options(plan: &NodePlan) -> Result<NodeOptions, ServerError> {
             entries_in_flight: limits.rounds_in_flight,
             round_bytes: limits.round_bytes,
             command_bytes: limits.command_bytes,
+            listed: *projects == Projects::Listed,
             ..RoundLimits::default()
         },
         links: LinkLimits {

@@ -201,6 +201,8 @@ pub struct Agents {
     owed: OrdSet<(u64, Arc<str>, Arc<str>)>,
     /// The claims that wait at each node, with their projects.
     waits: OrdSet<(NodeId, WaitId, Arc<str>)>,
+    /// The lives that hold something of each project, with how many things.
+    working: OrdMap<Arc<str>, OrdMap<LifeKey, usize>>,
     pub(crate) sessions: Sessions,
     pub(crate) digest: Digest,
 }
@@ -501,13 +503,7 @@ impl Agents {
             return true;
         }
         self.waits.insert((wait.node, id, project.clone()));
-        match &wait.holder.owner {
-            Owner::Session { session, .. } => self.sessions.hold(*session, Held::Wait(id)),
-            Owner::Agent { agent, started } => match self.lives.get_mut(&(agent.node, *started)) {
-                Some(life) => life.held.insert((project.clone(), Held::Wait(id))).is_none(),
-                None => false,
-            },
-        }
+        self.hold(project, &wait.holder.owner, Held::Wait(id))
     }
 
     /// Undoes [`Agents::link_wait`].
@@ -517,14 +513,7 @@ impl Agents {
             return;
         }
         self.waits.remove(&(wait.node, id, project.clone()));
-        match &wait.holder.owner {
-            Owner::Session { session, .. } => self.sessions.let_go(*session, Held::Wait(id)),
-            Owner::Agent { agent, started } => {
-                if let Some(life) = self.lives.get_mut(&(agent.node, *started)) {
-                    life.held.remove(&(project.clone(), Held::Wait(id)));
-                }
-            }
-        }
+        self.let_go(project, &wait.holder.owner, Held::Wait(id));
     }
 
     /// Notes who holds a task, and when it is to be looked at. `false` when its owner is unknown.
@@ -536,13 +525,7 @@ impl Agents {
         if let Some(until_ms) = lease.until_ms {
             self.timers.insert((until_ms, project.clone(), Timer::Lease(task.id)));
         }
-        match &lease.holder.owner {
-            Owner::Session { session, .. } => self.sessions.hold(*session, Held::Task(task.id)),
-            Owner::Agent { agent, started } => match self.lives.get_mut(&(agent.node, *started)) {
-                Some(life) => life.held.insert((project.clone(), Held::Task(task.id))).is_none(),
-                None => false,
-            },
-        }
+        self.hold(project, &lease.holder.owner, Held::Task(task.id))
     }
 
     /// Undoes [`Agents::link`].
@@ -554,14 +537,58 @@ impl Agents {
         if let Some(until_ms) = lease.until_ms {
             self.timers.remove(&(until_ms, project.clone(), Timer::Lease(task.id)));
         }
-        match &lease.holder.owner {
-            Owner::Session { session, .. } => self.sessions.let_go(*session, Held::Task(task.id)),
+        self.let_go(project, &lease.holder.owner, Held::Task(task.id));
+    }
+
+    /// Notes that an owner holds something. `false` when it is unknown.
+    fn hold(&mut self, project: &Arc<str>, owner: &Owner, held: Held) -> bool {
+        match owner {
+            Owner::Session { session, .. } => self.sessions.hold(*session, held),
+            Owner::Agent { agent, started } => match self.lives.get_mut(&(agent.node, *started)) {
+                Some(life) => {
+                    let lives = self.working.entry(project.clone()).or_default();
+                    *lives.entry((agent.node, *started)).or_default() += 1;
+                    life.held.insert((project.clone(), held)).is_none()
+                }
+                None => false,
+            },
+        }
+    }
+
+    /// Undoes [`Agents::hold`].
+    fn let_go(&mut self, project: &Arc<str>, owner: &Owner, held: Held) {
+        match owner {
+            Owner::Session { session, .. } => self.sessions.let_go(*session, held),
             Owner::Agent { agent, started } => {
-                if let Some(life) = self.lives.get_mut(&(agent.node, *started)) {
-                    life.held.remove(&(project.clone(), Held::Task(task.id)));
+                let key = (agent.node, *started);
+                if let Some(life) = self.lives.get_mut(&key) {
+                    life.held.remove(&(project.clone(), held));
+                    self.holds_less(project, &key);
                 }
             }
         }
+    }
+
+    fn holds_less(&mut self, project: &Arc<str>, key: &LifeKey) {
+        let lives = self.working.get_mut(project).expect("it holds something of it");
+        let things = lives.get_mut(key).expect("it was counted");
+        *things -= 1;
+        if *things == 0 {
+            lives.remove(key);
+        }
+        if lives.is_empty() {
+            self.working.remove(project);
+        }
+    }
+
+    /// How many agents work in a project: its open sessions, and the hosted ones that hold something of it.
+    pub fn working_in(&self, project: &Arc<str>) -> usize {
+        self.working.get(project).map_or(0, OrdMap::len) + self.sessions.open_in(project)
+    }
+
+    /// Whether a hosted agent holds something of a project.
+    pub(crate) fn works_in(&self, project: &Arc<str>, key: &LifeKey) -> bool {
+        self.working.get(project).is_some_and(|lives| lives.contains_key(key))
     }
 
     /// Notes whose a reservation is, and until when. `false` when its owner is unknown.
@@ -570,13 +597,7 @@ impl Agents {
         for (at_ms, timer) in timers_of(reservation) {
             self.timers.insert((at_ms, project.clone(), timer));
         }
-        match &reservation.holder.owner {
-            Owner::Session { session, .. } => self.sessions.hold(*session, Held::Reservation(id)),
-            Owner::Agent { agent, started } => match self.lives.get_mut(&(agent.node, *started)) {
-                Some(life) => life.held.insert((project.clone(), Held::Reservation(id))).is_none(),
-                None => false,
-            },
-        }
+        self.hold(project, &reservation.holder.owner, Held::Reservation(id))
     }
 
     /// Undoes [`Agents::link_reservation`].
@@ -584,15 +605,7 @@ impl Agents {
         for (at_ms, timer) in timers_of(reservation) {
             self.timers.remove(&(at_ms, project.clone(), timer));
         }
-        let held = Held::Reservation(reservation.id);
-        match &reservation.holder.owner {
-            Owner::Session { session, .. } => self.sessions.let_go(*session, held),
-            Owner::Agent { agent, started } => {
-                if let Some(life) = self.lives.get_mut(&(agent.node, *started)) {
-                    life.held.remove(&(project.clone(), held));
-                }
-            }
-        }
+        self.let_go(project, &reservation.holder.owner, Held::Reservation(reservation.id));
     }
 }
 

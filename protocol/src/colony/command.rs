@@ -10,6 +10,7 @@
 //! | [`Body::Agent`] | queen | colony | see [`super::agent`] | an agent of a node has started or ended |
 //! | [`Body::Session`] | door | colony | see [`super::session`] | open, re-open or close a session |
 //! | [`Body::Reservation`] | agent or door | colony | see [`super::reservation`] | take, release, renew or force reservations |
+//! | [`Body::Project`] | door | colony | see [`super::projects`] | make a project, limit or destroy it |
 //!
 //! Any command may be answered by [`Outcome::Refused`]: nothing was changed.
 
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::agent::AgentCommand;
 use super::growth::DiskLow;
+use super::projects::{Holdings, ProjectCommand};
 use super::proposal::{
     BATCH_KEYS_MAX, BATCH_LISTED_BYTES_MAX, BATCH_PROPOSALS_MAX, CONFLICT_BYTES, CONFLICTS_LISTED_MAX, Conflict,
     Proposal, ProposalBatch, UNMERGED_LISTED_MAX, Verdict,
@@ -101,6 +103,8 @@ pub struct Command {
     pub idempotency_key: Option<Arc<str>>,
     /// What is wanted.
     pub body: Body,
+    /// Whether its project must have been created before: then a use does not make it.
+    pub listed: bool,
 }
 
 /// What is wanted.
@@ -122,6 +126,8 @@ pub enum Body {
     Session(SessionCommand),
     /// Take, release, renew or force reservations.
     Reservation(ReservationCommand),
+    /// Make the project, limit or destroy it.
+    Project(ProjectCommand),
 }
 
 impl Body {
@@ -194,7 +200,7 @@ impl Body {
                 OUTCOME_BYTES + REFUSAL_BYTES + name.len()
             }
             Body::Agent(_) => OUTCOME_BYTES + REFUSAL_BYTES,
-            Body::Session(_) => OUTCOME_BYTES + REFUSAL_BYTES,
+            Body::Session(_) | Body::Project(_) => OUTCOME_BYTES + REFUSAL_BYTES,
             Body::Reservation(command) => OUTCOME_BYTES + RESERVATION_REFUSAL_BYTES + reservation_bytes_max(command),
             Body::ProposeBatch(batch) => {
                 let verdicts = batch.proposals.iter().map(|proposal| {
@@ -587,6 +593,18 @@ pub enum Outcome {
         /// How many tasks were offered to it and are for others again.
         returned: u32,
     },
+    /// The project is there, with the limits that were wanted.
+    ProjectSet {
+        /// The position of the command in the order of all commands.
+        seq: u64,
+    },
+    /// The project is destroyed; or would be, if it was only asked.
+    ProjectDestroyed {
+        /// The position of the command in the order of all commands.
+        seq: u64,
+        /// What is lost with it.
+        lost: Holdings,
+    },
 }
 
 /// Why a command was refused. Nothing was changed.
@@ -821,6 +839,40 @@ pub enum Refusal {
         /// Who that is.
         holder: Holder,
     },
+    /// There is no project of this name, and what is wanted does not make it.
+    #[error("there is no project {project}, and this does not make it")]
+    UnknownProject {
+        /// The name.
+        project: Arc<str>,
+    },
+    /// The project is destroyed, and not cleared away yet. Its name is free when it is.
+    #[error(
+        "project {project} is destroyed, and {left} things of it are still to be cleared away: its name is free after that"
+    )]
+    ProjectClearing {
+        /// The name.
+        project: Arc<str>,
+        /// How many things are left.
+        left: u64,
+    },
+    /// There is a project of this name.
+    #[error("project {project} is there already")]
+    ProjectExists {
+        /// The name.
+        project: Arc<str>,
+    },
+    /// The project may not have so much. Other commands go on, also those that take something away.
+    #[error("{field}: the project has {has} and may have {limit}, {asked} more would be too many")]
+    Quota {
+        /// Which of its limits.
+        field: Arc<str>,
+        /// What it has.
+        has: u64,
+        /// By how much the command would make it grow.
+        asked: u64,
+        /// The limit.
+        limit: u64,
+    },
 }
 
 fn held_text(blockers: &[Blocker], more: bool) -> String {
@@ -869,7 +921,11 @@ impl Refusal {
             | Refusal::NotHeld { .. }
             | Refusal::NotReserved { .. }
             | Refusal::Waits { .. }
-            | Refusal::Deadlock { .. } => 0,
+            | Refusal::Deadlock { .. }
+            | Refusal::UnknownProject { .. }
+            | Refusal::ProjectClearing { .. }
+            | Refusal::ProjectExists { .. }
+            | Refusal::Quota { .. } => 0,
         }
     }
 
@@ -898,7 +954,11 @@ impl Refusal {
             | Refusal::NotHeld { .. }
             | Refusal::NotReserved { .. }
             | Refusal::Waits { .. }
-            | Refusal::Deadlock { .. } => return,
+            | Refusal::Deadlock { .. }
+            | Refusal::UnknownProject { .. }
+            | Refusal::ProjectClearing { .. }
+            | Refusal::ProjectExists { .. }
+            | Refusal::Quota { .. } => return,
         };
         cut(text);
     }

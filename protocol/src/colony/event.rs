@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::agent::AgentEnd;
 use super::command::{ContentHash, Key};
 use super::digest::Digest;
+use super::projects::ProjectLimits;
 use super::reservation::{Mode, ReservationEnd, ReservationId};
 use super::session::{SessionEnd, SessionId};
 use super::task::{Breaker, Fence, Holder, Owner, Return, StateName, TaskId};
@@ -219,6 +220,16 @@ pub enum What {
         /// Why.
         reason: ReservationEnd,
     },
+    /// The project was created, with these limits. One that is made by its first use is not told of.
+    ProjectCreated {
+        /// What it may have at most.
+        limits: ProjectLimits,
+    },
+    /// The project has these limits from now on.
+    ProjectLimited {
+        /// What it may have at most.
+        limits: ProjectLimits,
+    },
 }
 
 /// What an event is about. Its text, such as `key:plan/title` or `task:17-0`, is what a filter names.
@@ -255,7 +266,7 @@ impl fmt::Display for Subject<'_> {
 
 impl What {
     /// The names of all types. They never change their meaning.
-    pub const TYPES: [&'static str; 18] = [
+    pub const TYPES: [&'static str; 20] = [
         "changed",
         "committed",
         "lost",
@@ -274,6 +285,8 @@ impl What {
         "reservation_granted",
         "reservation_waiting",
         "reservation_ended",
+        "project_created",
+        "project_limited",
     ];
 
     /// The name of its type: one of [`What::TYPES`].
@@ -297,6 +310,8 @@ impl What {
             What::ReservationGranted { .. } => "reservation_granted",
             What::ReservationWaiting { .. } => "reservation_waiting",
             What::ReservationEnded { .. } => "reservation_ended",
+            What::ProjectCreated { .. } => "project_created",
+            What::ProjectLimited { .. } => "project_limited",
         }
     }
 
@@ -320,6 +335,7 @@ impl What {
             | What::ReservationWaiting { reservation, .. }
             | What::ReservationEnded { reservation, .. } => Some(Subject::Reservation(*reservation)),
             What::Committed { .. } | What::Lost { .. } | What::Judged { .. } => None,
+            What::ProjectCreated { .. } | What::ProjectLimited { .. } => None,
         }
     }
 
@@ -393,6 +409,7 @@ impl Event {
             }
             What::Committed { .. } | What::Lost { .. } | What::Judged { .. } => 0,
             What::TaskFinished { .. } | What::TaskReturned { .. } | What::SessionEnded { .. } => 0,
+            What::ProjectCreated { .. } | What::ProjectLimited { .. } => 0,
         };
         (128 + self.author.len() + what) as u64
     }
@@ -520,7 +537,11 @@ impl Events {
         self.kept.push_back((event, digest));
     }
 
-    fn drop_oldest(&mut self) {
+    /// Drops the oldest event.
+    ///
+    /// # Panics
+    /// When none is kept.
+    pub(crate) fn drop_oldest(&mut self) {
         let (event, digest) = self.kept.pop_front().expect("the caller has looked at the oldest");
         self.digest.subtract(digest);
         self.bytes -= event.bytes();

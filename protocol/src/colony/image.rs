@@ -32,6 +32,7 @@ use super::event::{Cursor, Event, Events};
 use super::hold::Hold;
 use super::memory::{Kept, Memory, Record, Value};
 use super::once::{DedupSession, Remembered};
+use super::projects::About;
 use super::recovery::Past;
 use super::reservation::{Mode, Reservation, ReservationId, ReservationSettings, Reserved, Resource, Standing};
 use super::session::{Session, SessionId};
@@ -60,6 +61,8 @@ pub struct Meta {
     /// Nodes that are lost: until which position sessions came to live there, and when their grace is over.
     lost: Vec<((NodeId, u64), u64)>,
     past: Vec<Past>,
+    /// What is known of each project, in the order of `projects`.
+    about: Vec<About>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -198,6 +201,7 @@ impl Colony {
                 .map(|(key, until_ms)| (*key, *until_ms))
                 .collect(),
             past: self.past.clone(),
+            about: self.projects.values().map(|project| project.about.clone()).collect(),
         }
     }
 
@@ -321,8 +325,21 @@ impl Colony {
             colony: Colony::default(),
             events: Vec::new(),
         };
-        for (name, _) in &meta.projects {
-            restorer.colony.projects.insert(name.clone(), Project::default());
+        if meta.about.len() != meta.projects.len() {
+            return Err(ImageError::Malformed {
+                key: "meta".into(),
+                problem: "it does not say of every project what is known of it".into(),
+            });
+        }
+        for ((name, _), about) in meta.projects.iter().zip(&meta.about) {
+            if about.destroyed.is_some() {
+                restorer.colony.clearing.insert(name.clone());
+            }
+            let project = Project {
+                about: about.clone(),
+                ..Project::default()
+            };
+            restorer.colony.projects.insert(name.clone(), project);
         }
         for (key, value) in pairs {
             restorer.take(&key, value).map_err(|problem| ImageError::Malformed {
@@ -757,7 +774,8 @@ impl Restorer {
             }
         }
         for (name, project) in &self.colony.projects {
-            if let Some(problem) = project.tasks.restored_badly() {
+            let clearing = project.about.destroyed.is_some();
+            if let Some(problem) = project.tasks.restored_badly(clearing) {
                 let key = format!("t{name}");
                 return Err(ImageError::Malformed { key, problem });
             }
@@ -773,6 +791,9 @@ impl Restorer {
                 .projects
                 .get_mut(&name)
                 .expect("it was made from the same list");
+            // A store may still have events of an earlier project of this name.
+            let made = project.about.made;
+            let events = events.into_iter().filter(|event| event.cursor.seq >= made);
             project.events = Events::restore(dropped, events);
         }
         let mut colony = self.colony;

@@ -1,5 +1,6 @@
 //! The collective memory of a project: records by key, and large contents kept once by their hash.
 
+use std::collections::BTreeMap;
 use std::str;
 use std::sync::Arc;
 
@@ -85,6 +86,11 @@ struct Canonical<'a> {
 const RECORD_DIGEST: u8 = 1;
 
 impl Record {
+    /// What it counts under `key`, but for a value that is kept by its hash.
+    fn bytes(&self, key: &str) -> u64 {
+        record_bytes(key, self.value.as_ref(), &self.tags)
+    }
+
     /// The digest of this record under `key`.
     pub(crate) fn compute_digest(&self, key: &str) -> Digest {
         let canonical = Canonical {
@@ -100,6 +106,15 @@ impl Record {
     }
 }
 
+/// What a record counts: its texts, and a fixed share for the rest. A value that is kept by its hash counts once for all.
+fn record_bytes(key: &str, value: Option<&Value>, tags: &[Arc<str>]) -> u64 {
+    let value = value
+        .filter(|value| !value.is_kept())
+        .map_or(0, |value| value.bytes.len());
+    let tags = tags.iter().map(|tag| tag.len() + 16).sum::<usize>();
+    (128 + key.len() + value + tags) as u64
+}
+
 /// The tag of what every agent is to know when it starts.
 pub const PINNED_TAG: &str = "pinned";
 
@@ -112,6 +127,15 @@ pub struct Memory {
     pinned: OrdSet<Key>,
     pub(crate) folders: Folders,
     pub(crate) digest: Digest,
+    /// See [`Memory::bytes`].
+    bytes: u64,
+}
+
+/// By how much changes would make a memory grow, or shrink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Growth {
+    pub(crate) keys: i64,
+    pub(crate) bytes: i64,
 }
 
 /// What a key holds before a change.
@@ -211,6 +235,17 @@ impl Memory {
     pub fn kept(&self) -> (u64, u64) {
         let bytes = self.contents.values().map(|kept| kept.bytes.len() as u64).sum();
         (self.contents.len() as u64, bytes)
+    }
+
+    /// What it counts towards the limit of its project: of each record, deleted ones included, the texts and 128 bytes, and
+    /// of each content that is kept by its hash the bytes, once.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// How many keys have a value.
+    pub fn live(&self) -> u64 {
+        self.folders.state("").stamp.keys
     }
 
     /// How many keys there are, deleted ones included.
@@ -348,6 +383,43 @@ impl Memory {
         }
     }
 
+    /// By how much these changes, each of another key, would make it grow.
+    pub(crate) fn growth<'c>(&self, changes: impl IntoIterator<Item = (&'c Key, &'c Next, &'c [Arc<str>])>) -> Growth {
+        let mut growth = Growth::default();
+        // Of each content the change in holders, and its length.
+        let mut contents: BTreeMap<ContentHash, (i64, i64)> = BTreeMap::new();
+        let mut hold = |value: Option<&Value>, holders: i64| {
+            if let Some(value) = value.filter(|value| value.is_kept()) {
+                let content = contents.entry(value.hash).or_insert((0, value.bytes.len() as i64));
+                content.0 += holders;
+            }
+        };
+        for (key, next, tags) in changes {
+            let tags = next.tags.as_deref().unwrap_or(tags);
+            growth.keys += i64::from(next.value.is_some());
+            growth.bytes += record_bytes(key, next.value.as_ref(), tags) as i64;
+            hold(next.value.as_ref(), 1);
+            if let Some(old) = self.records.get(key) {
+                growth.keys -= i64::from(old.value.is_some());
+                growth.bytes -= old.bytes(key) as i64;
+                hold(old.value.as_ref(), -1);
+            }
+        }
+        for (hash, (change, bytes)) in contents {
+            let holders = self.contents.get(&hash).map_or(0, |kept| kept.holders as i64);
+            growth.bytes += bytes * (i64::from(holders + change > 0) - i64::from(holders > 0));
+        }
+        growth
+    }
+
+    /// By how much it has grown in `after`.
+    pub(crate) fn growth_to(&self, after: &Memory) -> Growth {
+        Growth {
+            keys: after.live() as i64 - self.live() as i64,
+            bytes: after.bytes as i64 - self.bytes as i64,
+        }
+    }
+
     /// Puts under `key` what was prepared for it, and returns the record. Contents that came or went are told to
     /// `content_changed`.
     pub(crate) fn set(
@@ -374,6 +446,9 @@ impl Memory {
                 holders: 0,
             });
             kept.holders += 1;
+            if kept.holders == 1 {
+                self.bytes += kept.bytes.len() as u64;
+            }
             // All holders share one copy of the bytes.
             let bytes = kept.bytes.clone();
             record.value = Some(Value {
@@ -384,11 +459,13 @@ impl Memory {
         }
         let record = Arc::new(record);
         self.digest.add(record.digest);
+        self.bytes += record.bytes(key);
         self.pin(key, &record);
         let old = self.records.insert(key.clone(), record.clone());
         self.folders.change(key, old.as_deref(), &record);
         if let Some(old) = old {
             self.digest.subtract(old.digest);
+            self.bytes -= old.bytes(key);
             if let Some(value) = old.value.as_ref().filter(|value| value.is_kept()) {
                 self.release(&value.hash, content_changed);
             }
@@ -407,9 +484,25 @@ impl Memory {
         let kept = self.contents.get_mut(hash).expect("a held content is kept");
         kept.holders -= 1;
         if kept.holders == 0 {
+            self.bytes -= kept.bytes.len() as u64;
             self.contents.remove(hash);
             content_changed(*hash);
         }
+    }
+
+    /// Takes the first key out, with its revision, because its project is destroyed; says which that was. The stamps of the
+    /// folders are not kept up: nobody reads them any more.
+    pub(crate) fn remove_first(&mut self, content_changed: &mut dyn FnMut(ContentHash)) -> Option<Key> {
+        let key = self.records.get_min()?.0.clone();
+        let old = self.records.remove(&key).expect("it was just found");
+        self.digest.subtract(old.digest);
+        self.bytes -= old.bytes(&key);
+        self.pinned.remove(&key);
+        self.folders.forget(&key, &old);
+        if let Some(value) = old.value.as_ref().filter(|value| value.is_kept()) {
+            self.release(&value.hash, content_changed);
+        }
+        Some(key)
     }
 
     /// Puts a record back that was stored or sent: kept contents are counted, the digest is summed.
@@ -421,9 +514,13 @@ impl Memory {
                 holders: 0,
             });
             kept.holders += 1;
+            if kept.holders == 1 {
+                self.bytes += kept.bytes.len() as u64;
+            }
             value.bytes = kept.bytes.clone();
         }
         self.digest.add(record.digest);
+        self.bytes += record.bytes(&key);
         self.pin(&key, &record);
         self.folders.change(&key, None, &record);
         self.records.insert(key, Arc::new(record));

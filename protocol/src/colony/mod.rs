@@ -8,6 +8,7 @@
 //! The state of a project is made of persistent maps: a clone costs O(1) and is a snapshot.
 
 mod agent;
+mod clearing;
 mod command;
 mod digest;
 mod event;
@@ -17,6 +18,7 @@ mod image;
 mod memory;
 mod once;
 mod project;
+mod projects;
 mod proposal;
 mod range;
 mod recovery;
@@ -30,7 +32,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 
 pub use self::agent::{
     AGENT_DONE, AGENT_REASON_BYTES_MAX, AGENT_STOPPED, AGENTS_PER_NODE_MAX, AgentCommand, AgentEnd, AgentId, Agents,
@@ -55,12 +57,13 @@ pub use self::image::{
     reservation_pair, reservation_settings_key, reservation_settings_pair, session_key, session_pair, task_key,
     task_pair, wait_key, wait_pair,
 };
+use self::memory::malformed;
 pub use self::memory::{KEPT_BYTES_MIN, Kept, Memory, PINNED_TAG, Record, Value};
-use self::memory::{malformed, over_limit};
 use self::once::Seen;
 pub use self::once::{DedupSession, DedupSessions, IDEMPOTENCY_MS, IdempotencyKeys, Remembered};
 pub use self::project::Project;
 use self::project::Scope;
+pub use self::projects::{About, COMMANDS_PER_S_MAX, Holdings, ProjectCommand, ProjectLimits};
 pub use self::proposal::{
     BATCH_KEYS_MAX, BATCH_LISTED_BYTES_MAX, BATCH_PROPOSALS_MAX, CONFLICTS_LISTED_MAX, Conflict, Expected,
     PROPOSAL_KEYS_MAX, Proposal, ProposalBatch, Read, TaskFence, UNMERGED_LISTED_MAX, Verdict, Write,
@@ -84,7 +87,7 @@ pub use self::session::{
     SESSION_WORDS_MAX, SESSIONS_ENDED_KEPT_MAX, SESSIONS_ENDED_KEPT_MS, SESSIONS_PER_NODE_MAX, SESSIONS_TOLD_MAX,
     Session, SessionCommand, SessionEnd, SessionId, SessionIdError, Sessions, TokenHash,
 };
-pub use self::sweep::{COLONY_AUTHOR, STEPS_PER_COMMAND};
+pub use self::sweep::{COLONY_AUTHOR, STEPS_PER_COMMAND, STEPS_PER_EMPTY_ROUND};
 pub use self::task::{
     ADD_TASKS_MAX, ATTEMPTS_MAX, Accept, Act, Added, Attempt, BREAKER_FAILURES_MAX, BREAKER_PAUSE_MS, Breaker,
     BreakerSettings, CAPABILITIES_MAX, CHECK_BYTES_MAX, CHECKPOINT_BYTES_MAX, CHECKS_MAX, CLAIM_KINDS_MAX,
@@ -108,7 +111,7 @@ use crate::id::NodeId;
 /// | 1 | first |
 pub const RULES_VERSION: u32 = 1;
 
-/// How many projects there may be. They are made on first use and never go.
+/// How many projects there may be, those included that are being cleared away.
 pub const PROJECTS_MAX: usize = 65_536;
 
 /// The replicated state.
@@ -123,6 +126,8 @@ pub struct Colony {
     /// The version of the rules in force.
     rules_version: u32,
     projects: OrdMap<Arc<str>, Project>,
+    /// Those of them that are destroyed and not cleared away yet.
+    clearing: OrdSet<Arc<str>>,
     dedup: DedupSessions,
     agents: Agents,
     /// The clusters that this one was recovered from.
@@ -149,6 +154,7 @@ impl Default for Colony {
             wall_ms: 0,
             rules_version: RULES_VERSION,
             projects: OrdMap::new(),
+            clearing: OrdSet::new(),
             dedup: DedupSessions::default(),
             agents: Agents::default(),
             past: Vec::new(),
@@ -167,6 +173,8 @@ pub struct Applied {
     /// Each change of a key and its new revision, in order; a key changed twice stands here twice. Not the records: those
     /// that were replaced within the entry need not be kept until its end.
     pub records: Vec<(Arc<str>, Key, u64)>,
+    /// The keys that went with their project.
+    pub removed: Vec<(Arc<str>, Key)>,
     /// The kept contents that came or went.
     pub contents: Vec<(Arc<str>, ContentHash)>,
     /// The idempotency keys that came or went.
@@ -189,6 +197,8 @@ pub struct Applied {
     pub sessions: Vec<(Arc<str>, SessionId)>,
     /// The new events, in order.
     pub events: Vec<(Arc<str>, Arc<Event>)>,
+    /// How many finished tasks were forgotten.
+    pub(crate) forgotten: usize,
     /// What conflicts of a batch are found with.
     pub(crate) detector: Detector,
 }
@@ -220,12 +230,17 @@ impl Colony {
         self.wall_ms
     }
 
-    /// The project of this name, if anything was ever written to it.
+    /// The project of this name, if there is one; not one that is destroyed.
     pub fn project(&self, name: &str) -> Option<&Project> {
+        self.remains(name).filter(|project| project.about.destroyed.is_none())
+    }
+
+    /// The project of this name, or what is left of it while it is cleared away.
+    pub fn remains(&self, name: &str) -> Option<&Project> {
         self.projects.get(name)
     }
 
-    /// All projects by name.
+    /// All projects by name, those included that are being cleared away.
     pub fn projects(&self) -> impl Iterator<Item = (&Arc<str>, &Project)> {
         self.projects.iter()
     }
@@ -256,10 +271,10 @@ impl Colony {
         };
         for round in rounds {
             if round.commands.is_empty() {
-                self.sweep(&mut applied);
+                self.sweep(STEPS_PER_EMPTY_ROUND, &mut applied);
             }
             for command in &round.commands {
-                self.sweep(&mut applied);
+                self.sweep(STEPS_PER_COMMAND, &mut applied);
                 let outcome = self.once(round, command, &mut applied);
                 applied.commands += 1;
                 if let Some(outcome) = outcome
@@ -315,11 +330,18 @@ impl Colony {
         if let Err(refusal) = project::check_names(command) {
             return Outcome::Refused(refusal);
         }
+        if matches!(command.body, Body::Agent(_) | Body::Project(_)) && command.idempotency_key.is_some() {
+            return Outcome::Refused(malformed("idempotency_key", "is for the commands of a project"));
+        }
         if let Body::Agent(agent) = &command.body {
-            return match command.idempotency_key {
-                None => self.agent(round, agent, applied).unwrap_or_else(Outcome::Refused),
-                Some(_) => Outcome::Refused(malformed("idempotency_key", "is for the commands of a project")),
-            };
+            return self.agent(round, agent, applied).unwrap_or_else(Outcome::Refused);
+        }
+        if let Body::Project(wanted) = &command.body {
+            let outcome = self.project_command(round, command, wanted, applied);
+            return outcome.unwrap_or_else(Outcome::Refused);
+        }
+        if let Err(refusal) = self.check_not_clearing(&command.project) {
+            return Outcome::Refused(refusal);
         }
         let scope = Scope {
             seq: self.seq,
@@ -333,11 +355,17 @@ impl Colony {
         if let Some(project) = self.projects.get_mut(&command.project) {
             return project.execute(command, &mut self.agents, &scope, applied);
         }
-        if self.projects.len() >= PROJECTS_MAX {
-            let refusal = over_limit("projects", self.projects.len() + 1, PROJECTS_MAX);
+        if command.listed {
+            let project = command.project.clone();
+            return Outcome::Refused(Refusal::UnknownProject { project });
+        }
+        if let Err(refusal) = self.check_room_for_a_project() {
             return Outcome::Refused(refusal);
         }
-        let mut project = Project::default();
+        let mut project = Project {
+            about: About::new(ProjectLimits::default(), &scope),
+            ..Project::default()
+        };
         let outcome = project.execute(command, &mut self.agents, &scope, applied);
         // A command that was refused, or was only to be judged, leaves no project behind.
         if !project.is_untouched() {

@@ -185,6 +185,23 @@ impl IdempotencyKeys {
         }
     }
 
+    /// How many are stored, those included whose time is over.
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Whether none is stored.
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
+    /// Forgets the first of them, and says which that was.
+    pub(crate) fn forget_first(&mut self) -> Option<Arc<str>> {
+        let key = self.by_key.get_min()?.0.clone();
+        self.remove(&key);
+        Some(key)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<Remembered>)> {
         self.by_key.iter()
     }

@@ -1,4 +1,4 @@
-//! A project: the unit of order and of atomicity. Made on first use.
+//! A project: the unit of order and of atomicity. How it begins and ends: [`super::projects`].
 
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use super::event::{Cursor, Event, Events, What};
 use super::hold::{HOLD_AFTER_LOSSES, HOLD_MS, Hold, Holds};
 use super::memory::{Memory, MergeRoom, Next, Record, Stamp, Unprepared, check_form, malformed, over_limit};
 use super::once::{IdempotencyKeys, Remembered, body_digest};
+use super::projects::About;
 use super::proposal::{
     CONFLICTS_LISTED_MAX, Changes, Conflict, Prepared, Proposal, ProposalBatch, Room, Stop, Verdict, bound_listing,
     merged,
@@ -37,6 +38,8 @@ pub struct Project {
     pub(crate) holds: Holds,
     /// Its reservations.
     pub(crate) reservations: Reservations,
+    /// What is known of it beside all that.
+    pub(crate) about: About,
 }
 
 const PROJECT_DIGEST: u8 = b'p';
@@ -118,7 +121,7 @@ impl Project {
     pub(crate) fn is_untouched(&self) -> bool {
         let told = !self.events.is_empty() || self.events.dropped().is_some();
         let nothing = self.memory.is_empty() && self.tasks.is_empty() && self.reservations.is_empty();
-        nothing && !told && self.remembered_keys().next().is_none()
+        nothing && !told && self.idempotency.is_empty()
     }
 
     /// The digest over all that a snapshot holds of it.
@@ -131,7 +134,7 @@ impl Project {
             self.holds.digest,
             self.reservations.digest,
         ];
-        Digest::of(PROJECT_DIGEST, &(name, sums, self.events.dropped()))
+        Digest::of(PROJECT_DIGEST, &(name, sums, self.events.dropped(), &self.about))
     }
 
     /// Ends a hold.
@@ -151,19 +154,31 @@ impl Project {
         applied: &mut Applied,
     ) -> Outcome {
         let Some(key) = &command.idempotency_key else {
-            return self.carry_out(&command.body, agents, scope, applied);
+            return self.within_rate(&command.body, agents, scope, applied);
         };
         let body = body_digest(&command.body);
         match self.idempotency.get(key, scope.cluster_ms) {
             Some(remembered) if remembered.body == body => remembered.outcome.clone(),
             Some(_) => Outcome::Refused(Refusal::IdempotencyKeyReused { key: key.clone() }),
             None => {
-                let outcome = self.carry_out(&command.body, agents, scope, applied);
+                let outcome = self.within_rate(&command.body, agents, scope, applied);
+                // At a limit of the project it may be another one soon.
+                if matches!(outcome, Outcome::Refused(Refusal::Quota { .. })) {
+                    return outcome;
+                }
                 let changed = &mut |key| applied.remembered.push((scope.project.clone(), key));
                 self.idempotency
                     .remember(key.clone(), body, outcome.clone(), scope.cluster_ms, changed);
                 outcome
             }
+        }
+    }
+
+    /// Carries out a command if the rate of the project has room for it; one that is refused for other reasons counts.
+    fn within_rate(&mut self, body: &Body, agents: &mut Agents, scope: &Scope<'_>, applied: &mut Applied) -> Outcome {
+        match self.about.take_command(body, scope.cluster_ms) {
+            Ok(()) => self.carry_out(body, agents, scope, applied),
+            Err(refusal) => Outcome::Refused(refusal),
         }
     }
 
@@ -182,8 +197,8 @@ impl Project {
             Body::Withheld(low) => Err(Refusal::DiskLow(low.clone())),
             Body::Task(command) => step.task(command),
             Body::Session(command) => step.session(command),
-            Body::Agent(_) => unreachable!("agents belong to no project"),
             Body::Reservation(command) => step.reservation(command),
+            Body::Agent(_) | Body::Project(_) => unreachable!("the colony carries these out itself"),
         };
         if outcome.is_ok() {
             step.hand_out();
@@ -231,6 +246,10 @@ impl Step<'_> {
             Unprepared::Refused(refusal) => refusal,
             Unprepared::Unmerged(_) => unreachable!("a change is no merge"),
         })?;
+        self.check_growth(|| {
+            let change = (&change.key, &next, &change.tags[..]);
+            self.project.memory.growth([change])
+        })?;
         let revision = self.set(&change.key, next, &change.tags);
         Ok(Outcome::Changed {
             seq: self.scope.seq,
@@ -259,6 +278,11 @@ impl Step<'_> {
                 });
             }
         };
+        self.check_growth(|| {
+            let writes = proposal.writes.iter().zip(&prepared);
+            let changes = writes.map(|(write, next)| (&write.key, next, &write.tags[..]));
+            self.project.memory.growth(changes)
+        })?;
         let merged = merged(&prepared);
         if proposal.dry_run {
             return Ok(Outcome::Committed {
@@ -406,6 +430,7 @@ impl Step<'_> {
             .collect();
         let judged: Vec<usize> = (0..verdicts.len()).filter(|&place| verdicts[place].is_none()).collect();
         let pairs = self.against_each_other(batch, &judged, &mut room.globs, &mut verdicts)?;
+        self.check_growth_of_batch(batch, &verdicts)?;
         // Those still without a verdict have won.
         let mut verdicts = match batch.is_dry_run() {
             true => self.next_revisions_of_batch(batch, verdicts),
@@ -545,6 +570,26 @@ impl Step<'_> {
             merge: None,
             holder: None,
         }
+    }
+
+    /// Whether the winners together may make the memory grow as they would. What each of them finds depends on those before
+    /// it, so this tries them on a copy, where the project has a limit at all.
+    fn check_growth_of_batch(&mut self, batch: &ProposalBatch, verdicts: &[Option<Verdict>]) -> Result<(), Refusal> {
+        let limits = self.project.about.limits;
+        if limits.memory_keys.is_none() && limits.memory_bytes.is_none() {
+            return Ok(());
+        }
+        let (before, mut tried) = (self.project.clone(), Applied::default());
+        let mut trial = Step {
+            project: &mut *self.project,
+            agents: &mut *self.agents,
+            scope: self.scope,
+            applied: &mut tried,
+            ordinal: self.ordinal,
+        };
+        trial.commit_of_batch(batch, verdicts.to_vec());
+        let after = std::mem::replace(self.project, before);
+        self.check_growth(|| self.project.memory.growth_to(&after.memory))
     }
 
     fn next_revisions_of_batch(&self, batch: &ProposalBatch, verdicts: Vec<Option<Verdict>>) -> Vec<Verdict> {

@@ -329,6 +329,17 @@ impl Folders {
     }
 }
 
+impl Folders {
+    /// Takes out all folders that a key lies in, and with the last key the last of them: while a project is cleared away,
+    /// a step must not leave them all to be freed at once.
+    pub(crate) fn forget(&mut self, key: &str, old: &Record) {
+        self.all.subtract(old);
+        for hash in folder_hashes(key) {
+            self.by_name.remove(&hash);
+        }
+    }
+}
+
 fn name_hash(folder: &str) -> u128 {
     first_half(&blake3::hash(folder.as_bytes()))
 }

@@ -2,12 +2,13 @@
 //! their waits end, those that needed a task that is done are released, those who waited for a reservation are granted it,
 //! claims that wait are given what has become ready, lives are cleared away.
 //!
-//! Each command, and each round without commands, first does up to [`STEPS_PER_COMMAND`] steps of it; the leader proposes
-//! such an empty round when something is due and no command comes. So a command costs a bounded time however many tasks a
-//! lost node held, and where rounds are cut does not show. A claim by id, and every call of an owner, sees the lease of
+//! Each command first does up to [`STEPS_PER_COMMAND`] steps of it, so few that they cost about as much as the command
+//! itself; a round without commands does up to [`STEPS_PER_EMPTY_ROUND`]. The leader proposes such an empty round when
+//! something is due, and the next when it was applied. So a command costs a bounded time however many tasks a lost node
+//! held or a destroyed project has, and where rounds are cut does not show. A claim by id, and every call of an owner, sees the lease of
 //! its task as it is at that moment, however far this has come; only a claim of any ready task finds what has returned.
 //! How far it has come stands in the state itself: what is still to be done is what the timers, the holds of an ended owner
-//! and the needs of tasks still name.
+//! and the needs of tasks still name. Destroyed projects are cleared away ([`super::clearing`]) when nothing else is due.
 //!
 //! A sweep that does something takes a position in the order of all commands, for its events.
 
@@ -23,13 +24,46 @@ use super::task::Return;
 use super::{AGENT_REASON_BYTES_MAX, Applied, Colony, Round};
 use crate::id::NodeId;
 
-/// How many tasks are returned, reservations ended and lives cleared away before one command.
-pub const STEPS_PER_COMMAND: usize = 64;
+/// How many tasks are returned, reservations ended, lives or things of destroyed projects cleared away, and so on, before one
+/// command.
+pub const STEPS_PER_COMMAND: usize = 4;
+/// How many in a round without commands: some milliseconds.
+pub const STEPS_PER_EMPTY_ROUND: usize = 256;
 /// For how many of them it counts to look at one who waits for a reservation.
 const LOOK_STEPS: usize = 8;
 
 /// The author of events that nobody commanded.
 pub const COLONY_AUTHOR: &str = "colony";
+
+/// How many steps are left. With a task that ends old finished ones may be forgotten: each of those counts as well.
+pub(super) struct Steps {
+    left: usize,
+    forgotten: usize,
+}
+
+impl Steps {
+    /// So many, from here on.
+    pub(super) fn new(left: usize, applied: &Applied) -> Steps {
+        Steps {
+            left,
+            forgotten: applied.forgotten,
+        }
+    }
+
+    /// Whether there is one more, which is taken.
+    pub(super) fn go_on(&mut self, applied: &Applied) -> bool {
+        self.left = self.left.saturating_sub(applied.forgotten - self.forgotten);
+        self.forgotten = applied.forgotten;
+        let left = self.left > 0;
+        self.left -= usize::from(left);
+        left
+    }
+
+    /// Takes so many more, or what is left, for a step that costs more than one.
+    fn spend(&mut self, more: usize) {
+        self.left = self.left.saturating_sub(more);
+    }
+}
 
 impl Step<'_> {
     fn time_is_over(&mut self, timer: Timer) {
@@ -58,28 +92,33 @@ impl Step<'_> {
 impl Colony {
     /// Cluster time in milliseconds at which a round is due although nobody commands anything; 0 when it is due now.
     pub fn due_ms(&self) -> Option<u64> {
-        self.agents.due_ms()
-    }
-
-    /// Does some of what is due.
-    pub(super) fn sweep(&mut self, applied: &mut Applied) {
-        let due = self.agents.due_ms().is_some_and(|due_ms| due_ms <= self.cluster_ms);
-        if due {
-            self.seq += 1;
-            self.do_due(0, applied);
+        match self.clearing.is_empty() {
+            true => self.agents.due_ms(),
+            false => Some(0),
         }
     }
 
-    fn do_due(&mut self, mut ordinal: u32, applied: &mut Applied) {
-        let mut left = STEPS_PER_COMMAND;
-        while left > 0 {
+    /// Does some of what is due.
+    pub(super) fn sweep(&mut self, steps: usize, applied: &mut Applied) {
+        let due = self.due_ms().is_some_and(|due_ms| due_ms <= self.cluster_ms);
+        if due {
+            self.seq += 1;
+            self.do_due(steps, 0, applied);
+        }
+    }
+
+    fn do_due(&mut self, steps: usize, mut ordinal: u32, applied: &mut Applied) {
+        let mut steps = Steps::new(steps, applied);
+        while steps.go_on(applied) {
             let Some(due) = self.agents.due(self.cluster_ms) else {
-                return;
+                match self.clear_one(applied) {
+                    true => continue,
+                    false => return,
+                }
             };
-            left = left.saturating_sub(match due {
-                Due::Expired(_, Timer::Look(_)) => LOOK_STEPS,
-                _ => 1,
-            });
+            if let Due::Expired(_, Timer::Look(_)) = due {
+                steps.spend(LOOK_STEPS - 1);
+            }
             match due {
                 Due::Expired(project, Timer::Hold(seq)) => {
                     let holder = self.projects.get_mut(&project).expect("a project with a hold stays");
@@ -155,7 +194,7 @@ impl Colony {
                 let replaced = self.agents.start(id, seq)?;
                 applied.agents.extend(replaced);
                 applied.agents.push((node, seq));
-                self.do_due(0, applied);
+                self.do_due(STEPS_PER_COMMAND, 0, applied);
                 return Ok(Outcome::AgentStarted { seq });
             }
             AgentCommand::Ended {
@@ -182,7 +221,7 @@ impl Colony {
             }
             AgentCommand::SessionsSilent(told) => {
                 let (changed, ordinal) = self.end_silent(node, told, applied)?;
-                self.do_due(ordinal, applied);
+                self.do_due(STEPS_PER_COMMAND, ordinal, applied);
                 return Ok(Outcome::SessionsTold { seq, changed });
             }
             AgentCommand::SessionsAlive(told) => {
@@ -190,7 +229,7 @@ impl Colony {
                 return Ok(Outcome::SessionsTold { seq, changed });
             }
         };
-        self.do_due(ordinal, applied);
+        self.do_due(STEPS_PER_COMMAND, ordinal, applied);
         Ok(Outcome::AgentsEnded { seq, ended })
     }
 

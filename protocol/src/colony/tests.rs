@@ -7,6 +7,7 @@ mod growth;
 mod image;
 mod memory;
 mod model;
+mod projects;
 mod proposals;
 mod random;
 mod recovery;
@@ -50,6 +51,7 @@ impl Rig {
             author: "ann".into(),
             idempotency_key: None,
             body,
+            listed: false,
         }
     }
 

@@ -57,6 +57,7 @@ impl Rig {
                     author: "ann".into(),
                     idempotency_key: Some(format!("once {number}").into()),
                     body: Body::Change(change),
+                    listed: false,
                 }],
             };
             self.colony.apply(number, 0, &[round], NodeId(1));

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::{QueenMessage, QueenState};
 use crate::queen::Request;
+use crate::replica::DIRTY_RECORDS_MAX;
 
 /// For how long a node may acknowledge nothing to the leader until its agents are taken for dead. Longer than a change of
 /// leader and than a restart of the node, which ends its agents by itself.
@@ -18,6 +19,11 @@ const LOST_AFTER: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a new leader has for what it took over but has not applied yet.
 const TAKING_OVER: Duration = Duration::from_secs(1);
+/// With so many changes that the store has not taken yet, what is due waits: more of them would make all commands wait for
+/// the store.
+const UNSTORED_MAX: usize = DIRTY_RECORDS_MAX / 2;
+/// For how long, in milliseconds, until it is looked at again.
+const UNSTORED_WAIT_MS: u64 = 20;
 /// Who tells of them.
 const AUTHOR: &str = "queen";
 /// The project in whose name the commands go: they belong to none.
@@ -67,6 +73,10 @@ impl QueenState {
         }
         let Some(due_ms) = due_ms else { return };
         let now_ms = self.leaders_time();
+        let due_ms = match due_ms <= now_ms && self.replica.dirty_records() > UNSTORED_MAX {
+            true => now_ms + UNSTORED_WAIT_MS,
+            false => due_ms,
+        };
         if due_ms > now_ms {
             if self.duties.armed_ms.is_none_or(|armed_ms| armed_ms > due_ms) {
                 self.duties.armed_ms = Some(due_ms);

@@ -54,6 +54,7 @@ impl Sim {
             // The largest outcome of a change has some 700 bytes.
             outcome_bytes: random.random_range(1_000..8_000),
             repeat_ms: 50,
+            listed: false,
         };
         let node = |number| SimNode {
             rounds: Rounds::new(NodeId(number), 1, limits),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use queenright_protocol::colony::{Cursor, Event, Mode, SessionEnd, StateName, What};
+use queenright_protocol::colony::{Cursor, Event, Mode, ProjectLimits, SessionEnd, StateName, What};
 use queenright_protocol::conflict::Kind;
 use serde::{Deserialize, Serialize};
 
@@ -279,6 +279,16 @@ pub enum WireWhat {
         /// Why.
         reason: String,
     },
+    /// The project was created, with these limits.
+    ProjectCreated {
+        /// What it may have at most.
+        limits: ProjectLimits,
+    },
+    /// The project has these limits from now on.
+    ProjectLimited {
+        /// What it may have at most.
+        limits: ProjectLimits,
+    },
 }
 
 impl WireWhat {
@@ -303,6 +313,8 @@ impl WireWhat {
             WireWhat::ReservationGranted { .. } => "reservation_granted",
             WireWhat::ReservationWaiting { .. } => "reservation_waiting",
             WireWhat::ReservationEnded { .. } => "reservation_ended",
+            WireWhat::ProjectCreated { .. } => "project_created",
+            WireWhat::ProjectLimited { .. } => "project_limited",
         }
     }
 }
@@ -444,6 +456,8 @@ impl From<&Event> for WireEvent {
                 left: *left,
                 reason: reason.to_string(),
             },
+            What::ProjectCreated { limits } => WireWhat::ProjectCreated { limits: *limits },
+            What::ProjectLimited { limits } => WireWhat::ProjectLimited { limits: *limits },
         };
         WireEvent {
             cursor: EventCursor(event.cursor),

@@ -6,6 +6,7 @@ mod event;
 mod memory;
 mod prime;
 mod problem;
+mod project;
 mod proposal;
 mod reservation;
 mod session;
@@ -24,6 +25,7 @@ pub use self::event::{EventCursor, EventPage, ParseCursorError, WireEvent, WireS
 pub use self::memory::{ChangeOp, ChangeRequest, Changed, KeyInfo, KeyList, RangeList};
 pub use self::prime::{Happening, Happenings, HeldReservation, HeldTask, Listed, NextCall, Pinned, Prime};
 pub use self::problem::{Code, Problem};
+pub use self::project::{CreateProject, DestroyedProject, ProjectList, ProjectSet, ProjectState, WireProject};
 pub use self::proposal::{
     BatchOutcome, BatchRequest, BatchVerdict, FenceRequest, Loss, MergeRequest, ProposalOutcome, ProposalRequest,
     RangeRequest, ReadRequest, Reread, WireConflict, WriteRequest,

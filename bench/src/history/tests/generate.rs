@@ -499,6 +499,7 @@ impl Simulation {
             author: author.into(),
             idempotency_key: None,
             body,
+            listed: false,
         }
     }
 

@@ -66,6 +66,7 @@ impl Alone {
                 author: request.author,
                 idempotency_key: request.idempotency_key,
                 body: request.body,
+                listed: false,
             }],
         };
         let now_ms = number + self.ahead_ms.load(Ordering::SeqCst);

@@ -7,6 +7,7 @@ mod form;
 mod guard;
 mod memory;
 mod prime;
+mod projects;
 mod proposals;
 mod reservations;
 mod socket;

@@ -9,10 +9,13 @@ use crate::colony::event::What;
 use crate::colony::memory::{malformed, over_limit};
 use crate::colony::project::Step;
 use crate::colony::reservation::ReservationEnd;
-use crate::colony::sweep::STEPS_PER_COMMAND;
+use crate::colony::sweep::Steps;
 use crate::colony::task::Return;
 use crate::colony::{Applied, Colony};
 use crate::id::NodeId;
+
+/// How much of what a session holds returns with the command that closes it.
+const RETURNED_AT_ONCE: usize = 64;
 
 impl Step<'_> {
     pub(in crate::colony) fn session(&mut self, command: &SessionCommand) -> Result<Outcome, Refusal> {
@@ -54,6 +57,7 @@ impl Step<'_> {
     /// Whether this session may begin.
     pub(in crate::colony) fn check_new_session(&self, new: &NewSession) -> Result<(), Refusal> {
         new.check_form()?;
+        self.check_agents()?;
         let sessions = &self.agents.sessions;
         if let Some(other) = sessions.of_token(self.scope.project, new.token) {
             return Err(malformed("token", &format!("is that of session {}", other.id)));
@@ -124,8 +128,12 @@ impl Step<'_> {
 
     /// Returns the first of what an ended session holds; a sweep returns the rest.
     fn return_held(&mut self, id: SessionId, why: SessionEnd) {
-        let held: Vec<Held> = self.agents.sessions.held(id).take(STEPS_PER_COMMAND).collect();
+        let held: Vec<Held> = self.agents.sessions.held(id).take(RETURNED_AT_ONCE).collect();
+        let mut steps = Steps::new(RETURNED_AT_ONCE, self.applied);
         for held in held {
+            if !steps.go_on(self.applied) {
+                return;
+            }
             self.give_up(held, Return::Session(why));
         }
     }

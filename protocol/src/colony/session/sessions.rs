@@ -30,6 +30,8 @@ pub struct Sessions {
     by_home: OrdSet<(NodeId, u64, SessionId)>,
     /// How many of them live on each node.
     counts: OrdMap<NodeId, usize>,
+    /// How many sessions each project has, and how many of those are open.
+    in_project: OrdMap<Arc<str>, (usize, usize)>,
     /// What each holds; no session without anything.
     held: OrdMap<SessionId, OrdSet<Held>>,
     /// Those that have ended and still hold something.
@@ -83,6 +85,16 @@ impl Sessions {
     /// How many open sessions live on a node.
     pub fn count_at(&self, node: NodeId) -> usize {
         self.counts.get(&node).copied().unwrap_or_default()
+    }
+
+    /// How many sessions a project has, those included that have ended.
+    pub fn count_in(&self, project: &Arc<str>) -> usize {
+        self.in_project.get(project).map_or(0, |(all, _)| *all)
+    }
+
+    /// How many open sessions a project has.
+    pub fn open_in(&self, project: &Arc<str>) -> usize {
+        self.in_project.get(project).map_or(0, |(_, open)| *open)
     }
 
     /// The nodes that open sessions live on.
@@ -161,6 +173,9 @@ impl Sessions {
         let (id, project) = (session.id, session.project.clone());
         self.digest.add(Digest::of(SESSION_DIGEST, &session));
         self.by_token.insert((project.clone(), session.opened.token), id);
+        let (all, open) = self.in_project.entry(project.clone()).or_default();
+        *all += 1;
+        *open += usize::from(session.ended.is_none());
         self.by_project.insert((project, id));
         match &session.ended {
             None => {
@@ -183,6 +198,12 @@ impl Sessions {
         self.digest.subtract(Digest::of(SESSION_DIGEST, &*session));
         self.by_token.remove(&(session.project.clone(), session.opened.token));
         self.by_project.remove(&(session.project.clone(), id));
+        let (all, open) = self.in_project.get_mut(&session.project).expect("it was counted");
+        *all -= 1;
+        *open -= usize::from(session.ended.is_none());
+        if *all == 0 {
+            self.in_project.remove(&session.project);
+        }
         match &session.ended {
             None => self.leave(session.home, session.homed, id),
             Some(ended) => {

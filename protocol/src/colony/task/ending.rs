@@ -8,7 +8,10 @@ use super::{Attempt, Closed, HISTORY_MAX, Lease, Owner, Return, State, StateName
 use crate::colony::agent::Timer;
 use crate::colony::event::What;
 use crate::colony::project::Step;
-use crate::colony::sweep::STEPS_PER_COMMAND;
+
+/// How many finished tasks are forgotten at most when one more is finished: so many, because a large one may take the place
+/// of many small ones.
+const FORGOTTEN_PER_END: usize = 64;
 
 /// The class of the error of a task that took too long.
 const TOO_LONG: &str = "timeout";
@@ -240,7 +243,7 @@ impl Step<'_> {
 
     /// Forgets the oldest finished tasks past the limits, a bounded number of them.
     pub(super) fn drop_old_tasks(&mut self) {
-        for _ in 0..STEPS_PER_COMMAND {
+        for _ in 0..FORGOTTEN_PER_END {
             let Some(id) = self.project.tasks.over_kept(self.scope.cluster_ms) else {
                 return;
             };
@@ -251,6 +254,7 @@ impl Step<'_> {
     /// Forgets a finished task that no other needs.
     pub(super) fn forget(&mut self, id: TaskId) {
         self.project.tasks.remove(id);
+        self.applied.forgotten += 1;
         self.applied.tasks.push((self.scope.project.clone(), id));
     }
 

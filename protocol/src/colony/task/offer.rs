@@ -10,9 +10,10 @@ use super::wait::{
     Distribution, OFFER_MS, WAIT_PROFILES_MAX, WAITS_MAX, WAITS_PER_NODE_MAX, WAITS_PER_OWNER_MAX, Wait, WaitId,
 };
 use super::{Claim, Holder, Leave, Owner, QUEUE_DEFAULT, QUEUES_MAX, Queue, Return, State, Task, TaskId};
+use crate::colony::agent::Agents;
 use crate::colony::command::{Outcome, Refusal};
 use crate::colony::memory::{malformed, over_limit};
-use crate::colony::project::Step;
+use crate::colony::project::{Project, Step};
 use crate::colony::session::SessionId;
 use crate::colony::sweep::STEPS_PER_COMMAND;
 use crate::colony::{Applied, Colony};
@@ -147,48 +148,15 @@ impl Step<'_> {
         self.set_wait(id, left);
     }
 
-    /// Puts a wait in, changes it, or takes it out.
     fn set_wait(&mut self, id: WaitId, wait: Option<Wait>) {
-        let project = self.scope.project;
-        let before = self.project.tasks.waits.get(id).cloned();
-        let name = match (&before, &wait) {
-            (Some(before), _) => before.queue.clone(),
-            (None, Some(wait)) => wait.queue.clone(),
-            (None, None) => return,
-        };
-        if let Some(before) = &before {
-            self.agents.unlink_wait(project, id, before);
-            let goes_on = wait.as_ref().is_some_and(Wait::is_waiting);
-            let last = self
-                .project
-                .tasks
-                .queue(&name)
-                .is_some_and(|queue| queue.waiting() == 1);
-            if before.is_waiting() && last && !goes_on {
-                self.owe(&name, None);
-            }
-        }
-        let linked = wait
-            .as_ref()
-            .is_none_or(|wait| self.agents.link_wait(project, id, wait));
-        assert!(linked, "only who lives waits");
-        self.project.tasks.set_wait(id, wait);
-        self.applied.waits.push((project.clone(), id));
-        self.applied.queues.push((project.clone(), name));
+        self.project
+            .set_wait(self.scope.project, id, wait, self.agents, self.applied);
     }
 
-    /// Notes when a queue is to be looked at because it may owe tasks to claims that wait.
     fn owe(&mut self, name: &Arc<str>, at_ms: Option<u64>) {
-        let before = self.project.tasks.queue(name).map(|queue| queue.owes_ms);
-        if before.is_none_or(|before| before == at_ms) {
-            return;
-        }
-        let project = self.scope.project;
-        self.agents.set_owed(project, name, before.flatten(), at_ms);
-        self.project.tasks.change_queue(name, |queue| queue.owes_ms = at_ms);
-        self.applied.queues.push((project.clone(), name.clone()));
+        self.project
+            .owe(self.scope.project, name, at_ms, self.agents, self.applied);
     }
-
     /// A task of the queue has become ready, or the queue may have been opened.
     pub(super) fn look_again(&mut self, name: &Arc<str>) {
         let at_ms = self.project.tasks.queue(name).and_then(Queue::offers_at_ms);
@@ -359,6 +327,62 @@ impl Step<'_> {
         let sessions = &self.agents.sessions;
         let session = sessions.get(id);
         session.is_some_and(|session| sessions.end_of(session, self.scope.cluster_ms).is_none())
+    }
+}
+
+impl Project {
+    /// Puts a wait in, changes it, or takes it out. `project` is its name.
+    pub(in crate::colony) fn set_wait(
+        &mut self,
+        project: &Arc<str>,
+        id: WaitId,
+        wait: Option<Wait>,
+        agents: &mut Agents,
+        applied: &mut Applied,
+    ) {
+        let before = self.tasks.waits.get(id).cloned();
+        let name = match (&before, &wait) {
+            (Some(before), _) => before.queue.clone(),
+            (None, Some(wait)) => wait.queue.clone(),
+            (None, None) => return,
+        };
+        if let Some(before) = &before {
+            agents.unlink_wait(project, id, before);
+            let goes_on = wait.as_ref().is_some_and(Wait::is_waiting);
+            let last = self
+                .project
+                .tasks
+                .queue(&name)
+                .is_some_and(|queue| queue.waiting() == 1);
+            if before.is_waiting() && last && !goes_on {
+                self.owe(project, &name, None, agents, applied);
+            }
+        }
+        let linked = wait
+            .as_ref()
+            .is_none_or(|wait| agents.link_wait(project, id, wait));
+        assert!(linked, "only who lives waits");
+        self.tasks.set_wait(id, wait);
+        applied.waits.push((project.clone(), id));
+        applied.queues.push((project.clone(), name));
+    }
+
+    /// Notes when a queue is to be looked at because it may owe tasks to claims that wait.
+    fn owe(
+        &mut self,
+        project: &Arc<str>,
+        name: &Arc<str>,
+        at_ms: Option<u64>,
+        agents: &mut Agents,
+        applied: &mut Applied,
+    ) {
+        let before = self.tasks.queue(name).map(|queue| queue.owes_ms);
+        if before.is_none_or(|before| before == at_ms) {
+            return;
+        }
+        agents.set_owed(project, name, before.flatten(), at_ms);
+        self.tasks.change_queue(name, |queue| queue.owes_ms = at_ms);
+        applied.queues.push((project.clone(), name.clone()));
     }
 }
 

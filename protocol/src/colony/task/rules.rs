@@ -16,6 +16,7 @@ use crate::colony::digest::Digest;
 use crate::colony::event::What;
 use crate::colony::memory::{malformed, over_limit};
 use crate::colony::project::Step;
+use crate::colony::projects::check_quota;
 use crate::colony::reservation::canonical;
 use crate::colony::session::SessionId;
 
@@ -114,6 +115,8 @@ impl Step<'_> {
         if open > OPEN_TASKS_MAX {
             return Err(over_limit("open_tasks", open, OPEN_TASKS_MAX));
         }
+        let (has, asked) = (self.project.tasks.open() as u64, tasks.len() as u64);
+        check_quota("tasks", has, asked, self.project.about.limits.tasks)?;
         self.check_open_bytes(tasks.iter().map(Task::bytes).sum())?;
         let mut new_groups: BTreeMap<&Arc<str>, BTreeSet<_>> = BTreeMap::new();
         for task in tasks {
@@ -255,7 +258,13 @@ impl Step<'_> {
     /// Who will hold what a claim takes. A session that it opens has the position of the claim as its id.
     pub(in crate::colony) fn claimant(&self, caller: &Caller) -> Result<Owner, Refusal> {
         let Caller::Opens(new) = caller else {
-            return self.owner(caller);
+            let owner = self.owner(caller)?;
+            if let Owner::Agent { agent, started } = &owner
+                && !self.agents.works_in(self.scope.project, &(agent.node, *started))
+            {
+                self.check_agents()?;
+            }
+            return Ok(owner);
         };
         self.check_new_session(new)?;
         Ok(Owner::Session {

@@ -13,7 +13,7 @@ use crate::colony::digest::Digest;
 /// How many tasks a project may have that are still to be done.
 pub const OPEN_TASKS_MAX: usize = 1_000_000;
 /// How many bytes they may have, by [`Task::bytes`].
-pub const OPEN_BYTES_MAX: u64 = 256 << 20;
+pub const OPEN_BYTES_MAX: u64 = 1 << 30;
 /// How many finished tasks a project keeps; the oldest go.
 pub const FINISHED_KEPT_MAX: usize = 262_144;
 /// How many bytes of finished tasks a project keeps.
@@ -312,6 +312,20 @@ impl Tasks {
         );
     }
 
+    /// Takes out a task of a project that is being cleared away. Says whether the record of its queue changed.
+    pub(crate) fn take_out(&mut self, id: TaskId) -> bool {
+        let task = self.take(id).expect("the caller looked it up");
+        self.tidy_queue(&task, false)
+    }
+
+    /// Takes out a queue without tasks, if there is one, and says which that was.
+    pub(crate) fn remove_first_queue(&mut self) -> Option<Arc<str>> {
+        let name = self.queues.get_min()?.0.clone();
+        let queue = self.queues.remove(&name).expect("it was just found");
+        self.digest.subtract(queue.digest);
+        Some(name)
+    }
+
     /// Takes a task out; its queue may be left with an empty line, or with nothing to say.
     fn take(&mut self, id: TaskId) -> Option<Arc<Task>> {
         let task = self.by_id.remove(&id)?;
@@ -395,8 +409,9 @@ impl Tasks {
         owes_ms
     }
 
-    /// What is wrong with what was restored, if anything is.
-    pub(crate) fn restored_badly(&self) -> Option<String> {
+    /// What is wrong with what was restored, if anything is. While a project is cleared away, tasks go before those that
+    /// need them.
+    pub(crate) fn restored_badly(&self, clearing: bool) -> Option<String> {
         let wrong = |(name, queue): (&Arc<str>, &Queue)| {
             let owes = queue.owes_ms.is_some() && queue.waiting() == 0;
             (queue.has_empty_line() || queue.is_idle() || owes)
@@ -407,7 +422,8 @@ impl Tasks {
             let unknown = needs.find(|need| !self.by_id.contains_key(*need));
             unknown.map(|need| format!("task {need} is needed, and is not there"))
         };
-        self.queues.iter().find_map(wrong).or_else(unknown)
+        let wrong = self.queues.iter().find_map(wrong);
+        wrong.or_else(|| unknown().filter(|_| !clearing))
     }
 
     /// The finished task that is to go first, while more are kept than may be, or for longer.

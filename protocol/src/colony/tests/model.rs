@@ -4,6 +4,7 @@
 mod endings;
 mod forms;
 mod lives;
+mod projects;
 mod proposals;
 mod reservations;
 mod sessions;
@@ -13,6 +14,7 @@ mod waits;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) use self::lives::ModelLife;
+pub(super) use self::projects::{ModelAbout, counted};
 use self::proposals::{Cannot, Left, covers, left_by, values};
 pub(super) use self::reservations::{ANY, ModelReservation, ModelReservations, exclude};
 pub(super) use self::sessions::ModelSession;
@@ -48,6 +50,7 @@ pub(super) struct ModelProject {
     pub(super) reservations: ModelReservations,
     /// The claims that wait, or whose offers are not answered yet.
     pub(super) waits: BTreeMap<WaitId, Wait>,
+    pub(super) about: ModelAbout,
     /// By idempotency key: the body, the outcome, and when it is forgotten.
     once: BTreeMap<String, (Body, Outcome, u64)>,
 }
@@ -63,16 +66,16 @@ pub(super) struct Held {
     pub(super) changed_ms: u64,
 }
 
-type Holds = BTreeMap<String, Held>;
+pub(super) type Holds = BTreeMap<String, Held>;
 
 impl Model {
     pub(super) fn apply(&mut self, step: &Step) -> Option<Outcome> {
         self.cluster_ms = self.cluster_ms.max(step.cluster_ms);
         if step.empty_before {
-            self.sweep(wall_ms(step.cluster_ms));
+            self.sweep(256, wall_ms(step.cluster_ms));
             self.forget_sessions();
         }
-        self.sweep(wall_ms(step.cluster_ms));
+        self.sweep(4, wall_ms(step.cluster_ms));
         self.forget_sessions();
         match self.newest(step.node) {
             Some(newest) if newest > step.incarnation => return None,
@@ -117,23 +120,12 @@ impl Model {
         if let Some(refusal) = bad_names(command) {
             return Outcome::Refused(refusal);
         }
+        if matches!(command.body, Body::Agent(_) | Body::Project(_)) && command.idempotency_key.is_some() {
+            return Outcome::Refused(bad("idempotency_key", "is for the commands of a project"));
+        }
         if let Body::Agent(agent) = &command.body {
-            if command.idempotency_key.is_some() {
-                return Outcome::Refused(bad("idempotency_key", "is for the commands of a project"));
-            }
             let outcome = self.agent_command(step, agent, wall_ms);
             return outcome.unwrap_or_else(Outcome::Refused);
-        }
-        let mut project = self.projects.get(&*command.project).cloned().unwrap_or_default();
-        let key = command.idempotency_key.clone();
-        let known = key
-            .as_ref()
-            .and_then(|key| project.once.get(&**key))
-            .filter(|known| known.2 > now_ms);
-        match known {
-            Some((body, outcome, _)) if *body == command.body => return outcome.clone(),
-            Some(_) => return Outcome::Refused(Refusal::IdempotencyKeyReused { key: key.unwrap() }),
-            None => {}
         }
         let at = At {
             seq: self.seq,
@@ -146,24 +138,60 @@ impl Model {
             lives: self.lives.clone(),
             told_elsewhere: 0,
         };
-        let outcome = project.carry_out(&command.body, &at);
+        if let Body::Project(wanted) = &command.body {
+            let outcome = self.project_command(&command.project, wanted, &at);
+            return outcome.unwrap_or_else(Outcome::Refused);
+        }
+        if let Err(refusal) = self.not_clearing(&command.project) {
+            return Outcome::Refused(refusal);
+        }
+        let there = self.projects.contains_key(&*command.project);
+        if command.listed && !there {
+            let project = command.project.clone();
+            return Outcome::Refused(Refusal::UnknownProject { project });
+        }
+        let new = || ModelProject {
+            about: ModelAbout::new(ProjectLimits::default(), &at),
+            ..ModelProject::default()
+        };
+        let mut project = self.projects.get(&*command.project).cloned().unwrap_or_else(new);
+        let key = command.idempotency_key.clone();
+        let known = key
+            .as_ref()
+            .and_then(|key| project.once.get(&**key))
+            .filter(|known| known.2 > now_ms);
+        match known {
+            Some((body, outcome, _)) if *body == command.body => return outcome.clone(),
+            Some(_) => return Outcome::Refused(Refusal::IdempotencyKeyReused { key: key.unwrap() }),
+            None => {}
+        }
+        let outcome = project.within_rate(&command.body, &at);
         if outcome.is_ok() {
             project.hand_out(&at);
         }
         let outcome = outcome.unwrap_or_else(Outcome::Refused);
-        if let Some(key) = key {
+        if let Some(key) = key.filter(|_| !matches!(outcome, Outcome::Refused(Refusal::Quota { .. }))) {
+            // A few whose time is over are forgotten.
+            for _ in 0..4 {
+                let oldest = project.once.iter().min_by_key(|(key, known)| (known.2, *key));
+                let oldest = oldest.filter(|(_, known)| known.2 <= now_ms);
+                if let Some(key) = oldest.map(|(key, _)| key.clone()) {
+                    project.once.remove(&key);
+                }
+            }
             project.once.insert(
                 key.to_string(),
                 (command.body.clone(), outcome.clone(), now_ms + 3_600_000),
             );
         }
-        if !(project.held.is_empty()
-            && project.tasks.is_empty()
-            && project.queues.is_empty()
-            && project.waits.is_empty()
-            && project.reservations.is_empty()
-            && project.events.is_empty()
-            && project.once.is_empty())
+        if there
+            || !(project.held.is_empty()
+                && project.tasks.is_empty()
+                && project.queues.is_empty()
+                && project.waits.is_empty()
+                 && project.reservations.is_empty()
+                && project.events.is_empty()
+                && project.once.is_empty())
         {
             self.projects.insert(command.project.to_string(), project);
         }
@@ -294,6 +322,7 @@ impl ModelProject {
                     Cannot::Refused(refusal) => refusal,
                     Cannot::Merge(_) => unreachable!(),
                 })?;
+                self.check_memory(&self.memory_with([(&change.key, &left)]))?;
                 let revision = self.set(&change.key, left, at);
                 Ok(Outcome::Changed { seq, revision })
             }
@@ -302,8 +331,8 @@ impl ModelProject {
             Body::Withheld(low) => Err(Refusal::DiskLow(low.clone())),
             Body::Task(command) => self.task_command(command, at),
             Body::Session(command) => self.session_command(command, at),
-            Body::Agent(_) => unreachable!("agents belong to no project"),
             Body::Reservation(command) => self.reservation_command(command, at),
+            Body::Agent(_) | Body::Project(_) => unreachable!(),
         }
     }
 
@@ -392,22 +421,14 @@ impl ModelProject {
         };
         let pairs = pairwise.pairs();
         verdicts.extend(pairwise.losers());
-        let mut committed = 0;
-        for (place, proposal) in batch.proposals.iter().enumerate() {
-            if verdicts.contains_key(&place) {
-                continue;
-            }
-            let verdict = match values(proposal, &self.held, &before) {
-                Err(stop) => stop.into(),
-                Ok(values) => {
-                    committed += 1;
-                    let merged = proposals::merged(&values);
-                    let revisions = self.commit(proposal, values, at);
-                    Verdict::Committed { revisions, merged }
-                }
-            };
-            verdicts.insert(place, verdict);
-        }
+        let wet = batch.proposals.iter().map(|proposal| Proposal {
+            dry_run: false,
+            ..proposal.clone()
+        });
+        let mut trial = self.clone();
+        trial.commit_winners(&wet.collect::<Vec<_>>(), &before, &mut verdicts.clone(), at);
+        self.check_memory(&trial.held)?;
+        let committed = self.commit_winners(&batch.proposals, &before, &mut verdicts, at);
         if !dry.contains(&true) {
             let lost = batch.proposals.len() as u64 - committed;
             self.event(What::Judged { committed, lost }, at);
@@ -418,6 +439,35 @@ impl ModelProject {
             verdicts,
             pairs,
         })
+    }
+}
+
+impl ModelProject {
+    /// Commits those without a verdict, one after the other; how many could be.
+    fn commit_winners(
+        &mut self,
+        proposals: &[Proposal],
+        before: &Holds,
+        verdicts: &mut BTreeMap<usize, Verdict>,
+        at: &At,
+    ) -> u64 {
+        let mut committed = 0;
+        for (place, proposal) in proposals.iter().enumerate() {
+            if verdicts.contains_key(&place) {
+                continue;
+            }
+            let verdict = match values(proposal, &self.held, before) {
+                Err(stop) => stop.into(),
+                Ok(values) => {
+                    committed += 1;
+                    let merged = proposals::merged(&values);
+                    let revisions = self.commit(proposal, values, at);
+                    Verdict::Committed { revisions, merged }
+                }
+            };
+            verdicts.insert(place, verdict);
+        }
+        committed
     }
 }
 

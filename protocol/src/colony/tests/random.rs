@@ -290,7 +290,8 @@ impl Seeded {
         let nothing = Project::default();
         let here = colony.project(project).unwrap_or(&nothing);
         let memory = here.memory();
-        match self.below(60) {
+        match self.below(61) {
+            60.. => Body::Project(self.project_command()),
             26..30 => Body::Propose(Proposal {
                 caller: self.writer(colony, project, from.0),
                 ..self.proposal(colony, here)
@@ -298,7 +299,7 @@ impl Seeded {
             30..36 => Body::Propose(self.losing(here)),
             36..40 => Body::Session(self.session_command(colony, project)),
             10..22 | 40..52 => Body::Task(self.task_command(colony, (project, here), from)),
-            52.. => Body::Reservation(self.reservation_command(colony, (project, here), from)),
+            52..60 => Body::Reservation(self.reservation_command(colony, (project, here), from)),
             22..26 => Body::Agent(self.agent_command(colony, from)),
             0..6 => {
                 let key = self.key();
@@ -563,6 +564,25 @@ impl Seeded {
             (false, _) if !self.once_in(5) => Some(self.pick(&open)),
             (_, false) => Some(self.pick(&here)),
             (_, true) => None,
+        }
+    }
+
+    fn project_command(&mut self) -> ProjectCommand {
+        let limits = match self.below(4) {
+            0 => ProjectLimits {
+                agents: self.pick(&[None, None, Some(0), Some(2)]),
+                tasks: self.pick(&[None, None, Some(3)]),
+                memory_keys: self.pick(&[None, None, Some(3)]),
+                memory_bytes: self.pick(&[None, None, Some(1_500)]),
+                commands_per_s: self.pick(&[None, None, None, Some(1), Some(2), Some(COMMANDS_PER_S_MAX + 1)]),
+            },
+            _ => ProjectLimits::default(),
+        };
+        match self.below(16) {
+            0..4 => ProjectCommand::Create(limits),
+            4 => ProjectCommand::Destroy { dry_run: false },
+            5 | 6 => ProjectCommand::Destroy { dry_run: true },
+            _ => ProjectCommand::Limit(limits),
         }
     }
 
@@ -1031,6 +1051,7 @@ impl Generator {
             author: author.into(),
             idempotency_key: key,
             body,
+            listed: self.seeded.once_in(30),
         }
     }
 }

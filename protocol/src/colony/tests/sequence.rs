@@ -1,6 +1,6 @@
 //! Whole sequences of commands: against the plain model, and cut into rounds and entries in any way.
 
-use super::model::{ANY, Held, Model, ModelQueue, ModelReservation, ModelTask, exclude};
+use super::model::{ANY, Held, Model, ModelAbout, ModelQueue, ModelReservation, ModelTask, counted, exclude};
 use super::random::{Generator, NODES, Seeded, Step, each_seed, empty_round, sequence};
 use super::*;
 
@@ -51,6 +51,17 @@ fn queue(queue: &Queue) -> ModelQueue {
         offers,
         last,
         owes_ms,
+    }
+}
+
+fn about(about: &About) -> ModelAbout {
+    ModelAbout {
+        limits: about.limits,
+        made: about.made,
+        made_ms: about.made_ms,
+        author: about.author.clone(),
+        destroyed: about.destroyed,
+        left: about.bucket,
     }
 }
 
@@ -158,6 +169,11 @@ pub(super) fn check_state(colony: &Colony, model: &Model) {
                 .iter()
                 .all(|event| What::TYPES.contains(&event.what.type_name()))
         );
+        assert_eq!(
+            (project.memory().live(), project.memory().bytes()),
+            counted(&expected.held)
+        );
+        assert_eq!(about(project.about()), expected.about);
         let tasks = project.tasks().after(None).map(|found| (found.id, task(found)));
         assert_eq!(tasks.collect::<std::collections::BTreeMap<_, _>>(), expected.tasks);
         let holds = project.holds().iter().map(|(seq, hold)| (seq, (**hold).clone()));
@@ -227,7 +243,11 @@ fn check_sequence(mut generator: Generator, steps: usize) {
 /// What always holds, looked at from outside.
 fn check_reservations(colony: &Colony) {
     let (agents, now_ms) = (colony.agents(), colony.cluster_ms());
-    for (_, project) in colony.projects() {
+    // What a destroyed project held goes piece by piece, and nobody is told.
+    let there = colony
+        .projects()
+        .filter(|(_, project)| project.about().destroyed.is_none());
+    for (_, project) in there {
         let reservations = project.reservations();
         let alive = reservations.after(None).filter(|found| !found.is_over(agents, now_ms));
         let (waiting, held): (Vec<_>, Vec<_>) = alive.partition(|found| found.is_waiting());
@@ -453,7 +473,7 @@ fn idempotency_keys_whose_time_is_over_are_cleared_away() {
 #[test]
 fn random_sequences_reach_every_kind_of_outcome() {
     let mut found = std::collections::BTreeSet::new();
-    for seed in 0..450 {
+    for seed in 0..1_500 {
         let (mut generator, mut colony) = (Generator::new(seed), Colony::default());
         generator.of_reservations = seed % 3 == 0;
         for _ in 0..80 {
@@ -485,6 +505,8 @@ fn random_sequences_reach_every_kind_of_outcome() {
         "Judged",
         "Left",
         "Lost",
+        "ProjectDestroyed",
+        "ProjectSet",
         "QueueSet",
         "Refused(AgentLive",
         "Refused(AgentNotLive",
@@ -500,11 +522,15 @@ fn random_sequences_reach_every_kind_of_outcome() {
         "Refused(NotHeld",
         "Refused(NotReserved",
         "Refused(OverLimit",
+        "Refused(ProjectClearing",
+        "Refused(ProjectExists",
+        "Refused(Quota",
         "Refused(Reserved",
         "Refused(SessionEnded",
         "Refused(TaskFinished",
         "Refused(TaskHeld",
         "Refused(TaskNotReady",
+        "Refused(UnknownProject",
         "Refused(UnknownReservation",
         "Refused(UnknownSession",
         "Refused(UnknownTask",

@@ -255,7 +255,7 @@ fn many_that_need_one_task_are_released_a_few_at_a_time() {
         rig.empty_round();
         rounds += 1;
     }
-    assert_eq!((rig.tasks().ready(), rounds), (500, 8));
+    assert_eq!((rig.tasks().ready(), rounds), (500, 3));
 }
 
 #[test]

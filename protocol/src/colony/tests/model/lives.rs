@@ -102,7 +102,7 @@ impl Model {
                 return Ok(Outcome::SessionsTold { seq, changed });
             }
         };
-        self.do_due(wall_ms);
+        self.do_due(4, wall_ms);
         Ok(outcome)
     }
 
@@ -118,13 +118,14 @@ impl Model {
         lives.map(|life| life.sunk = Some(end.clone())).count() > 0
     }
 
-    pub(super) fn sweep(&mut self, wall_ms: u64) {
+    pub(super) fn sweep(&mut self, steps: usize, wall_ms: u64) {
         let now_ms = self.cluster_ms;
         let due = self.timers().first().is_some_and(|(at_ms, ..)| *at_ms <= now_ms);
         let owed = self.first_owed().is_some_and(|(at_ms, ..)| at_ms <= now_ms);
-        if due || owed || self.lives.iter().any(|life| life.over().is_some()) || self.next_session_step().is_some() {
+        let ended = self.lives.iter().any(|life| life.over().is_some());
+        if due || owed || ended || self.next_session_step().is_some() || self.clears() {
             self.seq += 1;
-            self.do_due(wall_ms);
+            self.do_due(steps, wall_ms);
         }
     }
 
@@ -153,8 +154,8 @@ impl Model {
         timers
     }
 
-    fn do_due(&mut self, wall_ms: u64) {
-        let mut left = 64_usize;
+    fn do_due(&mut self, steps: usize, wall_ms: u64) {
+        let mut left = steps;
         while left > 0 {
             let timer = self.timers().into_iter().next();
             let timer = timer.filter(|(at_ms, ..)| *at_ms <= self.cluster_ms);
@@ -187,7 +188,14 @@ impl Model {
                         self.do_session_step(step, wall_ms);
                         continue;
                     }
-                    None => return,
+                    None => {
+                        // With the sessions that ended before it others were forgotten.
+                        self.forget_sessions();
+                        match self.clear_one() {
+                            true => continue,
+                            false => return,
+                        }
+                    }
                 },
             };
             let at = self.at_by_itself(&project, wall_ms);

@@ -406,6 +406,8 @@ impl ModelProject {
                 })
             }
             Ok(values) => {
+                let written = proposal.writes.iter().map(|write| &write.key);
+                self.check_memory(&self.memory_with(written.zip(&values)))?;
                 own.map(|seq| self.holds.remove(&seq));
                 if !proposal.dry_run {
                     let writes = proposal.writes.len() as u64;

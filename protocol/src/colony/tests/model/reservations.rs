@@ -31,6 +31,11 @@ impl ModelReservations {
     pub(super) fn is_empty(&self) -> bool {
         *self == ModelReservations::default()
     }
+
+    /// Whether anything was set.
+    pub(super) fn are_set(&self) -> bool {
+        self.advisory || !self.capacities.is_empty()
+    }
 }
 
 impl ModelReservation {

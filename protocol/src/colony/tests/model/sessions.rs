@@ -84,6 +84,7 @@ impl ModelProject {
 
     fn check_session(&self, new: &NewSession) -> Result<(), Refusal> {
         bad_session(new).map_or(Ok(()), Err)?;
+        self.check_agents()?;
         let mut sessions = self.sessions.iter();
         match sessions.find(|known| known.session.opened.token == new.token) {
             Some(known) => Err(bad("token", &format!("is that of session s{}", known.session.id.0))),
@@ -179,7 +180,11 @@ impl ModelProject {
 
     pub(super) fn claimant(&self, caller: &Caller, at: &At) -> Result<Owner, Refusal> {
         let Caller::Opens(new) = caller else {
-            return self.claimant_in_act(caller, at);
+            let owner = self.claimant_in_act(caller, at)?;
+            if matches!(caller, Caller::Agent { .. }) && !self.works_here(&owner) {
+                self.check_agents()?;
+            }
+            return Ok(owner);
         };
         self.check_session(new)?;
         Ok(Owner::Session {

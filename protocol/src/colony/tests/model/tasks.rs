@@ -37,6 +37,32 @@ impl ModelTask {
         matches!(&self.state, State::Finished(finished) if finished.done)
     }
 
+    /// What it counts: told by the colony's own type, whose size nobody promises.
+    pub(super) fn bytes(&self, id: TaskId) -> u64 {
+        let added = self.added.clone();
+        let task = Task {
+            id,
+            title: added.title,
+            kind: added.kind,
+            payload: added.payload,
+            name: added.name,
+            author: self.author.clone(),
+            added_ms: self.added_ms,
+            state: self.state.clone(),
+            attempts: self.attempts,
+            history: self.history.clone(),
+            terms: added.terms.into(),
+            unmet: self.unmet.clone(),
+            counts: self.counts,
+            not_until_ms: self.not_until_ms,
+            wakes_ms: self.wakes_ms,
+            approved: self.approved.clone(),
+            checkpoint: self.checkpoint.clone(),
+            digest: Digest::default(),
+        };
+        task.bytes()
+    }
+
     fn line(&self) -> LineOf {
         let terms = &self.added.terms;
         let lane = terms.priority as u8 * 3 + terms.tier as u8;
@@ -550,6 +576,7 @@ impl ModelProject {
                 task.unmet = self.not_done(task.needs());
                 (task.counts, task.not_until_ms) = (Counts::default(), 0);
                 self.settle(&mut task, at);
+                self.check_tasks(1)?;
                 self.moved(id, task.state.name(), None, at);
                 self.put(id, task, at);
             }
@@ -682,6 +709,7 @@ impl ModelProject {
         if let Some(cycle) = cycle_of(&tasks) {
             return Err(Refusal::NeedCycle { cycle: cycle.into() });
         }
+        self.check_tasks(tasks.len())?;
         for (id, new) in tasks {
             let (kind, name) = (new.kind.clone(), new.name.clone());
             self.event(What::TaskAdded { task: id, kind, name }, at);
