@@ -9,7 +9,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use queenright_protocol::colony::{
-    Answer, Batch, Body, CONFLICTS_LISTED_MAX, Conflict, DiskLow, Finish, Outcome, Proposal, Round, TaskCommand,
+    Answer, Batch, Body, CONFLICTS_LISTED_MAX, Conflict, DiskLow, Finish, Outcome, Proposal, Refusal, Round,
+    TaskCommand,
 };
 use queenright_protocol::conflict;
 use queenright_protocol::id::NodeId;
@@ -33,12 +34,19 @@ const COMMAND_LIFE_MS: u64 = 60_000;
 const TICK: Duration = Duration::from_millis(100);
 
 /// By which a caller gets its outcome.
-type Ticket = oneshot::Sender<Result<Outcome, SubmitError>>;
+type Reply = oneshot::Sender<Result<Outcome, SubmitError>>;
+
+/// By which a caller gets its outcome.
+struct Ticket {
+    reply: Reply,
+    /// What was asked, while this node cannot know cluster time: it has applied nothing since it started.
+    again: Option<Request>,
+}
 
 /// What the queen is told. Local only: no other node can send these.
 pub(crate) enum QueenMessage {
     /// From an agent or a door; answered by the ticket.
-    Submit(Request, Ticket),
+    Submit(Request, Reply),
     /// From herself: everything that was in her mailbox has been taken in.
     Drain,
     /// From the replica: outcomes of this node's commands.
@@ -108,6 +116,8 @@ pub(crate) struct QueenState {
     started: Instant,
     /// Cluster time at the moment when this node began to lead, and that moment.
     clock: Option<(u64, Instant)>,
+    /// Whether a command of this start was applied: from then on this node knows cluster time.
+    in_time: bool,
     /// Whether a drain is in the mailbox already.
     draining: bool,
     /// Whether the timer runs.
@@ -150,6 +160,7 @@ impl Actor for Queen {
             counts,
             started: Instant::now(),
             clock: None,
+            in_time: false,
             draining: false,
             ticking: Arc::new(AtomicBool::new(false)),
             effects: Vec::new(),
@@ -164,12 +175,15 @@ impl Actor for Queen {
         state: &mut QueenState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            QueenMessage::Submit(request, ticket) => state.submit(request, ticket),
+            QueenMessage::Submit(request, reply) => state.submit(request, reply),
             QueenMessage::Drain => {
                 state.draining = false;
                 state.step(Input::Drain);
             }
-            QueenMessage::Applied(answers) => state.step(Input::Applied(answers)),
+            QueenMessage::Applied(answers) => {
+                state.in_time = true;
+                state.step(Input::Applied(answers));
+            }
             QueenMessage::Leader(leader) => {
                 state.leader(leader);
                 state.duties_of(leader == Some(state.router.me()), &me);
@@ -240,15 +254,15 @@ impl QueenState {
         self.rounds.step(now_ms, input, &mut self.effects);
     }
 
-    fn submit(&mut self, request: Request, ticket: Ticket) {
+    fn submit(&mut self, request: Request, reply: Reply) {
         if let Some(lost) = self.pre_check(&request) {
             self.counts.refused_early.fetch_add(1, Ordering::Relaxed);
             // A caller that went away needs no outcome.
-            let _ = ticket.send(Ok(lost));
+            let _ = reply.send(Ok(lost));
             return;
         }
         if let Some(difference) = self.replica.difference() {
-            let _ = ticket.send(Err(SubmitError::Diverged {
+            let _ = reply.send(Err(SubmitError::Diverged {
                 index: difference.index,
             }));
             return;
@@ -257,12 +271,13 @@ impl QueenState {
             && request.body.grows()
         {
             self.counts.refused_early.fetch_add(1, Ordering::Relaxed);
-            let _ = ticket.send(Err(SubmitError::DiskLow(DiskLow::clone(&low))));
+            let _ = reply.send(Err(SubmitError::DiskLow(DiskLow::clone(&low))));
             return;
         }
         let expires_ms = self.replica.cluster_ms_estimate() + COMMAND_LIFE_MS;
+        let again = (!self.in_time).then(|| request.clone());
         self.step(Input::Submit {
-            ticket,
+            ticket: Ticket { reply, again },
             request,
             expires_ms,
         });
@@ -321,22 +336,30 @@ impl QueenState {
     }
 
     async fn carry_out(&mut self, me: &ActorRef<QueenMessage>) {
-        for effect in std::mem::take(&mut self.effects) {
-            match effect {
-                Effect::Answer { ticket, outcome } => {
-                    // A caller whose deadline has passed does not listen any more.
-                    let _ = ticket.send(outcome);
-                }
-                Effect::Send { to, first, bytes } => {
-                    if let Err(error) = self.router.send(to, Lane::Command, Kind::Round, 0, bytes) {
-                        tracing::debug!(%to, %error, "a round was not sent");
-                        self.step(Input::NotSent { first });
+        // A command that is submitted again may be refused at once.
+        while !self.effects.is_empty() {
+            for effect in std::mem::take(&mut self.effects) {
+                match effect {
+                    Effect::Answer { ticket, outcome } => match (ticket.again, &outcome) {
+                        // While nothing was commanded cluster time went on unseen: what was given its time to live by what the
+                        // store says may have come too late at once. It was not carried out; now the time is known.
+                        (Some(request), Ok(Outcome::Refused(Refusal::Expired { .. }))) => {
+                            self.submit(request, ticket.reply)
+                        }
+                        // A caller whose deadline has passed does not listen any more.
+                        _ => drop(ticket.reply.send(outcome)),
+                    },
+                    Effect::Send { to, first, bytes } => {
+                        if let Err(error) = self.router.send(to, Lane::Command, Kind::Round, 0, bytes) {
+                            tracing::debug!(%to, %error, "a round was not sent");
+                            self.step(Input::NotSent { first });
+                        }
                     }
+                    Effect::Refuse { to } => {
+                        let _ = self.router.send(to, Lane::Command, Kind::RoundRefused, 0, Bytes::new());
+                    }
+                    Effect::Append { rounds } => self.append(rounds, || QueenMessage::EntryDone, me).await,
                 }
-                Effect::Refuse { to } => {
-                    let _ = self.router.send(to, Lane::Command, Kind::RoundRefused, 0, Bytes::new());
-                }
-                Effect::Append { rounds } => self.append(rounds, || QueenMessage::EntryDone, me).await,
             }
         }
         self.counts

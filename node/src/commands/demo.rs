@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use queenright_bench::client::ClientOptions;
 
-use super::replay::{carry_out, finish, nodes_of};
+use super::replay::{carry_out, finish, nodes_of, stop_signals};
+use super::up::interrupted;
 use super::{CliError, Context};
 use crate::cli::DemoArgs;
 use crate::config::ClusterConfig;
@@ -41,9 +42,11 @@ pub async fn run(args: DemoArgs, context: &Context) -> Result<Exit, CliError> {
 }
 
 async fn in_folder(args: &DemoArgs, data: &Path, context: &Context) -> Result<Exit, CliError> {
+    let mut stop = stop_signals()?;
     let (repository, title) = repository(data, context).await?;
     let mut config = ClusterConfig::parse(Path::new("mesh-3.toml"), MESH_3)?;
     config.name = format!("demo-{}", std::process::id());
+    let name = config.name.clone();
     let failed = |source: std::io::Error| CliError::Failed {
         message: format!("cannot prepare the cluster in {}", data.display()),
         source: source.into(),
@@ -64,9 +67,13 @@ async fn in_folder(args: &DemoArgs, data: &Path, context: &Context) -> Result<Ex
             ..ClientOptions::default()
         },
     )?;
-    let mut cluster = Cluster::start(UpOptions::new(config, Some(data))?).await?;
+    let mut cluster = tokio::select! {
+        started = Cluster::start(UpOptions::new(config, Some(data))?) => started?,
+        // Dropping the start kills the nodes that have started.
+        cause = stop.next() => return Err(interrupted(&name, cause)),
+    };
     let replayed = async {
-        let job = Job::prepare(JobOptions {
+        let prepared = Job::prepare(JobOptions {
             title,
             repository,
             revision: "HEAD".to_owned(),
@@ -76,10 +83,13 @@ async fn in_folder(args: &DemoArgs, data: &Path, context: &Context) -> Result<Ex
             project: "default".to_owned(),
             dump: None,
             panic_every: None,
-        })
-        .await?;
+        });
+        let job = tokio::select! {
+            prepared = prepared => prepared?,
+            cause = stop.next() => return Err(interrupted(&name, cause)),
+        };
         context.note(format_args!("{} agents replay {} commits", args.agents, job.commits()));
-        carry_out(&job, context).await
+        carry_out(&job, &mut stop, context).await
     }
     .await;
     for node in cluster.stop().await {

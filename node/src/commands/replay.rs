@@ -40,16 +40,12 @@ pub async fn run(args: ReplayArgs, context: &Context) -> Result<Exit, CliError> 
         panic_every: args.panic_every,
     })
     .await?;
-    let report = carry_out(&job, context).await?;
+    let report = carry_out(&job, &mut stop_signals()?, context).await?;
     finish(&report, context)
 }
 
 /// Runs a job with a bar of progress, until it is done or Ctrl-C.
-pub(super) async fn carry_out(job: &Job, context: &Context) -> Result<Report, CliError> {
-    let mut stop = StopSignals::listen().map_err(|source| CliError::Failed {
-        message: "cannot listen for signals".to_owned(),
-        source: source.into(),
-    })?;
+pub(super) async fn carry_out(job: &Job, stop: &mut StopSignals, context: &Context) -> Result<Report, CliError> {
     let bar = Bar::new(context);
     let report = job
         .run(&bar, async {
@@ -58,6 +54,14 @@ pub(super) async fn carry_out(job: &Job, context: &Context) -> Result<Report, Cl
         .await;
     bar.clear();
     Ok(report?)
+}
+
+/// From here on a signal does not end this process by itself.
+pub(super) fn stop_signals() -> Result<StopSignals, CliError> {
+    StopSignals::listen().map_err(|source| CliError::Failed {
+        message: "cannot listen for signals".to_owned(),
+        source: source.into(),
+    })
 }
 
 /// Prints a report; the exit code says whether all nodes are equal.

@@ -86,7 +86,8 @@ pub async fn run(args: UpArgs, context: &Context) -> Result<Exit, CliError> {
     }
 }
 
-fn interrupted(cluster: &str, cause: StopCause) -> CliError {
+/// What is said of a cluster that was ended before it did anything.
+pub(super) fn interrupted(cluster: &str, cause: StopCause) -> CliError {
     CliError::Refused {
         exit: Exit::Error,
         code: "INTERRUPTED".to_owned(),

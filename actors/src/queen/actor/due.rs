@@ -126,7 +126,7 @@ impl QueenState {
             body: Body::Agent(command),
         };
         // Nobody waits for the outcome: what it did not change is found again.
-        let (ticket, _) = oneshot::channel();
-        self.submit(request, ticket);
+        let (reply, _) = oneshot::channel();
+        self.submit(request, reply);
     }
 }

@@ -1,0 +1,38 @@
+//! A cluster that nobody commands anything for longer than a command lives. It takes over a minute, so it runs by name:
+//! `cargo test -p queenright --test idle`.
+
+#[allow(dead_code, reason = "other tests use the rest of it")]
+mod colony;
+
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use crate::colony::{Colony, NODES};
+
+/// Commands live for a minute.
+const IDLE: Duration = Duration::from_secs(65);
+
+/// The binary, with a state folder and an environment of its own.
+fn queenright(state: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_queenright"));
+    command
+        .env("XDG_STATE_HOME", state)
+        .env_remove("QUEENRIGHT_NODE")
+        .env_remove("QUEENRIGHT_LOG");
+    command
+}
+
+#[test]
+fn a_node_that_starts_when_nothing_was_commanded_for_long_takes_its_first_command() {
+    let mut colony = Colony::start("idle");
+    let leader = colony.leader_at("n1", None);
+    let node = NODES.into_iter().find(|node| *node != leader).unwrap();
+    colony.at(node, &["memory", "put", "before", "1"]).with_code(0);
+    colony.stop_node(node);
+    thread::sleep(IDLE);
+    colony.start_node(node);
+    colony.at(node, &["memory", "put", "after", "1"]).with_code(0);
+    colony.same_digest();
+}
