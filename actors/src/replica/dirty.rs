@@ -8,8 +8,7 @@ use std::sync::Arc;
 use queenright_protocol::colony::{
     Applied, Colony, ContentHash, Cursor, Event, HOLD_BYTES_MAX, Key, LifeKey, Pair, ReservationId, SessionId, TaskId,
     WaitId, content_pair, event_pair, hold_key, hold_pair, life_key, life_pair, queue_key, queue_pair, record_key,
-    record_pair,
-    remembered_key, remembered_pair, reservation_key, reservation_pair, reservation_settings_key,
+    record_pair, remembered_key, remembered_pair, reservation_key, reservation_pair, reservation_settings_key,
     reservation_settings_pair, session_key, session_pair, task_key, task_pair, wait_key, wait_pair,
 };
 

@@ -21,13 +21,12 @@ use queenright_protocol::colony::{
     Renew, Reservation, ReservationCommand, ReservationId, SESSION_TTL_MS_MAX, SESSION_TTL_MS_MIN, TokenHash, Want,
 };
 use serde_json::json;
-use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
 use super::Door;
 use super::call::{Call, Caller};
 use super::memory::consistency;
-use super::problem::{Refused, busy, invalid, misfit, of_refusal};
+use super::problem::{Refused, invalid, misfit, of_refusal};
 use super::sessions::token_of;
 
 /// How many reservations a list has at most, and unless the caller says otherwise.
@@ -77,7 +76,7 @@ pub(super) async fn acquire(State(door): State<Door>, mut call: Call) -> Result<
     drop(at_work);
     // Who waits is bounded by itself, as who waits for events. One too many keeps its place in the line, and asks again.
     if acquired.fence.is_none()
-        && let Ok(_permit) = door.followers.try_acquire()
+        && let Ok(_place) = door.place_to_wait()
     {
         let deadline = caller.deadline.checked_sub(ANSWER_TIME).unwrap_or(caller.deadline);
         let snapshot = door.settled(&caller, reservation, deadline).await;
@@ -140,12 +139,6 @@ fn find<'s>(snapshot: &'s Snapshot, project: &str, id: ReservationId) -> Option<
 }
 
 impl Door {
-    /// Leave to be at work until it waits.
-    fn at_work(&self) -> Result<SemaphorePermit<'_>, Refused> {
-        let permit = self.requests.try_acquire();
-        permit.map_err(|_| busy("requests at work", self.limits.requests))
-    }
-
     /// This node's state once a reservation no longer waits, or the deadline has passed. It is woken by the apply that
     /// settles it, and by nothing else.
     async fn settled(&self, caller: &Caller, reservation: ReservationId, deadline: Instant) -> Arc<Snapshot> {
@@ -209,9 +202,7 @@ pub(super) async fn show(State(door): State<Door>, mut call: Call) -> Result<Res
     let mut snapshot = door.backend.read(read, caller.left()).await?;
     let waits = find(&snapshot, &caller.project, id).is_some_and(Reservation::is_waiting);
     if waits && !wait.is_zero() {
-        let Ok(_permit) = door.followers.try_acquire() else {
-            return Err(busy("callers who wait", door.limits.followers));
-        };
+        let _place = door.place_to_wait()?;
         drop((snapshot, at_work));
         snapshot = door.settled(&caller, id, deadline).await;
     }

@@ -70,11 +70,9 @@ impl Drop for Waiter {
             wait: self.id,
             caller: Owner::Session(self.token),
         }));
-        let caller = Caller {
-            idempotency_key: None,
-            deadline: Instant::now() + LEAVE_WITHIN,
-            ..self.caller.clone()
-        };
+        let mut caller = self.caller.clone();
+        caller.idempotency_key = None;
+        caller.deadline = Instant::now() + LEAVE_WITHIN;
         let door = self.door.clone();
         runtime.spawn(async move {
             // A session that has ended waits no more either.

@@ -187,6 +187,7 @@ impl Step<'_> {
             }
         }
         self.breaker_hears(&queue, id, None);
+        self.end_with_lease(lease.reservation);
     }
 
     /// Counts how an attempt ended; says why the task is dead if that was the last one.

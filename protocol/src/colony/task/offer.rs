@@ -349,18 +349,12 @@ impl Project {
         if let Some(before) = &before {
             agents.unlink_wait(project, id, before);
             let goes_on = wait.as_ref().is_some_and(Wait::is_waiting);
-            let last = self
-                .project
-                .tasks
-                .queue(&name)
-                .is_some_and(|queue| queue.waiting() == 1);
+            let last = self.tasks.queue(&name).is_some_and(|queue| queue.waiting() == 1);
             if before.is_waiting() && last && !goes_on {
                 self.owe(project, &name, None, agents, applied);
             }
         }
-        let linked = wait
-            .as_ref()
-            .is_none_or(|wait| agents.link_wait(project, id, wait));
+        let linked = wait.as_ref().is_none_or(|wait| agents.link_wait(project, id, wait));
         assert!(linked, "only who lives waits");
         self.tasks.set_wait(id, wait);
         applied.waits.push((project.clone(), id));

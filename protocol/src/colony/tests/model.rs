@@ -189,7 +189,7 @@ impl Model {
                 && project.tasks.is_empty()
                 && project.queues.is_empty()
                 && project.waits.is_empty()
-                 && project.reservations.is_empty()
+                && project.reservations.is_empty()
                 && project.events.is_empty()
                 && project.once.is_empty())
         {

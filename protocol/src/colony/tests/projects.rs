@@ -334,6 +334,7 @@ fn full(keys: usize) -> Rig {
         queue: "other".into(),
         paused: Some(true),
         breaker: None,
+        distribution: None,
     })));
     let want = |resource: &str| Want {
         resource: resource.into(),

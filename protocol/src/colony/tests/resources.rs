@@ -335,7 +335,7 @@ fn a_task_whose_resources_are_taken_is_offered_once_they_are_free() {
     // Nobody takes the offer: what it reserved goes back with the task.
     rig.now_ms += OFFER_MS + 1;
     rig.empty_round();
-    assert!(rig.all_reserved().is_empty());
+    assert_eq!(rig.all_reserved(), []);
     assert_eq!(rig.tasks().ready(), 2);
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::random::{Generator, Seeded, each_seed};
 use super::tasks::{finish, new_task, rig, token};
 use super::*;
+use crate::colony::memory::over_limit;
 
 /// Opens a session whose token is its name.
 fn session(rig: &mut Rig, name: &str, labels: &[&str]) -> SessionId {

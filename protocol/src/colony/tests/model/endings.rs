@@ -79,7 +79,8 @@ impl ModelProject {
                     self.put(id, task, at);
                 }
             }
-            return self.hear(&queue, id, None, at);
+            self.hear(&queue, id, None, at);
+            return self.end_with_lease(lease.reservation, at);
         }
         task.history.push(Attempt {
             number: attempt,
