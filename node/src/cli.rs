@@ -355,6 +355,9 @@ Example:
         /// Under which keys the files will stand
         #[arg(long, value_name = "KEY/", default_value = crate::tree::PREFIX)]
         prefix: String,
+        /// The token of reservations that the written keys lie under, if they are yours
+        #[arg(long, env = "QUEENRIGHT_TOKEN", hide_env_values = true)]
+        token: Option<String>,
         /// Whose memory.
         #[command(flatten)]
         target: TargetArgs,

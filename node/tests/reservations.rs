@@ -84,6 +84,15 @@ fn what_one_reserves_on_a_node_is_reserved_on_all_and_the_refusal_says_what_is_f
     colony
         .at("n1", &[&propose[..], &["--token", &token]].concat())
         .with_code(0);
+    let folder = colony.folder().join("site");
+    std::fs::create_dir_all(folder.join("auth")).unwrap();
+    std::fs::write(folder.join("auth/mod.rs"), "y").unwrap();
+    let import = ["memory", "import", folder.to_str().unwrap(), "--prefix", "src/"];
+    let lost = colony.at("n2", &import).with_code(3).stderr;
+    assert!(lost.contains("src/auth/mod.rs is reserved by "), "{lost}");
+    colony
+        .at("n3", &[&import[..], &["--token", &token]].concat())
+        .with_code(0);
     colony.reserve_json("n1", &["advisory", "on"]);
     colony.at("n2", &propose).with_code(0);
     colony.reserve_json("n1", &["advisory", "off"]);

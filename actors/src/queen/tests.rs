@@ -403,7 +403,7 @@ fn a_round_for_which_there_was_no_link_goes_with_the_next_tick() {
     for _ in 0..5 {
         assert_eq!(rig.step(Input::NotSent { first: 1 }), []);
         let again: Vec<Round> = rig.step(Input::Tick).into_iter().map(sent).collect();
-        assert_eq!(again, [round.clone()]);
+        assert_eq!(again, std::slice::from_ref(round));
     }
     assert_eq!(rig.rounds.repeated(), 0, "it was never sent before");
     assert_eq!(rig.step(Input::Tick), []);

@@ -284,7 +284,7 @@ pub(super) async fn run_import(
                     exit: Exit::Conflict,
                     code: "CONFLICT".to_owned(),
                     message: format!(
-                        "somebody else writes there ({} put before): {}",
+                        "somebody else writes there, or has reserved it ({} put before): {}",
                         keys(report.put),
                         loss_text(&loss)
                     ),

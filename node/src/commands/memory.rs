@@ -68,8 +68,14 @@ pub async fn run(command: MemoryCommand, context: &Context) -> Result<Exit, CliE
             let client = client_of_project(&target)?;
             branch::run_checkout(&client, &folder, &prefix, at.into(), force, context).await?;
         }
-        MemoryCommand::Import { folder, prefix, target } => {
-            branch::run_import(&client_of_project(&target)?, &folder, &prefix, context).await?;
+        MemoryCommand::Import {
+            folder,
+            prefix,
+            token,
+            target,
+        } => {
+            let client = client_of_project(&target)?.with_token(token.as_deref());
+            branch::run_import(&client, &folder, &prefix, context).await?;
         }
         MemoryCommand::List {
             prefix,

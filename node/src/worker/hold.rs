@@ -135,7 +135,6 @@ impl Session {
             token: Some(token.clone()),
             capabilities: wanted.capabilities.clone(),
             labels: wanted.labels.clone(),
-            ..OpenSession::default()
         };
         let sent = Instant::now();
         let ask = |client: &Client| {

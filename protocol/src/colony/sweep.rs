@@ -5,10 +5,10 @@
 //! Each command first does up to [`STEPS_PER_COMMAND`] steps of it, so few that they cost about as much as the command
 //! itself; a round without commands does up to [`STEPS_PER_EMPTY_ROUND`]. The leader proposes such an empty round when
 //! something is due, and the next when it was applied. So a command costs a bounded time however many tasks a lost node
-//! held or a destroyed project has, and where rounds are cut does not show. A claim by id, and every call of an owner, sees the lease of
-//! its task as it is at that moment, however far this has come; only a claim of any ready task finds what has returned.
-//! How far it has come stands in the state itself: what is still to be done is what the timers, the holds of an ended owner
-//! and the needs of tasks still name. Destroyed projects are cleared away ([`super::clearing`]) when nothing else is due.
+//! held or a destroyed project has, and where rounds are cut does not show. A claim by id, and every call of an owner, sees
+//! the lease of its task as it is at that moment, however far this has come; only a claim of any ready task finds what has
+//! returned. How far it has come stands in the state itself: what is still to be done is what the timers, the holds of an
+//! ended owner and the needs of tasks still name. Destroyed projects are cleared away ([`super::clearing`]) when nothing else is due.
 //!
 //! A sweep that does something takes a position in the order of all commands, for its events.
 
