@@ -12,7 +12,7 @@
 //! | queue depth | 100 to 5,000 tasks | the counts are those of what was added |
 //! | scheduling hints | 100 to 5,000 tasks of drawn priority, tier and cost | claims get them in the order of the oracle |
 //! | dependency depth | chains of 2, 4 and 8 tasks | each finish makes the next ready, and no other can be claimed |
-//! | concurrent swarms | 1 to 20 projects, their commands in turn | the order of each is its own |
+//! | concurrent swarms | 2 to 20 projects, their commands in turn | the order of each is its own |
 //! | permits | a slot of 5 to 50 places, twice as many that ask | never more hold one; all get one, in the order in which they asked |
 //! | time-outs | 1,000 leases that end at once | all tasks are ready again after so many rounds |
 //! | allocation | 10 to 200 projects | nothing of them is left |

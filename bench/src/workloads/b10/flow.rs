@@ -20,8 +20,7 @@ use crate::timing::Timing;
 use crate::{BenchError, Options};
 
 const CHAINS: [usize; 3] = [2, 4, 8];
-/// Beside the original's sizes one project alone, for comparison.
-const SWARMS: [usize; 5] = [1, 2, 5, 10, 20];
+const SWARMS: [usize; 4] = [2, 5, 10, 20];
 /// How many tasks each project has, and how many commands each of them takes.
 const SWARM_TASKS: usize = 20;
 const SWARM_COMMANDS: usize = 3;
@@ -41,7 +40,9 @@ pub(super) fn rows(options: &Options) -> Result<Vec<Row>, BenchError> {
     for depth in CHAINS {
         rows.extend(chains(depth, repeats)?);
     }
-    rows.extend(swarms(repeats)?);
+    for projects in SWARMS {
+        rows.extend(swarms(projects, repeats)?);
+    }
     for capacity in PERMITS {
         rows.extend(permits(capacity, repeats)?);
     }
@@ -134,29 +135,30 @@ fn chain(depth: usize) -> Result<Duration, BenchError> {
     Ok(spent)
 }
 
-fn swarms(repeats: u32) -> Result<Vec<Row>, BenchError> {
-    let mut rows = Vec::new();
-    let mut alone = None;
-    for projects in SWARMS {
-        let commands = projects * SWARM_TASKS * SWARM_COMMANDS;
-        let [command] = Timing::told(repeats, [commands], || swarm(projects).map(|took| [took]))?;
-        let name = format!("concurrent swarms, {projects} projects");
-        let row = nanos(format!("{name}: a command"), "ns/command", &command);
-        let note = row.note.clone().unwrap_or_default();
-        let each = format!("{SWARM_TASKS} tasks each, claimed in the order of their own project");
-        rows.push(row.note(format!("{note}; {each}")));
-        let of_one = *alone.get_or_insert(command.median());
-        if projects > 1 {
-            let times = command.median() / of_one;
-            rows.push(Row::new(
-                format!("{name}: a command over one of a project alone"),
-                times,
-                "×",
-                command.samples(),
-            ));
-        }
-    }
-    Ok(rows)
+fn swarms(projects: usize, repeats: u32) -> Result<[Row; 3], BenchError> {
+    let commands = projects * SWARM_TASKS * SWARM_COMMANDS;
+    // As many commands in one project after the other, in the same samples: a disturbance falls on both.
+    let [together, alone] = Timing::told(repeats, [commands; 2], || {
+        let alone: Result<Duration, BenchError> = (0..projects).map(|_| swarm(1)).sum();
+        Ok([swarm(projects)?, alone?])
+    })?;
+    let name = format!("concurrent swarms, {projects} projects");
+    let times = together.median() / alone.median();
+    Ok([
+        counted(
+            format!("{name}: tasks claimed in the order of their own project"),
+            projects * SWARM_TASKS,
+            "tasks",
+        ),
+        nanos(format!("{name}: a command"), "ns/command", &together),
+        Row::new(
+            format!("{name}: a command over one against a project alone"),
+            times,
+            "×",
+            together.samples(),
+        )
+        .note(format!("that one takes {:.0} ns", alone.median())),
+    ])
 }
 
 /// Projects whose commands come in turn: tasks are added to all, then claimed and finished in all. How long the commands

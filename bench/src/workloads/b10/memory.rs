@@ -170,9 +170,12 @@ fn conditional(proposals: usize, repeats: u32) -> Result<[Row; 2], BenchError> {
     });
     let outcome = alone.apply(batch.clone()).0;
     let (verdicts, pairs) = judged(&alone, outcome)?;
-    let lost: Vec<(usize, Vec<(Kind, String, u64)>)> = losses(&verdicts);
-    let to = |place: usize| (Kind::WriteWrite, resource(place), (place % RESOURCES) as u64);
-    let expected: Vec<_> = (RESOURCES..proposals).map(|place| (place, vec![to(place)])).collect();
+    let lost = losses(&verdicts);
+    let expected = (RESOURCES..proposals).map(|place| Loss {
+        place,
+        to: vec![(Kind::WriteWrite, resource(place), (place % RESOURCES) as u64)],
+    });
+    let expected: Vec<Loss> = expected.collect();
     let what = |what: &str| format!("{what} of {proposals} on {RESOURCES} keys");
     BenchError::unless_equal(ID, what("losers"), lost.len(), proposals - RESOURCES)?;
     BenchError::unless_equal(ID, what("losers and what they lost to"), &lost, &expected)?;
@@ -193,8 +196,15 @@ fn conditional(proposals: usize, repeats: u32) -> Result<[Row; 2], BenchError> {
     ])
 }
 
-/// The places of those that lost, and what each lost to: the kind of conflict, the key and the place of the winner.
-fn losses(verdicts: &[Verdict]) -> Vec<(usize, Vec<(Kind, String, u64)>)> {
+/// A proposal that lost.
+#[derive(Debug, PartialEq)]
+struct Loss {
+    place: usize,
+    /// What it lost to: the kind of conflict, the key, and the place of the winner.
+    to: Vec<(Kind, String, u64)>,
+}
+
+fn losses(verdicts: &[Verdict]) -> Vec<Loss> {
     let lost = verdicts.iter().enumerate().filter_map(|(place, verdict)| {
         let Verdict::Lost { conflicts, .. } = verdict else {
             return None;
@@ -202,7 +212,10 @@ fn losses(verdicts: &[Verdict]) -> Vec<(usize, Vec<(Kind, String, u64)>)> {
         let to = conflicts
             .iter()
             .map(|conflict| (conflict.kind, conflict.key.to_string(), conflict.winner));
-        Some((place, to.collect()))
+        Some(Loss {
+            place,
+            to: to.collect(),
+        })
     });
     lost.collect()
 }

@@ -143,7 +143,7 @@ fn in_order(name: &str, Order { places, turns }: &Order) -> Row {
         places.len(),
         "tasks",
     )
-    .note(format!("{turns} of them because a better lane had passed long enough"))
+    .note(format!("{turns} of them by their turn before a better lane"))
 }
 
 fn distribution(name: String, histogram: &Histogram<u64>) -> Row {
