@@ -38,13 +38,7 @@ const STANDARD: u8 = 1;
 
 pub(super) fn rows(options: &Options) -> Result<Vec<Row>, BenchError> {
     let within = |tasks: &usize| *tasks <= options.proposals_max;
-    let mut rows = Vec::new();
-    let mut steps = Vec::new();
-    for tasks in SCHEDULED.into_iter().filter(within) {
-        let [enqueue, dequeue] = scheduling(tasks, options, &mut rows)?;
-        steps.push((tasks, [enqueue, dequeue]));
-    }
-    rows.extend(growth(&steps));
+    let mut rows = scheduling(options)?;
     for lanes in LANES {
         rows.push(starvation(lanes)?);
     }
@@ -110,31 +104,62 @@ fn claim_all(
     Ok(places)
 }
 
-/// Adds the rows of one size and returns how long enqueue and dequeue take.
-fn scheduling(tasks: usize, options: &Options, rows: &mut Vec<Row>) -> Result<[Percentiles; 2], BenchError> {
-    let lanes = round_robins(0..tasks);
-    let expected = order(&lanes);
-    let repeats = (SCHEDULED_MAX / tasks).clamp(1, options.repeats.max(1) as usize);
-    let (mut enqueues, mut dequeues) = (load::histogram(), load::histogram());
-    for _ in 0..repeats {
+/// Tasks of four priorities that take turns, and how long each took to come and to go.
+struct Scheduled {
+    lanes: Vec<u8>,
+    expected: Order,
+    repeats: usize,
+    enqueues: Histogram<u64>,
+    dequeues: Histogram<u64>,
+}
+
+impl Scheduled {
+    fn new(tasks: usize, options: &Options) -> Scheduled {
+        let lanes = round_robins(0..tasks);
+        Scheduled {
+            expected: order(&lanes),
+            lanes,
+            repeats: (SCHEDULED_MAX / tasks).clamp(1, options.repeats.max(1) as usize),
+            enqueues: load::histogram(),
+            dequeues: load::histogram(),
+        }
+    }
+
+    fn run(&mut self) -> Result<(), BenchError> {
         let mut alone = Alone::new(ID);
         let worker = alone.start_agent("worker")?;
-        let mut ids = Vec::with_capacity(tasks);
-        for lane in &lanes {
+        let mut ids = Vec::with_capacity(self.lanes.len());
+        for lane in &self.lanes {
             let (added, took) = alone.add(vec![task(*lane, 0)])?;
             ids.extend(added);
-            enqueues.saturating_record(took.as_nanos() as u64);
+            self.enqueues.saturating_record(took.as_nanos() as u64);
         }
-        let found = claim_all(&mut alone, &worker, &ids, &mut dequeues)?;
-        let what = format!("order of {tasks} tasks of four priorities");
-        BenchError::unless_equal(ID, what, &found, &expected.places)?;
+        let found = claim_all(&mut alone, &worker, &ids, &mut self.dequeues)?;
+        let what = format!("order of {} tasks of four priorities", ids.len());
+        BenchError::unless_equal(ID, what, &found, &self.expected.places)
     }
-    let name = format!("priority scheduling, {tasks} tasks");
-    rows.push(in_order(&name, &expected));
-    Ok([("enqueue", enqueues), ("dequeue", dequeues)].map(|(what, histogram)| {
-        rows.push(distribution(format!("{name}: {what}"), &histogram));
-        Percentiles::of(&histogram, 1.0)
-    }))
+
+    fn rows(&self) -> [Row; 3] {
+        let name = format!("priority scheduling, {} tasks", self.lanes.len());
+        [
+            in_order(&name, &self.expected),
+            distribution(format!("{name}: enqueue"), &self.enqueues),
+            distribution(format!("{name}: dequeue"), &self.dequeues),
+        ]
+    }
+}
+
+/// Each size once, then all again: a disturbance of the machine falls on different sizes.
+fn scheduling(options: &Options) -> Result<Vec<Row>, BenchError> {
+    let sizes = SCHEDULED.into_iter().filter(|tasks| *tasks <= options.proposals_max);
+    let mut all: Vec<Scheduled> = sizes.map(|tasks| Scheduled::new(tasks, options)).collect();
+    for repeat in 0..options.repeats.max(1) as usize {
+        let mut due = all.iter_mut().filter(|scheduled| repeat < scheduled.repeats);
+        due.try_for_each(Scheduled::run)?;
+    }
+    let mut rows: Vec<Row> = all.iter().flat_map(Scheduled::rows).collect();
+    rows.extend(growth(&all));
+    Ok(rows)
 }
 
 fn in_order(name: &str, Order { places, turns }: &Order) -> Row {
@@ -153,18 +178,24 @@ fn distribution(name: String, histogram: &Histogram<u64>) -> Row {
         .note("one command each, the cost of the clock included")
 }
 
-fn growth(steps: &[(usize, [Percentiles; 2])]) -> Vec<Row> {
-    let from = steps.iter().find(|(tasks, _)| *tasks == GROWTH_FROM);
-    let (Some((from, before)), Some((to, after))) = (from, steps.last()) else {
+fn growth(all: &[Scheduled]) -> Vec<Row> {
+    let from = all.iter().find(|scheduled| scheduled.lanes.len() == GROWTH_FROM);
+    let (Some(before), Some(after)) = (from, all.last()) else {
         return Vec::new();
     };
-    let logarithms = (*to as f64).log2() / (*from as f64).log2();
-    let row = |(place, what): (usize, &str)| {
-        let times = after[place].p50 / before[place].p50.max(1.0);
+    let (from, to) = (before.lanes.len(), after.lanes.len());
+    let logarithms = (to as f64).log2() / (from as f64).log2();
+    let steps = [
+        ("enqueue", &before.enqueues, &after.enqueues),
+        ("dequeue", &before.dequeues, &after.dequeues),
+    ];
+    let row = |(what, before, after): (&str, &Histogram<u64>, &Histogram<u64>)| {
+        let p50 = |histogram: &Histogram<u64>| histogram.value_at_quantile(0.5) as f64;
         let name = format!("priority scheduling: {what} at {to} tasks over that at {from}, p50");
-        Row::new(name, times, "×", 2).note(format!("their logarithms stand as {logarithms:.2} to 1"))
+        Row::new(name, p50(after) / p50(before), "×", after.len())
+            .note(format!("their logarithms stand as {logarithms:.2} to 1"))
     };
-    ["enqueue", "dequeue"].into_iter().enumerate().map(row).collect()
+    steps.map(row).into()
 }
 
 /// How many grants pass the lowest of these lanes while the best always has tasks, and the others have some as well.
