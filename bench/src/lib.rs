@@ -38,7 +38,8 @@ pub struct Options {
     pub seed: u64,
     /// How often each timing is repeated; the median is reported. At least 1.
     pub repeats: u32,
-    /// The greatest number of proposals in a batch. 10,000 at least for a figure of growth; the full run has 1,000,000.
+    /// The greatest number of proposals in a batch, and of tasks in a queue. 10,000 at least for figures of growth; the
+    /// full run has 1,000,000.
     pub proposals_max: usize,
     /// How many times data is synced to disk.
     pub syncs: u32,

@@ -1,5 +1,7 @@
 //! The workloads, one module each, and the table from which a command line picks them.
 
+mod alone;
+pub mod b10;
 pub mod b11;
 pub mod b13;
 pub mod b16;
@@ -68,6 +70,12 @@ pub fn workloads() -> &'static [Workload] {
             title: b8::TITLE,
             needs: Needs::Nothing,
             run: b8::run,
+        },
+        Workload {
+            id: b10::ID,
+            title: b10::TITLE,
+            needs: Needs::Nothing,
+            run: b10::run,
         },
         Workload {
             id: b11::ID,

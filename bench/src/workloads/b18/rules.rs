@@ -1,123 +1,50 @@
 //! The rules alone: `apply` on one thread, without nodes, log and store.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use queenright_protocol::colony::{
-    Applied, Body, Caller, Change, Claim, Colony, Command, Condition, Content, NewSession, NewTask, Op, Outcome,
-    ProjectCommand, Proposal, Round, SessionCommand, SessionId, TaskCommand, TokenHash, Wants, Which, Write,
+    Body, Caller, NewSession, NewTask, Outcome, ProjectCommand, Proposal, SessionCommand, SessionId, TaskCommand,
+    TokenHash, Write,
 };
-use queenright_protocol::id::NodeId;
 
+use super::super::alone::{Alone, inline, put};
 use super::{AT_ONCE, CLAIMED_AT_ONCE, ID, TIMED, VALUE_BYTES, key};
 use crate::report::{Percentiles, Row};
 use crate::{BenchError, load};
 
-const NODE: NodeId = NodeId(1);
 const TOKEN: &str = "token";
 
-/// A colony, and the one node that talks to it.
-#[derive(Default)]
-struct Alone {
-    colony: Colony,
-    number: u64,
-    /// The session that claims.
-    session: Option<SessionId>,
+/// A colony with a project of so many tasks and keys, and the session that claims.
+fn filled(size: u64) -> Result<(Alone, SessionId), BenchError> {
+    let mut alone = Alone::new(ID);
+    let new = NewSession::new("worker", TokenHash::of(TOKEN));
+    let session = match alone.apply(Body::Session(SessionCommand::Open(new))).0 {
+        Outcome::SessionOpen { session, .. } => session,
+        other => return alone.unexpected("a session", &other),
+    };
+    for part in 0..size / AT_ONCE {
+        let write = |place: u64| Write {
+            key: key(part * AT_ONCE + place).into(),
+            op: inline(vec![b'x'; VALUE_BYTES]),
+            tags: Vec::new(),
+            before: None,
+        };
+        alone.apply(Body::Propose(Proposal {
+            writes: (0..AT_ONCE).map(write).collect(),
+            ..Proposal::default()
+        }));
+        let task = NewTask {
+            title: "work".into(),
+            ..NewTask::default()
+        };
+        alone.apply(Body::Task(TaskCommand::Add(vec![task; AT_ONCE as usize])));
+    }
+    Ok((alone, session))
 }
 
-impl Alone {
-    /// Applies one command; its outcome, and how long that took.
-    fn apply(&mut self, body: Body) -> (Outcome, Duration) {
-        self.number += 1;
-        let command = Command {
-            number: self.number,
-            settled: self.number,
-            expires_ms: u64::MAX,
-            project: "p".into(),
-            author: ID.into(),
-            idempotency_key: None,
-            body,
-            listed: false,
-        };
-        let (mut applied, took) = self.round(vec![command]);
-        (applied.outcomes.swap_remove(0).outcome, took)
-    }
-
-    fn round(&mut self, commands: Vec<Command>) -> (Applied, Duration) {
-        let round = Round {
-            node: NODE,
-            incarnation: 1,
-            commands,
-        };
-        let started = Instant::now();
-        let applied = self.colony.apply(0, 0, &[round], NODE);
-        (applied, started.elapsed())
-    }
-
-    /// A project with so many tasks and keys, and a session.
-    fn filled(size: u64) -> Alone {
-        let mut alone = Alone::default();
-        let opened = alone.apply(Body::Session(SessionCommand::Open(NewSession::new(
-            "worker",
-            TokenHash::of(TOKEN),
-        ))));
-        if let Outcome::SessionOpen { session, .. } = opened.0 {
-            alone.session = Some(session);
-        }
-        for part in 0..size / AT_ONCE {
-            let write = |place: u64| Write {
-                key: key(part * AT_ONCE + place).into(),
-                op: Op::Put(Content::Inline(vec![b'x'; VALUE_BYTES].into())),
-                tags: Vec::new(),
-                before: None,
-            };
-            alone.apply(Body::Propose(Proposal {
-                writes: (0..AT_ONCE).map(write).collect(),
-                ..Proposal::default()
-            }));
-            let task = NewTask {
-                title: "work".into(),
-                ..NewTask::default()
-            };
-            alone.apply(Body::Task(TaskCommand::Add(vec![task; AT_ONCE as usize])));
-        }
-        alone
-    }
-
-    /// Takes so many tasks that are ready; how many there were, and how long that took.
-    fn claim(&mut self, limit: u32) -> (usize, Duration) {
-        let kinds = Vec::new();
-        let (outcome, took) = self.apply(Body::Task(TaskCommand::Claim(Claim {
-            which: Which::Ready { kinds, limit },
-            caller: Caller::Session(TokenHash::of(TOKEN)),
-            wants: Wants::default(),
-        })));
-        match outcome {
-            Outcome::Claimed { tasks, .. } => (tasks.len(), took),
-            _ => (0, took),
-        }
-    }
-
-    fn put(&mut self, place: u64) -> Duration {
-        let change = Change {
-            caller: None,
-            key: key(place).into(),
-            op: Op::Put(Content::Inline(vec![b'y'; VALUE_BYTES].into())),
-            tags: Vec::new(),
-            condition: Condition::None,
-        };
-        self.apply(Body::Change(change)).1
-    }
-
-    /// The rounds without commands until nothing is due.
-    fn until_nothing_is_due(&mut self) -> Histogram<u64> {
-        let mut rounds = load::histogram();
-        while self.colony.due_ms() == Some(0) {
-            let (_, took) = self.round(Vec::new());
-            rounds.saturating_record(took.as_nanos() as u64);
-        }
-        rounds
-    }
+fn worker() -> Caller {
+    Caller::Session(TokenHash::of(TOKEN))
 }
 
 /// What commands cost at both sizes, and the rounds in which the large project returns and goes.
@@ -125,13 +52,13 @@ pub(super) fn rows(small: u64, large: u64) -> Result<Vec<Row>, BenchError> {
     let mut rows = Vec::new();
     let mut medians = Vec::new();
     for size in [small, large] {
-        let mut alone = Alone::filled(size);
+        let (mut alone, session) = filled(size)?;
         let (mut claims, mut puts) = (load::histogram(), load::histogram());
         for place in 0..TIMED.min(size / 2) {
-            let (claimed, took) = alone.claim(1);
-            BenchError::unless_equal(ID, "tasks of a claim, rules alone", claimed, 1)?;
+            let (claimed, took) = alone.claim(&worker(), 1)?;
+            BenchError::unless_equal(ID, "tasks of a claim, rules alone", claimed.len(), 1)?;
             claims.saturating_record(took.as_nanos() as u64);
-            let took = alone.put(place * 7_919 % size);
+            let (_, took) = alone.apply(put(&key(place * 7_919 % size), vec![b'y'; VALUE_BYTES]));
             puts.saturating_record(took.as_nanos() as u64);
         }
         let of_size = [("claim", &claims), ("put", &puts)].map(|(what, histogram)| {
@@ -142,7 +69,7 @@ pub(super) fn rows(small: u64, large: u64) -> Result<Vec<Row>, BenchError> {
         });
         medians.push(of_size);
         if size == large {
-            rows.extend(expire(&mut alone, size)?);
+            rows.extend(expire(&mut alone, session, size)?);
             rows.extend(destroy(&mut alone, size)?);
         }
     }
@@ -154,13 +81,12 @@ pub(super) fn rows(small: u64, large: u64) -> Result<Vec<Row>, BenchError> {
     Ok(rows)
 }
 
-fn expire(alone: &mut Alone, size: u64) -> Result<Vec<Row>, BenchError> {
-    while alone.claim(CLAIMED_AT_ONCE).0 > 0 {}
-    let session = alone.session.ok_or_else(|| mismatch("a session"))?;
+fn expire(alone: &mut Alone, session: SessionId, size: u64) -> Result<Vec<Row>, BenchError> {
+    while !alone.claim(&worker(), CLAIMED_AT_ONCE)?.0.is_empty() {}
     let token = TokenHash::of(TOKEN);
     let (_, closing) = alone.apply(Body::Session(SessionCommand::Close { session, token }));
     let rounds = alone.until_nothing_is_due();
-    let tasks = alone.colony.project("p").map_or(0, |project| project.tasks().ready());
+    let tasks = alone.tasks().ready();
     BenchError::unless_equal(ID, "tasks that have returned, rules alone", tasks as u64, size)?;
     Ok(vec![
         round_row(format!("a round while {size} tasks return"), &rounds),
@@ -193,18 +119,13 @@ fn destroy(alone: &mut Alone, size: u64) -> Result<Vec<Row>, BenchError> {
     ])
 }
 
-fn mismatch(expected: &str) -> BenchError {
-    BenchError::Mismatch {
-        workload: ID,
-        what: "rules alone".to_owned(),
-        found: "nothing".to_owned(),
-        expected: expected.to_owned(),
+fn round_row(name: String, rounds: &[Duration]) -> Row {
+    let mut histogram: Histogram<u64> = load::histogram();
+    for took in rounds {
+        histogram.saturating_record(took.as_nanos() as u64);
     }
-}
-
-fn round_row(name: String, rounds: &Histogram<u64>) -> Row {
-    let percentiles = Percentiles::of(rounds, 1e6);
-    Row::new(name, percentiles.max, "ms", rounds.len())
+    let percentiles = Percentiles::of(&histogram, 1e6);
+    Row::new(name, percentiles.max, "ms", histogram.len())
         .percentiles(percentiles)
         .note("the longest: so long a command waits at most for what it follows")
 }
