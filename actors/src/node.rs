@@ -1,5 +1,6 @@
 //! A running node, as its doors see it.
 
+mod backlog;
 mod comparison;
 mod replacement;
 mod sessions;
@@ -27,6 +28,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::backlog::tell_unstored;
 pub(crate) use self::comparison::noted as noted_difference;
 use self::comparison::{ASK_EVERY, Compare, Judge};
 pub use self::replacement::ReplaceError;
@@ -237,6 +239,13 @@ impl Services for Inbox {
             }
             // The sender's timer repeats the round: this only says that nothing else will come of it.
             Kind::RoundRefused => tracing::debug!(from = %envelope.from, "a round was refused"),
+            Kind::Unstored => match decode(&envelope.body) {
+                Ok(records) => drop(self.queen.cast(QueenMessage::Unstored {
+                    from: envelope.from,
+                    records,
+                })),
+                Err(error) => tracing::debug!(from = %envelope.from, %error, "what is said of a store cannot be read"),
+            },
             Kind::Control => {
                 let node = self.node.get().and_then(std::sync::Weak::upgrade);
                 if let Some(node) = node {
@@ -368,6 +377,10 @@ impl Node {
         tasks.push(tokio::spawn(run_until(
             stop.clone(),
             tell_recovered(consensus.clone(), queen.clone()),
+        )));
+        tasks.push(tokio::spawn(run_until(
+            stop.clone(),
+            tell_unstored(replica.clone(), consensus.clone(), router.clone()),
         )));
         let names: Vec<String> = options.nodes.iter().map(|node| node.name.clone()).collect();
         let steward = Arc::new(Steward::new(consensus.clone(), replica.clone(), names.clone()));

@@ -68,6 +68,8 @@ pub(crate) enum QueenMessage {
     SpawnAgent(AgentSpec, oneshot::Sender<Result<AgentStatus, AgentError>>),
     /// From a door: stop an agent.
     StopAgent(String, oneshot::Sender<Result<(), AgentError>>),
+    /// From another node: how many changes its store has not taken yet.
+    Unstored { from: NodeId, records: u64 },
     /// From her timer: a lease may have ended.
     Due,
     /// From consensus: the empty round that she proposed was applied, or will not be.
@@ -194,6 +196,7 @@ impl Actor for Queen {
                 state.step(Input::EntryDone);
                 state.look_at_due(&me).await;
             }
+            QueenMessage::Unstored { from, records } => state.hear_unstored(from, records),
             QueenMessage::Due => {
                 state.due_again(false);
                 state.look_at_due(&me).await;

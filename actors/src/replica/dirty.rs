@@ -14,6 +14,8 @@ use queenright_protocol::colony::{
 
 /// How many changed records may wait for the store before applying waits for it.
 pub const DIRTY_RECORDS_MAX: usize = 1 << 16;
+/// In which steps it is told how many records are changed.
+pub(super) const BACKLOG_STEP: usize = 1 << 12;
 /// How many changed records let the store write its pass at once. What sled keeps in memory while it writes a pass is
 /// some 9 KB for each (see [`Pass`](crate::store::Pass)).
 pub const DIRTY_RECORDS_WANTED: usize = 1 << 14;

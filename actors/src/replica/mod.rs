@@ -24,8 +24,8 @@ use tokio::time::Instant;
 
 use self::checkpoints::Checkpoints;
 pub(crate) use self::checkpoints::Difference;
+use self::dirty::{BACKLOG_STEP, Dirty, EventBlocks};
 pub use self::dirty::{DIRTY_RECORDS_MAX, DIRTY_RECORDS_WANTED};
-use self::dirty::{Dirty, EventBlocks};
 use self::reservations::ReservationWaiters;
 use self::revisions::RevisionTable;
 use self::waiters::Waiters;
@@ -163,6 +163,8 @@ pub struct Replica {
     checkpoints: Mutex<Checkpoints>,
     /// Where this replica differs from what a leader has logged.
     difference: watch::Sender<Option<Difference>>,
+    /// What the store has not taken yet, in steps of [`BACKLOG_STEP`].
+    backlog: watch::Sender<usize>,
 }
 
 impl Replica {
@@ -235,6 +237,7 @@ impl Replica {
             blocks: Mutex::new(blocks),
             checkpoints: Mutex::new(Checkpoints::default()),
             difference: watch::Sender::new(None),
+            backlog: watch::Sender::new(0),
         })
     }
 
@@ -443,6 +446,7 @@ impl Replica {
         }
         self.seq.send_replace(seq);
         self.index.send_replace(index);
+        self.tell_backlog(dirty);
         self.wake_store(dirty);
         Ok(())
     }
@@ -625,6 +629,17 @@ impl Replica {
         self.state().dirty.len()
     }
 
+    /// Follows how many changes the store has not taken yet, in steps of some thousand.
+    pub(crate) fn follow_backlog(&self) -> watch::Receiver<usize> {
+        self.backlog.subscribe()
+    }
+
+    fn tell_backlog(&self, dirty: usize) {
+        let steps = dirty / BACKLOG_STEP * BACKLOG_STEP;
+        self.backlog
+            .send_if_modified(|told| std::mem::replace(told, steps) != steps);
+    }
+
     /// What changed since the last call, as one pass of the store; `None` when nothing did. What a snapshot brought comes
     /// in several passes. Called by the store thread.
     pub fn take_pass(&self) -> Option<Pass> {
@@ -642,6 +657,7 @@ impl Replica {
                 None => (state.dirty.take(index), state.colony.clone(), Some(meta)),
             }
         };
+        self.tell_backlog(0);
         let flushed = self.log_flushed.get().and_then(|flushed| flushed());
         let stored = meta.map(|(last_applied, membership)| StoredMeta {
             last_applied,

@@ -78,7 +78,7 @@ impl Services for Inbox {
                 from: envelope.from,
                 bytes: envelope.body,
             }),
-            Kind::RoundRefused => {}
+            Kind::RoundRefused | Kind::Unstored => {}
             _ => self.consensus.receive(envelope),
         }
     }

@@ -105,6 +105,8 @@ kinds! {
     ReadIndexRequest = 22, "read_index_request", Command;
     /// That position, or the leader's name.
     ReadIndexReply = 23, "read_index_reply", Command;
+    /// How many changes the store of a node has not taken yet.
+    Unstored = 24, "unstored", Urgent;
     /// A volatile message from agent to agent.
     Signal = 30, "signal", Signal;
     /// A signal was not delivered, and why.

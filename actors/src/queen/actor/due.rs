@@ -1,6 +1,7 @@
 //! What a queen does although nobody commands it: she proposes an empty round when a lease ends or a task is to be
 //! returned, and tells the colony of agents that have ended with their node.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use queenright_protocol::colony::{AgentCommand, Body, Round};
@@ -19,9 +20,11 @@ const LOST_AFTER: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a new leader has for what it took over but has not applied yet.
 const TAKING_OVER: Duration = Duration::from_secs(1);
-/// With so many changes that the store has not taken yet, what is due waits: more of them would make all commands wait for
-/// the store.
-const UNSTORED_MAX: usize = DIRTY_RECORDS_MAX / 2;
+/// With so many changes that the store of a node has not taken yet, what is due waits: with more of them that node would
+/// soon apply nothing until its store has them.
+const UNSTORED_MAX: u64 = DIRTY_RECORDS_MAX as u64 / 2;
+/// For how long what a node said of its store counts: it says so again each second while there is much.
+const UNSTORED_COUNTS: Duration = Duration::from_secs(3);
 /// For how long, in milliseconds, until it is looked at again.
 const UNSTORED_WAIT_MS: u64 = 20;
 /// Who tells of them.
@@ -40,6 +43,8 @@ pub(super) struct Duties {
     leading: Option<Instant>,
     /// Whether the timer of the look for lost nodes runs.
     looking: bool,
+    /// What the other nodes said of their stores, and when.
+    unstored: BTreeMap<NodeId, (u64, Instant)>,
 }
 
 impl QueenState {
@@ -61,6 +66,19 @@ impl QueenState {
         }
     }
 
+    /// The store of another node has not taken so many changes yet.
+    pub(super) fn hear_unstored(&mut self, from: NodeId, records: u64) {
+        self.duties.unstored.insert(from, (records, Instant::now()));
+    }
+
+    /// Whether this node or another one should first catch up with its store.
+    fn stores_are_behind(&self) -> bool {
+        let others = self.duties.unstored.values();
+        let others = others.filter(|(_, told)| told.elapsed() < UNSTORED_COUNTS);
+        let most = others.map(|(records, _)| *records).max().unwrap_or_default();
+        most.max(self.replica.dirty_records() as u64) > UNSTORED_MAX
+    }
+
     /// Proposes an empty round if something is due, or sets the timer for the next time.
     pub(super) async fn look_at_due(&mut self, me: &ActorRef<QueenMessage>) {
         if self.duties.leading.is_none() || self.duties.proposed {
@@ -73,7 +91,7 @@ impl QueenState {
         }
         let Some(due_ms) = due_ms else { return };
         let now_ms = self.leaders_time();
-        let due_ms = match due_ms <= now_ms && self.replica.dirty_records() > UNSTORED_MAX {
+        let due_ms = match due_ms <= now_ms && self.stores_are_behind() {
             true => now_ms + UNSTORED_WAIT_MS,
             false => due_ms,
         };
