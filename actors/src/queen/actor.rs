@@ -1,6 +1,7 @@
 //! The queen: the actor of a node that supervises its agents and drives its rounds. The node starts her, and ends when
 //! she does.
 
+mod backlog;
 mod due;
 
 use std::sync::Arc;

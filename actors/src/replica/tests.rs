@@ -431,6 +431,20 @@ fn a_pass_is_taken_only_when_something_changed() {
 }
 
 #[test]
+fn what_the_store_has_not_taken_is_told_in_steps() {
+    let mut rig = Rig::default();
+    let mut backlog = rig.replica.follow_backlog();
+    for number in 0..BACKLOG_STEP {
+        rig.put(&format!("k{number}"), "1");
+    }
+    assert_eq!(*backlog.borrow_and_update(), BACKLOG_STEP);
+    rig.put("k0", "2");
+    assert!(!backlog.has_changed().unwrap());
+    rig.replica.take_pass();
+    assert_eq!(*backlog.borrow_and_update(), 0);
+}
+
+#[test]
 fn a_key_written_often_between_two_passes_is_written_once() {
     let mut rig = Rig::default();
     (0..40).for_each(|_| rig.put("a", "1"));

@@ -1,7 +1,6 @@
 //! What a queen does although nobody commands it: she proposes an empty round when a lease ends or a task is to be
 //! returned, and tells the colony of agents that have ended with their node.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use queenright_protocol::colony::{AgentCommand, Body, Round};
@@ -9,9 +8,9 @@ use queenright_protocol::id::NodeId;
 use ractor::ActorRef;
 use tokio::sync::oneshot;
 
+use super::backlog::Backlogs;
 use super::{QueenMessage, QueenState};
 use crate::queen::Request;
-use crate::replica::DIRTY_RECORDS_MAX;
 
 /// For how long a node may acknowledge nothing to the leader until its agents are taken for dead. Longer than a change of
 /// leader and than a restart of the node, which ends its agents by itself.
@@ -20,12 +19,7 @@ const LOST_AFTER: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a new leader has for what it took over but has not applied yet.
 const TAKING_OVER: Duration = Duration::from_secs(1);
-/// With so many changes that the store of a node has not taken yet, what is due waits: with more of them that node would
-/// soon apply nothing until its store has them.
-const UNSTORED_MAX: u64 = DIRTY_RECORDS_MAX as u64 / 2;
-/// For how long what a node said of its store counts: it says so again each second while there is much.
-const UNSTORED_COUNTS: Duration = Duration::from_secs(3);
-/// For how long, in milliseconds, until it is looked at again.
+/// For how long, in milliseconds, what is due waits until it is seen again whether the stores have caught up.
 const UNSTORED_WAIT_MS: u64 = 20;
 /// Who tells of them.
 const AUTHOR: &str = "queen";
@@ -43,8 +37,8 @@ pub(super) struct Duties {
     leading: Option<Instant>,
     /// Whether the timer of the look for lost nodes runs.
     looking: bool,
-    /// What the other nodes said of their stores, and when.
-    unstored: BTreeMap<NodeId, (u64, Instant)>,
+    /// What the other nodes said of their stores.
+    backlogs: Backlogs,
 }
 
 impl QueenState {
@@ -68,15 +62,7 @@ impl QueenState {
 
     /// The store of another node has not taken so many changes yet.
     pub(super) fn hear_unstored(&mut self, from: NodeId, records: u64) {
-        self.duties.unstored.insert(from, (records, Instant::now()));
-    }
-
-    /// Whether this node or another one should first catch up with its store.
-    fn stores_are_behind(&self) -> bool {
-        let others = self.duties.unstored.values();
-        let others = others.filter(|(_, told)| told.elapsed() < UNSTORED_COUNTS);
-        let most = others.map(|(records, _)| *records).max().unwrap_or_default();
-        most.max(self.replica.dirty_records() as u64) > UNSTORED_MAX
+        self.duties.backlogs.note(from, records, Instant::now());
     }
 
     /// Proposes an empty round if something is due, or sets the timer for the next time.
@@ -91,7 +77,12 @@ impl QueenState {
         }
         let Some(due_ms) = due_ms else { return };
         let now_ms = self.leaders_time();
-        let due_ms = match due_ms <= now_ms && self.stores_are_behind() {
+        let due_ms = match due_ms <= now_ms
+            && self
+                .duties
+                .backlogs
+                .are_long(self.replica.dirty_records(), Instant::now())
+        {
             true => now_ms + UNSTORED_WAIT_MS,
             false => due_ms,
         };
