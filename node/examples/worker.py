@@ -46,8 +46,8 @@ class Door:
         self.url = url.rstrip("/")
         self.project = project
 
-    def once(self, method, path, body=None, key=None, query=(), wait=0):
-        query = urllib.parse.urlencode([("project", self.project), *query])
+    def once(self, method, path, body=None, key=None, wait=0):
+        query = urllib.parse.urlencode({"project": self.project})
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}{path}?{query}", data, method=method)
         request.add_header("queenright-agent", "worker.py")
@@ -66,12 +66,12 @@ class Door:
                 raise OSError(problem["detail"]) from error
             raise Refused(problem) from error
 
-    def ask(self, method, path, body=None, key=None, stop=None):
+    def ask(self, method, path, body=None, key=None, stop=None, wait=0):
         """As `once`, until there is an answer; nothing if `stop` is set before."""
         pause = 0.05
         while stop is None or not stop.is_set():
             try:
-                return self.once(method, path, body, key)
+                return self.once(method, path, body, key, wait=wait)
             except Refused:
                 raise
             except (OSError, ValueError):
@@ -102,10 +102,17 @@ class Session:
                 print(f"{self.id}: {refused}", file=sys.stderr)
                 self.ended.set()
 
-    def claim(self, kinds):
+    def claim(self, kinds, wait):
+        """At most one task; while none is ready the node keeps the answer back, for so many seconds."""
         self.claims += 1
-        body = {"kinds": kinds, "limit": 1, "token": self.token}
-        return self.door.ask("POST", "/v1/tasks:claim", body, f"{self.keys}-c{self.claims}")
+        body = {"kinds": kinds, "limit": 1, "token": self.token, "wait_ms": wait * 1000}
+        claimed = self.door.ask("POST", "/v1/tasks:claim", body, f"{self.keys}-c{self.claims}", wait=wait)
+        if "accept_within_ms" in claimed:
+            # It was offered to whoever waited: it is held once it is accepted.
+            for task in claimed["tasks"]:
+                accept = {"fence": task["fence"], "token": self.token}
+                self.door.ask("POST", f"/v1/tasks/{task['task']}:accept", accept)
+        return claimed["tasks"]
 
     def finish(self, task, outcome, result):
         body = {"fence": task["fence"], "token": self.token, "outcome": outcome, "result": result}
@@ -126,17 +133,7 @@ class Worker:
         self.kinds = kinds
         self.session = Session(door)
         self.ends = False
-
-    def wait(self, after):
-        """Waits until a task was added or returned behind `after`, or some time has passed."""
-        query = [("types", "task_added,task_returned"), ("consistency", "local"), ("after", after)]
-        query += [("wait_ms", WAIT_S * 1000), ("limit", 1)]
-        try:
-            self.door.once("GET", "/v1/events", query=query, wait=WAIT_S)
-            # Many may have been woken for one task: they do not all come at once.
-            time.sleep(random.uniform(0, 0.05))
-        except (Refused, OSError, ValueError):
-            time.sleep(random.uniform(0.25, 0.5))
+        self.waits = False
 
     def attempt(self, task):
         try:
@@ -151,21 +148,25 @@ class Worker:
             print(f"{task['task']}: {refused.code}: {refused}", file=sys.stderr)
 
     def run(self, exit_when_empty):
-        while not self.ends:
-            try:
-                claimed = self.session.claim(self.kinds)
-            except Refused as refused:
-                if refused.code not in ("EXPIRED", "NOT_FOUND"):
-                    raise
-                self.session = Session(self.door)
-                continue
-            if claimed["tasks"]:
-                self.attempt(claimed["tasks"][0])
-            elif exit_when_empty:
-                break
-            else:
-                self.wait(claimed["seq"])
-        self.session.close()
+        try:
+            while not self.ends:
+                try:
+                    self.waits = True
+                    tasks = self.session.claim(self.kinds, 0 if exit_when_empty else WAIT_S)
+                    self.waits = False
+                except Refused as refused:
+                    # What was offered may be another's by now; a session that ended is replaced.
+                    if refused.code not in ("EXPIRED", "NOT_FOUND", "FENCED"):
+                        raise
+                    if refused.code != "FENCED":
+                        self.session = Session(self.door)
+                    continue
+                if tasks:
+                    self.attempt(tasks[0])
+                elif exit_when_empty:
+                    break
+        finally:
+            self.session.close()
 
 
 def main():
@@ -179,8 +180,8 @@ def main():
 
     def end(*_):
         # What is under way is finished first; who waits ends at once.
-        if worker.ends:
-            sys.exit(1)
+        if worker.ends or worker.waits:
+            sys.exit(1 if worker.ends else 0)
         worker.ends = True
 
     signal.signal(signal.SIGTERM, end)
