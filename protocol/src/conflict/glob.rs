@@ -60,6 +60,18 @@ pub struct Lead {
     pub start: Arc<str>,
 }
 
+impl Lead {
+    /// What every path that the pattern matches begins with, as far as that is sure.
+    pub fn beginning(&self) -> &Arc<str> {
+        let slash = usize::from(!self.names.is_empty());
+        match !self.whole && self.start.len() > self.names.len() + slash {
+            true => &self.start,
+            // Any names may be none: the path may end here.
+            false => &self.names,
+        }
+    }
+}
+
 /// What one name must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Segment {
@@ -168,6 +180,12 @@ impl Glob {
     /// Its one form.
     pub fn text(&self) -> &Arc<str> {
         &self.text
+    }
+
+    /// Whether it may match this path, as far as the path's end says. Cheaper than to see whether it does.
+    pub fn may_end_as(&self, path: &str) -> bool {
+        let mut ends = self.alternatives.iter().map(|pattern| pattern.segments.last());
+        ends.any(|last| last.is_none_or(|last| intersect::may_end_as(last, path)))
     }
 
     /// What the paths that it matches begin with; one for each of its alternatives.

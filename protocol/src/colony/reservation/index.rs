@@ -1,6 +1,7 @@
-//! Which reservations may meet a resource, found by what everything in it begins with: an ordered set of the names before
-//! the first open segment. Those above it (`src` for `src/a/b.rs`) are found from the end, skipping what is not there; those
-//! below it stand together.
+//! Which reservations may meet a resource, found by what everything in it begins with ([`Lead::beginning`]): what is in both
+//! of two resources begins with the beginnings of both, so one of these begins with the other. In an ordered set those that
+//! the beginning of a resource begins with (`src`, `src/a/f` for `src/a/f1.rs`) are found from the longest down, skipping
+//! what is not there; those that begin with it stand together.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -17,8 +18,17 @@ pub(super) struct Space {
     pub(super) mode: Mode,
 }
 
-/// A place in the index: where, and which resource of which reservation.
-type Entry = (Space, Arc<str>, ReservationId, u32);
+/// A place in the index: where, which resource of which reservation, and whether the beginning is all of it.
+type Entry = (Space, Arc<str>, ReservationId, u32, bool);
+
+/// What was found in the index.
+pub(super) struct Hit<'a> {
+    pub(super) id: ReservationId,
+    /// The place of its resource.
+    pub(super) place: u32,
+    /// The one path or key that the resource is, if it is one: what cannot be that need not be looked up.
+    pub(super) exact: Option<&'a str>,
+}
 
 const FIRST: ReservationId = ReservationId { seq: 0, ordinal: 0 };
 const LAST: ReservationId = ReservationId {
@@ -35,13 +45,15 @@ pub(super) struct Index {
 impl Index {
     pub(super) fn insert(&mut self, space: Space, resource: &Resource, id: ReservationId, place: u32) {
         for lead in resource.leads() {
-            self.entries.insert((space, lead.names, id, place));
+            let entry = (space, lead.beginning().clone(), id, place, lead.whole);
+            self.entries.insert(entry);
         }
     }
 
     pub(super) fn remove(&mut self, space: Space, resource: &Resource, id: ReservationId, place: u32) {
         for lead in resource.leads() {
-            self.entries.remove(&(space, lead.names, id, place));
+            let entry = (space, lead.beginning().clone(), id, place, lead.whole);
+            self.entries.remove(&entry);
         }
     }
 
@@ -50,59 +62,60 @@ impl Index {
         &self,
         space: Space,
         lead: &Lead,
-        visitor: &mut dyn FnMut(ReservationId, u32) -> ControlFlow<B>,
+        visitor: &mut dyn FnMut(Hit<'_>) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
-        let mut at = Some(&*lead.names);
-        while let Some(names) = at {
-            let last = (space, names.into(), LAST, u32::MAX);
+        let beginning = lead.beginning();
+        let mut at = &**beginning;
+        loop {
+            let last = (space, at.into(), LAST, u32::MAX, true);
             let before = self.entries.range(..=last).next_back();
             let Some((_, found, ..)) = before.filter(|entry| entry.0 == space) else {
                 break;
             };
-            if !is_above(found, names) {
-                // Between the two is nothing; what is above both is no longer than what they have in common.
-                let common = common_bytes(found, names);
-                at = above(names);
-                while let Some(shorter) = at.filter(|at| at.len() > common) {
-                    at = above(shorter);
-                }
+            let common = common_bytes(found, at);
+            if common < found.len() {
+                // Between the two is nothing; what both begin with is no longer than what they have in common.
+                at = at_most(at, common);
                 continue;
             }
-            let (first, last) = ((space, found.clone(), FIRST, 0), (space, found.clone(), LAST, u32::MAX));
-            for (_, _, id, place) in self.entries.range(first..=last) {
-                visitor(*id, *place)?;
+            let first = (space, found.clone(), FIRST, 0, false);
+            for entry in self.entries.range(first..=(space, found.clone(), LAST, u32::MAX, true)) {
+                visitor(hit(entry))?;
             }
-            at = above(&names[..found.len()]);
+            if found.is_empty() {
+                break;
+            }
+            at = at_most(at, found.len() - 1);
         }
         if lead.whole {
             return ControlFlow::Continue(());
         }
-        let first = (space, lead.start.clone(), FIRST, 0);
-        for (found_space, names, id, place) in self.entries.range(first..) {
-            if *found_space != space || !names.starts_with(&*lead.start) {
+        let first = (space, lead.start.clone(), FIRST, 0, false);
+        for entry in self.entries.range(first..) {
+            let (found_space, found, ..) = entry;
+            if *found_space != space || !found.starts_with(&*lead.start) {
                 break;
             }
             // Those have been visited.
-            if *names != lead.names {
-                visitor(*id, *place)?;
+            if found != beginning {
+                visitor(hit(entry))?;
             }
         }
         ControlFlow::Continue(())
     }
 }
 
-/// The names without the last one; nothing stands above no names.
-fn above(names: &str) -> Option<&str> {
-    match names.rfind('/') {
-        Some(end) => Some(&names[..end]),
-        None => (!names.is_empty()).then_some(""),
+fn hit((_, beginning, id, place, whole): &Entry) -> Hit<'_> {
+    Hit {
+        id: *id,
+        place: *place,
+        exact: whole.then_some(beginning),
     }
 }
 
-/// Whether `names` begins with these names, or has no others.
-fn is_above(these: &str, names: &str) -> bool {
-    let rest = names.strip_prefix(these);
-    rest.is_some_and(|rest| these.is_empty() || rest.is_empty() || rest.starts_with('/'))
+/// So many bytes of it, or the characters that are whole among them.
+fn at_most(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
 }
 
 fn common_bytes(a: &str, b: &str) -> usize {
@@ -168,8 +181,11 @@ mod tests {
             for wanted in &resources {
                 let mut visited = BTreeSet::new();
                 for lead in wanted.leads() {
-                    let all = index.visit::<()>(SPACE, &lead, &mut |id, _| {
-                        visited.insert(id.seq as usize);
+                    let all = index.visit::<()>(SPACE, &lead, &mut |hit| {
+                        let exact = hit.exact.is_none_or(|exact| wanted.may_be(exact));
+                        if exact {
+                            visited.insert(hit.id.seq as usize);
+                        }
                         ControlFlow::Continue(())
                     });
                     assert!(all.is_continue());

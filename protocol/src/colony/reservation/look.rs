@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::index::Space;
+use super::index::{Hit, Space};
 use super::rules::parse;
 use super::{
     BLOCKERS_LISTED_MAX, LOOKUP_STEPS_MAX, Mode, Reservation, ReservationId, Reservations, Reserved, Resource, Want,
@@ -197,12 +197,13 @@ impl Reservations {
         for mode in [Mode::Exclusive, Mode::Shared, Mode::Intent] {
             for waiting in [false, true] {
                 for lead in wanted.leads() {
-                    let found = self.index().visit(Space { waiting, mode }, &lead, &mut |id, place| {
+                    let found = self.index().visit(Space { waiting, mode }, &lead, &mut |hit| {
                         let mut look = || {
-                            steps.spend(LOOK_STEPS)?;
-                            let theirs = &self.known(id).resources[place as usize].resource;
-                            if wanted.meets(theirs, steps)? {
-                                met.insert(id);
+                            if is_near(&hit, &wanted, steps)? {
+                                let theirs = &self.known(hit.id).resources[hit.place as usize].resource;
+                                if wanted.meets(theirs, steps)? {
+                                    met.insert(hit.id);
+                                }
                             }
                             Ok(())
                         };
@@ -288,14 +289,16 @@ impl Reservations {
         note: &mut dyn FnMut(&Reservation, &Reserved) -> bool,
     ) -> Result<(), OverSteps> {
         for lead in wanted.resource.leads() {
-            let found = self.index().visit(space, &lead, &mut |id, place| {
+            let found = self.index().visit(space, &lead, &mut |hit| {
                 let mut look = || {
-                    steps.spend(LOOK_STEPS)?;
-                    let reservation = self.known(id);
-                    let theirs = &reservation.resources[place as usize];
+                    if !is_near(&hit, &wanted.resource, steps)? {
+                        return Ok(true);
+                    }
+                    let reservation = self.known(hit.id);
+                    let theirs = &reservation.resources[hit.place as usize];
                     let meets = asking.owner != Some(&reservation.holder.owner)
-                        && asking.counts(reservation)
-                        && wanted.resource.meets(&theirs.resource, steps)?;
+                        && wanted.resource.meets(&theirs.resource, steps)?
+                        && asking.counts(reservation);
                     Ok(!meets || note(reservation, theirs))
                 };
                 match look() {
@@ -436,11 +439,11 @@ impl Reservations {
                 mode: *mode,
             };
             for lead in freed.resource.leads() {
-                let found = self.index().visit(space, &lead, &mut |id, place| {
+                let found = self.index().visit(space, &lead, &mut |hit| {
                     let mut look = || {
                         steps.spend(LOOK_STEPS)?;
-                        let waiter = self.known(id);
-                        let theirs = &waiter.resources[place as usize].resource;
+                        let waiter = self.known(hit.id);
+                        let theirs = &waiter.resources[hit.place as usize].resource;
                         let others = waiter.holder.owner != gone.holder.owner;
                         if others && freed.resource.meets(theirs, steps)? {
                             note(waiter);
@@ -459,6 +462,16 @@ impl Reservations {
         }
         Ok(())
     }
+}
+
+/// Whether what was found must be looked up: the one path that it is may be seen not to meet a resource.
+fn is_near(hit: &Hit<'_>, wanted: &Resource, steps: &mut Steps) -> Result<bool, OverSteps> {
+    steps.spend(1)?;
+    if hit.exact.is_some_and(|exact| !wanted.may_be(exact)) {
+        return Ok(false);
+    }
+    steps.spend(LOOK_STEPS - 1)?;
+    Ok(true)
 }
 
 /// How many steps the look-ups of so many writes may take together.

@@ -120,6 +120,14 @@ impl Resource {
         }
     }
 
+    /// Whether this path or key may be in it, as far as its end says.
+    pub(super) fn may_be(&self, exact: &str) -> bool {
+        match self {
+            Resource::Files(glob) => glob.may_end_as(exact),
+            _ => true,
+        }
+    }
+
     /// Whether something is in both.
     pub(super) fn meets(&self, other: &Resource, steps: &mut Steps) -> Result<bool, OverSteps> {
         Ok(match (self, other) {

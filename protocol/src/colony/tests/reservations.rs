@@ -517,13 +517,14 @@ fn a_look_up_that_would_take_too_long_is_refused() {
             rig.held(acquire(&wants, &owner.to_string(), 0));
         }
     }
-    // All of them may match by what they begin with; none does.
-    let refusal = rig.says_no(exclusive("file:src/**/z.txt", "x", 0)).to_string();
+    // All of them may match by what they begin and end with; none does.
+    let refusal = rig.says_no(exclusive("file:src/**/*z*.rs", "x", 0)).to_string();
     assert!(
         refusal.starts_with("steps of a look-up among reservations"),
         "{refusal}"
     );
-    rig.held(exclusive("file:src/3*/z.txt", "x", 0));
+    rig.held(exclusive("file:src/**/z.txt", "x", 0));
+    rig.held(exclusive("file:src/3*/z*.rs", "x", 0));
     rig.held(exclusive("file:doc/**/z.txt", "x", 0));
 }
 

@@ -6,12 +6,45 @@ use super::{OverSteps, Segment, Steps, Token};
 /// Whether there is a path that both match.
 pub(super) fn patterns(a: &[Segment], b: &[Segment], steps: &mut Steps) -> Result<bool, OverSteps> {
     steps.spend(1)?;
-    if let ([.., Segment::Name(x)], [.., Segment::Name(y)]) = (a, b)
-        && x != y
+    if let ([.., a], [.., b]) = (a, b)
+        && ends_differ(a, b)
     {
         return Ok(false);
     }
     meet(a, b, &Segment::AnyNames, steps, names)
+}
+
+/// Whether no name can end as both say: the cheapest look, which most patterns of one folder do not outlive.
+fn ends_differ(a: &Segment, b: &Segment) -> bool {
+    match (a, b) {
+        (Segment::AnyNames, _) | (_, Segment::AnyNames) => false,
+        (Segment::Name(a), Segment::Name(b)) => a != b,
+        (Segment::Open(tokens), Segment::Name(name)) | (Segment::Name(name), Segment::Open(tokens)) => {
+            let mut chars = name.chars().rev();
+            fixed_end(tokens).any(|c| chars.next() != Some(c))
+        }
+        (Segment::Open(a), Segment::Open(b)) => fixed_end(a).zip(fixed_end(b)).any(|(a, b)| a != b),
+    }
+}
+
+/// Whether a path that ends in this name as a pattern has it may be `path`, as far as the end says.
+pub(super) fn may_end_as(segment: &Segment, path: &str) -> bool {
+    match segment {
+        Segment::AnyNames => true,
+        Segment::Name(name) => path.ends_with(&**name),
+        Segment::Open(tokens) => {
+            let mut chars = path.chars().rev();
+            fixed_end(tokens).all(|c| chars.next() == Some(c))
+        }
+    }
+}
+
+/// The characters that stand at the end of an open name, from the last on.
+fn fixed_end(tokens: &[Token]) -> impl Iterator<Item = char> {
+    tokens.iter().rev().map_while(|token| match token {
+        Token::Char(c) => Some(*c),
+        _ => None,
+    })
 }
 
 /// Whether there is a sequence that both patterns match, of which `many` stands for any number of parts; `one` says whether
