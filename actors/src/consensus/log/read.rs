@@ -128,12 +128,7 @@ fn limits(range: &impl RangeBounds<u64>) -> (u64, u64) {
 impl LogStore {
     /// Entries of `[from, to)` that the log holds, up to about `bytes_max` but at least one. Entries that have left memory
     /// are read on a blocking thread.
-    pub(super) async fn read(
-        &self,
-        from: u64,
-        to: u64,
-        bytes_max: usize,
-    ) -> Result<Vec<EntryOf<TypeConfig>>, io::Error> {
+    async fn read(&self, from: u64, to: u64, bytes_max: usize) -> Result<Vec<EntryOf<TypeConfig>>, io::Error> {
         let found = self.look_up(from, to, bytes_max)?;
         let mut file = ChunkFile {
             folder: self.shared.folder.clone(),
