@@ -16,7 +16,13 @@
 //!
 //! A node of a cluster that was recovered without it is told so by a hello of the cluster that followed, and ends, unless
 //! its own cluster has a leader: then nothing was lost, and somebody has to decide which of the two is to stop.
+//!
+//! What is decided stands in `decisions`, what a node answers once it belongs to a cluster in `answers`, and which number is
+//! whose in `numbers`.
 
+mod answers;
+mod decisions;
+mod numbers;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +33,9 @@ use queenright_protocol::id::{ClusterId, NodeId};
 use queenright_protocol::wire::{Envelope, Kind};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::answers::{AnsweringHello, answer_hellos, let_in, turn_away};
+use self::decisions::{Decisions, Effect, Input};
+pub(crate) use self::numbers::{first_number, links_of, next_number, place_of};
 use crate::body::{decode, encode};
 use crate::router::{FoundingInbox, Router};
 use crate::store::{DataFolder, Identity, StoreError};
@@ -88,30 +97,6 @@ struct FoundingAck {
 
 /// The members of a cluster: names in the order of the configuration, with their numbers.
 pub(crate) type Members = Vec<(String, NodeId)>;
-
-/// The places that numbers have: as many as a configuration may list.
-const PLACES: u64 = 64;
-
-/// The place of a node in the configuration.
-pub(crate) fn place_of(number: NodeId) -> usize {
-    (number.0.saturating_sub(1) % PLACES) as usize
-}
-
-/// How far the numbers of a place jump when a cluster is recovered: over all that the lost majority can have given out. A
-/// node is replaced by hand, a thousand times hardly.
-const NUMBERS_JUMP: u64 = 1_000 * PLACES;
-
-/// The first number that a place may have after so many recoveries.
-pub(crate) fn first_number(place: usize, recoveries: usize) -> NodeId {
-    NodeId(number_of(place).0 + recoveries as u64 * NUMBERS_JUMP)
-}
-
-/// The first number of a place that is above all that were ever used.
-pub(crate) fn next_number(place: usize, recoveries: usize, used: impl IntoIterator<Item = NodeId>) -> NodeId {
-    let last = used.into_iter().filter(|number| place_of(*number) == place).max();
-    let next = last.map_or(NodeId::NONE, |last| NodeId(last.0 + PLACES));
-    next.max(first_number(place, recoveries))
-}
 
 /// Why a node cannot join in.
 #[derive(Debug, thiserror::Error)]
@@ -185,233 +170,6 @@ pub(crate) struct Founded {
     pub(crate) members: Members,
     /// Whether this node is the founder and has to make the members the voters.
     pub(crate) unfinished: bool,
-}
-
-/// What happens to the first start of a node. Links are numbered by the place of the node at their end.
-#[derive(Debug)]
-enum Input {
-    /// A link came up.
-    Up(u16),
-    /// A neighbour said who it is.
-    Hello(u16, Hello),
-    /// Somebody hands out numbers.
-    Founding(u16, Founding),
-    /// A node has stored its number.
-    Ack(u16, FoundingAck),
-    /// This node may not join.
-    Refused(u16, JoinRefused),
-}
-
-/// What is to be done, in order: what is sent after a [`Effect::Store`] relies on it.
-#[derive(Debug, PartialEq)]
-enum Effect {
-    /// Put on disk who this node is.
-    Store(Founded),
-    /// Say who this node is.
-    SendHello(u16),
-    /// Hand out the numbers.
-    SendFounding(u16, Founding),
-    /// Acknowledge.
-    SendAck(u16, FoundingAck),
-    /// The first start is complete here.
-    Done,
-}
-
-/// The decisions of the first start: no socket, no disk.
-struct Decisions {
-    cluster_name: String,
-    /// The names of all nodes, in the order of the configuration.
-    nodes: Vec<String>,
-    /// The place of this node among them.
-    me: usize,
-    /// What the disk holds.
-    stored: Option<Founded>,
-    /// What the cluster is called if this node founds it.
-    minted: ClusterId,
-    /// The neighbours that belong to no cluster, by link.
-    empty: BTreeSet<u16>,
-    /// The neighbours that have stored their numbers, by link.
-    acknowledged: BTreeSet<u16>,
-    /// The neighbours that belong to a cluster, by link, with whether the founding is surely over.
-    belong: BTreeMap<u16, (String, ClusterId, bool)>,
-}
-
-impl Decisions {
-    /// What is to be done before anybody was heard.
-    fn begin(&mut self, out: &mut Vec<Effect>) {
-        let is_member = self.stored.as_ref().is_some_and(|founded| !founded.unfinished);
-        if !is_member {
-            self.found_if_all_are_empty(out);
-        }
-        if is_member || self.nodes.len() == 1 {
-            out.push(Effect::Done);
-        }
-    }
-
-    fn step(&mut self, input: Input, out: &mut Vec<Effect>) -> Result<(), FoundingError> {
-        match input {
-            Input::Up(link) => out.push(Effect::SendHello(link)),
-            Input::Hello(link, hello) => self.hello(link, &hello, out)?,
-            Input::Founding(link, founding) => self.accept(link, founding, out)?,
-            Input::Ack(link, ack) => self.acknowledge(link, &ack, out),
-            Input::Refused(link, refused) => self.refused(link, refused)?,
-        }
-        Ok(())
-    }
-
-    fn is_founder(&self) -> bool {
-        self.me == FOUNDER as usize
-    }
-
-    fn own_hello(&self) -> Hello {
-        Hello {
-            cluster_name: self.cluster_name.clone(),
-            name: self.nodes[self.me].clone(),
-            nodes: self.nodes.clone(),
-            identity: self.stored.as_ref().map(|founded| (founded.cluster, founded.me)),
-            unfinished: self.stored.as_ref().is_some_and(|founded| founded.unfinished),
-            attempt: u128::from_le_bytes(self.minted.0),
-            // Told by whoever answers once it runs.
-            past: Vec::new(),
-        }
-    }
-
-    fn hello(&mut self, link: u16, hello: &Hello, out: &mut Vec<Effect>) -> Result<(), FoundingError> {
-        compare(&self.own_hello(), hello)?;
-        if let Some((cluster, _)) = hello.identity {
-            // Only the founder's word counts: others have their number already while the founding goes on.
-            let over = link == FOUNDER && !hello.unfinished || self.is_founder();
-            // Whoever belongs to it has heard that this node is empty, and says whether it may join.
-            self.belong.insert(link, (hello.name.clone(), cluster, over));
-            self.empty.remove(&link);
-        } else {
-            self.belong.remove(&link);
-            self.empty.insert(link);
-        }
-        match &self.stored {
-            // Also to one that has its number: a founder that was interrupted needs its acknowledgement.
-            Some(founded) if self.is_founder() => out.push(hand_out(link, founded)),
-            Some(_) => {}
-            None => self.found_if_all_are_empty(out),
-        }
-        Ok(())
-    }
-
-    /// Mints the cluster once every other node has said that it is empty.
-    fn found_if_all_are_empty(&mut self, out: &mut Vec<Effect>) {
-        if !self.is_founder() || self.stored.is_some() || self.empty.len() + 1 < self.nodes.len() {
-            return;
-        }
-        let numbered = self.nodes.iter().enumerate();
-        let founded = Founded {
-            cluster: self.minted,
-            me: number_of(self.me),
-            members: numbered.map(|(place, name)| (name.clone(), number_of(place))).collect(),
-            unfinished: true,
-        };
-        out.push(Effect::Store(founded.clone()));
-        out.extend(self.empty.iter().map(|&link| hand_out(link, &founded)));
-        self.stored = Some(founded);
-    }
-
-    /// Takes the founding, stores it and acknowledges.
-    fn accept(&mut self, link: u16, founding: Founding, out: &mut Vec<Effect>) -> Result<(), FoundingError> {
-        let Founding { cluster, members } = founding;
-        let joins = self.stored.is_none() && self.belong.get(&link).is_some_and(|(_, theirs, _)| *theirs == cluster);
-        if !joins && (link != FOUNDER || self.is_founder()) {
-            tracing::warn!(link, "a founding comes from a node that does not found");
-            return Ok(());
-        }
-        let theirs: Vec<&str> = members.iter().map(|(name, _)| name.as_str()).collect();
-        if theirs != self.nodes {
-            return Err(FoundingError::Configuration {
-                peer: self.nodes[link as usize].clone(),
-                field: "nodes",
-                theirs: theirs.join(", "),
-                ours: self.nodes.join(", "),
-            });
-        }
-        let number = members[self.me].1;
-        let founded = Founded {
-            cluster,
-            me: number,
-            members,
-            unfinished: false,
-        };
-        out.push(Effect::Store(founded.clone()));
-        self.stored = Some(founded);
-        out.push(Effect::SendAck(link, FoundingAck { cluster, number }));
-        out.push(Effect::Done);
-        Ok(())
-    }
-
-    fn refused(&self, link: u16, refused: JoinRefused) -> Result<(), FoundingError> {
-        match self.belong.get(&link) {
-            Some((peer, cluster, true)) if self.stored.is_none() => Err(FoundingError::EmptyBesideCluster {
-                peer: peer.clone(),
-                cluster: *cluster,
-                reason: refused.reason,
-            }),
-            // The founding goes on.
-            _ => Ok(()),
-        }
-    }
-
-    fn acknowledge(&mut self, link: u16, ack: &FoundingAck, out: &mut Vec<Effect>) {
-        if self
-            .stored
-            .as_ref()
-            .is_some_and(|founded| founded.cluster == ack.cluster)
-        {
-            self.acknowledged.insert(link);
-        }
-        if self.is_founder() && self.acknowledged.len() + 1 == self.nodes.len() {
-            out.push(Effect::Done);
-        }
-    }
-}
-
-fn number_of(place: usize) -> NodeId {
-    NodeId(place as u64 + 1)
-}
-
-fn hand_out(link: u16, founded: &Founded) -> Effect {
-    let founding = Founding {
-        cluster: founded.cluster,
-        members: founded.members.clone(),
-    };
-    Effect::SendFounding(link, founding)
-}
-
-fn compare(ours: &Hello, theirs: &Hello) -> Result<(), FoundingError> {
-    let differ = |field, theirs_value: String, ours_value: String| {
-        Err(FoundingError::Configuration {
-            peer: theirs.name.clone(),
-            field,
-            theirs: theirs_value,
-            ours: ours_value,
-        })
-    };
-    if ours.cluster_name != theirs.cluster_name {
-        return differ("cluster.name", theirs.cluster_name.clone(), ours.cluster_name.clone());
-    }
-    if ours.nodes != theirs.nodes {
-        return differ("nodes", theirs.nodes.join(", "), ours.nodes.join(", "));
-    }
-    match (ours.identity, theirs.identity) {
-        (Some((old, _)), Some((other, _))) if theirs.past.contains(&old) => Err(FoundingError::Outlived {
-            peer: theirs.name.clone(),
-            theirs: other,
-            ours: old,
-            me: ours.name.clone(),
-        }),
-        (Some((ours, _)), Some((other, _))) if ours != other => Err(FoundingError::OtherCluster {
-            peer: theirs.name.clone(),
-            theirs: other,
-            ours,
-        }),
-        _ => Ok(()),
-    }
 }
 
 /// The first start on one node.
@@ -557,102 +315,6 @@ fn send(router: &Router, link: u16, kind: Kind, body: &impl Serialize) {
     if let Err(error) = router.send_on(link, kind, encode(body)) {
         tracing::debug!(link, %kind, %error, "not sent");
     }
-}
-
-/// Answers the nodes that start later than this one, or again, for as long as the node runs; `join` lets an empty one in, or
-/// tells it why not, and `stranger` is told of one that does not belong here. Returns when the links end.
-pub(crate) async fn answer_hellos(
-    hello: AnsweringHello,
-    router: Arc<Router>,
-    mut inbox: FoundingInbox,
-    join: impl Fn(u16, Join),
-    stranger: impl Fn(FoundingError),
-) -> FoundingError {
-    loop {
-        tokio::select! {
-            link = inbox.came_up.recv() => {
-                let Some(link) = link else { return FoundingError::LinksEnded };
-                send(&router, link, Kind::Hello, &hello.now());
-            }
-            envelope = inbox.envelopes.recv() => {
-                let Some((link, envelope)) = envelope else { return FoundingError::LinksEnded };
-                match envelope.kind {
-                    Kind::Hello => {
-                        let Ok(theirs) = decode::<Hello>(&envelope.body) else { continue };
-                        match compare(&hello.now(), &theirs) {
-                            // The other node stops by itself if it is the one that is new.
-                            Err(error) => {
-                                tracing::error!(%error, "a neighbour does not belong here");
-                                stranger(error);
-                            }
-                            Ok(()) if theirs.identity.is_none() => {
-                                // It may not have heard this node's hello, which says to which cluster it would belong.
-                                send(&router, link, Kind::Hello, &hello.now());
-                                join(link, Join { place: link, attempt: theirs.attempt });
-                            }
-                            Ok(()) => {}
-                        }
-                    }
-                    Kind::Founding => {
-                        // The founder was interrupted before it heard this node's acknowledgement.
-                        let (cluster, number) = hello.hello.identity.expect("it belongs to a cluster");
-                        if decode::<Founding>(&envelope.body).is_ok_and(|founding| founding.cluster == cluster) {
-                            send(&router, link, Kind::FoundingAck, &FoundingAck { cluster, number });
-                        }
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
-}
-
-/// The hello of a node that belongs to a cluster.
-pub(crate) struct AnsweringHello {
-    hello: Hello,
-    past: PastClusters,
-}
-
-/// The clusters that this one was recovered from, as the node knows them now: a new node learns of them.
-pub(crate) type PastClusters = Box<dyn Fn() -> Vec<ClusterId> + Send + Sync>;
-
-impl AnsweringHello {
-    pub(crate) fn of(start: &FirstStart<'_>, founded: &Founded, past: PastClusters) -> AnsweringHello {
-        let hello = Hello {
-            cluster_name: start.cluster_name.clone(),
-            name: start.nodes[start.me].clone(),
-            nodes: start.nodes.clone(),
-            identity: Some((founded.cluster, founded.me)),
-            unfinished: false,
-            attempt: 0,
-            past: Vec::new(),
-        };
-        AnsweringHello { hello, past }
-    }
-
-    fn now(&self) -> Hello {
-        Hello {
-            past: (self.past)(),
-            ..self.hello.clone()
-        }
-    }
-}
-
-/// The link to each of these nodes but this one: links are numbered by place in the configuration. An earlier number of
-/// this node's own place is nobody's.
-pub(crate) fn links_of(numbers: &BTreeSet<NodeId>, me: NodeId) -> BTreeMap<NodeId, u16> {
-    let others = numbers.iter().filter(|number| place_of(**number) != place_of(me));
-    others.map(|number| (*number, place_of(*number) as u16)).collect()
-}
-
-/// Tells an empty node what it is from now on.
-pub(crate) fn let_in(router: &Router, link: u16, cluster: ClusterId, members: Members) {
-    send(router, link, Kind::Founding, &Founding { cluster, members });
-}
-
-/// Tells an empty node why it may not join.
-pub(crate) fn turn_away(router: &Router, link: u16, reason: String) {
-    send(router, link, Kind::JoinRefused, &JoinRefused { reason });
 }
 
 /// Notes the members, so that the next start knows where they are before its log tells.

@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use super::decisions::compare;
+use super::numbers::number_of;
 use super::*;
 
 fn cluster(id: u8) -> ClusterId {

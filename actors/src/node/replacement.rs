@@ -2,8 +2,8 @@
 //!
 //! | message | from | to | answered by | meaning |
 //! |---|---|---|---|---|
-//! | [`Control::Allow`](super::Control) | the node that was asked to | the leader | `Result<(), ReplaceError>` | an empty node of this place may join |
-//! | [`Control::Join`](super::Control) | a member that an empty node said hello to | the leader | `Result<Members, TurnedAway>` | lets it in: the members, itself under a new number |
+//! | [`Control::Allow`](super::inbox::Control) | the node that was asked to | the leader | `Result<(), ReplaceError>` | an empty node of this place may join |
+//! | [`Control::Join`](super::inbox::Control) | a member that an empty node said hello to | the leader | `Result<Members, TurnedAway>` | lets it in: the members, itself under a new number |
 //!
 //! Whoever leads carries each change on, one at a time: a change of voters that is half done is finished first; a learner
 //! becomes the voter of its place once it has caught up and all voters that stay are up, and the number that it replaces

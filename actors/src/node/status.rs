@@ -1,11 +1,21 @@
 //! What a node tells of itself and of its cluster, to those who look at it from outside.
 
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use queenright_protocol::id::NodeId;
+use queenright_protocol::wire::{Kind, Lane};
 use serde::{Deserialize, Serialize};
 
+use super::Node;
+use super::inbox::Control;
 use super::subscribers::SubscriberCounts;
 use crate::agent::SignalCounts;
+use crate::body::{decode, encode};
 use crate::consensus::Recovery;
 use crate::disk::DiskStatus;
+use crate::founding::place_of;
+use crate::store::StoreError;
 
 /// What a node does in consensus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,4 +131,118 @@ pub struct NodeFigures {
     /// Those who follow events at its door.
     #[serde(default)]
     pub subscribers: SubscriberCounts,
+}
+
+/// How long a node waits for the status of another one.
+pub(super) const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
+
+impl Node {
+    /// The cluster as this node sees it; asks the other nodes, and waits for those that do not answer no longer than a
+    /// second.
+    pub async fn cluster_status(&self) -> ClusterStatus {
+        let others = self.router.members().into_iter().map(|number| async move {
+            if number == self.router.me() {
+                return self.own_status();
+            }
+            let question = encode(&Control::Status);
+            let answer = self
+                .router
+                .ask(number, Lane::Command, Kind::Control, question, STATUS_TIMEOUT)
+                .await;
+            let status = answer.ok().and_then(|body| decode(&body).ok());
+            status.unwrap_or_else(|| NodeStatus {
+                name: self.name_of(number).to_string(),
+                number: number.0,
+                role: Role::Unreachable,
+                applied: None,
+                seq: None,
+                digest: None,
+                agents: None,
+                http: self.doors[place_of(number)].to_string(),
+                pid: None,
+                disk: None,
+                recovery: None,
+                subscribers: None,
+            })
+        });
+        let nodes = futures::future::join_all(others).await;
+        let leadership = self.consensus.current();
+        let voters = self.consensus.members().borrow().voters();
+        let votes = |node: &&NodeStatus| voters.contains(&NodeId(node.number));
+        let reachable = nodes
+            .iter()
+            .filter(votes)
+            .filter(|node| node.role != Role::Unreachable)
+            .count();
+        // A leader that cannot reach a majority may not know yet that it leads no more, and one that has died is followed
+        // until the election.
+        let answers = |leader: NodeId| {
+            let mut reachable = nodes.iter().filter(|node| node.role != Role::Unreachable);
+            reachable.any(|node| node.number == leader.0)
+        };
+        let queenright = leadership.leader.is_some_and(answers) && reachable > voters.len() / 2;
+        ClusterStatus {
+            cluster: self.cluster.clone(),
+            cluster_id: Some(self.cluster_id.clone()),
+            node: self.name().to_string(),
+            queenright,
+            leader: leadership.leader.map(|leader| self.name_of(leader).to_string()),
+            term: leadership.term,
+            topology: self.topology.to_string(),
+            nodes,
+        }
+    }
+    pub(super) fn own_status(&self) -> NodeStatus {
+        let (seq, applied, digest) = self.replica.digest();
+        let me = self.router.me();
+        NodeStatus {
+            name: self.name().to_string(),
+            number: me.0,
+            role: self.consensus.current().role,
+            applied: Some(applied),
+            seq: Some(seq),
+            digest: Some(digest.to_string()),
+            agents: Some(self.agents.live()),
+            http: self.doors[place_of(me)].to_string(),
+            pid: Some(std::process::id()),
+            disk: Some(self.disk.status()),
+            recovery: Some(self.consensus.recovered_by()),
+            subscribers: Some(self.subscribers.counts()),
+        }
+    }
+    /// What this node counts and measures.
+    ///
+    /// # Errors
+    /// When its store has failed.
+    pub async fn figures(&self) -> Result<NodeFigures, StoreError> {
+        let counts = self.replica.counts();
+        let snapshot = self.replica.snapshot();
+        let kept = snapshot.colony.projects().map(|(_, project)| project.memory().kept());
+        let (contents, content_bytes) = kept.fold((0, 0), |sum, kept| (sum.0 + kept.0, sum.1 + kept.1));
+        drop(snapshot);
+        let log = self.log.metrics().unwrap_or_default();
+        Ok(NodeFigures {
+            entries: counts.entries,
+            rounds: counts.rounds,
+            commands: counts.commands,
+            bytes: counts.bytes,
+            rounds_by_commands: counts.rounds_by_commands.to_vec(),
+            entries_by_commands: counts.entries_by_commands.to_vec(),
+            contents,
+            content_bytes,
+            refused_early: self.queen_counts.refused_early.load(Ordering::Relaxed),
+            rounds_repeated: self.queen_counts.rounds_repeated.load(Ordering::Relaxed),
+            links: serde_json::to_value(self.router.link_stats()).unwrap_or_default(),
+            unclaimed: self.router.unclaimed(),
+            signals: self.signals.counts(),
+            log_bytes: log.bytes_on_disk,
+            log_syncs: log.syncs,
+            log_sync_p50_us: log.sync_p50.as_micros() as u64,
+            log_sync_p99_us: log.sync_p99.as_micros() as u64,
+            data: self.folder.path().display().to_string(),
+            store_bytes: self.store.size_on_disk()?,
+            store_waits: self.replica.dirty_records() as u64,
+            subscribers: self.subscribers.counts(),
+        })
+    }
 }

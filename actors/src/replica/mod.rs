@@ -1,8 +1,10 @@
 //! This node's copy of the colony: the state machine under the log. openraft's worker is its only writer; readers take
 //! snapshots; the store thread takes what changed.
 
+mod apply;
 mod checkpoints;
 mod dirty;
+mod passes;
 mod reservations;
 mod revisions;
 #[cfg(test)]
@@ -14,45 +16,27 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
 use openraft::type_config::alias::{LogIdOf, StoredMembershipOf, VoteOf};
 use queenright_protocol::colony::{
-    Answer, Applied, Batch, Checkpoint, Colony, Digest, ImageError, Key, Meta, Record, ReservationId, Round,
-    RoundError, Session, TokenHash, Wait, WaitId,
+    Answer, Colony, Digest, Key, Record, ReservationId, Session, TokenHash, Wait, WaitId,
 };
 use queenright_protocol::id::NodeId;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+pub(crate) use self::apply::Payload;
+pub use self::apply::{ApplyCounts, ApplyError};
 use self::checkpoints::Checkpoints;
 pub(crate) use self::checkpoints::Difference;
-use self::dirty::{BACKLOG_STEP, Dirty, EventBlocks};
 pub use self::dirty::{DIRTY_RECORDS_MAX, DIRTY_RECORDS_WANTED};
+use self::dirty::{Dirty, EventBlocks};
+pub(crate) use self::passes::Flushed;
+pub use self::passes::RestoreError;
 use self::reservations::ReservationWaiters;
 use self::revisions::RevisionTable;
 use self::waiters::Waiters;
 use crate::consensus::types::TypeConfig;
-use crate::store::Pass;
 
 type LogId = LogIdOf<TypeConfig>;
 type Membership = StoredMembershipOf<TypeConfig>;
-
-/// What is stored beside the pairs of the colony, in the same batch.
-#[derive(Debug, Serialize, Deserialize)]
-struct StoredMeta {
-    last_applied: Option<LogId>,
-    membership: Membership,
-    /// What the log had on disk when this was written: the log must still have it.
-    flushed: Option<Flushed>,
-    colony: Meta,
-}
-
-/// A vote and an entry that the log has had on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Flushed {
-    /// Votes only grow.
-    pub(crate) vote: VoteOf<TypeConfig>,
-    /// A committed entry: no leader has it removed.
-    pub(crate) committed: Option<LogId>,
-}
 
 /// The state, and how far the log was applied to it. Changed only under the lock of [`Replica::state`].
 struct State {
@@ -70,56 +54,6 @@ pub struct Snapshot {
     pub colony: Colony,
     /// The index of the last log entry applied to it; 0 before the first.
     pub index: u64,
-}
-
-/// Counts of what was applied since this node started.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct ApplyCounts {
-    /// Log entries.
-    pub entries: u64,
-    /// Rounds.
-    pub rounds: u64,
-    /// Commands.
-    pub commands: u64,
-    /// Bytes of the entries.
-    pub bytes: u64,
-    /// How many rounds had up to 1, 2, 4, … commands; the last place counts all larger ones.
-    pub rounds_by_commands: [u64; 16],
-    /// How many entries joined up to 1, 2, 4, … commands.
-    pub entries_by_commands: [u64; 16],
-}
-
-impl ApplyCounts {
-    fn bucket(commands: u64) -> usize {
-        (u64::BITS - commands.max(1).saturating_sub(1).leading_zeros()).min(15) as usize
-    }
-}
-
-/// Why an entry could not be applied: the log holds what this program cannot read. The node must stop.
-#[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    /// The entry is not a batch of rounds.
-    #[error("log entry {index}: {source}")]
-    Undecodable {
-        /// The index of the entry.
-        index: u64,
-        /// What is wrong with it.
-        source: RoundError,
-    },
-}
-
-/// Why a stored state was not taken over.
-#[derive(Debug, thiserror::Error)]
-pub enum RestoreError {
-    /// The record that says how far the log was applied does not decode.
-    #[error("the record of the applied position does not decode: {0}")]
-    Meta(#[from] bincode::Error),
-    /// The pairs are damaged.
-    #[error(transparent)]
-    Image(#[from] ImageError),
-    /// The store was on its way to a state that a snapshot had brought.
-    #[error("the store was being replaced by what a snapshot holds")]
-    Unfinished,
 }
 
 /// Takes the outcomes of this node's commands, in order. Set once, when the queen starts.
@@ -163,7 +97,7 @@ pub struct Replica {
     checkpoints: Mutex<Checkpoints>,
     /// Where this replica differs from what a leader has logged.
     difference: watch::Sender<Option<Difference>>,
-    /// What the store has not taken yet, in steps of [`BACKLOG_STEP`].
+    /// What the store has not taken yet, in steps of [`dirty::BACKLOG_STEP`].
     backlog: watch::Sender<usize>,
 }
 
@@ -178,27 +112,6 @@ impl Replica {
             EventBlocks::default(),
             None,
         )
-    }
-
-    /// The copy that a store held.
-    ///
-    /// # Errors
-    /// When the stored bytes are damaged: the store must be set aside and the state rebuilt from the log.
-    pub fn restore(me: NodeId, meta: &[u8], pairs: Vec<(Vec<u8>, Vec<u8>)>) -> Result<Arc<Replica>, RestoreError> {
-        if meta.is_empty() {
-            return Err(RestoreError::Unfinished);
-        }
-        let stored: StoredMeta = bincode::deserialize(meta)?;
-        let blocks = EventBlocks::of(&pairs);
-        let colony = Colony::restore(stored.colony, pairs)?;
-        Ok(Replica::with(
-            me,
-            colony,
-            stored.last_applied,
-            stored.membership,
-            blocks,
-            stored.flushed,
-        ))
     }
 
     fn with(
@@ -405,142 +318,6 @@ impl Replica {
             .map_or(0, |project| project.memory().revision(key))
     }
 
-    /// Applies one log entry. An entry without payload (a blank or a change of members) only moves the position.
-    pub(crate) fn apply(&self, log_id: LogId, payload: Payload<'_>) -> Result<(), ApplyError> {
-        let index = log_id.index;
-        let decoded = match payload {
-            Payload::Rounds(bytes) => {
-                let decoded = decode(bytes).map_err(|source| ApplyError::Undecodable { index, source })?;
-                Some((decoded, bytes.len()))
-            }
-            Payload::Blank | Payload::Membership(_) => None,
-        };
-        let (applied, seq, cluster_ms, checkpoint, dirty) = {
-            let mut state = self.state();
-            let applied = decoded
-                .as_ref()
-                .map(|((batch, rounds), _)| state.colony.apply(batch.cluster_ms, batch.wall_ms, rounds, self.me));
-            if let Payload::Membership(membership) = payload {
-                state.membership = Membership::new(Some(log_id), membership.clone());
-            }
-            state.last_applied = Some(log_id);
-            if let Some(applied) = &applied {
-                state.dirty.note(applied);
-            }
-            self.applied.store(index, Ordering::Release);
-            // A clone: taking the digest would keep readers waiting.
-            let checkpoint = Checkpoints::wants(index).then(|| state.colony.clone());
-            let (seq, cluster_ms) = (state.colony.seq(), state.colony.cluster_ms());
-            (applied, seq, cluster_ms, checkpoint, state.dirty.len())
-        };
-        self.compare(
-            index,
-            checkpoint,
-            decoded.as_ref().and_then(|((batch, _), _)| batch.checkpoint),
-        );
-        if let (Some(applied), Some(((_, rounds), bytes))) = (applied, decoded) {
-            // Not the time in the entry: that of a leader whose clock is behind does not count.
-            *self.clock.lock().expect("nothing panics under this lock") = (cluster_ms, Instant::now());
-            self.count(&rounds, applied.commands, bytes);
-            self.tell(applied);
-        }
-        self.seq.send_replace(seq);
-        self.index.send_replace(index);
-        self.tell_backlog(dirty);
-        self.wake_store(dirty);
-        Ok(())
-    }
-
-    /// Takes the digest after the entry `index`, if it is wanted, and compares an earlier one with what the leader logged.
-    fn compare(&self, index: u64, colony: Option<Colony>, logged: Option<Checkpoint>) {
-        let ours = colony.map(|colony| Checkpoint {
-            index,
-            digest: colony.digest(),
-        });
-        if ours.is_none() && logged.is_none() {
-            return;
-        }
-        let found = {
-            let mut checkpoints = self.checkpoints();
-            ours.into_iter().for_each(|checkpoint| checkpoints.note(checkpoint));
-            logged.and_then(|logged| checkpoints.compare(logged))
-        };
-        if let Some(difference) = found {
-            tracing::error!(%difference, "this node differs from what the leader logged");
-            // The first one counts: all later ones follow from it.
-            self.difference
-                .send_if_modified(|known| known.is_none() && known.replace(difference).is_none());
-        }
-    }
-
-    fn checkpoints(&self) -> MutexGuard<'_, Checkpoints> {
-        self.checkpoints.lock().expect("nothing panics under this lock")
-    }
-
-    /// The latest digest that no leader has logged yet.
-    pub(crate) fn unlogged_checkpoint(&self) -> Option<Checkpoint> {
-        self.checkpoints().unlogged()
-    }
-
-    /// The digest after the entry `index`, if it was taken and is kept.
-    pub(crate) fn digest_at(&self, index: u64) -> Option<Digest> {
-        self.checkpoints().at(index)
-    }
-
-    /// Where this replica differs from what a leader has logged, if it does and that is not settled yet.
-    pub(crate) fn difference(&self) -> Option<Difference> {
-        *self.difference.borrow()
-    }
-
-    /// Follows it.
-    pub(crate) fn follow_difference(&self) -> watch::Receiver<Option<Difference>> {
-        self.difference.subscribe()
-    }
-
-    /// This replica is right about the entry `index`.
-    pub(crate) fn settle_difference(&self, index: u64) {
-        self.difference
-            .send_if_modified(|known| known.take_if(|difference| difference.index <= index).is_some());
-    }
-
-    fn wake_store(&self, dirty: usize) {
-        if let Some(wake) = self.wake_store.get() {
-            wake(dirty >= DIRTY_RECORDS_WANTED);
-        }
-    }
-
-    fn tell(&self, applied: Applied) {
-        for (project, key, revision) in &applied.records {
-            self.revisions.note(project, key, *revision);
-            self.waiters.changed(*revision, || (project.to_string(), key.clone()));
-        }
-        for (project, id) in &applied.waits {
-            self.claims.changed(0, || (project.clone(), *id));
-        }
-        for (project, reservation) in &applied.reservations {
-            if self.reservation_waiters.has(project, *reservation) {
-                self.wake_if_settled(project, *reservation);
-            }
-        }
-        if let Some(sink) = self.answers.get()
-            && !applied.outcomes.is_empty()
-        {
-            sink(applied.outcomes);
-        }
-    }
-
-    fn count(&self, rounds: &[Round], commands: u64, bytes: usize) {
-        let mut counts = self.counts.lock().expect("nothing panics under this lock");
-        counts.entries += 1;
-        counts.rounds += rounds.len() as u64;
-        counts.commands += commands;
-        counts.bytes += bytes as u64;
-        counts.entries_by_commands[ApplyCounts::bucket(commands)] += 1;
-        for round in rounds {
-            counts.rounds_by_commands[ApplyCounts::bucket(round.commands.len() as u64)] += 1;
-        }
-    }
-
     /// Cluster time at which a round is due although nobody commands anything, and whether nodes other than `me` have
     /// agents.
     pub(crate) fn due(&self, me: NodeId) -> (Option<u64>, bool) {
@@ -623,79 +400,4 @@ impl Replica {
         self.index.send_replace(index);
         self.wake_store(self.dirty_records());
     }
-
-    /// How many changed records, or events, wait for the store, but for those that a snapshot brought: the greater number.
-    pub fn dirty_records(&self) -> usize {
-        self.state().dirty.len()
-    }
-
-    /// Follows how many changes the store has not taken yet, in steps of some thousand.
-    pub(crate) fn follow_backlog(&self) -> watch::Receiver<usize> {
-        self.backlog.subscribe()
-    }
-
-    fn tell_backlog(&self, dirty: usize) {
-        let steps = dirty / BACKLOG_STEP * BACKLOG_STEP;
-        self.backlog
-            .send_if_modified(|told| std::mem::replace(told, steps) != steps);
-    }
-
-    /// What changed since the last call, as one pass of the store; `None` when nothing did. What a snapshot brought comes
-    /// in several passes. Called by the store thread.
-    pub fn take_pass(&self) -> Option<Pass> {
-        let (dirty, colony, meta) = {
-            let mut state = self.state();
-            let index = state.last_applied.as_ref().map_or(0, |id| id.index);
-            if state.dirty.is_clean(index) {
-                return None;
-            }
-            let State { colony, dirty, .. } = &mut *state;
-            let part = dirty.is_in_parts().then(|| dirty.take_part(colony));
-            let meta = (state.last_applied, state.membership.clone());
-            match part {
-                Some(part) => (part, state.colony.clone(), None),
-                None => (state.dirty.take(index), state.colony.clone(), Some(meta)),
-            }
-        };
-        self.tell_backlog(0);
-        let flushed = self.log_flushed.get().and_then(|flushed| flushed());
-        let stored = meta.map(|(last_applied, membership)| StoredMeta {
-            last_applied,
-            membership,
-            colony: colony.meta(),
-            flushed: flushed.map(|(vote, last)| Flushed {
-                vote,
-                committed: last.min(last_applied),
-            }),
-        });
-        let mut blocks = self.blocks.lock().expect("only the store thread takes this lock");
-        let changes = dirty.into_changes(&colony, &mut blocks);
-        // A store without meta bytes holds no state.
-        let meta = stored.as_ref().map_or_else(Vec::new, |stored| {
-            bincode::serialize(stored).expect("plain data serialises into memory")
-        });
-        Some(Pass {
-            changes,
-            meta,
-            more: stored.is_none(),
-        })
-    }
-}
-
-/// What a log entry brings.
-#[derive(Clone, Copy)]
-pub(crate) enum Payload<'a> {
-    Blank,
-    Rounds(&'a [u8]),
-    Membership(&'a openraft::Membership<u64, openraft::EmptyNode>),
-}
-
-fn decode(bytes: &[u8]) -> Result<(Batch, Vec<Round>), RoundError> {
-    let batch = Batch::decode(bytes)?;
-    let rounds = batch
-        .rounds
-        .iter()
-        .map(|round| Round::decode(round))
-        .collect::<Result<_, _>>()?;
-    Ok((batch, rounds))
 }

@@ -9,8 +9,9 @@ use openraft::alias::{EntryOf, LeaderIdOf, LogIdOf, SnapshotMetaOf, SnapshotOf, 
 use openraft::entry::RaftEntry;
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::type_config::TypeConfigExt;
 use openraft::vote::RaftLeaderIdExt;
-use openraft::{EntryPayload, Membership, RaftSnapshotBuilder, StorageError, StoredMembership};
+use openraft::{EntryPayload, Membership, RaftLogReader, RaftSnapshotBuilder, StorageError, StoredMembership};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tempfile::TempDir;

@@ -1,0 +1,108 @@
+//! What comes from other nodes, to which part it goes, and what is answered.
+
+use std::sync::{Arc, OnceLock};
+
+use queenright_protocol::id::NodeId;
+use queenright_protocol::wire::{Envelope, Kind, Lane};
+use ractor::ActorRef;
+use serde::{Deserialize, Serialize};
+
+use super::Node;
+use super::comparison::Compare;
+use super::status::STATUS_TIMEOUT;
+use crate::agent::Signals;
+use crate::body::{decode, encode};
+use crate::consensus::Consensus;
+use crate::disk::DiskReport;
+use crate::founding::Join;
+use crate::queen::QueenMessage;
+use crate::router::Services;
+
+/// What one node asks of another.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Control {
+    /// How are you?
+    Status,
+    /// This is the room on my disk; and on yours?
+    Disk(DiskReport),
+    /// What is your digest after this entry?
+    Compare(Compare),
+    /// May an empty node of this place join?
+    Allow(u16),
+    /// Let this node in.
+    Join(Join),
+}
+
+/// The parts that envelopes from other nodes reach; complete once the node is.
+pub(super) struct Inbox {
+    pub(super) me: NodeId,
+    pub(super) consensus: Arc<Consensus>,
+    pub(super) queen: ActorRef<QueenMessage>,
+    pub(super) signals: Arc<Signals>,
+    pub(super) node: OnceLock<std::sync::Weak<Node>>,
+}
+
+impl Services for Inbox {
+    fn receive(&self, envelope: Envelope) {
+        if envelope.to != self.me {
+            // For a number that this place had before.
+            tracing::debug!(to = %envelope.to, kind = %envelope.kind, "an envelope for another node was dropped");
+            return;
+        }
+        match envelope.kind {
+            Kind::Round => {
+                // A queen that has stopped takes nothing; the sender repeats the round to the next leader.
+                let _ = self.queen.cast(QueenMessage::Round {
+                    from: envelope.from,
+                    bytes: envelope.body,
+                });
+            }
+            // The sender's timer repeats the round: this only says that nothing else will come of it.
+            Kind::RoundRefused => tracing::debug!(from = %envelope.from, "a round was refused"),
+            Kind::Unstored => match decode(&envelope.body) {
+                Ok(records) => drop(self.queen.cast(QueenMessage::Unstored {
+                    from: envelope.from,
+                    records,
+                })),
+                Err(error) => tracing::debug!(from = %envelope.from, %error, "what is said of a store cannot be read"),
+            },
+            Kind::Control => {
+                let node = self.node.get().and_then(std::sync::Weak::upgrade);
+                if let Some(node) = node {
+                    tokio::spawn(async move { node.answer_control(envelope).await });
+                }
+            }
+            _ => self.consensus.receive(envelope),
+        }
+    }
+
+    fn signals(&self, mut signals: Vec<Envelope>) {
+        let count = signals.len();
+        signals.retain(|signal| signal.to == self.me);
+        self.signals.misaddressed(count - signals.len());
+        self.signals.arrived(signals);
+    }
+}
+
+impl Node {
+    async fn answer_control(&self, envelope: Envelope) {
+        let body = match decode(&envelope.body) {
+            Ok(Control::Status) => encode(&self.own_status()),
+            Ok(Control::Compare(asked)) => encode(&self.judge.answer(asked)),
+            Ok(Control::Allow(place)) => encode(&self.steward.allow(place, |node| self.answers(node)).await),
+            Ok(Control::Join(join)) => encode(&self.steward.admit(join).await),
+            Ok(Control::Disk(report)) => encode(&self.disk.hear(envelope.from, report)),
+            Err(_) => return,
+        };
+        // The one who asked gives up after a second.
+        let _ = self.router.answer(&envelope, Lane::Command, Kind::ControlReply, body);
+    }
+    /// Whether a node is there.
+    pub(super) async fn answers(&self, node: NodeId) -> bool {
+        let question = encode(&Control::Status);
+        let asked = self
+            .router
+            .ask(node, Lane::Command, Kind::Control, question, STATUS_TIMEOUT);
+        node == self.router.me() || asked.await.is_ok()
+    }
+}

@@ -1,0 +1,115 @@
+//! What a node is started with, and why one does not start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use queenright_protocol::topology;
+
+use crate::agent::Kinds;
+use crate::consensus::{CompactionOptions, ConsensusError, LogError, LogOptions, Timing};
+use crate::disk::DiskLimits;
+use crate::founding::FoundingError;
+use crate::link::{Cookie, LinkConfig, LinkError, LinkLimits, PeerConfig};
+use crate::queen::RoundLimits;
+use crate::store::StoreError;
+
+/// A node of the cluster file.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// Where other nodes connect to.
+    pub links: SocketAddr,
+    /// Its door.
+    pub http: SocketAddr,
+}
+
+/// What a node is started with.
+#[derive(Debug)]
+pub struct NodeOptions {
+    /// The name of the cluster.
+    pub cluster: String,
+    /// All nodes, in the order of the cluster file.
+    pub nodes: Vec<Member>,
+    /// The place of this node among them.
+    pub me: usize,
+    /// The topology of the links.
+    pub topology: topology::Kind,
+    /// The folder of this node's data.
+    pub data: PathBuf,
+    /// The secret that all nodes of the cluster share.
+    pub cookie: Cookie,
+    /// The times of consensus.
+    pub timing: Timing,
+    /// How much log is kept, and how snapshots are sent.
+    pub compaction: CompactionOptions,
+    /// Bounds of rounds.
+    pub rounds: RoundLimits,
+    /// Bounds of links.
+    pub links: LinkLimits,
+    /// The kinds of agents that it hosts.
+    pub kinds: Kinds,
+    /// How much room it wants to have on its disk.
+    pub disk: DiskLimits,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its data folder or store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Its log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Its links.
+    #[error(transparent)]
+    Links(#[from] LinkError),
+    /// The first start.
+    #[error(transparent)]
+    Founding(#[from] FoundingError),
+    /// Consensus.
+    #[error(transparent)]
+    Consensus(#[from] ConsensusError),
+    /// The queen did not start.
+    #[error("the queen did not start")]
+    Queen(#[source] ractor::SpawnErr),
+    /// A thread of this process was broken off.
+    #[error("a part of the start was broken off")]
+    BrokenOff(#[from] tokio::task::JoinError),
+}
+
+pub(super) fn link_config(options: &NodeOptions) -> LinkConfig {
+    let me = &options.nodes[options.me];
+    let peers = options
+        .nodes
+        .iter()
+        .enumerate()
+        .filter(|(place, _)| *place != options.me);
+    LinkConfig {
+        name: me.name.clone(),
+        index: options.me as u16,
+        listen: me.links,
+        peers: peers
+            .map(|(place, peer)| PeerConfig {
+                name: peer.name.clone(),
+                index: place as u16,
+                address: peer.links.to_string(),
+            })
+            .collect(),
+        cookie: options.cookie.clone(),
+        limits: options.links.clone(),
+    }
+}
+
+/// The largest chunk of the log, in bytes, and the smallest: a chunk goes as a whole, and costs a file and some syncs.
+const CHUNK_BYTES: std::ops::RangeInclusive<u64> = (64 << 10)..=(64 << 20);
+
+pub(super) fn log_options(compaction: &CompactionOptions) -> LogOptions {
+    // So that the log can shrink to about what is kept.
+    let chunk = compaction.keep_bytes.clamp(*CHUNK_BYTES.start(), *CHUNK_BYTES.end());
+    LogOptions {
+        chunk_bytes: chunk as usize,
+        ..LogOptions::default()
+    }
+}

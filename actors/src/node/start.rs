@@ -1,0 +1,290 @@
+//! How a node starts: its parts in the order in which they need each other.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
+
+use queenright_protocol::id::NodeId;
+use ractor::{Actor, ActorRef};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::backlog::tell_unstored;
+use super::comparison::Judge;
+use super::inbox::Inbox;
+use super::joins::Joins;
+use super::options::{NodeOptions, StartError, link_config, log_options};
+use super::replacement::{Steward, follow_members, newest, with_me};
+use super::sessions::Keeper;
+use super::tasks::{compare_with_others, follow_leader, log_end_of_hellos, run_until, tell_recovered, watch_disk};
+use super::{Node, comparison};
+use crate::agent::{Agents, Signals};
+use crate::consensus::{Consensus, Library, LogStore, Snapshots, prepare};
+use crate::disk::{Disk, Looker};
+use crate::founding::{AnsweringHello, FirstStart, links_of, store_members};
+use crate::queen::{Queen, QueenArguments, QueenCounts, QueenMessage, RoundLimits};
+use crate::replica::{Replica, RestoreError};
+use crate::router::Router;
+use crate::store::{DataFolder, Store, StoreError, StoreOptions};
+
+/// How many bytes of outcomes all nodes together may have kept: they stand in one value of the store, which takes 64 MiB,
+/// beside the names of the projects (10 MiB at most).
+const OUTCOMES_BYTES: usize = 48 << 20;
+
+impl Node {
+    /// Starts a node. At its first start it returns when all nodes of the cluster have met.
+    ///
+    /// # Errors
+    /// See [`StartError`]: the data folder is in use or damaged, a port is taken, the other nodes belong elsewhere.
+    pub async fn start(options: NodeOptions) -> Result<Arc<Node>, StartError> {
+        let name = options.nodes[options.me].name.clone();
+        let (folder, looker, room) = {
+            let (data, name, limits) = (options.data.clone(), name.clone(), options.disk);
+            let opened = tokio::task::spawn_blocking(move || {
+                let folder = DataFolder::open(&data, &name)?;
+                let (looker, room) = Looker::open(&data, limits);
+                Ok::<_, StoreError>((folder, looker, room))
+            });
+            opened.await??
+        };
+        let (router, mut inbox) = Router::start(link_config(&options)).await?;
+        let first_start = FirstStart {
+            folder: &folder,
+            router: &router,
+            cluster_name: options.cluster.clone(),
+            nodes: options.nodes.iter().map(|node| node.name.clone()).collect(),
+            me: options.me,
+        };
+        let founded = first_start.run(&mut inbox).await?;
+        let numbers = founded.members.iter().map(|(_, number)| *number);
+        let numbers: BTreeSet<NodeId> = numbers.filter(|number| *number != NodeId::NONE).collect();
+        router.set_members(founded.me, options.topology, &numbers, links_of(&numbers, founded.me));
+
+        let disk = Arc::new(Disk::new(folder.path(), room, founded.me, &founded.members));
+        // The log first: if it is damaged, this node must not go on, whatever else there is.
+        let log = {
+            let (path, options) = (folder.log_path(), log_options(&options.compaction));
+            tokio::task::spawn_blocking(move || LogStore::open(&path, &options)).await??
+        };
+        let opened = open_state(&folder, founded.me, &disk).await?;
+        let OpenState {
+            store,
+            replica,
+            library,
+            set_aside,
+        } = opened;
+        let recovery = prepare(&log, &library, &replica, &router, set_aside).await?;
+        let snapshots = Snapshots {
+            options: options.compaction,
+            library,
+            log: log.clone(),
+            recovery,
+        };
+        let consensus = Consensus::start(
+            options.timing,
+            options.cluster.clone(),
+            log.clone(),
+            replica.clone(),
+            Some(store.clone()),
+            router.clone(),
+            Some(snapshots),
+        )
+        .await?;
+        let consensus = Arc::new(consensus);
+        let signals = Arc::new(Signals::new(router.clone()));
+        let agents = Arc::new(Agents::new(options.kinds, replica.clone(), signals.clone()));
+        let queen_counts = Arc::new(QueenCounts::default());
+        let arguments = QueenArguments {
+            incarnation: folder.incarnation(),
+            limits: RoundLimits {
+                outcome_bytes: options.rounds.outcome_bytes.min(OUTCOMES_BYTES / options.nodes.len()),
+                ..options.rounds
+            },
+            replica: replica.clone(),
+            consensus: consensus.clone(),
+            router: router.clone(),
+            agents: agents.clone(),
+            disk: disk.clone(),
+            counts: queen_counts.clone(),
+        };
+        let (queen, _) = Actor::spawn(None, Queen, arguments).await.map_err(StartError::Queen)?;
+        answer_through(&replica, &queen);
+        let services = Arc::new(Inbox {
+            me: founded.me,
+            consensus: consensus.clone(),
+            queen: queen.clone(),
+            signals: signals.clone(),
+            node: OnceLock::new(),
+        });
+        router.serve(services.clone());
+
+        if founded.unfinished {
+            consensus.meet().await;
+            consensus.initialise(&numbers).await?;
+            first_start.finish()?;
+        }
+        let hello = AnsweringHello::of(&first_start, &founded, {
+            let replica = replica.clone();
+            Box::new(move || {
+                replica
+                    .snapshot()
+                    .colony
+                    .past()
+                    .iter()
+                    .map(|past| past.cluster)
+                    .collect()
+            })
+        });
+        let outlived = Arc::new(watch::Sender::new(None));
+        let stop = CancellationToken::new();
+        let mut tasks = vec![tokio::spawn(run_until(
+            stop.clone(),
+            follow_leader(consensus.clone(), queen.clone()),
+        ))];
+        tasks.push(tokio::spawn(run_until(
+            stop.clone(),
+            tell_recovered(consensus.clone(), queen.clone()),
+        )));
+        tasks.push(tokio::spawn(run_until(
+            stop.clone(),
+            tell_unstored(replica.clone(), consensus.clone(), router.clone()),
+        )));
+        let names: Vec<String> = options.nodes.iter().map(|node| node.name.clone()).collect();
+        let steward = Arc::new(Steward::new(consensus.clone(), replica.clone(), names.clone()));
+        tasks.push(tokio::spawn(run_until(stop.clone(), steward.clone().watch())));
+        let joins = Joins {
+            router: router.clone(),
+            consensus: consensus.clone(),
+            steward: steward.clone(),
+            cluster: founded.cluster,
+        };
+        tasks.push(tokio::spawn(run_until(
+            stop.clone(),
+            log_end_of_hellos(hello, joins, outlived.clone(), inbox),
+        )));
+        tasks.extend(watch_disk(&disk, looker, &router, &replica, &store, names.len(), &stop));
+        let folder = Arc::new(folder);
+        tasks.push(tokio::spawn(follow_members(consensus.clone(), stop.clone(), {
+            let (router, disk, folder, names) = (router.clone(), disk.clone(), folder.clone(), names.clone());
+            let (me, topology) = (founded.me, options.topology);
+            move |members| {
+                let nodes = with_me(&members.nodes, me);
+                router.set_members(me, topology, &nodes, links_of(&nodes, me));
+                disk.set_voters(members.voters());
+                let (folder, known) = (folder.clone(), newest(&names, &nodes));
+                // The next start begins with these, until its log tells more.
+                tokio::task::spawn_blocking(move || store_members(&folder, &known));
+            }
+        })));
+        let judge = Arc::new(Judge::new(replica.clone(), folder.clone()));
+        tasks.push(tokio::spawn(run_until(
+            stop.clone(),
+            compare_with_others(judge.clone(), router.clone()),
+        )));
+        let keeper = Keeper::new(founded.me, replica.clone(), consensus.clone(), queen.clone());
+        let keeper = Arc::new(keeper);
+        tasks.push(tokio::spawn(run_until(stop.clone(), keeper.clone().watch())));
+        let node = Arc::new(Node {
+            cluster: options.cluster,
+            cluster_id: founded.cluster.to_string(),
+            names,
+            doors: options.nodes.iter().map(|node| node.http).collect(),
+            topology: options.topology,
+            folder,
+            store,
+            log,
+            replica,
+            router,
+            consensus,
+            queen,
+            queen_counts,
+            agents,
+            signals,
+            subscribers: Arc::default(),
+            disk,
+            judge,
+            steward,
+            keeper,
+            outlived,
+            stop,
+            tasks: std::sync::Mutex::new(tasks),
+        });
+        assert!(services.node.set(Arc::downgrade(&node)).is_ok(), "it was just made");
+        Ok(node)
+    }
+}
+
+/// What a node holds besides its log.
+struct OpenState {
+    store: Arc<Store>,
+    replica: Arc<Replica>,
+    library: Arc<Library>,
+    /// Where that went which could not be read.
+    set_aside: Vec<String>,
+}
+
+/// Opens the store and the snapshots, and takes over what the store holds; what does not add up is set aside.
+async fn open_state(folder: &DataFolder, me: NodeId, disk: &Arc<Disk>) -> Result<OpenState, StartError> {
+    let library = {
+        let (path, data) = (folder.snapshot_path(), folder.path().to_owned());
+        let opened = tokio::task::spawn_blocking(move || {
+            Library::open(&path, &data).map_err(|source| StoreError::Io { path, source })
+        });
+        Arc::new(opened.await??)
+    };
+    let (mut store, mut contents) = Store::open(folder, &StoreOptions::default())?;
+    if let Some(reason) = comparison::noted(folder)? {
+        library.discard_all(&reason).map_err(|source| StoreError::Io {
+            path: folder.snapshot_path(),
+            source,
+        })?;
+        let place = store.set_aside(reason.clone()).await?;
+        tracing::warn!(place = %place.display(), %reason, "the state was set aside; it comes back from the log or a peer");
+        comparison::settled(folder, &place, &reason)?;
+        (store, contents) = Store::open(folder, &StoreOptions::default())?;
+        contents.set_aside = Some(place);
+    }
+    let mut set_aside: Vec<String> = contents
+        .set_aside
+        .iter()
+        .map(|place| place.display().to_string())
+        .collect();
+    let restored = contents.meta.map(|meta| Replica::restore(me, &meta, contents.records));
+    let (store, replica) = match restored {
+        None => (store, Replica::new(me)),
+        Some(Ok(replica)) => (store, replica),
+        Some(Err(RestoreError::Unfinished)) => {
+            tracing::info!("the store was being replaced by what a snapshot holds; the state comes back from there");
+            store.discard().await?;
+            (Store::open(folder, &StoreOptions::default())?.0, Replica::new(me))
+        }
+        Some(Err(error)) => {
+            let place = store.set_aside(error.to_string()).await?;
+            tracing::warn!(place = %place.display(), %error, "the store did not add up and was set aside");
+            set_aside.push(place.display().to_string());
+            (Store::open(folder, &StoreOptions::default())?.0, Replica::new(me))
+        }
+    };
+    let (source, disk) = (replica.clone(), disk.clone());
+    store.start(move || {
+        let appended = source.counts().bytes;
+        let pass = source.take_pass()?;
+        disk.behind().taken(appended);
+        Some(pass)
+    });
+    let wake = store.clone();
+    replica.wake_store_by(Box::new(move |hurry| if hurry { wake.hurry() } else { wake.wake() }));
+    Ok(OpenState {
+        store: Arc::new(store),
+        replica,
+        library,
+        set_aside,
+    })
+}
+
+fn answer_through(replica: &Replica, queen: &ActorRef<QueenMessage>) {
+    let queen = queen.clone();
+    replica.answer_to(Box::new(move |answers| {
+        // A queen that has stopped has nobody waiting.
+        let _ = queen.cast(QueenMessage::Applied(answers));
+    }));
+}
