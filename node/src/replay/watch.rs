@@ -171,17 +171,23 @@ impl<'a> Swarm<'a> {
         Ok(swarm)
     }
 
-    /// Starts an agent on the node at `first`, or on the next one that answers.
+    /// Starts an agent on the node at `first`, or on the next one that answers; for a while there may be none.
     async fn spawn(&self, spec: &AgentSpec, first: usize) -> Result<usize, ReplayError> {
-        for offset in 0..self.doors.len() {
-            let at = (first + offset) % self.doors.len();
-            match self.doors[at].client.spawn_agent(spec).await {
-                Ok(_) => return Ok(at),
-                Err(error) if unreachable(&error) => {}
-                Err(error) => return Err(error.into()),
+        let started = Instant::now();
+        loop {
+            for offset in 0..self.doors.len() {
+                let at = (first + offset) % self.doors.len();
+                match self.doors[at].client.spawn_agent(spec).await {
+                    Ok(_) => return Ok(at),
+                    Err(error) if unreachable(&error) => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
+            if started.elapsed() > NO_NODE {
+                return Err(ReplayError::NoNode);
+            }
+            tokio::time::sleep(NO_NODE_PAUSE).await;
         }
-        Err(ReplayError::NoNode)
     }
 
     /// Looks at all agents: those of a node that went away, or was started again, go on elsewhere.
