@@ -485,24 +485,39 @@ fn cluster_file(name: &str) -> std::io::Result<String> {
     Ok(text)
 }
 
-fn nodes(summary: Summary) -> Result<Vec<RigNode>, String> {
-    let nodes: Result<Vec<RigNode>, String> = summary.nodes.into_iter().map(node).collect();
-    let nodes = nodes?;
-    if nodes.len() == NAMES.len() {
-        Ok(nodes)
-    } else {
-        Err(format!("{} nodes instead of {}", nodes.len(), NAMES.len()))
+/// Why a summary is none of the cluster that was to be started.
+#[derive(Debug, thiserror::Error)]
+enum BadSummary {
+    #[error("{found} nodes instead of {}", NAMES.len())]
+    Nodes { found: usize },
+    #[error("node {name} has no process")]
+    NoProcess { name: String },
+    #[error(transparent)]
+    Door(#[from] ClientError),
+}
+
+fn nodes(summary: Summary) -> Result<Vec<RigNode>, BadSummary> {
+    let nodes = summary
+        .nodes
+        .into_iter()
+        .map(node)
+        .collect::<Result<Vec<RigNode>, _>>()?;
+    match nodes.len() == NAMES.len() {
+        true => Ok(nodes),
+        false => Err(BadSummary::Nodes { found: nodes.len() }),
     }
 }
 
-fn node(SummaryNode { name, pid, door }: SummaryNode) -> Result<RigNode, String> {
+fn node(SummaryNode { name, pid, door }: SummaryNode) -> Result<RigNode, BadSummary> {
     let options = ClientOptions {
         agent: AUTHOR.to_owned(),
         timeout: REQUEST_WITHIN,
         ..ClientOptions::default()
     };
-    let client = Client::new(&door, options).map_err(|error| error.to_string())?;
-    let pid = pid.ok_or_else(|| format!("node {name} has no process"))?;
+    let client = Client::new(&door, options)?;
+    let Some(pid) = pid else {
+        return Err(BadSummary::NoProcess { name });
+    };
     Ok(RigNode {
         name,
         id: NodeId::NONE,

@@ -9,21 +9,9 @@ mod colony;
 #[allow(dead_code, reason = "other tests use the rest of it")]
 mod histories;
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use crate::histories::Run;
-
-/// The binary, with a state folder and an environment of its own.
-fn queenright(state: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_queenright"));
-    command
-        .env("XDG_STATE_HOME", state)
-        .env_remove("QUEENRIGHT_NODE")
-        .env_remove("QUEENRIGHT_LOG");
-    command
-}
 
 fn number(variable: &str, default: u64) -> u64 {
     match std::env::var(variable) {

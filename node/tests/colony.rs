@@ -20,14 +20,33 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use crate::queenright;
-
 /// How long anything that must happen may take. Ten times what a busy host needs: only a failure waits so long.
 const DEADLINE: Duration = Duration::from_secs(90);
 /// How many clusters run at a time: more would only slow each other down until elections fail.
 const CLUSTERS_MAX: usize = 2;
 /// The nodes of every cluster here.
 pub(crate) const NODES: [&str; 3] = ["n1", "n2", "n3"];
+
+/// The binary, with a state folder and an environment of its own.
+pub(crate) fn queenright(state: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_queenright"));
+    command
+        .env("XDG_STATE_HOME", state)
+        .env_remove("QUEENRIGHT_NODE")
+        .env_remove("QUEENRIGHT_LOG");
+    command
+}
+
+/// The command must end with this code, print nothing on stdout, and say why in one line on stderr, which is returned.
+pub(crate) fn refused(command: &mut Command, code: i32) -> String {
+    let Output { status, stdout, stderr } = command.output().expect("the binary was built for this test");
+    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert_eq!(status.code(), Some(code), "{command:?}\n{stderr}");
+    assert_eq!(stdout, "", "{command:?}");
+    let line = stderr.strip_suffix('\n').unwrap_or(&stderr);
+    assert!(!line.is_empty() && !line.contains('\n'), "{command:?}\n{stderr}");
+    line.to_owned()
+}
 
 /// Waits until the probe finds something.
 pub(crate) fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::{queenright, refused};
+use crate::colony::{queenright, refused};
 
 const MESH: &str = "[cluster]\nname = \"c\"\ntopology = \"mesh\"\n\
     [[nodes]]\nname = \"n1\"\nlinks = \"127.0.0.1:7101\"\nhttp = \"127.0.0.1:7201\"\n";

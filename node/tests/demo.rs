@@ -9,8 +9,7 @@ use queenright::state::Registry;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
-use crate::colony::{Ran, Slot, nobody_holds, until};
-use crate::queenright;
+use crate::colony::{Ran, Slot, nobody_holds, queenright, until};
 
 fn demo(folder: &Path, here: &Path, commits: &str) -> Command {
     let mut command = queenright(folder);

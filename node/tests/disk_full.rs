@@ -23,16 +23,6 @@ const VOLUME_BYTES: u64 = 96 * MIB;
 const WATERMARK_BYTES: u64 = 16 * MIB;
 const BALLAST_BYTES: u64 = 4 * MIB;
 
-/// The binary, with a state folder and an environment of its own.
-fn queenright(state: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_queenright"));
-    command
-        .env("XDG_STATE_HOME", state)
-        .env_remove("QUEENRIGHT_NODE")
-        .env_remove("QUEENRIGHT_LOG");
-    command
-}
-
 /// A volume of its own, unmounted at the end.
 struct Volume {
     folder: TempDir,

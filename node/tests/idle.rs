@@ -4,8 +4,6 @@
 #[allow(dead_code, reason = "other tests use the rest of it")]
 mod colony;
 
-use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -13,16 +11,6 @@ use crate::colony::{Colony, NODES};
 
 /// Commands live for a minute.
 const IDLE: Duration = Duration::from_secs(65);
-
-/// The binary, with a state folder and an environment of its own.
-fn queenright(state: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_queenright"));
-    command
-        .env("XDG_STATE_HOME", state)
-        .env_remove("QUEENRIGHT_NODE")
-        .env_remove("QUEENRIGHT_LOG");
-    command
-}
 
 #[test]
 fn a_node_that_starts_when_nothing_was_commanded_for_long_takes_its_first_command() {

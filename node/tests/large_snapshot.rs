@@ -5,21 +5,9 @@
 mod colony;
 mod slow_snapshot;
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use crate::slow_snapshot::{Comer, Sending, check};
-
-/// The binary, with a state folder and an environment of its own.
-fn queenright(state: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_queenright"));
-    command
-        .env("XDG_STATE_HOME", state)
-        .env_remove("QUEENRIGHT_NODE")
-        .env_remove("QUEENRIGHT_LOG");
-    command
-}
 
 #[test]
 fn a_gibibyte_goes_to_a_node_that_joins_and_nobody_is_elected() {

@@ -20,8 +20,6 @@ mod colony;
 mod histories;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use queenright_protocol::planted::Bug;
@@ -29,16 +27,6 @@ use queenright_protocol::planted::Bug;
 use crate::histories::nemesis::Blow;
 use crate::histories::proxy::LinkMode;
 use crate::histories::{Outcomes, Run};
-
-/// The binary, with a state folder and an environment of its own.
-fn queenright(state: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_queenright"));
-    command
-        .env("XDG_STATE_HOME", state)
-        .env_remove("QUEENRIGHT_NODE")
-        .env_remove("QUEENRIGHT_LOG");
-    command
-}
 
 fn number(variable: &str, default: u64) -> u64 {
     match std::env::var(variable) {

@@ -14,8 +14,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::colony::{NODES, Ran, Slot, mesh, nobody_holds, until};
-use crate::{queenright, refused};
+use crate::colony::{NODES, Ran, Slot, mesh, nobody_holds, queenright, refused, until};
 
 /// A cluster file and folders for its state.
 struct Rig {

@@ -8,8 +8,7 @@ use queenright_bench::client::ProjectQuery;
 use queenright_bench::client::wire::{AddTask, ProjectState, ProposalRequest, WireProject, WriteRequest};
 use serde_json::Value;
 
-use crate::colony::{Colony, NODES, Ran, until};
-use crate::refused;
+use crate::colony::{Colony, NODES, Ran, refused, until};
 
 /// Keys of one proposal, and tasks of one command.
 const AT_ONCE: usize = 1_000;

@@ -7,7 +7,7 @@ mod colony;
 mod run;
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use queenright_actors::node::Consistency;
 use queenright_bench::client::TaskQuery;
@@ -15,23 +15,6 @@ use rustix::process::Signal;
 
 use crate::colony::{Colony, NODES, until};
 use crate::run::{Files, Workers};
-
-/// The binary, with a state folder and an environment of its own.
-fn queenright(state: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_queenright"));
-    command
-        .env("XDG_STATE_HOME", state)
-        .env_remove("QUEENRIGHT_NODE")
-        .env_remove("QUEENRIGHT_LOG");
-    command
-}
-
-/// As in the other test binary.
-fn refused(command: &mut Command, code: i32) -> String {
-    let Output { status, stderr, .. } = command.output().expect("the binary was built for this test");
-    assert_eq!(status.code(), Some(code), "{command:?}");
-    String::from_utf8_lossy(&stderr).trim_end().to_owned()
-}
 
 const FILES: usize = 1_000;
 const WORKERS: usize = 12;

@@ -6,20 +6,7 @@ mod colony;
 #[allow(dead_code, reason = "its own test runs with all others")]
 mod races;
 
-use std::path::Path;
-use std::process::Command;
-
 use crate::colony::{Colony, NODES};
-
-/// The binary, with a state folder and an environment of its own.
-fn queenright(state: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_queenright"));
-    command
-        .env("XDG_STATE_HOME", state)
-        .env_remove("QUEENRIGHT_NODE")
-        .env_remove("QUEENRIGHT_LOG");
-    command
-}
 
 fn tasks() -> usize {
     match std::env::var("RACE_TASKS") {

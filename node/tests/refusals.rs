@@ -9,9 +9,8 @@ use queenright::git::generate::{GenerateOptions, generate};
 use queenright_bench::client::PutOptions;
 use queenright_bench::client::wire::Code;
 
-use crate::colony::{Colony, NODES, mesh};
+use crate::colony::{Colony, NODES, mesh, queenright, refused};
 use crate::git::git;
-use crate::{queenright, refused};
 
 const MIB: usize = 1 << 20;
 

@@ -4,8 +4,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::colony::{Colony, Ran, until};
-use crate::refused;
+use crate::colony::{Colony, Ran, refused, until};
 use crate::run::Workers;
 
 impl Colony {

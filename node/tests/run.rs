@@ -449,7 +449,7 @@ esac"#;
     // A command that is not there fails no task.
     let task = add(&colony, titled("t", Value::Null));
     let mut nowhere = colony.command_at("n1", &["run", "--exit-when-empty"]);
-    let line = crate::refused(nowhere.args(["--", "no-such-program"]), 1);
+    let line = crate::colony::refused(nowhere.args(["--", "no-such-program"]), 1);
     assert_eq!(line, "error: cannot run no-such-program: no folder of PATH has it");
     assert_eq!(show(&colony, "n1", &task).attempts, 0);
     workers.nothing_is_left();
@@ -715,14 +715,14 @@ fn an_import_goes_on_where_it_was_and_a_watch_ends_when_nothing_is_left() {
 
     let wrong = [&lines[..3], &[r#"{"title": "t", "kinds": "k"}"#.to_owned()][..]].concat();
     fs::write(&file, wrong.join("\n")).unwrap();
-    let line = crate::refused(&mut colony.command_at("n1", &["task", "import", path]), 1);
+    let line = crate::colony::refused(&mut colony.command_at("n1", &["task", "import", path]), 1);
     assert!(
         line.starts_with(&format!("error: {path}: line 4: unknown field `kinds`")),
         "{line}"
     );
     let long = json!({ "title": "x".repeat(1_025) }).to_string();
     fs::write(&file, [&lines[0], &long].map(String::as_str).join("\n")).unwrap();
-    let line = crate::refused(&mut colony.command_at("n1", &["task", "import", path]), 1);
+    let line = crate::colony::refused(&mut colony.command_at("n1", &["task", "import", path]), 1);
     assert!(
         line.starts_with(&format!(
             "error: {path}: lines 1 to 2 were not added (0 tasks before them were): title: 1025 is over the limit of 1024"

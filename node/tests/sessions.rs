@@ -2,8 +2,7 @@
 
 use serde_json::Value;
 
-use crate::colony::{Colony, Ran, until};
-use crate::refused;
+use crate::colony::{Colony, Ran, refused, until};
 
 /// A session, and how it shows that it is the one.
 struct Own {

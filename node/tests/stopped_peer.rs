@@ -5,8 +5,6 @@
 mod colony;
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,16 +17,6 @@ use crate::colony::{Colony, NODES, until};
 
 const STOPPED: Duration = Duration::from_secs(20);
 const GROWTH_BYTES_MAX: u64 = 64 << 20;
-
-/// The binary, with a state folder and an environment of its own.
-fn queenright(state: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_queenright"));
-    command
-        .env("XDG_STATE_HOME", state)
-        .env_remove("QUEENRIGHT_NODE")
-        .env_remove("QUEENRIGHT_LOG");
-    command
-}
 
 /// Lets a process go on, however the test ends.
 struct Stopped(Pid);

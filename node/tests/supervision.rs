@@ -8,8 +8,7 @@ use queenright_bench::client::Filter;
 use queenright_bench::client::wire::WireWhat;
 use serde_json::{Value, json};
 
-use crate::colony::{Colony, NODES, until};
-use crate::refused;
+use crate::colony::{Colony, NODES, refused, until};
 use crate::replay::{COMMITS, replayed, repository};
 
 /// An agent of this kind ends by an error at its first step: there is nobody whom it could call.

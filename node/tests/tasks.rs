@@ -2,8 +2,7 @@
 
 use serde_json::Value;
 
-use crate::colony::{Colony, Ran, until};
-use crate::refused;
+use crate::colony::{Colony, Ran, refused, until};
 
 impl Colony {
     fn task(&self, node: &str, arguments: &[&str]) -> Ran {

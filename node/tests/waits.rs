@@ -190,7 +190,7 @@ fn the_policy_of_a_queue_is_set_by_the_command_line() {
         .with_code(0);
     let list = colony.at("n2", &["queue", "list", "--json"]).with_code(0).json();
     assert_eq!(list["queues"][0]["policy"], "round-robin");
-    let line = crate::refused(
+    let line = crate::colony::refused(
         &mut colony.command_at("n1", &["queue", "set", "ops", "--policy", "loudest"]),
         2,
     );

@@ -78,7 +78,7 @@ impl Subscribed {
             };
             let piece = piece.map_err(|error| self.client.failure(&error))?;
             let taken = self.messages.take(&piece, &mut self.ready);
-            taken.map_err(|problem| self.client.bad_response(problem))?;
+            taken.map_err(|error| self.client.bad_response(error.to_string()))?;
         }
     }
 
@@ -110,6 +110,15 @@ struct Message {
     data: String,
 }
 
+/// What makes a stream none of messages.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum NoMessage {
+    #[error("a message is longer than {MESSAGE_BYTES_MAX} B")]
+    TooLong,
+    #[error("a line is not UTF-8")]
+    NotText,
+}
+
 /// Takes a stream of bytes apart, as the HTML standard says of `text/event-stream`; lines end with a line feed.
 #[derive(Debug, Default)]
 struct Messages {
@@ -119,17 +128,17 @@ struct Messages {
 }
 
 impl Messages {
-    fn take(&mut self, piece: &[u8], ready: &mut VecDeque<Message>) -> Result<(), String> {
+    fn take(&mut self, piece: &[u8], ready: &mut VecDeque<Message>) -> Result<(), NoMessage> {
         for &byte in piece {
             if byte != b'\n' {
                 self.line.push(byte);
                 if self.line.len() + self.message.data.len() > MESSAGE_BYTES_MAX {
-                    return Err(format!("a message is longer than {MESSAGE_BYTES_MAX} B"));
+                    return Err(NoMessage::TooLong);
                 }
                 continue;
             }
             let line = std::mem::take(&mut self.line);
-            let line = String::from_utf8(line).map_err(|_| "a line is not UTF-8".to_owned())?;
+            let line = String::from_utf8(line).map_err(|_| NoMessage::NotText)?;
             self.line_ends(&line, ready);
         }
         Ok(())
@@ -193,7 +202,8 @@ mod tests {
     fn a_message_without_end_is_refused() {
         let (mut messages, mut ready) = (Messages::default(), VecDeque::new());
         let piece = vec![b'x'; MESSAGE_BYTES_MAX + 1];
-        assert!(messages.take(&piece, &mut ready).is_err());
-        assert!(messages.take(b"data: \xff\n", &mut VecDeque::new()).is_err());
+        assert_eq!(messages.take(&piece, &mut ready), Err(NoMessage::TooLong));
+        let mut messages = Messages::default();
+        assert_eq!(messages.take(b"data: \xff\n", &mut ready), Err(NoMessage::NotText));
     }
 }

@@ -84,9 +84,9 @@ pub(super) fn open(folder: &Path, options: &LogOptions) -> Result<Recovered, Log
     for (place, chunk) in chunks.iter().enumerate() {
         used = reader.chunk(*chunk, place == 0, place + 1 == chunks.len())?;
     }
-    reader.state.check_whole().map_err(|reason| LogError::Inconsistent {
+    reader.state.check_whole().map_err(|misfit| LogError::Inconsistent {
         folder: folder.to_owned(),
-        reason,
+        reason: misfit.to_string(),
     })?;
     let state = reader.state;
     let tail = tail(folder, options, chunks.last().copied().unwrap_or(0), used, &state).map_err(io_error)?;
@@ -218,7 +218,7 @@ impl Reader<'_> {
             }
             self.state
                 .replay(chunk, &head, body)
-                .map_err(|reason| damaged(at, reason))?;
+                .map_err(|misfit| damaged(at, misfit.to_string()))?;
             at += HEAD_BYTES + head.padded();
         }
         if first && at == 0 && chunk != 0 {

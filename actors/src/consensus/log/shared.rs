@@ -13,7 +13,7 @@ use openraft::type_config::TypeConfigExt;
 use tokio::sync::{Notify, watch};
 
 use super::record::{Kind, Payload, Position, record_bytes};
-use super::state::{Place, Slot, State};
+use super::state::{Place, Slot, State, follows};
 use super::writer::{Pending, Piece};
 use super::{LogOptions, record};
 use crate::consensus::types::TypeConfig;
@@ -205,11 +205,10 @@ impl Open {
         if let Some((first, _)) = entries.first() {
             self.state.check_next(*first).map_err(io::Error::other)?;
         }
-        let gap = entries.windows(2).find(|pair| pair[0].0.index + 1 != pair[1].0.index);
-        if let Some([(before, _), (after, _)]) = gap {
-            let message = format!("entry {} follows entry {}", after.index, before.index);
-            return Err(io::Error::other(message));
-        }
+        let mut pairs = entries.windows(2);
+        pairs
+            .try_for_each(|pair| follows(pair[0].0, pair[1].0))
+            .map_err(io::Error::other)?;
         for (position, payload) in entries {
             let kind = [payload.kind as u8];
             let (chunk, begin, end) = self.put(shared, Kind::Entry, &[&position.to_bytes(), &kind, &payload.bytes]);

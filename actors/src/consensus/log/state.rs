@@ -12,6 +12,33 @@ use crate::consensus::types::TypeConfig;
 /// What an entry costs in memory besides its bytes, rounded up.
 pub(super) const ENTRY_OVERHEAD_BYTES: usize = 128;
 
+/// What does not fit what the log holds.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Misfit {
+    /// There is a gap in front of an entry, or it is there already.
+    #[error("entry {entry} follows entry {last}")]
+    NotNext {
+        /// Its index.
+        entry: u64,
+        /// That of the entry before.
+        last: u64,
+    },
+    /// Entries that are not purged are not there.
+    #[error("entries {first} to {last} are missing")]
+    Missing {
+        /// The index of the first of them.
+        first: u64,
+        /// And of the last.
+        last: u64,
+    },
+    /// A chunk begins with another state than its predecessors end with.
+    #[error("it begins with another state than the log has there")]
+    OtherStart,
+    /// The body of a record.
+    #[error("a record of the kind {0:?} that does not decode")]
+    Undecodable(Kind),
+}
+
 /// Where a payload stands on disk.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
@@ -77,8 +104,8 @@ impl State {
     /// Adds an entry behind the last one.
     ///
     /// # Errors
-    /// What does not fit, if it is not the next one.
-    pub(super) fn append(&mut self, slot: Slot) -> Result<(), String> {
+    /// [`Misfit::NotNext`].
+    pub(super) fn append(&mut self, slot: Slot) -> Result<(), Misfit> {
         self.check_next(slot.position)?;
         self.cached_bytes += slot.cost_bytes();
         if slot.payload.is_none() && self.evicted == self.slots.len() {
@@ -91,14 +118,9 @@ impl State {
     /// Whether an entry at `position` may follow.
     ///
     /// # Errors
-    /// What does not fit.
-    pub(super) fn check_next(&self, position: Position) -> Result<(), String> {
-        match self.last() {
-            Some(last) if last.index + 1 != position.index => {
-                Err(format!("entry {} follows entry {}", position.index, last.index))
-            }
-            _ => Ok(()),
-        }
+    /// [`Misfit::NotNext`].
+    pub(super) fn check_next(&self, position: Position) -> Result<(), Misfit> {
+        self.last().map_or(Ok(()), |last| follows(last, position))
     }
 
     /// Drops the entries from `next` on.
@@ -181,12 +203,12 @@ impl State {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn replay(&mut self, chunk: u64, head: &Head, bytes: &[u8]) -> Result<(), String> {
+    pub(super) fn replay(&mut self, chunk: u64, head: &Head, bytes: &[u8]) -> Result<(), Misfit> {
         let mut body = Body(bytes);
         match head.kind {
             Kind::Start => {
                 if bytes != self.to_bytes() {
-                    return Err("it begins with another state than the log has there".to_owned());
+                    return Err(Misfit::OtherStart);
                 }
                 return Ok(());
             }
@@ -211,14 +233,14 @@ impl State {
     /// Whether every entry behind the purged ones is there.
     ///
     /// # Errors
-    /// What is missing.
-    pub(super) fn check_whole(&self) -> Result<(), String> {
+    /// [`Misfit::Missing`].
+    pub(super) fn check_whole(&self) -> Result<(), Misfit> {
         let purged = self.purged.map(|purged| purged.index);
         let before = self.before.map(|before| before.index);
         match before {
-            Some(before) if Some(before) > purged => {
+            Some(last) if Some(last) > purged => {
                 let first = purged.map_or(0, |purged| purged + 1);
-                Err(format!("entries {first} to {before} are missing"))
+                Err(Misfit::Missing { first, last })
             }
             _ => Ok(()),
         }
@@ -254,6 +276,17 @@ fn put_option(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
     out.extend_from_slice(bytes.unwrap_or_default());
 }
 
-fn unreadable(head: &Head) -> String {
-    format!("a record of the kind {:?} that does not decode", head.kind)
+fn unreadable(head: &Head) -> Misfit {
+    Misfit::Undecodable(head.kind)
+}
+
+/// Whether an entry at `next` may stand behind one at `last`.
+pub(super) fn follows(last: Position, next: Position) -> Result<(), Misfit> {
+    match last.index + 1 == next.index {
+        true => Ok(()),
+        false => Err(Misfit::NotNext {
+            entry: next.index,
+            last: last.index,
+        }),
+    }
 }

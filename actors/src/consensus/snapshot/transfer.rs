@@ -17,6 +17,7 @@ use openraft::raft::SnapshotResponse;
 use openraft::type_config::alias::{SnapshotOf, VoteOf};
 use queenright_protocol::id::NodeId;
 use queenright_protocol::wire::{Kind, Lane};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -208,14 +209,17 @@ pub(crate) struct Receiver {
     router: Arc<Router>,
     library: Arc<Library>,
     // A mutex: offers come from the gateways. Held for a look.
-    current: Arc<Mutex<Option<Current>>>,
+    current: Mutex<Option<Current>>,
 }
 
 /// The snapshot that is being received, or was last.
 struct Current {
     partial: Arc<Partial>,
     from: NodeId,
-    state: State,
+    /// What its task says of it.
+    state: watch::Receiver<State>,
+    /// Whether the leader knows that it failed.
+    told: bool,
     task: JoinHandle<()>,
 }
 
@@ -227,8 +231,6 @@ enum State {
         reason: String,
         /// Whether what has arrived is good.
         resumable: bool,
-        /// Whether the leader knows.
-        told: bool,
     },
 }
 
@@ -244,7 +246,7 @@ impl Receiver {
             raft,
             router,
             library,
-            current: Arc::default(),
+            current: Mutex::default(),
         }
     }
 
@@ -260,19 +262,19 @@ impl Receiver {
         };
         let mut current = self.current.lock().expect("nothing panics under this lock");
         let resumed = match current.as_mut() {
-            Some(running) if running.partial.id() == id => match &mut running.state {
+            Some(running) if running.partial.id() == id => match &*running.state.borrow() {
                 // Another leader has the same one: what has arrived is good.
                 State::Receiving if running.from != from => Some(running.partial.clone()),
                 State::Receiving => return OfferAnswer::Receiving(running.partial.arrived()),
                 State::Installing => return OfferAnswer::Installing,
                 State::Done(response) => return OfferAnswer::Done(response.clone()),
-                State::Failed { reason, told, .. } if !*told => {
-                    *told = true;
+                State::Failed { reason, .. } if !running.told => {
+                    running.told = true;
                     return OfferAnswer::Failed(reason.clone());
                 }
                 State::Failed { resumable, .. } => resumable.then(|| running.partial.clone()),
             },
-            Some(running) if matches!(running.state, State::Installing) => return OfferAnswer::Installing,
+            Some(running) if matches!(*running.state.borrow(), State::Installing) => return OfferAnswer::Installing,
             _ => None,
         };
         // What was received before goes, unless it is gone on with.
@@ -283,10 +285,11 @@ impl Receiver {
         };
         tracing::info!(%from, id = %id, bytes = partial.bytes(), "receiving a snapshot");
         let answer = OfferAnswer::Receiving(partial.arrived());
+        let (tell, state) = watch::channel(State::Receiving);
         let task = tokio::spawn(carry_out(
             self.raft.clone(),
             self.router.clone(),
-            self.current.clone(),
+            tell,
             partial.clone(),
             from,
             offer.vote,
@@ -294,7 +297,8 @@ impl Receiver {
         *current = Some(Current {
             partial,
             from,
-            state: State::Receiving,
+            state,
+            told: false,
             task,
         });
         answer
@@ -304,18 +308,14 @@ impl Receiver {
 async fn carry_out(
     raft: Raft<TypeConfig, Machine>,
     router: Arc<Router>,
-    current: Arc<Mutex<Option<Current>>>,
+    state: watch::Sender<State>,
     partial: Arc<Partial>,
     from: NodeId,
     vote: VoteOf<TypeConfig>,
 ) {
-    let (id, bytes) = (partial.id(), partial.bytes());
-    let tell = |state: State| {
-        let mut current = current.lock().expect("nothing panics under this lock");
-        if let Some(current) = current.as_mut().filter(|current| current.partial.id() == id) {
-            current.state = state;
-        }
-    };
+    let bytes = partial.bytes();
+    // Also when nobody looks any more.
+    let tell = |now: State| drop(state.send_replace(now));
     let arrived = async {
         partial.receive(&router, from).await?;
         tell(State::Installing);
@@ -350,11 +350,7 @@ async fn carry_out(
 }
 
 fn failed(reason: String, resumable: bool) -> State {
-    State::Failed {
-        reason,
-        resumable,
-        told: false,
-    }
+    State::Failed { reason, resumable }
 }
 
 /// What openraft takes for granted, and would panic about.

@@ -345,24 +345,8 @@ impl Refusal {
             Refusal::Malformed { problem, .. } => problem,
             Refusal::IdempotencyKeyReused { key } => key,
             Refusal::AgentNotLive { name, .. } | Refusal::AgentLive { name, .. } => name,
-            Refusal::Expired { .. } | Refusal::OverLimit { .. } | Refusal::DiskLow(_) => return,
-            Refusal::UnknownTask { .. }
-            | Refusal::TaskHeld { .. }
-            | Refusal::TaskNotReady { .. }
-            | Refusal::NeedCycle { .. }
-            | Refusal::KeyHeld { .. }
-            | Refusal::UnknownSession { .. }
-            | Refusal::SessionEnded { .. }
-            | Refusal::Held { .. }
-            | Refusal::UnknownReservation { .. }
-            | Refusal::NotHeld { .. }
-            | Refusal::NotReserved { .. }
-            | Refusal::Waits { .. }
-            | Refusal::Deadlock { .. }
-            | Refusal::UnknownProject { .. }
-            | Refusal::ProjectClearing { .. }
-            | Refusal::ProjectExists { .. }
-            | Refusal::Quota { .. } => return,
+            // Those without, as they are listed above.
+            _ => return,
         };
         cut(text);
     }
