@@ -1,25 +1,25 @@
 //! `queenright run`: any program as a worker. Files are hashed by many of them while workers and a node are killed; and
 //! whatever happens to a worker, no process of its command stays behind.
 
+mod files;
+mod workers;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::process::Stdio;
 
 use queenright_actors::node::Consistency;
-use queenright_bench::client::wire::{AddTask, WireRetry, WireTask, WireWhat};
-use queenright_bench::client::{Filter, TaskQuery};
+use queenright_bench::client::TaskQuery;
+use queenright_bench::client::wire::{AddTask, WireRetry, WireTask};
 use queenright_protocol::colony::StateName;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
+pub(crate) use self::files::Files;
+pub(crate) use self::workers::Workers;
 use crate::colony::{Colony, NODES, Ran, until};
-
-/// By this variable of their environment the processes of one test are found, whatever has become of their parents.
-const MARK: &str = "QUEENRIGHT_TEST_MARK";
 
 /// Prints the hash of the file that the payload names, as JSON.
 const HASH: &str = r#"file=$(sed -n 's/.*"file":"\([^"]*\)".*/\1/p')
@@ -33,126 +33,6 @@ if command -v setsid >/dev/null; then (setsid sleep 1003 &); fi
 echo "$QUEENRIGHT_TASK $QUEENRIGHT_FENCE $QUEENRIGHT_TOKEN" > who.new && mv who.new who
 trap '' TERM
 while :; do sleep 1; done"#;
-
-/// Workers on a cluster; all that they start carries the mark of their test.
-pub(crate) struct Workers {
-    mark: String,
-    folder: PathBuf,
-    running: Vec<Child>,
-}
-
-impl Workers {
-    pub(crate) fn new(colony: &Colony) -> Workers {
-        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
-        let folder = colony.folder().join("work");
-        fs::create_dir_all(&folder).unwrap();
-        Workers {
-            mark: format!("{}-{nanos}", std::process::id()),
-            folder,
-            running: Vec::new(),
-        }
-    }
-
-    /// The command line of a worker that works for these nodes.
-    fn command(&self, colony: &Colony, nodes: &[&str], flags: &[&str], script: &str) -> Command {
-        let mut command = colony.command();
-        command.current_dir(&self.folder).env(MARK, &self.mark).arg("run");
-        for node in nodes {
-            command.args(["--node", &colony.config().node(node).unwrap().http.to_string()]);
-        }
-        command.args(flags).args(["--", "sh", "-c", script]);
-        command
-    }
-
-    fn start(&mut self, colony: &Colony, nodes: &[&str], flags: &[&str], script: &str) -> usize {
-        let mut command = self.command(colony, nodes, flags, script);
-        self.start_command(&mut command)
-    }
-
-    pub(crate) fn start_command(&mut self, command: &mut Command) -> usize {
-        let command = command
-            .env(MARK, &self.mark)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        self.running.push(command.spawn().unwrap());
-        self.running.len() - 1
-    }
-
-    fn pid(&self, place: usize) -> Pid {
-        Pid::from_child(&self.running[place])
-    }
-
-    pub(crate) fn signal(&self, place: usize, signal: Signal) {
-        kill_process(self.pid(place), signal).unwrap();
-    }
-
-    /// Takes out a worker that was told to end, or will by itself, and says with which code it did.
-    pub(crate) fn code(&mut self, place: usize) -> Option<i32> {
-        let worker = &mut self.running[place];
-        until("the end of a worker", || worker.try_wait().unwrap()).code()
-    }
-
-    /// SIGKILL.
-    pub(crate) fn kill(&mut self, place: usize) {
-        let mut worker = self.running.swap_remove(place);
-        worker.kill().unwrap();
-        worker.wait().unwrap();
-    }
-
-    /// The processes that carry the mark, with their command lines.
-    pub(crate) fn processes(&self) -> Vec<String> {
-        marked(&format!("{MARK}={}", self.mark))
-    }
-
-    pub(crate) fn nothing_is_left(&self) {
-        let mut left = Vec::new();
-        let gone = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            until("the end of all processes", || {
-                left = self.processes();
-                left.is_empty().then_some(())
-            });
-        }));
-        assert!(gone.is_ok(), "these are left: {left:#?}");
-    }
-}
-
-impl Drop for Workers {
-    fn drop(&mut self) {
-        for worker in &mut self.running {
-            let _ = worker.kill();
-            let _ = worker.wait();
-        }
-    }
-}
-
-#[cfg(target_os = "linux")]
-fn marked(mark: &str) -> Vec<String> {
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    let marked = processes.filter_map(|process| {
-        let environment = fs::read(process.path().join("environ")).ok()?;
-        let mut variables = environment.split(|byte| *byte == 0);
-        variables.any(|variable| variable == mark.as_bytes()).then_some(())?;
-        let command = fs::read(process.path().join("cmdline")).unwrap_or_default();
-        let command = String::from_utf8_lossy(&command).replace('\0', " ");
-        Some(format!("{} {command}", process.file_name().display()))
-    });
-    marked.collect()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn marked(mark: &str) -> Vec<String> {
-    let listed = Command::new("ps")
-        .args(["axeww", "-o", "pid,command"])
-        .output()
-        .unwrap();
-    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-    listed
-        .lines()
-        .filter(|line| line.contains(mark))
-        .map(str::to_owned)
-        .collect()
-}
 
 fn add(colony: &Colony, task: AddTask) -> String {
     let added = colony
@@ -197,96 +77,6 @@ fn finished(colony: &Colony) -> u64 {
         let lists = NODES.map(|node| colony.block_on(colony.client(node, "test").tasks(&query)).ok());
         lists.into_iter().flatten().map(|list| list.finished).max()
     })
-}
-
-/// Files with their hashes, made by the same program that the workers run.
-pub(crate) struct Files {
-    hashes: BTreeMap<String, String>,
-}
-
-impl Files {
-    pub(crate) fn write(folder: &Path, count: usize) -> Files {
-        let folder = folder.join("files");
-        fs::create_dir_all(&folder).unwrap();
-        let mut random = StdRng::seed_from_u64(7);
-        let mut paths = Vec::new();
-        for number in 0..count {
-            let path = folder.join(format!("{number}.bin"));
-            let bytes: Vec<u8> = (0..random.random_range(0..2_000)).map(|_| random.random()).collect();
-            fs::write(&path, bytes).unwrap();
-            paths.push(path);
-        }
-        let mut hashes = BTreeMap::new();
-        let sums = Command::new("sha256sum").args(&paths).output();
-        let sums = sums.or_else(|_| Command::new("shasum").args(["-a", "256"]).args(&paths).output());
-        for line in String::from_utf8(sums.unwrap().stdout).unwrap().lines() {
-            let (sum, path) = line.split_once("  ").unwrap();
-            hashes.insert(path.to_owned(), sum.to_owned());
-        }
-        assert_eq!(hashes.len(), count);
-        Files { hashes }
-    }
-
-    pub(crate) fn add_tasks(&self, colony: &Colony, kind: &str) {
-        let tasks: Vec<AddTask> = self
-            .hashes
-            .keys()
-            .map(|path| AddTask {
-                kind: Some(kind.into()),
-                ..titled(path, json!({ "file": path }))
-            })
-            .collect();
-        for batch in tasks.chunks(1_000) {
-            let added = colony.client("n1", "test");
-            colony.block_on(added.add_tasks(batch.to_vec(), None)).unwrap();
-        }
-    }
-
-    /// Every file has one finished task with its hash, by the tasks and by the events of every node.
-    pub(crate) fn all_hashed_once(&self, colony: &Colony, hash_of: impl Fn(&Value) -> Option<&str>) {
-        for node in NODES {
-            let client = colony.client(node, "test");
-            let mut found = BTreeMap::new();
-            let mut query = TaskQuery {
-                limit: Some(1_000),
-                whole: true,
-                ..TaskQuery::default()
-            };
-            loop {
-                let list = colony.block_on(client.tasks(&query)).unwrap();
-                for task in &list.tasks {
-                    assert_eq!(task.state, StateName::Done, "{task:?}");
-                    let result = &task.finished.as_ref().unwrap().result;
-                    let hash = hash_of(result).unwrap_or_else(|| panic!("{task:?}"));
-                    assert_eq!(found.insert(task.title.to_string(), hash.to_owned()), None);
-                }
-                match list.next {
-                    Some(next) => query.after = Some(next),
-                    None => break,
-                }
-            }
-            assert_eq!(found, self.hashes);
-
-            let filter = Filter {
-                types: vec!["task_finished".to_owned()],
-                ..Filter::default()
-            };
-            let page = client.events(None, 10_000, Default::default(), &filter, Consistency::Linearizable);
-            let page = colony.block_on(page).unwrap();
-            let mut commits: Vec<_> = page
-                .events
-                .iter()
-                .map(|event| match event.what {
-                    WireWhat::TaskFinished { task, .. } => task,
-                    _ => panic!("{event:?}"),
-                })
-                .collect();
-            assert_eq!(commits.len(), self.hashes.len());
-            commits.sort_unstable();
-            commits.dedup();
-            assert_eq!(commits.len(), self.hashes.len());
-        }
-    }
 }
 
 /// How much is hashed, by how many, and how many workers are killed on the way.

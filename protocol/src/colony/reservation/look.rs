@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::form::parse;
 use super::index::{Hit, Space};
-use super::rules::parse;
 use super::{
     BLOCKERS_LISTED_MAX, LOOKUP_STEPS_MAX, Mode, Reservation, ReservationId, Reservations, Reserved, Resource, Want,
 };

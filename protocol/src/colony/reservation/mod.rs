@@ -45,12 +45,14 @@
 //! [`Outcome::Renewed`]: super::Outcome::Renewed
 //! [`Outcome::Set`]: super::Outcome::Set
 
+mod form;
 mod index;
 mod look;
 mod of_tasks;
 mod reservations;
 mod resource;
 mod rules;
+mod waiting;
 mod writes;
 
 use std::fmt;
@@ -59,6 +61,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::form::{canonical, parse};
 pub(super) use self::look::write_steps;
 pub use self::look::{Blocker, Checked};
 pub use self::reservations::{
@@ -66,7 +69,6 @@ pub use self::reservations::{
     WAITING_RESOURCES_MAX,
 };
 pub use self::resource::Resource;
-pub(super) use self::rules::{canonical, parse};
 pub(super) use self::writes::ReservedWrites;
 use super::agent::{AgentEnd, Agents};
 use super::digest::Digest;

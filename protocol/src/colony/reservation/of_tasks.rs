@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::form::parse;
 use super::look::{Asking, over_steps};
-use super::rules::parse;
 use super::{
     BLOCKERS_LISTED_MAX, RESERVATION_OF_LEASE_MS, Reservation, ReservationEnd, ReservationId, Reserved, Resource,
     Standing, Want, bytes_of,

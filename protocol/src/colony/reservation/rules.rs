@@ -2,25 +2,21 @@
 
 use std::sync::Arc;
 
+use super::form::{check_ids, check_reason, check_ttl, parse};
 use super::look::{Asking, over_steps};
 use super::{
     Acquire, BLOCKERS_LISTED_MAX, Force, LOOKUP_STEPS_MAX, Mode, RELEASED_MAX, RESERVATION_BYTES_MAX,
-    RESERVATION_IDS_MAX, RESERVATION_OF_LEASE_MS, RESERVATION_REASON_BYTES_MAX, RESERVATION_TTL_MS,
-    RESERVATION_TTL_MS_MAX, RESERVATION_TTL_MS_MIN, RESERVATION_WAIT_MS_MAX, RESERVATIONS_MAX,
-    RESERVATIONS_OF_OWNER_MAX, RESERVED_RESOURCES_MAX, Release, Released, Renew, Reservation, ReservationCommand,
-    ReservationEnd, ReservationId, Reserved, Resource, SLOT_CAPACITY_MAX, SLOTS_MAX, Standing, WAITING_MAX,
-    WAITING_RESOURCES_MAX, Want,
+    RESERVATION_OF_LEASE_MS, RESERVATION_TTL_MS, RESERVATIONS_MAX, RESERVATIONS_OF_OWNER_MAX, Release, Released, Renew,
+    Reservation, ReservationCommand, ReservationEnd, ReservationId, Reserved, Resource, SLOT_CAPACITY_MAX, SLOTS_MAX,
+    Standing,
 };
 use crate::colony::command::{Outcome, Refusal};
 use crate::colony::digest::Digest;
 use crate::colony::event::What;
-use crate::colony::memory::{malformed, over_limit};
+use crate::colony::memory::over_limit;
 use crate::colony::project::{Step, check_name};
-use crate::colony::task::{Caller, Fence, Holder, Owner};
+use crate::colony::task::{Fence, Holder, Owner};
 use crate::conflict::glob::Steps;
-
-/// How many of those who wait one command looks at again; the others are looked at before the next ones.
-const LOOKS_PER_COMMAND: usize = 8;
 
 impl Step<'_> {
     pub(in crate::colony) fn reservation(&mut self, command: &ReservationCommand) -> Result<Outcome, Refusal> {
@@ -122,13 +118,6 @@ impl Step<'_> {
         }
     }
 
-    /// The reservation that an owner waits for, if it still does.
-    fn waiting_of(&self, owner: &Owner) -> Option<ReservationId> {
-        let mut waits = self.project.reservations.waits_of(owner);
-        let (agents, now_ms) = (&*self.agents, self.scope.cluster_ms);
-        waits.find(|mine| !mine.is_over(agents, now_ms)).map(|mine| mine.id)
-    }
-
     pub(super) fn grant(&mut self, mut request: Reservation) -> Outcome {
         let (seq, now_ms) = (self.scope.seq, self.scope.cluster_ms);
         let (fence, until_ms) = (Fence(seq), now_ms.saturating_add(request.ttl_ms));
@@ -152,54 +141,6 @@ impl Step<'_> {
             fence: Some(fence),
             until_ms,
         }
-    }
-
-    fn wait(&mut self, request: Reservation, caller: &Caller) -> Result<Outcome, Refusal> {
-        let reservations = &self.project.reservations;
-        let steps = &mut Steps::new(LOOKUP_STEPS_MAX);
-        let (agents, now_ms) = (&*self.agents, self.scope.cluster_ms);
-        for mine in reservations.of_owner(&request.holder.owner) {
-            steps.spend(1).map_err(over_steps)?;
-            if mine.is_waiting() || mine.is_over(agents, now_ms) {
-                continue;
-            }
-            // Of a slot it would wait for itself.
-            let own = mine.has_slot_of(&request).then_some((request.id, &request.holder));
-            let waiter = reservations
-                .waited_for(mine, agents, now_ms, steps)
-                .map_err(over_steps)?;
-            let other = waiter.map(|waiter| (waiter, &reservations.known(waiter).holder));
-            if let Some((waiter, holder)) = own.or(other) {
-                return Err(Refusal::Deadlock {
-                    reservation: mine.id,
-                    waiter,
-                    holder: holder.clone(),
-                });
-            }
-        }
-        let waiting = reservations.count().1 + 1;
-        if waiting > WAITING_MAX {
-            return Err(over_limit("waiting_reservations", waiting, WAITING_MAX));
-        }
-        let resources = reservations.waiting_resources() + request.resources.len();
-        if resources > WAITING_RESOURCES_MAX {
-            return Err(over_limit("waiting_resources", resources, WAITING_RESOURCES_MAX));
-        }
-        self.open_for(caller);
-        let (reservation, until_ms) = (request.id, request.until_ms());
-        self.event(What::ReservationWaiting {
-            reservation,
-            holder: request.holder.clone(),
-            resources: texts_and_modes(&request.resources),
-            until_ms,
-        });
-        self.put_reservation(request);
-        Ok(Outcome::Reserved {
-            seq: self.scope.seq,
-            reservation,
-            fence: None,
-            until_ms,
-        })
     }
 
     fn release(&mut self, release: &Release) -> Result<Outcome, Refusal> {
@@ -431,76 +372,8 @@ impl Step<'_> {
         self.look_at_queues();
     }
 
-    /// Notes that one who waits is to be looked at.
-    fn mark_waiting(&mut self, id: ReservationId) {
-        self.set_look(id, true);
-    }
-
-    fn set_look(&mut self, id: ReservationId, wanted: bool) {
-        let Some(reservation) = self.project.reservations.get(id) else {
-            return;
-        };
-        if let Standing::Waiting { until_ms, look } = reservation.state
-            && look != wanted
-        {
-            let state = Standing::Waiting { until_ms, look: wanted };
-            self.put_reservation(Reservation {
-                state,
-                ..Reservation::clone(reservation)
-            });
-        }
-    }
-
-    /// Looks at those who wait and for whom something has changed, first come first.
-    pub(in crate::colony) fn look_at_waiting(&mut self) {
-        for _ in 0..LOOKS_PER_COMMAND {
-            match self.project.reservations.next_to_look_at() {
-                Some(id) => self.look_at(id),
-                None => return,
-            }
-        }
-    }
-
-    /// Grants the request of one who waits, if it is free now.
-    pub(in crate::colony) fn look_at(&mut self, id: ReservationId) {
-        let reservation = self
-            .project
-            .reservations
-            .get(id)
-            .expect("who is to be looked at waits")
-            .clone();
-        self.set_look(id, false);
-        let now_ms = self.scope.cluster_ms;
-        if reservation.is_over(self.agents, now_ms) {
-            // It is about to be cleared away.
-            return;
-        }
-        let asking = Asking {
-            resources: &reservation.resources,
-            owner: Some(&reservation.holder.owner),
-            waits_as: Some(id),
-            agents: self.agents,
-            now_ms,
-            gone: &[],
-            slots: &[],
-        };
-        let found = self
-            .project
-            .reservations
-            .look(&asking, 0, &mut Steps::new(LOOKUP_STEPS_MAX));
-        match found {
-            Ok(found) if found.is_free() => {
-                self.grant(Reservation::clone(&reservation));
-                // Its owner takes tasks again.
-                self.look_at_queues();
-            }
-            Ok(_) => {}
-            Err(_) => self.end_reservation(id, ReservationEnd::TooBroad),
-        }
-    }
-
     /// Puts a reservation in place of what stood under its id, and notes whose it is and when it ends.
-    fn put_reservation(&mut self, reservation: Reservation) {
+    pub(super) fn put_reservation(&mut self, reservation: Reservation) {
         let project = self.scope.project;
         if let Some(old) = self.project.reservations.get(reservation.id) {
             self.agents.unlink_reservation(project, old);
@@ -512,109 +385,7 @@ impl Step<'_> {
     }
 }
 
-fn texts_and_modes(resources: &[Reserved]) -> Vec<(Arc<str>, Mode)> {
+pub(super) fn texts_and_modes(resources: &[Reserved]) -> Vec<(Arc<str>, Mode)> {
     let texts = resources.iter().map(|reserved| (reserved.text.clone(), reserved.mode));
     texts.collect()
-}
-
-/// The same resources, each as text in its one form.
-///
-/// # Errors
-/// When they could not be reserved by any request.
-pub(in crate::colony) fn canonical(wants: &[Want]) -> Result<Vec<Want>, Refusal> {
-    let resources = parse(wants)?.into_iter();
-    let wants = resources.map(|reserved| Want {
-        resource: reserved.text,
-        mode: reserved.mode,
-    });
-    Ok(wants.collect())
-}
-
-/// Reads the resources of a request.
-pub(in crate::colony) fn parse(wants: &[Want]) -> Result<Vec<Reserved>, Refusal> {
-    if wants.is_empty() {
-        return Err(malformed("resources", "there is none"));
-    }
-    if wants.len() > RESERVED_RESOURCES_MAX {
-        return Err(over_limit("resources", wants.len(), RESERVED_RESOURCES_MAX));
-    }
-    let mut resources: Vec<Reserved> = Vec::with_capacity(wants.len());
-    for Want { resource, mode } in wants {
-        let resource = Resource::parse(resource)?;
-        let text = resource.text();
-        if matches!(resource, Resource::Slot(_)) && *mode != Mode::Exclusive {
-            let problem = format!("{text} is taken by places: its mode is exclusive, not {mode}");
-            return Err(malformed("mode", &problem));
-        }
-        if resources.iter().any(|other| other.resource == resource) {
-            return Err(malformed("resources", &format!("{text} stands twice")));
-        }
-        resources.push(Reserved {
-            resource,
-            text,
-            mode: *mode,
-        });
-    }
-    Ok(resources)
-}
-
-fn check_ttl(ttl_ms: Option<u64>) -> Result<(), Refusal> {
-    match ttl_ms {
-        Some(ttl_ms) if ttl_ms < RESERVATION_TTL_MS_MIN => Err(malformed(
-            "ttl_ms",
-            &format!("{ttl_ms} is under the least, {RESERVATION_TTL_MS_MIN}"),
-        )),
-        Some(ttl_ms) if ttl_ms > RESERVATION_TTL_MS_MAX => {
-            Err(over_limit("ttl_ms", ttl_ms as usize, RESERVATION_TTL_MS_MAX as usize))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn check_reason(reason: &str) -> Result<(), Refusal> {
-    if reason.len() > RESERVATION_REASON_BYTES_MAX {
-        return Err(over_limit("reason", reason.len(), RESERVATION_REASON_BYTES_MAX));
-    }
-    match reason.is_empty() || reason.chars().any(char::is_control) {
-        true => Err(malformed("reason", "is empty or has a control character")),
-        false => Ok(()),
-    }
-}
-
-fn check_ids(ids: &[ReservationId]) -> Result<(), Refusal> {
-    if ids.len() > RESERVATION_IDS_MAX {
-        return Err(over_limit("ids", ids.len(), RESERVATION_IDS_MAX));
-    }
-    if ids.is_empty() {
-        return Err(malformed("ids", "there is none"));
-    }
-    let twice = (1..ids.len()).find(|place| ids[..*place].contains(&ids[*place]));
-    match twice {
-        Some(place) => Err(malformed("ids", &format!("{} stands twice", ids[place]))),
-        None => Ok(()),
-    }
-}
-
-impl Acquire {
-    fn check_form(&self) -> Result<(), Refusal> {
-        check_ttl(self.ttl_ms)?;
-        if self.wait_ms > RESERVATION_WAIT_MS_MAX {
-            let (wait_ms, most) = (self.wait_ms as usize, RESERVATION_WAIT_MS_MAX as usize);
-            return Err(over_limit("wait_ms", wait_ms, most));
-        }
-        self.reason.as_deref().map_or(Ok(()), check_reason)
-    }
-}
-
-impl Release {
-    fn check_form(&self) -> Result<(), Refusal> {
-        match &self.which {
-            Released::Ids(ids) => check_ids(ids),
-            Released::Resources(texts) if texts.len() > RESERVED_RESOURCES_MAX => {
-                Err(over_limit("resources", texts.len(), RESERVED_RESOURCES_MAX))
-            }
-            Released::Resources(texts) if texts.is_empty() => Err(malformed("resources", "there is none")),
-            Released::Resources(_) | Released::All => Ok(()),
-        }
-    }
 }

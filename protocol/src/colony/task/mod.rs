@@ -59,6 +59,7 @@
 //! [`Outcome::Waiting`]: super::Outcome::Waiting
 //! [`Outcome::Left`]: super::Outcome::Left
 
+mod attempt;
 mod command;
 mod control;
 mod ending;
@@ -69,6 +70,7 @@ mod owner;
 mod queue;
 mod resources;
 mod rules;
+mod state;
 mod tasks;
 mod terms;
 mod wait;
@@ -80,6 +82,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+pub use self::attempt::{Attempt, Return};
 pub use self::command::{
     Accept, Act, Claim, Control, Ending, Failure, Finish, FinishWith, Leave, NewTask, TaskCommand, Update, Wants, Which,
 };
@@ -90,6 +93,7 @@ pub use self::queue::{
     QueueChange, QueueClosed,
 };
 pub use self::resources::{CLAIM_PASSES_MAX, TASK_RESOURCES_MAX};
+pub use self::state::{Closed, Finished, Lease, State, StateName};
 pub use self::tasks::{
     FINISHED_BYTES_KEPT_MAX, FINISHED_KEPT_MAX, FINISHED_KEPT_MS, OPEN_BYTES_MAX, OPEN_TASKS_MAX, Tasks,
 };
@@ -101,10 +105,9 @@ pub use self::wait::{
     Distribution, OFFER_MS, WAIT_MS_MAX, WAIT_PROFILES_MAX, WAITS_COMPARED_MAX, WAITS_MAX, WAITS_PER_NODE_MAX,
     WAITS_PER_OWNER_MAX, Wait, WaitId,
 };
-use super::agent::{AGENT_DONE, AGENT_STOPPED, AgentEnd, AgentId};
+use super::agent::AgentId;
 use super::digest::Digest;
-use super::reservation::ReservationId;
-use super::session::{NewSession, SessionEnd, SessionId, TokenHash};
+use super::session::{NewSession, SessionId, TokenHash};
 
 /// How many tasks one command may add.
 pub const ADD_TASKS_MAX: usize = 1_000;
@@ -293,45 +296,6 @@ pub struct Task {
     pub(crate) digest: Digest,
 }
 
-/// How a task is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum State {
-    /// It waits to be claimed.
-    Pending,
-    /// Somebody holds it.
-    Leased(Lease),
-    /// It was finished: the result is final.
-    Finished(Finished),
-    /// It needs others that are not done.
-    Blocked,
-    /// Somebody must approve of it.
-    AwaitingApproval,
-    /// Somebody has paused it.
-    Paused {
-        /// Who.
-        by: Arc<str>,
-        /// Cluster time of that, in milliseconds.
-        at_ms: u64,
-    },
-    /// It is not to be done any more.
-    Closed(Closed),
-}
-
-/// How a task ended that nobody finished.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Closed {
-    /// Whether it is dead: it used up what its terms allow. Otherwise it was cancelled.
-    pub dead: bool,
-    /// Who caused it.
-    pub by: Arc<str>,
-    /// Why.
-    pub reason: Arc<str>,
-    /// The position of the command that closed it.
-    pub seq: u64,
-    /// Cluster time of that command, in milliseconds.
-    pub at_ms: u64,
-}
-
 /// How often attempts of a task have ended badly since it was added or requeued.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
@@ -341,237 +305,6 @@ pub struct Counts {
     pub expiries: u32,
     /// Workers that died while their node lived.
     pub deaths: u32,
-}
-
-/// A hold on a task.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Lease {
-    /// Who holds it.
-    pub holder: Holder,
-    /// The number that every later call of the holder names.
-    pub fence: Fence,
-    /// Cluster time of the claim, in milliseconds.
-    pub since_ms: u64,
-    /// Cluster time at which it ends although its owner lives, if it does.
-    pub until_ms: Option<u64>,
-    /// Whether the holder has said that it is at work.
-    pub accepted: bool,
-    /// How much it has done, in hundredths, if it said so.
-    pub progress: Option<u8>,
-    /// What it said last about its work.
-    pub note: Option<Arc<str>>,
-    /// Cluster time at which the holder was last heard of, in milliseconds.
-    pub heard_ms: u64,
-    /// Whether the holder lets others take the task away.
-    pub stealable: bool,
-    /// Whether the task is to be cancelled, and why.
-    pub cancel: Option<Arc<str>>,
-    /// To whom the holder wants to give it.
-    pub hand_off: Option<Arc<str>>,
-    /// What the claim reserved for it. It may have ended before the lease.
-    pub reservation: Option<ReservationId>,
-    /// The claim that waited, while this is an offer that it has not taken.
-    pub offer: Option<WaitId>,
-}
-
-/// How a task was finished.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Finished {
-    /// Whether it was done, or has failed.
-    pub done: bool,
-    /// Who finished it.
-    pub holder: Holder,
-    /// The fence of the lease under which it was finished.
-    pub fence: Fence,
-    /// The position of the command that finished it.
-    pub seq: u64,
-    /// Cluster time of that command, in milliseconds.
-    pub at_ms: u64,
-    /// What came of it.
-    pub result: Bytes,
-    /// What went wrong, if it has failed and said so.
-    pub failure: Option<Failure>,
-}
-
-/// An attempt that ended without a finish.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Attempt {
-    /// Its number, from 1.
-    pub number: u32,
-    /// Who made it.
-    pub holder: Holder,
-    /// Its fence.
-    pub fence: Fence,
-    /// Cluster time of the claim, in milliseconds.
-    pub since_ms: u64,
-    /// Cluster time of its end, in milliseconds.
-    pub ended_ms: u64,
-    /// Why it ended.
-    pub reason: Return,
-    /// What its owner said came of it.
-    pub result: Bytes,
-}
-
-/// Why a leased task is pending again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Return {
-    /// Its owner gave it back.
-    Released,
-    /// The lease ended by itself.
-    Expired,
-    /// The agent that held it lives no more.
-    Agent(AgentEnd),
-    /// The session that held it has ended.
-    Session(SessionEnd),
-    /// Its owner has failed, and it is to be tried again if its terms allow that.
-    Failed(Failure),
-    /// It took longer than its terms allow.
-    TooLong,
-    /// Its owner did not accept it in time.
-    NotAccepted,
-    /// Its owner found that it needs others first.
-    Blocked,
-    /// It was cancelled.
-    Cancelled,
-    /// Somebody of this name took it away.
-    Stolen(Arc<str>),
-    /// Its owner gave it to somebody of this name, who took it.
-    HandedOff(Arc<str>),
-    /// It was offered to a claim that waited, which did not take it. That was no attempt.
-    NotTaken,
-}
-
-impl Return {
-    /// Whether the worker died while its node lived: twice, and the task goes to nobody any more.
-    fn is_death(&self) -> bool {
-        match self {
-            Return::Agent(AgentEnd::Ended(reason)) => ![AGENT_DONE, AGENT_STOPPED].contains(&&**reason),
-            Return::Agent(AgentEnd::Replaced) | Return::Session(SessionEnd::Silent) => true,
-            _ => false,
-        }
-    }
-
-    /// Whether the owner itself ended its lease.
-    fn is_of_owner(&self) -> bool {
-        matches!(
-            self,
-            Return::Released | Return::Failed(_) | Return::Blocked | Return::Cancelled
-        )
-    }
-}
-
-impl fmt::Display for Return {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Return::Released => write!(f, "its owner gave it back"),
-            Return::Expired => write!(f, "its lease expired"),
-            Return::Agent(end) => write!(f, "{end}"),
-            Return::Session(end) => write!(f, "{end}"),
-            Return::Failed(failure) => write!(f, "it failed: {failure}"),
-            Return::TooLong => write!(f, "it took too long"),
-            Return::NotAccepted => write!(f, "its owner did not accept it in time"),
-            Return::Blocked => write!(f, "its owner found that it needs others first"),
-            Return::Cancelled => write!(f, "it was cancelled"),
-            Return::Stolen(by) => write!(f, "{by} took it away"),
-            Return::HandedOff(to) => write!(f, "its owner gave it to {to}"),
-            Return::NotTaken => write!(f, "it was offered to a claim that waited, which did not take it"),
-        }
-    }
-}
-
-/// The name of a state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum StateName {
-    /// It waits to be claimed.
-    Pending,
-    /// Somebody holds it.
-    Leased,
-    /// It was done.
-    Done,
-    /// It has failed.
-    Failed,
-    /// It needs others that are not done.
-    Blocked,
-    /// Somebody must approve of it.
-    AwaitingApproval,
-    /// Somebody has paused it.
-    Paused,
-    /// It is not to be done.
-    Cancelled,
-    /// It used up what its terms allow: it is on the dead-letter list.
-    Dead,
-}
-
-impl StateName {
-    /// All of them.
-    pub const ALL: [StateName; 9] = [
-        StateName::Pending,
-        StateName::Leased,
-        StateName::Done,
-        StateName::Failed,
-        StateName::Blocked,
-        StateName::AwaitingApproval,
-        StateName::Paused,
-        StateName::Cancelled,
-        StateName::Dead,
-    ];
-
-    /// Whether a task in it is still to be done.
-    pub fn is_open(self) -> bool {
-        !matches!(
-            self,
-            StateName::Done | StateName::Failed | StateName::Cancelled | StateName::Dead
-        )
-    }
-}
-
-impl fmt::Display for StateName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            StateName::Pending => "pending",
-            StateName::Leased => "leased",
-            StateName::Done => "done",
-            StateName::Failed => "failed",
-            StateName::Blocked => "blocked",
-            StateName::AwaitingApproval => "awaiting-approval",
-            StateName::Paused => "paused",
-            StateName::Cancelled => "cancelled",
-            StateName::Dead => "dead",
-        })
-    }
-}
-
-impl State {
-    /// What it is called.
-    pub fn name(&self) -> StateName {
-        match self {
-            State::Pending => StateName::Pending,
-            State::Leased(_) => StateName::Leased,
-            State::Finished(finished) if finished.done => StateName::Done,
-            State::Finished(_) => StateName::Failed,
-            State::Blocked => StateName::Blocked,
-            State::AwaitingApproval => StateName::AwaitingApproval,
-            State::Paused { .. } => StateName::Paused,
-            State::Closed(Closed { dead: true, .. }) => StateName::Dead,
-            State::Closed(_) => StateName::Cancelled,
-        }
-    }
-
-    /// The session that holds it.
-    pub(crate) fn session(&self) -> Option<SessionId> {
-        match self {
-            State::Leased(Lease {
-                holder:
-                    Holder {
-                        owner: Owner::Session { session, .. },
-                        ..
-                    },
-                ..
-            }) => Some(*session),
-            _ => None,
-        }
-    }
 }
 
 impl Task {

@@ -1,4 +1,8 @@
-//! Tasks with terms, promise by promise: lanes, needs, retries, what others than owners do, queues.
+//! Tasks with terms, promise by promise. Here: lanes, retries, queues; needs and what others than owners do
+//! have files of their own.
+
+mod control;
+mod needs;
 
 use super::random::Seeded;
 use super::tasks::{NODE, agent, claim, ended, finish, new_task, ready, rig, started, token};
@@ -88,10 +92,6 @@ impl Rig {
     fn next_ready(&mut self) -> Option<TaskId> {
         self.claimed(ready(token("a"), 1)).first().map(|claimed| claimed.task)
     }
-}
-
-fn cancel(force: bool) -> Act {
-    Act::Cancel { force, reason: None }
 }
 
 #[test]
@@ -186,123 +186,6 @@ fn a_task_that_waits_is_passed_a_bounded_number_of_times() {
 
 fn seeded_pick(priorities: &[Priority], seed: u64) -> Priority {
     priorities[(seed % 4) as usize]
-}
-
-#[test]
-fn a_task_is_blocked_until_all_that_it_needs_is_done() {
-    let mut rig = rig();
-    // The first names the second, which comes after it.
-    let tasks = rig.add(vec![named("c", &["a", "b"]), named("b", &["a"]), named("a", &[])]);
-    let [c, b, a] = tasks[..] else { panic!() };
-    assert_eq!(
-        (rig.state(c), rig.state(b), rig.state(a)),
-        (StateName::Blocked, StateName::Blocked, StateName::Pending)
-    );
-    let line = rig.not_ready(claim(Which::Ids(vec![c]), token("a")));
-    assert!(
-        line.ends_with(&format!("it needs {b} (blocked), {a} (pending)")),
-        "{line}"
-    );
-    rig.finish_one(a);
-    // What it needs is done: a claim by its id need not wait until it is released.
-    rig.finish_one(b);
-    rig.finish_one(c);
-}
-
-#[test]
-fn tasks_that_would_wait_for_themselves_are_refused_with_the_cycle() {
-    let mut rig = rig();
-    let cycle = vec![named("a", &["c"]), named("b", &["a"]), named("c", &["b"])];
-    let refusal = rig.refused(Body::Task(TaskCommand::Add(cycle)));
-    assert_eq!(
-        refusal.to_string(),
-        "needs: a task would wait for itself: a needs c needs b needs a"
-    );
-    assert!(rig.tasks().is_empty());
-    let unknown = rig.refused(Body::Task(TaskCommand::Add(vec![named("a", &["nobody"])])));
-    assert_eq!(unknown.to_string(), "needs: no task has the name \"nobody\"");
-    // By hand as well: the first is held, and finds that it needs the second, which needs it.
-    let tasks = rig.add(vec![named("first", &[]), named("second", &["first"])]);
-    let fence = rig.claim_one(tasks[0], token("a"));
-    let on = FinishWith {
-        needs: vec![Need::Id(tasks[1])],
-        ..FinishWith::default()
-    };
-    let refused = rig.end(tasks[0], fence, Ending::Blocked, on);
-    assert!(
-        matches!(refused, Outcome::Refused(Refusal::NeedCycle { .. })),
-        "{refused:?}"
-    );
-    assert_eq!(rig.state(tasks[0]), StateName::Leased);
-}
-
-#[test]
-fn many_that_need_one_task_are_released_a_few_at_a_time() {
-    let mut rig = rig();
-    rig.add(vec![named("root", &[])]);
-    rig.add(
-        (0..500)
-            .map(|place| named(&format!("leaf {place}"), &["root"]))
-            .collect(),
-    );
-    let root = rig.tasks().named("root").unwrap();
-    rig.finish_one(root);
-    assert_eq!((rig.tasks().ready(), rig.colony.due_ms()), (0, Some(0)));
-    rig.run(put("k", "1"));
-    assert_eq!(rig.tasks().ready(), STEPS_PER_COMMAND);
-    let mut rounds = 1;
-    while rig.colony.due_ms() == Some(0) {
-        rig.empty_round();
-        rounds += 1;
-    }
-    assert_eq!((rig.tasks().ready(), rounds), (500, 3));
-}
-
-#[test]
-fn nothing_is_due_while_every_need_is_unmet() {
-    let mut rig = rig();
-    let tasks = rig.add(vec![named("a", &[]), named("b", &["a"]), named("c", &["b"])]);
-    rig.acted(tasks[0], Act::Pause);
-    let seq = rig.colony.seq();
-    assert_eq!((rig.next_ready(), rig.colony.due_ms()), (None, None));
-    rig.empty_round();
-    assert_eq!(rig.colony.seq(), seq + 1, "the claim, and nothing else");
-}
-
-#[test]
-fn a_need_that_fails_blocks_until_it_is_requeued_or_cancels() {
-    let mut rig = rig();
-    let mut cancelled = named("cancelled", &["root"]);
-    cancelled.terms.unmet = Unmet::Cancel;
-    let tasks = rig.add(vec![
-        named("root", &[]),
-        named("blocked", &["root"]),
-        cancelled,
-        named("last", &["blocked"]),
-    ]);
-    let [root, blocked, cancelled, last] = tasks[..] else {
-        panic!()
-    };
-    let fence = rig.claim_one(root, token("a"));
-    rig.end(root, fence, Ending::Failed, failure(false));
-    rig.empty_round();
-    assert_eq!(rig.state(cancelled), StateName::Cancelled);
-    assert_eq!(
-        (rig.state(blocked), rig.state(last)),
-        (StateName::Blocked, StateName::Blocked)
-    );
-    assert_eq!(rig.colony.due_ms(), None);
-    let line = rig.not_ready(claim(Which::Ids(vec![blocked]), token("a")));
-    assert!(line.contains(&format!("it needs {root} (failed)")), "{line}");
-    assert!(
-        matches!(rig.act(root, Act::Drop), Outcome::Refused(_)),
-        "others need it"
-    );
-    assert_eq!(rig.acted(root, Act::Requeue), StateName::Pending);
-    rig.finish_one(root);
-    rig.empty_round();
-    assert_eq!(rig.state(blocked), StateName::Pending);
-    assert_eq!(rig.acted(root, Act::Drop), StateName::Done);
 }
 
 #[test]
@@ -429,112 +312,6 @@ fn a_task_of_which_two_workers_died_while_their_node_lived_goes_to_nobody() {
         (rig.state(tasks[1]), rig.task_of(tasks[1]).counts.deaths),
         (StateName::Pending, 0)
     );
-}
-
-#[test]
-fn a_leased_task_is_cancelled_by_its_owner_or_by_force() {
-    let mut rig = rig();
-    let tasks = rig.add(vec![new_task("1"), new_task("2"), new_task("3")]);
-    assert_eq!(rig.acted(tasks[0], cancel(false)), StateName::Cancelled);
-    let fence = rig.claim_one(tasks[1], token("a"));
-    assert_eq!(rig.acted(tasks[1], cancel(false)), StateName::Leased);
-    let accept = Accept {
-        task: tasks[1],
-        fence,
-        caller: token("a"),
-    };
-    let told = rig.run(Body::Task(TaskCommand::Accept(accept)));
-    assert!(matches!(told, Outcome::Accepted { cancel: true, .. }), "{told:?}");
-    rig.end(tasks[1], fence, Ending::Released, FinishWith::default());
-    assert_eq!(rig.state(tasks[1]), StateName::Cancelled);
-    let fence = rig.claim_one(tasks[2], token("a"));
-    assert_eq!(rig.acted(tasks[2], cancel(true)), StateName::Cancelled);
-    let late = rig.finish(finish(tasks[2], fence, token("a")));
-    assert!(matches!(late, Outcome::Refused(Refusal::Fenced { .. })), "{late:?}");
-    assert!(matches!(rig.act(tasks[2], cancel(true)), Outcome::Refused(_)));
-}
-
-#[test]
-fn a_paused_task_waits_for_its_resumption_and_an_approval_for_somebody() {
-    let mut rig = rig();
-    let approval = || {
-        with(Terms {
-            approval: true,
-            ..Terms::default()
-        })
-    };
-    let tasks = rig.add(vec![new_task("1"), approval(), approval()]);
-    assert_eq!(rig.acted(tasks[0], Act::Pause), StateName::Paused);
-    assert_eq!(rig.next_ready(), None);
-    assert_eq!(rig.acted(tasks[0], Act::Resume), StateName::Pending);
-    assert_eq!(rig.acted(tasks[1], Act::Approve), StateName::Pending);
-    assert_eq!(rig.task_of(tasks[1]).approved.as_deref(), Some("ann"));
-    let reason = Some("too dear".into());
-    assert_eq!(rig.acted(tasks[2], Act::Reject { reason }), StateName::Cancelled);
-    let line = rig.not_ready(claim(Which::Ids(vec![tasks[2]]), token("a")));
-    assert!(line.ends_with("ann rejected it: too dear"), "{line}");
-    assert_eq!((rig.next_ready(), rig.next_ready()), (Some(tasks[0]), Some(tasks[1])));
-}
-
-#[test]
-fn a_task_is_handed_off_to_whom_its_owner_names() {
-    let mut rig = rig();
-    let task = rig.add_one();
-    let old = rig.claim_one(task, token("a"));
-    rig.run(started("bob", 1));
-    let take = claim(Which::Ids(vec![task]), agent("bob", 1));
-    assert!(matches!(rig.refused(take.clone()), Refusal::TaskHeld { .. }));
-    let hand_off = Act::HandOff {
-        fence: old,
-        caller: token("a"),
-        to: Some("bob".into()),
-    };
-    assert_eq!(rig.acted(task, hand_off), StateName::Leased);
-    let other = claim(Which::Ids(vec![task]), token("b"));
-    assert!(matches!(rig.refused(other), Refusal::TaskHeld { .. }), "it is for bob");
-    let fence = rig.claimed(take)[0].fence;
-    assert!(fence > old);
-    assert_eq!(rig.task_of(task).history[0].reason, Return::HandedOff("bob".into()));
-    let late = rig.finish(finish(task, old, token("a")));
-    assert!(matches!(late, Outcome::Refused(Refusal::Fenced { .. })), "{late:?}");
-}
-
-#[test]
-fn a_task_is_stolen_if_its_owner_lets_it_go_or_was_silent_for_long() {
-    let mut rig = rig();
-    let task = rig.add_one();
-    rig.run(started("a", 1));
-    let fence = rig.claim_one(task, agent("a", 1));
-    let steal = || {
-        Body::Task(TaskCommand::Claim(Claim {
-            which: Which::Ids(vec![task]),
-            caller: token("b"),
-            wants: Wants {
-                steal: true,
-                ..Wants::default()
-            },
-        }))
-    };
-    assert!(matches!(rig.refused(steal()), Refusal::TaskHeld { .. }));
-    let mark = Update {
-        task,
-        fence,
-        caller: agent("a", 1),
-        progress: None,
-        note: None,
-        checkpoint: Some("7".into()),
-        stealable: Some(true),
-    };
-    rig.run(Body::Task(TaskCommand::Update(mark)));
-    assert_eq!(rig.claimed(steal())[0].attempt, 2);
-    assert_eq!(
-        rig.task_of(task).checkpoint,
-        Bytes::from("7"),
-        "what the first one left is kept"
-    );
-    assert!(matches!(rig.refused(steal()), Refusal::TaskHeld { .. }));
-    rig.now_ms += STALE_MS;
-    assert_eq!(rig.claimed(steal())[0].attempt, 3);
 }
 
 #[test]

@@ -1,7 +1,12 @@
 //! Reservations in the model: a list in the order of their requests. Whether two resources meet is found by looking for a
 //! name that is in both, among all that the tests use and some more.
 
-use super::tasks::lease;
+mod of_tasks;
+mod resources;
+
+pub(super) use self::resources::canonical;
+pub(in crate::colony::tests) use self::resources::exclude;
+use self::resources::{is_in, read, slot, wants};
 use super::*;
 
 /// A reservation, held or waited for.
@@ -45,82 +50,6 @@ impl ModelReservation {
             None => ReservationEnd::WaitOver,
         }
     }
-}
-
-/// All names that a resource may be asked about.
-const NAMES: [&str; 16] = [
-    "a", "b", "c", "d", "e", "f", "ab", "dir", "dir/e", "dir/é", "dir/f", "dir/e/x", "x/e", "x/y/e", "", "/",
-];
-
-/// Whether a name is in a resource: each that the tests use, written out.
-fn is_in(name: &str, resource: &str) -> bool {
-    let path = !name.split('/').any(str::is_empty);
-    let last = |wanted: &str| name.rsplit('/').next() == Some(wanted);
-    match resource {
-        "file:**" => path,
-        "file:?" => path && name.chars().count() == 1,
-        "file:{a,b}" => name == "a" || name == "b",
-        "file:dir/*" => path && name.starts_with("dir/") && name.matches('/').count() == 1,
-        "file:dir/**" => path && (name == "dir" || name.starts_with("dir/")),
-        "file:**/e" => path && last("e"),
-        "key:dir/" => name.starts_with("dir/"),
-        _ => resource.strip_prefix("key:") == Some(name) || resource.strip_prefix("file:") == Some(name),
-    }
-}
-
-/// The texts that the tests use, and how they read in their one form.
-fn read(resource: &str) -> Result<Arc<str>, Refusal> {
-    Ok(match resource {
-        "file:./dir//" => "file:dir/**".into(),
-        "plan" => {
-            return Err(bad("resource", "\"plan\" begins with none of file:, key:, slot:"));
-        }
-        "file:../x" => return Err(bad("resource", "\"file:../x\" has a .. segment")),
-        "key:" => return Err(bad("key", "is empty")),
-        "slot:" => return Err(bad("slot", "is empty, or has a slash or a control character")),
-        other => other.into(),
-    })
-}
-
-fn slot(resource: &str) -> Option<&str> {
-    resource.strip_prefix("slot:")
-}
-
-fn meet(a: &str, b: &str) -> bool {
-    slot(a).is_none() && slot(b).is_none() && NAMES.iter().any(|name| is_in(name, a) && is_in(name, b))
-}
-
-pub(in crate::colony::tests) fn exclude(a: &Want, b: &Want) -> bool {
-    let intent = a.mode == Mode::Intent || b.mode == Mode::Intent;
-    let exclusive = a.mode == Mode::Exclusive || b.mode == Mode::Exclusive;
-    !intent && exclusive && meet(&a.resource, &b.resource)
-}
-
-fn wants(resources: &[Want]) -> Result<Vec<Want>, Refusal> {
-    if resources.is_empty() {
-        return Err(bad("resources", "there is none"));
-    }
-    if resources.len() > 64 {
-        return Err(over("resources", resources.len(), 64));
-    }
-    canonical(resources)
-}
-
-/// Resources, also none, in their one form.
-pub(super) fn canonical(resources: &[Want]) -> Result<Vec<Want>, Refusal> {
-    let mut wanted: Vec<Want> = Vec::new();
-    for Want { resource, mode } in resources {
-        let resource = read(resource)?;
-        if slot(&resource).is_some() && *mode != Mode::Exclusive {
-            let problem = format!("{resource} is taken by places: its mode is exclusive, not {mode}");
-            return Err(bad("mode", &problem));
-        }
-        if wanted.iter().any(|other| other.resource == resource) {
-            return Err(bad("resources", &format!("{resource} stands twice")));
-        }
-        wanted.push(Want { resource, mode: *mode });
-    }
-    Ok(wanted)
 }
 
 fn bad_ttl(ttl_ms: Option<u64>) -> Option<Refusal> {
@@ -415,71 +344,12 @@ impl ModelProject {
         })
     }
 
-    /// Whether an owner that does not wait could have what a task names, alone.
-    pub(super) fn may_reserve(&self, resources: &[Want], owner: &Owner, at: &At) -> bool {
-        let blockers = self.blockers(resources, owner, None, at);
-        resources.is_empty() || self.check_not_waiting(owner, at).is_ok() && blockers.iter().all(|(taken, _)| !taken)
-    }
-
     fn check_not_waiting(&self, owner: &Owner, at: &At) -> Result<(), Refusal> {
         let mine = |other: &&ModelReservation| other.holder.owner == *owner && self.counts(other, at);
         let mut waits = self.reservations.list.iter().filter(|other| other.granted.is_none());
         match waits.find(mine) {
             Some(waits) => Err(Refusal::Waits { reservation: waits.id }),
             None => Ok(()),
-        }
-    }
-
-    /// Whether an owner could have what all these tasks name, when their present leases have ended.
-    pub(super) fn check_resources(&self, ids: &[TaskId], owner: &Owner, at: &At) -> Result<(), Refusal> {
-        let tasks = || ids.iter().map(|id| &self.tasks[id]);
-        let gone: Vec<ReservationId> = tasks().filter_map(|task| lease(task)?.reservation).collect();
-        let among = |other: &&ModelReservation| !gone.contains(&other.id);
-        let mut before: Vec<Want> = Vec::new();
-        for task in tasks().filter(|task| !task.added.terms.resources.is_empty()) {
-            self.check_not_waiting(owner, at)?;
-            let resources = &task.added.terms.resources;
-            let blockers = self.blockers_among(resources, owner, &among, &before, at);
-            if blockers.iter().any(|(taken, _)| *taken) {
-                return Err(held_refusal(blockers));
-            }
-            before.extend(resources.iter().filter(|want| slot(&want.resource).is_some()).cloned());
-        }
-        Ok(())
-    }
-
-    /// What a task names is reserved for its new owner.
-    pub(super) fn reserve_for(&mut self, id: TaskId, holder: &Holder, at: &At) -> Option<ReservationId> {
-        let resources = self.tasks[&id].added.terms.resources.clone();
-        if resources.is_empty() {
-            return None;
-        }
-        let here = |found: &&ModelReservation| found.id.seq == at.seq;
-        let reservation = ReservationId {
-            seq: at.seq,
-            ordinal: self.reservations.list.iter().filter(here).count() as u32,
-        };
-        let mut reserved = ModelReservation {
-            id: reservation,
-            resources,
-            holder: holder.clone(),
-            reason: None,
-            task: Some(id),
-            asked_ms: at.now_ms,
-            ttl_ms: u64::MAX,
-            granted: None,
-            until_ms: 0,
-            look: false,
-        };
-        self.grant_reserved(&mut reserved, at);
-        self.reservations.list.push(reserved);
-        Some(reservation)
-    }
-
-    pub(super) fn end_with_lease(&mut self, reservation: Option<ReservationId>, at: &At) {
-        let there = |id: &ReservationId| self.reservations.list.iter().any(|found| found.id == *id);
-        if let Some(id) = reservation.filter(there) {
-            self.end_reservation(id, ReservationEnd::LeaseEnded, at);
         }
     }
 
