@@ -42,6 +42,7 @@
 //! | [`store`] | the data folder, and sled under its guards | write anything that the log has not |
 
 pub mod agent;
+mod background;
 mod body;
 pub mod consensus;
 pub mod disk;

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -125,6 +126,26 @@ fn ctrl_c_and_sigterm_stop_all_nodes() {
         assert_eq!(up.ended(), Some(0), "{signal:?}");
         rig.nothing_is_left();
     }
+}
+
+#[test]
+fn a_service_manager_is_told_once_when_all_nodes_are_ready_and_once_when_they_stop() {
+    let rig = Rig::new("service");
+    let socket = rig.folder.path().join("notify");
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    let mut command = rig.up();
+    command.env("NOTIFY_SOCKET", &socket);
+    let mut up = Up::start(command);
+    kill_process(up.pid(), Signal::TERM).unwrap();
+    assert_eq!(up.ended(), Some(0));
+    manager.set_nonblocking(true).unwrap();
+    let mut buffer = [0; 64];
+    let next = || {
+        let length = manager.recv(&mut buffer).ok()?;
+        Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    };
+    let told: Vec<String> = std::iter::from_fn(next).collect();
+    assert_eq!(told, ["READY=1", "STOPPING=1"]);
 }
 
 #[test]

@@ -16,6 +16,7 @@ use queenright_protocol::colony::Colony;
 use super::recovery::RecoveryNote;
 use super::snapshot::{Library, Snapshot};
 use super::types::TypeConfig;
+use crate::background;
 use crate::replica::{DIRTY_RECORDS_MAX, Payload, Replica};
 use crate::store::Store;
 
@@ -156,8 +157,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
             Builder::New { library, colony, meta } => (library.clone(), colony.clone(), meta.clone()),
         };
         let library = library.ok_or_else(|| io::Error::other("there are no snapshots here"))?;
-        let built = tokio::task::spawn_blocking(move || library.build(&colony, &meta)).await;
-        let snapshot = built.map_err(io::Error::other)?.map_err(io::Error::other)?;
-        Ok(whole(snapshot))
+        let built = background::run("snapshot", move || library.build(&colony, &meta)).await?;
+        Ok(whole(built.map_err(io::Error::other)?))
     }
 }

@@ -195,6 +195,7 @@ impl Actor for Queen {
             QueenMessage::Round { from, bytes } => state.step(Input::Round { from, bytes }),
             QueenMessage::EntryDone => {
                 state.step(Input::EntryDone);
+                state.commanded();
                 state.look_at_due(&me).await;
             }
             QueenMessage::Unstored { from, records } => state.hear_unstored(from, records),

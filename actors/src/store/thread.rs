@@ -16,16 +16,12 @@ use super::folder::write_record;
 use super::open::{META_SPACE, Opened, STATE_SPACE, panic_message, synced_path};
 use super::record::Kind;
 use super::{Pass, Records};
+use crate::background::give_way;
 
 /// How long the thread lets more get dirty before it writes a pass that nobody waits for. Long enough that a busy node
 /// writes a key that is changed again and again once in a while instead of once for each log entry; not longer, since what
 /// a crash loses is read from the log at the next start. Cut short when many records are dirty.
 const LINGER: Duration = Duration::from_secs(5);
-
-/// How far the thread steps back (see nice(2)): to about a tenth of a core when all of them are busy. Not further, since it
-/// holds the lock of the replica for some microseconds of a pass.
-#[cfg(target_os = "linux")]
-const STORE_NICE: i32 = 10;
 
 /// Where the thread gets its passes. `None` says that nothing is dirty.
 pub(super) type Source = Box<dyn FnMut() -> Option<Pass> + Send>;
@@ -93,6 +89,7 @@ impl Worker {
 
     /// Serves requests until it is closed or nobody is left to ask.
     pub(super) fn run(mut self, requests: Receiver<Request>) {
+        // A pass is the work of some hundred milliseconds.
         give_way();
         while let Ok(first) = requests.recv() {
             let mut batch = vec![first];
@@ -286,14 +283,3 @@ impl Extend<(Vec<u8>, Option<Vec<u8>>)> for Rows {
         }
     }
 }
-
-/// Lets the other threads of the node go first: a pass is the work of some hundred milliseconds, for which nobody waits.
-#[cfg(target_os = "linux")]
-fn give_way() {
-    // Linux lowers the priority of the calling thread alone. Where it may not be lowered the store works all the same.
-    let _ = rustix::process::setpriority_process(None, STORE_NICE);
-}
-
-/// Elsewhere it would be the priority of the whole process.
-#[cfg(not(target_os = "linux"))]
-fn give_way() {}

@@ -9,7 +9,7 @@ use super::{CliError, Context};
 use crate::cli::UpArgs;
 use crate::config::ClusterConfig;
 use crate::exit::Exit;
-use crate::up::{Cluster, Ended, NodeView, StopCause, StopSignals, UpOptions};
+use crate::up::{Cluster, Ended, NodeView, StopCause, StopSignals, UpOptions, service};
 
 /// What `up --json` prints once all nodes are ready.
 #[derive(Serialize)]
@@ -64,6 +64,7 @@ pub async fn run(args: UpArgs, context: &Context) -> Result<Exit, CliError> {
     {
         context.note(error.report(false));
     }
+    service::ready();
     let all_ended = loop {
         tokio::select! {
             ended = cluster.next_ended() => match ended {
@@ -76,6 +77,7 @@ pub async fn run(args: UpArgs, context: &Context) -> Result<Exit, CliError> {
             }
         }
     };
+    service::stopping();
     for node in cluster.stop().await {
         context.note(format_args!("node {node} did not end in time and was killed"));
     }

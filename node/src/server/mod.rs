@@ -20,7 +20,7 @@ use crate::config::{ClusterConfig, NodeConfig, Projects, Topology};
 use crate::http::{self, DoorError, DoorLimits};
 use crate::replay;
 use crate::state::{Cookie, Registration, Registry, RunningNode, StateError};
-use crate::up::{Announcement, StopSignals};
+use crate::up::{Announcement, StopSignals, service};
 
 /// How long the door may take to close.
 const DOOR_CLOSES_WITHIN: Duration = Duration::from_secs(1);
@@ -147,6 +147,7 @@ pub async fn run(mut plan: NodePlan) -> Result<(), ServerError> {
     );
     let mut door = tokio::spawn(serving);
     let registration = plan.announce_ready()?;
+    service::ready();
     let result = tokio::select! {
         cause = plan.stop.next() => {
             tracing::info!(?cause, "stopping");
@@ -159,6 +160,7 @@ pub async fn run(mut plan: NodePlan) -> Result<(), ServerError> {
             Err(error) => Err(ServerError::Failed(error.to_string())),
         },
     };
+    service::stopping();
     drop(registration);
     closing.cancel();
     // Long polls and followers end with the node; they are not waited for longer than this.

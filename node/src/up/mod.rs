@@ -13,6 +13,7 @@ mod error;
 mod log;
 pub mod parent_pipe;
 mod process;
+pub mod service;
 mod stop;
 
 use std::path::{Path, PathBuf};

@@ -198,6 +198,8 @@ fn spawn(options: &UpOptions, node: &NodeConfig, log: &std::path::Path) -> io::R
         .arg(options.folders.registry.folder())
         .arg("--parent-pipe")
         .envs(threads(options.config.nodes.len()))
+        // The parent tells the service manager when all are ready.
+        .env_remove("NOTIFY_SOCKET")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(log::open(log, node)?)

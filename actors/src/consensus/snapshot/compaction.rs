@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::serve::Server;
 use super::{Library, Snapshot, SnapshotError};
+use crate::background;
 use crate::consensus::log::LogStore;
 use crate::consensus::machine::Machine;
 use crate::consensus::types::TypeConfig;
@@ -192,8 +193,7 @@ impl Compaction {
             last_membership,
         };
         let library = self.library.clone();
-        let built = tokio::task::spawn_blocking(move || library.build(&colony, &meta)).await;
-        let snapshot = built.map_err(std::io::Error::other)??;
+        let snapshot = background::run("snapshot", move || library.build(&colony, &meta)).await??;
         // The builder hands openraft what is there. One that has stopped needs no snapshot.
         let _ = self.raft.trigger().snapshot().await;
         Ok(snapshot)

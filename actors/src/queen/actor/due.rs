@@ -21,6 +21,11 @@ const LOOK: Duration = Duration::from_secs(1);
 const TAKING_OVER: Duration = Duration::from_secs(1);
 /// For how long, in milliseconds, what is due waits until it is seen again whether the stores have caught up.
 const UNSTORED_WAIT_MS: u64 = 20;
+/// As long as an empty round took, but no longer, the leader rests after it while there are commands: all nodes may have
+/// been at work on it, and on the store's passes of what it changed.
+const REST_MAX: Duration = Duration::from_millis(50);
+/// For how long there are commands after one.
+const BUSY_FOR: Duration = Duration::from_secs(1);
 /// Who tells of them.
 const AUTHOR: &str = "queen";
 /// The project in whose name the commands go: they belong to none.
@@ -31,14 +36,37 @@ const PROJECT: &str = "default";
 pub(super) struct Duties {
     /// Cluster time for which a timer is set.
     armed_ms: Option<u64>,
-    /// Whether an empty round is under way.
-    proposed: bool,
+    /// Since when an empty round is under way.
+    proposed: Option<Instant>,
+    /// Until when the next one waits.
+    rests_until: Option<Instant>,
+    /// When commands were carried out last.
+    commanded: Option<Instant>,
     /// Since when this node leads.
     leading: Option<Instant>,
     /// Whether the timer of the look for lost nodes runs.
     looking: bool,
     /// What the other nodes said of their stores.
     backlogs: Backlogs,
+}
+
+impl Duties {
+    /// The empty round was applied.
+    fn rest(&mut self, now: Instant) {
+        let took = self.proposed.take().map(|since| now.duration_since(since));
+        let busy = self.commanded.is_some_and(|at| now.duration_since(at) < BUSY_FOR);
+        self.rests_until = took.filter(|_| busy).map(|took| now + took.min(REST_MAX));
+    }
+
+    /// For how many milliseconds what is due waits yet; the store of this node is behind by `own` changes.
+    fn wait_ms(&self, own: usize, now: Instant) -> u64 {
+        let rests = self.rests_until.map(|until| until.saturating_duration_since(now));
+        let rest_ms = rests.unwrap_or_default().as_micros().div_ceil(1_000) as u64;
+        match self.backlogs.are_long(own, now) {
+            true => rest_ms.max(UNSTORED_WAIT_MS),
+            false => rest_ms,
+        }
+    }
 }
 
 impl QueenState {
@@ -55,9 +83,14 @@ impl QueenState {
     /// The timer has rung, or the empty round was applied.
     pub(super) fn due_again(&mut self, round_done: bool) {
         match round_done {
-            true => self.duties.proposed = false,
+            true => self.duties.rest(Instant::now()),
             false => self.duties.armed_ms = None,
         }
+    }
+
+    /// An entry with commands was carried out.
+    pub(super) fn commanded(&mut self) {
+        self.duties.commanded = Some(Instant::now());
     }
 
     /// The store of another node has not taken so many changes yet.
@@ -67,7 +100,7 @@ impl QueenState {
 
     /// Proposes an empty round if something is due, or sets the timer for the next time.
     pub(super) async fn look_at_due(&mut self, me: &ActorRef<QueenMessage>) {
-        if self.duties.leading.is_none() || self.duties.proposed {
+        if self.duties.leading.is_none() || self.duties.proposed.is_some() {
             return;
         }
         let (due_ms, others) = self.replica.due(self.router.me());
@@ -77,14 +110,13 @@ impl QueenState {
         }
         let Some(due_ms) = due_ms else { return };
         let now_ms = self.leaders_time();
-        let due_ms = match due_ms <= now_ms
-            && self
-                .duties
-                .backlogs
-                .are_long(self.replica.dirty_records(), Instant::now())
-        {
-            true => now_ms + UNSTORED_WAIT_MS,
-            false => due_ms,
+        let wait_ms = match due_ms <= now_ms {
+            true => self.duties.wait_ms(self.replica.dirty_records(), Instant::now()),
+            false => 0,
+        };
+        let due_ms = match wait_ms {
+            0 => due_ms,
+            wait_ms => now_ms + wait_ms,
         };
         if due_ms > now_ms {
             if self.duties.armed_ms.is_none_or(|armed_ms| armed_ms > due_ms) {
@@ -93,7 +125,7 @@ impl QueenState {
             }
             return;
         }
-        self.duties.proposed = true;
+        self.duties.proposed = Some(Instant::now());
         let round = Round {
             node: self.router.me(),
             incarnation: self.incarnation,
@@ -137,5 +169,29 @@ impl QueenState {
         // Nobody waits for the outcome: what it did not change is found again.
         let (reply, _) = oneshot::channel();
         self.submit(request, reply);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_leader_rests_as_long_as_a_round_took_while_there_are_commands() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut duties = Duties::default();
+        let mut round = |commanded: Option<u64>, from: u64, to: u64| {
+            duties.commanded = commanded.map(at);
+            duties.proposed = Some(at(from));
+            duties.rest(at(to));
+            assert!(duties.proposed.is_none());
+            duties.wait_ms(0, at(to))
+        };
+        assert_eq!(round(None, 0, 10), 0, "nobody commands anything");
+        assert_eq!(round(Some(5), 10, 17), 7);
+        assert_eq!(round(Some(5), 10, 400), 50, "no longer than this");
+        assert_eq!(round(Some(5), 1_000, 1_005), 0, "the last command was a second ago");
+        assert_eq!(duties.wait_ms(1 << 20, at(1_005)), UNSTORED_WAIT_MS, "the store goes first");
     }
 }
