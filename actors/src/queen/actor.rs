@@ -62,6 +62,8 @@ pub(crate) enum QueenMessage {
         bytes: Bytes,
     },
     /// From consensus: an entry of hers was applied, or will not be.
+    EntryApplied,
+    /// From her timer: the pause after it is over.
     EntryDone,
     /// From her timer.
     Tick,
@@ -193,11 +195,14 @@ impl Actor for Queen {
                 state.look_at_due(&me).await;
             }
             QueenMessage::Round { from, bytes } => state.step(Input::Round { from, bytes }),
-            QueenMessage::EntryDone => {
-                state.step(Input::EntryDone);
-                state.commanded();
+            QueenMessage::EntryApplied => {
+                match state.commanded() {
+                    Duration::ZERO => state.step(Input::EntryDone),
+                    pause => drop(me.send_after(pause, || QueenMessage::EntryDone)),
+                }
                 state.look_at_due(&me).await;
             }
+            QueenMessage::EntryDone => state.step(Input::EntryDone),
             QueenMessage::Unstored { from, records } => state.hear_unstored(from, records),
             QueenMessage::Due => {
                 state.due_again(false);
@@ -363,7 +368,7 @@ impl QueenState {
                     Effect::Refuse { to } => {
                         let _ = self.router.send(to, Lane::Command, Kind::RoundRefused, 0, Bytes::new());
                     }
-                    Effect::Append { rounds } => self.append(rounds, || QueenMessage::EntryDone, me).await,
+                    Effect::Append { rounds } => self.append(rounds, || QueenMessage::EntryApplied, me).await,
                 }
             }
         }

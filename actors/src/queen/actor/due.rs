@@ -88,9 +88,11 @@ impl QueenState {
         }
     }
 
-    /// An entry with commands was carried out.
-    pub(super) fn commanded(&mut self) {
-        self.duties.commanded = Some(Instant::now());
+    /// An entry with commands was carried out. The next follows when this pause is over.
+    pub(super) fn commanded(&mut self) -> Duration {
+        let now = Instant::now();
+        self.duties.commanded = Some(now);
+        self.duties.backlogs.pause(self.replica.dirty_records(), now)
     }
 
     /// The store of another node has not taken so many changes yet.
