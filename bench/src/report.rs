@@ -1,6 +1,7 @@
 //! The schema of results.
 
 use std::fmt;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
@@ -156,6 +157,21 @@ pub fn unix_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_millis() as u64)
+}
+
+impl Report {
+    /// That of a workload that starts now and keeps its data in `data`, with nothing in it yet.
+    pub fn begin(workload: &str, title: &str, data: &Path) -> Report {
+        Report {
+            workload: workload.to_owned(),
+            title: title.to_owned(),
+            started_at_ms: unix_ms(),
+            conditions: Conditions::of(data),
+            config: serde_json::Value::Null,
+            rows: Vec::new(),
+            claims: Vec::new(),
+        }
+    }
 }
 
 /// The text form: conditions, an aligned table of the rows, their notes and the claims.

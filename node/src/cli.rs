@@ -26,7 +26,7 @@ pub use self::events::{EventsArgs, PrimeArgs};
 pub use self::import::{ImportArgs, WatchArgs};
 pub use self::memory::{ConditionArgs, MemoryCommand};
 pub use self::node::{NodeArgs, NodeCommand, ReplaceArgs, UpArgs};
-pub use self::project::{LimitArgs, ProjectCommand};
+pub use self::project::{LimitArgs, LimitedArgs, ProjectCommand};
 pub use self::propose::{BranchArgs, ProposeArgs};
 pub use self::recover::RecoverArgs;
 pub use self::replay::{DemoArgs, ReplayArgs};

@@ -27,8 +27,7 @@ mod queue;
 
 use serde_json::json;
 
-use crate::conditions::Conditions;
-use crate::report::{Claim, Report, Row, unix_ms};
+use crate::report::{Claim, Report, Row};
 use crate::timing::Timing;
 use crate::{BenchError, Options};
 
@@ -42,16 +41,11 @@ pub const TITLE: &str = "primitives of coordination, by the rules alone";
 /// # Errors
 /// [`BenchError::Mismatch`] if anything is not as it must be.
 pub fn run(options: &Options) -> Result<Report, BenchError> {
-    let started_at_ms = unix_ms();
-    let conditions = Conditions::of(&options.data);
+    let report = Report::begin(ID, TITLE, &options.data);
     let mut rows = memory::rows(options)?;
     rows.extend(queue::rows(options)?);
     rows.extend(flow::rows(options)?);
     Ok(Report {
-        workload: ID.to_owned(),
-        title: TITLE.to_owned(),
-        started_at_ms,
-        conditions,
         config: json!({
             "seed": options.seed,
             "repeats": options.repeats,
@@ -63,6 +57,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
             Claim::new("ggen", "commutative aggregation of 100 proposals below 10 µs"),
             Claim::new("ggen", "enqueue and dequeue below 1 µs p50, dequeue O(1)"),
         ],
+        ..report
     })
 }
 

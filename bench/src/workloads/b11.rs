@@ -15,8 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::client::wire::{ProposalRequest, WireWhat};
 use crate::client::{Client, ClientError, Filter, PutOptions, Watched};
-use crate::conditions::Conditions;
-use crate::report::{Claim, Counts, Percentiles, Report, Row, unix_ms};
+use crate::report::{Claim, Counts, Percentiles, Report, Row};
 use crate::rig::{Rig, RigNode, block_on, door, late};
 use crate::{BenchError, Options, load};
 
@@ -54,14 +53,9 @@ const POLL: Duration = Duration::from_millis(50);
 /// # Errors
 /// [`BenchError`]; [`BenchError::Mismatch`] if a subscriber saw another number of events than there were.
 pub fn run(options: &Options) -> Result<Report, BenchError> {
-    let started_at_ms = unix_ms();
-    let conditions = Conditions::of(&options.data);
+    let report = Report::begin(ID, TITLE, &options.data);
     let rows = block_on(cluster(options))?;
     Ok(Report {
-        workload: ID.to_owned(),
-        title: TITLE.to_owned(),
-        started_at_ms,
-        conditions,
         config: json!({
             "nodes": 3, "topology": "mesh", "measured_ms": options.load_ms, "events_per_swarm_and_second": EVENTS_PER_SECOND,
             "messages_per_swarm_and_second": MESSAGES_PER_SECOND, "message_bytes": MESSAGE_BYTES,
@@ -74,6 +68,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
             Claim::new("Dash", "delivery 5 / 10 / 40 / 120 ms at 10 / 20 / 50 / 100 agents"),
             Claim::new("Dash", "delivered 99.9 / 99.5 / 95 / 85 %"),
         ],
+        ..report
     })
 }
 

@@ -10,8 +10,7 @@ use queenright_protocol::wire::{Envelope, Kind};
 use serde_json::{Value, json};
 
 use super::spread::Spread;
-use crate::conditions::Conditions;
-use crate::report::{Claim, Counts, Percentiles, Report, Row, unix_ms};
+use crate::report::{Claim, Counts, Percentiles, Report, Row};
 use crate::rig::{Rig, RigNode, block_on, for_all, late, reported};
 use crate::timing::Timing;
 use crate::{BenchError, Options, load};
@@ -45,15 +44,10 @@ const POLL: Duration = Duration::from_millis(100);
 /// [`BenchError`]; [`BenchError::Mismatch`] if a signal is lost or out of order, or the counts of agents, nodes and links
 /// differ.
 pub fn run(options: &Options) -> Result<Report, BenchError> {
-    let started_at_ms = unix_ms();
-    let conditions = Conditions::of(&options.data);
+    let report = Report::begin(ID, TITLE, &options.data);
     let mut rows = block_on(cluster(options))?;
     rows.push(round_trip(options));
     Ok(Report {
-        workload: ID.to_owned(),
-        title: TITLE.to_owned(),
-        started_at_ms,
-        conditions,
         config: json!({
             "nodes": 3, "topology": "mesh", "from": "n1", "to": "n2", "bytes": BYTES, "signals": options.signals,
             "calls": options.calls, "warm_up_calls": WARM_UP_CALLS, "repeats": options.cluster_repeats.max(1),
@@ -65,6 +59,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
             "FreeAgentics",
             "1,000 messages over 10 agents: > 1,000/s; by 4 workers > 5,000/s; asynchronously > 10,000/s",
         )],
+        ..report
     })
 }
 

@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::spread::Spread;
-use crate::conditions::Conditions;
-use crate::report::{Report, Row, unix_ms};
+use crate::report::{Report, Row};
 use crate::rig::{Rig, block_on};
 use crate::{BenchError, Options};
 
@@ -31,8 +30,7 @@ const SAID_CHARS: usize = 500;
 /// # Errors
 /// [`BenchError`]; [`BenchError::Mismatch`] if a node does not end with git's tree.
 pub fn run(options: &Options) -> Result<Report, BenchError> {
-    let started_at_ms = unix_ms();
-    let conditions = Conditions::of(&options.data);
+    let report = Report::begin(ID, TITLE, &options.data);
     let mut rows = Vec::new();
     for agents in AGENTS {
         let mut replays = Vec::new();
@@ -42,16 +40,12 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
         rows.extend(rows_of(agents, &replays)?);
     }
     Ok(Report {
-        workload: ID.to_owned(),
-        title: TITLE.to_owned(),
-        started_at_ms,
-        conditions,
         config: json!({
             "nodes": 3, "topology": "mesh", "repository": options.repository, "repeats": options.cluster_repeats.max(1),
             "data": options.data, "clusters": "a fresh one for each replay",
         }),
         rows,
-        claims: Vec::new(),
+        ..report
     })
 }
 

@@ -2,9 +2,8 @@
 
 use serde_json::json;
 
-use crate::conditions::Conditions;
 use crate::disk::fdatasync_probe;
-use crate::report::{Percentiles, Report, Row, unix_ms};
+use crate::report::{Percentiles, Report, Row};
 use crate::{BenchError, Options};
 
 /// The id of the workload.
@@ -19,28 +18,23 @@ const BYTES: usize = 4096;
 /// # Errors
 /// [`BenchError::Disk`] if the data folder is missing, not writable or full.
 pub fn run(options: &Options) -> Result<Report, BenchError> {
-    let started_at_ms = unix_ms();
-    let conditions = Conditions::of(&options.data);
+    let report = Report::begin(ID, TITLE, &options.data);
     let probe = fdatasync_probe(&options.data, BYTES, options.syncs.max(1))?;
     let samples = probe.nanos.len();
     let percentiles = Percentiles::of(&probe.nanos, 1000.0);
     let mut latency = Row::new("write and sync", percentiles.p50, "µs", samples).percentiles(percentiles);
-    if conditions.file_system.is_memory {
+    if report.conditions.file_system.is_memory {
         latency = latency.note(format!(
             "{} keeps files in memory: no disk was reached",
-            conditions.file_system.name
+            report.conditions.file_system.name
         ));
     }
     Ok(Report {
-        workload: ID.to_owned(),
-        title: TITLE.to_owned(),
-        started_at_ms,
-        conditions,
         config: json!({ "bytes": BYTES, "syncs": samples, "data": options.data }),
         rows: vec![
             latency,
             Row::new("rate, one at a time", probe.rate(), "syncs/s", samples),
         ],
-        claims: Vec::new(),
+        ..report
     })
 }

@@ -17,9 +17,8 @@ use serde_json::json;
 
 use crate::client::wire::{AddTask, ClaimTasks, OpenSession, OpenedSession, ProposalRequest, WriteRequest};
 use crate::client::{Client, ClientError, PutOptions};
-use crate::conditions::Conditions;
 use crate::load;
-use crate::report::{Percentiles, Report, Row, unix_ms};
+use crate::report::{Percentiles, Report, Row};
 use crate::rig::{Rig, RigNode, block_on, door, for_all, late};
 use crate::{BenchError, Options};
 
@@ -63,22 +62,17 @@ const BIG: &str = "b18-large";
 /// # Errors
 /// [`BenchError`]; [`BenchError::Mismatch`] if something of the project is left or missing.
 pub fn run(options: &Options) -> Result<Report, BenchError> {
-    let started_at_ms = unix_ms();
-    let conditions = Conditions::of(&options.data);
+    let report = Report::begin(ID, TITLE, &options.data);
     let large = large(options);
     let mut rows = rules::rows(SMALL, large)?;
     rows.extend(block_on(cluster(options, large))?);
     Ok(Report {
-        workload: ID.to_owned(),
-        title: TITLE.to_owned(),
-        started_at_ms,
-        conditions,
         config: json!({
             "nodes": 3, "topology": "mesh", "tasks_and_keys": [SMALL, large], "value_bytes": VALUE_BYTES,
             "timed_one_at_a_time": TIMED, "data": options.data,
         }),
         rows,
-        claims: Vec::new(),
+        ..report
     })
 }
 

@@ -9,9 +9,8 @@ use serde_json::json;
 
 use super::spread::Spread;
 use crate::client::{ClientError, ListQuery, Lookup, PutOptions};
-use crate::conditions::Conditions;
 use crate::disk::fdatasync_probe;
-use crate::report::{Claim, Counts, Percentiles, Report, Row, unix_ms};
+use crate::report::{Claim, Counts, Percentiles, Report, Row};
 use crate::rig::{Rig, RigNode, block_on, door, for_all, reported};
 use crate::{BenchError, Options, load};
 
@@ -47,8 +46,7 @@ const LIST_KEYS: u64 = 1_000;
 /// # Errors
 /// [`BenchError`]; [`BenchError::Mismatch`] if an acknowledged put is missing.
 pub fn run(options: &Options) -> Result<Report, BenchError> {
-    let started_at_ms = unix_ms();
-    let conditions = Conditions::of(&options.data);
+    let report = Report::begin(ID, TITLE, &options.data);
     let syncs = options.syncs.clamp(1, SYNCS_MAX);
     let probe = fdatasync_probe(&options.data, SYNC_BYTES, syncs)?;
     let sync = Percentiles::of(&probe.nanos, 1e3);
@@ -59,10 +57,6 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
     ];
     rows.extend(block_on(cluster(options, sync.p50))?);
     Ok(Report {
-        workload: ID.to_owned(),
-        title: TITLE.to_owned(),
-        started_at_ms,
-        conditions,
         config: json!({
             "nodes": 3, "topology": "mesh", "value_bytes": VALUE_BYTES, "keys": KEYS, "warm_up_ms": WARM_UP_MS,
             "measured_ms": options.load_ms, "cool_down_ms": COOL_DOWN_MS, "repeats": repeats(options),
@@ -78,6 +72,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
                 "476 inserts/s, 2,840 in batches; 12,500 reads/s; 892 updates/s",
             ),
         ],
+        ..report
     })
 }
 

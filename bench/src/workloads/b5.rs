@@ -8,7 +8,6 @@ use queenright_actors::agent::AgentStatus;
 use serde_json::json;
 
 use super::spread::Spread;
-use crate::conditions::Conditions;
 use crate::disk::fdatasync_probe;
 use crate::report::{Claim, Counts, Percentiles, Report, Row, unix_ms};
 use crate::rig::{Rig, RigNode, block_on, for_all, late, reported};
@@ -65,8 +64,7 @@ const SYNCS_MAX: u32 = 2_000;
 /// # Errors
 /// [`BenchError`]; [`BenchError::Mismatch`] if a task was won twice or not at all, or is not as the agents say.
 pub fn run(options: &Options) -> Result<Report, BenchError> {
-    let started_at_ms = unix_ms();
-    let conditions = Conditions::of(&options.data);
+    let report = Report::begin(ID, TITLE, &options.data);
     let syncs = options.syncs.clamp(1, SYNCS_MAX);
     let probe = fdatasync_probe(&options.data, SYNC_BYTES, syncs)?;
     let sync = Percentiles::of(&probe.nanos, 1e3);
@@ -77,10 +75,6 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
     ];
     rows.extend(block_on(cluster(options))?);
     Ok(Report {
-        workload: ID.to_owned(),
-        title: TITLE.to_owned(),
-        started_at_ms,
-        conditions,
         config: json!({
             "nodes": 3, "topology": "mesh", "payload_bytes": PAYLOAD_BYTES, "shared_tasks": shared(options), "races": races(options),
             "race_every_ms": RACE_EVERY.as_millis() as u64, "warm_up_measured_cool_down_ms": spans(options),
@@ -92,6 +86,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
             "SwarmSH",
             "claim, progress, complete: 42.3 ms, 23.6 a second, 92.6 % succeed",
         )],
+        ..report
     })
 }
 

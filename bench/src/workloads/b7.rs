@@ -3,8 +3,7 @@
 use serde_json::json;
 
 use super::packs::{Prefixes, Rule, by_keys, packs, pairs_by_keys, pairwise, sensible, sensible_pairwise};
-use crate::conditions::Conditions;
-use crate::report::{Claim, Report, Row, unix_ms};
+use crate::report::{Claim, Report, Row};
 use crate::timing::Timing;
 use crate::{BenchError, Options};
 
@@ -20,18 +19,13 @@ const SIZES: [usize; 4] = [5, 10, 20, 50];
 /// # Errors
 /// [`BenchError::Mismatch`] if a list of pairs differs from its oracle.
 pub fn run(options: &Options) -> Result<Report, BenchError> {
-    let started_at_ms = unix_ms();
-    let conditions = Conditions::of(&options.data);
+    let report = Report::begin(ID, TITLE, &options.data);
     let mut rows = Vec::new();
     for count in SIZES {
         original_rules(count, options.repeats, &mut rows)?;
         sensible_rule(count, &mut rows)?;
     }
     Ok(Report {
-        workload: ID.to_owned(),
-        title: TITLE.to_owned(),
-        started_at_ms,
-        conditions,
         config: json!({
             "packs": SIZES,
             "repeats": options.repeats,
@@ -43,6 +37,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
             "ggen",
             "below 200 ms at 20 packs (one document) or at 50 (another)",
         )],
+        ..report
     })
 }
 

@@ -9,8 +9,7 @@ use queenright_protocol::conflict::{Batch, Detector, Policy, WriteClass, detect,
 use serde_json::json;
 
 use super::keys::Distribution;
-use crate::conditions::Conditions;
-use crate::report::{Claim, Report, Row, unix_ms};
+use crate::report::{Claim, Report, Row};
 use crate::timing::Timing;
 use crate::{BenchError, Options};
 
@@ -32,8 +31,7 @@ const PAIRWISE_MAX: usize = 1_000;
 /// # Errors
 /// [`BenchError::Mismatch`] if a count or a list of pairs differs from its oracle.
 pub fn run(options: &Options) -> Result<Report, BenchError> {
-    let started_at_ms = unix_ms();
-    let conditions = Conditions::of(&options.data);
+    let report = Report::begin(ID, TITLE, &options.data);
     let mut rows = Vec::new();
     for proposals in THREE_RESOURCES {
         rows.extend(three_resources(proposals, options.repeats)?);
@@ -57,10 +55,6 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
         }
     }
     Ok(Report {
-        workload: ID.to_owned(),
-        title: TITLE.to_owned(),
-        started_at_ms,
-        conditions,
         config: json!({
             "seed": options.seed,
             "repeats": options.repeats,
@@ -71,6 +65,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
         }),
         rows,
         claims: vec![Claim::new("ggen", "pairwise comparison, O(n²); no figure")],
+        ..report
     })
 }
 

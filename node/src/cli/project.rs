@@ -23,16 +23,7 @@ pub enum ProjectCommand {
     #[command(after_help = "\
 Example:
   queenright project create parser --tasks 1000 --memory-keys 100000")]
-    Create {
-        /// Its name
-        name: String,
-        /// What it may have at most.
-        #[command(flatten)]
-        limits: LimitArgs,
-        /// The node to ask.
-        #[command(flatten)]
-        client: ClientArgs,
-    },
+    Create(LimitedArgs),
     /// List projects by name, with what they hold
     #[command(after_help = "\
 Example:
@@ -74,16 +65,7 @@ Example:
   queenright project limits parser --tasks 5000 --agents 20
 
 A project that has more than a new limit allows keeps it, and gets no more.")]
-    Limits {
-        /// Its name
-        name: String,
-        /// What it may have at most.
-        #[command(flatten)]
-        limits: LimitArgs,
-        /// The node to ask.
-        #[command(flatten)]
-        client: ClientArgs,
-    },
+    Limits(LimitedArgs),
     /// Say what is lost with a project; with --yes destroy it
     #[command(after_help = "\
 Example:
@@ -100,6 +82,19 @@ It is gone at once for everybody. What it held is cleared away in the background
         #[command(flatten)]
         client: ClientArgs,
     },
+}
+
+/// A project and its limits.
+#[derive(Args, Debug)]
+pub struct LimitedArgs {
+    /// Its name
+    pub name: String,
+    /// What it may have at most.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// The node to ask.
+    #[command(flatten)]
+    pub client: ClientArgs,
 }
 
 /// What a project may have at most.

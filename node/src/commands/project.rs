@@ -7,7 +7,7 @@ use queenright_protocol::colony::{Holdings, ProjectLimits};
 use super::door::{client, of_read};
 use super::table::{Table, or_dash, shown};
 use super::{CliError, Context};
-use crate::cli::ProjectCommand;
+use crate::cli::{LimitedArgs, ProjectCommand};
 use crate::exit::Exit;
 
 /// Carries out `queenright project`.
@@ -16,11 +16,11 @@ use crate::exit::Exit;
 /// [`CliError`], such as a project that is not there.
 pub async fn run(command: ProjectCommand, context: &Context) -> Result<Exit, CliError> {
     match command {
-        ProjectCommand::Create {
+        ProjectCommand::Create(LimitedArgs {
             name,
             limits,
             client: args,
-        } => {
+        }) => {
             let set = client(&args)?.create_project(&name, limits.into()).await?;
             let limits = limits_text(&set.limits);
             context.answer(&set, format!("project {} is there\n{limits}", shown(&name)))?;
@@ -48,11 +48,11 @@ pub async fn run(command: ProjectCommand, context: &Context) -> Result<Exit, Cli
             let project = project.map_err(of_read)?;
             context.answer(&project, project_text(&project))?;
         }
-        ProjectCommand::Limits {
+        ProjectCommand::Limits(LimitedArgs {
             name,
             limits,
             client: args,
-        } => {
+        }) => {
             let set = client(&args)?.limit_project(&name, limits.into()).await?;
             context.answer(&set, limits_text(&set.limits))?;
         }

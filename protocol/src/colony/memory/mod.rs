@@ -230,22 +230,8 @@ impl Memory {
             digest: Digest::default(),
         };
         record.digest = record.compute_digest(key);
-        if let Some(value) = record.value.as_ref().filter(|value| value.is_kept()) {
-            let kept = self.contents.entry(value.hash).or_insert_with(|| Kept {
-                bytes: value.bytes.clone(),
-                holders: 0,
-            });
-            kept.holders += 1;
-            if kept.holders == 1 {
-                self.bytes += kept.bytes.len() as u64;
-            }
-            // All holders share one copy of the bytes.
-            let bytes = kept.bytes.clone();
-            record.value = Some(Value {
-                hash: value.hash,
-                bytes,
-            });
-            content_changed(record.value.as_ref().expect("it was just put there").hash);
+        if let Some(hash) = self.hold_content(&mut record) {
+            content_changed(hash);
         }
         let record = Arc::new(record);
         self.digest.add(record.digest);
@@ -298,22 +284,28 @@ impl Memory {
     /// Puts a record back that was stored or sent: kept contents are counted, the digest is summed.
     pub(crate) fn restore(&mut self, key: Key, mut record: Record) {
         record.digest = record.compute_digest(&key);
-        if let Some(value) = record.value.as_mut().filter(|value| value.is_kept()) {
-            let kept = self.contents.entry(value.hash).or_insert_with(|| Kept {
-                bytes: value.bytes.clone(),
-                holders: 0,
-            });
-            kept.holders += 1;
-            if kept.holders == 1 {
-                self.bytes += kept.bytes.len() as u64;
-            }
-            value.bytes = kept.bytes.clone();
-        }
+        self.hold_content(&mut record);
         self.digest.add(record.digest);
         self.bytes += record.bytes(&key);
         self.pin(&key, &record);
         self.folders.change(&key, None, &record);
         self.records.insert(key, Arc::new(record));
+    }
+
+    /// Counts a record among the holders of its content, which all share one copy of the bytes. Returns the hash of the
+    /// content, if it is kept by its hash.
+    fn hold_content(&mut self, record: &mut Record) -> Option<ContentHash> {
+        let value = record.value.as_mut().filter(|value| value.is_kept())?;
+        let kept = self.contents.entry(value.hash).or_insert_with(|| Kept {
+            bytes: value.bytes.clone(),
+            holders: 0,
+        });
+        kept.holders += 1;
+        if kept.holders == 1 {
+            self.bytes += kept.bytes.len() as u64;
+        }
+        value.bytes = kept.bytes.clone();
+        Some(value.hash)
     }
 
     fn pin(&mut self, key: &Key, record: &Record) {
