@@ -3,12 +3,20 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::BenchError;
+
+/// Syncs that took no longer are not kept by a [`SyncWatch`].
+const SLOW_SYNC: Duration = Duration::from_millis(1);
+/// Between two syncs of one: often enough to meet whatever keeps others waiting.
+const SYNC_PAUSE: Duration = Duration::from_millis(5);
 
 /// The file system that a folder lies on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -120,6 +128,71 @@ pub fn fdatasync_probe(dir: &Path, bytes: usize, syncs: u32) -> Result<Fdatasync
     })
 }
 
+/// When something began, and how long it took.
+#[derive(Clone, Copy, Debug)]
+pub struct Took {
+    /// When it began.
+    pub started: Instant,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+impl Took {
+    /// How much longer it took than the longest of those that went on at the same time.
+    pub fn beyond(&self, others: &[Took]) -> Duration {
+        let end = self.started + self.duration;
+        let at_once = others
+            .iter()
+            .filter(|other| other.started < end && other.started + other.duration > self.started);
+        let longest = at_once.map(|other| other.duration).max();
+        self.duration.saturating_sub(longest.unwrap_or_default())
+    }
+}
+
+/// Writes 4 KiB to a disk and syncs them, again and again with pauses, beside what it is to be compared with.
+pub struct SyncWatch {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Result<Vec<Took>, BenchError>>,
+}
+
+impl SyncWatch {
+    /// Begins. The same bytes of a new file in `dir` are written each time, as a log writes where zeros are.
+    ///
+    /// # Errors
+    /// [`BenchError::Disk`] if the folder is missing, not writable or full.
+    pub fn start(dir: &Path) -> Result<SyncWatch, BenchError> {
+        let probe = ProbeFile::create(dir)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let block = [0xa5; 4096];
+            let mut slow = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                let started = Instant::now();
+                let written = probe.file.write_all_at(&block, 0);
+                written.map_err(|source| probe.error("write", source))?;
+                probe.file.sync_data().map_err(|source| probe.error("sync", source))?;
+                let duration = started.elapsed();
+                if duration > SLOW_SYNC {
+                    slow.push(Took { started, duration });
+                }
+                std::thread::sleep(SYNC_PAUSE);
+            }
+            Ok(slow)
+        });
+        Ok(SyncWatch { stop, thread })
+    }
+
+    /// Ends. The syncs that took longer than a millisecond.
+    ///
+    /// # Errors
+    /// [`BenchError::Disk`] if one failed.
+    pub fn finish(self) -> Result<Vec<Took>, BenchError> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("it does not panic")
+    }
+}
+
 /// A file that goes when the probe ends, however it ends.
 struct ProbeFile {
     path: PathBuf,
@@ -158,7 +231,9 @@ impl Drop for ProbeFile {
 
 #[cfg(test)]
 mod tests {
-    use super::{fdatasync_probe, file_system};
+    use std::time::{Duration, Instant};
+
+    use super::{SyncWatch, Took, fdatasync_probe, file_system};
     use crate::BenchError;
 
     #[test]
@@ -168,6 +243,31 @@ mod tests {
         assert_eq!(probe.nanos.len(), 20);
         assert!(probe.rate() > 0.0);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_goes_on_at_the_same_time_is_taken_off_and_nothing_else() {
+        let now = Instant::now();
+        let took = |start, length| Took {
+            started: now + Duration::from_millis(start),
+            duration: Duration::from_millis(length),
+        };
+        let syncs = [took(0, 10), took(50, 30), took(90, 2)];
+        let beyond = |start, length| took(start, length).beyond(&syncs).as_millis();
+        assert_eq!(beyond(20, 20), 20);
+        assert_eq!(beyond(5, 20), 10);
+        assert_eq!(beyond(60, 40), 10, "the longest of two");
+        assert_eq!(beyond(55, 5), 0);
+    }
+
+    #[test]
+    fn a_watch_of_syncs_ends_when_told_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let watch = SyncWatch::start(dir.path()).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        watch.finish().unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert!(SyncWatch::start(&dir.path().join("missing")).is_err());
     }
 
     #[test]

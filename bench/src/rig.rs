@@ -353,6 +353,17 @@ impl RigNode {
         Some(kib / 1024.0)
     }
 
+    /// The processor time that it has used, where the system tells it.
+    pub fn processor_time(&self) -> Option<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
+        // The name, which is the second field, may hold anything, but ends with the last bracket; see proc_pid_stat(5).
+        let (_, fields) = stat.rsplit_once(')')?;
+        let ticks = fields.split_ascii_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks.map(|ticks| ticks.parse().unwrap_or(0)).sum();
+        let a_second = rustix::param::clock_ticks_per_second();
+        Some(Duration::from_millis(ticks * 1_000 / a_second))
+    }
+
     /// What the node counts.
     ///
     /// # Errors

@@ -89,10 +89,10 @@ fn nothing_is_left_of_the_large_project_of_b18() {
         "claim, apply alone, 1000 tasks and keys",
         "put over HTTP, 15000 tasks and keys",
         "15000 tasks of one session return",
-        "a put of others meanwhile, expiry",
+        "a put of others, tasks return meanwhile",
         "a killed node serves reads again after",
         "the large project is cleared away on all nodes",
-        "a put of others meanwhile, destroy",
+        "a put of others, the project is cleared away meanwhile",
     ];
     check("B18", &rows);
 }

@@ -4,10 +4,9 @@
 //! First the rules alone, without nodes: what `apply` takes for one command at a thousand and at a million, and for the
 //! rounds in which such a project is cleared away. Then three nodes.
 
+mod others;
 mod rules;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -15,6 +14,7 @@ use queenright_actors::node::Consistency;
 use queenright_protocol::colony::ADD_TASKS_MAX;
 use serde_json::json;
 
+use self::others::watch;
 use crate::client::wire::{AddTask, ClaimTasks, OpenSession, OpenedSession, ProposalRequest, WriteRequest};
 use crate::client::{Client, ClientError, PutOptions};
 use crate::load;
@@ -44,14 +44,15 @@ const VALUE_BYTES: usize = 64;
 const TIMED: u64 = 500;
 /// How many keys lie in one folder.
 const FOLDER_KEYS: u64 = 1_000;
-/// How long others are watched while nothing else happens.
-const QUIET: Duration = Duration::from_secs(5);
+/// For how many times the load others are watched while nothing else happens.
+const QUIET_LOADS: u64 = 8;
 /// How long anything that goes on in the background may take.
 const DONE_WITHIN: Duration = Duration::from_secs(1_200);
+/// For how long nodes that are idle use less than this share of a processor each.
+const IDLE_FOR: Duration = Duration::from_millis(500);
+const IDLE_SHARE: f64 = 0.1;
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_millis(200);
-/// The project of those who are watched.
-const OTHERS: &str = "b18-others";
 /// The large project.
 const BIG: &str = "b18-large";
 
@@ -105,15 +106,12 @@ async fn cluster(options: &Options, large: u64) -> Result<Vec<Row>, BenchError> 
         empty,
     ));
 
-    let quiet = watch(&rig, tokio::time::sleep(QUIET)).await?;
-    rows.push(delay_row(
-        "a put of others, nothing else happens",
-        &quiet.0,
-        "for comparison",
-    ));
-    rows.extend(expire(&rig, large).await?);
+    let quiet = Duration::from_millis(options.load_ms * QUIET_LOADS);
+    let quiet = watch(&rig, options, tokio::time::sleep(quiet)).await?;
+    rows.extend(quiet.0.rows("nothing else happens", "for comparison"));
+    rows.extend(expire(&rig, options, large).await?);
     rows.push(restart(&mut rig).await?);
-    rows.extend(destroy(&rig, large).await?);
+    rows.extend(destroy(&rig, options, large).await?);
     let after = settled(&rig).await?;
     rows.extend(memory_row(
         "resident memory of a node, the large project destroyed",
@@ -225,7 +223,8 @@ fn claim_of(session: &OpenedSession, limit: u32) -> ClaimTasks {
     }
 }
 
-/// Waits until the stores of all nodes have what the nodes have; their resident memory then.
+/// Waits until the stores of all nodes have what the nodes have, and nothing is done behind any more, such as a snapshot;
+/// their resident memory then.
 async fn settled(rig: &Rig) -> Result<Option<f64>, BenchError> {
     let started = Instant::now();
     for node in rig.nodes() {
@@ -236,7 +235,26 @@ async fn settled(rig: &Rig) -> Result<Option<f64>, BenchError> {
             tokio::time::sleep(LOOK).await;
         }
     }
+    while !is_idle(rig).await {
+        if started.elapsed() > DONE_WITHIN {
+            return Err(late("the nodes are still at work", started));
+        }
+    }
     Ok(resident(rig))
+}
+
+/// Whether the nodes do next to nothing, as far as the system tells it.
+async fn is_idle(rig: &Rig) -> bool {
+    let used = || {
+        let each: Option<Vec<Duration>> = rig.nodes().iter().map(RigNode::processor_time).collect();
+        each.map(|each| each.into_iter().sum::<Duration>())
+    };
+    let before = used();
+    tokio::time::sleep(IDLE_FOR).await;
+    let Some((before, after)) = before.zip(used()) else {
+        return true;
+    };
+    after - before < IDLE_FOR.mul_f64(IDLE_SHARE) * rig.nodes().len() as u32
 }
 
 /// The most resident memory of a node, in MiB, where the system tells it.
@@ -245,40 +263,8 @@ fn resident(rig: &Rig) -> Option<f64> {
     all?.into_iter().reduce(f64::max)
 }
 
-/// Puts of others, one after the other on two nodes, until something is over; and how long that took.
-async fn watch<T>(rig: &Rig, something: impl Future<Output = T>) -> Result<(Histogram<u64>, Duration, T), BenchError> {
-    let (leader, follower) = rig.leader_and_follower().await?;
-    let over = Arc::new(AtomicBool::new(false));
-    let others = [leader, follower].map(|node| {
-        let (client, over) = (node.client.in_project(OTHERS), over.clone());
-        let key = node.name.clone();
-        tokio::spawn(async move {
-            let mut delays = load::histogram();
-            while !over.load(Ordering::Relaxed) {
-                let asked = Instant::now();
-                put(&client, &key).await?;
-                delays.saturating_record(asked.elapsed().as_nanos() as u64);
-            }
-            Ok::<_, BenchError>(delays)
-        })
-    });
-    let started = Instant::now();
-    let outcome = something.await;
-    let took = started.elapsed();
-    over.store(true, Ordering::Relaxed);
-    let mut delays = load::histogram();
-    for other in others {
-        let found = other.await.map_err(|error| BenchError::Agent {
-            name: OTHERS.to_owned(),
-            problem: error.to_string(),
-        })??;
-        delays.add(found).expect("both have the same bounds");
-    }
-    Ok((delays, took, outcome))
-}
-
 /// One session takes all tasks and closes: they all return.
-async fn expire(rig: &Rig, size: u64) -> Result<Vec<Row>, BenchError> {
+async fn expire(rig: &Rig, options: &Options, size: u64) -> Result<Vec<Row>, BenchError> {
     let (leader, _) = rig.leader_and_follower().await?;
     let client = &leader.client.in_project(BIG);
     let session = &open(client).await?;
@@ -289,7 +275,7 @@ async fn expire(rig: &Rig, size: u64) -> Result<Vec<Row>, BenchError> {
     })
     .await?;
     BenchError::unless_equal(ID, "tasks that are ready when all are held", ready(client).await?, 0)?;
-    let (delays, took, returned) = watch(rig, async {
+    let (delays, returned) = watch(rig, options, async {
         close(client, session).await?;
         let started = Instant::now();
         while ready(client).await? < size {
@@ -302,15 +288,14 @@ async fn expire(rig: &Rig, size: u64) -> Result<Vec<Row>, BenchError> {
     })
     .await?;
     returned?;
-    Ok(vec![
-        Row::new(
-            format!("{size} tasks of one session return"),
-            took.as_secs_f64(),
-            "s",
-            size,
-        ),
-        delay_row("a put of others meanwhile, expiry", &delays, "the bound is 50 ms"),
-    ])
+    let mut rows = vec![Row::new(
+        format!("{size} tasks of one session return"),
+        delays.lasted.as_secs_f64(),
+        "s",
+        size,
+    )];
+    rows.extend(delays.rows("tasks return meanwhile", "the bound is 50 ms"));
+    Ok(rows)
 }
 
 async fn ready(client: &Client) -> Result<u64, BenchError> {
@@ -320,9 +305,9 @@ async fn ready(client: &Client) -> Result<u64, BenchError> {
 }
 
 /// The large project goes.
-async fn destroy(rig: &Rig, size: u64) -> Result<Vec<Row>, BenchError> {
+async fn destroy(rig: &Rig, options: &Options, size: u64) -> Result<Vec<Row>, BenchError> {
     let client = &rig.leader_and_follower().await?.0.client;
-    let (delays, took, destroyed) = watch(rig, async {
+    let (delays, destroyed) = watch(rig, options, async {
         let destroyed = client.destroy_project(BIG, false).await;
         let destroyed = destroyed.map_err(|error| door("destroy a project", error))?;
         let started = Instant::now();
@@ -341,19 +326,18 @@ async fn destroy(rig: &Rig, size: u64) -> Result<Vec<Row>, BenchError> {
     BenchError::unless_equal(ID, "lost keys", lost.memory_keys, size)?;
     BenchError::unless_equal(ID, "lost tasks", lost.open_tasks, size)?;
     let things = 2 * size + lost.events;
-    Ok(vec![
-        Row::new(
-            "the large project is cleared away on all nodes",
-            took.as_secs_f64(),
-            "s",
-            things,
-        )
-        .note(format!(
-            "{} events went with its {size} tasks and {size} keys",
-            lost.events
-        )),
-        delay_row("a put of others meanwhile, destroy", &delays, "the bound is 50 ms"),
-    ])
+    let cleared = Row::new(
+        "the large project is cleared away on all nodes",
+        delays.lasted.as_secs_f64(),
+        "s",
+        things,
+    );
+    let mut rows = vec![cleared.note(format!(
+        "{} events went with its {size} tasks and {size} keys",
+        lost.events
+    ))];
+    rows.extend(delays.rows("the project is cleared away meanwhile", "the bound is 50 ms"));
+    Ok(rows)
 }
 
 async fn is_there(node: &RigNode) -> Result<bool, BenchError> {
@@ -370,13 +354,6 @@ async fn restart(rig: &mut Rig) -> Result<Row, BenchError> {
     let took = rig.restart(&follower).await?;
     Ok(Row::new("a killed node serves reads again after", took.as_secs_f64(), "s", 1)
         .note("from the start of its process to the first linearizable read; the state from its store, the rest from its log"))
-}
-
-fn delay_row(name: &str, delays: &Histogram<u64>, note: &str) -> Row {
-    let percentiles = Percentiles::of(delays, 1e6);
-    Row::new(name, percentiles.max, "ms", delays.len())
-        .percentiles(percentiles)
-        .note(format!("the longest; two clients, one at the leader's node; {note}"))
 }
 
 fn cost_rows(costs: &[Costs; 2], large: u64) -> Vec<Row> {

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use openraft::storage::IOFlushed;
 
@@ -19,6 +19,11 @@ use crate::consensus::types::TypeConfig;
 /// blocks of the file, so the disk writes the records and nothing else: half the time of a sync that lets the file grow.
 /// Only for the first chunk: those behind it are made of a spare (see [`super::spare`]).
 const ZEROS_AHEAD: usize = 1 << 20;
+
+/// A sync that takes longer is slow: commands take some milliseconds on a good disk.
+const SLOW: Duration = Duration::from_millis(100);
+/// How often slow syncs are said at most.
+const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// Records of one chunk, on their way to its file.
 pub(super) struct Piece {
@@ -152,12 +157,14 @@ pub(super) fn sync_folder(folder: &Path) -> Result<(), io::Error> {
 
 /// The thread. Ends when the log is closed, or with the first write or sync that fails.
 pub(super) fn run(shared: &Arc<Shared>, mut tail: Tail) {
+    let mut slow = SlowSyncs::default();
     while let Some(mut batch) = shared.next_batch() {
         let started = Instant::now();
         let mut result = tail.write(&batch.pieces);
         if result.is_ok() {
             shared.flush.note_sync(started.elapsed());
             shared.flush.synced.store(batch.end, Ordering::SeqCst);
+            slow.note(started);
             result = remove(&tail.folder, &batch.removed);
         }
         if let Err(error) = &result {
@@ -175,6 +182,39 @@ pub(super) fn run(shared: &Arc<Shared>, mut tail: Tail) {
             shared.take_pending().answer(&stopped);
             return;
         }
+    }
+}
+
+/// Says that syncs are slow: whoever looks for why commands take long finds it in the log of the node.
+#[derive(Default)]
+struct SlowSyncs {
+    said: Option<Instant>,
+    since: u64,
+    longest: Duration,
+}
+
+impl SlowSyncs {
+    /// A batch was written and synced now.
+    fn note(&mut self, started: Instant) {
+        let took = started.elapsed();
+        if took < SLOW {
+            return;
+        }
+        self.since += 1;
+        self.longest = self.longest.max(took);
+        if self.said.is_some_and(|said| said.elapsed() < SAY_EVERY) {
+            return;
+        }
+        let longest_ms = self.longest.as_millis() as u64;
+        tracing::warn!(
+            syncs = self.since,
+            longest_ms,
+            "the disk is slow: all commands wait for it"
+        );
+        *self = SlowSyncs {
+            said: Some(Instant::now()),
+            ..SlowSyncs::default()
+        };
     }
 }
 

@@ -194,6 +194,10 @@ mod tests {
         assert_eq!(round(Some(5), 10, 17), 7);
         assert_eq!(round(Some(5), 10, 400), 50, "no longer than this");
         assert_eq!(round(Some(5), 1_000, 1_005), 0, "the last command was a second ago");
-        assert_eq!(duties.wait_ms(1 << 20, at(1_005)), UNSTORED_WAIT_MS, "the store goes first");
+        assert_eq!(
+            duties.wait_ms(1 << 20, at(1_005)),
+            UNSTORED_WAIT_MS,
+            "the store goes first"
+        );
     }
 }
