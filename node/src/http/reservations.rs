@@ -375,15 +375,15 @@ pub(super) async fn slots(State(door): State<Door>, mut call: Call) -> Result<Re
     if let Some(project) = snapshot.colony.project(&caller.project) {
         let reservations = project.reservations();
         let settings = reservations.settings();
-        let names = settings.capacities.keys().chain(reservations.slots_in_use());
-        let names: BTreeSet<&Arc<str>> = names.collect();
+        let set = settings.capacities.keys().map(|name| &**name);
+        let names: BTreeSet<&str> = set.chain(reservations.slots_in_use()).collect();
         for name in names.into_iter().take(LIST_SLOTS) {
             let (agents, now_ms) = (snapshot.colony.agents(), snapshot.colony.cluster_ms());
             let used = reservations.of_slot(name).filter_map(|id| reservations.get(id));
             let used = used.filter(|found| !found.is_over(agents, now_ms));
             let (waiting, held): (Vec<_>, Vec<_>) = used.partition(|found| found.is_waiting());
             list.slots.push(WireSlot {
-                name: name.clone(),
+                name: name.into(),
                 capacity: settings.capacity(name),
                 held: held.len() as u64,
                 waiting: waiting.len() as u64,
