@@ -132,6 +132,16 @@ fn main() {
                 .is_empty()
         );
     });
+    for (what, name) in [("a name over folders, free", "new"), ("an ending over all, free", "")] {
+        timed(what, |number| {
+            let text = match name {
+                "" => "file:**/*.md".to_owned(),
+                name => format!("file:crates/c{}/src/*/{name}{number}.rs", number % 10),
+            };
+            let checked = check(&[want(text)]).expect("it is well formed");
+            assert!(black_box(checked).blockers.is_empty());
+        });
+    }
     timed("a slot", |number| {
         assert!(
             black_box(check(&[want(format!("slot:s{number}"))]))

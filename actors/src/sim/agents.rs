@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use queenright_protocol::colony::{Ending, Outcome};
+use queenright_protocol::colony::{Claimed, Ending, Outcome, SessionId, WaitId};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::history::{Answered, Call, CallState, History, Hold, PROJECT, Want, revision};
+use super::history::{Answered, AwaitedClaim, Call, CallState, History, Hold, PROJECT, Reserved, Want, revision};
 use super::node::{Reply, SimNode};
 use super::trace::Trace;
 use crate::queen::Request;
@@ -22,6 +22,10 @@ const PATIENCE_MS: u64 = 1_500;
 const JOURNALS: usize = 3;
 const COUNTERS: usize = 2;
 const REGISTERS: usize = 3;
+/// One of so many offers is left to lapse, and one of so many claims that wait is left by its caller.
+const LEFT: usize = 5;
+/// What is reserved: the last meets the others.
+const RESOURCES: [&str; 3] = ["file:shared/a", "file:shared/b", "file:shared/*"];
 
 /// One agent.
 struct Agent {
@@ -35,6 +39,10 @@ struct Agent {
     seen: BTreeMap<String, u64>,
     /// The task that it believes it holds.
     holds: Option<Hold>,
+    /// The claim of its that waits.
+    awaits: Option<AwaitedClaim>,
+    /// What it has reserved, and whether it waits for it still.
+    reserved: Option<(Reserved, bool)>,
 }
 
 /// All of them.
@@ -58,6 +66,8 @@ impl Agents {
             waits: None,
             seen: BTreeMap::new(),
             holds: None,
+            awaits: None,
+            reserved: None,
         });
         Agents {
             agents: agents.collect(),
@@ -96,6 +106,8 @@ impl Agents {
                     }
                     Answered::Seen(snapshot.colony.seq())
                 }
+                Reply::Offer(wait) => Answered::Offered(wait.map(|wait| wait.offered.clone()).unwrap_or_default()),
+                Reply::Settled(held) => Answered::Settled(held),
                 Reply::Outcome(Ok(outcome)) => Answered::Outcome(outcome),
                 Reply::Outcome(Err(error)) => Answered::NotTaken(error),
             };
@@ -112,10 +124,29 @@ impl Agents {
 
     fn learn(&mut self, agent: usize, number: usize) {
         let call = &self.history.calls[number];
-        let CallState::Answered(Answered::Outcome(outcome)) = &call.state else {
-            return;
+        let outcome = match &call.state {
+            CallState::Answered(Answered::Outcome(outcome)) => outcome,
+            CallState::Answered(Answered::Offered(tasks)) => {
+                if let (Want::AwaitOffer(awaited), false) = (&call.want, number.is_multiple_of(LEFT)) {
+                    self.agents[agent].holds = hold(tasks, awaited.session, &awaited.token);
+                }
+                return;
+            }
+            CallState::Answered(Answered::Settled(held)) => {
+                if let Want::AwaitGrant(reserved) = &call.want {
+                    self.agents[agent].reserved = held.then(|| (reserved.clone(), false));
+                }
+                return;
+            }
+            _ => return,
         };
-        let Agent { seen, holds, .. } = &mut self.agents[agent];
+        let Agent {
+            seen,
+            holds,
+            awaits,
+            reserved,
+            ..
+        } = &mut self.agents[agent];
         match (&call.want, outcome) {
             (Want::Put { register, .. } | Want::Swap { register, .. }, Outcome::Changed { revision, .. }) => {
                 seen.insert(register.clone(), *revision);
@@ -127,13 +158,20 @@ impl Agents {
             }
             // Somebody else was faster: what was seen is old.
             (Want::Swap { .. } | Want::Propose { .. }, _) => seen.clear(),
-            (Want::Claim { token }, Outcome::Claimed { tasks, session, .. }) => {
-                *holds = tasks.first().zip(*session).map(|(claimed, session)| Hold {
-                    task: claimed.task,
-                    fence: claimed.fence,
+            (Want::Claim { token, .. }, Outcome::Claimed { tasks, session, .. }) => {
+                *holds = session.and_then(|session| hold(tasks, session, token));
+            }
+            (Want::Claim { token, .. }, Outcome::Waiting { seq, session, .. }) => {
+                *awaits = session.map(|session| AwaitedClaim {
+                    wait: WaitId(*seq),
                     session,
                     token: token.clone(),
                 });
+            }
+            (Want::Reserve { token, .. }, Outcome::Reserved { reservation, fence, .. }) => {
+                let token = token.clone();
+                let reservation = *reservation;
+                *reserved = Some((Reserved { reservation, token }, fence.is_none()));
             }
             // Some do not take the end for one, and try to finish again.
             (Want::Finish { .. }, Outcome::Finished { .. }) if number.is_multiple_of(8) => {}
@@ -166,6 +204,7 @@ impl Agents {
                 call.state = CallState::Unknown;
                 agent.waits = None;
                 agent.holds = None;
+                agent.reserved = None;
             }
         }
     }
@@ -200,7 +239,9 @@ impl Agents {
         }
         let number = self.history.calls.len();
         let want = self.want(place, number);
-        let keyed = self.random.random_range(0..2) == 0;
+        // Who waits hears it from one node, or not at all.
+        let waits = matches!(want, Want::AwaitOffer(_) | Want::AwaitGrant(_));
+        let keyed = self.random.random_range(0..2) == 0 && !waits;
         self.history.calls.push(Call {
             agent: place,
             want,
@@ -230,9 +271,11 @@ impl Agents {
         ));
         self.history.tickets.insert(ticket, number);
         self.places.insert(ticket, agent.node);
-        match call.want.body() {
-            None => node.read(ticket),
-            Some(body) => node.submit(
+        match (&call.want, call.want.body()) {
+            (Want::AwaitOffer(awaited), _) => node.await_offer(ticket, awaited.wait),
+            (Want::AwaitGrant(reserved), _) => node.await_grant(ticket, reserved.reservation),
+            (_, None) => node.read(ticket),
+            (_, Some(body)) => node.submit(
                 ticket,
                 Request {
                     project: PROJECT.into(),
@@ -244,7 +287,27 @@ impl Agents {
         }
     }
 
+    /// What an agent does next about a claim or a request of its that waits.
+    fn await_next(&mut self, place: usize, number: usize) -> Option<Want> {
+        let Agent { awaits, reserved, .. } = &mut self.agents[place];
+        if let Some(awaited) = awaits.take() {
+            return Some(match number.is_multiple_of(LEFT) {
+                true => Want::Leave(awaited),
+                false => Want::AwaitOffer(awaited),
+            });
+        }
+        match reserved.take()? {
+            (waits, true) if !number.is_multiple_of(LEFT) => Some(Want::AwaitGrant(waits)),
+            // Some keep what they have until its time is over.
+            (_, false) if number.is_multiple_of(LEFT) => None,
+            (reserved, _) => Some(Want::Release(reserved)),
+        }
+    }
+
     fn want(&mut self, place: usize, number: usize) -> Want {
+        if let Some(want) = self.await_next(place, number) {
+            return want;
+        }
         let value = format!("v{number}");
         let token = format!("{number};");
         let journal = format!("journal/{}", self.random.random_range(0..JOURNALS));
@@ -263,7 +326,7 @@ impl Agents {
             };
         }
         let known = |place: usize| (register(place), seen.get(&register(place)).copied().unwrap_or_default());
-        match self.random.random_range(0..16) {
+        match self.random.random_range(0..18) {
             0..4 => Want::Note { journal, token },
             4..6 => Want::Count {
                 counter: format!("counter/{}", self.random.random_range(0..COUNTERS)),
@@ -291,10 +354,30 @@ impl Agents {
             },
             11..13 => Want::Claim {
                 token: format!("secret of call {number}"),
+                wait_ms: 0,
+            },
+            16 => Want::Claim {
+                token: format!("secret of call {number}"),
+                wait_ms: self.random.random_range(100..1_500),
+            },
+            17 => Want::Reserve {
+                resource: RESOURCES[self.random.random_range(0..RESOURCES.len())].to_owned(),
+                token: format!("secret of call {number}"),
+                wait_ms: self.random.random_range(0..1_000),
             },
             _ => Want::Read,
         }
     }
+}
+
+/// What is held of tasks that were claimed.
+fn hold(tasks: &[Claimed], session: SessionId, token: &str) -> Option<Hold> {
+    tasks.first().map(|claimed| Hold {
+        task: claimed.task,
+        fence: claimed.fence,
+        session,
+        token: token.to_owned(),
+    })
 }
 
 fn register(place: usize) -> String {

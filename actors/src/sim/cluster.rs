@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use queenright_protocol::colony::{Event, Return, What};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::agents::Agents;
 use super::disk::{Disk, Planted};
 use super::faults::{Fault, Faults};
-use super::history::History;
+use super::history::{Answered, CallState, History, PROJECT};
 use super::invariants::{Invariants, Violation};
 use super::network::{Network, Weather};
 use super::node::SimNode;
@@ -20,6 +21,8 @@ use crate::replica::Snapshot;
 /// How long a cluster without faults may take until everybody has an answer and all nodes are equal: some elections, and
 /// the longest pause of a queen between two sendings.
 const HEAL_MS: u64 = 30_000;
+/// Longer than an offer stands, also by the slowest clock and while a new leader takes over.
+const OFFERS_OVER_MS: u64 = 15_000;
 
 /// What is to be simulated.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +33,8 @@ pub(super) struct Plan {
     pub(super) busy_ms: u64,
     pub(super) faults: bool,
     pub(super) planted: Planted,
+    /// Whether it goes on, when everything is healed, until offers that nobody has taken are over.
+    pub(super) offers_over: bool,
 }
 
 impl Plan {
@@ -41,6 +46,7 @@ impl Plan {
             busy_ms: 6_000,
             faults: true,
             planted: Planted::Nothing,
+            offers_over: seed.is_multiple_of(10),
         }
     }
 }
@@ -60,6 +66,10 @@ pub(super) struct Counts {
     pub(super) unknown: u64,
     pub(super) crashes: u64,
     pub(super) faults: u64,
+    /// Claims that waited and were offered something, and requests that waited and were granted.
+    pub(super) waited: u64,
+    /// Offers that nobody had taken, of those that were waited for.
+    pub(super) lapsed: u64,
     /// How often another node took the lead.
     pub(super) leaders: u64,
     /// Virtual time until everything was healed.
@@ -72,6 +82,8 @@ impl Counts {
         self.unknown += other.unknown;
         self.crashes += other.crashes;
         self.faults += other.faults;
+        self.waited += other.waited;
+        self.lapsed += other.lapsed;
         self.leaders += other.leaders;
         self.ms += other.ms;
     }
@@ -169,6 +181,9 @@ impl Cluster {
         if self.invariants.hold() {
             self.heal();
         }
+        if self.invariants.hold() && self.plan.offers_over {
+            self.let_offers_lapse();
+        }
         // What was acknowledged must be there when everything was down at once.
         if self.invariants.hold() {
             (0..self.plan.nodes).for_each(|place| self.crash(place));
@@ -182,6 +197,7 @@ impl Cluster {
         }
         self.counts.ms = self.now_ms;
         (self.counts.answered, self.counts.unknown) = answers(history);
+        self.counts.waited = waited(history);
         Report {
             violations: self.invariants.violations(),
             fingerprint: self.trace.fingerprint(),
@@ -245,12 +261,27 @@ impl Cluster {
             if self.agents.are_idle()
                 && self.are_equal()
                 && self.leader.is_some_and(|leader| self.nodes[leader].leads())
+                && nothing_is_due(&snapshot(&self.nodes[0]))
             {
+                self.invariants.when_healed(&snapshot(&self.nodes[0]));
                 return;
             }
         }
         let digests: Vec<_> = self.nodes.iter().map(SimNode::digest).collect();
         self.invariants.not_healed(&self.agents.history, &digests);
+    }
+
+    /// Nobody asks for anything, and time passes.
+    fn let_offers_lapse(&mut self) {
+        let until_ms = self.now_ms + OFFERS_OVER_MS;
+        while self.now_ms < until_ms && self.invariants.hold() {
+            self.millisecond(false);
+        }
+        if self.invariants.hold() {
+            let state = snapshot(&self.nodes[0]);
+            self.counts.lapsed += lapsed(&state);
+            self.invariants.when_offers_are_over(&state);
+        }
     }
 
     fn are_equal(&self) -> bool {
@@ -401,6 +432,40 @@ impl Cluster {
 
 fn snapshot(node: &SimNode) -> Arc<Snapshot> {
     node.replica().expect("all nodes run at the end").snapshot()
+}
+
+/// Whether all is done that time or others have made due.
+fn nothing_is_due(state: &Snapshot) -> bool {
+    let due_ms = state.colony.due_ms();
+    due_ms.is_none_or(|due_ms| due_ms > state.colony.cluster_ms())
+}
+
+/// How many offers nobody took, as the events tell.
+fn lapsed(state: &Snapshot) -> u64 {
+    let Some(project) = state.colony.project(PROJECT) else {
+        return 0;
+    };
+    let first = project.events().dropped().unwrap_or_default();
+    let kept = project.events().after(first).into_iter().flatten();
+    let not_taken = |event: &&Arc<Event>| {
+        matches!(
+            &event.what,
+            What::TaskReturned {
+                reason: Return::NotTaken,
+                ..
+            }
+        )
+    };
+    kept.filter(not_taken).count() as u64
+}
+
+fn waited(history: &History) -> u64 {
+    let got = history.calls.iter().filter(|call| match &call.state {
+        CallState::Answered(Answered::Offered(tasks)) => !tasks.is_empty(),
+        CallState::Answered(Answered::Settled(held)) => *held,
+        _ => false,
+    });
+    got.count() as u64
 }
 
 fn answers(history: &History) -> (u64, u64) {

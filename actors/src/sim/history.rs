@@ -5,12 +5,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use queenright_protocol::colony::{
-    Accept, Body, Caller, Change, Claim, Condition, Content, Ending, Fence, Finish, FinishWith, NewSession, NewTask,
-    Op, Outcome, Proposal, Read, SessionCommand, SessionId, TaskCommand, TaskId, TokenHash, Wants, Which, Write,
+    Accept, Acquire, Body, Caller, Change, Claim, Claimed, Condition, Content, Ending, Fence, Finish, FinishWith,
+    Leave, Mode, NewSession, NewTask, Op, Outcome, Proposal, Read, Release, Released, ReservationCommand,
+    ReservationId, SessionCommand, SessionId, TaskCommand, TaskId, TokenHash, WaitId, Wants, Which, Write,
 };
 
 use crate::queen::SubmitError;
 use crate::replica::Snapshot;
+
+/// How long files are reserved, in milliseconds of cluster time.
+const RESERVED_MS: u64 = 1_500;
 
 /// The project that all of it happens in.
 pub(super) const PROJECT: &str = "sim";
@@ -39,8 +43,22 @@ pub(super) enum Want {
     },
     /// Add a task.
     Add { title: String },
-    /// Take the oldest pending task, in a session of its own.
-    Claim { token: String },
+    /// Take the oldest pending task, in a session of its own, or wait for one for so long; 0 is not at all.
+    Claim { token: String, wait_ms: u64 },
+    /// Hear what a claim that waits is offered, from the node that it was sent to.
+    AwaitOffer(AwaitedClaim),
+    /// Wait for a claim no more.
+    Leave(AwaitedClaim),
+    /// Take files exclusively, in a session of its own, or wait for them for so long.
+    Reserve {
+        resource: String,
+        token: String,
+        wait_ms: u64,
+    },
+    /// Hear whether a request that waits is granted, from the node that it was sent to.
+    AwaitGrant(Reserved),
+    /// Give files back, or wait for them no more.
+    Release(Reserved),
     /// Say that work on a task goes on.
     Accept(Hold),
     /// End a hold. One that ends well writes a token in the same step.
@@ -57,6 +75,21 @@ pub(super) struct Hold {
     pub(super) task: TaskId,
     pub(super) fence: Fence,
     pub(super) session: SessionId,
+    pub(super) token: String,
+}
+
+/// A claim that waits.
+#[derive(Clone, Debug)]
+pub(super) struct AwaitedClaim {
+    pub(super) wait: WaitId,
+    pub(super) session: SessionId,
+    pub(super) token: String,
+}
+
+/// What was reserved, or is waited for.
+#[derive(Clone, Debug)]
+pub(super) struct Reserved {
+    pub(super) reservation: ReservationId,
     pub(super) token: String,
 }
 
@@ -89,6 +122,10 @@ pub(super) enum Answered {
     NotTaken(SubmitError),
     /// The position that a read saw.
     Seen(u64),
+    /// What a claim that waited was offered: nothing when its wait was over.
+    Offered(Vec<Claimed>),
+    /// Whether a request that waited was granted.
+    Settled(bool),
 }
 
 impl Call {
@@ -103,7 +140,7 @@ impl Answered {
         match self {
             Answered::Outcome(outcome) => position(outcome),
             Answered::Seen(seq) => Some(*seq),
-            Answered::NotTaken(_) => None,
+            Answered::NotTaken(_) | Answered::Offered(_) | Answered::Settled(_) => None,
         }
     }
 }
@@ -115,6 +152,8 @@ pub(super) fn position(outcome: &Outcome) -> Option<u64> {
         Outcome::Added { seq, .. } | Outcome::Claimed { seq, .. } => Some(*seq),
         Outcome::Accepted { seq, .. } | Outcome::Finished { seq, .. } => Some(*seq),
         Outcome::SessionClosed { seq, .. } => Some(*seq),
+        Outcome::Waiting { seq, .. } | Outcome::Left { seq, .. } => Some(*seq),
+        Outcome::Reserved { seq, .. } | Outcome::Released { seq, .. } => Some(*seq),
         _ => None,
     }
 }
@@ -153,7 +192,7 @@ impl History {
 
     /// The calls that wrote something, with what they were answered if they were.
     pub(super) fn writes(&self) -> impl Iterator<Item = (&Call, Option<&Outcome>)> {
-        let writes = self.calls.iter().filter(|call| !matches!(call.want, Want::Read));
+        let writes = self.calls.iter().filter(|call| !call.want.only_asks());
         writes.map(|call| match &call.state {
             CallState::Answered(Answered::Outcome(outcome)) => (call, Some(outcome)),
             _ => (call, None),
@@ -162,7 +201,12 @@ impl History {
 }
 
 impl Want {
-    /// The command; nothing for a read.
+    /// Whether it changes nothing.
+    pub(super) fn only_asks(&self) -> bool {
+        matches!(self, Want::Read | Want::AwaitOffer(_) | Want::AwaitGrant(_))
+    }
+
+    /// The command; nothing for what only asks.
     pub(super) fn body(&self) -> Option<Body> {
         let change = |key: &str, op, condition| {
             Some(Body::Change(Change {
@@ -200,12 +244,15 @@ impl Want {
                     ..Proposal::default()
                 }))
             }
-            Want::Add { .. } | Want::Claim { .. } | Want::Accept(_) | Want::Finish { .. } => self.of_tasks(),
+            Want::Add { .. } | Want::Claim { .. } | Want::Leave(_) | Want::Accept(_) | Want::Finish { .. } => {
+                self.of_tasks()
+            }
+            Want::Reserve { .. } | Want::Release(_) => self.of_reservations(),
             Want::Abandon(hold) => Some(Body::Session(SessionCommand::Close {
                 session: hold.session,
                 token: TokenHash::of(&hold.token),
             })),
-            Want::Read => None,
+            Want::Read | Want::AwaitOffer(_) | Want::AwaitGrant(_) => None,
         }
     }
 
@@ -215,16 +262,20 @@ impl Want {
                 title: title.as_str().into(),
                 ..NewTask::default()
             }]),
-            Want::Claim { token } => TaskCommand::Claim(Claim {
+            Want::Claim { token, wait_ms } => TaskCommand::Claim(Claim {
                 which: Which::Ready {
                     kinds: Vec::new(),
                     limit: 1,
                 },
-                caller: Caller::Opens(Box::new(NewSession {
-                    passing: true,
-                    ..NewSession::new("agent", TokenHash::of(token))
-                })),
-                wants: Wants::default(),
+                caller: opens(token),
+                wants: Wants {
+                    wait_ms: (*wait_ms > 0).then_some(*wait_ms),
+                    ..Wants::default()
+                },
+            }),
+            Want::Leave(AwaitedClaim { wait, token, .. }) => TaskCommand::Leave(Leave {
+                wait: *wait,
+                caller: caller(token),
             }),
             Want::Accept(Hold { task, fence, token, .. }) => TaskCommand::Accept(Accept {
                 task: *task,
@@ -248,6 +299,32 @@ impl Want {
         Some(Body::Task(command))
     }
 
+    fn of_reservations(&self) -> Option<Body> {
+        let command = match self {
+            Want::Reserve {
+                resource,
+                token,
+                wait_ms,
+            } => ReservationCommand::Acquire(Acquire {
+                resources: vec![queenright_protocol::colony::Want {
+                    resource: resource.as_str().into(),
+                    mode: Mode::Exclusive,
+                }],
+                caller: opens(token),
+                ttl_ms: Some(RESERVED_MS),
+                wait_ms: *wait_ms,
+                reason: None,
+                task: None,
+            }),
+            Want::Release(Reserved { reservation, token }) => ReservationCommand::Release(Release {
+                which: Released::Ids(vec![*reservation]),
+                caller: caller(token),
+            }),
+            _ => return None,
+        };
+        Some(Body::Reservation(command))
+    }
+
     /// The journal and the token that it writes.
     pub(super) fn token(&self) -> Option<(&str, &str)> {
         match self {
@@ -260,6 +337,14 @@ impl Want {
             _ => None,
         }
     }
+}
+
+/// A session that closes with the last that it holds.
+fn opens(token: &str) -> Caller {
+    Caller::Opens(Box::new(NewSession {
+        passing: true,
+        ..NewSession::new("agent", TokenHash::of(token))
+    }))
 }
 
 fn caller(token: &str) -> Caller {

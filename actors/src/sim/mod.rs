@@ -55,7 +55,8 @@
 //! # What it does not have
 //!
 //! The links below `Transport` (`link`), the store, snapshots and purging, founding and changes of members: three voters are
-//! there from the start, node 1 initialises them. Signals go nowhere, and tasks are held by tokens, never by hosted agents.
+//! there from the start, node 1 initialises them. Signals go nowhere, tasks are held by tokens, never by hosted agents, and
+//! no session ends for want of a sign of life.
 
 mod agents;
 mod cluster;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use queenright_protocol::colony::{Digest, Outcome};
+use queenright_protocol::colony::{Digest, Outcome, ReservationId, Wait, WaitId};
 use queenright_protocol::id::NodeId;
 use queenright_protocol::topology;
 use queenright_protocol::wire::{Envelope, Kind};
@@ -13,6 +13,7 @@ use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
 use super::disk::Disk;
+use super::history::PROJECT;
 use super::network::Network;
 use super::queen::{Mailbox, Message, SimQueen};
 use super::runtime::Seeded;
@@ -37,6 +38,10 @@ pub(super) enum Reply {
     Outcome(Result<Outcome, SubmitError>),
     /// The state that a linearizable read saw; `None` when no quorum confirmed it.
     Read(Option<Arc<Snapshot>>),
+    /// What a claim that waited was offered; `None` when it waits no more.
+    Offer(Option<Arc<Wait>>),
+    /// Whether a request that waited was granted.
+    Settled(bool),
 }
 
 /// A node, running or not.
@@ -60,10 +65,11 @@ struct Running {
     replica: Arc<Replica>,
     consensus: Arc<Consensus>,
     mailbox: Mailbox,
-    reads: Reads,
+    heard: Heard,
 }
 
-type Reads = Arc<Mutex<Vec<(u64, Option<Arc<Snapshot>>)>>>;
+/// What those were told who only asked, by ticket.
+type Heard = Arc<Mutex<Vec<(u64, Reply)>>>;
 
 /// What envelopes from other nodes reach.
 struct Inbox {
@@ -125,7 +131,7 @@ impl SimNode {
             replica,
             consensus,
             mailbox,
-            reads: Reads::default(),
+            heard: Heard::default(),
         });
     }
 
@@ -233,16 +239,32 @@ impl SimNode {
     pub(super) fn read(&mut self, ticket: u64) {
         let Some(running) = &mut self.running else { return };
         let (consensus, replica) = (running.consensus.clone(), running.replica.clone());
-        let reads = running.reads.clone();
-        running.enter(async move {
-            tokio::spawn(async move {
-                let confirmed = consensus.read_barrier(Instant::now() + READ_PATIENCE).await;
-                let seen = confirmed.map(|()| replica.snapshot());
-                reads
-                    .lock()
-                    .expect("nothing panics under this lock")
-                    .push((ticket, seen));
-            });
+        running.hear(ticket, async move {
+            let confirmed = consensus.read_barrier(Instant::now() + READ_PATIENCE).await;
+            Reply::Read(confirmed.map(|()| replica.snapshot()))
+        });
+    }
+
+    /// Waits for what a claim is offered, as its door does.
+    pub(super) fn await_offer(&mut self, ticket: u64, wait: WaitId) {
+        let Some(running) = &mut self.running else { return };
+        let replica = running.replica.clone();
+        running.hear(ticket, async move {
+            Reply::Offer(replica.wait_offer(&PROJECT.into(), wait).await)
+        });
+    }
+
+    /// Waits for a reservation, as its door does.
+    pub(super) fn await_grant(&mut self, ticket: u64, reservation: ReservationId) {
+        let Some(running) = &mut self.running else { return };
+        let replica = running.replica.clone();
+        running.hear(ticket, async move {
+            // An error says that the replica is gone, and with it who waits.
+            let _ = replica.wait_reservation(PROJECT, reservation).await;
+            let snapshot = replica.snapshot();
+            let project = snapshot.colony.project(PROJECT);
+            let found = project.and_then(|project| project.reservations().get(reservation));
+            Reply::Settled(found.is_some_and(|found| found.fence().is_some()))
         });
     }
 
@@ -252,10 +274,10 @@ impl SimNode {
             return Vec::new();
         };
         let outcomes = running.mailbox.take_answers().into_iter();
-        let reads = std::mem::take(&mut *running.reads.lock().expect("nothing panics under this lock"));
+        let heard = std::mem::take(&mut *running.heard.lock().expect("nothing panics under this lock"));
         let mut replies: Vec<(u64, Reply)> = outcomes
             .map(|(ticket, outcome)| (ticket, Reply::Outcome(outcome)))
-            .chain(reads.into_iter().map(|(ticket, seen)| (ticket, Reply::Read(seen))))
+            .chain(heard)
             .collect();
         replies.sort_by_key(|(ticket, _)| *ticket);
         replies
@@ -296,6 +318,20 @@ impl SimNode {
 }
 
 impl Running {
+    /// Keeps what comes of this for the client with the ticket.
+    fn hear(&mut self, ticket: u64, reply: impl Future<Output = Reply> + Send + 'static) {
+        let heard = self.heard.clone();
+        self.enter(async move {
+            tokio::spawn(async move {
+                let reply = reply.await;
+                heard
+                    .lock()
+                    .expect("nothing panics under this lock")
+                    .push((ticket, reply));
+            });
+        });
+    }
+
     fn enter(&mut self, future: impl Future<Output = ()>) {
         // Each time another seed, itself drawn from the seed of this start.
         self.seed = self

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
-use queenright_protocol::colony::{Answer, Batch, Outcome};
+use queenright_protocol::colony::{Answer, Batch, Outcome, Round};
 use queenright_protocol::id::NodeId;
 use queenright_protocol::wire::{Kind, Lane};
 use tokio::sync::Notify;
@@ -21,6 +21,8 @@ use crate::router::Router;
 const COMMAND_LIFE_MS: u64 = 60_000;
 /// How often rounds under way are looked at, as by the actor.
 const TICK: Duration = Duration::from_millis(100);
+/// How often the leader looks whether something is due.
+const LOOK: Duration = Duration::from_millis(50);
 /// How many messages may wait: more than a simulated node ever has clients, rounds and entries under way.
 const MAILBOX: usize = 65_536;
 
@@ -31,6 +33,7 @@ pub(super) enum Message {
     Applied(Vec<Answer>),
     Leader(Option<NodeId>),
     EntryDone,
+    DueDone,
 }
 
 /// The queen's mailbox, and what she has answered. Clones share them.
@@ -72,6 +75,10 @@ pub(super) struct SimQueen {
     pub(super) replica: Arc<Replica>,
     pub(super) consensus: Arc<Consensus>,
     pub(super) router: Arc<Router>,
+    incarnation: u64,
+    leads: bool,
+    /// Whether an empty round is under way.
+    proposed: bool,
     started: Instant,
     /// Cluster time when this node began to lead, and that moment.
     clock: Option<(u64, Instant)>,
@@ -91,13 +98,16 @@ impl SimQueen {
             replica,
             consensus,
             router,
+            incarnation,
+            leads: false,
+            proposed: false,
             started: Instant::now(),
             clock: None,
         }
     }
 
     pub(super) async fn run(mut self) {
-        let mut tick = self.started + TICK;
+        let (mut tick, mut look) = (self.started + TICK, self.started + LOOK);
         loop {
             let next = self.mailbox.messages().pop_front();
             match next {
@@ -111,6 +121,10 @@ impl SimQueen {
                         () = tokio::time::sleep_until(tick), if self.rounds.is_waiting() => {
                             tick = Instant::now() + TICK;
                             self.step(Input::Tick).await;
+                        }
+                        () = tokio::time::sleep_until(look), if self.leads => {
+                            look = Instant::now() + LOOK;
+                            self.look_at_due().await;
                         }
                     }
                 }
@@ -128,12 +142,17 @@ impl SimQueen {
             Message::Round { from, bytes } => Input::Round { from, bytes },
             Message::Applied(answers) => Input::Applied(answers),
             Message::Leader(leader) => {
-                if leader != Some(self.router.me()) {
+                self.leads = leader == Some(self.router.me());
+                if !self.leads {
                     self.clock = None;
                 }
                 Input::Leader(leader)
             }
             Message::EntryDone => Input::EntryDone,
+            Message::DueDone => {
+                self.proposed = false;
+                return;
+            }
         };
         self.step(input).await;
     }
@@ -162,16 +181,37 @@ impl SimQueen {
                 Effect::Refuse { to } => {
                     let _ = self.router.send(to, Lane::Command, Kind::RoundRefused, 0, Bytes::new());
                 }
-                Effect::Append { rounds } => self.append(rounds).await,
+                Effect::Append { rounds } => self.append(rounds, Message::EntryDone).await,
             }
         }
     }
 
-    async fn append(&mut self, rounds: Vec<Bytes>) {
+    /// Proposes an empty round if something is due.
+    async fn look_at_due(&mut self) {
+        let due_ms = self.replica.due(self.router.me()).0;
+        let cluster_ms = self.cluster_ms();
+        if self.proposed || due_ms.is_none_or(|due_ms| due_ms > cluster_ms) {
+            return;
+        }
+        self.proposed = true;
+        let round = Round {
+            node: self.router.me(),
+            incarnation: self.incarnation,
+            commands: Vec::new(),
+        };
+        self.append(vec![round.encode()], Message::DueDone).await;
+    }
+
+    /// Cluster time, as long as this node leads.
+    fn cluster_ms(&mut self) -> u64 {
         let (base_ms, since) = *self
             .clock
             .get_or_insert_with(|| (self.replica.snapshot().colony.cluster_ms(), Instant::now()));
-        let cluster_ms = base_ms + since.elapsed().as_millis() as u64;
+        base_ms + since.elapsed().as_millis() as u64
+    }
+
+    async fn append(&mut self, rounds: Vec<Bytes>, done: Message) {
+        let cluster_ms = self.cluster_ms();
         let entry = Batch {
             cluster_ms,
             // The clock on the wall decides nothing.
@@ -181,8 +221,6 @@ impl SimQueen {
         }
         .encode();
         let mailbox = self.mailbox.clone();
-        self.consensus
-            .append(entry, move || mailbox.put(Message::EntryDone))
-            .await;
+        self.consensus.append(entry, move || mailbox.put(done)).await;
     }
 }

@@ -93,6 +93,7 @@ fn every_seed_keeps_every_promise() {
     // Otherwise nothing was tried.
     assert!(sum.answered >= 100 * seeds && sum.leaders >= 2 * seeds, "{sum:?}");
     assert!(sum.crashes >= 5 * seeds && sum.unknown >= seeds, "{sum:?}");
+    assert!(sum.waited >= seeds && (seeds < SEEDS || sum.lapsed > 0), "{sum:?}");
 }
 
 /// Runs the seed of `QUEENRIGHT_SIM_SEED` twice, shows all its events, and compares the two runs.

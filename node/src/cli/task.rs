@@ -402,7 +402,7 @@ pub struct TermsArgs {
     /// Who waits for it [default: standard]
     #[arg(long, value_enum)]
     pub tier: Option<TierArg>,
-    /// What it may cost, in a unit of your own
+    /// What it may cost, in a unit of your own: of equal priority and tier the cheapest go first [default: counts as 100]
     #[arg(long, value_name = "N")]
     pub cost: Option<u32>,
     /// A task that must be done before, by id or name; give it again for more

@@ -94,12 +94,12 @@ impl Door {
         caller: &Caller,
         after: Option<EventCursor>,
     ) -> Result<Arc<Snapshot>, Refused> {
-        let mut snapshot = self.backend.read(consistency, caller.left()).await?;
+        let mut snapshot = self.read(consistency, caller).await?;
         if let Some(after) = after
             && is_ahead(&snapshot, after)
         {
             // This node may be behind the one that the cursor is from; the cluster is not.
-            snapshot = self.backend.read(Consistency::Linearizable, caller.left()).await?;
+            snapshot = self.read(Consistency::Linearizable, caller).await?;
             if is_ahead(&snapshot, after) {
                 return Err(ahead(after, snapshot.colony.seq()));
             }

@@ -151,7 +151,7 @@ pub(super) async fn get(State(door): State<Door>, mut call: Call) -> Result<Resp
     let caller = call.caller()?;
     let key = call.path("key");
     let record = {
-        let snapshot = door.backend.read(consistency, caller.left()).await?;
+        let snapshot = door.read(consistency, &caller).await?;
         let project = snapshot.colony.project(&caller.project);
         project.and_then(|project| project.memory().record(key)).cloned()
     };
@@ -191,7 +191,7 @@ pub(super) async fn list(State(door): State<Door>, mut call: Call) -> Result<Res
     let consistency = consistency(&mut call)?;
     let query = ListQuery::take(&mut call, &door)?;
     let caller = call.caller()?;
-    let snapshot = door.backend.read(consistency, caller.left()).await?;
+    let snapshot = door.read(consistency, &caller).await?;
     let mut list = empty_list(&snapshot);
     if let Some(project) = snapshot.colony.project(&caller.project) {
         query.fill(&mut list, project.memory().range(&query.prefix, query.after.as_deref()));
@@ -211,7 +211,7 @@ pub(super) async fn range(State(door): State<Door>, mut call: Call) -> Result<Re
         Some(glob) => Span::Glob(glob.into()),
         None => Span::Folder(query.prefix.as_str().into()),
     };
-    let snapshot = door.backend.read(consistency, caller.left()).await?;
+    let snapshot = door.read(consistency, &caller).await?;
     let mut list = empty_list(&snapshot);
     let mut state = RangeState::default();
     match snapshot.colony.project(&caller.project) {

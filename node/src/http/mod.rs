@@ -57,13 +57,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::serve::ListenerExt as _;
-use queenright_actors::node::Node;
+use queenright_actors::node::{Consistency, Node};
+use queenright_actors::replica::Snapshot;
 use queenright_protocol::colony::VALUE_BYTES_MAX;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use self::backend::Backend;
+use self::call::Caller;
 use self::connection::{Ended, Switch};
+use self::problem::Refused;
 use crate::config::Limits;
 
 /// How long requests at work may go on after the door was told to close.
@@ -199,5 +202,12 @@ impl Door {
             followers: Arc::new(Semaphore::new(limits.followers)),
             closing,
         }
+    }
+
+    /// A state in which the project of the caller can be read: what is left of one that is destroyed is nobody's.
+    async fn read(&self, consistency: Consistency, caller: &Caller) -> Result<Arc<Snapshot>, Refused> {
+        let snapshot = self.backend.read(consistency, caller.left()).await?;
+        snapshot.colony.check_not_clearing(&caller.project)?;
+        Ok(snapshot)
     }
 }

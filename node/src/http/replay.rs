@@ -13,7 +13,7 @@ use super::problem::{Refused, no_answer};
 pub(super) async fn tree(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
     let caller = call.caller()?;
     // The snapshot itself is not needed, only that the node has come this far.
-    drop(door.backend.read(Consistency::Linearizable, caller.left()).await?);
+    drop(door.read(Consistency::Linearizable, &caller).await?);
     let stored = tokio::time::timeout_at(caller.deadline, door.backend.stored_tree(&caller.project)).await;
     let stored = stored.map_err(|_| no_answer(caller.timeout_ms()))??;
     Ok(Json(stored).into_response())

@@ -178,7 +178,7 @@ pub(super) async fn check(State(door): State<Door>, mut call: Call) -> Result<Re
     let caller = call.caller()?;
     let request: CheckRequest = call.json(door.limits.body_bytes, caller.deadline).await?;
     let wanted: Vec<Want> = request.resources.into_iter().map(Want::from).collect();
-    let snapshot = door.backend.read(read, caller.left()).await?;
+    let snapshot = door.read(read, &caller).await?;
     let owner = request
         .token
         .and_then(|token| owner_of(&snapshot, &caller.project, &token));
@@ -199,7 +199,7 @@ pub(super) async fn show(State(door): State<Door>, mut call: Call) -> Result<Res
     let id = id(call.path("reservation"))?;
     let wait = Duration::from_millis(wait_ms.unwrap_or_default());
     let deadline = (Instant::now() + wait).min(caller.deadline - ANSWER_TIME.min(caller.timeout / 2));
-    let mut snapshot = door.backend.read(read, caller.left()).await?;
+    let mut snapshot = door.read(read, &caller).await?;
     let waits = find(&snapshot, &caller.project, id).is_some_and(Reservation::is_waiting);
     if waits && !wait.is_zero() {
         let _place = door.place_to_wait()?;
@@ -224,7 +224,7 @@ pub(super) async fn list(State(door): State<Door>, mut call: Call) -> Result<Res
     let resource = call.take("resource");
     let read = consistency(&mut call)?;
     let caller = call.caller()?;
-    let snapshot = door.backend.read(read, caller.left()).await?;
+    let snapshot = door.read(read, &caller).await?;
     let (colony, nothing) = (&snapshot.colony, Default::default());
     let reservations = colony
         .project(&caller.project)
@@ -370,20 +370,20 @@ pub(super) async fn set_slot(State(door): State<Door>, mut call: Call) -> Result
 pub(super) async fn slots(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
     let read: Consistency = consistency(&mut call)?;
     let caller = call.caller()?;
-    let snapshot = door.backend.read(read, caller.left()).await?;
+    let snapshot = door.read(read, &caller).await?;
     let mut list = SlotList::default();
     if let Some(project) = snapshot.colony.project(&caller.project) {
         let reservations = project.reservations();
         let settings = reservations.settings();
-        let names = settings.capacities.keys().chain(reservations.slots_in_use());
-        let names: BTreeSet<&Arc<str>> = names.collect();
+        let set = settings.capacities.keys().map(|name| &**name);
+        let names: BTreeSet<&str> = set.chain(reservations.slots_in_use()).collect();
         for name in names.into_iter().take(LIST_SLOTS) {
             let (agents, now_ms) = (snapshot.colony.agents(), snapshot.colony.cluster_ms());
             let used = reservations.of_slot(name).filter_map(|id| reservations.get(id));
             let used = used.filter(|found| !found.is_over(agents, now_ms));
             let (waiting, held): (Vec<_>, Vec<_>) = used.partition(|found| found.is_waiting());
             list.slots.push(WireSlot {
-                name: name.clone(),
+                name: name.into(),
                 capacity: settings.capacity(name),
                 held: held.len() as u64,
                 waiting: waiting.len() as u64,

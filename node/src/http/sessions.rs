@@ -173,7 +173,7 @@ pub(super) async fn show(State(door): State<Door>, mut call: Call) -> Result<Res
     let read = consistency(&mut call)?;
     let caller = call.caller()?;
     let session = id(call.path("session"))?;
-    let snapshot = door.backend.read(read, caller.left()).await?;
+    let snapshot = door.read(read, &caller).await?;
     let colony = &snapshot.colony;
     let found = colony
         .sessions()
@@ -192,7 +192,7 @@ pub(super) async fn list(State(door): State<Door>, mut call: Call) -> Result<Res
     let limit = call.number("limit", 1..=LIST_SESSIONS.0)?.unwrap_or(LIST_SESSIONS.1) as usize;
     let read = consistency(&mut call)?;
     let caller = call.caller()?;
-    let snapshot = door.backend.read(read, caller.left()).await?;
+    let snapshot = door.read(read, &caller).await?;
     let (sessions, now_ms) = (snapshot.colony.sessions(), snapshot.colony.cluster_ms());
     let mut list = SessionList {
         sessions: Vec::new(),

@@ -351,7 +351,7 @@ async fn control(door: &Door, caller: &Caller, task: TaskId, verb: &str, call: C
 pub(super) async fn queues(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
     let read = consistency(&mut call)?;
     let caller = call.caller()?;
-    let snapshot = door.backend.read(read, caller.left()).await?;
+    let snapshot = door.read(read, &caller).await?;
     let project = snapshot.colony.project(&caller.project);
     let queues = project.into_iter().flat_map(|project| project.tasks().queues());
     let queues = queues.map(|(name, queue)| WireQueue::new(name, queue)).collect();
@@ -381,7 +381,7 @@ pub(super) async fn show(State(door): State<Door>, mut call: Call) -> Result<Res
     let read = consistency(&mut call)?;
     let caller = call.caller()?;
     let task = id(call.path("task"))?;
-    let snapshot = door.backend.read(read, caller.left()).await?;
+    let snapshot = door.read(read, &caller).await?;
     let tasks = snapshot.colony.project(&caller.project).map(|project| project.tasks());
     match tasks.and_then(|tasks| Some((tasks.get(task)?, tasks))) {
         Some((task, tasks)) => Ok(Json(WireTask::whole(task, tasks)).into_response()),
@@ -405,7 +405,7 @@ pub(super) async fn list(State(door): State<Door>, mut call: Call) -> Result<Res
     };
     let read = consistency(&mut call)?;
     let caller = call.caller()?;
-    let snapshot = door.backend.read(read, caller.left()).await?;
+    let snapshot = door.read(read, &caller).await?;
     let mut list = TaskList {
         tasks: Vec::new(),
         next: None,

@@ -332,7 +332,10 @@ impl Colony {
     }
 
     /// Refuses the name of a project that is being cleared away.
-    pub(super) fn check_not_clearing(&self, name: &Arc<str>) -> Result<(), Refusal> {
+    ///
+    /// # Errors
+    /// [`Refusal::ProjectClearing`].
+    pub fn check_not_clearing(&self, name: &Arc<str>) -> Result<(), Refusal> {
         match self.clearing.contains(name) {
             true => Err(Refusal::ProjectClearing {
                 project: name.clone(),

@@ -3,17 +3,19 @@
 //! No command does this, and no node does it while it runs: it is the first state of a new cluster. What the lost
 //! majority may have handed out after that node's last entry is not known, so every number jumps over it: positions, and
 //! with them ids and fences. How far follows from the id of the new cluster, so that two that begin at the same state have
-//! no position in common: the lineage of a cursor is the range that it lies in. All nodes of the old cluster are gone, and so are their dedup sessions and their agents; what
-//! lived on them as a session has its grace to be re-opened. The nodes of the new one get numbers that were never used (see [`Colony::past`]).
+//! no position in common: the lineage of a cursor is the range that it lies in. All nodes of the old cluster are gone,
+//! and so are their dedup sessions, their agents, and the claims that waited there: nobody hears an answer. What lived on
+//! them as a session has its grace to be re-opened, with what it holds and its places among those who wait for a
+//! reservation. The nodes of the new one get numbers that were never used (see [`Colony::past`]).
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::Colony;
 use super::digest::Digest;
 use super::event::{Cursor, CursorError};
 use super::once::DedupSessions;
+use super::{Applied, Colony};
 use crate::id::{ClusterId, NodeId};
 
 /// How far the position of the last command jumps at least, and less than twice as far: over all that the lost majority can
@@ -63,7 +65,22 @@ impl Colony {
             certain,
             resumed: self.seq,
         });
+        self.end_all_waits();
         Ok(())
+    }
+
+    /// No claim waits any more: as when all nodes had said one by one that they are lost.
+    fn end_all_waits(&mut self) {
+        let nodes: BTreeSet<NodeId> = self.agents.nodes_of_waits().collect();
+        if nodes.is_empty() {
+            return;
+        }
+        // For the events of sessions that close with their claims.
+        self.seq += 1;
+        let (mut ordinal, mut applied) = (0, Applied::default());
+        for node in nodes {
+            self.end_waits_at(node, &mut ordinal, &mut applied);
+        }
     }
 
     /// The clusters that this one was recovered from, the oldest first. How many they are says which numbers its nodes may

@@ -46,11 +46,11 @@ pub struct Glob {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Pattern {
     segments: Vec<Segment>,
-    lead: Lead,
+    lead: Arc<Lead>,
 }
 
-/// What every path that a pattern matches begins with.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What every path that a pattern matches begins with, and how its last name begins and ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Lead {
     /// The names before the first segment that is no plain name.
     pub names: Arc<str>,
@@ -58,9 +58,46 @@ pub struct Lead {
     pub whole: bool,
     /// Unless it is: how a path that goes on behind them begins, with the characters before the first that is open.
     pub start: Arc<str>,
+    /// How the last name begins, as far as that is sure, with a slash behind it if that is all of it.
+    pub name_start: Arc<str>,
+    /// The same from its last character backwards.
+    pub name_end: Arc<str>,
 }
 
 impl Lead {
+    /// That of one path, or of any other text with slashes.
+    pub fn of_path(path: Arc<str>) -> Lead {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let (name_start, name_end) = Lead::whole_name(name);
+        Lead {
+            whole: true,
+            start: path.clone(),
+            name_start,
+            name_end,
+            names: path,
+        }
+    }
+
+    /// That of all paths inside of a folder, or of all other texts that begin so.
+    pub fn inside(folder: &str) -> Lead {
+        Lead {
+            names: folder.into(),
+            start: format!("{folder}/").into(),
+            ..Lead::default()
+        }
+    }
+
+    /// How a name begins and ends that is known.
+    fn whole_name(name: &str) -> (Arc<str>, Arc<str>) {
+        let end: String = name.chars().rev().chain(['/']).collect();
+        (format!("{name}/").into(), end.into())
+    }
+
+    /// Whether a name can begin and end as the last ones of both do.
+    pub fn names_agree(&self, other: &Lead) -> bool {
+        go_on(&self.name_start, &other.name_start) && go_on(&self.name_end, &other.name_end)
+    }
+
     /// What every path that the pattern matches begins with, as far as that is sure.
     pub fn beginning(&self) -> &Arc<str> {
         let slash = usize::from(!self.names.is_empty());
@@ -70,6 +107,12 @@ impl Lead {
             false => &self.names,
         }
     }
+}
+
+/// Whether one of them begins with the other.
+fn go_on(a: &str, b: &str) -> bool {
+    let least = a.len().min(b.len());
+    a.as_bytes()[..least] == b.as_bytes()[..least]
 }
 
 /// What one name must be.
@@ -130,6 +173,11 @@ impl Steps {
         Steps { left: most }
     }
 
+    #[cfg(test)]
+    pub(crate) fn left(self) -> u64 {
+        self.left
+    }
+
     /// Takes some.
     ///
     /// # Errors
@@ -157,11 +205,7 @@ impl Glob {
             text: path.into(),
             alternatives: vec![Pattern {
                 segments: names.into_iter().map(|name| Segment::Name(name.into())).collect(),
-                lead: Lead {
-                    names: path.into(),
-                    whole: true,
-                    start: path.into(),
-                },
+                lead: Lead::of_path(path.into()).into(),
             }],
         })
     }
@@ -172,8 +216,7 @@ impl Glob {
         let pattern = &mut glob.alternatives[0];
         pattern.segments.push(Segment::Open([Token::Star].into()));
         pattern.segments.push(Segment::AnyNames);
-        pattern.lead.whole = false;
-        pattern.lead.start = format!("{folder}/").into();
+        pattern.lead = Lead::inside(folder).into();
         Some(glob)
     }
 
@@ -182,14 +225,8 @@ impl Glob {
         &self.text
     }
 
-    /// Whether it may match this path, as far as the path's end says. Cheaper than to see whether it does.
-    pub fn may_end_as(&self, path: &str) -> bool {
-        let mut ends = self.alternatives.iter().map(|pattern| pattern.segments.last());
-        ends.any(|last| last.is_none_or(|last| intersect::may_end_as(last, path)))
-    }
-
     /// What the paths that it matches begin with; one for each of its alternatives.
-    pub fn leads(&self) -> impl Iterator<Item = &Lead> {
+    pub fn leads(&self) -> impl Iterator<Item = &Arc<Lead>> {
         self.alternatives.iter().map(|pattern| &pattern.lead)
     }
 

@@ -8,6 +8,7 @@
 //! | `once` | nothing that was asked for once is carried out twice, however often it was sent | DESIGN.md, section 4 |
 //! | `owner` | a task has one live owner; who was overtaken is refused; a finished task stays so | DESIGN.md, promises 2 and 4 |
 //! | `order` | the order of all commands does not contradict what anybody saw before they asked | Herlihy and Wing, Linearizability, 1990 |
+//! | `waits` | once everything works, no claim waits while a task is ready that it would take, and no request while what it wants is free; nobody waits, and no offer stands, for longer than was said | DESIGN.md, section 4 |
 //! | `pause` | whoever asks a node that stays up gets an answer: late perhaps, but no error | issue 2, "a pause, not an error" |
 
 mod committed;
@@ -17,6 +18,7 @@ mod once;
 mod order;
 mod owner;
 mod pause;
+mod waits;
 
 use std::fmt;
 use std::sync::Arc;
@@ -104,6 +106,17 @@ impl Invariants {
             self.judge("durable", durable::at_the_end(history, snapshot));
             self.judge("once", once::at_the_end(history, snapshot));
             self.judge("owner", owner::at_the_end(history, snapshot));
+            self.judge("waits", waits::when_healed(snapshot));
         }
+    }
+
+    /// Everything works, and all that was due is done.
+    pub(super) fn when_healed(&mut self, state: &Snapshot) {
+        self.judge("waits", waits::when_healed(state));
+    }
+
+    /// Nobody has asked for anything for longer than an offer stands.
+    pub(super) fn when_offers_are_over(&mut self, state: &Snapshot) {
+        self.judge("waits", waits::when_offers_are_over(state));
     }
 }

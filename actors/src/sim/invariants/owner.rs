@@ -4,11 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use queenright_protocol::colony::{Ending, Outcome, State, TaskId};
+use queenright_protocol::colony::{Claimed, Ending, Outcome, State, TaskId};
 
 use super::durable::tokens;
 use crate::replica::Snapshot;
-use crate::sim::history::{History, PROJECT, Want, text};
+use crate::sim::history::{Answered, CallState, History, PROJECT, Want, text};
 
 /// What the agents saw of one task.
 #[derive(Default)]
@@ -26,6 +26,8 @@ struct Claim {
     attempt: u32,
     /// The position from which its owner has ended it, or may have.
     ended: Option<u64>,
+    /// Whether it began as an offer, which ends by itself unless its owner says something of it.
+    offered: bool,
 }
 
 pub(super) fn at_the_end(history: &History, last: &Snapshot) -> Vec<String> {
@@ -67,16 +69,8 @@ fn collect(history: &History, problems: &mut Vec<String>) -> BTreeMap<TaskId, Se
             }
             (Want::Claim { .. }, Some(Outcome::Claimed { seq, tasks, .. })) => {
                 for claimed in tasks {
-                    let claim = Claim {
-                        attempt: claimed.attempt,
-                        ended: None,
-                    };
-                    let before = seen
-                        .entry(claimed.task)
-                        .or_default()
-                        .claims
-                        .insert(claimed.fence.0, claim);
-                    if before.is_some() || claimed.fence.0 != *seq {
+                    let before = claim(&mut seen, claimed, false);
+                    if before || claimed.fence.0 != *seq {
                         problems.push(format!(
                             "{claimed:?} of position {seq}: the fence is not that of one claim"
                         ));
@@ -108,6 +102,16 @@ fn collect(history: &History, problems: &mut Vec<String>) -> BTreeMap<TaskId, Se
             _ => {}
         }
     }
+    for call in &history.calls {
+        let CallState::Answered(Answered::Offered(tasks)) = &call.state else {
+            continue;
+        };
+        for claimed in tasks {
+            if claim(&mut seen, claimed, true) {
+                problems.push(format!("{claimed:?} was offered: the fence is that of another claim"));
+            }
+        }
+    }
     for (hold, outcome) in ends {
         // Without an answer nobody knows; a refusal says that it was not his to end.
         let at = match outcome {
@@ -125,6 +129,17 @@ fn collect(history: &History, problems: &mut Vec<String>) -> BTreeMap<TaskId, Se
     seen
 }
 
+/// Notes an attempt; whether another one has its fence.
+fn claim(seen: &mut BTreeMap<TaskId, Seen>, claimed: &Claimed, offered: bool) -> bool {
+    let claim = Claim {
+        attempt: claimed.attempt,
+        ended: None,
+        offered,
+    };
+    let seen = seen.entry(claimed.task).or_default();
+    seen.claims.insert(claimed.fence.0, claim).is_some()
+}
+
 fn is_final(what: &str) -> bool {
     what == "done" || what == "failed"
 }
@@ -133,6 +148,11 @@ fn is_final(what: &str) -> bool {
 fn leases(task: TaskId, seen: &Seen) -> Vec<String> {
     let mut problems = Vec::new();
     for ((fence, claim), (next_fence, next)) in seen.claims.iter().zip(seen.claims.iter().skip(1)) {
+        let taken = |act: &(u64, u64, &str)| act.1 == *fence && act.0 < *next_fence;
+        // An offer that nobody took does not count.
+        if claim.offered && !seen.acts.iter().any(taken) {
+            continue;
+        }
         if next.attempt <= claim.attempt {
             let (attempt, next) = (claim.attempt, next.attempt);
             problems.push(format!(

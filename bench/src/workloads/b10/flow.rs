@@ -12,7 +12,7 @@ use queenright_protocol::colony::{
 
 use super::super::alone::{Alone, claim, put};
 use super::super::spread::Spread;
-use super::order::order;
+use super::order::order_of_lanes;
 use super::queue::{round_robin, task};
 use super::{ID, counted, nanos};
 use crate::report::Row;
@@ -179,7 +179,9 @@ fn swarm(projects: usize) -> Result<Duration, BenchError> {
         }
     }
     let lanes = |project: usize| (project..project + SWARM_TASKS).map(round_robin).collect::<Vec<_>>();
-    let orders: Vec<Vec<usize>> = (0..projects).map(|project| order(&lanes(project)).places).collect();
+    let orders: Vec<Vec<usize>> = (0..projects)
+        .map(|project| order_of_lanes(&lanes(project)).places)
+        .collect();
     for place in 0..SWARM_TASKS {
         for (project, name) in names.iter().enumerate() {
             alone.project = name.clone();

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::super::alone::Alone;
-use super::order::{Order, PASSES, order};
+use super::order::{Order, PASSES, order, order_of_lanes};
 use super::{ID, counted, nanos};
 use crate::report::{Percentiles, Row};
 use crate::timing::Timing;
@@ -117,7 +117,7 @@ impl Scheduled {
     fn new(tasks: usize, options: &Options) -> Scheduled {
         let lanes = round_robins(0..tasks);
         Scheduled {
-            expected: order(&lanes),
+            expected: order_of_lanes(&lanes),
             lanes,
             repeats: (SCHEDULED_MAX / tasks).clamp(1, options.repeats.max(1) as usize),
             enqueues: load::histogram(),
@@ -270,8 +270,7 @@ fn hints(tasks: usize, options: &Options) -> Result<[Row; 2], BenchError> {
         (lane, random.random_range(0..COST_MAX))
     };
     let drawn: Vec<(u8, u32)> = (0..tasks).map(|_| draw()).collect();
-    let lanes: Vec<u8> = drawn.iter().map(|(lane, _)| *lane).collect();
-    let expected = order(&lanes);
+    let expected = order(&drawn);
     let mut dequeues = load::histogram();
     for _ in 0..options.repeats.max(1) {
         let mut alone = Alone::new(ID);
@@ -289,7 +288,9 @@ fn hints(tasks: usize, options: &Options) -> Result<[Row; 2], BenchError> {
     let in_order = in_order(&name, &expected);
     let note = in_order.note.clone().unwrap_or_default();
     Ok([
-        in_order.note(format!("{note}; the cost is drawn as well, and no rule reads it")),
+        in_order.note(format!(
+            "{note}; of a lane the cheapest come first, the oldest after 16 of them"
+        )),
         distribution(format!("{name}: dequeue"), &dequeues),
     ])
 }

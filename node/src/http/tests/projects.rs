@@ -65,6 +65,30 @@ async fn a_project_is_created_listed_limited_and_destroyed() {
     let detail = again.problem(409, "CONFLICT");
     assert!(detail.starts_with("project small is destroyed, and "), "{detail}");
     assert_eq!(again.json()["retryable"], true);
+    for what in [
+        "memory",
+        "memory/k",
+        "memory-ranges?prefix=k",
+        "tasks",
+        "tasks/1-0",
+        "queues",
+        "sessions",
+        "sessions/s1",
+        "reservations",
+        "reservations/r1-0",
+        "slots",
+        "events",
+        "prime?agent=a",
+    ] {
+        let detail = rig
+            .get(&format!("/v1/projects/small/{what}"))
+            .await
+            .problem(409, "CONFLICT");
+        assert!(
+            detail.starts_with("project small is destroyed, and "),
+            "{what}: {detail}"
+        );
+    }
     while rig.get("/v1/projects/small").await.status == StatusCode::OK {
         rig.put("k", "v").await;
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::form::parse;
-use super::index::{Hit, Space};
+use super::index::{Hit, Place, Space};
 use super::{
     BLOCKERS_LISTED_MAX, LOOKUP_STEPS_MAX, Mode, Reservation, ReservationId, Reservations, Reserved, Resource, Want,
 };
@@ -197,12 +197,14 @@ impl Reservations {
         for mode in [Mode::Exclusive, Mode::Shared, Mode::Intent] {
             for waiting in [false, true] {
                 for lead in wanted.leads() {
-                    let found = self.index().visit(Space { waiting, mode }, &lead, &mut |hit| {
+                    let space = Space { waiting, mode };
+                    let found = self.index().visit(space, &lead, &mut |hit| {
                         let mut look = || {
-                            if is_near(&hit, &wanted, steps)? {
-                                let theirs = &self.known(hit.id).resources[hit.place as usize].resource;
-                                if wanted.meets(theirs, steps)? {
-                                    met.insert(hit.id);
+                            if is_near(hit, steps)? {
+                                let theirs = self.reserved(hit.place);
+                                if wanted.meets(&theirs.resource, steps)? {
+                                    met.insert(hit.place.0);
+                                    met.extend(self.line_in(space, theirs).map(|(id, _)| id));
                                 }
                             }
                             Ok(())
@@ -233,7 +235,7 @@ impl Reservations {
         };
         for (place, wanted) in asking.resources.iter().enumerate() {
             if let Resource::Slot(name) = &wanted.resource {
-                self.look_at_slot(asking, place, name, list, steps, &mut found)?;
+                self.look_at_slot(asking, (place, name, &wanted.text), list, steps, &mut found)?;
                 continue;
             }
             for mode in wanted.mode.excludes() {
@@ -248,30 +250,54 @@ impl Reservations {
         Ok(found)
     }
 
+    /// The steps that a look at one who waits takes.
+    #[cfg(test)]
+    pub(in crate::colony) fn steps_of_a_look(&self, id: ReservationId, agents: &Agents, now_ms: u64) -> u64 {
+        let reservation = self.known(id);
+        let asking = Asking {
+            resources: &reservation.resources,
+            owner: Some(&reservation.holder.owner),
+            waits_as: Some(id),
+            agents,
+            now_ms,
+            gone: &[],
+            slots: &[],
+        };
+        let mut steps = Steps::new(LOOKUP_STEPS_MAX);
+        self.look(&asking, 0, &mut steps).expect("it is within the bound");
+        LOOKUP_STEPS_MAX - steps.left()
+    }
+
     /// A slot is taken when those who hold it and those who waited before leave no place.
     fn look_at_slot(
         &self,
         asking: &Asking<'_>,
-        place: usize,
-        name: &Arc<str>,
+        (place, name, text): (usize, &Arc<str>, &Arc<str>),
         list: usize,
         steps: &mut Steps,
         found: &mut Found,
     ) -> Result<(), OverSteps> {
-        let mut before = Vec::new();
-        for id in self.of_slot(name) {
+        let waiting = self.line(text, Mode::Exclusive).map(|(id, _)| id);
+        let before = waiting.take_while(|id| asking.waits_as.is_none_or(|me| *id < me));
+        let mut taken = asking.slots.iter().filter(|slot| *slot == name).count();
+        let capacity = self.settings().capacity(name) as usize;
+        let mut listed = Vec::new();
+        // However long the line is: the places are counted, and what is listed.
+        for id in in_order(self.holders_of(name), before) {
+            if taken >= capacity && listed.len() > list {
+                break;
+            }
             steps.spend(LOOK_STEPS)?;
             let reservation = self.known(id);
-            if asking.waits_as != Some(id) && asking.counts(reservation) {
-                before.push(reservation);
+            if asking.counts(reservation) {
+                taken += 1;
+                listed.push(reservation);
             }
         }
-        let own = asking.slots.iter().filter(|slot| *slot == name).count();
-        if before.len() + own >= self.settings().capacity(name) as usize {
+        if taken >= capacity {
             found.taken[place] = true;
-            for reservation in before {
-                let theirs = reservation.of_slot(name);
-                if !found.note(place, reservation, theirs, list) {
+            for reservation in listed {
+                if !found.note(place, reservation, reservation.of_text(text), list) {
                     break;
                 }
             }
@@ -291,15 +317,33 @@ impl Reservations {
         for lead in wanted.resource.leads() {
             let found = self.index().visit(space, &lead, &mut |hit| {
                 let mut look = || {
-                    if !is_near(&hit, &wanted.resource, steps)? {
+                    if !is_near(hit, steps)? {
                         return Ok(true);
                     }
-                    let reservation = self.known(hit.id);
-                    let theirs = &reservation.resources[hit.place as usize];
-                    let meets = asking.owner != Some(&reservation.holder.owner)
-                        && wanted.resource.meets(&theirs.resource, steps)?
-                        && asking.counts(reservation);
-                    Ok(!meets || note(reservation, theirs))
+                    let first = self.reserved(hit.place);
+                    let own = asking.owner == Some(&self.known(hit.place.0).holder.owner);
+                    if !space.waiting && own || !wanted.resource.meets(&first.resource, steps)? {
+                        return Ok(true);
+                    }
+                    let mut note = |place: Place| {
+                        let reservation = self.known(place.0);
+                        let stands = asking.owner != Some(&reservation.holder.owner) && asking.counts(reservation);
+                        !stands || note(reservation, self.reserved(place))
+                    };
+                    if !space.waiting {
+                        return Ok(note(hit.place));
+                    }
+                    for place in self.line_in(space, first) {
+                        steps.spend(1)?;
+                        // Those behind who waits do not stand in its way.
+                        if asking.waits_as.is_some_and(|me| place.0 >= me) {
+                            break;
+                        }
+                        if !note(place) {
+                            return Ok(false);
+                        }
+                    }
+                    Ok(true)
                 };
                 match look() {
                     Ok(true) => ControlFlow::Continue(()),
@@ -371,11 +415,11 @@ impl Reservations {
         };
         let mut first: Option<ReservationId> = None;
         for held in &reservation.resources {
-            if let Resource::Slot(name) = &held.resource {
-                for id in self.of_slot(name) {
+            if let Resource::Slot(_) = &held.resource {
+                for (id, _) in self.line(&held.text, Mode::Exclusive) {
                     steps.spend(LOOK_STEPS)?;
                     let waiter = self.known(id);
-                    if waiter.is_waiting() && asking.owner != Some(&waiter.holder.owner) && asking.counts(waiter) {
+                    if asking.owner != Some(&waiter.holder.owner) && asking.counts(waiter) {
                         return Ok(Some(id));
                     }
                 }
@@ -397,81 +441,120 @@ impl Reservations {
         Ok(None)
     }
 
-    /// Those who wait and met these resources of `gone`, which are free now. Over the bound of a look-up it is all.
-    pub(super) fn met_by(&self, gone: &Reservation, freed: &[Reserved]) -> Vec<ReservationId> {
+    /// Those who wait and are to be looked at when these resources of `gone` are free: they met them, and nobody stands
+    /// before them who waits for the same. Over the bound of a look-up it is all who wait.
+    pub(super) fn met_by(
+        &self,
+        gone: &Reservation,
+        freed: &[Reserved],
+        agents: &Agents,
+        now_ms: u64,
+    ) -> BTreeSet<ReservationId> {
         let steps = &mut Steps::new(LOOKUP_STEPS_MAX);
         let mut met = BTreeSet::new();
-        let mut note = |waiter: &Reservation| {
-            // Who waits stands in the way of those behind it only.
-            if !gone.is_waiting() || waiter.id > gone.id {
-                met.insert(waiter.id);
-            }
-            true
-        };
         for freed in freed {
-            if self.met_by_one(gone, freed, steps, &mut note).is_err() {
-                return self.waiting().collect();
+            if let Resource::Slot(name) = &freed.resource {
+                met.extend(self.with_place(&freed.text, self.free_places(name)));
+                continue;
+            }
+            for mode in freed.mode.excludes() {
+                if self
+                    .met_by_one(gone, freed, *mode, (agents, now_ms), steps, &mut met)
+                    .is_err()
+                {
+                    return self.waiting().collect();
+                }
             }
         }
-        met.into_iter().collect()
+        met
+    }
+
+    /// The last of those who wait for a slot who has a place when so many are free. Those before it had one before.
+    fn with_place(&self, slot: &Arc<str>, free: usize) -> Option<ReservationId> {
+        let last = free.checked_sub(1)?;
+        self.line(slot, Mode::Exclusive).nth(last).map(|(id, _)| id)
     }
 
     fn met_by_one(
         &self,
         gone: &Reservation,
         freed: &Reserved,
+        mode: Mode,
+        (agents, now_ms): (&Agents, u64),
         steps: &mut Steps,
-        note: &mut dyn FnMut(&Reservation) -> bool,
+        met: &mut BTreeSet<ReservationId>,
     ) -> Result<(), OverSteps> {
-        if let Resource::Slot(name) = &freed.resource {
-            for id in self.of_slot(name) {
-                steps.spend(LOOK_STEPS)?;
-                let waiter = self.known(id);
-                if waiter.is_waiting() && id != gone.id {
-                    note(waiter);
-                }
-            }
-            return Ok(());
-        }
-        for mode in freed.mode.excludes() {
-            let space = Space {
-                waiting: true,
-                mode: *mode,
-            };
-            for lead in freed.resource.leads() {
-                let found = self.index().visit(space, &lead, &mut |hit| {
-                    let mut look = || {
-                        steps.spend(LOOK_STEPS)?;
-                        let waiter = self.known(hit.id);
-                        let theirs = &waiter.resources[hit.place as usize].resource;
-                        let others = waiter.holder.owner != gone.holder.owner;
-                        if others && freed.resource.meets(theirs, steps)? {
-                            note(waiter);
-                        }
-                        Ok(())
-                    };
-                    match look() {
-                        Ok(()) => ControlFlow::Continue(()),
-                        Err(over) => ControlFlow::Break(over),
+        let space = Space { waiting: true, mode };
+        for lead in freed.resource.leads() {
+            let found = self.index().visit(space, &lead, &mut |hit| {
+                let mut look = || {
+                    if !is_near(hit, steps)? {
+                        return Ok(());
                     }
-                });
-                if let ControlFlow::Break(over) = found {
-                    return Err(over);
+                    let first = self.reserved(hit.place);
+                    if !freed.resource.meets(&first.resource, steps)? {
+                        return Ok(());
+                    }
+                    // Who wants the same exclusively and came before them goes before them, unless its time is over.
+                    let alive = |place: &Place| !self.known(place.0).is_over(agents, now_ms);
+                    let last = self.line(&first.text, Mode::Exclusive).find(alive);
+                    for (id, _) in self.line(&first.text, mode) {
+                        if last.is_some_and(|(last, _)| id > last) {
+                            break;
+                        }
+                        steps.spend(LOOK_STEPS)?;
+                        // Who waits stands in the way of those behind it only.
+                        let behind = !gone.is_waiting() || id > gone.id;
+                        if behind && self.known(id).holder.owner != gone.holder.owner {
+                            met.insert(id);
+                        }
+                    }
+                    Ok(())
+                };
+                match look() {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(over) => ControlFlow::Break(over),
                 }
+            });
+            if let ControlFlow::Break(over) = found {
+                return Err(over);
             }
         }
         Ok(())
     }
+
+    /// The resource at a place.
+    fn reserved(&self, (id, place): Place) -> &Reserved {
+        &self.known(id).resources[place as usize]
+    }
+
+    /// Those who wait for this one, if that is what a space has.
+    fn line_in(&self, space: Space, reserved: &Reserved) -> impl Iterator<Item = Place> {
+        let line = space.waiting.then(|| self.line(&reserved.text, space.mode));
+        line.into_iter().flatten()
+    }
 }
 
-/// Whether what was found must be looked up: the one path that it is may be seen not to meet a resource.
-fn is_near(hit: &Hit<'_>, wanted: &Resource, steps: &mut Steps) -> Result<bool, OverSteps> {
+/// The ids of both in their order.
+fn in_order(
+    some: impl Iterator<Item = ReservationId>,
+    others: impl Iterator<Item = ReservationId>,
+) -> impl Iterator<Item = ReservationId> {
+    let (mut some, mut others) = (some.peekable(), others.peekable());
+    std::iter::from_fn(move || match (some.peek(), others.peek()) {
+        (Some(one), Some(other)) if one < other => some.next(),
+        (Some(_), None) => some.next(),
+        _ => others.next(),
+    })
+}
+
+/// Whether what was found must be looked up.
+fn is_near(hit: Hit, steps: &mut Steps) -> Result<bool, OverSteps> {
     steps.spend(1)?;
-    if hit.exact.is_some_and(|exact| !wanted.may_be(exact)) {
-        return Ok(false);
+    if hit.near {
+        steps.spend(LOOK_STEPS - 1)?;
     }
-    steps.spend(LOOK_STEPS - 1)?;
-    Ok(true)
+    Ok(hit.near)
 }
 
 /// How many steps the look-ups of so many writes may take together.

@@ -27,6 +27,10 @@
 //! must wait for something else still. What excludes nothing of an earlier request (other resources, shared beside shared,
 //! an intent, a slot with places for both) cannot delay it, and passes.
 //!
+//! Who waits is looked at again when what it wants may be free, and only the first of a line is: of those who wait for the
+//! same resource nobody behind the first who wants it exclusively, and of those who wait for a slot the one who has a place
+//! now and had none. So a release costs as much as it lets in, however long the line is.
+//!
 //! **No deadlock.** An owner waits with one request at a time and takes nothing meanwhile, and it may not begin to wait
 //! while somebody waits for what it holds. Of owners that wait for one another in a circle, the last to begin would have
 //! done just that. So whoever waits is granted once those before it have ended, at the latest when their time is over.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
-use super::index::{Index, Space};
+use super::index::{Index, Place, Space};
 use super::{Mode, Reservation, ReservationId, Reserved, Resource, Standing};
 use crate::colony::digest::Digest;
 use crate::colony::task::{Holder, Owner, TaskId};
@@ -21,6 +21,9 @@ pub const RESERVATION_BYTES_MAX: u64 = 128 << 20;
 pub const WAITING_MAX: usize = 1_024;
 /// How many resources those may want in all: each is looked at when something goes that it may have waited for.
 pub const WAITING_RESOURCES_MAX: usize = 4_096;
+
+/// How the text of a slot begins.
+const SLOT: &str = "slot:";
 
 const RESERVATION_DIGEST: u8 = b'v';
 const SETTINGS_DIGEST: u8 = b'k';
@@ -53,8 +56,11 @@ impl ReservationSettings {
 pub struct Reservations {
     by_id: OrdMap<ReservationId, Arc<Reservation>>,
     by_owner: OrdMap<Owner, OrdSet<ReservationId>>,
+    /// What is held, and the first places of the lines.
     index: Index,
-    /// Who holds each slot or waits for it; no slot without one.
+    /// Who waits for each resource, by its text and in each mode, in the order in which they came; no line is empty.
+    lines: OrdMap<(Arc<str>, Mode), OrdSet<Place>>,
+    /// Who holds each slot; no slot without one.
     slots: OrdMap<Arc<str>, OrdSet<ReservationId>>,
     /// Those who wait, in the order in which they came.
     waiting: OrdSet<ReservationId>,
@@ -99,14 +105,13 @@ impl Reservation {
         Digest::of(RESERVATION_DIGEST, &canonical)
     }
 
-    /// Its place of a slot.
+    /// Its resource of this text.
     ///
     /// # Panics
     /// When it has none.
-    pub(super) fn of_slot(&self, name: &str) -> &Reserved {
-        let wanted = |reserved: &&Reserved| matches!(&reserved.resource, Resource::Slot(slot) if **slot == *name);
-        let found = self.resources.iter().find(wanted);
-        found.expect("it stands among those of the slot")
+    pub(super) fn of_text(&self, text: &str) -> &Reserved {
+        let found = self.resources.iter().find(|reserved| *reserved.text == *text);
+        found.expect("it stands among those of the resource")
     }
 
     /// Whether it has a place of a slot of which the other one has a place, or wants one.
@@ -122,13 +127,6 @@ impl Reservation {
             .iter()
             .filter(|reserved| matches!(reserved.resource, Resource::Slot(_)));
         slots.any(has)
-    }
-
-    fn space(&self, mode: Mode) -> Space {
-        Space {
-            waiting: self.is_waiting(),
-            mode,
-        }
     }
 
     /// How many of its resources are no slots and held exclusively.
@@ -213,14 +211,34 @@ impl Reservations {
         &self.settings
     }
 
-    /// The slots that are held or waited for.
-    pub fn slots_in_use(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.slots.keys()
+    /// The slots that are held or waited for; those that are both twice.
+    pub fn slots_in_use(&self) -> impl Iterator<Item = &str> {
+        let lines = self.lines.range((Arc::<str>::from(SLOT), Mode::Exclusive)..);
+        let waited_for = lines.map_while(|((text, _), _)| text.strip_prefix(SLOT));
+        self.slots.keys().map(|name| &**name).chain(waited_for)
     }
 
-    /// Who holds a slot or waits for it, in the order in which they came.
-    pub fn of_slot(&self, name: &str) -> impl Iterator<Item = ReservationId> {
-        self.slots.get(name).into_iter().flatten().copied()
+    /// Who holds a slot.
+    pub(super) fn holders_of<'a>(&'a self, slot: &str) -> impl Iterator<Item = ReservationId> + use<'a> {
+        self.slots.get(slot).into_iter().flatten().copied()
+    }
+
+    /// Who holds a slot, and then who waits for it, each in the order in which they came.
+    pub fn of_slot(&self, slot: &str) -> impl Iterator<Item = ReservationId> {
+        let text: Arc<str> = format!("{SLOT}{slot}").into();
+        let waiting = self.line(&text, Mode::Exclusive).map(|(id, _)| id);
+        self.holders_of(slot).chain(waiting)
+    }
+
+    /// Who waits for a resource in a mode, in the order in which they came.
+    pub(super) fn line<'a>(&'a self, text: &Arc<str>, mode: Mode) -> impl Iterator<Item = Place> + use<'a> {
+        self.lines.get(&(text.clone(), mode)).into_iter().flatten().copied()
+    }
+
+    /// How many places of a slot nobody holds: so many of those who wait for it may have one, the first of them.
+    pub(super) fn free_places(&self, slot: &str) -> usize {
+        let held = self.slots.get(slot).map_or(0, OrdSet::len);
+        (self.settings.capacity(slot) as usize).saturating_sub(held)
     }
 
     /// Whether a write may have to be refused.
@@ -251,10 +269,11 @@ impl Reservations {
         let id = reservation.id;
         for (place, reserved) in (0..).zip(&reservation.resources) {
             match &reserved.resource {
+                _ if reservation.is_waiting() => self.line_up(reserved, (id, place)),
                 Resource::Slot(name) => {
                     self.slots.entry(name.clone()).or_default().insert(id);
                 }
-                resource => self.index.insert(reservation.space(reserved.mode), resource, id, place),
+                resource => self.index.insert(held(reserved.mode), resource, (id, place)),
             }
         }
         if let Standing::Waiting { look, .. } = reservation.state {
@@ -281,8 +300,9 @@ impl Reservations {
         self.digest.subtract(reservation.digest);
         for (place, reserved) in (0..).zip(&reservation.resources) {
             match &reserved.resource {
+                _ if reservation.is_waiting() => self.leave_line(reserved, (id, place)),
                 Resource::Slot(name) => take_out(&mut self.slots, name, id),
-                resource => self.index.remove(reservation.space(reserved.mode), resource, id, place),
+                resource => self.index.remove(held(reserved.mode), resource, (id, place)),
             }
         }
         if reservation.is_waiting() {
@@ -295,6 +315,48 @@ impl Reservations {
         self.bytes -= reservation.bytes();
         take_out(&mut self.by_owner, &reservation.holder.owner, id);
     }
+
+    /// Puts one who waits for a resource into the line for it.
+    fn line_up(&mut self, reserved: &Reserved, place: Place) {
+        let line = self.lines.entry((reserved.text.clone(), reserved.mode)).or_default();
+        let before = line.get_min().copied();
+        line.insert(place);
+        let after = line.get_min().copied();
+        self.index_first(reserved, before, after);
+    }
+
+    fn leave_line(&mut self, reserved: &Reserved, place: Place) {
+        let key = (reserved.text.clone(), reserved.mode);
+        let line = self.lines.get_mut(&key).expect("who waits stands in a line");
+        let before = line.get_min().copied();
+        line.remove(&place);
+        let after = line.get_min().copied();
+        if after.is_none() {
+            self.lines.remove(&key);
+        }
+        self.index_first(reserved, before, after);
+    }
+
+    /// A line stands in the index in the name of its first.
+    fn index_first(&mut self, reserved: &Reserved, before: Option<Place>, after: Option<Place>) {
+        if before == after || matches!(reserved.resource, Resource::Slot(_)) {
+            return;
+        }
+        let space = Space {
+            waiting: true,
+            mode: reserved.mode,
+        };
+        if let Some(before) = before {
+            self.index.remove(space, &reserved.resource, before);
+        }
+        if let Some(after) = after {
+            self.index.insert(space, &reserved.resource, after);
+        }
+    }
+}
+
+fn held(mode: Mode) -> Space {
+    Space { waiting: false, mode }
 }
 
 /// Takes an id out of a set; no set stays empty.

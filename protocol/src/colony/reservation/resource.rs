@@ -103,28 +103,12 @@ impl Resource {
     }
 
     /// What everything in it begins with. A slot is found by its name.
-    pub(super) fn leads(&self) -> Vec<Lead> {
+    pub(super) fn leads(&self) -> Vec<Arc<Lead>> {
         match self {
             Resource::Files(glob) => glob.leads().cloned().collect(),
-            Resource::Key { key, .. } => vec![Lead {
-                names: key.clone(),
-                whole: true,
-                start: key.clone(),
-            }],
-            Resource::Keys { prefix, .. } => vec![Lead {
-                names: prefix[..prefix.len() - 1].into(),
-                whole: false,
-                start: prefix.clone(),
-            }],
+            Resource::Key { key, .. } => vec![Lead::of_path(key.clone()).into()],
+            Resource::Keys { prefix, .. } => vec![Lead::inside(&prefix[..prefix.len() - 1]).into()],
             Resource::Slot(_) => Vec::new(),
-        }
-    }
-
-    /// Whether this path or key may be in it, as far as its end says.
-    pub(super) fn may_be(&self, exact: &str) -> bool {
-        match self {
-            Resource::Files(glob) => glob.may_end_as(exact),
-            _ => true,
         }
     }
 

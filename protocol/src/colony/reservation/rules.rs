@@ -273,6 +273,7 @@ impl Step<'_> {
         }
         let mut settings = self.project.reservations.settings().clone();
         let before = settings.capacity(name);
+        let free_before = self.project.reservations.free_places(name);
         match capacity {
             1 => settings.capacities.remove(name),
             _ => settings.capacities.insert(name.clone(), capacity),
@@ -282,7 +283,12 @@ impl Step<'_> {
         }
         let outcome = self.set_reservation_settings(settings);
         if capacity > before {
-            let waiting: Vec<ReservationId> = self.project.reservations.of_slot(name).collect();
+            // Those have a place now who had none.
+            let free = self.project.reservations.free_places(name);
+            let text = Resource::Slot(name.clone()).text();
+            let line = self.project.reservations.line(&text, Mode::Exclusive);
+            let first = line.take(free).skip(free_before);
+            let waiting: Vec<ReservationId> = first.map(|(id, _)| id).collect();
             waiting.into_iter().for_each(|id| self.mark_waiting(id));
             self.look_at_waiting();
             self.look_at_queues();
@@ -362,9 +368,9 @@ impl Step<'_> {
                 ..Reservation::clone(reservation)
             });
         }
-        for id in self.project.reservations.met_by(reservation, &freed) {
-            self.mark_waiting(id);
-        }
+        let (agents, now_ms) = (&*self.agents, self.scope.cluster_ms);
+        let met = self.project.reservations.met_by(reservation, &freed, agents, now_ms);
+        met.into_iter().for_each(|id| self.mark_waiting(id));
         // What it wants less of may be free.
         if waits {
             self.mark_waiting(reservation.id);

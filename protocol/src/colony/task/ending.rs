@@ -294,7 +294,12 @@ impl Step<'_> {
     pub(super) fn count_grant(&mut self, task: &Task) {
         let ready = task.is_ready();
         let name = &task.terms.queue;
-        if !self.project.tasks.queue(name).is_some_and(|queue| queue.minds_grants()) {
+        if !self
+            .project
+            .tasks
+            .queue(name)
+            .is_some_and(|queue| queue.minds_grant(task))
+        {
             return;
         }
         self.project.tasks.change_queue(name, |queue| {

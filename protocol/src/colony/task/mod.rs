@@ -64,6 +64,7 @@ mod command;
 mod control;
 mod ending;
 mod form;
+mod line;
 mod needs;
 mod offer;
 mod owner;
@@ -87,6 +88,7 @@ pub use self::command::{
     Accept, Act, Claim, Control, Ending, Failure, Finish, FinishWith, Leave, NewTask, TaskCommand, Update, Wants, Which,
 };
 use self::form::check_text;
+pub use self::line::CHEAPER_MAX;
 pub(crate) use self::queue::StoredQueue;
 pub use self::queue::{
     BREAKER_FAILURES_MAX, BREAKER_PAUSE_MS, Breaker, BreakerSettings, GROUPS_MAX, PASSES_MAX, QUEUES_MAX, Queue,
@@ -98,8 +100,8 @@ pub use self::tasks::{
     FINISHED_BYTES_KEPT_MAX, FINISHED_KEPT_MAX, FINISHED_KEPT_MS, OPEN_BYTES_MAX, OPEN_TASKS_MAX, Tasks,
 };
 pub use self::terms::{
-    ATTEMPTS_MAX, CAPABILITIES_MAX, CHECK_BYTES_MAX, CHECKS_MAX, CLASSES_MAX, FACTOR_MAX, LABELS_MAX, NEEDS_MAX, Need,
-    Priority, QUEUE_DEFAULT, Retry, SPAN_MS_MAX, Terms, Tier, Unmet,
+    ATTEMPTS_MAX, CAPABILITIES_MAX, CHECK_BYTES_MAX, CHECKS_MAX, CLASSES_MAX, COST_DEFAULT, FACTOR_MAX, LABELS_MAX,
+    NEEDS_MAX, Need, Priority, QUEUE_DEFAULT, Retry, SPAN_MS_MAX, Terms, Tier, Unmet,
 };
 pub use self::wait::{
     Distribution, OFFER_MS, WAIT_MS_MAX, WAIT_PROFILES_MAX, WAITS_COMPARED_MAX, WAITS_MAX, WAITS_PER_NODE_MAX,

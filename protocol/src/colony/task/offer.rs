@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::ending::drawn;
-use super::queue::{LineKey, PASSES_MAX};
+use super::line::LineKey;
+use super::queue::PASSES_MAX;
 use super::resources::{Enough, Passed};
 use super::wait::{
     Distribution, OFFER_MS, WAIT_PROFILES_MAX, WAITS_MAX, WAITS_PER_NODE_MAX, WAITS_PER_OWNER_MAX, Wait, WaitId,

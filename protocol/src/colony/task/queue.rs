@@ -1,16 +1,25 @@
 //! The queues of a project: which of the ready tasks a claim gets, and when a queue hands out nothing.
 //!
-//! The ready tasks of a queue stand in **lines**, one for each (lane, kind, capabilities that are required), oldest first;
-//! a lane is a priority and a latency tier. A claim looks at the heads of the lines that it fits, and takes the one in the
-//! best lane, and the oldest of those: O(log n) in the tasks, and at most [`GROUPS_MAX`] kinds and requirements for each of
-//! the twelve lanes.
+//! The ready tasks of a queue stand in **lines**, one for each (lane, kind, capabilities that are required), the cheapest
+//! first and the oldest of those; a lane is a priority and a latency tier. A claim looks at the heads of the lines that it
+//! fits, and takes the one in the best lane, of those the cheapest, and of those the oldest: O(log n) in the tasks, and at
+//! most [`GROUPS_MAX`] kinds and requirements for each of the twelve lanes. A task that says no cost, or 0, counts as one of
+//! [`COST_DEFAULT`]: where nobody says any, the oldest goes first.
 //!
-//! **Nothing starves.** The queue counts the grants that it makes while others wait, and each line remembers the count at
+//! **Nothing starves.** Each line counts the grants of cheaper tasks that came later than its oldest one, from 0 again with
+//! the grant of that. Once they are [`CHEAPER_MAX`], the oldest goes before all others of its line and lane. So while claims
+//! fit it, a task that m of its line are older than is passed by at most (m + 1) · CHEAPER_MAX cheaper ones of its line that
+//! came later.
+//!
+//! Among lines, the queue counts the grants that it makes while others wait, and each line remembers the count at
 //! its last one. A line of a queue with n lines that has not had a grant for [`PASSES_MAX`] · n of them has its turn before
 //! all better lanes, the one that has waited longest first. So while claims fit it, the head of a line is passed by at most
 //! (PASSES_MAX + 1) · n grants, and all lines together take at most one of PASSES_MAX grants from better lanes.
 //!
 //! Which of the claims that wait for a task of the queue gets it is another question: see [`super::wait`].
+//!
+//! [`COST_DEFAULT`]: super::COST_DEFAULT
+//! [`CHEAPER_MAX`]: super::CHEAPER_MAX
 //!
 //! A queue may be paused, and may have a **circuit breaker**: after some failures in a row it hands out nothing for a
 //! while, then one task for trial, and goes on when that one is done.
@@ -20,9 +29,10 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use imbl::{OrdMap, OrdSet};
+use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
+use super::line::{Enough, Line, LineKey, Pick, Rank};
 use super::wait::{Distribution, Waiting};
 use super::{Task, TaskId};
 use crate::colony::command::Refusal;
@@ -90,41 +100,6 @@ impl Default for Breaker {
     }
 }
 
-/// What a line has in common.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct LineKey {
-    lane: u8,
-    kind: Option<Arc<str>>,
-    requires: Vec<Arc<str>>,
-}
-
-#[derive(Clone, Debug)]
-struct Line {
-    /// What the queue's count of grants was when it last had one, or began.
-    since: u64,
-    ready: OrdSet<TaskId>,
-}
-
-/// Says of a ready task whether it is taken or passed, or that no more are looked at.
-type Pick<'a> = &'a mut dyn FnMut(TaskId) -> ControlFlow<bool>;
-
-/// No more tasks are looked at.
-struct Enough;
-
-impl Line {
-    /// The first of its tasks that `pick` takes.
-    fn first(&self, pick: Pick<'_>) -> Result<Option<TaskId>, Enough> {
-        for id in &self.ready {
-            match pick(*id) {
-                ControlFlow::Continue(()) => {}
-                ControlFlow::Break(true) => return Ok(Some(*id)),
-                ControlFlow::Break(false) => return Err(Enough),
-            }
-        }
-        Ok(None)
-    }
-}
-
 type Group = (Option<Arc<str>>, Vec<Arc<str>>);
 
 /// A queue: made with its first open task or its first setting, gone with the last.
@@ -158,7 +133,8 @@ pub(crate) struct StoredQueue {
     settings: BreakerSettings,
     breaker: Breaker,
     grants: u64,
-    lines: Vec<(LineKey, u64)>,
+    /// Of each the count of grants at its last one, and how many cheaper tasks have passed its oldest.
+    lines: Vec<(LineKey, u64, u64)>,
     distribution: Distribution,
     offers: u64,
     last: u64,
@@ -191,21 +167,6 @@ impl fmt::Display for QueueClosed {
     }
 }
 
-impl LineKey {
-    pub(super) fn of(task: &Task) -> LineKey {
-        LineKey {
-            lane: task.terms.lane(),
-            kind: task.kind.clone(),
-            requires: task.terms.requires.clone(),
-        }
-    }
-
-    pub(super) fn fits(&self, kinds: &[Arc<str>], capabilities: &[Arc<str>]) -> bool {
-        let kind = || self.kind.as_ref().is_some_and(|kind| kinds.contains(kind));
-        (kinds.is_empty() || kind()) && self.requires.iter().all(|one| capabilities.contains(one))
-    }
-}
-
 impl Queue {
     /// How many of its tasks are open.
     pub fn open(&self) -> usize {
@@ -214,7 +175,7 @@ impl Queue {
 
     /// How many of them are ready.
     pub fn ready(&self) -> usize {
-        self.lines.values().map(|line| line.ready.len()).sum()
+        self.lines.values().map(Line::len).sum()
     }
 
     /// Who paused it, if somebody has.
@@ -303,14 +264,9 @@ impl Queue {
             .iter()
             .filter(|(_, line)| self.grants.saturating_sub(line.since) >= turn);
         let longest = due.min_by_key(|(_, line)| line.since);
-        let best = || {
-            lines
-                .iter()
-                .min_by_key(|(key, line)| (key.lane, line.ready.get_min().copied()))
-        };
-        longest
-            .or_else(best)
-            .and_then(|(_, line)| line.ready.get_min().copied())
+        let best = || lines.iter().min_by_key(|(key, line)| (key.lane, line.head()));
+        let chosen = longest.or_else(best)?;
+        chosen.1.head().map(|(_, id)| id)
     }
 
     fn choose_picked(&self, lines: &[(&LineKey, &Line)], pick: Pick<'_>) -> Option<TaskId> {
@@ -326,27 +282,27 @@ impl Queue {
         let mut due: Vec<&Line> = due.map(|(_, line)| *line).collect();
         due.sort_by_key(|line| line.since);
         for line in due {
-            if let Some(id) = line.first(pick).ok()? {
+            if let Some((_, id)) = line.first(pick).ok()? {
                 return Some(id);
             }
         }
         let heads = lines
             .iter()
-            .filter_map(|(key, line)| Some((key.lane, *line.ready.get_min()?, *line)));
-        let mut heads: Vec<(u8, TaskId, &Line)> = heads.collect();
+            .filter_map(|(key, line)| Some((key.lane, line.head()?, *line)));
+        let mut heads: Vec<(u8, Rank, &Line)> = heads.collect();
         heads.sort_unstable_by_key(|(lane, head, _)| (*lane, *head));
-        let mut best: Option<(u8, TaskId)> = None;
+        let mut best: Option<(u8, Rank)> = None;
         for (lane, head, line) in heads {
             if best.is_some_and(|best| best < (lane, head)) {
                 break;
             }
             match line.first(pick) {
-                Ok(Some(id)) => best = best.into_iter().chain([(lane, id)]).min(),
+                Ok(Some(rank)) => best = best.into_iter().chain([(lane, rank)]).min(),
                 Ok(None) => {}
                 Err(Enough) => break,
             }
         }
-        best.map(|(_, id)| id)
+        best.map(|(_, (_, id))| id)
     }
 
     /// Whether one of its open tasks is of the kind and requirements of this one.
@@ -373,7 +329,7 @@ impl Queue {
     }
 
     pub(super) fn has_empty_line(&self) -> bool {
-        self.lines.values().any(|line| line.ready.is_empty())
+        self.lines.values().any(Line::is_empty)
     }
 
     /// Notes that a task of it is open.
@@ -396,13 +352,11 @@ impl Queue {
     pub(super) fn add_ready(&mut self, task: &Task) -> bool {
         let key = LineKey::of(task);
         if let Some(line) = self.lines.get_mut(&key) {
-            line.ready.insert(task.id);
+            line.insert(task);
             return false;
         }
-        let line = Line {
-            since: self.grants,
-            ready: OrdSet::unit(task.id),
-        };
+        let mut line = Line::new(self.grants, 0);
+        line.insert(task);
         self.lines.insert(key, line);
         true
     }
@@ -410,23 +364,24 @@ impl Queue {
     /// Takes it out of its line, which may be left empty.
     pub(super) fn remove_ready(&mut self, task: &Task) {
         let line = self.lines.get_mut(&LineKey::of(task));
-        line.expect("a ready task stands in its line").ready.remove(&task.id);
+        line.expect("a ready task stands in its line").remove(task);
     }
 
     /// Drops the line of this task if it is empty. Says whether it was.
     pub(super) fn drop_empty_line(&mut self, task: &Task) -> bool {
         let key = LineKey::of(task);
-        let empty = self.lines.get(&key).is_some_and(|line| line.ready.is_empty());
+        let empty = self.lines.get(&key).is_some_and(Line::is_empty);
         empty && self.lines.remove(&key).is_some()
     }
 
-    /// The count of grants, and of each line (lane, kind, what is required) what it was at its last one: for the tests.
+    /// The count of grants, and of each line (lane, kind, what is required) what it was at its last one, and how many
+    /// cheaper tasks have passed its oldest: for the tests.
     #[cfg(test)]
     #[allow(clippy::type_complexity, reason = "only tests take it apart")]
-    pub(crate) fn turns(&self) -> (u64, Vec<((u8, Option<Arc<str>>, Vec<Arc<str>>), u64)>) {
+    pub(crate) fn turns(&self) -> (u64, Vec<((u8, Option<Arc<str>>, Vec<Arc<str>>), (u64, u64))>) {
         let turns = self.lines.iter().map(|(key, line)| {
             let LineKey { lane, kind, requires } = key.clone();
-            ((lane, kind, requires), line.since)
+            ((lane, kind, requires), (line.since, line.passed))
         });
         (self.grants, turns.collect())
     }
@@ -437,19 +392,24 @@ impl Queue {
         (self.offers, self.last, self.owes_ms)
     }
 
-    /// Whether its record says more after a grant.
-    pub(super) fn minds_grants(&self) -> bool {
-        self.lines.len() > 1 || matches!(self.breaker, Breaker::Open { .. })
+    /// Whether its record says something else after the grant of this task.
+    pub(super) fn minds_grant(&self, task: &Task) -> bool {
+        let line = || self.lines.get(&LineKey::of(task)).filter(|_| task.is_ready());
+        self.lines.len() > 1
+            || matches!(self.breaker, Breaker::Open { .. })
+            || line().is_some_and(|line| line.passed_after(task) != line.passed)
     }
 
     /// Counts the grant of a ready task that still stands in its line.
     pub(super) fn count_grant(&mut self, task: &Task) {
-        if self.lines.len() < 2 {
-            return;
-        }
-        self.grants += 1;
+        let others = self.lines.len() > 1;
         let line = self.lines.get_mut(&LineKey::of(task));
-        line.expect("a ready task stands in its line").since = self.grants;
+        let line = line.expect("a ready task stands in its line");
+        line.passed = line.passed_after(task);
+        if others {
+            self.grants += 1;
+            line.since = self.grants;
+        }
     }
 
     /// The breaker hears that a task was handed out.
@@ -486,7 +446,11 @@ impl Queue {
             settings: self.settings,
             breaker: self.breaker,
             grants: self.grants,
-            lines: self.lines.iter().map(|(key, line)| (key.clone(), line.since)).collect(),
+            lines: self
+                .lines
+                .iter()
+                .map(|(key, line)| (key.clone(), line.since, line.passed))
+                .collect(),
             distribution: self.distribution,
             offers: self.offers,
             last: self.last,
@@ -495,10 +459,8 @@ impl Queue {
     }
 
     pub(crate) fn restore(name: &str, stored: StoredQueue) -> Queue {
-        let lines = stored.lines.into_iter().map(|(key, since)| {
-            let ready = OrdSet::new();
-            (key, Line { since, ready })
-        });
+        let lines = stored.lines.into_iter();
+        let lines = lines.map(|(key, since, passed)| (key, Line::new(since, passed)));
         let mut queue = Queue {
             paused_by: stored.paused_by,
             settings: stored.settings,

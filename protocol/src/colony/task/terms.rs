@@ -5,11 +5,10 @@
 //! 1. the queue that the claim names, and in it the kinds that it names, if it names any;
 //! 2. `requires`: all of it must be among the capabilities that the claim brings;
 //! 3. its resources must be free, see [`super::resources`];
-//! 4. the priority, then the latency tier, then the age. A task that others pass has its turn after a bounded number of
-//!    them, see [`super::queue`].
+//! 4. the priority, then the latency tier, then the cost, the cheapest first, then the age. A task that others pass has
+//!    its turn after a bounded number of them, see [`super::queue`].
 //!
-//! Labels decide, in a queue whose [`super::Distribution`] says so, which of the claims that wait gets the task. The cost is
-//! for people and programs that look at tasks: no rule reads it.
+//! Labels decide, in a queue whose [`super::Distribution`] says so, which of the claims that wait gets the task.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -40,6 +39,9 @@ pub const ATTEMPTS_MAX: u32 = 1_000;
 /// How many times longer each wait may be than the one before.
 pub const FACTOR_MAX: u32 = 100;
 
+/// What a task counts as that does not say what it may cost.
+pub const COST_DEFAULT: u32 = 100;
+
 /// The queue of a task, or of a claim, that names none.
 pub const QUEUE_DEFAULT: &str = "default";
 
@@ -57,7 +59,8 @@ pub struct Terms {
     pub priority: Priority,
     /// Who waits for it.
     pub tier: Tier,
-    /// What it may cost, in a unit of the project's own, for those who look at tasks.
+    /// What it may cost, in a unit of the project's own: of one lane the cheapest go first. 0 says nothing, and counts as
+    /// [`COST_DEFAULT`].
     pub cost: u32,
     /// What must be done before: tasks by name only until the task is added, by id from then on.
     pub needs: Vec<Need>,
@@ -230,6 +233,14 @@ impl Terms {
     /// Priority and tier as one number: the lower it is, the sooner.
     pub fn lane(&self) -> u8 {
         self.priority as u8 * 3 + self.tier as u8
+    }
+
+    /// What it may cost, or what it counts as if it does not say.
+    pub fn cost_counted(&self) -> u32 {
+        match self.cost {
+            0 => COST_DEFAULT,
+            cost => cost,
+        }
     }
 
     /// What they count towards the limits, in bytes: nothing for those that say nothing.

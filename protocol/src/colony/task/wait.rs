@@ -36,7 +36,7 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
-use super::queue::LineKey;
+use super::line::LineKey;
 use super::{Claimed, Holder};
 use crate::colony::digest::Digest;
 use crate::id::NodeId;

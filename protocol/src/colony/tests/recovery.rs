@@ -151,6 +151,39 @@ fn agents_have_ended_and_sessions_have_their_grace() {
     assert!(seen.0 > 0 && seen.1 > 0, "{seen:?}");
 }
 
+/// Nobody is there any more who would hear that a claim got something, or who would give up a place in a line.
+#[test]
+fn claims_wait_no_more_and_reservations_wait_as_long_as_their_sessions_may_return() {
+    let seen = Cell::new((0, 0));
+    each_seed(7_700..7_900, |seed| {
+        let (before, mut colony) = recovered(seed);
+        let waiting = |colony: &Colony| {
+            let (mut claims, mut reservations) = (0, 0);
+            for (_, project) in colony.projects() {
+                claims += project.tasks().waits().filter(|(_, wait)| wait.is_waiting()).count();
+                reservations += project.reservations().count().1;
+            }
+            (claims, reservations)
+        };
+        let had = waiting(&before);
+        seen.set((seen.get().0 + had.0, seen.get().1 + had.1));
+        assert_eq!(waiting(&colony), (0, had.1));
+        assert_eq!(colony.agents().nodes_of_waits().count(), 0);
+        let restored = Colony::from_bytes(&colony.to_bytes()).unwrap();
+        assert_eq!(restored.digest(), colony.digest());
+        for _ in 0..40 {
+            let empty = Round {
+                node: NodeId(64_001),
+                incarnation: 1,
+                commands: Vec::new(),
+            };
+            colony.apply(before.cluster_ms() + SESSION_GRACE_MS, 0, &[empty], NodeId(64_001));
+        }
+        assert_eq!(waiting(&colony), (0, 0));
+    });
+    assert!(seen.get().0 > 0, "{seen:?}");
+}
+
 #[test]
 fn so_often_and_no_oftener() {
     let mut colony = Colony::default();

@@ -39,14 +39,18 @@ fn task(task: &Task) -> ModelTask {
 }
 
 fn queue(queue: &Queue) -> ModelQueue {
-    let (grants, since) = queue.turns();
+    let (grants, turns) = queue.turns();
     let (offers, last, owes_ms) = queue.offers();
     ModelQueue {
         paused_by: queue.paused_by().cloned(),
         settings: queue.breaker_settings(),
         breaker: queue.breaker(),
         grants,
-        since: since.into_iter().collect(),
+        since: turns.iter().map(|(line, (since, _))| (line.clone(), *since)).collect(),
+        passed: turns
+            .iter()
+            .map(|(line, (_, passed))| (line.clone(), *passed))
+            .collect(),
         distribution: queue.distribution(),
         offers,
         last,

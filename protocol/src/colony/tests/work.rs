@@ -184,6 +184,92 @@ fn a_task_that_waits_is_passed_a_bounded_number_of_times() {
     });
 }
 
+fn of_cost(cost: u32) -> NewTask {
+    with(Terms {
+        cost,
+        ..Terms::default()
+    })
+}
+
+#[test]
+fn of_one_lane_the_cheapest_goes_first_and_of_equals_the_oldest() {
+    let mut rig = rig();
+    // One that says nothing counts as 100.
+    let tasks = rig.add([300, 0, 100, 99, 101, 1, 99].map(of_cost).to_vec());
+    let low = rig.add(vec![NewTask {
+        terms: Terms {
+            cost: 1,
+            ..lane(Priority::Low, Tier::Standard).terms
+        },
+        ..new_task("work")
+    }]);
+    let order: Vec<TaskId> = (0..8).filter_map(|_| rig.next_ready()).collect();
+    let expected = [5, 3, 6, 1, 2, 4, 0].map(|place: usize| tasks[place]);
+    assert_eq!((&order[..7], &order[7..]), (&expected[..], &low[..]));
+}
+
+#[test]
+fn the_oldest_goes_first_after_so_many_cheaper_ones_that_came_later() {
+    let mut rig = rig();
+    let dear = rig.add(vec![of_cost(500), of_cost(500)]);
+    for passes in [16, 16] {
+        let mut grants = 0;
+        loop {
+            rig.add(vec![of_cost(1)]);
+            let task = rig.next_ready().unwrap();
+            if dear.contains(&task) {
+                break;
+            }
+            grants += 1;
+        }
+        assert_eq!(grants, passes);
+    }
+    assert_eq!(CHEAPER_MAX, 16);
+}
+
+#[test]
+fn grants_of_dearer_tasks_bring_nobody_nearer_to_its_turn() {
+    let mut rig = rig();
+    let oldest = rig.add(vec![of_cost(200)])[0];
+    let dearer = rig.add((0..20).map(|_| of_cost(201)).collect());
+    rig.claimed(claim(Which::Ids(dearer), token("a")));
+    let cheap = rig.add(vec![of_cost(1)])[0];
+    assert_eq!([rig.next_ready(), rig.next_ready()], [Some(cheap), Some(oldest)]);
+}
+
+/// A task that m of its line are older than is passed by at most (m + 1) · 16 cheaper ones that came later.
+#[test]
+fn no_task_starves_behind_cheaper_ones() {
+    random::each_seed(0..20, |seed| {
+        let mut seeded = Seeded(seed);
+        let mut rig = rig();
+        let mut passed: std::collections::BTreeMap<TaskId, (u64, u64)> = std::collections::BTreeMap::new();
+        for _ in 0..400 {
+            let ready = rig.colony.project("p").map_or(0, |project| project.tasks().ready());
+            if ready < 20 {
+                let before: Vec<TaskId> = passed.keys().copied().collect();
+                let dear = seeded.pick(&[0, 7, 7, 1_000]);
+                let new = rig.add(vec![of_cost(dear), of_cost(1)]);
+                let older = before.len() as u64;
+                passed.extend(
+                    new.iter()
+                        .enumerate()
+                        .map(|(place, id)| (*id, (older + place as u64, 0))),
+                );
+            }
+            let task = rig.next_ready().expect("some are ready");
+            passed.remove(&task);
+            for (_, (_, passes)) in passed.range_mut(..task) {
+                *passes += 1;
+            }
+            let over = passed
+                .iter()
+                .find(|(_, (older, passes))| *passes > (older + 1) * CHEAPER_MAX);
+            assert_eq!(over, None);
+        }
+    });
+}
+
 fn seeded_pick(priorities: &[Priority], seed: u64) -> Priority {
     priorities[(seed % 4) as usize]
 }

@@ -4,14 +4,30 @@
 use super::{OverSteps, Segment, Steps, Token};
 
 /// Whether there is a path that both match.
-pub(super) fn patterns(a: &[Segment], b: &[Segment], steps: &mut Steps) -> Result<bool, OverSteps> {
+pub(super) fn patterns(mut a: &[Segment], mut b: &[Segment], steps: &mut Steps) -> Result<bool, OverSteps> {
     steps.spend(1)?;
     if let ([.., a], [.., b]) = (a, b)
         && ends_differ(a, b)
     {
         return Ok(false);
     }
-    meet(a, b, &Segment::AnyNames, steps, names)
+    // Names that stand at the same end of both must be the same.
+    while let ([Segment::Name(mine), rest @ ..], [Segment::Name(theirs), others @ ..]) = (a, b) {
+        if mine != theirs {
+            return Ok(false);
+        }
+        (a, b) = (rest, others);
+    }
+    while let ([rest @ .., Segment::Name(mine)], [others @ .., Segment::Name(theirs)]) = (a, b) {
+        if mine != theirs {
+            return Ok(false);
+        }
+        (a, b) = (rest, others);
+    }
+    match a.is_empty() && b.is_empty() {
+        true => Ok(true),
+        false => meet(a, b, &Segment::AnyNames, steps, names),
+    }
 }
 
 /// Whether no name can end as both say: the cheapest look, which most patterns of one folder do not outlive.
@@ -24,18 +40,6 @@ fn ends_differ(a: &Segment, b: &Segment) -> bool {
             fixed_end(tokens).any(|c| chars.next() != Some(c))
         }
         (Segment::Open(a), Segment::Open(b)) => fixed_end(a).zip(fixed_end(b)).any(|(a, b)| a != b),
-    }
-}
-
-/// Whether a path that ends in this name as a pattern has it may be `path`, as far as the end says.
-pub(super) fn may_end_as(segment: &Segment, path: &str) -> bool {
-    match segment {
-        Segment::AnyNames => true,
-        Segment::Name(name) => path.ends_with(&**name),
-        Segment::Open(tokens) => {
-            let mut chars = path.chars().rev();
-            fixed_end(tokens).all(|c| chars.next() == Some(c))
-        }
     }
 }
 
@@ -109,6 +113,12 @@ fn names(a: &Segment, b: &Segment, steps: &mut Steps) -> Result<bool, OverSteps>
         (Segment::Name(a), Segment::Name(b)) => {
             steps.spend(1)?;
             Ok(a == b)
+        }
+        (Segment::Open(tokens), Segment::Name(_)) | (Segment::Name(_), Segment::Open(tokens))
+            if **tokens == [Token::Star] =>
+        {
+            steps.spend(1)?;
+            Ok(true)
         }
         (Segment::Open(tokens), Segment::Name(name)) | (Segment::Name(name), Segment::Open(tokens)) => {
             let chars: Vec<Token> = name.chars().map(Token::Char).collect();

@@ -2,6 +2,7 @@
 
 use std::iter::Peekable;
 use std::str::Chars;
+use std::sync::Arc;
 
 use super::{
     GLOB_ALTERNATIVES_MAX, GLOB_BYTES_MAX, GLOB_EXPANDED_BYTES_MAX, GLOB_SEGMENTS_MAX, Glob, GlobError, Lead, Pattern,
@@ -144,7 +145,7 @@ fn pattern(text: &str) -> Result<(Pattern, String), GlobError> {
     if segments.len() > GLOB_SEGMENTS_MAX {
         return Err(over("segments", segments.len(), GLOB_SEGMENTS_MAX));
     }
-    let lead = lead(&segments);
+    let lead = lead(&segments).into();
     Ok((Pattern { segments, lead }, written.join("/")))
 }
 
@@ -169,10 +170,25 @@ fn lead(segments: &[Segment]) -> Lead {
             start.extend(open);
         }
     }
+    let (name_start, name_end) = match segments.last() {
+        Some(Segment::Name(name)) => Lead::whole_name(name),
+        Some(Segment::Open(tokens)) => {
+            let fixed = |token: &Token| match token {
+                Token::Char(c) => Some(*c),
+                _ => None,
+            };
+            let start: String = tokens.iter().map_while(fixed).collect();
+            let end: String = tokens.iter().rev().map_while(fixed).collect();
+            (start.into(), end.into())
+        }
+        Some(Segment::AnyNames) | None => (Arc::default(), Arc::default()),
+    };
     Lead {
         names: names.into(),
         whole: next.is_none(),
         start: start.into(),
+        name_start,
+        name_end,
     }
 }
 

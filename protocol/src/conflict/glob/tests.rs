@@ -166,15 +166,18 @@ fn a_pattern_has_one_form() {
     assert_eq!(form("Src/A.rs"), "Src/A.rs");
     assert_eq!(form("{a,b}//c"), "{a,b}//c");
     assert_eq!(glob("{a,b}//c"), glob("{a,b}/c"));
-    let lead = |text: &str| glob(text).leads().next().cloned().unwrap();
+    let lead = |text: &str| Lead::clone(glob(text).leads().next().unwrap());
     assert_eq!(
-        lead("src/auth/a*b/x"),
+        lead("src/auth/a*b/x_*.é"),
         Lead {
             names: "src/auth".into(),
             whole: false,
-            start: "src/auth/a".into()
+            start: "src/auth/a".into(),
+            name_start: "x_".into(),
+            name_end: "é.".into(),
         }
     );
+    assert_eq!(&*lead("*/a.rs").name_end, "sr.a/");
     assert!(lead("src/a.rs").whole);
     assert_eq!(&*lead("**/x").start, "");
     assert_eq!(&*lead("x/**").start, "x/");

@@ -221,13 +221,13 @@ impl ModelProject {
                     return Err(over("capacity", *capacity as usize, 1_024));
                 }
                 let more = *capacity as usize > self.capacity(name);
+                let before = self.with_places(name);
                 self.reservations.capacities.insert(name.clone(), *capacity);
                 self.reservations.capacities.retain(|_, capacity| *capacity != 1);
                 if more {
-                    let wanted: Arc<str> = format!("slot:{name}").into();
+                    let now = self.with_places(name);
                     for reservation in &mut self.reservations.list {
-                        let waits = reservation.granted.is_none();
-                        reservation.look |= waits && reservation.resources.iter().any(|want| want.resource == wanted);
+                        reservation.look |= now.contains(&reservation.id) && !before.contains(&reservation.id);
                     }
                     self.look_at_some(at);
                     self.look_at_queues();
@@ -496,23 +496,48 @@ impl ModelProject {
             }
             false => self.reservations.list[place].resources = left,
         }
-        for waiter in self
-            .reservations
-            .list
-            .iter_mut()
-            .filter(|waiter| waiter.granted.is_none())
-        {
-            let after = gone.granted.is_some() || waiter.id > gone.id;
-            let met = |want: &Want| {
-                let others = waiter.holder.owner != gone.holder.owner;
-                let meets = |freed: &Want| {
-                    others && exclude(want, freed) || slot(&freed.resource).is_some() && want.resource == freed.resource
-                };
-                freed.iter().any(meets)
-            };
-            waiter.look |= waiter.id == id || after && waiter.resources.iter().any(met);
+        let mut looked_at = BTreeSet::from([id]);
+        for freed in &freed {
+            match slot(&freed.resource) {
+                // The last of those who have a place if all before it get theirs.
+                Some(name) => looked_at.extend(self.with_places(name).last().copied()),
+                None => looked_at.extend(self.first_that_met(freed, &gone, at)),
+            }
+        }
+        for waiter in &mut self.reservations.list {
+            waiter.look |= waiter.granted.is_none() && looked_at.contains(&waiter.id);
         }
         self.look_at_queues();
+    }
+
+    /// Those who wait for a slot and have a place if all before them get theirs.
+    fn with_places(&self, name: &str) -> Vec<ReservationId> {
+        let of_slot = |found: &&ModelReservation| found.resources.iter().any(|want| slot(&want.resource) == Some(name));
+        let (held, waiting): (Vec<_>, Vec<_>) = self
+            .reservations
+            .list
+            .iter()
+            .filter(of_slot)
+            .partition(|found| found.granted.is_some());
+        let free = self.capacity(name).saturating_sub(held.len());
+        waiting.iter().take(free).map(|found| found.id).collect()
+    }
+
+    /// Those who wait for what meets something that is free, and before whom nobody waits for the same exclusively.
+    fn first_that_met(&self, freed: &Want, gone: &ModelReservation, at: &At) -> Vec<ReservationId> {
+        let waiting = || self.reservations.list.iter().filter(|found| found.granted.is_none());
+        let first = |want: &Want, id: ReservationId| {
+            let mut before = waiting().filter(|other| other.id < id && self.counts(other, at));
+            let same = |theirs: &Want| theirs.resource == want.resource && theirs.mode == Mode::Exclusive;
+            !before.any(|other| other.resources.iter().any(same))
+        };
+        let met = |waiter: &&ModelReservation| {
+            let behind = gone.granted.is_some() || waiter.id > gone.id;
+            let mut resources = waiter.resources.iter();
+            let others = waiter.holder.owner != gone.holder.owner;
+            behind && others && resources.any(|want| exclude(want, freed) && first(want, waiter.id))
+        };
+        waiting().filter(met).map(|found| found.id).collect()
     }
 
     pub(super) fn look_at_some(&mut self, at: &At) {

@@ -76,6 +76,13 @@ impl ModelTask {
         (lane, self.added.kind.clone(), terms.requires.clone())
     }
 
+    fn cost(&self) -> u32 {
+        match self.added.terms.cost {
+            0 => 100,
+            cost => cost,
+        }
+    }
+
     fn needs(&self) -> Vec<TaskId> {
         self.added.terms.needs.iter().filter_map(Need::id).collect()
     }

@@ -6,6 +6,9 @@ use super::*;
 /// What workers say that they are capable of; the last is no list that a claim may bring.
 const CAPABILITIES: [&[&str]; 4] = [&[], &["arm"], &["arm", "gpu"], &["gpu", "arm"]];
 
+/// What tasks may cost: nothing said, as much as that counts, less and more.
+const COSTS: [u32; 6] = [0, 0, 1, 50, 100, 1_000];
+
 impl Seeded {
     fn terms(&mut self, project: &Project) -> Terms {
         let names = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect::<Vec<Arc<str>>>();
@@ -29,7 +32,7 @@ impl Seeded {
             requires,
             priority: self.pick(&[Priority::Critical, Priority::Normal, Priority::Normal, Priority::Low]),
             tier: self.pick(&[Tier::Standard, Tier::Batch]),
-            cost: 0,
+            cost: self.pick(&COSTS),
             needs,
             unmet: self.pick(&[Unmet::Block, Unmet::Cancel]),
             not_before_ms,
@@ -78,9 +81,14 @@ impl Seeded {
             name: self
                 .pick(&[None, None, Some("n1"), Some("n2"), Some("n3")])
                 .map(Into::into),
-            terms: match self.once_in(3) {
-                true => self.terms(project),
-                false => Terms::default(),
+            terms: match self.below(6) {
+                0 | 1 => self.terms(project),
+                // Many of one line.
+                2 | 3 => Terms {
+                    cost: self.pick(&COSTS),
+                    ..Terms::default()
+                },
+                _ => Terms::default(),
             },
         }
     }

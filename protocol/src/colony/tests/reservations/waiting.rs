@@ -1,6 +1,7 @@
 //! Who waits for a reservation, promise by promise: when it is granted, and to whom first.
 
 use super::*;
+use crate::id::ClusterId;
 
 #[test]
 fn who_waits_is_granted_in_the_order_of_coming_and_nobody_passes_who_would_delay_it() {
@@ -150,4 +151,95 @@ fn what_a_session_reserved_goes_to_who_waits_when_it_is_closed() {
         rig.says_no(exclusive("file:b", "1", 0)),
         Refusal::SessionEnded { .. }
     ));
+}
+
+/// The records that a release writes and the steps of a look at the last who waits, for a line of this length.
+fn costs_of_a_line(resource: &str, waiters: usize) -> (usize, u64) {
+    let mut rig = rig();
+    let mut held = rig.held(exclusive(resource, "0", 0));
+    let names: Vec<String> = (100..100 + waiters).map(|number| number.to_string()).collect();
+    names.iter().for_each(|name| rig.opened(name));
+    let line: Vec<ReservationId> = names
+        .iter()
+        .map(|name| rig.waits(exclusive(resource, name, 3_600_000)))
+        .collect();
+    let mut records = Vec::new();
+    let mut holder = "0";
+    for (next, name) in line.iter().zip(&names).take(10) {
+        let command = rig.command(release(&[held], holder));
+        records.push(rig.send(command).1.reservations.len());
+        assert!(rig.is_held(*next), "the first of the line is let in at once");
+        (held, holder) = (*next, name);
+    }
+    let last = *line.last().expect("somebody waits");
+    let reservations = rig.colony.project("p").expect("it is used").reservations();
+    let steps = reservations.steps_of_a_look(last, rig.colony.agents(), rig.now_ms);
+    (records.into_iter().max().unwrap_or_default(), steps)
+}
+
+#[test]
+fn what_a_release_costs_does_not_grow_with_the_line() {
+    for resource in ["slot:gpu", "file:src/a.rs", "file:src/**", "key:dir/"] {
+        let (short, long) = (costs_of_a_line(resource, 12), costs_of_a_line(resource, 1_000));
+        assert_eq!(short, long, "{resource}");
+        // The one that was held, and the one that is marked, looked at and granted.
+        assert!(long.0 <= 4, "{resource}: {long:?}");
+    }
+}
+
+#[test]
+fn all_who_share_are_let_in_up_to_the_first_who_wants_it_alone() {
+    let mut rig = rig();
+    let held = rig.held(exclusive("file:a", "0", 0));
+    let share = |who: &str| acquire(&[("file:a", Mode::Shared)], who, 30_000);
+    let before = [rig.waits(share("1")), rig.waits(share("2"))];
+    let alone = rig.waits(exclusive("file:a", "3", 30_000));
+    let behind = rig.waits(share("4"));
+    rig.run(release(&[held], "0"));
+    assert!(before.iter().all(|id| rig.is_held(*id)) && !rig.is_held(alone) && !rig.is_held(behind));
+    rig.run(release(&[before[0]], "1"));
+    assert!(!rig.is_held(alone));
+    rig.run(release(&[before[1]], "2"));
+    assert!(rig.is_held(alone) && !rig.is_held(behind));
+    rig.run(release(&[alone], "3"));
+    assert!(rig.is_held(behind));
+}
+
+#[test]
+fn places_of_a_slot_that_come_back_go_to_the_next_also_behind_one_who_waits_for_something_else() {
+    let mut rig = rig();
+    rig.run(slot("gpu", 2));
+    let file = rig.held(exclusive("file:a", "0", 0));
+    let places = ["1", "2"].map(|who| rig.held(exclusive("slot:gpu", who, 0)));
+    let both = rig.waits(acquire(
+        &[("file:a", Mode::Exclusive), ("slot:gpu", Mode::Exclusive)],
+        "3",
+        30_000,
+    ));
+    let next = rig.waits(exclusive("slot:gpu", "4", 30_000));
+    rig.run(release(&[places[0]], "1"));
+    assert!(
+        !rig.is_held(both) && !rig.is_held(next),
+        "the free place is of the first"
+    );
+    rig.run(release(&[places[1]], "2"));
+    assert!(!rig.is_held(both) && rig.is_held(next));
+    rig.run(release(&[file], "0"));
+    assert!(rig.is_held(both));
+}
+
+#[test]
+fn who_waits_when_the_cluster_is_lost_keeps_its_place_as_long_as_its_session_may_return() {
+    let mut rig = rig();
+    let held = rig.held(exclusive("file:a", "1", 0));
+    let waits = rig.waits(exclusive("file:a", "2", 3_600_000));
+    let certain = rig.colony.seq();
+    let recovered = rig.colony.recover(ClusterId([1; 16]), ClusterId([2; 16]), certain);
+    assert_eq!(recovered, Ok(()));
+    rig.now_ms += SESSION_GRACE_MS - 1;
+    rig.round_without_commands();
+    assert!(rig.is_held(held) && rig.reservation(waits).is_some());
+    rig.now_ms += 1;
+    (0..4).for_each(|_| rig.round_without_commands());
+    assert!(rig.reservation(held).is_none() && rig.reservation(waits).is_none());
 }

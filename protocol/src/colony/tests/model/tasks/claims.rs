@@ -96,10 +96,23 @@ impl ModelProject {
         let waited = |task: &ModelTask| queue.grants - queue.since[&task.line()];
         let turn = 16 * queue.since.len() as u64;
         let due = fitting.iter().filter(|(_, task)| waited(task) >= turn);
-        // The line that has waited longest, the first of them in the order of lines, and its oldest task.
-        let due = due.min_by_key(|(id, task)| (queue.since[&task.line()], task.line(), **id));
-        let best = fitting.iter().min_by_key(|(id, task)| (task.line().0, **id));
+        let rank = |id: TaskId, task: &ModelTask| match queue.passed[&task.line()] >= 16 {
+            true if self.oldest_of_line(name, task).0 == id => (0, id),
+            _ => (task.cost(), id),
+        };
+        // The line that has waited longest, the first of them in the order of lines, and its first task.
+        let due = due.min_by_key(|(id, task)| (queue.since[&task.line()], task.line(), rank(**id, task)));
+        let best = fitting
+            .iter()
+            .min_by_key(|(id, task)| (task.line().0, rank(**id, task)));
         due.or(best).map(|(id, _)| **id)
+    }
+
+    /// The oldest ready task of the line of this one, and what it costs.
+    fn oldest_of_line(&self, name: &Arc<str>, like: &ModelTask) -> (TaskId, u32) {
+        let here = |task: &ModelTask| task.ready() && task.added.terms.queue == *name && task.line() == like.line();
+        let (id, task) = self.tasks.iter().find(|(_, task)| here(task)).unwrap();
+        (*id, task.cost())
     }
 
     pub(in crate::colony::tests::model) fn grant(
@@ -110,7 +123,18 @@ impl ModelProject {
         at: &At,
     ) -> Claimed {
         let mut task = self.tasks[&id].clone();
+        let oldest = task
+            .ready()
+            .then(|| self.oldest_of_line(&task.added.terms.queue, &task));
         let queue = self.queues.get_mut(&task.added.terms.queue).unwrap();
+        if let Some((oldest, cost)) = oldest {
+            let passed = queue.passed.get_mut(&task.line()).unwrap();
+            match (oldest == id, task.cost() < cost) {
+                (true, _) => *passed = 0,
+                (false, true) => *passed = (*passed + 1).min(16),
+                (false, false) => {}
+            }
+        }
         if queue.since.len() > 1 && task.ready() {
             queue.grants += 1;
             queue.since.insert(task.line(), queue.grants);

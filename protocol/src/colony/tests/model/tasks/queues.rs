@@ -13,6 +13,8 @@ pub(in crate::colony::tests) struct ModelQueue {
     pub(in crate::colony::tests) breaker: Breaker,
     pub(in crate::colony::tests) grants: u64,
     pub(in crate::colony::tests) since: BTreeMap<LineOf, u64>,
+    /// How many cheaper tasks have passed the oldest of each line.
+    pub(in crate::colony::tests) passed: BTreeMap<LineOf, u64>,
     pub(in crate::colony::tests) distribution: Distribution,
     pub(in crate::colony::tests) offers: u64,
     pub(in crate::colony::tests) last: u64,
@@ -43,8 +45,10 @@ impl ModelProject {
         let queue = self.queues.entry(name.clone()).or_default();
         let grants = queue.grants;
         queue.since.retain(|line, _| lines.contains(line));
+        queue.passed.retain(|line, _| lines.contains(line));
         for line in lines {
-            queue.since.entry(line).or_insert(grants);
+            queue.since.entry(line.clone()).or_insert(grants);
+            queue.passed.entry(line).or_insert(0);
         }
         let says_something = queue.paused_by.is_some()
             || queue.settings != BreakerSettings::default()
