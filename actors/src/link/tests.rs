@@ -414,6 +414,7 @@ fn config() -> LinkConfig {
         peers: vec![peer("beta", 1), peer("gamma", 2)],
         cookie: Cookie::new("a secret of at least thirty-two bytes").expect("long enough"),
         limits: LinkLimits::default(),
+        tls: None,
     }
 }
 

@@ -316,7 +316,10 @@ impl Transport for SimTransport {
     }
 
     fn stats(&self) -> LinksStats {
-        LinksStats { links: Vec::new() }
+        LinksStats {
+            links: Vec::new(),
+            refused: Default::default(),
+        }
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {
