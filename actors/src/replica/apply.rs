@@ -88,6 +88,9 @@ impl Replica {
             state.last_applied = Some(log_id);
             if let Some(applied) = &applied {
                 state.dirty.note(applied);
+                if applied.door_tokens {
+                    self.door_tokens.store(Arc::new(state.colony.door_tokens().clone()));
+                }
             }
             self.applied.store(index, Ordering::Release);
             // A clone: taking the digest would keep readers waiting.

@@ -204,6 +204,9 @@ pub(super) fn check_state(colony: &Colony, model: &Model) {
     lives.sort_by_key(|(started, ..)| *started);
     let expected = model.lives.iter().map(|life| (life.started, &life.id, &life.end));
     assert_eq!(lives, expected.collect::<Vec<_>>());
+    let tokens = colony.door_tokens().iter();
+    let tokens: BTreeMap<String, DoorToken> = tokens.map(|(name, token)| (name.to_string(), token.clone())).collect();
+    assert_eq!(tokens, model.door_tokens_by_name());
 }
 
 #[test]
@@ -500,6 +503,7 @@ fn random_sequences_reach_every_kind_of_outcome() {
         "Changed",
         "Claimed",
         "Committed",
+        "DoorTokenSet",
         "Finished",
         "Ignored",
         "Judged",
@@ -511,6 +515,7 @@ fn random_sequences_reach_every_kind_of_outcome() {
         "Refused(AgentLive",
         "Refused(AgentNotLive",
         "Refused(Condition",
+        "Refused(DoorTokenExists",
         "Refused(Expired",
         "Refused(Fenced",
         "Refused(Held",
@@ -530,6 +535,7 @@ fn random_sequences_reach_every_kind_of_outcome() {
         "Refused(TaskFinished",
         "Refused(TaskHeld",
         "Refused(TaskNotReady",
+        "Refused(UnknownDoorToken",
         "Refused(UnknownProject",
         "Refused(UnknownReservation",
         "Refused(UnknownSession",
