@@ -7,6 +7,7 @@ pub mod exit;
 pub mod git;
 pub mod http;
 pub mod replay;
+pub mod secret;
 pub mod server;
 pub mod state;
 pub mod tree;
