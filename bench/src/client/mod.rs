@@ -17,6 +17,7 @@ mod swarm;
 mod task;
 #[cfg(test)]
 mod tests;
+mod token;
 pub mod wire;
 
 use std::sync::Arc;

@@ -36,7 +36,7 @@ pub(super) async fn served(limits: DoorLimits) -> Served {
                 std::future::pending().await
             }
         };
-        serve_backend(listener, backend, limits, shutdown).await
+        serve_backend(listener, backend, limits, DoorAccess::default(), shutdown).await
     });
     let options = ClientOptions {
         agent: "tester".to_owned(),
