@@ -208,6 +208,7 @@ impl Colony {
             executable,
             ready_within: DEADLINE,
             stop_within: DEADLINE,
+            insecure: false,
         };
         let mut colony = Colony {
             cluster: None,

@@ -229,6 +229,7 @@ async fn an_address_that_others_can_reach_is_not_served() {
         listener,
         Arc::new(Alone::default()),
         DoorLimits::default(),
+        DoorAccess::default(),
         std::future::pending(),
     );
     let error = served.await.unwrap_err();
