@@ -39,7 +39,7 @@ pub use self::task::{
     ControlArgs, DlqCommand, Ending, HeldArgs, PolicyArg, PriorityArg, QueueCommand, StateArg, TaskCommand, TermsArgs,
     TierArg,
 };
-pub use self::tls::TlsCommand;
+pub use self::tls::{FolderArgs, IssueArgs, TlsCommand};
 pub use self::token::TokenCommand;
 
 const AFTER_HELP: &str = "\

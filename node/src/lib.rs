@@ -1,5 +1,6 @@
 //! A cluster for swarms of agents: configuration, state folders, processes, command line and doors of a node.
 
+pub mod certificates;
 pub mod cli;
 pub mod commands;
 pub mod config;
