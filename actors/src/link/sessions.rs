@@ -75,7 +75,7 @@ impl Sessions {
     }
 
     /// Whether a session with who calls itself `name`, over this connection, may be.
-    fn check(&self, name: &str, connection: Option<&Connection>) -> Result<u16, Why> {
+    pub(super) fn check(&self, name: &str, connection: Option<&Connection>) -> Result<u16, Why> {
         // ractor_cluster's own listener has none of the bounds and proofs of ours.
         let connection = connection.ok_or(Why::Stranger)?;
         if let Some(certified) = &connection.certified
