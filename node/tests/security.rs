@@ -56,7 +56,9 @@ fn connect(
                 roots.add(root.unwrap()).unwrap();
             }
             let pem = fs::read(folder.join(format!("{node}.pem"))).unwrap();
-            let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>().unwrap();
+            let chain = CertificateDer::pem_slice_iter(&pem)
+                .collect::<Result<Vec<_>, _>>()
+                .unwrap();
             let key = PrivateKeyDer::from_pem_slice(&fs::read(folder.join(format!("{node}.key"))).unwrap()).unwrap();
             ClientConfig::builder_with_provider(config.crypto_provider().clone())
                 .with_safe_default_protocol_versions()
@@ -155,7 +157,9 @@ fn a_cluster_in_tls_outlives_kills_and_takes_new_certificates_while_it_runs() {
     let good = fs::read(folder.join("n1.pem")).unwrap();
     fs::write(folder.join("n1.pem"), "no certificate").unwrap();
     until("the bad file is told of", || {
-        log(&colony, "n1").contains("the certificates cannot be used; the old ones stay").then_some(())
+        log(&colony, "n1")
+            .contains("the certificates cannot be used; the old ones stay")
+            .then_some(())
     });
     let shown = shown_at(door(&colony, "n1"), &folder);
     assert_eq!(shown, CertificateDer::from_pem_slice(&good).unwrap().to_vec());
@@ -199,7 +203,10 @@ fn strangers_at_the_links_are_refused_and_counted_and_no_link_falls() {
         shut_out(connect(links, &folder, identity, name));
     }
     // A node's own certificate opens the door, and no more than that.
-    for frame in [&(1_u64 << 40).to_be_bytes()[..], &[0, 0, 0, 0, 0, 0, 0, 4, 255, 255, 255, 255]] {
+    for frame in [
+        &(1_u64 << 40).to_be_bytes()[..],
+        &[0, 0, 0, 0, 0, 0, 0, 4, 255, 255, 255, 255],
+    ] {
         let mut stream = connect(links, &folder, Some((&folder, "n2")), name);
         stream.write_all(frame).unwrap();
         shut_out(stream);
@@ -226,7 +233,11 @@ fn strangers_at_the_links_are_refused_and_counted_and_no_link_falls() {
     for node in NODES {
         let figures = colony.block_on(colony.client(node, "test").figures()).unwrap();
         for link in figures.links["links"].as_array().unwrap() {
-            assert_eq!((&link["up"], &link["reconnects"]), (&true.into(), &0.into()), "{node}: {link}");
+            assert_eq!(
+                (&link["up"], &link["reconnects"]),
+                (&true.into(), &0.into()),
+                "{node}: {link}"
+            );
         }
     }
     let lines = log(&colony, "n1");
@@ -255,7 +266,10 @@ fn clients_trust_their_own_authority_and_no_other() {
     let elsewhere = colony.folder().join("elsewhere");
     init(colony.config(), &elsewhere, Validity::days(30)).unwrap();
     let other = elsewhere.join(AUTHORITY_FILE);
-    let line = refused(&mut colony.command_at("n1", &["status", "--ca", other.to_str().unwrap()]), 1);
+    let line = refused(
+        &mut colony.command_at("n1", &["status", "--ca", other.to_str().unwrap()]),
+        1,
+    );
     assert!(line.contains("did not prove to be a node of this cluster"), "{line}");
     // Plain HTTP is not answered.
     let url = format!("http://{}", door(&colony, "n1"));
@@ -284,7 +298,10 @@ fn tokens_open_what_their_scope_says_on_every_node_until_they_are_revoked() {
     let folder = colony.folder().to_path_buf();
     let mut secrets = Vec::new();
     for scope in ["read", "work", "admin"] {
-        let made = colony.at("n1", &["token", "create", "--name", scope, "--scope", scope, "--expires", "1d"]);
+        let made = colony.at(
+            "n1",
+            &["token", "create", "--name", scope, "--scope", scope, "--expires", "1d"],
+        );
         let made = made.with_code(0);
         let secret = String::from_utf8(made.stdout).unwrap();
         assert!(!made.stderr.contains(secret.trim_end()));
@@ -305,7 +322,9 @@ fn tokens_open_what_their_scope_says_on_every_node_until_they_are_revoked() {
         with_token(&colony, "n2", &file, &["project", "create", &project], may(2));
     }
     let anonymous = Client::new(&format!("http://{}", door(&colony, "n1")), ClientOptions::default()).unwrap();
-    let error = colony.block_on(anonymous.put("k", "v".into(), &PutOptions::default())).unwrap_err();
+    let error = colony
+        .block_on(anonymous.put("k", "v".into(), &PutOptions::default()))
+        .unwrap_err();
     assert_eq!(error.code(), Some(Code::Unauthorized), "{error}");
     fs::write(folder.join("wrong"), "qr_00\n").unwrap();
     with_token(&colony, "n1", &folder.join("wrong"), look, 6);
@@ -330,7 +349,10 @@ fn tokens_open_what_their_scope_says_on_every_node_until_they_are_revoked() {
         with_token(&colony, node, &folder.join("read"), look, 0);
     }
     let told: String = NODES.iter().map(|node| log(&colony, node)).collect();
-    assert!(secrets.iter().all(|secret| !told.contains(&secret[3..])), "a secret is in a log");
+    assert!(
+        secrets.iter().all(|secret| !told.contains(&secret[3..])),
+        "a secret is in a log"
+    );
 }
 
 #[test]
@@ -346,14 +368,25 @@ fn what_others_can_reach_is_not_opened_without_protection_or_a_word() {
         &["config", "check", file],
     ] {
         let line = refused(queenright(folder.path()).args(arguments), 1);
-        for part in ["nodes[1].http: \"10.0.0.3:", "queenright tls init", "auth = \"token\"", "--insecure"] {
+        for part in [
+            "nodes[1].http: \"10.0.0.3:",
+            "queenright tls init",
+            "auth = \"token\"",
+            "--insecure",
+        ] {
             assert!(line.contains(part), "{line}");
         }
     }
-    let checked = queenright(folder.path()).args(["config", "check", file, "--insecure"]).output().unwrap();
+    let checked = queenright(folder.path())
+        .args(["config", "check", file, "--insecure"])
+        .output()
+        .unwrap();
     assert_eq!(checked.status.code(), Some(0));
     let said = String::from_utf8_lossy(&checked.stderr).into_owned();
-    assert!(said.contains("warning: ") && said.contains("open to the network without TLS and tokens"), "{said}");
+    assert!(
+        said.contains("warning: ") && said.contains("open to the network without TLS and tokens"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -375,6 +408,9 @@ fn certificates_are_made_shown_and_renewed_by_the_command_line() {
     assert_eq!(before["certificates"][1]["names"][0], "n1.made.queenright");
     assert_eq!(tls("renew", &["--node", "n1"]).status.code(), Some(0));
     let after = shown();
-    assert_ne!(before["certificates"][1]["fingerprint"], after["certificates"][1]["fingerprint"]);
+    assert_ne!(
+        before["certificates"][1]["fingerprint"],
+        after["certificates"][1]["fingerprint"]
+    );
     assert_eq!(before["certificates"][2], after["certificates"][2]);
 }

@@ -88,7 +88,14 @@ impl Hangar {
     }
 
     /// Lets one connection prove whose it is, and hands it over if it belongs to a node of this cluster.
-    async fn receive(self, tls: Arc<Tls>, tcp: TcpStream, address: SocketAddr, label: String, slot: OwnedSemaphorePermit) {
+    async fn receive(
+        self,
+        tls: Arc<Tls>,
+        tcp: TcpStream,
+        address: SocketAddr,
+        label: String,
+        slot: OwnedSemaphorePermit,
+    ) {
         let opened = Instant::now();
         let refusals = self.sessions.refusals();
         // Small frames must not wait for the acknowledgement of earlier ones. Fails only on a dead connection.

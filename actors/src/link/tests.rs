@@ -8,6 +8,9 @@ use queenright_protocol::wire::{FRAME_BYTES_MAX, FrameBuilder, FrameHeader, Fram
 
 use super::inbox::{Arrival, Fault, Inbox};
 use super::outbox::{CREDIT_FRAMES, Outbox};
+use super::refusals::{Refusals, Why};
+use super::sessions::full_name;
+use super::stream::Connection;
 use super::*;
 
 const OUTBOX_BYTES: usize = 1024 * 1024;
@@ -477,7 +480,11 @@ fn a_session_is_that_of_the_node_that_the_certificate_is_for() {
     let by = |certified: Option<&str>| Connection::new("c".to_owned(), certified.map(Into::into), None);
     let check = |name: &str, certified| sessions.check(&full_name(name), Some(&by(certified)));
     assert_eq!(check("alpha", Some("alpha")), Ok(1));
-    assert_eq!(check("beta", None), Ok(2), "without TLS the cookie is all that is known");
+    assert_eq!(
+        check("beta", None),
+        Ok(2),
+        "without TLS the cookie is all that is known"
+    );
     assert_eq!(check("beta", Some("alpha")), Err(Why::Name));
     assert_eq!(check("gamma", None), Err(Why::Stranger));
     assert_eq!(check("gamma", Some("gamma")), Err(Why::Stranger));
@@ -501,10 +508,19 @@ fn what_tls_says_tells_one_stranger_from_another() {
     use rustls::{AlertDescription, CertificateError, Error};
     let why = |error: Error| Why::of_tls(&std::io::Error::new(std::io::ErrorKind::InvalidData, error));
     assert_eq!(why(Error::NoCertificatesPresented), Why::NoCertificate);
-    assert_eq!(why(Error::InvalidCertificate(CertificateError::UnknownIssuer)), Why::Authority);
+    assert_eq!(
+        why(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
+        Why::Authority
+    );
     assert_eq!(why(Error::InvalidCertificate(CertificateError::Expired)), Why::Expired);
-    assert_eq!(why(Error::InvalidCertificate(CertificateError::NotValidForName)), Why::Name);
-    assert_eq!(why(Error::AlertReceived(AlertDescription::CertificateExpired)), Why::ByPeer);
+    assert_eq!(
+        why(Error::InvalidCertificate(CertificateError::NotValidForName)),
+        Why::Name
+    );
+    assert_eq!(
+        why(Error::AlertReceived(AlertDescription::CertificateExpired)),
+        Why::ByPeer
+    );
     assert_eq!(why(Error::AlertReceived(AlertDescription::DecodeError)), Why::Tls);
     assert_eq!(Why::of_tls(&std::io::ErrorKind::TimedOut.into()), Why::Tls);
 }

@@ -123,12 +123,18 @@ impl Client {
         let url = Url::parse(base_url).map_err(|error| no_door(format!("{base_url:?}: {error}")))?;
         let known = matches!(url.scheme(), "http" | "https");
         if !known || url.host().is_none() || url.path() != "/" || url.query().is_some() {
-            return Err(no_door(format!("{base_url:?} is not http://host:port or https://host:port")));
+            return Err(no_door(format!(
+                "{base_url:?} is not http://host:port or https://host:port"
+            )));
         }
         let tls = match &options.tls {
             Some(tls) => ClientConfig::clone(tls),
             None if url.scheme() == "http" => trusts_nobody(),
-            None => return Err(no_door(format!("{base_url:?} is in TLS, and no authority is known to trust"))),
+            None => {
+                return Err(no_door(format!(
+                    "{base_url:?} is in TLS, and no authority is known to trust"
+                )));
+            }
         };
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)

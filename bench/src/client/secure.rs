@@ -37,7 +37,10 @@ impl fmt::Debug for Bearer {
 
 /// What every request carries.
 pub(super) fn headers(bearer: Option<&Bearer>) -> HeaderMap {
-    bearer.map(|Bearer(value)| (AUTHORIZATION, value.clone())).into_iter().collect()
+    bearer
+        .map(|Bearer(value)| (AUTHORIZATION, value.clone()))
+        .into_iter()
+        .collect()
 }
 
 /// For doors without TLS: the client wants to be told something.

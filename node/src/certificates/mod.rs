@@ -179,7 +179,9 @@ fn names(config: &ClusterConfig, node: &NodeConfig) -> Vec<String> {
     let listens = listens.iter().filter(|ip| !ip.is_unspecified());
     hosts.extend(listens.map(IpAddr::to_string));
     for advertised in [&node.advertise_links, &node.advertise_http].into_iter().flatten() {
-        let host = advertised.rsplit_once(':').map_or(advertised.as_str(), |(host, _)| host);
+        let host = advertised
+            .rsplit_once(':')
+            .map_or(advertised.as_str(), |(host, _)| host);
         hosts.insert(host.trim_start_matches('[').trim_end_matches(']').to_owned());
     }
     let own = name_in_certificate(&node.name, &config.name);

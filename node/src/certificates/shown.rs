@@ -79,7 +79,10 @@ fn of_file(of: &str, path: &Path) -> Result<Vec<Shown>, CertificateError> {
 }
 
 fn days_until(ends_s: i64) -> i64 {
-    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now_s = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
     ends_s.saturating_sub_unsigned(now_s).div_euclid(86_400)
 }
 

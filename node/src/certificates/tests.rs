@@ -89,7 +89,10 @@ fn certificates_show_their_names_their_end_and_their_fingerprint() {
     let (_parent, folder) = made();
     let shown = show(&folder, ["n1", "n2"]).unwrap();
     assert_eq!(shown.len(), 3);
-    assert_eq!(shown[1].names, ["n1.mesh-2.queenright", "127.0.0.1", "::1", "localhost"]);
+    assert_eq!(
+        shown[1].names,
+        ["n1.mesh-2.queenright", "127.0.0.1", "::1", "localhost"]
+    );
     assert_eq!(
         shown[2].names,
         [

@@ -114,7 +114,18 @@ mod tests {
     fn lifetimes_have_a_unit_and_an_end() {
         assert_eq!(lifetime("30d"), Ok(Duration::from_secs(30 * 86_400)));
         assert_eq!(lifetime("90s"), Ok(Duration::from_secs(90)));
-        for wrong in ["", "d", "30", "0d", "-1d", "1.5d", "36526d", "1w", "ü", "18446744073709551615d"] {
+        for wrong in [
+            "",
+            "d",
+            "30",
+            "0d",
+            "-1d",
+            "1.5d",
+            "36526d",
+            "1w",
+            "ü",
+            "18446744073709551615d",
+        ] {
             assert!(lifetime(wrong).is_err(), "{wrong}");
         }
     }

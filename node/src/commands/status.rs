@@ -69,7 +69,11 @@ fn refused(node: &NodeStatus) -> Option<String> {
     let refused = node.refused.filter(|refused| refused.total() > 0)?;
     let counts = refused.named().into_iter().filter(|(_, count)| *count > 0);
     let counts: Vec<String> = counts.map(|(why, count)| format!("{why} {count}")).collect();
-    Some(format!("{}: connections of links refused: {}", node.name, counts.join(", ")))
+    Some(format!(
+        "{}: connections of links refused: {}",
+        node.name,
+        counts.join(", ")
+    ))
 }
 
 /// By which way a node came back; `None` for one that was never away.

@@ -80,7 +80,11 @@ fn table(certificates: &[Shown]) -> String {
             shown.of.clone(),
             shown.expires_at.clone(),
             shown.expires_days.to_string(),
-            if shown.names.is_empty() { "-".to_owned() } else { shown.names.join(" ") },
+            if shown.names.is_empty() {
+                "-".to_owned()
+            } else {
+                shown.names.join(" ")
+            },
             shown.fingerprint.clone(),
         ]);
     }

@@ -46,7 +46,10 @@ impl ClusterConfig {
         let exposed = self.exposed();
         if insecure {
             let warning = |Exposed { key, address, lacks }: Exposed| {
-                format!("{}: {key}: {address} is open to the network {lacks}", self.file.display())
+                format!(
+                    "{}: {key}: {address} is open to the network {lacks}",
+                    self.file.display()
+                )
             };
             return Ok(exposed.into_iter().map(warning).collect());
         }

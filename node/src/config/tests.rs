@@ -136,7 +136,8 @@ fn an_address_is_a_host_and_a_port() {
         "\"127.0.0.1:70000\"",
         "\"127.0.0.1:70000\" has no usable port (1 to 65535)",
     );
-    let named = "is not an address to listen on (an IP address of the host; names go into advertise_links and advertise_http)";
+    let named =
+        "is not an address to listen on (an IP address of the host; names go into advertise_links and advertise_http)";
     links("\"example.org:7101\"", &format!("\"example.org:7101\" {named}"));
     links(
         "\"0.0.0.0:7101\"",
@@ -154,7 +155,9 @@ const TOKENS: &str = "[doors]\nauth = \"token\"\n";
 fn exposure(old: &str, new: &str, sections: &str) -> Result<(), String> {
     let config = parse(&format!("{}{sections}", MESH.replace(old, new))).unwrap();
     let checked = config.check_exposure(false);
-    checked.map(|warnings| assert!(warnings.is_empty())).map_err(|error| error.to_string())
+    checked
+        .map(|warnings| assert!(warnings.is_empty()))
+        .map_err(|error| error.to_string())
 }
 
 #[test]
@@ -222,7 +225,10 @@ fn others_dial_what_is_advertised() {
     advertised("n1", "has no port (expected host:port)");
     advertised("n1:0", "has no usable port (1 to 65535)");
     advertised("[::]:1", "is no address that others can dial");
-    advertised("http://n1:1", "has no host that can be dialled (a name or an IP address)");
+    advertised(
+        "http://n1:1",
+        "has no host that can be dialled (a name or an IP address)",
+    );
     let second = "advertise_http = \"a:1\"\n[[nodes]]\nname = \"n2\"\nlinks = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\n\
                   advertise_links = \"a:1\"";
     refused_with(

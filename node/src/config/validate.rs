@@ -176,7 +176,8 @@ impl Check<'_> {
                 if address.ip().is_unspecified() {
                     // Of several hosts each has its own.
                     if said.is_none() {
-                        let problem = format!("is every address of its host; say in advertise_{field} what others dial");
+                        let problem =
+                            format!("is every address of its host; say in advertise_{field} what others dial");
                         return Err(self.refuse(&key(field), format!("\"{address}\""), problem));
                     }
                 } else if let Some(first) = addresses.insert(address, key(field)) {
@@ -224,7 +225,11 @@ impl Check<'_> {
         let problem = match bare.parse::<IpAddr>() {
             Ok(address) if address.is_unspecified() => "is no address that others can dial",
             Ok(_) => return Ok(Some(text)),
-            Err(_) if host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)) => {
+            Err(_)
+                if host
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)) =>
+            {
                 return Ok(Some(text));
             }
             Err(_) => "has no host that can be dialled (a name or an IP address)",

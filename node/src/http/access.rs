@@ -97,7 +97,10 @@ impl Door {
             return Ok(());
         };
         let shown = secret::hash(bearer(headers)?);
-        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        let now_ms = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis() as u64;
         // All are compared, each in constant time: how long it takes says nothing of any.
         let mut found = secret::is_same(&shown, of_host.hash()).then(|| (HOST_TOKEN.to_owned(), Access::Admin));
         for (name, token) in self.backend.door_tokens().iter() {
@@ -124,7 +127,11 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Refused> {
     };
     // What is wrong with it is said without a word of it.
     let wrong = || unauthorized("the header Authorization is not Bearer and a token");
-    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(wrong)?;
+    let (scheme, token) = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .ok_or_else(wrong)?;
     match scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() {
         true => Ok(token),
         false => Err(wrong()),

@@ -191,12 +191,7 @@ struct Door {
 }
 
 impl Door {
-    fn new(
-        backend: Arc<dyn Backend>,
-        limits: DoorLimits,
-        access: DoorAccess,
-        closing: watch::Receiver<bool>,
-    ) -> Door {
+    fn new(backend: Arc<dyn Backend>, limits: DoorLimits, access: DoorAccess, closing: watch::Receiver<bool>) -> Door {
         Door {
             backend,
             access: Arc::new(access),

@@ -22,11 +22,7 @@ const EXPIRES_S_MAX: u64 = 36_525 * 86_400;
 /// `POST /v1/tokens`: the secret is in the answer, and nowhere else.
 pub(super) async fn create(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
     let caller = call.caller()?;
-    let CreateToken {
-        name,
-        scope,
-        expires_s,
-    } = call.json(door.limits.body_bytes, caller.deadline).await?;
+    let CreateToken { name, scope, expires_s } = call.json(door.limits.body_bytes, caller.deadline).await?;
     if let Some(expires_s) = expires_s.filter(|expires_s| !(1..=EXPIRES_S_MAX).contains(expires_s)) {
         let problem = format!("{expires_s} is out of range (1 to {EXPIRES_S_MAX})");
         return Err(invalid("expires_s", problem));
@@ -78,5 +74,8 @@ pub(super) async fn list(State(door): State<Door>, mut call: Call) -> Result<Res
 }
 
 fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_millis() as u64
 }

@@ -42,7 +42,9 @@ pub(super) async fn follow(tls: Arc<Tls>, stopping: CancellationToken) {
         let files = tls.clone();
         match tokio::task::spawn_blocking(move || files.reload()).await {
             Ok(Ok(())) => tracing::info!("new certificates are in use for new connections"),
-            Ok(Err(error)) => tracing::warn!(error = %line(&error), "the certificates cannot be used; the old ones stay"),
+            Ok(Err(error)) => {
+                tracing::warn!(error = %line(&error), "the certificates cannot be used; the old ones stay")
+            }
             Err(_) => return,
         }
     }

@@ -159,13 +159,9 @@ pub async fn run(mut plan: NodePlan) -> Result<(), ServerError> {
     if let Some(tls) = &tls {
         tokio::spawn(certificates::follow(tls.clone(), closing.clone()));
     }
-    let serving = http::serve(
-        listener,
-        node.clone(),
-        limits,
-        door_access(&plan, tls),
-        async move { shutdown.cancelled().await },
-    );
+    let serving = http::serve(listener, node.clone(), limits, door_access(&plan, tls), async move {
+        shutdown.cancelled().await
+    });
     let mut door = tokio::spawn(serving);
     let registration = plan.announce_ready()?;
     let result = tokio::select! {

@@ -219,7 +219,10 @@ fn doors_are_hosts_with_ports() {
     };
     assert_eq!(door("localhost:7201").as_deref(), Ok("http://localhost:7201"));
     assert_eq!(door("http://[::1]:7201/").as_deref(), Ok("http://[::1]:7201"));
-    assert_eq!(door("https://n1.example.org:7201").as_deref(), Ok("https://n1.example.org:7201"));
+    assert_eq!(
+        door("https://n1.example.org:7201").as_deref(),
+        Ok("https://n1.example.org:7201")
+    );
     for wrong in [
         "",
         "7201",

@@ -218,7 +218,10 @@ fn check_name(name: &str) -> Result<(), Refusal> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     // The names of steps in a path can stand in no URL.
     match name.is_empty() || matches!(name, "." | "..") || !name.bytes().all(allowed) {
-        true => Err(malformed("name", "is empty, a step of a path, or has other characters than letters, digits, - _ and .")),
+        true => Err(malformed(
+            "name",
+            "is empty, a step of a path, or has other characters than letters, digits, - _ and .",
+        )),
         false => Ok(()),
     }
 }

@@ -15,8 +15,8 @@ use queenright_actors::queen::{Request, SubmitError};
 use queenright_actors::replica::Snapshot;
 use queenright_actors::store::StoreError;
 use queenright_protocol::colony::{
-    Body, Colony, Command, DoorTokens, Outcome, Refusal, ReservationId, Round, SESSION_TTL_MS, SessionCommand, SessionId,
-    TokenHash, Wait, WaitId,
+    Body, Colony, Command, DoorTokens, Outcome, Refusal, ReservationId, Round, SESSION_TTL_MS, SessionCommand,
+    SessionId, TokenHash, Wait, WaitId,
 };
 use queenright_protocol::id::NodeId;
 use tokio::sync::watch;

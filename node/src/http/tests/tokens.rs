@@ -60,7 +60,9 @@ async fn each_scope_opens_its_classes_of_routes_and_no_others() {
     let detail = refused.problem(403, "FORBIDDEN");
     assert_eq!(detail, "eyes has scope read, this needs work");
     assert_eq!(refused.json()["details"]["needs"], "work");
-    let detail = ask(&rig, "GET /v1/tokens", &work, json!(null)).await.problem(403, "FORBIDDEN");
+    let detail = ask(&rig, "GET /v1/tokens", &work, json!(null))
+        .await
+        .problem(403, "FORBIDDEN");
     assert_eq!(detail, "hands has scope work, this needs admin");
 }
 
@@ -88,13 +90,18 @@ async fn without_a_token_that_is_known_nothing_is_answered_but_the_watchdog() {
     rig.call(LOOK, &[&twice, &twice], "").await.problem(401, "UNAUTHORIZED");
     assert_eq!(rig.get("/healthz").await.status, StatusCode::OK);
     assert_eq!(rig.get("/readyz").await.status, StatusCode::OK);
-    ask(&rig, "GET /v1/nothing", &admin, json!(null)).await.problem(404, "NOT_FOUND");
+    ask(&rig, "GET /v1/nothing", &admin, json!(null))
+        .await
+        .problem(404, "NOT_FOUND");
 }
 
 #[tokio::test]
 async fn a_token_lets_in_by_any_name_of_the_door() {
     let (rig, admin) = asking();
-    let headers = ["host: n1.example.org:7201".to_owned(), format!("authorization: Bearer {admin}")];
+    let headers = [
+        "host: n1.example.org:7201".to_owned(),
+        format!("authorization: Bearer {admin}"),
+    ];
     let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
     assert_eq!(rig.call(LOOK, &headers, "").await.status, StatusCode::OK);
 }
@@ -107,14 +114,22 @@ async fn a_revoked_token_lets_nobody_in() {
     let revoked = ask(&rig, "DELETE /v1/tokens/eyes", &admin, json!(null)).await;
     assert_eq!(revoked.json()["name"], "eyes");
     ask(&rig, LOOK, &read, json!(null)).await.problem(401, "UNAUTHORIZED");
-    ask(&rig, "DELETE /v1/tokens/eyes", &admin, json!(null)).await.problem(404, "NOT_FOUND");
+    ask(&rig, "DELETE /v1/tokens/eyes", &admin, json!(null))
+        .await
+        .problem(404, "NOT_FOUND");
 }
 
 #[tokio::test]
 async fn tokens_are_listed_without_their_secrets() {
     let (rig, admin) = asking();
     let secret = make(&rig, &admin, "eyes", Access::Read).await;
-    let twice = ask(&rig, "POST /v1/tokens", &admin, json!({ "name": "eyes", "scope": "read" })).await;
+    let twice = ask(
+        &rig,
+        "POST /v1/tokens",
+        &admin,
+        json!({ "name": "eyes", "scope": "read" }),
+    )
+    .await;
     assert_eq!(
         twice.problem(409, "CONFLICT"),
         "a token \"eyes\" is there already; revoke it first"
@@ -136,7 +151,11 @@ async fn what_makes_no_token_is_refused_by_name() {
     };
     refused(json!({ "name": "a b", "scope": "read" }), "name: ").await;
     refused(json!({ "name": "a", "scope": "write" }), "scope").await;
-    refused(json!({ "name": "a", "scope": "read", "expires_s": 0 }), "expires_s: 0 is out of range").await;
+    refused(
+        json!({ "name": "a", "scope": "read", "expires_s": 0 }),
+        "expires_s: 0 is out of range",
+    )
+    .await;
     refused(json!({ "name": "a", "scope": "read", "secret": "x" }), "secret").await;
 }
 
@@ -148,11 +167,19 @@ async fn a_door_beyond_loopback_without_tokens_knows_its_names() {
         ..DoorAccess::default()
     };
     let rig = Rig::with_access(DoorLimits::default(), access);
-    for good in ["10.0.0.3:7201", "[fd00::3]:7201", "n1.example.org:7201", "N1.example.org", "localhost"] {
+    for good in [
+        "10.0.0.3:7201",
+        "[fd00::3]:7201",
+        "n1.example.org:7201",
+        "N1.example.org",
+        "localhost",
+    ] {
         let reply = rig.call(LOOK, &[&format!("host: {good}")], "").await;
         assert_eq!(reply.status, StatusCode::OK, "{good}");
     }
     for bad in ["evil.example", "n1.example.org.evil.example", "user@10.0.0.3"] {
-        rig.call(LOOK, &[&format!("host: {bad}")], "").await.problem(403, "FORBIDDEN");
+        rig.call(LOOK, &[&format!("host: {bad}")], "")
+            .await
+            .problem(403, "FORBIDDEN");
     }
 }

@@ -69,7 +69,10 @@ fn names_and_numbers_of_tokens_are_bounded() {
         assert!(matches!(refused, Refusal::Malformed { .. }), "{name:?}: {refused}");
     }
     let long = "n".repeat(DOOR_TOKEN_NAME_BYTES_MAX + 1);
-    assert_eq!(rig.refused(revoke(&long)).to_string(), "name: 65 is over the limit of 64");
+    assert_eq!(
+        rig.refused(revoke(&long)).to_string(),
+        "name: 65 is over the limit of 64"
+    );
     for number in 0..DOOR_TOKENS_MAX {
         let mut secret = [0; 32];
         secret[..8].copy_from_slice(&number.to_le_bytes());

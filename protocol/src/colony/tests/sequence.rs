@@ -205,7 +205,8 @@ pub(super) fn check_state(colony: &Colony, model: &Model) {
     let expected = model.lives.iter().map(|life| (life.started, &life.id, &life.end));
     assert_eq!(lives, expected.collect::<Vec<_>>());
     let tokens = colony.door_tokens().iter();
-    let tokens: BTreeMap<String, DoorToken> = tokens.map(|(name, token)| (name.to_string(), token.clone())).collect();
+    let tokens: std::collections::BTreeMap<String, DoorToken> =
+        tokens.map(|(name, token)| (name.to_string(), token.clone())).collect();
     assert_eq!(tokens, model.door_tokens_by_name());
 }
 
