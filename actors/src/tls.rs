@@ -13,6 +13,7 @@
 
 mod files;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -79,8 +80,7 @@ pub enum TlsError {
     },
 }
 
-/// The certificates of one node. Cheap to share.
-#[derive(Debug)]
+/// The certificates of one node. Its `Debug` shows nothing of the key.
 pub struct Tls {
     folder: PathBuf,
     cluster: String,
@@ -89,13 +89,18 @@ pub struct Tls {
 }
 
 /// What connections are made with.
-#[derive(Debug)]
 struct Current {
     link_in: Arc<ServerConfig>,
     link_out: Arc<ClientConfig>,
     door: Arc<ServerConfig>,
-    /// How long the certificate holds is not known here; when it was read is.
+    /// When the files were read.
     read: SystemTime,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tls({} in {})", certificate_file(&self.node), self.folder.display())
+    }
 }
 
 impl Tls {

@@ -104,7 +104,7 @@ fn certificates_show_their_names_their_end_and_their_fingerprint() {
             "n2.example.org"
         ]
     );
-    assert_eq!((shown[1].expires_days, shown[0].names.len()), (29, 0));
+    assert!([29, 30].contains(&shown[1].expires_days) && shown[0].names.is_empty());
     assert!(shown[0].expires_days > 3_600);
     assert_eq!(shown[0].fingerprint.len(), 32 * 3 - 1);
     assert_ne!(shown[1].fingerprint, shown[2].fingerprint);

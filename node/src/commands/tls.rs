@@ -102,7 +102,7 @@ impl From<CertificateError> for CliError {
                 message: error.to_string(),
             },
             error => CliError::Failed {
-                message: "the certificates".to_owned(),
+                message: "the certificates cannot be used as wanted".to_owned(),
                 source: error.into(),
             },
         }
