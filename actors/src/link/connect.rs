@@ -124,9 +124,9 @@ impl Hangar {
         let mut failures = 0u64;
         let mut count = 0u64;
         loop {
-            let opened = Instant::now();
             match self.connect(&peer, &address).await {
                 Ok(carrier) => {
+                    let opened = Instant::now();
                     failures = 0;
                     count += 1;
                     let certified = self.tls.is_some().then(|| peer.clone());
