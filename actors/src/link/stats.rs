@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::refusals::RefusedStats;
 
 /// A snapshot of the counters of all links. Counters only grow, from the start of the process.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct LinksStats {
     /// One per neighbour, by index.
     pub links: Vec<LinkStats>,

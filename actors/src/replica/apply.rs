@@ -1,7 +1,7 @@
 //! Applying the log: what an entry brings, what it changes here, and who is told.
 
-use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 
 use queenright_protocol::colony::{Applied, Batch, Checkpoint, Colony, Digest, Round, RoundError};
 use serde::Serialize;

@@ -316,10 +316,7 @@ impl Transport for SimTransport {
     }
 
     fn stats(&self) -> LinksStats {
-        LinksStats {
-            links: Vec::new(),
-            refused: Default::default(),
-        }
+        LinksStats::default()
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {
