@@ -62,12 +62,12 @@ impl Doorway {
     }
 }
 
-async fn accept_all(mut listener: TcpListener, tls: Arc<Tls>, ready: mpsc::Sender<(Carrier, SocketAddr)>) {
+async fn accept_all(listener: TcpListener, tls: Arc<Tls>, ready: mpsc::Sender<(Carrier, SocketAddr)>) {
     let slots = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     let mut handshakes = JoinSet::new();
     loop {
         while handshakes.try_join_next().is_some() {}
-        let (tcp, address) = accept(&mut listener).await;
+        let (tcp, address) = accept(&listener).await;
         let Ok(slot) = slots.clone().try_acquire_owned() else {
             tracing::debug!(%address, limit = HANDSHAKES_MAX, "too many handshakes are under way");
             continue;
@@ -85,7 +85,7 @@ async fn accept_all(mut listener: TcpListener, tls: Arc<Tls>, ready: mpsc::Sende
     }
 }
 
-async fn accept(listener: &mut TcpListener) -> (TcpStream, SocketAddr) {
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok((tcp, address)) => {
