@@ -1,5 +1,6 @@
 //! What a client trusts, and what it shows.
 
+use std::error::Error;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
@@ -58,17 +59,21 @@ pub(super) fn trusts_nobody() -> ClientConfig {
 
 /// What TLS says in an error of the connection, if that is what failed.
 pub(super) fn problem_of_tls(error: &reqwest::Error) -> Option<String> {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if error.is::<rustls::Error>() {
-            return Some(error.to_string());
-        }
-        // The source of such an error is that of what it carries, so that is looked at by itself.
-        let carried = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if let Some(carried) = carried.filter(|carried| carried.is::<rustls::Error>()) {
-            return Some(carried.to_string());
+        if let Some(problem) = carried(error) {
+            return Some(problem.to_string());
         }
         cause = error.source();
     }
     None
+}
+
+/// The error of TLS that this one is or carries. The source of an I/O error is that of what it carries, so that is looked
+/// at by itself; it may carry another one.
+fn carried<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
+    match error.downcast_ref::<std::io::Error>() {
+        Some(error) => error.get_ref().and_then(|inner| carried(inner)),
+        None => error.downcast_ref(),
+    }
 }

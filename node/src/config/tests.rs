@@ -225,10 +225,8 @@ fn others_dial_what_is_advertised() {
     advertised("n1", "has no port (expected host:port)");
     advertised("n1:0", "has no usable port (1 to 65535)");
     advertised("[::]:1", "is no address that others can dial");
-    advertised(
-        "http://n1:1",
-        "has no host that can be dialled (a name or an IP address)",
-    );
+    advertised("http://n1:1", "has no port (expected host:port)");
+    advertised("n1/x:1", "has no host that can be dialled (a name or an IP address)");
     let second = "advertise_http = \"a:1\"\n[[nodes]]\nname = \"n2\"\nlinks = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\n\
                   advertise_links = \"a:1\"";
     refused_with(
