@@ -37,6 +37,7 @@
 //! | `transport` | the seam below the router: the gateways of the links, or the network of the simulator | promise more than a link does |
 //! | `router` | the next hop of an envelope; answers to questions | look into a body |
 //! | [`link`] | one connection for each neighbour: lanes, frames, credit, reconnecting | queue without a bound, repeat what was lost |
+//! | [`tls`] | the certificates of a node, for links and doors | issue one, or keep a key longer than a reload |
 //! | [`consensus`] | openraft: its log, network and state machine; read positions | change what an entry carries |
 //! | [`replica`] | this node's copy of the colony; snapshots for readers, and who waits for a revision | take a change from anybody but the log |
 //! | [`store`] | the data folder, and sled under its guards | write anything that the log has not |
@@ -57,4 +58,5 @@ mod router;
 #[cfg(test)]
 mod sim;
 pub mod store;
+pub mod tls;
 mod transport;

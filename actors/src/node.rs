@@ -13,7 +13,6 @@ mod subscribers;
 mod tasks;
 mod vigil;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,7 +87,7 @@ pub struct Node {
     cluster_id: String,
     /// Of all nodes, in the order of the configuration, as are the doors.
     names: Vec<String>,
-    doors: Vec<SocketAddr>,
+    doors: Vec<String>,
     topology: topology::Kind,
     folder: Arc<DataFolder>,
     store: Arc<Store>,

@@ -82,9 +82,7 @@ impl Transport for Gateways {
 
     fn stats(&self) -> LinksStats {
         let links = self.links.lock().expect("nothing panics under this lock");
-        links
-            .as_ref()
-            .map_or_else(|| LinksStats { links: Vec::new() }, Links::stats)
+        links.as_ref().map_or_else(LinksStats::default, Links::stats)
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {

@@ -14,6 +14,8 @@ mod reserve;
 mod run;
 mod session;
 mod task;
+mod tls;
+mod token;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -37,7 +39,8 @@ pub use self::task::{
     ControlArgs, DlqCommand, Ending, HeldArgs, PolicyArg, PriorityArg, QueueCommand, StateArg, TaskCommand, TermsArgs,
     TierArg,
 };
-use crate::state::{Door, Registry, StateError};
+pub use self::tls::{FolderArgs, IssueArgs, TlsCommand};
+pub use self::token::TokenCommand;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -136,6 +139,12 @@ pub enum Command {
     /// Look at the agents of a node, start and stop them
     #[command(subcommand)]
     Agent(AgentCommand),
+    /// Make the certificates of a cluster, renew them, show them
+    #[command(subcommand)]
+    Tls(TlsCommand),
+    /// Let callers in at doors that ask for tokens, or no longer
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Replay the history of a git repository as the work of a swarm, and check every byte
     Replay(ReplayArgs),
     /// Start three nodes, replay this checkout's history, print the report, stop everything
@@ -154,19 +163,21 @@ pub struct ClientArgs {
     /// How long to wait for the outcome, in seconds
     #[arg(long, value_name = "SECS", default_value = "30", value_parser = seconds)]
     pub timeout: Duration,
+    /// What it trusts and shows.
+    #[command(flatten)]
+    pub access: AccessArgs,
 }
 
-impl ClientArgs {
-    /// The door of the node that is meant.
-    ///
-    /// # Errors
-    /// [`StateError`] says what is wrong with the name of the node, or why none was found.
-    pub fn door(&self) -> Result<Door, StateError> {
-        match &self.node {
-            Some(text) => Door::parse(text),
-            None => Registry::of_user()?.find_door(),
-        }
-    }
+/// How a command knows a node, and how a node knows it. For nodes of this host both are found beside their state.
+#[derive(Args, Clone, Debug, Default)]
+pub struct AccessArgs {
+    /// Trust doors whose certificates come from this authority, and speak TLS with them
+    #[arg(long, value_name = "FILE", env = "QUEENRIGHT_CA")]
+    pub ca: Option<PathBuf>,
+    /// Show the token in FILE to the door (that of `queenright token create`, not that of a session); without it the one
+    /// in QUEENRIGHT_AUTH_TOKEN
+    #[arg(long, value_name = "FILE", env = "QUEENRIGHT_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
 }
 
 /// `queenright config`
@@ -176,6 +187,9 @@ pub enum ConfigCommand {
     Check {
         /// The cluster file
         file: PathBuf,
+        /// What others can reach may be open without TLS or tokens
+        #[arg(long)]
+        insecure: bool,
     },
 }
 

@@ -1,5 +1,6 @@
 //! A cluster for swarms of agents: configuration, state folders, processes, command line and doors of a node.
 
+pub mod certificates;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -7,6 +8,7 @@ pub mod exit;
 pub mod git;
 pub mod http;
 pub mod replay;
+pub mod secret;
 pub mod server;
 pub mod state;
 pub mod tree;

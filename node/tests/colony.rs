@@ -5,15 +5,16 @@ use std::fs::{self, File};
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use queenright::config::ClusterConfig;
+use queenright::config::{Auth, ClusterConfig};
 use queenright::state::{Registry, StateFolders};
 use queenright::up::{Cluster, Ended, UpError, UpOptions};
 use queenright_actors::node::ClusterStatus;
-use queenright_bench::client::{Client, ClientOptions};
+use queenright_actors::tls::{AUTHORITY_FILE, client_config};
+use queenright_bench::client::{Bearer, Client, ClientOptions};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -33,6 +34,9 @@ pub(crate) fn queenright(state: &Path) -> Command {
     command
         .env("XDG_STATE_HOME", state)
         .env_remove("QUEENRIGHT_NODE")
+        .env_remove("QUEENRIGHT_CA")
+        .env_remove("QUEENRIGHT_TOKEN_FILE")
+        .env_remove("QUEENRIGHT_AUTH_TOKEN")
         .env_remove("QUEENRIGHT_LOG");
     command
 }
@@ -208,6 +212,7 @@ impl Colony {
             executable,
             ready_within: DEADLINE,
             stop_within: DEADLINE,
+            insecure: false,
         };
         let mut colony = Colony {
             cluster: None,
@@ -257,7 +262,7 @@ impl Colony {
     }
 
     fn door(&self, node: &str) -> String {
-        self.options.config.node(node).unwrap().http.to_string()
+        self.options.config.node(node).unwrap().http_advertised()
     }
 
     /// Runs the command line, asking one node, with this on its stdin.
@@ -276,7 +281,23 @@ impl Colony {
             timeout: Duration::from_secs(3),
             ..ClientOptions::default()
         };
-        Client::new(&format!("http://{}", self.door(node)), options).unwrap()
+        let (scheme, options) = self.protected(options);
+        Client::new(&format!("{scheme}://{}", self.door(node)), options).unwrap()
+    }
+
+    /// What a client needs for the doors of this cluster.
+    fn protected(&self, options: ClientOptions) -> (&'static str, ClientOptions) {
+        let tls = self.config().tls.as_ref().map(|folder| {
+            let config = client_config(&folder.join(AUTHORITY_FILE)).unwrap();
+            Arc::new(config)
+        });
+        let token = (self.config().auth == Auth::Token).then(|| {
+            let path = self.options.folders.cluster.admin_token_path();
+            fs::read_to_string(path).unwrap()
+        });
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let bearer = token.map(|secret| Bearer::new(secret.trim_end()).unwrap());
+        (scheme, ClientOptions { tls, bearer, ..options })
     }
 
     /// Lines of the nodes' logs that have this in them may tell of a panic.

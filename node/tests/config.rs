@@ -68,8 +68,8 @@ fn every_way_of_being_wrong_is_one_line_that_names_the_file() {
             "c.toml: unknown key \"value_byte\" in [limits]",
         ),
         (
-            &MESH.replace("127.0.0.1:7101", "0.0.0.0:7101"),
-            "c.toml: nodes[0].links: \"0.0.0.0:7101\" is not a loopback",
+            &MESH.replace("127.0.0.1:7101", "10.0.0.3:7101"),
+            "c.toml: nodes[0].links: \"10.0.0.3:7101\" is not a loopback",
         ),
     ];
     for (text, expected) in cases {

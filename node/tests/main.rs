@@ -26,6 +26,7 @@ mod replacement;
 mod replay;
 mod reservations;
 mod run;
+mod security;
 mod sessions;
 mod slow_snapshot;
 mod subscribers;

@@ -131,6 +131,7 @@ impl Rig {
             peers: Vec::new(),
             cookie: Cookie::new("a secret that only these tests know").unwrap(),
             limits: LinkLimits::default(),
+            tls: None,
         };
         let (router, _) = Router::start(config).await.unwrap();
         router.set_members(me, topology::Kind::Mesh, &[me].into(), Default::default());

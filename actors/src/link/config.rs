@@ -3,9 +3,12 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use queenright_protocol::wire::FRAME_BYTES_MAX;
+
+use crate::tls::Tls;
 
 /// Node names stand in addresses, process groups and logs: short and without separators.
 const NAME_BYTES_MAX: usize = 64;
@@ -24,7 +27,7 @@ pub struct LinkConfig {
     pub name: String,
     /// The place of this node in the cluster's list; unique. Of two neighbours the one with the higher index dials.
     pub index: u16,
-    /// Where neighbours connect to. Links are plain TCP: bind to loopback unless the network is trusted.
+    /// Where neighbours connect to. Without TLS bind to loopback unless the network is trusted.
     pub listen: SocketAddr,
     /// The neighbours, each linked by one connection.
     pub peers: Vec<PeerConfig>,
@@ -32,6 +35,8 @@ pub struct LinkConfig {
     pub cookie: Cookie,
     /// Bounds and deadlines.
     pub limits: LinkLimits,
+    /// The certificates by which both sides of a link prove who they are; `None` for plain TCP.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// A neighbour.

@@ -1,6 +1,8 @@
 //! The loops that open connections and hand them to ractor_cluster: one that accepts, one per neighbour that is
 //! dialled. ractor_cluster's own listener has no deadlines and no bound on connections, and it never dials again.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +11,16 @@ use ractor::ActorRef;
 use ractor_cluster::NodeServerMessage;
 use rand::Rng;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::config::LinkLimits;
+use super::refusals::Why;
 use super::sessions::Sessions;
-use super::stream::{Connection, Deadlines, Stream};
+use super::stream::{Carrier, Connection, Deadlines, Stream};
+use crate::tls::Tls;
 
 /// A connection that lasted this long was a good one: the next attempt starts with the shortest pause again.
 const GOOD_CONNECTION: Duration = Duration::from_secs(1);
@@ -32,6 +38,8 @@ pub(super) struct Hangar {
     pub(super) server: ActorRef<NodeServerMessage>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) limits: LinkLimits,
+    /// What both sides prove who they are with; `None` for links in plain TCP.
+    pub(super) tls: Option<Arc<Tls>>,
 }
 
 /// Pauses that double, with jitter so that nodes that lost each other at once do not meet at once.
@@ -45,8 +53,11 @@ impl Hangar {
     /// Accepts for as long as the process runs.
     pub(super) async fn accept(self, listener: TcpListener) {
         let slots = Arc::new(Semaphore::new(self.limits.unauthenticated_max));
+        // Handshakes go on side by side: one that is slow keeps nobody waiting. Each has a slot and a deadline.
+        let mut handshakes = JoinSet::new();
         let mut count = 0u64;
         loop {
+            while handshakes.try_join_next().is_some() {}
             let (tcp, address) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -56,13 +67,55 @@ impl Hangar {
                 }
             };
             let Ok(slot) = slots.clone().try_acquire_owned() else {
-                tracing::debug!(%address, limit = self.limits.unauthenticated_max, "too many unauthenticated connections");
+                let limit = self.limits.unauthenticated_max;
+                self.sessions
+                    .refusals()
+                    .note(Why::Flood, &address.to_string(), format_args!("limit {limit}"));
                 continue;
             };
             count += 1;
-            let connection = Connection::new(format!("in-{count} {address}"), Some(slot));
-            self.hand_over(tcp, &connection, true);
+            let label = format!("in-{count} {address}");
+            match self.tls.clone() {
+                None => {
+                    let connection = Connection::new(label, None, Some(slot));
+                    self.hand_over(Carrier::Plain(tcp), &connection, Instant::now(), true);
+                }
+                Some(tls) => {
+                    handshakes.spawn(self.clone().receive(tls, tcp, address, label, slot));
+                }
+            }
         }
+    }
+
+    /// Lets one connection prove whose it is, and hands it over if it belongs to a node of this cluster.
+    async fn receive(
+        self,
+        tls: Arc<Tls>,
+        tcp: TcpStream,
+        address: SocketAddr,
+        label: String,
+        slot: OwnedSemaphorePermit,
+    ) {
+        let opened = Instant::now();
+        let refusals = self.sessions.refusals();
+        // Small frames must not wait for the acknowledgement of earlier ones. Fails only on a dead connection.
+        let _ = tcp.set_nodelay(true);
+        let deadline = opened + self.limits.handshake_timeout;
+        let stream = match timeout_at(deadline, TlsAcceptor::from(tls.link_in()).accept(tcp)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) if has_left(&error) => return,
+            Ok(Err(error)) => return refusals.note(Why::of_tls(&error), &label, error),
+            Err(elapsed) => return refusals.note(Why::Silent, &label, elapsed),
+        };
+        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let node = shown.and_then(|shown| tls.node_of(shown, self.sessions.peer_names()).map(Arc::<str>::from));
+        let Some(node) = node else {
+            return refusals.note(Why::Name, &label, "its certificate is for no neighbour of this node");
+        };
+        tracing::debug!(%address, %node, "a node has shown its certificate");
+        let connection = Connection::new(label, Some(node), Some(slot));
+        let carrier = Carrier::Tls(Box::new(TlsStream::Server(stream)));
+        self.hand_over(carrier, &connection, opened, true);
     }
 
     /// Keeps one neighbour connected for as long as the process runs.
@@ -71,13 +124,14 @@ impl Hangar {
         let mut failures = 0u64;
         let mut count = 0u64;
         loop {
-            match self.connect(&address).await {
-                Ok(tcp) => {
+            match self.connect(&peer, &address).await {
+                Ok(carrier) => {
+                    let opened = Instant::now();
                     failures = 0;
                     count += 1;
-                    let connection = Connection::new(format!("out-{count} {address}"), None);
-                    let opened = Instant::now();
-                    self.hand_over(tcp, &connection, false);
+                    let certified = self.tls.is_some().then(|| peer.clone());
+                    let connection = Connection::new(format!("out-{count} {address}"), certified, None);
+                    self.hand_over(carrier, &connection, opened, false);
                     connection.closed().await;
                     if connection.is_authenticated() && opened.elapsed() >= GOOD_CONNECTION {
                         backoff.reset();
@@ -97,27 +151,60 @@ impl Hangar {
         }
     }
 
-    async fn connect(&self, address: &str) -> std::io::Result<TcpStream> {
-        match tokio::time::timeout(self.limits.connect_timeout, TcpStream::connect(address)).await {
-            Ok(connected) => connected,
-            Err(elapsed) => Err(elapsed.into()),
+    /// Connects, and proves and sees who is there.
+    async fn connect(&self, peer: &str, address: &str) -> io::Result<Carrier> {
+        let tcp = match timeout(self.limits.connect_timeout, TcpStream::connect(address)).await {
+            Ok(connected) => connected?,
+            Err(elapsed) => return Err(elapsed.into()),
+        };
+        let _ = tcp.set_nodelay(true);
+        let Some(tls) = &self.tls else {
+            return Ok(Carrier::Plain(tcp));
+        };
+        let name = tls.name_of(peer).map_err(io::Error::other)?;
+        let connector = TlsConnector::from(tls.link_out());
+        let shaken = match timeout(self.limits.handshake_timeout, connector.connect(name, tcp)).await {
+            Ok(shaken) => shaken,
+            Err(elapsed) => return Err(elapsed.into()),
+        };
+        match shaken {
+            Ok(stream) => Ok(Carrier::Tls(Box::new(TlsStream::Client(stream)))),
+            Err(error) => {
+                if !has_left(&error) {
+                    let connection = format!("out {address}");
+                    self.sessions.refusals().note(Why::of_tls(&error), &connection, &error);
+                }
+                Err(error)
+            }
         }
     }
 
-    fn hand_over(&self, tcp: TcpStream, connection: &Arc<Connection>, is_server: bool) {
-        // Small frames must not wait for the acknowledgement of earlier ones. Fails only on a dead connection.
-        let _ = tcp.set_nodelay(true);
+    fn hand_over(&self, carrier: Carrier, connection: &Arc<Connection>, opened: Instant, is_server: bool) {
+        if let Carrier::Plain(tcp) = &carrier {
+            // Small frames must not wait for the acknowledgement of earlier ones. Fails only on a dead connection.
+            let _ = tcp.set_nodelay(true);
+        }
         self.sessions.add(connection);
         let deadlines = Deadlines {
             handshake: self.limits.handshake_timeout,
             idle: self.limits.idle_timeout,
         };
-        let stream = Box::new(Stream::new(tcp, connection.clone(), deadlines));
+        let refusals = self.sessions.refusals().clone();
+        let stream = Box::new(Stream::new(carrier, connection.clone(), deadlines, opened, refusals));
         // Fails only while the node stops; the connection is dropped with the message then.
         let _ = self
             .server
             .cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server });
     }
+}
+
+/// Whether the other side has only gone away: nothing was refused then.
+fn has_left(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(
+        error.kind(),
+        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+    )
 }
 
 impl Backoff {

@@ -6,7 +6,8 @@
 //! | `inbox` | frames of a neighbour: session, sequence, fragments |
 //! | `gateway` | the actor at this end of a link, and the task that drains its outbox |
 //! | `supervisor` | starts and restarts gateways |
-//! | `connect`, `stream`, `sessions` | connections: accept and dial, deadlines and bounds, who is on the other side |
+//! | `connect`, `stream`, `sessions` | connections: accept and dial, TLS, deadlines and bounds, who is on the other side |
+//! | `refusals` | connections that were refused: counted by why, told of once in a while |
 //!
 //! What the path below a gateway does not do, and this module therefore does: ractor_cluster queues without bound, has
 //! one stream per neighbour, accepts any number of connections, and never reconnects. So at most
@@ -17,9 +18,13 @@
 //! What waits in an outbox when its link breaks is lost: consensus and commands are repeated end to end, signals are
 //! not. Envelopes that had arrived before a link broke may be delivered after [`Deliver::link_down`].
 //!
-//! Limits: ractor keeps its registries per process, so two nodes never share a process. Connections are plain TCP with
-//! a shared cookie: for loopback and trusted networks. ractor_cluster also opens a listener of its own, which cannot
-//! be switched off; it is bound to a free port of the loopback interface. A neighbour that vanished without closing its
+//! With [`LinkConfig::tls`] both sides show a certificate of the cluster's authority, the name in it is that of the node
+//! (checked by the side that dials, and against the handshake of ractor_cluster by the side that accepts), and the cookie
+//! is demanded besides. Without it connections are plain TCP with a shared cookie: for loopback and trusted networks.
+//!
+//! Limits: ractor keeps its registries per process, so two nodes never share a process. ractor_cluster also opens a
+//! listener of its own, which cannot be switched off; it is bound to a free port of the loopback interface, and sessions
+//! that come by it are refused. A neighbour that vanished without closing its
 //! connection and comes back may be refused until [`LinkLimits::idle_timeout`] has closed the old one.
 
 mod config;
@@ -28,6 +33,7 @@ mod gateway;
 mod inbox;
 mod lane_queue;
 mod outbox;
+mod refusals;
 mod sessions;
 mod stats;
 mod stream;
@@ -48,6 +54,7 @@ use tokio::task::JoinHandle;
 
 pub use config::{Cookie, LinkConfig, LinkError, LinkLimits, PeerConfig};
 pub use outbox::{Outbox, SendError};
+pub use refusals::RefusedStats;
 pub use stats::{LaneStats, LinkStats, LinksStats};
 
 use connect::Hangar;
@@ -80,6 +87,7 @@ pub trait Deliver: Send + Sync + 'static {
 /// The links of this node. At most one per process. Dropping it leaves the links running; [`Links::stop`] ends them.
 pub struct Links {
     links: Vec<Arc<Link>>,
+    sessions: Arc<Sessions>,
     address: SocketAddr,
     supervisor: ActorRef<Never>,
     supervisor_task: JoinHandle<()>,
@@ -122,8 +130,9 @@ impl Links {
 
         let hangar = Hangar {
             server,
-            sessions,
+            sessions: sessions.clone(),
             limits: config.limits,
+            tls: config.tls,
         };
         let mut tasks: Vec<_> = links.iter().map(|link| tokio::spawn(link.clone().drain())).collect();
         tasks.push(tokio::spawn(hangar.clone().accept(listener)));
@@ -132,6 +141,7 @@ impl Links {
         }
         Ok(Links {
             links,
+            sessions,
             address,
             supervisor,
             supervisor_task,
@@ -163,6 +173,7 @@ impl Links {
     pub fn stats(&self) -> LinksStats {
         LinksStats {
             links: self.links.iter().map(|link| link.stats()).collect(),
+            refused: self.sessions.refusals().stats(),
         }
     }
 

@@ -7,6 +7,7 @@ use ractor::ActorRef;
 use ractor_cluster::node::NodeServerSessionInformation;
 use ractor_cluster::{NodeEventSubscription, NodeSessionMessage};
 
+use super::refusals::{Refusals, Why};
 use super::stream::Connection;
 
 /// The sessions that are authenticated, and the connections that are not closed.
@@ -16,6 +17,7 @@ use super::stream::Connection;
 pub(super) struct Sessions {
     /// The index of each neighbour, by the name that ractor_cluster knows it by.
     peers: HashMap<String, u16>,
+    refusals: Arc<Refusals>,
     state: Mutex<State>,
 }
 
@@ -37,8 +39,21 @@ impl Sessions {
         let peers = peers.map(|(name, index)| (full_name(&name), index)).collect();
         Arc::new(Sessions {
             peers,
+            refusals: Arc::default(),
             state: Mutex::default(),
         })
+    }
+
+    /// Where refused connections are counted.
+    pub(super) fn refusals(&self) -> &Arc<Refusals> {
+        &self.refusals
+    }
+
+    /// The names of the neighbours.
+    pub(super) fn peer_names(&self) -> impl Iterator<Item = &str> {
+        self.peers
+            .keys()
+            .map(|name| name.split_once('@').map_or(name.as_str(), |(name, _)| name))
     }
 
     /// Must be called before the connection is handed over.
@@ -59,6 +74,18 @@ impl Sessions {
         }
     }
 
+    /// Whether a session with who calls itself `name`, over this connection, may be.
+    pub(super) fn check(&self, name: &str, connection: Option<&Connection>) -> Result<u16, Why> {
+        // ractor_cluster's own listener has none of the bounds and proofs of ours.
+        let connection = connection.ok_or(Why::Stranger)?;
+        if let Some(certified) = &connection.certified
+            && full_name(certified) != name
+        {
+            return Err(Why::Name);
+        }
+        self.peers.get(name).copied().ok_or(Why::Stranger)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -76,17 +103,21 @@ impl NodeEventSubscription for Subscription {
             .as_ref()
             .map(|peer| peer.name.as_str())
             .unwrap_or_default();
-        let Some(index) = self.0.peers.get(name).copied() else {
-            tracing::warn!(
-                peer = name,
-                connection = session.peer_addr,
-                "a node that is no neighbour has connected"
-            );
-            session.actor.stop(Some("not a neighbour".to_owned()));
-            return;
-        };
         let mut state = self.0.lock();
-        if let Some(connection) = state.connections.get(&session.peer_addr) {
+        let connection = state.connections.get(&session.peer_addr).cloned();
+        let index = match self.0.check(name, connection.as_deref()) {
+            Ok(index) => index,
+            Err(why) => {
+                let detail = format!("it says that it is {name:?}");
+                self.0.refusals.note(why, &session.peer_addr, detail);
+                if let Some(connection) = connection {
+                    connection.explain();
+                }
+                session.actor.stop(Some(why.to_string()));
+                return;
+            }
+        };
+        if let Some(connection) = connection {
             connection.authenticated();
         }
         state.authenticated.insert(session.node_id, (index, session.actor));

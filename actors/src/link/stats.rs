@@ -5,11 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use queenright_protocol::wire::Lane;
 use serde::Serialize;
 
+use super::refusals::RefusedStats;
+
 /// A snapshot of the counters of all links. Counters only grow, from the start of the process.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct LinksStats {
     /// One per neighbour, by index.
     pub links: Vec<LinkStats>,
+    /// Connections that were refused.
+    pub refused: RefusedStats,
 }
 
 /// The counters of one link.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use queenright_protocol::topology;
 
@@ -12,16 +13,19 @@ use crate::founding::FoundingError;
 use crate::link::{Cookie, LinkConfig, LinkError, LinkLimits, PeerConfig};
 use crate::queen::RoundLimits;
 use crate::store::StoreError;
+use crate::tls::Tls;
 
 /// A node of the cluster file.
 #[derive(Clone, Debug)]
 pub struct Member {
     /// Its name.
     pub name: String,
-    /// Where other nodes connect to.
+    /// Where it listens for other nodes.
     pub links: SocketAddr,
-    /// Its door.
-    pub http: SocketAddr,
+    /// Where other nodes connect to: `host:port`.
+    pub links_advertised: String,
+    /// Its door, as others reach it: `host:port`.
+    pub http_advertised: String,
 }
 
 /// What a node is started with.
@@ -51,6 +55,8 @@ pub struct NodeOptions {
     pub kinds: Kinds,
     /// How much room it wants to have on its disk.
     pub disk: DiskLimits,
+    /// The certificates of its links; `None` for links in plain TCP.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// Why a node did not start.
@@ -94,11 +100,12 @@ pub(super) fn link_config(options: &NodeOptions) -> LinkConfig {
             .map(|(place, peer)| PeerConfig {
                 name: peer.name.clone(),
                 index: place as u16,
-                address: peer.links.to_string(),
+                address: peer.links_advertised.clone(),
             })
             .collect(),
         cookie: options.cookie.clone(),
         limits: options.links.clone(),
+        tls: options.tls.clone(),
     }
 }
 

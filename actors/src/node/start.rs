@@ -187,7 +187,7 @@ impl Node {
             cluster: options.cluster,
             cluster_id: founded.cluster.to_string(),
             names,
-            doors: options.nodes.iter().map(|node| node.http).collect(),
+            doors: options.nodes.iter().map(|node| node.http_advertised.clone()).collect(),
             topology: options.topology,
             folder,
             store,

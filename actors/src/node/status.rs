@@ -15,6 +15,7 @@ use crate::body::{decode, encode};
 use crate::consensus::Recovery;
 use crate::disk::DiskStatus;
 use crate::founding::place_of;
+use crate::link::RefusedStats;
 use crate::store::StoreError;
 
 /// What a node does in consensus.
@@ -61,6 +62,9 @@ pub struct NodeStatus {
     /// Those who follow events at its door.
     #[serde(default)]
     pub subscribers: Option<SubscriberCounts>,
+    /// The connections of other nodes, and of strangers, that it refused.
+    #[serde(default)]
+    pub refused: Option<RefusedStats>,
 }
 
 /// The cluster, as the node that was asked sees it.
@@ -158,11 +162,12 @@ impl Node {
                 seq: None,
                 digest: None,
                 agents: None,
-                http: self.doors[place_of(number)].to_string(),
+                http: self.doors[place_of(number)].clone(),
                 pid: None,
                 disk: None,
                 recovery: None,
                 subscribers: None,
+                refused: None,
             })
         });
         let nodes = futures::future::join_all(others).await;
@@ -203,11 +208,12 @@ impl Node {
             seq: Some(seq),
             digest: Some(digest.to_string()),
             agents: Some(self.agents.live()),
-            http: self.doors[place_of(me)].to_string(),
+            http: self.doors[place_of(me)].clone(),
             pid: Some(std::process::id()),
             disk: Some(self.disk.status()),
             recovery: Some(self.consensus.recovered_by()),
             subscribers: Some(self.subscribers.counts()),
+            refused: Some(self.router.link_stats().refused),
         }
     }
     /// What this node counts and measures.

@@ -1,7 +1,7 @@
 //! Applying the log: what an entry brings, what it changes here, and who is told.
 
-use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 
 use queenright_protocol::colony::{Applied, Batch, Checkpoint, Colony, Digest, Round, RoundError};
 use serde::Serialize;
@@ -88,6 +88,9 @@ impl Replica {
             state.last_applied = Some(log_id);
             if let Some(applied) = &applied {
                 state.dirty.note(applied);
+                if applied.door_tokens {
+                    self.door_tokens.store(Arc::new(state.colony.door_tokens().clone()));
+                }
             }
             self.applied.store(index, Ordering::Release);
             // A clone: taking the digest would keep readers waiting.

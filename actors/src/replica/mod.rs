@@ -14,9 +14,10 @@ mod waiters;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
+use arc_swap::ArcSwap;
 use openraft::type_config::alias::{LogIdOf, StoredMembershipOf, VoteOf};
 use queenright_protocol::colony::{
-    Answer, Colony, Digest, Key, Record, ReservationId, Session, TokenHash, Wait, WaitId,
+    Answer, Colony, Digest, DoorTokens, Key, Record, ReservationId, Session, TokenHash, Wait, WaitId,
 };
 use queenright_protocol::id::NodeId;
 use tokio::sync::{oneshot, watch};
@@ -97,6 +98,8 @@ pub struct Replica {
     checkpoints: Mutex<Checkpoints>,
     /// Where this replica differs from what a leader has logged.
     difference: watch::Sender<Option<Difference>>,
+    /// The tokens of doors, which are asked for with every request: no snapshot is taken for that.
+    door_tokens: ArcSwap<DoorTokens>,
     /// What the store has not taken yet, in steps of [`dirty::BACKLOG_STEP`].
     backlog: watch::Sender<usize>,
 }
@@ -127,6 +130,7 @@ impl Replica {
         revisions.fill(&colony);
         Arc::new(Replica {
             me,
+            door_tokens: ArcSwap::from_pointee(colony.door_tokens().clone()),
             applied: AtomicU64::new(applied),
             seq: watch::Sender::new(colony.seq()),
             index: watch::Sender::new(applied),
@@ -207,6 +211,11 @@ impl Replica {
         };
         *published = Arc::downgrade(&snapshot);
         snapshot
+    }
+
+    /// The tokens that let callers in at this node's door.
+    pub fn door_tokens(&self) -> Arc<DoorTokens> {
+        self.door_tokens.load_full()
     }
 
     /// The index of the last applied entry; 0 before the first.
@@ -371,6 +380,7 @@ impl Replica {
     pub(crate) fn install(&self, colony: Colony, last_applied: Option<LogId>, membership: Membership) {
         let index = last_applied.as_ref().map_or(0, |id| id.index);
         self.revisions.fill(&colony);
+        self.door_tokens.store(Arc::new(colony.door_tokens().clone()));
         *self.clock.lock().expect("nothing panics under this lock") = (colony.cluster_ms(), Instant::now());
         let seq = colony.seq();
         let old = self.state().colony.clone();

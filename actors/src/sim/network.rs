@@ -316,7 +316,7 @@ impl Transport for SimTransport {
     }
 
     fn stats(&self) -> LinksStats {
-        LinksStats { links: Vec::new() }
+        LinksStats::default()
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {

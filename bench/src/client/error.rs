@@ -11,6 +11,14 @@ pub enum ClientError {
         /// The address of the door.
         url: String,
     },
+    /// Who listens there did not prove to be a node of the cluster, or does not speak TLS: nothing was sent.
+    #[error("{url} did not prove to be a node of this cluster: {problem}")]
+    Untrusted {
+        /// The address of the door.
+        url: String,
+        /// What TLS says.
+        problem: String,
+    },
     /// The door refused, or the node has no outcome.
     #[error("{0}")]
     Problem(Box<Problem>),
@@ -63,7 +71,7 @@ impl ClientError {
             ClientError::Problem(problem) => problem.code == Code::UnknownOutcome,
             // An answer that cannot be read may have been a good one.
             ClientError::Timeout { .. } | ClientError::Lost { .. } | ClientError::BadResponse { .. } => true,
-            ClientError::Unreachable { .. } | ClientError::Unsendable { .. } => false,
+            ClientError::Unreachable { .. } | ClientError::Untrusted { .. } | ClientError::Unsendable { .. } => false,
         }
     }
 
@@ -72,7 +80,7 @@ impl ClientError {
         match self {
             ClientError::Problem(problem) => problem.retryable,
             ClientError::Unreachable { .. } | ClientError::Timeout { .. } | ClientError::Lost { .. } => true,
-            ClientError::BadResponse { .. } | ClientError::Unsendable { .. } => false,
+            ClientError::Untrusted { .. } | ClientError::BadResponse { .. } | ClientError::Unsendable { .. } => false,
         }
     }
 }

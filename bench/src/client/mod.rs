@@ -10,17 +10,21 @@ mod memory;
 mod project;
 mod request;
 mod reservation;
+mod secure;
 mod session;
 mod stream;
 mod swarm;
 mod task;
 #[cfg(test)]
 mod tests;
+mod token;
 pub mod wire;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
+use rustls::ClientConfig;
 
 pub use self::error::ClientError;
 pub use self::follow::{Filter, Watched};
@@ -28,6 +32,8 @@ pub use self::memory::{Found, Guard, ListQuery, Lookup, PutOptions, decode_tags,
 pub use self::project::ProjectQuery;
 use self::request::unsendable;
 pub use self::reservation::{AcquireOutcome, ReservationQuery};
+pub use self::secure::Bearer;
+use self::secure::{headers, trusts_nobody};
 pub use self::session::SessionQuery;
 pub use self::swarm::agent_path;
 pub use self::task::{FinishOutcome, TaskQuery};
@@ -78,6 +84,10 @@ pub struct ClientOptions {
     pub timeout: Duration,
     /// The token by which it shows whose reservations are its own when it writes.
     pub token: Option<String>,
+    /// What it trusts, for doors in TLS: see `queenright_actors::tls::client_config`.
+    pub tls: Option<Arc<ClientConfig>>,
+    /// What it shows to doors that ask for a token.
+    pub bearer: Option<Bearer>,
 }
 
 impl Default for ClientOptions {
@@ -87,6 +97,8 @@ impl Default for ClientOptions {
             agent: "http".to_owned(),
             timeout: Duration::from_secs(10),
             token: None,
+            tls: None,
+            bearer: None,
         }
     }
 }
@@ -104,14 +116,29 @@ impl Client {
     /// A client of the door at `base_url`, such as `http://127.0.0.1:7201`. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`ClientError::Unsendable`] when this is no `http://host:port`.
+    /// [`ClientError::Unsendable`] when this is no `http://host:port` or `https://host:port`, or when nothing is known to
+    /// trust for the latter.
     pub fn new(base_url: &str, options: ClientOptions) -> Result<Client, ClientError> {
         let no_door = |problem: String| unsendable("the address of the door", problem);
         let url = Url::parse(base_url).map_err(|error| no_door(format!("{base_url:?}: {error}")))?;
-        if url.scheme() != "http" || url.host().is_none() || url.path() != "/" || url.query().is_some() {
-            return Err(no_door(format!("{base_url:?} is not http://host:port")));
+        let known = matches!(url.scheme(), "http" | "https");
+        if !known || url.host().is_none() || url.path() != "/" || url.query().is_some() {
+            return Err(no_door(format!(
+                "{base_url:?} is not http://host:port or https://host:port"
+            )));
         }
+        let tls = match &options.tls {
+            Some(tls) => ClientConfig::clone(tls),
+            None if url.scheme() == "http" => trusts_nobody(),
+            None => {
+                return Err(no_door(format!(
+                    "{base_url:?} is in TLS, and no authority is known to trust"
+                )));
+            }
+        };
         let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .default_headers(headers(options.bearer.as_ref()))
             // A door is on this host or in this network; a proxy of the environment has no part in it.
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())

@@ -7,6 +7,7 @@ use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 
+use super::secure::problem_of_tls;
 use super::wire::Problem;
 use super::{
     AGENT_HEADER, Client, ClientError, IDEMPOTENCY_HEADER, REQUEST_TIMEOUT_MAX, TIMEOUT_GRACE, TIMEOUT_HEADER,
@@ -77,7 +78,10 @@ impl Client {
     pub(super) fn failure(&self, error: &reqwest::Error) -> ClientError {
         let url = self.base.clone();
         if error.is_connect() {
-            ClientError::Unreachable { url }
+            match problem_of_tls(error) {
+                Some(problem) => ClientError::Untrusted { url, problem },
+                None => ClientError::Unreachable { url },
+            }
         } else if error.is_timeout() {
             let waited: Duration = self.options.timeout.min(REQUEST_TIMEOUT_MAX);
             ClientError::Timeout {

@@ -65,6 +65,19 @@ fn an_address_without_http_is_refused_before_anything_is_sent() {
     );
 }
 
+#[test]
+fn a_token_is_never_shown() {
+    let options = ClientOptions {
+        bearer: Some(Bearer::new("qr_secret").unwrap()),
+        ..ClientOptions::default()
+    };
+    let client = Client::new("http://127.0.0.1:7201", options.clone()).unwrap();
+    let shown = format!("{options:?} {client:?}");
+    assert!(!shown.contains("qr_secret"), "{shown}");
+    let error = Bearer::new("qr secret\n").unwrap_err().to_string();
+    assert!(!error.contains("secret"), "{error}");
+}
+
 #[tokio::test]
 async fn nobody_there_is_unreachable_and_changed_nothing() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -20,6 +20,9 @@ pub struct UpArgs {
     /// Keep the cluster's state in DIR instead of the user's state folder
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Open what others can reach without TLS or tokens all the same: for networks that you trust
+    #[arg(long)]
+    pub insecure: bool,
     /// Stop the nodes when stdin ends
     #[arg(long, hide = true)]
     pub parent_pipe: bool,
@@ -50,6 +53,9 @@ pub struct NodeArgs {
     /// Keep the cluster's state in DIR instead of the user's state folder
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Open what others can reach without TLS or tokens all the same: for networks that you trust
+    #[arg(long)]
+    pub insecure: bool,
     /// End when stdin ends, and say on stdout in one line of JSON that the node is ready or why not
     #[arg(long, hide = true)]
     pub parent_pipe: bool,

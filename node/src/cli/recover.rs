@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::AccessArgs;
+
 /// `queenright recover`
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -33,4 +35,7 @@ pub struct RecoverArgs {
     /// Do not ask
     #[arg(long)]
     pub yes: bool,
+    /// What it trusts and shows when it asks whether others run.
+    #[command(flatten)]
+    pub access: AccessArgs,
 }

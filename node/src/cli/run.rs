@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::seconds;
+use super::{AccessArgs, seconds};
 
 /// `queenright run`
 #[derive(Args, Debug)]
@@ -86,6 +86,9 @@ pub struct RunArgs {
         value_delimiter = ','
     )]
     pub nodes: Vec<String>,
+    /// What it trusts and shows.
+    #[command(flatten)]
+    pub access: AccessArgs,
     /// The program to run for each task, and its arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,

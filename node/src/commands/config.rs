@@ -23,8 +23,11 @@ struct Checked<'a> {
 /// # Errors
 /// [`CliError::Config`] says what is wrong with the file.
 pub async fn run(args: ConfigCommand, context: &Context) -> Result<Exit, CliError> {
-    let ConfigCommand::Check { file } = args;
+    let ConfigCommand::Check { file, insecure } = args;
     let config = ClusterConfig::load(&file)?;
+    for warning in config.check_exposure(insecure)? {
+        context.note(format_args!("warning: {warning}"));
+    }
     let runs = config.check_runnable().is_ok();
     let checked = Checked {
         file: file.display().to_string(),

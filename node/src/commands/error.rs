@@ -93,6 +93,7 @@ impl CliError {
                 StateError::NoHome { .. }
                 | StateError::Io { .. }
                 | StateError::BadCookie { .. }
+                | StateError::BadAdminToken { .. }
                 | StateError::BadRecord { .. }
                 | StateError::SeveralClusters { .. } => Exit::Error,
             },

@@ -26,6 +26,8 @@ pub mod status;
 mod table;
 pub mod task;
 mod task_text;
+pub mod tls;
+pub mod token;
 pub mod up;
 mod watch;
 
@@ -62,6 +64,8 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Events(args) => events::run(args, context).await,
         Command::Prime(args) => prime::run(args, context).await,
         Command::Agent(args) => agent::run(args, context).await,
+        Command::Tls(command) => tls::run(command, context).await,
+        Command::Token(command) => token::run(command, context).await,
         Command::Replay(args) => replay::run(args, context).await,
         Command::Demo(args) => demo::run(args, context).await,
         Command::Bench(args) => bench::run(args, context).await,

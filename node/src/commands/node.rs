@@ -12,7 +12,7 @@ use serde_json::json;
 use super::door::client;
 use super::{CliError, Context};
 use crate::cli::{NodeArgs, NodeCommand, ReplaceArgs};
-use crate::config::ClusterConfig;
+use crate::config::{Auth, ClusterConfig};
 use crate::exit::Exit;
 use crate::server::{self, NodePlan};
 use crate::state::{Registry, StateFolders};
@@ -60,11 +60,18 @@ async fn run_node(args: NodeArgs) -> Result<Exit, CliError> {
     let config = ClusterConfig::load(&file)?;
     config.node(&name)?;
     config.check_runnable()?;
+    for warning in config.check_exposure(args.insecure)? {
+        tracing::warn!("{warning}");
+    }
     let StateFolders { cluster, registry } = StateFolders::find(&config.name, args.data.as_deref())?;
     cluster.create([name.as_str()])?;
     let plan = NodePlan {
         data_dir: cluster.node(&name),
         cookie: cluster.cookie()?,
+        admin_token: match config.auth {
+            Auth::None => None,
+            Auth::Token => Some(cluster.admin_token()?),
+        },
         registry: args.registry.map_or(registry, Registry::at),
         parent_pipe: args.parent_pipe,
         name,

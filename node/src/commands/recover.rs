@@ -10,11 +10,12 @@ use queenright_bench::client::{Client, ClientOptions};
 use queenright_protocol::colony::SEQ_JUMP;
 use serde_json::{Value, json};
 
+use super::door::Way;
 use super::{CliError, Context};
 use crate::cli::RecoverArgs;
 use crate::config::ClusterConfig;
 use crate::exit::Exit;
-use crate::state::StateFolders;
+use crate::state::{Door, StateFolders};
 use crate::wall_time::rfc3339;
 
 /// How long another node may take to say that it runs.
@@ -32,9 +33,8 @@ pub async fn run(args: RecoverArgs, context: &Context) -> Result<Exit, CliError>
             "stdin is no terminal to ask on: look with --dry-run, then give --yes".to_owned(),
         ));
     }
-    let folder = StateFolders::find(&config.name, args.data.as_deref())?
-        .cluster
-        .node(name);
+    let cluster = StateFolders::find(&config.name, args.data.as_deref())?.cluster;
+    let folder = cluster.node(name);
     let survivor = Survivor::read(RecoverOptions {
         folder: folder.clone(),
         name: name.clone(),
@@ -42,7 +42,8 @@ pub async fn run(args: RecoverArgs, context: &Context) -> Result<Exit, CliError>
     });
     let survivor = survivor.await.map_err(|error| refused(error, name))?;
     let findings = survivor.findings().clone();
-    refuse_running(&config, name, &findings).await?;
+    let way = Way::of_file(&config, &args.access, Some(&cluster.admin_token_path()))?;
+    refuse_running(&config, &way, name, &findings).await?;
     let told = text(&config, name, &findings);
     if args.dry_run {
         context.answer(
@@ -80,14 +81,15 @@ fn refused(error: RecoverError, name: &str) -> CliError {
 }
 
 /// A node that runs and belongs to the same cluster is not lost. One that cannot be asked may be: that is for people to say.
-async fn refuse_running(config: &ClusterConfig, name: &str, findings: &Findings) -> Result<(), CliError> {
+async fn refuse_running(config: &ClusterConfig, way: &Way, name: &str, findings: &Findings) -> Result<(), CliError> {
     let others = config.nodes.iter().filter(|node| node.name != *name);
     let asked = others.map(|node| async move {
         let options = ClientOptions {
             timeout: ASK_TIMEOUT,
             ..ClientOptions::default()
         };
-        let client = Client::new(&format!("http://{}", node.http), options).ok()?;
+        let door = Door::parse(&node.http_advertised()).ok()?.in_tls(way.in_tls());
+        let client = Client::new(&door.url(""), way.options(options)).ok()?;
         let status = client.status().await.ok()?;
         Some((node.name.clone(), status))
     });

@@ -5,12 +5,13 @@ use std::sync::Mutex;
 use indicatif::{ProgressBar, ProgressStyle};
 use queenright_bench::client::{Client, ClientOptions};
 
+use super::door::Way;
 use super::{CliError, Context, door};
 use crate::cli::ReplayArgs;
 use crate::config::ClusterConfig;
 use crate::exit::Exit;
 use crate::replay::{Job, JobOptions, Phase, Progress, ReplayError, Report};
-use crate::state::Door;
+use crate::state::{Door, StateFolders};
 use crate::up::StopSignals;
 
 /// Who loads a history, in the records.
@@ -80,13 +81,16 @@ fn options(args: &ReplayArgs) -> ClientOptions {
 }
 
 fn of_file(config: &ClusterConfig, args: &ReplayArgs) -> Result<Vec<(String, Client)>, CliError> {
-    nodes_of(config, options(args))
+    let of_host = StateFolders::find(&config.name, None).map(|folders| folders.cluster.admin_token_path());
+    let way = Way::of_file(config, &args.target.client.access, of_host.ok().as_deref())?;
+    nodes_of(config, way.options(options(args)))
 }
 
 /// The doors of all nodes of a cluster file.
 pub(super) fn nodes_of(config: &ClusterConfig, options: ClientOptions) -> Result<Vec<(String, Client)>, CliError> {
     let doors = config.nodes.iter().map(|node| {
-        let client = Client::new(&Door::from(node.http).url(""), options.clone())?;
+        let door = Door::parse(&node.http_advertised())?.in_tls(config.tls.is_some());
+        let client = Client::new(&door.url(""), options.clone())?;
         Ok((node.name.clone(), client))
     });
     doors.collect()
@@ -94,12 +98,15 @@ pub(super) fn nodes_of(config: &ClusterConfig, options: ClientOptions) -> Result
 
 /// The doors of all nodes of the cluster that the local node belongs to.
 async fn of_door(args: &ReplayArgs) -> Result<Vec<(String, Client)>, CliError> {
-    let status = door::client(&args.target.client)?
+    let (door, way) = door::find(&args.target.client)?;
+    let options = way.options(options(args));
+    let status = Client::new(&door.url(""), options.clone())?
         .status()
         .await
         .map_err(door::of_read)?;
     let doors = status.nodes.iter().map(|node| {
-        let client = Client::new(&Door::parse(&node.http)?.url(""), options(args))?;
+        let door = Door::parse(&node.http)?.in_tls(way.in_tls());
+        let client = Client::new(&door.url(""), options.clone())?;
         Ok((node.name.clone(), client))
     });
     doors.collect()

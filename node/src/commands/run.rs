@@ -12,7 +12,7 @@ use queenright_bench::client::{Client, ClientOptions};
 use queenright_protocol::colony::{SESSION_TTL_MS_MAX, SESSION_TTL_MS_MIN};
 use tokio::sync::mpsc;
 
-use super::door::of_read;
+use super::door::{Way, named, of_read};
 use super::table::shown;
 use super::{CliError, Context};
 use crate::cli::RunArgs;
@@ -111,24 +111,31 @@ fn this_program() -> std::io::Result<PathBuf> {
 /// The doors that were named, or else those of all nodes of the one cluster that runs here, beginning with one that
 /// answers.
 async fn doors(args: &RunArgs) -> Result<Doors, CliError> {
-    let client = |door: &Door| -> Result<Client, CliError> {
+    let client = |door: &Door, way: &Way| -> Result<Client, CliError> {
         let options = ClientOptions {
             project: args.project.clone(),
             agent: args.name.clone(),
             timeout: REQUEST_TIMEOUT,
-            token: None,
+            ..ClientOptions::default()
         };
-        Ok(Client::new(&door.url(""), options)?)
+        Ok(Client::new(&door.url(""), way.options(options))?)
     };
     if args.nodes.is_empty() {
-        let first = client(&Registry::of_user()?.find_door()?)?;
+        let node = Registry::of_user()?.find()?;
+        let way = Way::to(&args.access, Some(&node))?;
+        let first = client(&node.door(), &way)?;
         let status = first.status().await.map_err(of_read)?;
         let others = status.nodes.iter().filter_map(|node| Door::parse(&node.http).ok());
+        let others = others.map(|door| door.in_tls(way.in_tls()));
         let others = others.filter(|door| door.url("") != first.base_url());
-        let others: Vec<Client> = others.map(|door| client(&door)).collect::<Result<_, _>>()?;
+        let others: Vec<Client> = others.map(|door| client(&door, &way)).collect::<Result<_, _>>()?;
         return Ok(Doors::new([vec![first], others].concat()));
     }
-    let named: Result<Vec<Client>, CliError> = args.nodes.iter().map(|node| client(&Door::parse(node)?)).collect();
+    let named: Result<Vec<Client>, CliError> = args
+        .nodes
+        .iter()
+        .map(|node| named(node, &args.access).and_then(|(door, way)| client(&door, &way)))
+        .collect();
     let mut clients = named?;
     let mut problem = None;
     for place in 0..clients.len() {

@@ -52,12 +52,28 @@ fn text(status: &ClusterStatus) -> String {
             ));
         }
     }
+    for line in status.nodes.iter().filter_map(refused) {
+        text.push('\n');
+        text.push_str(&line);
+    }
     let came_back = status.nodes.iter().filter_map(came_back);
     for (place, line) in came_back.enumerate() {
         text.push_str(if place == 0 { "\n\n" } else { "\n" });
         text.push_str(&line);
     }
     text
+}
+
+/// Which connections a node refused; `None` if there were none.
+fn refused(node: &NodeStatus) -> Option<String> {
+    let refused = node.refused.filter(|refused| refused.total() > 0)?;
+    let counts = refused.named().into_iter().filter(|(_, count)| *count > 0);
+    let counts: Vec<String> = counts.map(|(why, count)| format!("{why} {count}")).collect();
+    Some(format!(
+        "{}: connections of links refused: {}",
+        node.name,
+        counts.join(", ")
+    ))
 }
 
 /// By which way a node came back; `None` for one that was never away.
@@ -121,6 +137,7 @@ mod tests {
             disk: None,
             recovery: None,
             subscribers: None,
+            refused: None,
         }
     }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{CliError, Context};
 use crate::cli::UpArgs;
-use crate::config::ClusterConfig;
+use crate::config::{Auth, ClusterConfig};
 use crate::exit::Exit;
 use crate::up::{Cluster, Ended, NodeView, StopCause, StopSignals, UpOptions, service};
 
@@ -32,7 +32,19 @@ pub async fn run(args: UpArgs, context: &Context) -> Result<Exit, CliError> {
         message: "cannot listen for signals".to_owned(),
         source: source.into(),
     })?;
-    let options = UpOptions::new(ClusterConfig::load(&args.file)?, args.data.as_deref())?;
+    let config = ClusterConfig::load(&args.file)?;
+    for warning in config.check_exposure(args.insecure)? {
+        // Aloud: also to those who want no notes.
+        let _ = writeln!(io::stderr(), "warning: {warning}");
+    }
+    let options = UpOptions {
+        insecure: args.insecure,
+        ..UpOptions::new(config, args.data.as_deref())?
+    };
+    let admin_token = match options.config.auth {
+        Auth::None => None,
+        Auth::Token => Some(options.folders.cluster.admin_token_path()),
+    };
     let name = options.config.name.clone();
     let progress = Progress {
         name: &name,
@@ -63,6 +75,12 @@ pub async fn run(args: UpArgs, context: &Context) -> Result<Exit, CliError> {
         && error.exit() != Exit::Ok
     {
         context.note(error.report(false));
+    }
+    if let Some(path) = admin_token {
+        context.note(format_args!(
+            "the doors ask for tokens; commands on this host show the one in {}",
+            path.display()
+        ));
     }
     service::ready();
     let all_ended = loop {

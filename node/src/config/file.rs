@@ -18,6 +18,8 @@ pub(super) struct ClusterFile {
     pub(super) consensus: Option<ConsensusSection>,
     pub(super) limits: Option<LimitsSection>,
     pub(super) log: Option<LogSection>,
+    pub(super) tls: Option<TlsSection>,
+    pub(super) doors: Option<DoorsSection>,
 }
 
 #[derive(Debug, DeriveDeserialize, Serialize)]
@@ -35,6 +37,8 @@ pub(super) struct NodeSection {
     pub(super) name: String,
     pub(super) links: String,
     pub(super) http: String,
+    pub(super) advertise_links: Option<String>,
+    pub(super) advertise_http: Option<String>,
 }
 
 #[derive(Debug, Default, DeriveDeserialize, Serialize)]
@@ -64,6 +68,18 @@ pub(super) struct LogSection {
     pub(super) snapshot_every_s: Option<i64>,
     pub(super) keep_bytes: Option<Amount>,
     pub(super) sent_bytes_per_s: Option<Amount>,
+}
+
+#[derive(Debug, DeriveDeserialize, Serialize)]
+#[serde(deny_unknown_fields, expecting = "a section")]
+pub(super) struct TlsSection {
+    pub(super) dir: String,
+}
+
+#[derive(Debug, Default, DeriveDeserialize, Serialize)]
+#[serde(deny_unknown_fields, expecting = "a section")]
+pub(super) struct DoorsSection {
+    pub(super) auth: Option<String>,
 }
 
 /// A number of bytes: an integer, or text such as `"8 MiB"`.
@@ -167,6 +183,8 @@ impl ClusterFile {
                     name: node.name.clone(),
                     links: node.links.to_string(),
                     http: node.http.to_string(),
+                    advertise_links: node.advertise_links.clone(),
+                    advertise_http: node.advertise_http.clone(),
                 })
                 .collect(),
             consensus: Some(ConsensusSection {
@@ -191,6 +209,12 @@ impl ClusterFile {
                 snapshot_every_s: Some(integer(config.log.snapshot_every.as_secs())),
                 keep_bytes: Some(Amount::Bytes(integer(config.log.keep_bytes))),
                 sent_bytes_per_s: Some(Amount::Bytes(integer(config.log.sent_bytes_per_s))),
+            }),
+            tls: config.tls.as_ref().map(|dir| TlsSection {
+                dir: dir.display().to_string(),
+            }),
+            doors: Some(DoorsSection {
+                auth: Some(config.auth.to_string()),
             }),
         }
     }

@@ -29,6 +29,8 @@ impl ClusterConfig {
         let mut held = Vec::with_capacity(self.nodes.len() * 2);
         let mut moved = self.clone();
         for node in &mut moved.nodes {
+            // What leads to the old ports.
+            (node.advertise_links, node.advertise_http) = (None, None);
             for address in [&mut node.links, &mut node.http] {
                 let listener = free_listener(address.ip())?;
                 *address = listener.local_addr()?;

@@ -5,6 +5,7 @@
 //! What a key may hold, its default and why stands beside the key: nodes here, timing in [`Consensus`], sizes in [`Limits`] and [`Log`].
 
 mod error;
+mod exposure;
 mod file;
 mod free_ports;
 mod limits;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::ConfigError;
+pub use exposure::Auth;
 pub use limits::{Bound, Limits};
 pub use log::Log;
 
@@ -51,6 +53,11 @@ pub struct ClusterConfig {
     pub limits: Limits,
     /// `[log]`: how much of the log is kept.
     pub log: Log,
+    /// `tls.dir`: the folder of the certificates, relative to the file; links and doors are in TLS if there is one.
+    /// Absolute here.
+    pub tls: Option<PathBuf>,
+    /// `doors.auth`: who may use the doors.
+    pub auth: Auth,
 }
 
 /// How projects begin.
@@ -83,10 +90,27 @@ pub struct NodeConfig {
     /// `name`: unique in its cluster, of the same form as the cluster's name. It names the folder of the node, so the
     /// names of that folder's neighbours (`cookie`, `logs`, `running`) are refused.
     pub name: String,
-    /// `links`: where other nodes connect. Loopback only for now. `localhost` stands for 127.0.0.1.
+    /// `links`: where the node listens for others. `localhost` stands for 127.0.0.1. Beyond loopback it demands TLS.
     pub links: SocketAddr,
-    /// `http`: the door of the node, for people and programs. Loopback only for now.
+    /// `http`: the door of the node, for people and programs. Beyond loopback it demands TLS and tokens.
     pub http: SocketAddr,
+    /// `advertise_links`: what the others dial, `host:port`, where that is not `links`: for a node that listens on all
+    /// addresses of its host, or behind a translation of addresses.
+    pub advertise_links: Option<String>,
+    /// `advertise_http`: what people and programs dial, where that is not `http`.
+    pub advertise_http: Option<String>,
+}
+
+impl NodeConfig {
+    /// Where others reach its links: `host:port`.
+    pub fn links_advertised(&self) -> String {
+        self.advertise_links.clone().unwrap_or_else(|| self.links.to_string())
+    }
+
+    /// Where others reach its door: `host:port`.
+    pub fn http_advertised(&self) -> String {
+        self.advertise_http.clone().unwrap_or_else(|| self.http.to_string())
+    }
 }
 
 /// How the nodes of a cluster are linked.

@@ -83,7 +83,7 @@ fn an_unknown_key_names_its_section_and_the_key_meant() {
     );
     refused_with(
         "port = 3",
-        "c.toml: unknown key \"port\" in nodes[0] (known: name, links, http)",
+        "c.toml: unknown key \"port\" in nodes[0] (known: name, links, http, advertise_links, advertise_http)",
     );
     refused_with(
         "[limit]",
@@ -124,7 +124,7 @@ fn a_missing_key_or_a_wrong_type_names_the_key() {
 }
 
 #[test]
-fn an_address_is_a_loopback_host_and_a_port() {
+fn an_address_is_a_host_and_a_port() {
     let links = |text: &str, line: &str| {
         refused_instead_of("\"127.0.0.1:7101\"", text, &format!("c.toml: nodes[0].links: {line}"))
     };
@@ -136,13 +136,118 @@ fn an_address_is_a_loopback_host_and_a_port() {
         "\"127.0.0.1:70000\"",
         "\"127.0.0.1:70000\" has no usable port (1 to 65535)",
     );
-    let elsewhere =
-        "is not a loopback address (binding elsewhere demands TLS and a token, which this version does not have)";
-    links("\"0.0.0.0:7101\"", &format!("\"0.0.0.0:7101\" {elsewhere}"));
-    links("\"example.org:7101\"", &format!("\"example.org:7101\" {elsewhere}"));
-    for fine in ["localhost:1", "[::1]:7101", "127.1.2.3:65535"] {
+    let named =
+        "is not an address to listen on (an IP address of the host; names go into advertise_links and advertise_http)";
+    links("\"example.org:7101\"", &format!("\"example.org:7101\" {named}"));
+    links(
+        "\"0.0.0.0:7101\"",
+        "\"0.0.0.0:7101\" is every address of its host; say in advertise_links what others dial",
+    );
+    for fine in ["localhost:1", "[::1]:7101", "127.1.2.3:65535", "10.0.0.3:7101"] {
         parse(&MESH.replace("127.0.0.1:7101", fine)).expect(fine);
     }
+}
+
+const TLS: &str = "[tls]\ndir = \"certificates\"\n";
+const TOKENS: &str = "[doors]\nauth = \"token\"\n";
+
+/// Whether a cluster with these addresses may start, or the line that says why not.
+fn exposure(old: &str, new: &str, sections: &str) -> Result<(), String> {
+    let config = parse(&format!("{}{sections}", MESH.replace(old, new))).unwrap();
+    let checked = config.check_exposure(false);
+    checked
+        .map(|warnings| assert!(warnings.is_empty()))
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn what_others_can_reach_demands_tls_and_doors_demand_tokens_too() {
+    let (links, http) = ("127.0.0.1:7101", "127.0.0.1:7201");
+    assert_eq!(exposure(links, links, ""), Ok(()));
+    assert_eq!(exposure(links, "[::1]:7101", ""), Ok(()));
+    assert_eq!(exposure(links, "10.0.0.3:7101", TLS), Ok(()));
+    assert_eq!(exposure(http, "10.0.0.3:7201", &format!("{TLS}{TOKENS}")), Ok(()));
+    let make = "make certificates with `queenright tls init c.toml` and name their folder in [tls] dir";
+    let open = "is not a loopback address, and would be open to the network";
+    assert_eq!(
+        exposure(links, "10.0.0.3:7101", ""),
+        Err(format!(
+            "c.toml: nodes[0].links: \"10.0.0.3:7101\" {open} without TLS ({make}, or say --insecure)"
+        ))
+    );
+    let auth = "set [doors] auth = \"token\"";
+    assert_eq!(
+        exposure(http, "10.0.0.3:7201", ""),
+        Err(format!(
+            "c.toml: nodes[0].http: \"10.0.0.3:7201\" {open} without TLS and tokens ({make}, and {auth}, or say --insecure)"
+        ))
+    );
+    assert_eq!(
+        exposure(http, "10.0.0.3:7201", TLS),
+        Err(format!(
+            "c.toml: nodes[0].http: \"10.0.0.3:7201\" {open} without tokens ({auth}, or say --insecure)"
+        ))
+    );
+    assert_eq!(
+        exposure(http, "10.0.0.3:7201", TOKENS),
+        Err(format!(
+            "c.toml: nodes[0].http: \"10.0.0.3:7201\" {open} without TLS ({make}, or say --insecure)"
+        ))
+    );
+}
+
+#[test]
+fn what_is_open_on_purpose_is_said_aloud() {
+    let text = MESH.replace("127.0.0.1", "10.0.0.3");
+    let warnings = parse(&text).unwrap().check_exposure(true).unwrap();
+    assert_eq!(
+        warnings,
+        [
+            "c.toml: nodes[0].links: 10.0.0.3:7101 is open to the network without TLS",
+            "c.toml: nodes[0].http: 10.0.0.3:7201 is open to the network without TLS and tokens",
+        ]
+    );
+    assert!(parse(MESH).unwrap().check_exposure(true).unwrap().is_empty());
+}
+
+#[test]
+fn others_dial_what_is_advertised() {
+    let everywhere = MESH.replace("127.0.0.1:7101", "0.0.0.0:7101");
+    let config = parse(&format!("{everywhere}advertise_links = \"n1.example.org:9\"")).unwrap();
+    assert_eq!(config.nodes[0].links_advertised(), "n1.example.org:9");
+    assert_eq!(config.nodes[0].http_advertised(), "127.0.0.1:7201");
+    let advertised = |text: &str, line: &str| {
+        refused_with(
+            &format!("advertise_http = {text:?}"),
+            &format!("c.toml: nodes[0].advertise_http: {text:?} {line}"),
+        )
+    };
+    advertised("n1", "has no port (expected host:port)");
+    advertised("n1:0", "has no usable port (1 to 65535)");
+    advertised("[::]:1", "is no address that others can dial");
+    advertised("http://n1:1", "has no port (expected host:port)");
+    advertised("n1/x:1", "has no host that can be dialled (a name or an IP address)");
+    let second = "advertise_http = \"a:1\"\n[[nodes]]\nname = \"n2\"\nlinks = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\n\
+                  advertise_links = \"a:1\"";
+    refused_with(
+        second,
+        "c.toml: nodes[1].advertise_links: \"a:1\" is also nodes[0].advertise_http (each address leads to one listener)",
+    );
+}
+
+#[test]
+fn certificates_lie_beside_the_file_and_doors_say_who_may_come_in() {
+    let config = ClusterConfig::parse(Path::new("/etc/queenright/c.toml"), &format!("{MESH}{TLS}{TOKENS}")).unwrap();
+    assert_eq!(config.tls.as_deref(), Some(Path::new("/etc/queenright/certificates")));
+    assert_eq!(config.auth, Auth::Token);
+    let plain = parse(MESH).unwrap();
+    assert_eq!((plain.tls, plain.auth), (None, Auth::None));
+    refused_with("[tls]", "c.toml: tls.dir: missing");
+    refused_with("[tls]\ndir = \"\"", "c.toml: tls.dir: \"\" names no folder");
+    refused_with(
+        "[doors]\nauth = \"tokens\"",
+        "c.toml: doors.auth: \"tokens\" is no way to let callers in (none, token; did you mean \"token\"?)",
+    );
 }
 
 #[test]
@@ -334,7 +439,7 @@ fn the_shipped_files_load() {
 fn a_written_configuration_loads_as_itself() {
     let folder = tempfile::tempdir().unwrap();
     let text = format!(
-        "{}[limits]\nround_bytes = 8192\ndisk_watermark_bytes = \"1 MiB\"\nballast_bytes = 0",
+        "{}[limits]\nround_bytes = 8192\ndisk_watermark_bytes = \"1 MiB\"\nballast_bytes = 0\n{TLS}{TOKENS}",
         MESH.replace("\"mesh\"", "\"hierarchical\"")
     );
     let written = parse(&text)

@@ -4,17 +4,21 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::file::{Amount, ClusterFile, ClusterSection, ConsensusSection, LimitsSection, LogSection, NodeSection};
+use super::exposure::Auth;
+use super::file::{
+    Amount, ClusterFile, ClusterSection, ConsensusSection, DoorsSection, LimitsSection, LogSection, NodeSection,
+    TlsSection,
+};
 use super::limits::{Bound, Limits};
 use super::locate::closest;
 use super::{ClusterConfig, ConfigError, Consensus, Log, NODES_MAX, NodeConfig, Projects, Topology};
 
 const NAME_CHARS_MAX: usize = 40;
 /// What lies beside the folders of the nodes in the folder of a cluster.
-const NAMES_TAKEN: [&str; 3] = ["cookie", "logs", "running"];
+const NAMES_TAKEN: [&str; 4] = ["admin-token", "cookie", "logs", "running"];
 const FAN_OUT: Bound = Bound {
     default: 2,
     min: 2,
@@ -46,6 +50,8 @@ pub(super) fn cluster(file: &Path, raw: ClusterFile) -> Result<ClusterConfig, Co
         consensus: check.consensus(&raw.consensus.unwrap_or_default())?,
         limits: check.limits(&raw.limits.unwrap_or_default())?,
         log: check.log(&raw.log.unwrap_or_default())?,
+        tls: raw.tls.map(|tls| check.tls(&tls)).transpose()?,
+        auth: check.auth(&raw.doors.unwrap_or_default())?,
     })
 }
 
@@ -133,7 +139,15 @@ impl Check<'_> {
         let mut names = BTreeMap::new();
         let mut addresses: BTreeMap<SocketAddr, String> = BTreeMap::new();
         let mut nodes = Vec::with_capacity(raw.len());
-        for (index, NodeSection { name, links, http }) in raw.into_iter().enumerate() {
+        let mut advertised: BTreeMap<String, String> = BTreeMap::new();
+        for (index, section) in raw.into_iter().enumerate() {
+            let NodeSection {
+                name,
+                links,
+                http,
+                advertise_links,
+                advertise_http,
+            } = section;
             let key = |field: &str| format!("nodes[{index}].{field}");
             self.name(&key("name"), &name)?;
             if NAMES_TAKEN.contains(&name.as_str()) {
@@ -154,11 +168,27 @@ impl Check<'_> {
                 name,
                 links: self.address(&key("links"), &links)?,
                 http: self.address(&key("http"), &http)?,
+                advertise_links: self.advertised(&key("advertise_links"), advertise_links)?,
+                advertise_http: self.advertised(&key("advertise_http"), advertise_http)?,
             };
-            for (field, address) in [("links", node.links), ("http", node.http)] {
-                if let Some(first) = addresses.insert(address, key(field)) {
+            let said = [&node.advertise_links, &node.advertise_http];
+            for ((field, address), said) in [("links", node.links), ("http", node.http)].into_iter().zip(said) {
+                if address.ip().is_unspecified() {
+                    // Of several hosts each has its own.
+                    if said.is_none() {
+                        let problem =
+                            format!("is every address of its host; say in advertise_{field} what others dial");
+                        return Err(self.refuse(&key(field), format!("\"{address}\""), problem));
+                    }
+                } else if let Some(first) = addresses.insert(address, key(field)) {
                     let problem = format!("is also {first} (each address has one listener)");
                     return Err(self.refuse(&key(field), format!("\"{address}\""), problem));
+                }
+                let Some(said) = said else { continue };
+                let key = key(&format!("advertise_{field}"));
+                if let Some(first) = advertised.insert(said.clone(), key.clone()) {
+                    let problem = format!("is also {first} (each address leads to one listener)");
+                    return Err(self.refuse(&key, format!("{said:?}"), problem));
                 }
             }
             nodes.push(node);
@@ -167,19 +197,7 @@ impl Check<'_> {
     }
 
     fn address(&self, key: &str, text: &str) -> Result<SocketAddr, ConfigError> {
-        let refuse = |problem: &str| Err(self.refuse(key, format!("{text:?}"), problem));
-        // A bare IPv6 address is full of colons, none of which sets off a port.
-        let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port),
-            _ => return refuse("has no port (expected host:port)"),
-        };
-        if host.is_empty() {
-            return refuse("has no host (expected host:port)");
-        }
-        let port = match port.parse::<u16>() {
-            Ok(0) | Err(_) => return refuse("has no usable port (1 to 65535)"),
-            Ok(port) => port,
-        };
+        let (host, port) = self.host_and_port(key, text)?;
         let host = if host == "localhost" {
             Some(IpAddr::V4(Ipv4Addr::LOCALHOST))
         } else {
@@ -190,10 +208,75 @@ impl Check<'_> {
                 .ok()
         };
         match host {
-            Some(host) if host.is_loopback() => Ok(SocketAddr::new(host, port)),
-            _ => refuse(
-                "is not a loopback address (binding elsewhere demands TLS and a token, which this version does not have)",
-            ),
+            Some(host) => Ok(SocketAddr::new(host, port)),
+            None => {
+                let problem = "is not an address to listen on (an IP address of the host; names go into advertise_links \
+                               and advertise_http)";
+                Err(self.refuse(key, format!("{text:?}"), problem))
+            }
+        }
+    }
+
+    /// What others dial: a name or an address, and a port.
+    fn advertised(&self, key: &str, text: Option<String>) -> Result<Option<String>, ConfigError> {
+        let Some(text) = text else { return Ok(None) };
+        let (host, _) = self.host_and_port(key, &text)?;
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let problem = match bare.parse::<IpAddr>() {
+            Ok(address) if address.is_unspecified() => "is no address that others can dial",
+            Ok(_) => return Ok(Some(text)),
+            Err(_)
+                if host
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)) =>
+            {
+                return Ok(Some(text));
+            }
+            Err(_) => "has no host that can be dialled (a name or an IP address)",
+        };
+        Err(self.refuse(key, format!("{text:?}"), problem))
+    }
+
+    fn host_and_port<'t>(&self, key: &str, text: &'t str) -> Result<(&'t str, u16), ConfigError> {
+        let refuse = |problem: &str| Err(self.refuse(key, format!("{text:?}"), problem));
+        // A bare IPv6 address is full of colons, none of which sets off a port.
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port),
+            _ => return refuse("has no port (expected host:port)"),
+        };
+        if host.is_empty() {
+            return refuse("has no host (expected host:port)");
+        }
+        match port.parse::<u16>() {
+            Ok(0) | Err(_) => refuse("has no usable port (1 to 65535)"),
+            Ok(port) => Ok((host, port)),
+        }
+    }
+
+    /// The folder of the certificates, beside the file unless it is absolute.
+    fn tls(&self, raw: &TlsSection) -> Result<PathBuf, ConfigError> {
+        if raw.dir.is_empty() {
+            return Err(self.refuse("tls.dir", "\"\"", "names no folder"));
+        }
+        let folder = self.file.parent().unwrap_or(Path::new("")).join(&raw.dir);
+        // Without a current folder a relative path means nothing, and reading the files will say so.
+        Ok(std::path::absolute(&folder).unwrap_or(folder))
+    }
+
+    fn auth(&self, raw: &DoorsSection) -> Result<Auth, ConfigError> {
+        match raw.auth.as_deref() {
+            None => Ok(Auth::default()),
+            Some("none") => Ok(Auth::None),
+            Some("token") => Ok(Auth::Token),
+            Some(other) => {
+                let meant = closest(other, &Auth::NAMES).map(|name| format!("; did you mean {name:?}?"));
+                let problem = format!(
+                    "is no way to let callers in ({}{})",
+                    Auth::NAMES.join(", "),
+                    meant.unwrap_or_default()
+                );
+                Err(self.refuse("doors.auth", format!("{other:?}"), problem))
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use queenright_actors::node::{
 use queenright_actors::queen::{Request, SubmitError};
 use queenright_actors::replica::Snapshot;
 use queenright_actors::store::StoreError;
-use queenright_protocol::colony::{Outcome, Refusal, ReservationId, SessionId, TokenHash, Wait, WaitId};
+use queenright_protocol::colony::{DoorTokens, Outcome, Refusal, ReservationId, SessionId, TokenHash, Wait, WaitId};
 use tokio::sync::watch;
 
 use crate::replay::tree::{self, StoredTree};
@@ -30,6 +30,7 @@ pub(super) trait Backend: Send + Sync + 'static {
     fn wait_offer<'a>(&'a self, project: &'a Arc<str>, wait: WaitId) -> BoxFuture<'a, Option<Arc<Wait>>>;
     fn read(&self, consistency: Consistency, deadline: Duration) -> BoxFuture<'_, Result<Arc<Snapshot>, ReadError>>;
     fn snapshot(&self) -> Arc<Snapshot>;
+    fn door_tokens(&self) -> Arc<DoorTokens>;
     fn follow_seq(&self) -> watch::Receiver<u64>;
     fn subscribers(&self) -> &Arc<Subscribers>;
     fn wait_reservation<'a>(&'a self, project: &str, reservation: ReservationId) -> BoxFuture<'a, ()>;
@@ -72,6 +73,10 @@ impl Backend for Node {
 
     fn snapshot(&self) -> Arc<Snapshot> {
         self.replica().snapshot()
+    }
+
+    fn door_tokens(&self) -> Arc<DoorTokens> {
+        self.replica().door_tokens()
     }
 
     fn follow_seq(&self) -> watch::Receiver<u64> {

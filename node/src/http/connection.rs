@@ -9,8 +9,9 @@ use std::task::{Context, Poll, ready};
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use super::listener::Carrier;
 
 /// Ends one connection, from wherever.
 #[derive(Clone, Debug)]
@@ -26,7 +27,7 @@ impl Switch {
 /// A listener whose connections have a switch.
 pub(super) struct Ended<L>(pub(super) L);
 
-impl<L: Listener<Io = TcpStream>> Listener for Ended<L> {
+impl<L: Listener<Io = Carrier>> Listener for Ended<L> {
     type Io = Connection;
     type Addr = L::Addr;
 
@@ -46,7 +47,7 @@ impl<L: Listener<Io = TcpStream>> Listener for Ended<L> {
     }
 }
 
-impl<L: Listener<Io = TcpStream>> Connected<IncomingStream<'_, Ended<L>>> for Switch {
+impl<L: Listener<Io = Carrier>> Connected<IncomingStream<'_, Ended<L>>> for Switch {
     fn connect_info(stream: IncomingStream<'_, Ended<L>>) -> Switch {
         stream.io().switch.clone()
     }
@@ -54,7 +55,7 @@ impl<L: Listener<Io = TcpStream>> Connected<IncomingStream<'_, Ended<L>>> for Sw
 
 /// A connection that its switch ends.
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Carrier,
     switch: Switch,
     ended: Pin<Box<WaitForCancellationFutureOwned>>,
 }

@@ -1,4 +1,4 @@
-//! Who may come in: callers on this host alone, and no more at once than the door holds.
+//! What a door answers at all: requests that name it, and no more at once than it holds. Who may ask what is `access`'s.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -15,8 +15,8 @@ use super::problem::{Refused, busy};
 
 /// Refuses requests that a page of another site may have caused: its name can resolve to a loopback address (DNS
 /// rebinding), but the browser still sends that name.
-pub(super) async fn from_this_host(request: Request, next: Next) -> Response {
-    if let Err(refused) = check(request.uri(), request.headers()) {
+pub(super) async fn named(State(door): State<Door>, request: Request, next: Next) -> Response {
+    if let Err(refused) = door.check_names(request.uri(), request.headers()) {
         return refused.into_response();
     }
     let mut response = next.run(request).await;
@@ -42,6 +42,29 @@ impl Door {
         permit.map_err(|_| busy("requests at work", self.limits.requests))
     }
 
+    /// Whether a request names this door, and comes from no page of another site. Where a token is needed a page has none
+    /// to show, so that nothing has to be known of the names that the door has.
+    fn check_names(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
+        if self.access.tokens.is_some() {
+            return Ok(());
+        }
+        check(uri, headers, |authority| self.is_named(authority))
+    }
+
+    fn is_named(&self, authority: &Authority) -> bool {
+        if is_loopback(authority) {
+            return true;
+        }
+        if !self.access.beyond_loopback || authority.as_str().contains('@') {
+            return false;
+        }
+        // A name can be made to resolve to any address; an address is what it is.
+        let host = authority.host();
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let named = self.access.name.as_ref();
+        bare.parse::<IpAddr>().is_ok() || named.is_some_and(|name| name.eq_ignore_ascii_case(host))
+    }
+
     /// A place among those who wait.
     pub(super) fn place_to_wait(&self) -> Result<OwnedSemaphorePermit, Refused> {
         let permit = self.followers.clone().try_acquire_owned();
@@ -49,25 +72,25 @@ impl Door {
     }
 }
 
-fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
+fn check(uri: &Uri, headers: &HeaderMap, is_named: impl Fn(&Authority) -> bool) -> Result<(), Refused> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (Some(host), None) => host.to_str().ok().and_then(|host| host.parse().ok()),
         (None, _) => uri.authority().cloned(),
         (Some(_), Some(_)) => None,
     };
-    if !host.as_ref().is_some_and(is_loopback) {
+    if !host.as_ref().is_some_and(&is_named) {
         return Err(forbidden("Host", headers.get(header::HOST)));
     }
     // A request in absolute form names its host twice.
-    if uri.authority().is_some_and(|authority| !is_loopback(authority)) {
+    if uri.authority().is_some_and(|authority| !is_named(authority)) {
         return Err(forbidden("the host of the request", None));
     }
     for origin in headers.get_all(header::ORIGIN) {
         let text = origin.to_str().unwrap_or_default();
         let authority = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
         let authority = authority.and_then(|authority| authority.parse::<Authority>().ok());
-        if !authority.as_ref().is_some_and(is_loopback) {
+        if !authority.as_ref().is_some_and(&is_named) {
             return Err(forbidden("Origin", Some(origin)));
         }
     }
@@ -90,6 +113,6 @@ fn is_loopback(authority: &Authority) -> bool {
 
 fn forbidden(what: &str, value: Option<&HeaderValue>) -> Refused {
     let value = value.map_or("absent".into(), |value| String::from_utf8_lossy(value.as_bytes()));
-    let detail = format!("{what}: {value:?} does not name this host; the door answers on loopback only");
+    let detail = format!("{what}: {value:?} does not name this door");
     Problem::new(Code::Forbidden, detail).into()
 }

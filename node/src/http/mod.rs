@@ -1,4 +1,4 @@
-//! The door of a node: HTTP/1.1 under `/v1`, on loopback.
+//! The door of a node: HTTP/1.1 under `/v1`, on loopback unless it is protected, in TLS where there are certificates.
 //!
 //! Handlers parse, call one method of [`Node`], and answer; errors are RFC 9457 problem details whose codes
 //! `problem.rs` gives. What a request may cost is bounded: its time, its body, how many are at work and how many wait
@@ -22,6 +22,7 @@
 //! | `POST`, `GET /v1/projects`, `GET`, `DELETE /v1/projects/{project}`, `PUT /v1/projects/{project}/limits` | make projects, list them; show one, destroy it, limit it |
 //! | `GET /v1/events` | what happened after a cursor; waits for more if asked to, or streams it; the present state with its cursor |
 //! | `GET /v1/prime` | what an agent needs to know when it starts |
+//! | `POST`, `GET /v1/tokens`, `DELETE /v1/tokens/{name}` | make tokens that let callers in, list them, revoke one |
 //! | `POST`, `GET /v1/agents`, `GET`, `DELETE /v1/agents/{name}` | the agents of this node |
 //!
 //! Who writes under its own reservation shows its token in the header `queenright-token`.
@@ -29,12 +30,14 @@
 //! Routes about a project take it from the query (`?project=`, else `default`), or from the path:
 //! `/v1/projects/{project}/memory/{key}` and so on.
 
+mod access;
 mod agents;
 mod backend;
 mod call;
 mod connection;
 mod events;
 mod guard;
+mod listener;
 mod memory;
 mod prime;
 mod problem;
@@ -48,6 +51,7 @@ mod status;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod waiting;
 
 use std::io;
@@ -56,16 +60,17 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt as _;
 use queenright_actors::node::{Consistency, Node};
 use queenright_actors::replica::Snapshot;
 use queenright_protocol::colony::VALUE_BYTES_MAX;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
+pub use self::access::DoorAccess;
 use self::backend::Backend;
 use self::call::Caller;
 use self::connection::{Ended, Switch};
+use self::listener::Doorway;
 use self::problem::Refused;
 use crate::config::Limits;
 
@@ -116,8 +121,8 @@ impl DoorLimits {
 /// Why the door could not be opened, or not be kept open.
 #[derive(Debug, thiserror::Error)]
 pub enum DoorError {
-    /// The listener is bound to an address that others can reach. Nothing was served.
-    #[error("the door listens on {address}; it serves loopback addresses only")]
+    /// The listener is bound to an address that others can reach, which nobody has allowed. Nothing was served.
+    #[error("the door listens on {address}, and may serve loopback addresses only")]
     NotLoopback {
         /// The address.
         address: SocketAddr,
@@ -136,29 +141,26 @@ pub async fn serve(
     listener: TcpListener,
     node: Arc<Node>,
     limits: DoorLimits,
+    access: DoorAccess,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), DoorError> {
-    serve_backend(listener, node, limits, shutdown).await
+    serve_backend(listener, node, limits, access, shutdown).await
 }
 
 async fn serve_backend(
     listener: TcpListener,
     backend: Arc<dyn Backend>,
     limits: DoorLimits,
+    access: DoorAccess,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), DoorError> {
     let address = listener.local_addr()?;
-    if !address.ip().is_loopback() {
+    if !address.ip().is_loopback() && !access.beyond_loopback {
         return Err(DoorError::NotLoopback { address });
     }
     let (close, mut closing) = watch::channel(false);
-    let router = router::router(Door::new(backend, limits, closing.clone()));
-    let listener = listener.tap_io(|stream| {
-        // Answers are small and waited for. A stream that refuses still works.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
-        }
-    });
+    let listener = Doorway::open(listener, access.tls.clone())?;
+    let router = router::router(Door::new(backend, limits, access, closing.clone()));
     let service = router.into_make_service_with_connect_info::<Switch>();
     let server = axum::serve(Ended(listener), service).with_graceful_shutdown(async move {
         // An error says that the sender is gone, with the door.
@@ -184,6 +186,7 @@ async fn serve_backend(
 struct Door {
     backend: Arc<dyn Backend>,
     limits: DoorLimits,
+    access: Arc<DoorAccess>,
     requests: Arc<Semaphore>,
     followers: Arc<Semaphore>,
     /// True once the door is told to close.
@@ -191,9 +194,10 @@ struct Door {
 }
 
 impl Door {
-    fn new(backend: Arc<dyn Backend>, limits: DoorLimits, closing: watch::Receiver<bool>) -> Door {
+    fn new(backend: Arc<dyn Backend>, limits: DoorLimits, access: DoorAccess, closing: watch::Receiver<bool>) -> Door {
         Door {
             backend,
+            access: Arc::new(access),
             limits: DoorLimits {
                 value_bytes: limits.value_bytes.min(VALUE_BYTES_MAX),
                 ..limits

@@ -230,6 +230,8 @@ pub(super) fn of_refusal(refusal: &Refusal) -> Problem {
                 _ => problem,
             }
         }
+        Refusal::DoorTokenExists { name } => Problem::new(Code::Conflict, detail).with_details(json!({ "token": name })),
+        Refusal::UnknownDoorToken { name } => Problem::new(Code::NotFound, detail).with_details(json!({ "token": name })),
         Refusal::SessionEnded { session, why } => {
             session_over(detail, json!({ "session": session.to_string(), "why": why }))
         }

@@ -2,13 +2,14 @@
 
 use axum::Router;
 use axum::http::{Method, Uri};
-use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post, put};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{delete, get, post, put};
 use queenright_bench::client::wire::{Code, Problem};
 
 use super::problem::Refused;
 use super::{
-    Door, agents, events, guard, memory, prime, projects, proposals, replay, reservations, sessions, status, tasks,
+    Door, access, agents, events, guard, memory, prime, projects, proposals, replay, reservations, sessions, status,
+    tasks, tokens,
 };
 
 pub(super) fn router(door: Door) -> Router {
@@ -21,6 +22,8 @@ pub(super) fn router(door: Door) -> Router {
         .route("/v1/projects", get(projects::list).post(projects::create))
         .route("/v1/projects/{project}", get(projects::show).delete(projects::destroy))
         .route("/v1/projects/{project}/limits", put(projects::limit))
+        .route("/v1/tokens", get(tokens::list).post(tokens::create))
+        .route("/v1/tokens/{name}", delete(tokens::revoke))
         .route_layer(from_fn_with_state(door.clone(), guard::admit));
     Router::new()
         // Watchdogs are answered also when the door is busy.
@@ -31,7 +34,8 @@ pub(super) fn router(door: Door) -> Router {
         .nest("/v1/projects/{project}", of_project(&door))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
-        .layer(from_fn(guard::from_this_host))
+        .layer(from_fn_with_state(door.clone(), access::authorise))
+        .layer(from_fn_with_state(door.clone(), guard::named))
         .with_state(door)
 }
 

@@ -1,8 +1,11 @@
 //! One node, from its start to its end.
 
+mod certificates;
+
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use queenright_actors::agent::Kinds;
@@ -11,15 +14,16 @@ use queenright_actors::disk::DiskLimits;
 use queenright_actors::link::{Cookie as LinkCookie, LinkError, LinkLimits};
 use queenright_actors::node::{Member, Node, NodeOptions, StartError};
 use queenright_actors::queen::RoundLimits;
+use queenright_actors::tls::{AUTHORITY_FILE, Tls, TlsError};
 use queenright_protocol::topology::{self, FanOut};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{ClusterConfig, NodeConfig, Projects, Topology};
-use crate::http::{self, DoorError, DoorLimits};
+use crate::http::{self, DoorAccess, DoorError, DoorLimits};
 use crate::replay;
-use crate::state::{Cookie, Registration, Registry, RunningNode, StateError};
+use crate::state::{AdminToken, Cookie, Registration, Registry, RunningNode, StateError};
 use crate::up::{Announcement, StopSignals, service};
 
 /// How long the door may take to close.
@@ -36,6 +40,8 @@ pub struct NodePlan {
     pub data_dir: PathBuf,
     /// What the nodes of the cluster prove to each other that they know.
     pub cookie: Cookie,
+    /// The token that its door takes besides those of the colony; `None` if the door asks for none.
+    pub admin_token: Option<AdminToken>,
     /// Where its running is recorded.
     pub registry: Registry,
     /// Whether another process started it, waits for one line on stdout, and holds the pipe on stdin.
@@ -68,13 +74,17 @@ impl NodePlan {
     /// When the record cannot be written.
     pub fn announce_ready(&self) -> Result<Registration, StateError> {
         let node = self.node();
-        let running = RunningNode::this_process(
-            &self.config.name,
-            &self.name,
-            node.http,
-            node.links,
-            self.data_dir.clone(),
-        );
+        let running = RunningNode {
+            ca: self.config.tls.as_ref().map(|folder| folder.join(AUTHORITY_FILE)),
+            admin_token: self.admin_token.as_ref().map(|token| token.path().to_path_buf()),
+            ..RunningNode::this_process(
+                &self.config.name,
+                &self.name,
+                node.http,
+                node.links,
+                self.data_dir.clone(),
+            )
+        };
         let registration = self.registry.record(running.clone())?;
         // Whoever started the node may have stopped reading; the record says the same.
         let _ = if self.parent_pipe {
@@ -103,6 +113,9 @@ pub enum ServerError {
         /// Why.
         source: io::Error,
     },
+    /// Its certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The node did not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -131,7 +144,11 @@ pub async fn run(mut plan: NodePlan) -> Result<(), ServerError> {
     let listener = TcpListener::bind(address)
         .await
         .map_err(|source| ServerError::Door { place, address, source })?;
-    let options = options(&plan)?;
+    let tls = plan.config.tls.as_ref();
+    let tls = tls
+        .map(|folder| Tls::load(folder, &plan.config.name, &plan.name))
+        .transpose()?;
+    let options = options(&plan, tls.clone())?;
     let node = tokio::select! {
         node = Node::start(options) => node?,
         _ = plan.stop.next() => return Ok(()),
@@ -139,12 +156,12 @@ pub async fn run(mut plan: NodePlan) -> Result<(), ServerError> {
     let closing = CancellationToken::new();
     let shutdown = closing.clone();
     let limits = DoorLimits::of(&plan.config.limits);
-    let serving = http::serve(
-        listener,
-        node.clone(),
-        limits,
-        async move { shutdown.cancelled().await },
-    );
+    if let Some(tls) = &tls {
+        tokio::spawn(certificates::follow(tls.clone(), closing.clone()));
+    }
+    let serving = http::serve(listener, node.clone(), limits, door_access(&plan, tls), async move {
+        shutdown.cancelled().await
+    });
     let mut door = tokio::spawn(serving);
     let registration = plan.announce_ready()?;
     service::ready();
@@ -171,7 +188,19 @@ pub async fn run(mut plan: NodePlan) -> Result<(), ServerError> {
     result
 }
 
-fn options(plan: &NodePlan) -> Result<NodeOptions, ServerError> {
+fn door_access(plan: &NodePlan, tls: Option<Arc<Tls>>) -> DoorAccess {
+    let node = plan.node();
+    let advertised = node.advertise_http.as_deref().and_then(|text| text.rsplit_once(':'));
+    DoorAccess {
+        tls,
+        tokens: plan.admin_token.clone(),
+        // What that demands was checked before the plan was made.
+        beyond_loopback: !node.http.ip().is_loopback(),
+        name: advertised.map(|(host, _)| host.to_owned()),
+    }
+}
+
+fn options(plan: &NodePlan, tls: Option<Arc<Tls>>) -> Result<NodeOptions, ServerError> {
     let ClusterConfig {
         name,
         nodes,
@@ -185,7 +214,8 @@ fn options(plan: &NodePlan) -> Result<NodeOptions, ServerError> {
     let members = nodes.iter().map(|node| Member {
         name: node.name.clone(),
         links: node.links,
-        http: node.http,
+        links_advertised: node.links_advertised(),
+        http_advertised: node.http_advertised(),
     });
     let mut kinds = Kinds::default();
     queenright_bench::load::add_kinds(&mut kinds);
@@ -224,6 +254,7 @@ fn options(plan: &NodePlan) -> Result<NodeOptions, ServerError> {
             watermark_bytes: limits.disk_watermark_bytes,
             ballast_bytes: limits.ballast_bytes,
         },
+        tls,
     })
 }
 

@@ -6,10 +6,8 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rand::TryRngCore;
-use rand::rngs::OsRng;
-
 use super::StateError;
+use crate::secret::random_hex;
 
 const COOKIE_BYTES: usize = 32;
 
@@ -26,25 +24,8 @@ impl Cookie {
     }
 
     /// Reads the cookie of `path`; if there is none, makes one that only the owner can read.
-    ///
-    /// Several processes may do this at once: each writes a file of its own and links it to `path`, which succeeds for
-    /// the first one only. So `path` is never seen half written, and all end with the same cookie.
     pub(super) fn read_or_create(path: &Path) -> Result<Cookie, StateError> {
-        match fs::read_to_string(path) {
-            Ok(text) => return Cookie::parse(&text, path),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(StateError::io("cannot read", path, error)),
-        }
-        let refuse = |source| StateError::io("cannot make", path, source);
-        let own = path.with_extension(random_hex::<8>().map_err(refuse)?);
-        let made = write_new(&own).and_then(|()| match fs::hard_link(&own, path) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(()),
-        });
-        let removed = fs::remove_file(&own);
-        made.and(removed)
-            .map_err(|source| StateError::io("cannot make", path, source))?;
-        let text = fs::read_to_string(path).map_err(|source| StateError::io("cannot read", path, source))?;
+        let text = read_or_make(path, random_hex::<COOKIE_BYTES>)?;
         Cookie::parse(&text, path)
     }
 
@@ -61,18 +42,33 @@ impl Cookie {
     }
 }
 
-fn write_new(path: &Path) -> io::Result<()> {
-    let mut hex = random_hex::<COOKIE_BYTES>()?;
-    hex.push('\n');
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(hex.as_bytes())?;
-    file.sync_all()
+/// Reads a secret from `path`; if there is none, makes one that only the owner can read.
+///
+/// Several processes may do this at once: each writes a file of its own and links it to `path`, which succeeds for
+/// the first one only. So `path` is never seen half written, and all end with the same secret.
+pub(super) fn read_or_make(path: &Path, make: impl FnOnce() -> io::Result<String>) -> Result<String, StateError> {
+    match fs::read_to_string(path) {
+        Ok(text) => return Ok(text),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(StateError::io("cannot read", path, error)),
+    }
+    let refuse = |source| StateError::io("cannot make", path, source);
+    let secret = make().map_err(refuse)?;
+    let own = path.with_extension(random_hex::<8>().map_err(refuse)?);
+    let made = write_new(&own, &secret).and_then(|()| match fs::hard_link(&own, path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    });
+    let removed = fs::remove_file(&own);
+    made.and(removed).map_err(refuse)?;
+    fs::read_to_string(path).map_err(|source| StateError::io("cannot read", path, source))
 }
 
-fn random_hex<const BYTES: usize>() -> io::Result<String> {
-    let mut bytes = [0; BYTES];
-    OsRng.try_fill_bytes(&mut bytes).map_err(io::Error::other)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+fn write_new(path: &Path, secret: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(secret.as_bytes())?;
+    file.write_all(b"\n")?;
+    file.sync_all()
 }
 
 impl fmt::Debug for Cookie {

@@ -32,6 +32,12 @@ pub enum StateError {
         /// The file.
         path: PathBuf,
     },
+    /// The file of the admin token does not hold one. To make a new one, remove the file and start a node.
+    #[error("{}: not a token (expected qr_ and 64 hexadecimal digits)", path.display())]
+    BadAdminToken {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file among the records of running nodes is none. It may be removed.
     #[error("{}: not the record of a running node", path.display())]
     BadRecord {

@@ -3,6 +3,7 @@
 //! ```text
 //! <root>                              $XDG_STATE_HOME/queenright, else ~/.local/state/queenright
 //! ├── clusters/<cluster>/             replaced by DIR when a command is given --data DIR
+//! │   ├── admin-token                 with which a person on this host begins, if the doors ask for tokens
 //! │   ├── cookie                      what the nodes of the cluster prove to each other that they know
 //! │   ├── logs/<node>.log             what the node says
 //! │   └── <node>/                     the data of the node
@@ -10,6 +11,7 @@
 //! ```
 //! Nothing ever lies in the current folder. Folders are made for their owner alone.
 
+mod admin_token;
 mod cookie;
 mod door;
 mod error;
@@ -23,6 +25,7 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+pub use admin_token::AdminToken;
 pub use cookie::Cookie;
 pub use door::Door;
 pub use error::StateError;
@@ -105,6 +108,20 @@ impl ClusterFolder {
     pub fn cookie(&self) -> Result<Cookie, StateError> {
         create_private(&self.path)?;
         Cookie::read_or_create(&self.path.join("cookie"))
+    }
+
+    /// The token of scope admin that the nodes of this host take: read, or made by the first process that needs it.
+    ///
+    /// # Errors
+    /// [`StateError::Io`], or [`StateError::BadAdminToken`] if the file holds something else.
+    pub fn admin_token(&self) -> Result<AdminToken, StateError> {
+        create_private(&self.path)?;
+        AdminToken::read_or_create(&self.admin_token_path())
+    }
+
+    /// Where that token lies, if it was made.
+    pub fn admin_token_path(&self) -> PathBuf {
+        self.path.join("admin-token")
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::time::SystemTime;
@@ -36,6 +36,12 @@ pub struct RunningNode {
     pub links: SocketAddr,
     /// The folder of its data.
     pub data: PathBuf,
+    /// The certificates of the authority by which its door, in TLS, can be trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// The file of the token that its door takes from people on this host, if it asks for tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin_token: Option<PathBuf>,
 }
 
 impl RunningNode {
@@ -51,12 +57,21 @@ impl RunningNode {
             http,
             links,
             data,
+            ca: None,
+            admin_token: None,
         }
     }
 
-    /// Its door.
+    /// Its door, as it is reached from this host.
     pub fn door(&self) -> Door {
-        Door::from(self.http)
+        let mut address = self.http;
+        if address.ip().is_unspecified() {
+            address.set_ip(match address {
+                SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        Door::from(address).in_tls(self.ca.is_some())
     }
 
     fn lives(&self) -> bool {
@@ -155,16 +170,16 @@ impl Registry {
         Ok(nodes)
     }
 
-    /// The door of the first node of the one cluster that runs.
+    /// The first node of the one cluster that runs.
     ///
     /// # Errors
     /// [`StateError::NothingRunning`], [`StateError::SeveralClusters`], and those of [`Registry::running`].
-    pub fn find_door(&self) -> Result<Door, StateError> {
+    pub fn find(&self) -> Result<RunningNode, StateError> {
         let mut clusters = self.running()?;
         clusters.dedup_by(|later, first| later.cluster == first.cluster);
         match clusters.as_slice() {
             [] => Err(StateError::NothingRunning),
-            [node] => Ok(node.door()),
+            [node] => Ok(node.clone()),
             _ => Err(StateError::SeveralClusters {
                 clusters: clusters
                     .into_iter()
@@ -172,6 +187,14 @@ impl Registry {
                     .collect(),
             }),
         }
+    }
+
+    /// The node of this host that has this door, if one is recorded.
+    ///
+    /// # Errors
+    /// Those of [`Registry::running`].
+    pub fn with_door(&self, door: &Door) -> Result<Option<RunningNode>, StateError> {
+        Ok(self.running()?.into_iter().find(|node| node.door().is_at(door)))
     }
 
     /// Removes a record, unless another node has taken its place meanwhile.

@@ -70,6 +70,8 @@ mod tests {
             name: "n1".to_owned(),
             links: any,
             http: any,
+            advertise_links: None,
+            advertise_http: None,
         };
         assert!(tail(&path).is_empty());
         writeln!(open(&path, &node).unwrap(), "first").unwrap();
@@ -90,6 +92,8 @@ mod tests {
             name: "n1".to_owned(),
             links: any,
             http: any,
+            advertise_links: None,
+            advertise_http: None,
         };
         File::create(&path).unwrap().set_len(LOG_BYTES_MAX + 1).unwrap();
         open(&path, &node).unwrap();

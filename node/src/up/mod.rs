@@ -30,7 +30,7 @@ pub use error::UpError;
 use process::NodeProcess;
 pub use stop::{StopCause, StopSignals};
 
-use crate::config::ClusterConfig;
+use crate::config::{Auth, ClusterConfig};
 use crate::state::StateFolders;
 
 /// How a cluster is started.
@@ -46,6 +46,8 @@ pub struct UpOptions {
     pub ready_within: Duration,
     /// How long a node may take to end after SIGTERM before it is killed.
     pub stop_within: Duration,
+    /// Whether what others can reach may be open without TLS or tokens.
+    pub insecure: bool,
 }
 
 impl UpOptions {
@@ -62,6 +64,7 @@ impl UpOptions {
             executable: std::env::current_exe().map_err(UpError::Executable)?,
             ready_within: Duration::from_secs(30),
             stop_within: Duration::from_secs(5),
+            insecure: false,
         })
     }
 }
@@ -132,6 +135,9 @@ impl Cluster {
             .create(options.config.nodes.iter().map(|node| node.name.as_str()))?;
         // Made before there are nodes: nobody has to wait for anybody else's.
         options.folders.cluster.cookie()?;
+        if options.config.auth == Auth::Token {
+            options.folders.cluster.admin_token()?;
+        }
         let deadline = Instant::now() + options.ready_within;
         // From here on an early return drops the nodes started so far, which kills them.
         let mut cluster = Cluster {

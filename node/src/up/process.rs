@@ -22,6 +22,8 @@ const THREADS: &str = "TOKIO_WORKER_THREADS";
 #[derive(Debug)]
 pub(super) struct NodeProcess {
     node: NodeConfig,
+    /// Whether its door is in TLS.
+    in_tls: bool,
     log: PathBuf,
     data: PathBuf,
     ready_within: Duration,
@@ -42,6 +44,7 @@ impl NodeProcess {
         })?;
         Ok(NodeProcess {
             node: node.clone(),
+            in_tls: options.config.tls.is_some(),
             log,
             data: options.folders.cluster.node(&node.name),
             ready_within: options.ready_within,
@@ -57,7 +60,7 @@ impl NodeProcess {
         NodeView {
             name: self.node.name.clone(),
             pid: if self.status.is_some() { None } else { self.child.id() },
-            door: Door::from(self.node.http).to_string(),
+            door: Door::from(self.node.http).in_tls(self.in_tls).to_string(),
             log: self.log.clone(),
             data: self.data.clone(),
         }
@@ -197,6 +200,7 @@ fn spawn(options: &UpOptions, node: &NodeConfig, log: &std::path::Path) -> io::R
         .arg("--registry")
         .arg(options.folders.registry.folder())
         .arg("--parent-pipe")
+        .args(options.insecure.then_some("--insecure"))
         .envs(threads(options.config.nodes.len()))
         // The parent tells the service manager when all are ready.
         .env_remove("NOTIFY_SOCKET")

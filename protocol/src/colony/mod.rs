@@ -11,6 +11,7 @@ mod agent;
 mod clearing;
 mod command;
 mod digest;
+mod door_token;
 mod event;
 mod growth;
 mod hold;
@@ -44,6 +45,9 @@ pub use self::command::{
     VALUE_BYTES_MAX,
 };
 pub use self::digest::Digest;
+pub use self::door_token::{
+    Access, DOOR_TOKEN_NAME_BYTES_MAX, DOOR_TOKENS_MAX, DoorToken, DoorTokenCommand, DoorTokens, SecretHash,
+};
 pub use self::event::{
     Cursor, CursorError, EVENT_BYTES_KEPT_MAX, EVENTS_KEPT_MAX, EVENTS_KEPT_MS, Event, Events, Subject, What,
 };
@@ -132,6 +136,8 @@ pub struct Colony {
     agents: Agents,
     /// The clusters that this one was recovered from.
     past: Vec<Past>,
+    /// What lets callers in at the doors.
+    door_tokens: DoorTokens,
     scratch: Scratch,
 }
 
@@ -158,6 +164,7 @@ impl Default for Colony {
             dedup: DedupSessions::default(),
             agents: Agents::default(),
             past: Vec::new(),
+            door_tokens: DoorTokens::default(),
             scratch: Scratch::default(),
         }
     }
@@ -195,6 +202,8 @@ pub struct Applied {
     pub agents: Vec<LifeKey>,
     /// The sessions that began, changed or were forgotten.
     pub sessions: Vec<(Arc<str>, SessionId)>,
+    /// Whether tokens of doors came or went.
+    pub door_tokens: bool,
     /// The new events, in order.
     pub events: Vec<(Arc<str>, Arc<Event>)>,
     /// How many finished tasks were forgotten.
@@ -330,7 +339,8 @@ impl Colony {
         if let Err(refusal) = project::check_names(command) {
             return Outcome::Refused(refusal);
         }
-        if matches!(command.body, Body::Agent(_) | Body::Project(_)) && command.idempotency_key.is_some() {
+        let of_no_project = matches!(command.body, Body::Agent(_) | Body::Project(_) | Body::DoorToken(_));
+        if of_no_project && command.idempotency_key.is_some() {
             return Outcome::Refused(malformed("idempotency_key", "is for the commands of a project"));
         }
         if let Body::Agent(agent) = &command.body {
@@ -338,6 +348,10 @@ impl Colony {
         }
         if let Body::Project(wanted) = &command.body {
             let outcome = self.project_command(round, command, wanted, applied);
+            return outcome.unwrap_or_else(Outcome::Refused);
+        }
+        if let Body::DoorToken(wanted) = &command.body {
+            let outcome = self.door_token_command(&command.author, wanted, applied);
             return outcome.unwrap_or_else(Outcome::Refused);
         }
         if let Err(refusal) = self.check_not_clearing(&command.project) {
@@ -380,6 +394,7 @@ impl Colony {
         sum.add(self.agents.digest);
         sum.add(self.agents.sessions.digest);
         sum.add(self.past_digest());
+        sum.add(self.door_tokens.digest());
         for (name, project) in &self.projects {
             sum.add(project.digest(name));
         }

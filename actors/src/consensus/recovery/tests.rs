@@ -130,6 +130,7 @@ async fn alone() -> Arc<Router> {
         peers: Vec::new(),
         cookie: Cookie::new("0".repeat(64)).unwrap(),
         limits: LinkLimits::default(),
+        tls: None,
     };
     let (router, _) = Router::start(config).await.unwrap();
     router.set_members(ME, topology::Kind::Mesh, &BTreeSet::from([ME]), BTreeMap::new());

@@ -12,7 +12,7 @@ use queenright_protocol::wire::{Envelope, Kind, Lane};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::processes::{FAR, LISTEN, ME, NEAR, NEAR_ADDRESS, config, large_body, process};
-use crate::link::{Deliver, Links, Peer};
+use crate::link::{Deliver, Links, Peer, RefusedStats};
 
 /// Checks what it gets and tells when asked.
 #[derive(Default)]
@@ -30,6 +30,7 @@ pub(super) struct Report {
     pub(super) disordered: u64,
     pub(super) large: u64,
     pub(super) malformed: u64,
+    pub(super) refused: RefusedStats,
 }
 
 impl Deliver for Far {
@@ -67,6 +68,7 @@ impl Far {
             disordered: self.disordered.load(Ordering::SeqCst),
             large: self.large.load(Ordering::SeqCst),
             malformed: links.stats().links[0].frames_malformed,
+            refused: links.stats().refused,
         };
         let body = Bytes::from(rmp_serde::to_vec(&report).expect("encodes"));
         let answer = Envelope {

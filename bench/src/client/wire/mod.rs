@@ -12,6 +12,7 @@ mod reservation;
 mod session;
 mod task;
 mod terms;
+mod token;
 
 use std::fmt;
 use std::str::FromStr;
@@ -48,6 +49,7 @@ pub use self::task::{
 pub use self::terms::{
     AddTask, ChangeBreaker, ChangeQueue, QueueList, QueueSet, WireBreaker, WireQueue, WireRetry, WireTerms, sorted,
 };
+pub use self::token::{CreateToken, CreatedToken, RevokedToken, TokenList, WireToken};
 
 /// A body that parses but says something that no command can be made of. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -44,7 +44,7 @@ pub enum Code {
     MissingContent,
     /// The idempotency key was used for another command.
     IdempotencyKeyConflict,
-    /// The request did not come from this host.
+    /// The request did not come from this host, or its token does not have the scope for it.
     Forbidden,
     /// The path exists, the method does not.
     MethodNotAllowed,
@@ -52,6 +52,8 @@ pub enum Code {
     Internal,
     /// A subscriber did not read what was sent, and was dropped; follow again from the last cursor.
     SlowSubscriber,
+    /// The request shows no token that is known.
+    Unauthorized,
     /// A code that this program does not know.
     #[serde(other)]
     Other,
@@ -73,6 +75,7 @@ impl Code {
             Code::TooLarge => 413,
             Code::WrongType | Code::IdempotencyKeyConflict => 422,
             Code::Forbidden => 403,
+            Code::Unauthorized => 401,
             Code::MethodNotAllowed => 405,
             Code::Internal | Code::Other => 500,
         }
@@ -99,6 +102,7 @@ impl Code {
             Code::MissingContent => "No content is kept under this hash",
             Code::IdempotencyKeyConflict => "The idempotency key was used for another command",
             Code::Forbidden => "Refused",
+            Code::Unauthorized => "A token is needed",
             Code::MethodNotAllowed => "The method is not allowed here",
             Code::SlowSubscriber => "The subscriber did not read",
             Code::Internal | Code::Other => "Internal error",

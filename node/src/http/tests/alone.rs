@@ -15,8 +15,8 @@ use queenright_actors::queen::{Request, SubmitError};
 use queenright_actors::replica::Snapshot;
 use queenright_actors::store::StoreError;
 use queenright_protocol::colony::{
-    Body, Colony, Command, Outcome, Refusal, ReservationId, Round, SESSION_TTL_MS, SessionCommand, SessionId,
-    TokenHash, Wait, WaitId,
+    Body, Colony, Command, DoorTokens, Outcome, Refusal, ReservationId, Round, SESSION_TTL_MS, SessionCommand,
+    SessionId, TokenHash, Wait, WaitId,
 };
 use queenright_protocol::id::NodeId;
 use tokio::sync::watch;
@@ -144,6 +144,11 @@ impl Backend for Alone {
         let colony = self.colony.lock().expect("no test panics under this lock").clone();
         let index = colony.seq();
         Arc::new(Snapshot { colony, index })
+    }
+
+    fn door_tokens(&self) -> Arc<DoorTokens> {
+        let colony = self.colony.lock().expect("no test panics under this lock");
+        Arc::new(colony.door_tokens().clone())
     }
 
     fn follow_seq(&self) -> watch::Receiver<u64> {

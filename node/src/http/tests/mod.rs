@@ -12,6 +12,7 @@ mod proposals;
 mod reservations;
 mod socket;
 mod subscribers;
+mod tokens;
 mod waiting;
 
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use self::alone::Alone;
-use super::{Door, DoorLimits, router};
+use super::{Door, DoorAccess, DoorLimits, router};
 
 /// A door and the colony behind it.
 struct Rig {
@@ -47,9 +48,13 @@ impl Rig {
     }
 
     fn with(limits: DoorLimits) -> Rig {
+        Rig::with_access(limits, DoorAccess::default())
+    }
+
+    fn with_access(limits: DoorLimits, access: DoorAccess) -> Rig {
         let alone = Arc::new(Alone::default());
         let (close, closing) = watch::channel(false);
-        let router = router::router(Door::new(alone.clone(), limits, closing));
+        let router = router::router(Door::new(alone.clone(), limits, access, closing));
         Rig { alone, router, close }
     }
 

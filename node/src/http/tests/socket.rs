@@ -36,7 +36,7 @@ pub(super) async fn served(limits: DoorLimits) -> Served {
                 std::future::pending().await
             }
         };
-        serve_backend(listener, backend, limits, shutdown).await
+        serve_backend(listener, backend, limits, DoorAccess::default(), shutdown).await
     });
     let options = ClientOptions {
         agent: "tester".to_owned(),
@@ -229,6 +229,7 @@ async fn an_address_that_others_can_reach_is_not_served() {
         listener,
         Arc::new(Alone::default()),
         DoorLimits::default(),
+        DoorAccess::default(),
         std::future::pending(),
     );
     let error = served.await.unwrap_err();

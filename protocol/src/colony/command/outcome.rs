@@ -203,4 +203,9 @@ pub enum Outcome {
         /// What is lost with it.
         lost: Holdings,
     },
+    /// The token is there, or gone, as it was wanted.
+    DoorTokenSet {
+        /// The position of the command in the order of all commands.
+        seq: u64,
+    },
 }

@@ -277,6 +277,18 @@ pub enum Refusal {
         /// The limit.
         limit: u64,
     },
+    /// There is a token of this name.
+    #[error("a token {name:?} is there already; revoke it first")]
+    DoorTokenExists {
+        /// The name.
+        name: Arc<str>,
+    },
+    /// There is no token of this name.
+    #[error("there is no token {name:?}")]
+    UnknownDoorToken {
+        /// The name.
+        name: Arc<str>,
+    },
 }
 
 fn held_text(blockers: &[Blocker], more: bool) -> String {
@@ -329,7 +341,9 @@ impl Refusal {
             | Refusal::UnknownProject { .. }
             | Refusal::ProjectClearing { .. }
             | Refusal::ProjectExists { .. }
-            | Refusal::Quota { .. } => 0,
+            | Refusal::Quota { .. }
+            | Refusal::DoorTokenExists { .. }
+            | Refusal::UnknownDoorToken { .. } => 0,
         }
     }
 

@@ -5,6 +5,7 @@ use bincode::Options;
 
 use super::{Body, NAME_BYTES_MAX, Op};
 use crate::colony::agent::AgentCommand;
+use crate::colony::door_token::DOOR_TOKEN_NAME_BYTES_MAX;
 use crate::colony::proposal::{
     BATCH_KEYS_MAX, BATCH_LISTED_BYTES_MAX, BATCH_PROPOSALS_MAX, CONFLICT_BYTES, CONFLICTS_LISTED_MAX, Proposal,
     UNMERGED_LISTED_MAX,
@@ -96,6 +97,8 @@ impl Body {
             }
             Body::Agent(_) => OUTCOME_BYTES + REFUSAL_BYTES,
             Body::Session(_) | Body::Project(_) => OUTCOME_BYTES + REFUSAL_BYTES,
+            // It may name the token.
+            Body::DoorToken(_) => OUTCOME_BYTES + REFUSAL_BYTES + DOOR_TOKEN_NAME_BYTES_MAX,
             Body::Reservation(command) => OUTCOME_BYTES + RESERVATION_REFUSAL_BYTES + reservation_bytes_max(command),
             Body::ProposeBatch(batch) => {
                 let verdicts = batch.proposals.iter().map(|proposal| {

@@ -40,6 +40,7 @@ pub use self::restore::read_records;
 use super::agent::{AgentEnd, Sinking};
 use super::command::{ContentHash, Outcome};
 use super::digest::Digest;
+use super::door_token::DoorToken;
 use super::event::{Cursor, Event};
 use super::projects::About;
 use super::recovery::Past;
@@ -71,6 +72,8 @@ pub struct Meta {
     past: Vec<Past>,
     /// What is known of each project, in the order of `projects`.
     about: Vec<About>,
+    /// What lets callers in at the doors, by name.
+    door_tokens: Vec<(Arc<str>, DoorToken)>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -210,6 +213,11 @@ impl Colony {
                 .collect(),
             past: self.past.clone(),
             about: self.projects.values().map(|project| project.about.clone()).collect(),
+            door_tokens: self
+                .door_tokens
+                .iter()
+                .map(|(name, token)| (name.clone(), token.clone()))
+                .collect(),
         }
     }
 

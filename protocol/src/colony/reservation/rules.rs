@@ -187,8 +187,17 @@ impl Step<'_> {
             }
             let mut places = Vec::new();
             for (place, reserved) in mine.resources.iter().enumerate() {
-                if let Some(which) = wanted.iter().position(|wanted| *wanted == reserved.resource) {
-                    found[which] = true;
+                let mut is_wanted = false;
+                // A resource may be named twice.
+                for (_, found) in wanted
+                    .iter()
+                    .zip(&mut found)
+                    .filter(|(wanted, _)| **wanted == reserved.resource)
+                {
+                    *found = true;
+                    is_wanted = true;
+                }
+                if is_wanted {
                     places.push(place);
                 }
             }

@@ -2,6 +2,7 @@
 //! compared with every other. It shares types with the colony and no rule.
 
 mod batches;
+mod door_tokens;
 mod endings;
 mod forms;
 mod lives;
@@ -33,6 +34,7 @@ pub(super) struct Model {
     /// By node and incarnation; what is settled, and every outcome from there on.
     dedup: BTreeMap<(NodeId, u64), (u64, BTreeMap<u64, Outcome>)>,
     pub(super) lives: Vec<ModelLife>,
+    pub(super) door_tokens: Vec<(String, DoorToken)>,
 }
 
 #[derive(Clone, Default)]
@@ -121,7 +123,8 @@ impl Model {
         if let Some(refusal) = bad_names(command) {
             return Outcome::Refused(refusal);
         }
-        if matches!(command.body, Body::Agent(_) | Body::Project(_)) && command.idempotency_key.is_some() {
+        let of_a_project = !matches!(command.body, Body::Agent(_) | Body::Project(_) | Body::DoorToken(_));
+        if !of_a_project && command.idempotency_key.is_some() {
             return Outcome::Refused(bad("idempotency_key", "is for the commands of a project"));
         }
         if let Body::Agent(agent) = &command.body {
@@ -141,6 +144,10 @@ impl Model {
         };
         if let Body::Project(wanted) = &command.body {
             let outcome = self.project_command(&command.project, wanted, &at);
+            return outcome.unwrap_or_else(Outcome::Refused);
+        }
+        if let Body::DoorToken(wanted) = &command.body {
+            let outcome = self.door_token_command(wanted, &at);
             return outcome.unwrap_or_else(Outcome::Refused);
         }
         if let Err(refusal) = self.not_clearing(&command.project) {
@@ -333,7 +340,7 @@ impl ModelProject {
             Body::Task(command) => self.task_command(command, at),
             Body::Session(command) => self.session_command(command, at),
             Body::Reservation(command) => self.reservation_command(command, at),
-            Body::Agent(_) | Body::Project(_) => unreachable!(),
+            Body::Agent(_) | Body::Project(_) | Body::DoorToken(_) => unreachable!(),
         }
     }
 

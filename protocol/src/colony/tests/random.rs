@@ -34,8 +34,9 @@ impl Seeded {
         let nothing = Project::default();
         let here = colony.project(project).unwrap_or(&nothing);
         let memory = here.memory();
-        match self.below(61) {
-            60.. => Body::Project(self.project_command()),
+        match self.below(62) {
+            61.. => Body::DoorToken(self.door_token_command(colony)),
+            60 => Body::Project(self.project_command()),
             26..30 => Body::Propose(Proposal {
                 caller: self.writer(colony, project, from.0),
                 ..self.proposal(colony, here)
@@ -66,6 +67,24 @@ impl Seeded {
                 }
                 Body::ProposeBatch(batch)
             }
+        }
+    }
+
+    fn door_token_command(&mut self, colony: &Colony) -> DoorTokenCommand {
+        let long = "n".repeat(65);
+        let name = match self.once_in(8) {
+            true => self.pick(&["", "..", "a/b", long.as_str()]),
+            false => self.pick(&["one", "two", "three"]),
+        };
+        if self.once_in(3) {
+            return DoorTokenCommand::Revoke { name: name.into() };
+        }
+        let now_ms = colony.wall_ms();
+        DoorTokenCommand::Create {
+            name: name.into(),
+            access: self.pick(&Access::ALL),
+            secret: SecretHash([self.below(6) as u8; 32]),
+            expires_ms: self.pick(&[None, None, Some(now_ms + 100_000), Some(now_ms), Some(0)]),
         }
     }
 

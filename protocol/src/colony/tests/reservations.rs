@@ -267,7 +267,9 @@ fn a_part_can_be_released_by_its_name() {
     assert_eq!(rig.reservation(id).unwrap().resources.len(), 1);
     rig.held(exclusive("file:b/c", "2", 0));
     rig.says_no(exclusive("file:a", "2", 0));
-    rig.run(by_name(&["file:a"]));
+    // Naming it twice is naming it.
+    let released = rig.run(by_name(&["file:a", "file:./a"]));
+    assert!(matches!(released, Outcome::Released { left: 0, .. }), "{released:?}");
     assert!(rig.reservation(id).is_none());
 }
 

@@ -208,6 +208,10 @@ pub(super) fn check_state(colony: &Colony, model: &Model) {
     lives.sort_by_key(|(started, ..)| *started);
     let expected = model.lives.iter().map(|life| (life.started, &life.id, &life.end));
     assert_eq!(lives, expected.collect::<Vec<_>>());
+    let tokens = colony.door_tokens().iter();
+    let tokens: std::collections::BTreeMap<String, DoorToken> =
+        tokens.map(|(name, token)| (name.to_string(), token.clone())).collect();
+    assert_eq!(tokens, model.door_tokens_by_name());
 }
 
 #[test]
@@ -504,6 +508,7 @@ fn random_sequences_reach_every_kind_of_outcome() {
         "Changed",
         "Claimed",
         "Committed",
+        "DoorTokenSet",
         "Finished",
         "Ignored",
         "Judged",
@@ -515,6 +520,7 @@ fn random_sequences_reach_every_kind_of_outcome() {
         "Refused(AgentLive",
         "Refused(AgentNotLive",
         "Refused(Condition",
+        "Refused(DoorTokenExists",
         "Refused(Expired",
         "Refused(Fenced",
         "Refused(Held",
@@ -534,6 +540,7 @@ fn random_sequences_reach_every_kind_of_outcome() {
         "Refused(TaskFinished",
         "Refused(TaskHeld",
         "Refused(TaskNotReady",
+        "Refused(UnknownDoorToken",
         "Refused(UnknownProject",
         "Refused(UnknownReservation",
         "Refused(UnknownSession",
