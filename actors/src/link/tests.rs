@@ -68,6 +68,7 @@ fn envelope(lane: Lane, correlation: u64, body_bytes: usize) -> Envelope {
         from: NodeId(1),
         to: NodeId(2),
         correlation,
+        epoch: 0,
         body,
     }
 }

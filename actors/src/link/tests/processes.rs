@@ -251,6 +251,7 @@ fn signal(number: u64) -> Envelope {
         from: NodeId(2),
         to: NodeId(1),
         correlation: number,
+        epoch: 0,
         body,
     }
 }
