@@ -52,6 +52,8 @@ impl Body {
             Body::Task(TaskCommand::Claim(_) | TaskCommand::Accept(_)) | Body::Agent(_) | Body::Session(_) => false,
             // A project itself takes a bounded place, and destroying one makes room.
             Body::Project(_) => false,
+            // One epoch takes the place of another.
+            Body::Topology(_) => false,
             // So do the settings of a queue, and what is said of a task from outside.
             Body::Task(TaskCommand::Control(_) | TaskCommand::Queue(_) | TaskCommand::Leave(_)) => false,
             Body::Task(TaskCommand::Update(update)) => update.note.is_some() || update.checkpoint.is_some(),

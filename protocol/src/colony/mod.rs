@@ -11,6 +11,7 @@ mod agent;
 mod clearing;
 mod command;
 mod digest;
+mod epoch;
 mod event;
 mod growth;
 mod hold;
@@ -44,6 +45,7 @@ pub use self::command::{
     VALUE_BYTES_MAX,
 };
 pub use self::digest::Digest;
+pub use self::epoch::{Epoch, MEMBERS_MAX, TopologyCommand};
 pub use self::event::{
     Cursor, CursorError, EVENT_BYTES_KEPT_MAX, EVENTS_KEPT_MAX, EVENTS_KEPT_MS, Event, Events, Subject, What,
 };
@@ -132,6 +134,8 @@ pub struct Colony {
     agents: Agents,
     /// The clusters that this one was recovered from.
     past: Vec<Past>,
+    /// The members and how they are linked; none before the first leader has named them.
+    epoch: Option<Epoch>,
     scratch: Scratch,
 }
 
@@ -158,6 +162,7 @@ impl Default for Colony {
             dedup: DedupSessions::default(),
             agents: Agents::default(),
             past: Vec::new(),
+            epoch: None,
             scratch: Scratch::default(),
         }
     }
@@ -197,6 +202,8 @@ pub struct Applied {
     pub sessions: Vec<(Arc<str>, SessionId)>,
     /// The new events, in order.
     pub events: Vec<(Arc<str>, Arc<Event>)>,
+    /// The epoch that began last, if one did.
+    pub epoch: Option<Epoch>,
     /// How many finished tasks were forgotten.
     pub(crate) forgotten: usize,
     /// What conflicts of a batch are found with.
@@ -330,11 +337,16 @@ impl Colony {
         if let Err(refusal) = project::check_names(command) {
             return Outcome::Refused(refusal);
         }
-        if matches!(command.body, Body::Agent(_) | Body::Project(_)) && command.idempotency_key.is_some() {
+        let of_no_project = matches!(command.body, Body::Agent(_) | Body::Project(_) | Body::Topology(_));
+        if of_no_project && command.idempotency_key.is_some() {
             return Outcome::Refused(malformed("idempotency_key", "is for the commands of a project"));
         }
         if let Body::Agent(agent) = &command.body {
             return self.agent(round, agent, applied).unwrap_or_else(Outcome::Refused);
+        }
+        if let Body::Topology(wanted) = &command.body {
+            let outcome = self.topology_command(wanted, applied);
+            return outcome.unwrap_or_else(Outcome::Refused);
         }
         if let Body::Project(wanted) = &command.body {
             let outcome = self.project_command(round, command, wanted, applied);
@@ -380,6 +392,7 @@ impl Colony {
         sum.add(self.agents.digest);
         sum.add(self.agents.sessions.digest);
         sum.add(self.past_digest());
+        sum.add(self.epoch_digest());
         for (name, project) in &self.projects {
             sum.add(project.digest(name));
         }

@@ -1,6 +1,7 @@
 //! Promises of the colony. The parts: `random` makes sequences of commands, `model` says what must come of them.
 
 mod batches;
+mod epochs;
 mod events;
 mod golden;
 mod growth;

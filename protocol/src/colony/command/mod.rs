@@ -11,6 +11,7 @@
 //! | [`Body::Session`] | door | colony | see [`super::session`] | open, re-open or close a session |
 //! | [`Body::Reservation`] | agent or door | colony | see [`super::reservation`] | take, release, renew or force reservations |
 //! | [`Body::Project`] | door | colony | see [`super::projects`] | make a project, limit or destroy it |
+//! | [`Body::Topology`] | door, or the leader's node | colony | see [`super::epoch`] | begin an epoch |
 //!
 //! Any command may be answered by [`Outcome::Refused`]: nothing was changed. How large they are: [`size`].
 
@@ -29,6 +30,7 @@ pub use self::refusal::Refusal;
 pub(super) use self::size::HOLDER_BYTES;
 pub use self::size::OUTCOME_BYTES_MAX;
 use super::agent::AgentCommand;
+use super::epoch::TopologyCommand;
 use super::growth::DiskLow;
 use super::projects::ProjectCommand;
 use super::proposal::{Proposal, ProposalBatch};
@@ -126,6 +128,8 @@ pub enum Body {
     Reservation(ReservationCommand),
     /// Make the project, limit or destroy it.
     Project(ProjectCommand),
+    /// Link the members in another way, or say who they are. Belongs to no project; the name in the command is not used.
+    Topology(TopologyCommand),
 }
 
 impl Body {

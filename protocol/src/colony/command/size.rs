@@ -95,7 +95,7 @@ impl Body {
                 OUTCOME_BYTES + REFUSAL_BYTES + name.len()
             }
             Body::Agent(_) => OUTCOME_BYTES + REFUSAL_BYTES,
-            Body::Session(_) | Body::Project(_) => OUTCOME_BYTES + REFUSAL_BYTES,
+            Body::Session(_) | Body::Project(_) | Body::Topology(_) => OUTCOME_BYTES + REFUSAL_BYTES,
             Body::Reservation(command) => OUTCOME_BYTES + RESERVATION_REFUSAL_BYTES + reservation_bytes_max(command),
             Body::ProposeBatch(batch) => {
                 let verdicts = batch.proposals.iter().map(|proposal| {

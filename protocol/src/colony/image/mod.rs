@@ -40,6 +40,7 @@ pub use self::restore::read_records;
 use super::agent::{AgentEnd, Sinking};
 use super::command::{ContentHash, Outcome};
 use super::digest::Digest;
+use super::epoch::Epoch;
 use super::event::{Cursor, Event};
 use super::projects::About;
 use super::recovery::Past;
@@ -71,6 +72,7 @@ pub struct Meta {
     past: Vec<Past>,
     /// What is known of each project, in the order of `projects`.
     about: Vec<About>,
+    epoch: Option<Epoch>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -210,6 +212,7 @@ impl Colony {
                 .collect(),
             past: self.past.clone(),
             about: self.projects.values().map(|project| project.about.clone()).collect(),
+            epoch: self.epoch.clone(),
         }
     }
 

@@ -242,6 +242,7 @@ impl Restorer {
         colony.wall_ms = meta.wall_ms;
         colony.rules_version = meta.rules_version;
         colony.past = meta.past;
+        colony.epoch = meta.epoch;
         for stored in meta.dedup {
             let session = DedupSession {
                 incarnation: stored.incarnation,

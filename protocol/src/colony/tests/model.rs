@@ -3,6 +3,7 @@
 
 mod batches;
 mod endings;
+mod epochs;
 mod forms;
 mod lives;
 mod projects;
@@ -33,6 +34,7 @@ pub(super) struct Model {
     /// By node and incarnation; what is settled, and every outcome from there on.
     dedup: BTreeMap<(NodeId, u64), (u64, BTreeMap<u64, Outcome>)>,
     pub(super) lives: Vec<ModelLife>,
+    pub(super) epoch: Option<Epoch>,
 }
 
 #[derive(Clone, Default)]
@@ -121,12 +123,16 @@ impl Model {
         if let Some(refusal) = bad_names(command) {
             return Outcome::Refused(refusal);
         }
-        if matches!(command.body, Body::Agent(_) | Body::Project(_)) && command.idempotency_key.is_some() {
+        let of_no_project = matches!(command.body, Body::Agent(_) | Body::Project(_) | Body::Topology(_));
+        if of_no_project && command.idempotency_key.is_some() {
             return Outcome::Refused(bad("idempotency_key", "is for the commands of a project"));
         }
         if let Body::Agent(agent) = &command.body {
             let outcome = self.agent_command(step, agent, wall_ms);
             return outcome.unwrap_or_else(Outcome::Refused);
+        }
+        if let Body::Topology(wanted) = &command.body {
+            return self.topology_command(wanted).unwrap_or_else(Outcome::Refused);
         }
         let at = At {
             seq: self.seq,
@@ -333,7 +339,7 @@ impl ModelProject {
             Body::Task(command) => self.task_command(command, at),
             Body::Session(command) => self.session_command(command, at),
             Body::Reservation(command) => self.reservation_command(command, at),
-            Body::Agent(_) | Body::Project(_) => unreachable!(),
+            Body::Agent(_) | Body::Project(_) | Body::Topology(_) => unreachable!(),
         }
     }
 

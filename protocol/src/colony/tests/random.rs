@@ -7,6 +7,8 @@ mod proposals;
 mod reservations;
 mod tasks;
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 /// SplitMix64.
@@ -34,8 +36,9 @@ impl Seeded {
         let nothing = Project::default();
         let here = colony.project(project).unwrap_or(&nothing);
         let memory = here.memory();
-        match self.below(61) {
-            60.. => Body::Project(self.project_command()),
+        match self.below(62) {
+            61.. => Body::Topology(self.topology_command(colony)),
+            60 => Body::Project(self.project_command()),
             26..30 => Body::Propose(Proposal {
                 caller: self.writer(colony, project, from.0),
                 ..self.proposal(colony, here)
@@ -66,6 +69,25 @@ impl Seeded {
                 }
                 Body::ProposeBatch(batch)
             }
+        }
+    }
+
+    fn topology_command(&mut self, colony: &Colony) -> TopologyCommand {
+        let kinds = ["mesh", "star", "ring", "hierarchical:2", "hierarchical:3"];
+        let kind = self.pick(&kinds).parse().expect("it is one");
+        let present = colony.epoch().map_or(0, |epoch| epoch.number);
+        match self.below(2) {
+            0 => TopologyCommand::Set { kind },
+            _ => TopologyCommand::Members {
+                members: match self.below(12) {
+                    0 => BTreeSet::new(),
+                    1 => (0..3).map(NodeId).collect(),
+                    2 => (1..=MEMBERS_MAX as u64 + 1).map(NodeId).collect(),
+                    _ => (1..=2 + self.below(3)).map(NodeId).collect(),
+                },
+                first: kind,
+                after: self.pick(&[present, present, present, present + 1]),
+            },
         }
     }
 
