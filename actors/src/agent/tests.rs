@@ -129,6 +129,7 @@ impl Rig {
             index: 0,
             listen: "127.0.0.1:0".parse().unwrap(),
             peers: Vec::new(),
+            wanted: None,
             cookie: Cookie::new("a secret that only these tests know").unwrap(),
             limits: LinkLimits::default(),
         };

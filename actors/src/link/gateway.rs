@@ -12,6 +12,7 @@ use super::inbox::{Fault, Inbox};
 use super::outbox::Outbox;
 use super::sessions::Sessions;
 use super::stats::{LinkStats, Received, add, get};
+use super::wants::{Want, Wants};
 use super::{Deliver, Peer};
 
 /// Everything about one link that more than its gateway needs.
@@ -28,6 +29,7 @@ pub(super) struct Link {
     group: String,
     group_of_peer: String,
     up: watch::Sender<bool>,
+    want: Wants,
 }
 
 /// The gateway of the neighbour for this node, and the session of this node with it.
@@ -53,6 +55,7 @@ impl Link {
         incarnation: u32,
         sessions: Arc<Sessions>,
         deliver: Arc<dyn Deliver>,
+        wanted: bool,
     ) -> Arc<Self> {
         let group = format!("gateway/{me}/{}", peer.name);
         let group_of_peer = format!("gateway/{}/{me}", peer.name);
@@ -67,6 +70,7 @@ impl Link {
             group,
             group_of_peer,
             up: watch::channel(false).0,
+            want: watch::Sender::new(Want { wanted, seeks: false }),
         })
     }
 
@@ -98,6 +102,7 @@ impl Link {
             peer: self.peer.name.to_string(),
             index: self.peer.index,
             up: *self.up.borrow(),
+            wanted: self.want.borrow().wanted,
             reconnects: get(&received.link_ups).saturating_sub(1),
             frames_sent,
             frame_bytes_sent,
@@ -114,6 +119,21 @@ impl Link {
     /// Follows whether the link is up.
     pub(super) fn watch(&self) -> watch::Receiver<bool> {
         self.up.subscribe()
+    }
+
+    /// Says whether the link is wanted.
+    pub(super) fn set_want(&self, want: Want) {
+        self.want.send_if_modified(|now| std::mem::replace(now, want) != want);
+    }
+
+    /// Follows what is wanted of it.
+    pub(super) fn follow_want(&self) -> watch::Receiver<Want> {
+        self.want.subscribe()
+    }
+
+    /// Closes its connection, if it has one.
+    pub(super) fn close(&self, reason: &str) {
+        self.sessions.close_all(self.peer.index, reason);
     }
 
     /// The neighbour's gateway is there.

@@ -1,4 +1,4 @@
-//! The links of a node: one connection per neighbour, carried by ractor_cluster.
+//! The links of a node: one connection for each that is wanted, carried by ractor_cluster.
 //!
 //! | file | what |
 //! |---|---|
@@ -6,6 +6,7 @@
 //! | `inbox` | frames of a neighbour: session, sequence, fragments |
 //! | `gateway` | the actor at this end of a link, and the task that drains its outbox |
 //! | `supervisor` | starts and restarts gateways |
+//! | `wants` | which links are wanted: who is dialled, what is closed, how long a guest stays |
 //! | `connect`, `stream`, `sessions` | connections: accept and dial, deadlines and bounds, who is on the other side |
 //!
 //! What the path below a gateway does not do, and this module therefore does: ractor_cluster queues without bound, has
@@ -34,7 +35,9 @@ mod stream;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod wants;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -54,6 +57,7 @@ use connect::Hangar;
 use gateway::Link;
 use sessions::{Sessions, Subscription};
 use supervisor::{Never, Supervisor};
+use wants::{Keeper, Want};
 
 /// A neighbour, as it is named to the receiver of its envelopes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +91,7 @@ pub struct Links {
 }
 
 impl Links {
-    /// Listens, and keeps each neighbour linked from now on. `deliver` may be called before this returns.
+    /// Listens, and keeps each neighbour that is wanted linked from now on. `deliver` may be called before this returns.
     ///
     /// # Errors
     /// [`LinkError`] if the configuration is wrong or the address is taken. Nothing is left running then.
@@ -127,8 +131,15 @@ impl Links {
         };
         let mut tasks: Vec<_> = links.iter().map(|link| tokio::spawn(link.clone().drain())).collect();
         tasks.push(tokio::spawn(hangar.clone().accept(listener)));
-        for peer in config.peers.into_iter().filter(|peer| peer.index < config.index) {
-            tasks.push(tokio::spawn(hangar.clone().dial(peer.name.into(), peer.address)));
+        for peer in config.peers {
+            let link = links.iter().find(|link| link.peer.index == peer.index);
+            let keeper = Keeper {
+                link: link.expect("each peer has its link").clone(),
+                hangar: hangar.clone(),
+                address: peer.address,
+                dials: peer.index < config.index,
+            };
+            tasks.push(tokio::spawn(keeper.run()));
         }
         Ok(Links {
             links,
@@ -157,6 +168,15 @@ impl Links {
     /// Follows whether a neighbour is linked. None if there is no neighbour of this index.
     pub fn watch(&self, index: u16) -> Option<watch::Receiver<bool>> {
         Some(self.link(index)?.watch())
+    }
+
+    /// Says which neighbours are to be linked, by index: the others are not dialled, and a link with one of them is closed
+    /// when what waits for it is gone. While this node `seeks` it also dials those whose part that would be.
+    pub fn set_wanted(&self, wanted: &BTreeSet<u16>, seeks: bool) {
+        for link in &self.links {
+            let wanted = wanted.contains(&link.peer.index);
+            link.set_want(Want { wanted, seeks });
+        }
     }
 
     /// What was counted so far.
@@ -191,6 +211,7 @@ impl Links {
 fn new_links(config: &LinkConfig, sessions: &Arc<Sessions>, deliver: &Arc<dyn Deliver>) -> Vec<Arc<Link>> {
     let incarnation = rand::random_range(1..=u32::MAX);
     let new_link = |peer: &PeerConfig| {
+        let wanted = config.wanted.as_ref().is_none_or(|wanted| wanted.contains(&peer.index));
         let outbox = Arc::new(Outbox::new(config.limits.outbox_bytes, config.limits.window_bytes));
         let peer = Peer {
             name: peer.name.as_str().into(),
@@ -203,6 +224,7 @@ fn new_links(config: &LinkConfig, sessions: &Arc<Sessions>, deliver: &Arc<dyn De
             incarnation,
             sessions.clone(),
             deliver.clone(),
+            wanted,
         )
     };
     let mut links: Vec<_> = config.peers.iter().map(new_link).collect();

@@ -201,6 +201,12 @@ impl Outbox {
         self.lock().up
     }
 
+    /// Whether nothing waits here and nothing is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.in_flight_bytes == 0 && state.lanes.iter().all(LaneQueue::is_empty)
+    }
+
     /// Begins a session on a new connection.
     pub(super) fn open(&self, session: u64) {
         let mut state = self.lock();

@@ -128,6 +128,7 @@ async fn alone() -> Arc<Router> {
         index: 0,
         listen: "127.0.0.1:0".parse().unwrap(),
         peers: Vec::new(),
+        wanted: None,
         cookie: Cookie::new("0".repeat(64)).unwrap(),
         limits: LinkLimits::default(),
     };
