@@ -45,7 +45,7 @@ use self::types::{EntryBytes, TypeConfig};
 use crate::body::{decode, encode};
 use crate::node::Role;
 use crate::replica::Replica;
-use crate::router::Router;
+use crate::router::{Notice, Router};
 use crate::store::Store;
 
 /// How long one question for a read position may take before it is asked again.
@@ -373,6 +373,11 @@ impl Consensus {
             Kind::AppendReply => {
                 if let Ok(answer) = decode(&envelope.body) {
                     self.streams.answer(envelope.correlation, answer);
+                }
+            }
+            Kind::Unreachable => {
+                if let Ok(Notice { correlation, .. }) = decode(&envelope.body) {
+                    self.streams.lost(correlation);
                 }
             }
             Kind::ReadIndexRequest => {

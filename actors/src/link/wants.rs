@@ -96,7 +96,10 @@ impl Keeper {
         if lingers {
             let until = Instant::now() + LINGER_MAX;
             tokio::time::sleep(LINGER_MIN).await;
-            while !self.link.outbox.is_idle() && Instant::now() < until {
+            // Twice: what left a moment ago is to arrive.
+            let mut idle = 0;
+            while idle < 2 && Instant::now() < until {
+                idle = if self.link.outbox.is_idle() { idle + 1 } else { 0 };
                 tokio::time::sleep(LINGER_LOOK).await;
             }
         } else {
