@@ -7,6 +7,7 @@ mod joins;
 mod options;
 mod replacement;
 mod sessions;
+mod shaping;
 mod start;
 mod status;
 mod subscribers;
@@ -36,6 +37,7 @@ pub use self::replacement::ReplaceError;
 use self::replacement::Steward;
 pub use self::sessions::Heartbeat;
 use self::sessions::Keeper;
+use self::shaping::Shaping;
 pub use self::status::{ClusterStatus, NodeFigures, NodeStatus, Role};
 pub use self::subscribers::{SubscriberCounts, Subscribers, Subscription};
 use self::tasks::{Outlived, outlived};
@@ -89,7 +91,9 @@ pub struct Node {
     /// Of all nodes, in the order of the configuration, as are the doors.
     names: Vec<String>,
     doors: Vec<SocketAddr>,
+    /// How the cluster file links the nodes.
     topology: topology::Kind,
+    shaping: Arc<Shaping>,
     folder: Arc<DataFolder>,
     store: Arc<Store>,
     log: LogStore,

@@ -33,7 +33,7 @@ use self::ingress::Ingress;
 pub use self::log::{LogError, LogOptions, LogStore};
 use self::machine::Machine;
 use self::membership::watch_members;
-pub(crate) use self::membership::{Membership, Step, next_step};
+pub(crate) use self::membership::{Membership, Step, next_step, voting_places};
 use self::network::{Network, Streams};
 pub use self::recovery::{RecoveredBy, Recovery};
 pub(crate) use self::recovery::{RecoveryNote, prepare};
@@ -283,6 +283,14 @@ impl Consensus {
     /// Who leads now.
     pub(crate) fn current(&self) -> Leadership {
         *self.leadership.borrow()
+    }
+
+    /// For how long this node has heard no leader; nothing while it leads.
+    pub(crate) fn leader_silence(&self) -> Duration {
+        match self.current().role {
+            Role::Leader => Duration::ZERO,
+            _ => self.ingress.leader_silence(),
+        }
     }
 
     /// For how long each other member has acknowledged nothing to this node, while it leads; `None` for one that never has.

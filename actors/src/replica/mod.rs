@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
 use openraft::type_config::alias::{LogIdOf, StoredMembershipOf, VoteOf};
 use queenright_protocol::colony::{
-    Answer, Colony, Digest, Key, Record, ReservationId, Session, TokenHash, Wait, WaitId,
+    Answer, Colony, Digest, Epoch, Key, Record, ReservationId, Session, TokenHash, Wait, WaitId,
 };
 use queenright_protocol::id::NodeId;
 use tokio::sync::{oneshot, watch};
@@ -78,6 +78,8 @@ pub struct Replica {
     seq: watch::Sender<u64>,
     /// The index of the last applied entry, for those who wait for a position.
     index: watch::Sender<u64>,
+    /// The present epoch.
+    epoch: watch::Sender<Option<Epoch>>,
     /// Cluster time of the last entry, and when this node saw it.
     clock: Mutex<(u64, Instant)>,
     revisions: RevisionTable,
@@ -130,6 +132,7 @@ impl Replica {
             applied: AtomicU64::new(applied),
             seq: watch::Sender::new(colony.seq()),
             index: watch::Sender::new(applied),
+            epoch: watch::Sender::new(colony.epoch().cloned()),
             clock: Mutex::new((colony.cluster_ms(), Instant::now())),
             state: Mutex::new(State {
                 colony,
@@ -229,6 +232,11 @@ impl Replica {
     /// Follows the position of the last applied command.
     pub fn follow_seq(&self) -> watch::Receiver<u64> {
         self.seq.subscribe()
+    }
+
+    /// Follows the present epoch.
+    pub(crate) fn follow_epoch(&self) -> watch::Receiver<Option<Epoch>> {
+        self.epoch.subscribe()
     }
 
     /// The position, the last applied index and the digest, all of one state.
@@ -372,7 +380,7 @@ impl Replica {
         let index = last_applied.as_ref().map_or(0, |id| id.index);
         self.revisions.fill(&colony);
         *self.clock.lock().expect("nothing panics under this lock") = (colony.cluster_ms(), Instant::now());
-        let seq = colony.seq();
+        let (seq, epoch) = (colony.seq(), colony.epoch().cloned());
         let old = self.state().colony.clone();
         let replacement = Dirty::replacement(&old, &colony);
         let swapped = {
@@ -397,6 +405,7 @@ impl Replica {
             self.wake_if_settled(&project, reservation);
         }
         self.seq.send_replace(seq);
+        self.epoch.send_replace(epoch);
         self.index.send_replace(index);
         self.wake_store(self.dirty_records());
     }
