@@ -38,7 +38,7 @@ use self::replacement::Steward;
 pub use self::sessions::Heartbeat;
 use self::sessions::Keeper;
 use self::shaping::Shaping;
-pub use self::status::{ClusterStatus, NodeFigures, NodeStatus, Role};
+pub use self::status::{ClusterStatus, LinkRole, LinkStatus, NodeFigures, NodeStatus, Role, Traffic};
 pub use self::subscribers::{SubscriberCounts, Subscribers, Subscription};
 use self::tasks::{Outlived, outlived};
 use crate::agent::{AgentError, AgentSpec, AgentStatus, Agents, Signals, submit};
@@ -49,6 +49,7 @@ use crate::founding::place_of;
 use crate::queen::{QueenCounts, QueenMessage, Request, SubmitError};
 use crate::replica::{Replica, Snapshot};
 use crate::router::Router;
+pub use crate::router::{Loss, TransitCounts};
 use crate::store::{DataFolder, Store, StoreError};
 
 /// How fresh a read must be.

@@ -14,6 +14,7 @@ mod reserve;
 mod run;
 mod session;
 mod task;
+mod topology;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -37,6 +38,7 @@ pub use self::task::{
     ControlArgs, DlqCommand, Ending, HeldArgs, PolicyArg, PriorityArg, QueueCommand, StateArg, TaskCommand, TermsArgs,
     TierArg,
 };
+pub use self::topology::TopologyCommand;
 use crate::state::{Door, Registry, StateError};
 
 const AFTER_HELP: &str = "\
@@ -104,6 +106,9 @@ pub enum Command {
     Config(ConfigCommand),
     /// Show whether the cluster has a leader, and the state of each node
     Status(StatusArgs),
+    /// Show how the nodes are linked, or link them in another way
+    #[command(subcommand)]
+    Topology(TopologyCommand),
     /// Read and write the collective memory
     #[command(subcommand)]
     Memory(MemoryCommand),

@@ -16,6 +16,7 @@ mod swarm;
 mod task;
 #[cfg(test)]
 mod tests;
+mod topology;
 pub mod wire;
 
 use std::time::Duration;

@@ -59,7 +59,6 @@ async fn run_node(args: NodeArgs) -> Result<Exit, CliError> {
     );
     let config = ClusterConfig::load(&file)?;
     config.node(&name)?;
-    config.check_runnable()?;
     let StateFolders { cluster, registry } = StateFolders::find(&config.name, args.data.as_deref())?;
     cluster.create([name.as_str()])?;
     let plan = NodePlan {

@@ -12,6 +12,7 @@ mod reservation;
 mod session;
 mod task;
 mod terms;
+mod topology;
 
 use std::fmt;
 use std::str::FromStr;
@@ -48,6 +49,7 @@ pub use self::task::{
 pub use self::terms::{
     AddTask, ChangeBreaker, ChangeQueue, QueueList, QueueSet, WireBreaker, WireQueue, WireRetry, WireTerms, sorted,
 };
+pub use self::topology::{LinkState, SetTopology, TopologySet, WireLink, WireMember, WireTopology};
 
 /// A body that parses but says something that no command can be made of. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -177,6 +177,7 @@ impl Backend for Alone {
             leader: None,
             term: 1,
             topology: "mesh".to_owned(),
+            epoch: 0,
             nodes: Vec::new(),
         })
         .boxed()
