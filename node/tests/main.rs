@@ -31,4 +31,5 @@ mod slow_snapshot;
 mod subscribers;
 mod supervision;
 mod tasks;
+mod topologies;
 mod waits;

@@ -144,13 +144,14 @@ impl Notices {
             loss,
             count: 1,
         };
+        let room = self.0.len() < NOTICES_MAX;
         let same = self.0.iter_mut().find(|(to, known)| {
             let known = Notice { count: 1, ..*known };
             lost.kind == Kind::Signal && (*to, known) == (told, notice)
         });
         match same {
             Some((_, known)) => known.count += 1,
-            None if self.0.len() < NOTICES_MAX => self.0.push((told, notice)),
+            None if room => self.0.push((told, notice)),
             None => {}
         }
     }

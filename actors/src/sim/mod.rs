@@ -1,4 +1,4 @@
-//! The simulator: three nodes in one process, in virtual time, with everything that can go wrong between and under them
+//! The simulator: three or five nodes in one process, in virtual time, with everything that can go wrong between and under them
 //! drawn from one seed, judged by invariants. Compiled for tests alone.
 //!
 //! | file | what |
@@ -54,8 +54,8 @@
 //!
 //! # What it does not have
 //!
-//! The links below `Transport` (`link`), the store, snapshots and purging, founding and changes of members: three voters are
-//! there from the start, node 1 initialises them. Signals go nowhere, and tasks are held by tokens, never by hosted agents.
+//! The links below `Transport` (`link`), the store, snapshots and purging, founding, changes of members and of the epoch: three
+//! voters, or five, are there from the start, node 1 initialises them, and their topology stays. Signals go nowhere, and tasks are held by tokens, never by hosted agents.
 
 mod agents;
 mod cluster;
