@@ -2,7 +2,8 @@
 //! `node::shaping` drives it.
 //!
 //! A node wants its neighbours in the topology of the newest epoch that it knows, and if it votes all other voters. Until
-//! it knows an epoch that it is a member of, it wants everybody: so is the first start, and so does a node that joins.
+//! it knows an epoch that it is a member of, it wants everybody: so is the first start, and so does a node that joins. A
+//! place of the configuration that no member has is wanted by all, for whoever comes there.
 //! When an epoch follows another, the links and routes of the one before stay until those of the new one are up, or for
 //! [`BEFORE_BREAK_MS`]. A neighbour whose link has been down for [`DETOUR_AFTER_MS`] is led around: this node wants the
 //! neighbours that it would have without it. A node that has heard no leader for long seeks: it dials everybody, until one
@@ -130,6 +131,9 @@ impl Shape {
         self.note_down(&near, seen);
         let mut data = near.clone();
         data.extend(self.neighbours(&epoch, &self.led_around(&epoch, seen)));
+        // Whoever may come to a place that nobody has is not left alone.
+        let taken = self.places_of(&epoch.members);
+        data.extend(everybody.difference(&taken));
         if self.before.as_ref().is_some_and(|(_, until_ms)| near.is_subset(&seen.up) || seen.now_ms >= *until_ms) {
             self.before = None;
         }
@@ -266,6 +270,13 @@ mod tests {
         assert_eq!(shape.look(&now).data, [0, 3, 5].into());
         now.now_ms = BEFORE_BREAK_MS;
         assert!(shape.look(&now).view.before.is_none());
+    }
+
+    #[test]
+    fn a_place_that_nobody_has_is_wanted() {
+        let mut alone = epoch(1, Kind::Ring);
+        alone.members = numbers(2..=4);
+        assert_eq!(wanted(&mut shape(3), &seen(Some(alone))), [0, 1, 3, 4, 5]);
     }
 
     #[test]

@@ -37,6 +37,8 @@ const PROJECT: &str = "default";
 pub(super) struct Shaping {
     me: NodeId,
     places: u16,
+    /// The members that the first start has told, until consensus does.
+    told: BTreeSet<NodeId>,
     // A mutex: the task changes it, whoever asks for the status looks. Held for a look.
     shape: Mutex<(Shape, Shaped)>,
     router: Arc<Router>,
@@ -65,6 +67,7 @@ impl Shaping {
         Shaping {
             me,
             places,
+            told: members.clone(),
             shape: Mutex::new((shape, shaped)),
             router,
             epochs,
@@ -95,7 +98,10 @@ impl Shaping {
                 let folder = folder.clone();
                 tokio::task::spawn_blocking(move || epochs::note(&folder, &epoch));
             }
-            let membership = members.borrow_and_update().clone();
+            let mut membership = members.borrow_and_update().clone();
+            if membership.nodes.is_empty() {
+                membership.nodes.clone_from(&self.told);
+            }
             let others = (0..self.places).filter(|place| usize::from(*place) != place_of(self.me));
             self.look(&Seen {
                 now_ms: started.elapsed().as_millis() as u64,
