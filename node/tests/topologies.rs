@@ -38,7 +38,7 @@ impl Colony {
         Client::new(&format!("http://{door}"), options).unwrap()
     }
 
-    fn put(&self, node: &str, key: &str) {
+    fn put_patiently(&self, node: &str, key: &str) {
         let client = self.patient(node);
         let put = client.put(key, node.to_owned().into(), &PutOptions::default());
         self.block_on(put).unwrap_or_else(|error| panic!("{node}: {error}"));
@@ -47,7 +47,7 @@ impl Colony {
     /// Puts through each of these nodes, and sees what all of them put through another one.
     fn puts_through(&self, nodes: &[&str], prefix: &str) {
         for node in nodes {
-            self.put(node, &format!("{prefix}/{node}"));
+            self.put_patiently(node, &format!("{prefix}/{node}"));
         }
         for (node, other) in nodes.iter().zip(nodes.iter().cycle().skip(1)) {
             let read = self.at(other, &["memory", "get", &format!("{prefix}/{node}")]).with_code(0);

@@ -177,6 +177,8 @@ impl Link {
         let current = self.remote().map(|remote| remote.gateway.get_id());
         if actors.iter().any(|actor| Some(actor.get_id()) == current) {
             self.disconnect();
+            // Where both ends have dialled, another connection may stand.
+            self.joined(&pg::get_members(&self.group_of_peer));
         }
     }
 
