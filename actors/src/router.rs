@@ -181,9 +181,9 @@ impl Router {
         self.suspects.subscribe()
     }
 
-    /// Says which links are wanted, and whether this node seeks (see [`crate::link::Links::set_wanted`]).
-    pub(crate) fn set_wanted(&self, wanted: &BTreeSet<u16>, seeks: bool) {
-        self.transport.set_wanted(wanted, seeks);
+    /// Says which links are wanted (see [`crate::link::Links::set_wanted`]).
+    pub(crate) fn set_wanted(&self, wanted: &BTreeSet<u16>) {
+        self.transport.set_wanted(wanted);
     }
 
     /// Whether a link is up.

@@ -6,8 +6,9 @@
 //! place of the configuration that no member has is wanted by all, for whoever comes there.
 //! When an epoch follows another, the links and routes of the one before stay until those of the new one are up, or for
 //! [`BEFORE_BREAK_MS`]. A neighbour whose link has been down for [`DETOUR_AFTER_MS`] is led around: this node wants the
-//! neighbours that it would have without it. A node that has heard no leader for long seeks: it dials everybody, until one
-//! of them has told it of a newer epoch, or a leader is heard.
+//! neighbours that it would have without it. A node that has heard no leader for long seeks: it wants everybody, until one
+//! of them has told it of a newer epoch, or a leader is heard. So it dials those with smaller indices; whoever has a greater
+//! one and wants it in a newer epoch dials it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,7 +47,7 @@ pub(crate) struct Shaped {
     pub(crate) data: BTreeSet<u16>,
     /// Those between voters that are no data links.
     pub(crate) control: BTreeSet<u16>,
-    /// Whether this node seeks: it dials everybody.
+    /// Whether this node seeks: it wants everybody.
     pub(crate) seeks: bool,
     /// What routes are made of.
     pub(crate) view: View,
@@ -301,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn who_hears_no_leader_dials_everybody_until_it_does() {
+    fn who_hears_no_leader_wants_everybody_until_it_does() {
         let mut shape = shape(5);
         let mut now = seen(Some(epoch(1, Kind::Ring)));
         now.silence_ms = 5_000;

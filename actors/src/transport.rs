@@ -32,8 +32,8 @@ pub(crate) trait Transport: Send + Sync + 'static {
     /// Whether a link is up.
     fn is_up(&self, link: u16) -> bool;
 
-    /// Says which links are wanted, and whether this node seeks: then it dials whoever is wanted.
-    fn set_wanted(&self, wanted: &BTreeSet<u16>, seeks: bool);
+    /// Says which links are wanted.
+    fn set_wanted(&self, wanted: &BTreeSet<u16>);
 
     /// What was counted so far.
     fn stats(&self) -> LinksStats;
@@ -91,10 +91,10 @@ impl Transport for Gateways {
         self.outbox(link).is_ok_and(|outbox| outbox.is_up())
     }
 
-    fn set_wanted(&self, wanted: &BTreeSet<u16>, seeks: bool) {
+    fn set_wanted(&self, wanted: &BTreeSet<u16>) {
         let links = self.links.lock().expect("nothing panics under this lock");
         if let Some(links) = links.as_ref() {
-            links.set_wanted(wanted, seeks);
+            links.set_wanted(wanted);
         }
     }
 

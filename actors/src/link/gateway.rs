@@ -12,7 +12,6 @@ use super::inbox::{Fault, Inbox};
 use super::outbox::Outbox;
 use super::sessions::Sessions;
 use super::stats::{LinkStats, Received, add, get};
-use super::wants::{Want, Wants};
 use super::{Deliver, Peer};
 
 /// Everything about one link that more than its gateway needs.
@@ -29,7 +28,7 @@ pub(super) struct Link {
     group: String,
     group_of_peer: String,
     up: watch::Sender<bool>,
-    want: Wants,
+    wanted: watch::Sender<bool>,
 }
 
 /// The gateway of the neighbour for this node, and the session of this node with it.
@@ -70,7 +69,7 @@ impl Link {
             group,
             group_of_peer,
             up: watch::channel(false).0,
-            want: watch::Sender::new(Want { wanted, seeks: false }),
+            wanted: watch::Sender::new(wanted),
         })
     }
 
@@ -102,7 +101,7 @@ impl Link {
             peer: self.peer.name.to_string(),
             index: self.peer.index,
             up: *self.up.borrow(),
-            wanted: self.want.borrow().wanted,
+            wanted: *self.wanted.borrow(),
             reconnects: get(&received.link_ups).saturating_sub(1),
             frames_sent,
             frame_bytes_sent,
@@ -122,13 +121,13 @@ impl Link {
     }
 
     /// Says whether the link is wanted.
-    pub(super) fn set_want(&self, want: Want) {
-        self.want.send_if_modified(|now| std::mem::replace(now, want) != want);
+    pub(super) fn set_wanted(&self, wanted: bool) {
+        self.wanted.send_if_modified(|now| std::mem::replace(now, wanted) != wanted);
     }
 
-    /// Follows what is wanted of it.
-    pub(super) fn follow_want(&self) -> watch::Receiver<Want> {
-        self.want.subscribe()
+    /// Follows whether it is.
+    pub(super) fn follow_wanted(&self) -> watch::Receiver<bool> {
+        self.wanted.subscribe()
     }
 
     /// Closes its connection, if it has one.

@@ -57,7 +57,7 @@ use connect::Hangar;
 use gateway::Link;
 use sessions::{Sessions, Subscription};
 use supervisor::{Never, Supervisor};
-use wants::{Keeper, Want};
+use wants::Keeper;
 
 /// A neighbour, as it is named to the receiver of its envelopes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,11 +171,10 @@ impl Links {
     }
 
     /// Says which neighbours are to be linked, by index: the others are not dialled, and a link with one of them is closed
-    /// when what waits for it is gone. While this node `seeks` it also dials those whose part that would be.
-    pub fn set_wanted(&self, wanted: &BTreeSet<u16>, seeks: bool) {
+    /// when what waits for it is gone.
+    pub fn set_wanted(&self, wanted: &BTreeSet<u16>) {
         for link in &self.links {
-            let wanted = wanted.contains(&link.peer.index);
-            link.set_want(Want { wanted, seeks });
+            link.set_wanted(wanted.contains(&link.peer.index));
         }
     }
 

@@ -2,16 +2,16 @@
 //!
 //! | link | dialled | closed |
 //! |---|---|---|
-//! | wanted | by the end with the higher index; by this end too while it seeks | never from here |
+//! | wanted | by the end with the higher index | never from here |
 //! | not wanted any more | no | after a linger, in which its outbox empties |
 //! | a guest: the other end has opened it, and it was never wanted here | no | after [`GUEST_FOR`] |
 //!
-//! A guest is a node with another epoch, or one that seeks: it learns what it needs and goes.
+//! A guest is a node with another epoch, or one that seeks: it learns what it needs and goes. Only one end ever dials: whoever
+//! wants a link and has the lower index is dialled, since the other end wants it too, or will tell it otherwise when it comes.
 
 use std::time::Duration;
 
 use rand::Rng;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::connect::Hangar;
@@ -30,14 +30,6 @@ const LINGER_LOOK: Duration = Duration::from_millis(100);
 /// A link that lasted this long was a good one: it is dialled again after the shortest pause.
 const GOOD_LINK: Duration = Duration::from_secs(1);
 
-/// What is wanted of one link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Want {
-    pub(super) wanted: bool,
-    /// Whether this end dials although the other one should.
-    pub(super) seeks: bool,
-}
-
 /// Keeps one link as it is wanted.
 pub(super) struct Keeper {
     pub(super) link: std::sync::Arc<Link>,
@@ -50,12 +42,12 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Runs for as long as the process does.
     pub(super) async fn run(self) {
-        let (mut up, mut want) = (self.link.watch(), self.link.follow_want());
+        let (mut up, mut wanted) = (self.link.watch(), self.link.follow_wanted());
         let mut came_up: Option<Instant> = None;
         let mut was_wanted = false;
         let mut pause = Duration::ZERO;
         loop {
-            let (is_up, now) = (*up.borrow_and_update(), *want.borrow_and_update());
+            let (is_up, is_wanted) = (*up.borrow_and_update(), *wanted.borrow_and_update());
             match (is_up, came_up) {
                 (true, None) => came_up = Some(Instant::now()),
                 (false, Some(since)) => {
@@ -64,12 +56,12 @@ impl Keeper {
                 }
                 _ => {}
             }
-            was_wanted |= is_up && now.wanted;
+            was_wanted |= is_up && is_wanted;
             tokio::select! {
                 changed = up.changed() => changed.expect("the link has the sender"),
-                changed = want.changed() => changed.expect("the link has the sender"),
-                () = self.dial(pause), if !is_up && now.wanted && (self.dials || now.seeks) => {}
-                () = self.see_off(was_wanted), if is_up && !now.wanted => {}
+                changed = wanted.changed() => changed.expect("the link has the sender"),
+                () = self.dial(pause), if !is_up && is_wanted && self.dials => {}
+                () = self.see_off(was_wanted), if is_up && !is_wanted => {}
             }
         }
     }
@@ -111,6 +103,3 @@ impl Keeper {
         std::future::pending().await
     }
 }
-
-/// What is wanted of a link, as its keeper follows it.
-pub(super) type Wants = watch::Sender<Want>;

@@ -63,7 +63,7 @@ impl Shaping {
         });
         let places = places as u16;
         router.set_view(shaped.view.clone());
-        router.set_wanted(&shaped.wanted(places, place_of(me) as u16), shaped.seeks);
+        router.set_wanted(&shaped.wanted(places, place_of(me) as u16));
         Shaping {
             me,
             places,
@@ -135,13 +135,13 @@ impl Shaping {
             return;
         }
         if shaped.seeks != before.seeks && shaped.seeks {
-            tracing::warn!(silence_ms = seen.silence_ms, "no leader is heard: dialling everybody");
+            tracing::warn!(silence_ms = seen.silence_ms, "no leader is heard: looking for somebody who knows one");
         }
         if shaped.view != before.view {
             self.router.set_view(shaped.view.clone());
         }
         let me = place_of(self.me) as u16;
-        self.router.set_wanted(&shaped.wanted(self.places, me), shaped.seeks);
+        self.router.set_wanted(&shaped.wanted(self.places, me));
         *before = shaped;
     }
 }

@@ -56,7 +56,7 @@ impl Transport for Wire {
         !wires.down.contains(&(self.me.min(link), self.me.max(link)))
     }
 
-    fn set_wanted(&self, _: &BTreeSet<u16>, _: bool) {}
+    fn set_wanted(&self, _: &BTreeSet<u16>) {}
 
     fn stats(&self) -> LinksStats {
         LinksStats { links: Vec::new() }

@@ -321,7 +321,7 @@ impl Transport for SimTransport {
     }
 
     /// The simulator opens and cuts links by itself.
-    fn set_wanted(&self, _: &BTreeSet<u16>, _: bool) {}
+    fn set_wanted(&self, _: &BTreeSet<u16>) {}
 
     fn stats(&self) -> LinksStats {
         LinksStats { links: Vec::new() }

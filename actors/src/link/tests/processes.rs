@@ -515,13 +515,13 @@ async fn three() {
 async fn unwanted() {
     let (_far, mut near) = linked().await;
     near.signals(0..50_000).await;
-    near.links.set_wanted(&BTreeSet::new(), false);
+    near.links.set_wanted(&BTreeSet::new());
     near.down().await;
     let stats = near.stats();
     assert!(!stats.wanted && !stats.up, "{stats:?}");
     let signals = &stats.lanes[Lane::Signal.index()];
     assert_eq!((signals.sent, signals.lost), (50_000, 0), "{signals:?}");
-    near.links.set_wanted(&BTreeSet::from([FAR]), false);
+    near.links.set_wanted(&BTreeSet::from([FAR]));
     near.up().await;
     let expected = Report {
         signals: 50_000,
@@ -544,7 +544,7 @@ async fn guest() {
     assert!(!near.stats().wanted);
     near.down().await;
     near.up().await;
-    near.links.set_wanted(&BTreeSet::from([THIRD]), false);
+    near.links.set_wanted(&BTreeSet::from([THIRD]));
     let outbox = near.links.outbox(THIRD).expect("the third node").clone();
     let question = Envelope {
         kind: Kind::Control,
