@@ -40,7 +40,8 @@ impl Colony {
 
     fn put_patiently(&self, node: &str, key: &str) {
         let client = self.patient(node);
-        let put = client.put(key, node.to_owned().into(), &PutOptions::default());
+        let options = PutOptions::default();
+        let put = client.put(key, node.to_owned().into(), &options);
         self.block_on(put).unwrap_or_else(|error| panic!("{node}: {error}"));
     }
 

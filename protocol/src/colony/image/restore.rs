@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::pair::place;
+use super::pair::{place, reservation_settings_pair};
 use super::{ImageError, Meta, Pair, StoredLife, StoredRecord, StoredReservation, StoredTask, StoredValue, decode};
 use crate::colony::agent::{AgentId, Agents, Timer};
 use crate::colony::command::{ContentHash, Key};
@@ -182,6 +182,9 @@ impl Restorer {
             b'k' => {
                 if !rest.is_empty() {
                     return Err("the settings of reservations have one place".into());
+                }
+                if reservation_settings_pair(name, project.reservations.settings()).is_some() {
+                    return Err("it stands twice".into());
                 }
                 project.reservations.set_settings(decode(&value)?);
             }

@@ -187,8 +187,12 @@ impl Step<'_> {
             }
             let mut places = Vec::new();
             for (place, reserved) in mine.resources.iter().enumerate() {
-                if let Some(which) = wanted.iter().position(|wanted| *wanted == reserved.resource) {
-                    found[which] = true;
+                // One that is named twice is found twice.
+                let mut named = false;
+                for (found, _) in found.iter_mut().zip(&wanted).filter(|(_, wanted)| **wanted == reserved.resource) {
+                    (*found, named) = (true, true);
+                }
+                if named {
                     places.push(place);
                 }
             }
