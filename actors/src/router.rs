@@ -452,7 +452,14 @@ impl Inbound {
 
     /// Something was lost on its way. Who waits for an answer need not wait any longer.
     fn told(&self, envelope: Envelope) -> bool {
-        let Ok(Notice { kind, correlation, node, loss, count }) = decode(&envelope.body) else {
+        let Ok(Notice {
+            kind,
+            correlation,
+            node,
+            loss,
+            count,
+        }) = decode(&envelope.body)
+        else {
             return false;
         };
         self.transit.told_lost.fetch_add(count, Ordering::Relaxed);

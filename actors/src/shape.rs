@@ -112,10 +112,16 @@ impl Shape {
     /// Looks at what there is, and says what follows.
     pub(crate) fn look(&mut self, seen: &Seen) -> Shaped {
         self.learn(seen);
-        let everybody: BTreeSet<u16> = (0..self.places).filter(|place| *place != place_of(self.me) as u16).collect();
+        let everybody: BTreeSet<u16> = (0..self.places)
+            .filter(|place| *place != place_of(self.me) as u16)
+            .collect();
         let seeks = seen.silence_ms >= self.seeks_after_ms;
         let votes = seen.voters.contains(&self.me) && !self.routed;
-        let control = if votes { self.places_of(&seen.voters) } else { BTreeSet::new() };
+        let control = if votes {
+            self.places_of(&seen.voters)
+        } else {
+            BTreeSet::new()
+        };
         let epoch = self.epoch.clone().filter(|epoch| self.takes_part(epoch));
         let Some(epoch) = epoch else {
             return Shaped {
@@ -135,7 +141,11 @@ impl Shape {
         // Whoever may come to a place that nobody has is not left alone.
         let taken = self.places_of(&epoch.members);
         data.extend(everybody.difference(&taken));
-        if self.before.as_ref().is_some_and(|(_, until_ms)| near.is_subset(&seen.up) || seen.now_ms >= *until_ms) {
+        if self
+            .before
+            .as_ref()
+            .is_some_and(|(_, until_ms)| near.is_subset(&seen.up) || seen.now_ms >= *until_ms)
+        {
             self.before = None;
         }
         if let Some((before, _)) = &self.before {
@@ -172,7 +182,8 @@ impl Shape {
     }
 
     fn note_down(&mut self, near: &BTreeSet<u16>, seen: &Seen) {
-        self.down.retain(|place, _| near.contains(place) && !seen.up.contains(place));
+        self.down
+            .retain(|place, _| near.contains(place) && !seen.up.contains(place));
         for place in near.difference(&seen.up) {
             self.down.entry(*place).or_insert(seen.now_ms);
         }

@@ -51,7 +51,9 @@ impl Colony {
             self.put_patiently(node, &format!("{prefix}/{node}"));
         }
         for (node, other) in nodes.iter().zip(nodes.iter().cycle().skip(1)) {
-            let read = self.at(other, &["memory", "get", &format!("{prefix}/{node}")]).with_code(0);
+            let read = self
+                .at(other, &["memory", "get", &format!("{prefix}/{node}")])
+                .with_code(0);
             assert_eq!(read.stdout, node.as_bytes(), "{read}");
         }
     }
@@ -74,8 +76,12 @@ impl Colony {
             .filter(|node| matches!(node.role, Role::Leader | Role::Follower | Role::Candidate))
             .map(|node| &*node.name)
             .collect();
-        let control = voters.iter().flat_map(|one| voters.iter().map(move |other| (*one, *other)));
-        let control = control.filter(|(one, other)| one < other).map(|(one, other)| pair(one, other));
+        let control = voters
+            .iter()
+            .flat_map(|one| voters.iter().map(move |other| (*one, *other)));
+        let control = control
+            .filter(|(one, other)| one < other)
+            .map(|(one, other)| pair(one, other));
         data.chain(control).collect()
     }
 
@@ -180,7 +186,11 @@ fn in_a_star_the_hub_is_linked_with_all_and_voters_with_each_other() {
     colony.puts_through(&FIVE, "first");
     let status = colony.links_settle("star", 3);
     assert_eq!(status.epoch, 1);
-    assert_eq!(colony.expected(&status).len(), 5, "four spokes, and one between the other two voters");
+    assert_eq!(
+        colony.expected(&status).len(),
+        5,
+        "four spokes, and one between the other two voters"
+    );
     colony.puts_through(&FIVE, "then");
     colony.same_digest();
     let hub = &colony.traffic()["n1"];
@@ -207,7 +217,11 @@ fn in_a_hierarchy_each_node_is_linked_with_its_parent_and_its_children() {
         config.topology = queenright::config::Topology::Hierarchical { fan_out: 2 };
     });
     let status = colony.links_settle("hierarchical:2", 3);
-    assert_eq!(colony.expected(&status).len(), 5, "four of the tree, and one between the other two voters");
+    assert_eq!(
+        colony.expected(&status).len(),
+        5,
+        "four of the tree, and one between the other two voters"
+    );
     colony.puts_through(&FIVE, "then");
     colony.same_digest();
 }
@@ -221,7 +235,9 @@ fn consensus_goes_along_the_topology_too_if_the_file_says_so() {
         .into_iter()
         .map(|(one, other)| pair(one, other))
         .collect();
-    until("the links of a ring and no others", || (colony.open_links() == ring).then_some(()));
+    until("the links of a ring and no others", || {
+        (colony.open_links() == ring).then_some(())
+    });
     colony.puts_through(&FIVE, "then");
     colony.same_digest();
 }
@@ -248,8 +264,14 @@ fn the_topology_changes_while_commands_go_on_and_none_of_them_fails() {
             })
         })
         .collect();
-    let dry = colony.at("n2", &["topology", "set", "ring", "--dry-run", "--json"]).with_code(0).json();
-    assert_eq!((&dry["epoch"], &dry["changed"], &dry["dry_run"]), (&json!(2), &json!(true), &json!(true)));
+    let dry = colony
+        .at("n2", &["topology", "set", "ring", "--dry-run", "--json"])
+        .with_code(0)
+        .json();
+    assert_eq!(
+        (&dry["epoch"], &dry["changed"], &dry["dry_run"]),
+        (&json!(2), &json!(true), &json!(true))
+    );
     assert_eq!(dry["opens"].as_array().unwrap().len(), 3);
     assert_eq!(dry["closes"].as_array().unwrap().len(), 2);
     for (epoch, (kind, node)) in [("ring", "n5"), ("hierarchical", "n1"), ("mesh", "n3"), ("star", "n2")]
@@ -257,18 +279,26 @@ fn the_topology_changes_while_commands_go_on_and_none_of_them_fails() {
         .enumerate()
     {
         let before = count.load(Ordering::Relaxed);
-        let set = colony.at(node, &["topology", "set", kind, "--json"]).with_code(0).json();
+        let set = colony
+            .at(node, &["topology", "set", kind, "--json"])
+            .with_code(0)
+            .json();
         assert_eq!(set["epoch"], json!(epoch + 2), "{set}");
         let kind = if kind == "hierarchical" { "hierarchical:2" } else { kind };
         let voters = 3;
         colony.links_settle(kind, voters);
-        until("puts go on", || (count.load(Ordering::Relaxed) > before + 20).then_some(()));
+        until("puts go on", || {
+            (count.load(Ordering::Relaxed) > before + 20).then_some(())
+        });
     }
     stop.store(true, Ordering::Relaxed);
     for putting in putting {
         colony.block_on(putting).unwrap().expect("no command fails");
     }
-    let same = colony.at("n4", &["topology", "set", "star", "--json"]).with_code(0).json();
+    let same = colony
+        .at("n4", &["topology", "set", "star", "--json"])
+        .with_code(0)
+        .json();
     assert_eq!((&same["epoch"], &same["changed"]), (&json!(5), &json!(false)));
     colony.same_digest();
 }
@@ -349,7 +379,11 @@ fn every_signal_over_a_star_and_a_ring_is_accounted_for() {
             let links = |of: fn(&queenright_actors::node::LinkStatus) -> u64| -> u64 {
                 traffic.values().flat_map(|traffic| &traffic.links).map(of).sum()
             };
-            assert_eq!((links(|link| link.lost), links(|link| link.in_doubt)), (0, 0), "no link broke");
+            assert_eq!(
+                (links(|link| link.lost), links(|link| link.in_doubt)),
+                (0, 0),
+                "no link broke"
+            );
             let sent = sum(&traffic, |traffic| traffic.signals.sent);
             let delivered = sum(&traffic, |traffic| traffic.signals.delivered);
             let lost = sum(&traffic, |traffic| traffic.signals.lost + traffic.transit.signals_lost);
@@ -358,7 +392,9 @@ fn every_signal_over_a_star_and_a_ring_is_accounted_for() {
         let sent = sum(&traffic, |traffic| traffic.signals.sent);
         let passed = sum(&traffic, |traffic| traffic.transit.signals_forwarded);
         assert!(sent > 1_000 && passed > 0, "{traffic:?}");
-        let wrong = sum(&traffic, |traffic| traffic.transit.lost_hops + traffic.transit.lost_unknown);
+        let wrong = sum(&traffic, |traffic| {
+            traffic.transit.lost_hops + traffic.transit.lost_unknown
+        });
         assert_eq!(wrong, 0, "{traffic:?}");
         links_account_for_what_they_carried(&colony);
         let lost = sum(&traffic, |traffic| traffic.transit.signals_lost);
@@ -372,7 +408,9 @@ fn links_account_for_what_they_carried(colony: &Colony) {
         let traffic = colony.traffic();
         let link = |node: &str, peer: &str| {
             let links = &traffic[node].links;
-            links.iter().find(|link| link.peer == peer && link.role != LinkRole::Idle)
+            links
+                .iter()
+                .find(|link| link.peer == peer && link.role != LinkRole::Idle)
         };
         let same = traffic.iter().all(|(node, of_node)| {
             of_node.links.iter().all(|out| match link(&out.peer, node) {

@@ -241,7 +241,10 @@ mod tests {
             up: set(up),
         };
         let voting = (1..=3).collect();
-        assert_eq!(next_step(members, &progress, &voting, |node| (node.0 % 10) as usize), expected);
+        assert_eq!(
+            next_step(members, &progress, &voting, |node| (node.0 % 10) as usize),
+            expected
+        );
     }
 
     #[test]
@@ -259,7 +262,12 @@ mod tests {
         check(&settled, &[1, 2, 3, 4, 5], &[1, 2, 3, 4, 5], Step::Nothing);
         // After a recovery from a node that should not vote: it does until enough others do.
         check(&members(&[&[4]], &[4, 12]), &[12], &[4], Step::Vote(set(&[4, 12])));
-        check(&members(&[&[4, 12, 13]], &[4, 12, 13]), &[], &[4, 12, 13], Step::Nothing);
+        check(
+            &members(&[&[4, 12, 13]], &[4, 12, 13]),
+            &[],
+            &[4, 12, 13],
+            Step::Nothing,
+        );
         let enough = members(&[&[4, 11, 12, 13]], &[4, 11, 12, 13]);
         check(&enough, &[], &[4, 11, 12, 13], Step::Retire(set(&[11, 12, 13])));
     }

@@ -122,7 +122,8 @@ impl Link {
 
     /// Says whether the link is wanted.
     pub(super) fn set_wanted(&self, wanted: bool) {
-        self.wanted.send_if_modified(|now| std::mem::replace(now, wanted) != wanted);
+        self.wanted
+            .send_if_modified(|now| std::mem::replace(now, wanted) != wanted);
     }
 
     /// Follows whether it is.

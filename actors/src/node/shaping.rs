@@ -80,7 +80,12 @@ impl Shaping {
     }
 
     /// Follows whatever bears on the links, for as long as it is polled.
-    pub(super) async fn watch(self: Arc<Self>, consensus: Arc<Consensus>, replica: Arc<Replica>, folder: Arc<DataFolder>) {
+    pub(super) async fn watch(
+        self: Arc<Self>,
+        consensus: Arc<Consensus>,
+        replica: Arc<Replica>,
+        folder: Arc<DataFolder>,
+    ) {
         let started = Instant::now();
         let (mut members, mut applied) = (consensus.members(), replica.follow_epoch());
         let (mut suspects, mut links) = (self.router.follow_suspects(), self.router.follow_links());
@@ -135,7 +140,10 @@ impl Shaping {
             return;
         }
         if shaped.seeks != before.seeks && shaped.seeks {
-            tracing::warn!(silence_ms = seen.silence_ms, "no leader is heard: looking for somebody who knows one");
+            tracing::warn!(
+                silence_ms = seen.silence_ms,
+                "no leader is heard: looking for somebody who knows one"
+            );
         }
         if shaped.view != before.view {
             self.router.set_view(shaped.view.clone());

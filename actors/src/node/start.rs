@@ -202,7 +202,9 @@ impl Node {
         })));
         tasks.push(tokio::spawn(run_until(
             stop.clone(),
-            shaping.clone().watch(consensus.clone(), replica.clone(), folder.clone()),
+            shaping
+                .clone()
+                .watch(consensus.clone(), replica.clone(), folder.clone()),
         )));
         tasks.push(tokio::spawn(run_until(
             stop.clone(),

@@ -187,8 +187,16 @@ fn every_member_reaches_every_other_over_the_shortest_route() {
             }
             rig.signal(from, to).unwrap();
             rig.settle();
-            let hops: Vec<u32> = rig.arrived(to).iter().map(|signal| u32::from(signal.hops) + 1).collect();
-            assert_eq!(hops, [topology.hops(number(from), number(to)).unwrap()], "{kind} {from} {to}");
+            let hops: Vec<u32> = rig
+                .arrived(to)
+                .iter()
+                .map(|signal| u32::from(signal.hops) + 1)
+                .collect();
+            assert_eq!(
+                hops,
+                [topology.hops(number(from), number(to)).unwrap()],
+                "{kind} {from} {to}"
+            );
         }
         assert_eq!(rig.sum(|counts| counts.signals_lost), 0);
     }
@@ -203,13 +211,19 @@ fn consensus_takes_the_direct_link_where_there_is_one_and_the_topology_elsewhere
         router.set_view(View { routed: false, ..view });
     }
     let hops = |kind: Kind, to: usize| {
-        rig.routers[1].send(number(to), kind.lane(), kind, 1, Bytes::new()).unwrap();
+        rig.routers[1]
+            .send(number(to), kind.lane(), kind, 1, Bytes::new())
+            .unwrap();
         rig.settle();
         rig.arrived(to)[0].hops
     };
     assert_eq!(hops(Kind::AppendRequest, 2), 0);
     assert_eq!(hops(Kind::AppendRequest, 3), 1);
-    assert_eq!(hops(Kind::Round, 2), 1, "commands go by the hub although there is a link");
+    assert_eq!(
+        hops(Kind::Round, 2),
+        1,
+        "commands go by the hub although there is a link"
+    );
 }
 
 #[tokio::test]
@@ -300,7 +314,11 @@ fn routes_lead_around_those_who_are_suspected() {
     rig.signal(2, 0).unwrap();
     rig.settle();
     assert_eq!(rig.arrived(0).len(), 1);
-    assert_eq!(rig.sum(|counts| counts.forwarded), 2, "two went by the smallest of the others");
+    assert_eq!(
+        rig.sum(|counts| counts.forwarded),
+        2,
+        "two went by the smallest of the others"
+    );
 }
 
 #[test]

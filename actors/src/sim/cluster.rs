@@ -126,7 +126,12 @@ impl Cluster {
         let nodes = (0..plan.nodes).map(|place| {
             let disk = Disk::new(place, random.random(), plan.planted, trace.clone());
             // Clocks run up to 5 % too fast or too slow: far worse than any real one.
-            SimNode::new(place, (plan.nodes, plan.kind, plan.routed), disk, random.random_range(950..=1_050))
+            SimNode::new(
+                place,
+                (plan.nodes, plan.kind, plan.routed),
+                disk,
+                random.random_range(950..=1_050),
+            )
         });
         let nodes: Vec<SimNode> = nodes.collect();
         // From a battery-backed cache to a busy spinning disk.

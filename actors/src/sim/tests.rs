@@ -95,11 +95,18 @@ fn passing_on(kind: Kind, routed: bool) {
     let mut sum = Counts::default();
     for (seed, report) in run_all(SEEDS_PASSED_ON, plan) {
         let violations: Vec<String> = report.violations.iter().map(ToString::to_string).collect();
-        assert!(violations.is_empty(), "{kind}, seed {seed}: {violations:?}\n{}", report.events.join("\n"));
+        assert!(
+            violations.is_empty(),
+            "{kind}, seed {seed}: {violations:?}\n{}",
+            report.events.join("\n")
+        );
         sum.add(&report.counts);
     }
     // Otherwise nothing was tried.
-    assert!(sum.answered >= 50 * SEEDS_PASSED_ON && sum.faults >= SEEDS_PASSED_ON, "{sum:?}");
+    assert!(
+        sum.answered >= 50 * SEEDS_PASSED_ON && sum.faults >= SEEDS_PASSED_ON,
+        "{sum:?}"
+    );
 }
 
 #[test]

@@ -66,7 +66,11 @@ fn set_text(set: &TopologySet) -> String {
             named.join(", ")
         }
     };
-    text.push_str(&format!("\nopens   {}\ncloses  {}", list(&set.opens), list(&set.closes)));
+    text.push_str(&format!(
+        "\nopens   {}\ncloses  {}",
+        list(&set.opens),
+        list(&set.closes)
+    ));
     text
 }
 
@@ -191,7 +195,11 @@ fn branches(topology: &WireTopology, fan_out: usize, place: usize, indent: &str,
     for child in &children {
         let last = Some(child) == children.last();
         let bend = if last { '└' } else { '├' };
-        let line = if is_up(topology, place, *child) { "──" } else { "··" };
+        let line = if is_up(topology, place, *child) {
+            "──"
+        } else {
+            "··"
+        };
         lines.push(format!("{indent}{bend}{line} {}", name(topology, *child)));
         let deeper = format!("{indent}{}", if last { "    " } else { "│   " });
         branches(topology, fan_out, *child, &deeper, lines);
@@ -244,7 +252,11 @@ mod tests {
                     one: name(one),
                     other: name(other),
                     role: LinkRole::Data,
-                    state: if down.contains(&(one, other)) { LinkState::Down } else { LinkState::Up },
+                    state: if down.contains(&(one, other)) {
+                        LinkState::Down
+                    } else {
+                        LinkState::Up
+                    },
                     sent: Some(1),
                     sent_back: None,
                     bytes: 10,
@@ -256,7 +268,10 @@ mod tests {
     #[test]
     fn each_kind_is_drawn_as_it_is_linked() {
         assert_eq!(drawing(&sample(Kind::Star, 3, &[(1, 3)])), "n1\n├── n2*\n└·· n3");
-        assert_eq!(drawing(&sample(Kind::Ring, 4, &[(2, 3)])), "n1 ── n2* ·· n3 ── n4 ── (n1)");
+        assert_eq!(
+            drawing(&sample(Kind::Ring, 4, &[(2, 3)])),
+            "n1 ── n2* ·· n3 ── n4 ── (n1)"
+        );
         assert_eq!(drawing(&sample(Kind::Mesh, 3, &[(1, 2)])), "n1\nn2* ·\nn3  ●●");
         let tree = Kind::Hierarchical {
             fan_out: FanOut::DEFAULT,

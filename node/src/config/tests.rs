@@ -310,7 +310,11 @@ fn three_or_five_nodes_vote_and_no_more_than_there_are() {
         "c.toml: consensus.voters: 3 is above the number of nodes, 1",
     );
     let node = |number: u32| {
-        format!("[[nodes]]\nname = \"m{number}\"\nlinks = \"127.0.0.1:{}\"\nhttp = \"127.0.0.1:{}\"\n", 8_000 + number, 9_000 + number)
+        format!(
+            "[[nodes]]\nname = \"m{number}\"\nlinks = \"127.0.0.1:{}\"\nhttp = \"127.0.0.1:{}\"\n",
+            8_000 + number,
+            9_000 + number
+        )
     };
     let five: String = (1..5).map(node).collect();
     let config = parse(&format!("{MESH}{five}[consensus]\nvoters = 3")).unwrap();

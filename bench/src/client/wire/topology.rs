@@ -147,7 +147,11 @@ impl WireTopology {
             let found = nodes.iter().find(|node| node.number == number.0);
             found.map_or_else(String::new, |node| node.name.clone())
         };
-        let answers = |number: NodeId| nodes.iter().any(|node| node.number == number.0 && node.traffic.is_some());
+        let answers = |number: NodeId| {
+            nodes
+                .iter()
+                .any(|node| node.number == number.0 && node.traffic.is_some())
+        };
         let mut links: Vec<WireLink> = ends
             .into_iter()
             .map(|((one, other), Ends(said))| {
@@ -159,7 +163,11 @@ impl WireTopology {
                 WireLink {
                     one: name(one),
                     other: name(other),
-                    role: if data.contains(&(one, other)) { LinkRole::Data } else { role.unwrap_or(LinkRole::Data) },
+                    role: if data.contains(&(one, other)) {
+                        LinkRole::Data
+                    } else {
+                        role.unwrap_or(LinkRole::Data)
+                    },
                     state: match &seen[..] {
                         [] => LinkState::Unknown,
                         seen if seen.iter().all(|up| *up) => LinkState::Up,

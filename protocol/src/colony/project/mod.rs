@@ -196,7 +196,9 @@ impl Project {
             Body::Task(command) => step.task(command),
             Body::Session(command) => step.session(command),
             Body::Reservation(command) => step.reservation(command),
-            Body::Agent(_) | Body::Project(_) | Body::Topology(_) => unreachable!("the colony carries these out itself"),
+            Body::Agent(_) | Body::Project(_) | Body::Topology(_) => {
+                unreachable!("the colony carries these out itself")
+            }
         };
         if outcome.is_ok() {
             step.hand_out();

@@ -189,7 +189,11 @@ impl Step<'_> {
             for (place, reserved) in mine.resources.iter().enumerate() {
                 // One that is named twice is found twice.
                 let mut named = false;
-                for (found, _) in found.iter_mut().zip(&wanted).filter(|(_, wanted)| **wanted == reserved.resource) {
+                for (found, _) in found
+                    .iter_mut()
+                    .zip(&wanted)
+                    .filter(|(_, wanted)| **wanted == reserved.resource)
+                {
                     (*found, named) = (true, true);
                 }
                 if named {

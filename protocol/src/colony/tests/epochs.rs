@@ -34,7 +34,10 @@ fn the_first_list_of_members_begins_the_first_epoch_with_its_kind() {
     let mut rig = Rig::default();
     assert_eq!(rig.colony.epoch(), None);
     let too_early = rig.run(set(Kind::Ring));
-    assert!(matches!(too_early, Outcome::Refused(Refusal::Malformed { .. })), "{too_early:?}");
+    assert!(
+        matches!(too_early, Outcome::Refused(Refusal::Malformed { .. })),
+        "{too_early:?}"
+    );
     assert_eq!(epoch_of(rig.run(named(&[1, 2, 3], 0))), (1, true));
     let epoch = rig.colony.epoch().expect("it has begun");
     assert_eq!((epoch.kind, &epoch.members), (Kind::Star, &members(&[1, 2, 3])));
@@ -60,11 +63,17 @@ fn a_leader_that_saw_another_epoch_changes_nothing() {
     let before = rig.colony.epoch().cloned();
     for late in [named(&[1], 0), named(&[1], 2), named(&[], 1), named(&[0, 1], 1)] {
         let refused = rig.run(late);
-        assert!(matches!(refused, Outcome::Refused(Refusal::Malformed { .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Outcome::Refused(Refusal::Malformed { .. })),
+            "{refused:?}"
+        );
     }
     let many: Vec<u64> = (1..=MEMBERS_MAX as u64 + 1).collect();
     let refused = rig.run(named(&many, 1));
-    assert!(matches!(refused, Outcome::Refused(Refusal::OverLimit { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Outcome::Refused(Refusal::OverLimit { .. })),
+        "{refused:?}"
+    );
     assert_eq!(rig.colony.epoch(), before.as_ref());
 }
 
