@@ -66,11 +66,12 @@ fn set_text(set: &TopologySet) -> String {
             named.join(", ")
         }
     };
-    text.push_str(&format!(
-        "\nopens   {}\ncloses  {}",
-        list(&set.opens),
-        list(&set.closes)
-    ));
+    let stay = match &set.closes[..] {
+        [] => "",
+        _ => " (between voters they stay, for consensus)",
+    };
+    let (opens, closes) = (list(&set.opens), list(&set.closes));
+    text.push_str(&format!("\nopens   {opens}\ncloses  {closes}{stay}"));
     text
 }
 
