@@ -340,6 +340,26 @@ fn a_node_that_was_away_while_the_topology_changed_finds_the_present_epoch() {
 }
 
 #[test]
+fn a_node_whose_every_remembered_neighbour_is_dead_looks_for_others() {
+    let mut colony = Colony::start_shipped("star-5", "alone", three_voters);
+    colony.links_settle("star", 3);
+    colony.kill("n5");
+    colony.at("n2", &["topology", "set", "ring"]).with_code(0);
+    // The hub, with which alone n5 remembers to be linked.
+    colony.kill("n1");
+    colony.leader_at("n2", Some("n1"));
+    colony.start_node("n5");
+    until("n5 knows the present epoch", || {
+        let status = colony.status("n5").filter(|status| status.queenright)?;
+        (status.topology == "ring" && status.epoch == 2).then_some(())
+    });
+    colony.puts_through(&FIVE[1..], "without");
+    colony.start_node("n1");
+    colony.links_settle("ring", 3);
+    colony.same_digest();
+}
+
+#[test]
 fn every_signal_over_a_star_and_a_ring_is_accounted_for() {
     for (file, name) in [("star-5", "signals-star"), ("ring-5", "signals-ring")] {
         let colony = Colony::start_shipped(file, name, three_voters);
