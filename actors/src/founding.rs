@@ -2,7 +2,7 @@
 //!
 //! | message | from | to | answered by | meaning |
 //! |---|---|---|---|---|
-//! | [`Hello`] | each node, when a link comes up | its neighbour | its own hello | who I am, and whether I belong to a cluster |
+//! | [`Hello`] | each node, when a link comes up, and a member when an epoch begins | its neighbour | its own hello | who I am, whether I belong to a cluster, and which epoch I know |
 //! | [`Founding`] | the founder: the node listed first | each expected node | [`FoundingAck`] | the cluster's id, and everybody's number |
 //! | [`FoundingAck`] | a node that has stored both | the founder | nothing | I have it on disk |
 //! | [`Founding`] | a member | an empty node that may join | [`FoundingAck`] | the cluster's id, and everybody's number: yours is new |
@@ -29,6 +29,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use queenright_protocol::colony::Epoch;
 use queenright_protocol::id::{ClusterId, NodeId};
 use queenright_protocol::wire::{Envelope, Kind};
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,7 @@ pub(crate) use self::answers::{AnsweringHello, answer_hellos, let_in, turn_away}
 use self::decisions::{Decisions, Effect, Input};
 pub(crate) use self::numbers::{first_number, links_of, next_number, place_of};
 use crate::body::{decode, encode};
+use crate::epochs;
 use crate::router::{FoundingInbox, Router};
 use crate::store::{DataFolder, Identity, StoreError};
 
@@ -64,6 +66,8 @@ struct Hello {
     attempt: u128,
     /// The clusters that its cluster was recovered from.
     past: Vec<ClusterId>,
+    /// The newest epoch that it knows.
+    epoch: Option<Epoch>,
 }
 
 /// What the founder hands out.
@@ -301,6 +305,7 @@ pub(crate) fn begin_alone(
         .map(|(place, name)| (name.clone(), if place == me { number } else { NodeId::NONE }))
         .collect();
     folder.set_note(UNFINISHED, b"")?;
+    epochs::forget(folder)?;
     folder.set_note(MEMBERS, &encode(&members))?;
     folder.set_identity(Identity {
         cluster,

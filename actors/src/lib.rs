@@ -32,10 +32,12 @@
 //! | [`disk`] | the room on the disks, and whether growing commands are admitted; the ballast | remove anything but the ballast |
 //! | `node::comparison` | what follows when the digest of this node is not the leader's | decide without a majority |
 //! | `founding` | the first start: one cluster id, a number for each node; new numbers for those who join later | found a second cluster |
+//! | `epochs` | the newest epoch that this node knows, whoever told it | take an older one |
 //! | `node::replacement` | who may join, and the steps from a learner to a voter | give a number out twice |
 //! | [`recover`] | a new cluster from what one node has, when a majority is lost for good; offline | change the folder of a node before all is made |
 //! | `transport` | the seam below the router: the gateways of the links, or the network of the simulator | promise more than a link does |
-//! | `router` | the next hop of an envelope; answers to questions | look into a body |
+//! | `router` | the next hop of an envelope, of this node or in transit; answers to questions | look into a body in transit, or wait there |
+//! | `shape` | which links this node wants, by the epoch and by who is down | open or close one |
 //! | [`link`] | one connection for each neighbour: lanes, frames, credit, reconnecting | queue without a bound, repeat what was lost |
 //! | [`tls`] | the certificates of a node, for links and doors | issue one, or keep a key longer than a reload |
 //! | [`consensus`] | openraft: its log, network and state machine; read positions | change what an entry carries |
@@ -47,6 +49,7 @@ mod background;
 mod body;
 pub mod consensus;
 pub mod disk;
+mod epochs;
 mod founding;
 pub mod link;
 pub mod node;
@@ -55,6 +58,7 @@ pub mod queen;
 pub mod recover;
 pub mod replica;
 mod router;
+mod shape;
 #[cfg(test)]
 mod sim;
 pub mod store;

@@ -7,6 +7,7 @@ mod joins;
 mod options;
 mod replacement;
 mod sessions;
+mod shaping;
 mod start;
 mod status;
 mod subscribers;
@@ -35,7 +36,8 @@ pub use self::replacement::ReplaceError;
 use self::replacement::Steward;
 pub use self::sessions::Heartbeat;
 use self::sessions::Keeper;
-pub use self::status::{ClusterStatus, NodeFigures, NodeStatus, Role};
+use self::shaping::Shaping;
+pub use self::status::{ClusterStatus, LinkRole, LinkStatus, NodeFigures, NodeStatus, Role, Traffic};
 pub use self::subscribers::{SubscriberCounts, Subscribers, Subscription};
 use self::tasks::{Outlived, outlived};
 use crate::agent::{AgentError, AgentSpec, AgentStatus, Agents, Signals, submit};
@@ -46,6 +48,7 @@ use crate::founding::place_of;
 use crate::queen::{QueenCounts, QueenMessage, Request, SubmitError};
 use crate::replica::{Replica, Snapshot};
 use crate::router::Router;
+pub use crate::router::{Loss, TransitCounts};
 use crate::store::{DataFolder, Store, StoreError};
 
 /// How fresh a read must be.
@@ -88,7 +91,9 @@ pub struct Node {
     /// Of all nodes, in the order of the configuration, as are the doors.
     names: Vec<String>,
     doors: Vec<String>,
+    /// How the cluster file links the nodes.
     topology: topology::Kind,
+    shaping: Arc<Shaping>,
     folder: Arc<DataFolder>,
     store: Arc<Store>,
     log: LogStore,

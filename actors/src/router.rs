@@ -1,17 +1,30 @@
-//! Where envelopes go: from this node to the next hop, and from the links to those who wait for them. Owns the transport.
+//! Where envelopes go: from this node to the next hop, from the links to those who wait for them here, and on to the next
+//! node if they are for another. Owns the transport.
+//!
+//! Which way is `routes`', what passes through is `transit`'s.
+
+mod routes;
+#[cfg(test)]
+mod tests;
+mod transit;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use queenright_protocol::id::NodeId;
-use queenright_protocol::topology::{self, Topology};
 use queenright_protocol::wire::{Envelope, Kind, Lane};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use self::routes::Routes;
+pub(crate) use self::routes::View;
+pub(crate) use self::transit::Notice;
+use self::transit::{Counters, Notices, add, is_answer, is_question};
+pub use self::transit::{Loss, TransitCounts};
+use crate::body::{decode, encode};
 use crate::link::{Deliver, LinkConfig, LinkError, LinksStats, Peer, SendError};
 use crate::transport::{Gateways, Transport};
 
@@ -47,6 +60,12 @@ pub(crate) enum AskError {
     /// The link went down before the answer came.
     #[error("the link went down before the answer came")]
     LinkDown,
+    /// A node on the way has lost the question or its answer.
+    #[error("the question or its answer was lost on the way: {loss}")]
+    Lost {
+        /// Why.
+        loss: Loss,
+    },
 }
 
 /// What the router does with envelopes that answer nothing it asked for.
@@ -57,18 +76,11 @@ pub(crate) trait Services: Send + Sync + 'static {
     fn signals(&self, signals: Vec<Envelope>);
 }
 
-/// Members and routes, as of the first start.
-struct Routes {
-    me: NodeId,
-    topology: Topology,
-    /// The link to each neighbour.
-    links: BTreeMap<NodeId, u16>,
-}
-
-/// A question that waits for its answer, and the link it went out on.
+/// A question that waits for its answer, the link it went out on, and who was asked.
 struct Pending {
     link: u16,
-    answer: oneshot::Sender<Bytes>,
+    node: NodeId,
+    answer: oneshot::Sender<Result<Bytes, Loss>>,
 }
 
 /// The state that the transport reaches.
@@ -82,14 +94,23 @@ pub(crate) struct Inbound {
     came_up: mpsc::Sender<u16>,
     /// Envelopes that nobody here could take.
     unclaimed: AtomicU64,
+    transit: Counters,
+    /// Grows with each link that comes up or goes down.
+    links: watch::Sender<u64>,
+    /// Passes on what is for others.
+    router: OnceLock<Weak<Router>>,
 }
 
 /// Sends envelopes, and ties answers to questions.
 pub(crate) struct Router {
     transport: Box<dyn Transport>,
     inbound: Arc<Inbound>,
-    /// Replaced as a whole when the members change.
+    /// Replaced as a whole when the members, the epoch or the suspects change.
     routes: ArcSwapOption<Routes>,
+    // A mutex: what routes are made of changes from several tasks. Held while they are made.
+    view: Mutex<Option<View>>,
+    /// The members that are taken for dead.
+    suspects: watch::Sender<BTreeSet<NodeId>>,
     next_correlation: AtomicU64,
 }
 
@@ -119,29 +140,65 @@ impl Router {
 
     /// A router that sends through `transport`, which delivers to `inbound`.
     pub(crate) fn over(transport: Box<dyn Transport>, inbound: Arc<Inbound>) -> Arc<Router> {
-        Arc::new(Router {
+        let router = Arc::new(Router {
             transport,
             inbound,
             routes: ArcSwapOption::empty(),
+            view: Mutex::new(None),
+            suspects: watch::Sender::new(BTreeSet::new()),
             next_correlation: AtomicU64::new(1),
-        })
+        });
+        let known = router.inbound.router.set(Arc::downgrade(&router));
+        assert!(known.is_ok(), "an inbound has one router");
+        router
     }
 
-    /// Sets the members, once the first start has given them their numbers and whenever they change. `links` is the link of
-    /// each neighbour.
-    pub(crate) fn set_members(
-        &self,
-        me: NodeId,
-        kind: topology::Kind,
-        members: &BTreeSet<NodeId>,
-        links: BTreeMap<NodeId, u16>,
-    ) {
-        let routes = Routes {
-            me,
-            topology: Topology::new(kind, members),
-            links,
-        };
+    /// Sets the members and the epoch, once the first start has given them their numbers and whenever they change.
+    pub(crate) fn set_view(&self, view: View) {
+        let mut known = self.view.lock().expect("nothing panics under this lock");
+        let routes = Routes::new(view.clone(), &self.suspects.borrow());
         self.routes.store(Some(Arc::new(routes)));
+        *known = Some(view);
+    }
+
+    /// Says which members are taken for dead, until it is said again: routes lead around them.
+    #[allow(dead_code, reason = "liveness calls it")]
+    pub(crate) fn set_suspects(&self, suspects: BTreeSet<NodeId>) {
+        let view = self.view.lock().expect("nothing panics under this lock");
+        let changed = self.suspects.send_if_modified(|known| {
+            let differs = *known != suspects;
+            *known = suspects;
+            differs
+        });
+        if let Some(view) = view.as_ref().filter(|_| changed) {
+            let routes = Routes::new(view.clone(), &self.suspects.borrow());
+            self.routes.store(Some(Arc::new(routes)));
+        }
+    }
+
+    /// Follows which members are taken for dead.
+    pub(crate) fn follow_suspects(&self) -> watch::Receiver<BTreeSet<NodeId>> {
+        self.suspects.subscribe()
+    }
+
+    /// Says which links are wanted (see [`crate::link::Links::set_wanted`]).
+    pub(crate) fn set_wanted(&self, wanted: &BTreeSet<u16>) {
+        self.transport.set_wanted(wanted);
+    }
+
+    /// Whether a link is up.
+    pub(crate) fn is_up(&self, link: u16) -> bool {
+        self.transport.is_up(link)
+    }
+
+    /// Follows links that come up and go down: the number grows with each.
+    pub(crate) fn follow_links(&self) -> watch::Receiver<u64> {
+        self.inbound.links.subscribe()
+    }
+
+    /// What passed through this node, or should have.
+    pub(crate) fn transit(&self) -> TransitCounts {
+        self.inbound.transit.counts()
     }
 
     /// Says who takes the envelopes that are no answers.
@@ -154,25 +211,33 @@ impl Router {
 
     /// The number of this node; [`NodeId::NONE`] before the first start is complete.
     pub(crate) fn me(&self) -> NodeId {
-        self.routes.load().as_ref().map_or(NodeId::NONE, |routes| routes.me)
+        self.routes.load().as_ref().map_or(NodeId::NONE, |routes| routes.me())
     }
 
     /// The members, by number.
     pub(crate) fn members(&self) -> Vec<NodeId> {
         let routes = self.routes.load();
-        routes
-            .as_ref()
-            .map_or(Vec::new(), |routes| routes.topology.members().to_vec())
+        routes.as_ref().map_or(Vec::new(), |routes| routes.members().to_vec())
     }
 
-    /// The link towards `to`.
-    fn link(&self, to: NodeId) -> Result<u16, RouteError> {
-        let routes = self.routes.load();
-        let link = routes.as_ref().and_then(|routes| {
-            let hop = routes.topology.next_hop(routes.me, to)?;
-            routes.links.get(&hop).copied()
-        });
-        link.ok_or(RouteError::Unknown { to })
+    /// The link that an envelope of this node takes.
+    fn choose(&self, envelope: &Envelope) -> Result<u16, RouteError> {
+        match self.routes.load().as_deref() {
+            Some(routes) => self.choose_by(routes, envelope, None),
+            None => Err(RouteError::Unknown { to: envelope.to }),
+        }
+    }
+
+    /// The link that an envelope takes which came on another one, or is this node's own.
+    fn choose_by(&self, routes: &Routes, envelope: &Envelope, came: Option<u16>) -> Result<u16, RouteError> {
+        let stands = |link| Some(link) != came && self.transport.is_up(link);
+        routes.choose(envelope.to, envelope.kind, stands).ok_or_else(|| {
+            let to = envelope.to;
+            match routes.knows(to) {
+                true => RouteError::Link(SendError::Down),
+                false => RouteError::Unknown { to },
+            }
+        })
     }
 
     /// Sends an envelope towards `to`.
@@ -185,7 +250,7 @@ impl Router {
         body: Bytes,
     ) -> Result<(), RouteError> {
         let envelope = self.envelope(to, kind, correlation, body);
-        Ok(self.transport.send(self.link(to)?, lane, &envelope)?)
+        Ok(self.transport.send(self.choose(&envelope)?, lane, &envelope)?)
     }
 
     /// Like [`Router::send`], but waits while the lane is full.
@@ -201,7 +266,47 @@ impl Router {
         body: Bytes,
     ) -> Result<(), RouteError> {
         let envelope = self.envelope(to, kind, correlation, body);
-        Ok(self.transport.send_waiting(self.link(to)?, lane, &envelope).await?)
+        let link = self.choose(&envelope)?;
+        Ok(self.transport.send_waiting(link, lane, &envelope).await?)
+    }
+
+    /// Passes an envelope on that came on a link and is for another node.
+    ///
+    /// # Errors
+    /// Why it was lost; it is counted.
+    fn forward(&self, routes: &Routes, came: u16, envelope: &mut Envelope) -> Result<(), Loss> {
+        let transit = &self.inbound.transit;
+        if envelope.epoch != routes.epoch() {
+            add(&transit.other_epoch);
+        }
+        let sent = match envelope.hops >= routes.hops_max() {
+            true => Err(Loss::Hops),
+            false => {
+                envelope.hops += 1;
+                let taken = self
+                    .choose_by(routes, envelope, Some(came))
+                    .and_then(|link| Ok(self.transport.send(link, envelope.kind.lane(), envelope)?));
+                taken.map_err(Loss::from)
+            }
+        };
+        match sent {
+            Ok(()) => {
+                add(&transit.forwarded);
+                if envelope.kind == Kind::Signal {
+                    add(&transit.signals_forwarded);
+                }
+            }
+            Err(loss) => transit.lose(loss, envelope.kind),
+        }
+        sent
+    }
+
+    /// Tells those who may care. What finds no room is not told.
+    fn tell(&self, notices: Notices) {
+        for (to, notice) in notices.take() {
+            let kind = Kind::Unreachable;
+            let _ = self.send(to, kind.lane(), kind, notice.correlation, encode(&notice));
+        }
     }
 
     /// Sends an envelope to the peer at the end of `link`, whatever its number.
@@ -211,12 +316,16 @@ impl Router {
     }
 
     fn envelope(&self, to: NodeId, kind: Kind, correlation: u64, body: Bytes) -> Envelope {
+        let routes = self.routes.load();
+        let known = routes.as_ref().map(|routes| (routes.me(), routes.epoch()));
+        let (from, epoch) = known.unwrap_or_default();
         Envelope {
             kind,
             hops: 0,
-            from: self.me(),
+            from,
             to,
             correlation,
+            epoch,
             body,
         }
     }
@@ -235,17 +344,22 @@ impl Router {
     ) -> Result<Bytes, AskError> {
         let correlation = self.next_correlation.fetch_add(1, Ordering::Relaxed);
         let (answer, receiver) = oneshot::channel();
-        let link = self.link(to)?;
-        self.pending().insert(correlation, Pending { link, answer });
+        let envelope = self.envelope(to, kind, correlation, body);
+        let link = self.choose(&envelope)?;
+        let node = to;
+        self.inbound
+            .pending()
+            .insert(correlation, Pending { link, node, answer });
         let forget = Forget {
             inbound: &self.inbound,
             correlation,
         };
-        self.send(to, lane, kind, correlation, body)?;
+        self.transport.send(link, lane, &envelope).map_err(RouteError::from)?;
         let answer = tokio::time::timeout(timeout, receiver).await;
         drop(forget);
         match answer {
-            Ok(Ok(body)) => Ok(body),
+            Ok(Ok(Ok(body))) => Ok(body),
+            Ok(Ok(Err(loss))) => Err(AskError::Lost { loss }),
             Ok(Err(_)) => Err(AskError::LinkDown),
             Err(_) => Err(AskError::Timeout {
                 waited_ms: timeout.as_millis() as u64,
@@ -256,10 +370,6 @@ impl Router {
     /// Answers a question.
     pub(crate) fn answer(&self, question: &Envelope, lane: Lane, kind: Kind, body: Bytes) -> Result<(), RouteError> {
         self.send(question.from, lane, kind, question.correlation, body)
-    }
-
-    fn pending(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Pending>> {
-        self.inbound.pending.lock().expect("nothing panics under this lock")
     }
 
     /// What the links have counted so far.
@@ -286,11 +396,7 @@ struct Forget<'a> {
 
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
-        self.inbound
-            .pending
-            .lock()
-            .expect("nothing panics under this lock")
-            .remove(&self.correlation);
+        self.inbound.pending().remove(&self.correlation);
     }
 }
 
@@ -305,6 +411,9 @@ impl Inbound {
             founding,
             came_up,
             unclaimed: AtomicU64::new(0),
+            transit: Counters::default(),
+            links: watch::Sender::new(0),
+            router: OnceLock::new(),
         });
         let inbox = FoundingInbox {
             envelopes,
@@ -318,43 +427,84 @@ impl Inbound {
             Kind::Hello | Kind::Founding | Kind::FoundingAck | Kind::JoinRefused => {
                 self.founding.try_send((link, envelope)).is_ok()
             }
-            Kind::VoteReply
-            | Kind::SnapshotReply
-            | Kind::SnapshotFound
-            | Kind::SnapshotBlocks
-            | Kind::ReadIndexReply
-            | Kind::ControlReply => {
-                let pending = self
-                    .pending
-                    .lock()
-                    .expect("nothing panics under this lock")
-                    .remove(&envelope.correlation);
-                // An answer that comes too late is nobody's.
-                pending.is_some_and(|pending| pending.answer.send(envelope.body).is_ok())
+            // An answer that comes too late is nobody's.
+            kind if is_answer(kind) => {
+                let pending = self.pending().remove(&envelope.correlation);
+                pending.is_some_and(|pending| pending.answer.send(Ok(envelope.body)).is_ok())
             }
-            _ => match self.services.get() {
-                Some(services) => {
-                    services.receive(envelope);
-                    true
-                }
-                None => false,
-            },
+            Kind::Unreachable => self.told(envelope),
+            _ => self.serve(envelope),
         };
         if !taken {
             self.unclaimed.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    fn serve(&self, envelope: Envelope) -> bool {
+        match self.services.get() {
+            Some(services) => {
+                services.receive(envelope);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Something was lost on its way. Who waits for an answer need not wait any longer.
+    fn told(&self, envelope: Envelope) -> bool {
+        let Ok(Notice {
+            kind,
+            correlation,
+            node,
+            loss,
+            count,
+        }) = decode(&envelope.body)
+        else {
+            return false;
+        };
+        self.transit.told_lost.fetch_add(count, Ordering::Relaxed);
+        match Kind::try_from(kind) {
+            Ok(kind) if is_question(kind) || is_answer(kind) => {
+                let mut pending = self.pending();
+                if pending.get(&correlation).is_some_and(|pending| pending.node == node) {
+                    let pending = pending.remove(&correlation).expect("it was just there");
+                    // Whoever asked may have gone away.
+                    let _ = pending.answer.send(Err(loss));
+                }
+                true
+            }
+            // The stream of log entries that it belongs to has a gap now.
+            Ok(Kind::AppendRequest | Kind::AppendReply) => self.serve(envelope),
+            _ => true,
+        }
+    }
+
+    fn pending(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Pending>> {
+        self.pending.lock().expect("nothing panics under this lock")
     }
 }
 
 impl Deliver for Inbound {
     fn envelopes(&self, from: &Peer, batch: Vec<Envelope>) {
         let link = from.index;
+        let router = self.router.get().and_then(Weak::upgrade);
+        let routes = router.as_ref().and_then(|router| router.routes.load_full());
         let mut signals = Vec::new();
-        for envelope in batch {
-            match envelope.kind {
-                Kind::Signal => signals.push(envelope),
+        let mut notices = Notices::default();
+        for mut envelope in batch {
+            let to = envelope.to;
+            match (&router, &routes) {
+                (Some(router), Some(routes)) if to != routes.me() && to != NodeId::NONE => {
+                    if let Err(loss) = router.forward(routes, link, &mut envelope) {
+                        notices.add(&envelope, loss);
+                    }
+                }
+                _ if envelope.kind == Kind::Signal => signals.push(envelope),
                 _ => self.one(link, envelope),
             }
+        }
+        if let Some(router) = &router {
+            router.tell(notices);
         }
         if signals.is_empty() {
             return;
@@ -369,13 +519,14 @@ impl Deliver for Inbound {
 
     fn link_up(&self, peer: &Peer) {
         tracing::info!(peer = %peer.name, "link up");
+        self.links.send_modify(|changes| *changes += 1);
         // Nobody listens any more once the first start is complete.
         let _ = self.came_up.try_send(peer.index);
     }
 
     fn link_down(&self, peer: &Peer) {
         tracing::info!(peer = %peer.name, "link down");
-        let mut pending = self.pending.lock().expect("nothing panics under this lock");
-        pending.retain(|_, pending| pending.link != peer.index);
+        self.links.send_modify(|changes| *changes += 1);
+        self.pending().retain(|_, pending| pending.link != peer.index);
     }
 }

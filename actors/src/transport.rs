@@ -4,6 +4,7 @@
 //! Both keep what the links promise and no more: in order within a lane while a link stands, at most once, never waiting
 //! for room unless asked to, everything that waits lost when the link goes down.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use futures::FutureExt;
@@ -27,6 +28,12 @@ pub(crate) trait Transport: Send + Sync + 'static {
         lane: Lane,
         envelope: &'a Envelope,
     ) -> BoxFuture<'a, Result<(), SendError>>;
+
+    /// Whether a link is up.
+    fn is_up(&self, link: u16) -> bool;
+
+    /// Says which links are wanted.
+    fn set_wanted(&self, wanted: &BTreeSet<u16>);
 
     /// What was counted so far.
     fn stats(&self) -> LinksStats;
@@ -77,6 +84,17 @@ impl Transport for Gateways {
         match self.outbox(link) {
             Ok(outbox) => outbox.send_waiting(lane, envelope).boxed(),
             Err(error) => futures::future::ready(Err(error)).boxed(),
+        }
+    }
+
+    fn is_up(&self, link: u16) -> bool {
+        self.outbox(link).is_ok_and(|outbox| outbox.is_up())
+    }
+
+    fn set_wanted(&self, wanted: &BTreeSet<u16>) {
+        let links = self.links.lock().expect("nothing panics under this lock");
+        if let Some(links) = links.as_ref() {
+            links.set_wanted(wanted);
         }
     }
 

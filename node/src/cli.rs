@@ -16,6 +16,7 @@ mod session;
 mod task;
 mod tls;
 mod token;
+mod topology;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -41,6 +42,7 @@ pub use self::task::{
 };
 pub use self::tls::{FolderArgs, IssueArgs, TlsCommand};
 pub use self::token::TokenCommand;
+pub use self::topology::TopologyCommand;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -107,6 +109,9 @@ pub enum Command {
     Config(ConfigCommand),
     /// Show whether the cluster has a leader, and the state of each node
     Status(StatusArgs),
+    /// Show how the nodes are linked, or link them in another way
+    #[command(subcommand)]
+    Topology(TopologyCommand),
     /// Read and write the collective memory
     #[command(subcommand)]
     Memory(MemoryCommand),

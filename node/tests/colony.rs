@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 const DEADLINE: Duration = Duration::from_secs(90);
 /// How many clusters run at a time: more would only slow each other down until elections fail.
 const CLUSTERS_MAX: usize = 2;
-/// The nodes of every cluster here.
+/// The nodes of a mesh of three.
 pub(crate) const NODES: [&str; 3] = ["n1", "n2", "n3"];
 
 /// The binary, with a state folder and an environment of its own.
@@ -143,7 +143,13 @@ static PORTS_GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
 /// The file of a mesh of three nodes on free ports, in `folder`.
 pub(crate) fn mesh(name: &str, folder: &Path) -> ClusterConfig {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cluster-configs/mesh-3.toml");
+    shipped("mesh-3", name, folder)
+}
+
+/// A shipped cluster file on free ports, under another name, in `folder`.
+pub(crate) fn shipped(file: &str, name: &str, folder: &Path) -> ClusterConfig {
+    let folder_of_files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cluster-configs");
+    let file = folder_of_files.join(format!("{file}.toml"));
     let mut config = ClusterConfig::load(&file).unwrap();
     config.name = name.to_owned();
     loop {
@@ -197,10 +203,27 @@ impl Colony {
     /// Starts a cluster after `prepare` has changed its file and named the program that starts a node. It is given the
     /// runtime that the cluster is watched on, and the folder of everything.
     pub(crate) fn start_by(name: &str, prepare: impl FnOnce(&Runtime, &mut ClusterConfig, &Path) -> PathBuf) -> Colony {
+        Colony::start_file("mesh-3", name, prepare)
+    }
+
+    /// Starts the cluster of a shipped file after `prepare` has changed it.
+    #[allow(dead_code, reason = "for tests of other clusters than the mesh")]
+    pub(crate) fn start_shipped(file: &str, name: &str, prepare: impl FnOnce(&mut ClusterConfig)) -> Colony {
+        Colony::start_file(file, name, |_, config, _| {
+            prepare(config);
+            env!("CARGO_BIN_EXE_queenright").into()
+        })
+    }
+
+    fn start_file(
+        file: &str,
+        name: &str,
+        prepare: impl FnOnce(&Runtime, &mut ClusterConfig, &Path) -> PathBuf,
+    ) -> Colony {
         let slot = Slot::take();
         let folder = tempfile::tempdir().unwrap();
         let runtime = Runtime::new().unwrap();
-        let mut config = mesh(name, folder.path());
+        let mut config = shipped(file, name, folder.path());
         let executable = prepare(&runtime, &mut config, folder.path());
         let config = config.write_to(folder.path()).unwrap();
         let mut folders = StateFolders::find(name, Some(&folder.path().join("data"))).unwrap();
@@ -231,9 +254,15 @@ impl Colony {
     pub(crate) fn start_all(&mut self) {
         let started = self.runtime.block_on(Cluster::start(self.options.clone()));
         self.cluster = Some(started.unwrap_or_else(|error| panic!("{error}")));
-        for node in NODES {
-            self.leader_at(node, None);
+        for node in self.names() {
+            self.leader_at(&node, None);
         }
+    }
+
+    /// The names of the nodes, in the order of the file.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let nodes = self.options.config.nodes.iter();
+        nodes.map(|node| node.name.clone()).collect()
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -342,11 +371,11 @@ impl Colony {
 
     /// SIGKILL for all before any of them has been waited for.
     pub(crate) fn kill_all(&mut self) {
-        for node in NODES {
-            kill_process(self.pid(node), Signal::KILL).unwrap();
+        for node in self.names() {
+            kill_process(self.pid(&node), Signal::KILL).unwrap();
         }
-        for node in NODES {
-            self.kill(node);
+        for node in self.names() {
+            self.kill(&node);
         }
         self.cluster = None;
     }
@@ -417,9 +446,10 @@ impl Colony {
                 .collect()
         };
         until("all nodes at the same position", || {
-            let status = self.status(NODES[0]).filter(|status| status.queenright)?;
+            let names = self.names();
+            let status = self.status(&names[0]).filter(|status| status.queenright)?;
             let mut nodes = position(&status)?;
-            assert_eq!(nodes.len(), NODES.len());
+            assert_eq!(nodes.len(), names.len());
             let (applied, seq, digest) = nodes.pop()?;
             let same = nodes.iter().all(|node| (node.0, node.1) == (applied, seq));
             assert!(!same || nodes.iter().all(|node| node.2 == digest), "{status:?}");
@@ -431,9 +461,9 @@ impl Colony {
         self.cluster.as_ref().expect("it was started")
     }
 
-    fn logs(&self) -> impl Iterator<Item = (&'static str, String)> {
-        NODES.into_iter().map(|node| {
-            let log = fs::read(self.options.folders.cluster.log(node)).unwrap_or_default();
+    fn logs(&self) -> impl Iterator<Item = (String, String)> {
+        self.names().into_iter().map(|node| {
+            let log = fs::read(self.options.folders.cluster.log(&node)).unwrap_or_default();
             (node, String::from_utf8_lossy(&log).into_owned())
         })
     }

@@ -113,25 +113,6 @@ fn with_json_the_error_is_one_object() {
 }
 
 #[test]
-fn only_meshes_run() {
-    let (folder, file) = written(&MESH.replace("mesh", "ring"));
-    assert!(
-        queenright(folder.path())
-            .args(["config", "check"])
-            .arg(&file)
-            .output()
-            .unwrap()
-            .status
-            .success()
-    );
-    let line = refused(queenright(folder.path()).arg("up").arg(&file), 1);
-    assert!(
-        line.ends_with("c.toml: cluster.topology: ring: not available yet (only mesh runs in this version)"),
-        "{line}"
-    );
-}
-
-#[test]
 fn a_node_must_be_in_the_file() {
     let (folder, file) = written(MESH);
     let line = refused(

@@ -32,4 +32,5 @@ mod slow_snapshot;
 mod subscribers;
 mod supervision;
 mod tasks;
+mod topologies;
 mod waits;

@@ -9,7 +9,6 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use queenright_protocol::colony::Outcome;
 use queenright_protocol::id::NodeId;
-use queenright_protocol::topology;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,7 +16,7 @@ use super::*;
 use crate::link::{Cookie, LinkConfig, LinkLimits};
 use crate::queen::{QueenMessage, Request, SubmitError};
 use crate::replica::Replica;
-use crate::router::Router;
+use crate::router::{Router, View};
 
 /// What an agent of kind `scripted` does in its first generations; in later ones it waits.
 #[derive(Clone, Copy)]
@@ -129,12 +128,13 @@ impl Rig {
             index: 0,
             listen: "127.0.0.1:0".parse().unwrap(),
             peers: Vec::new(),
+            wanted: None,
             cookie: Cookie::new("a secret that only these tests know").unwrap(),
             limits: LinkLimits::default(),
             tls: None,
         };
         let (router, _) = Router::start(config).await.unwrap();
-        router.set_members(me, topology::Kind::Mesh, &[me].into(), Default::default());
+        router.set_view(View::mesh(me, &[me].into()));
         let signals = Arc::new(Signals::new(router));
         let script = Arc::new(Mutex::new(acts.iter().rev().copied().collect::<Vec<_>>()));
         let made = Arc::new(AtomicU64::new(0));

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use openraft::Raft;
@@ -10,6 +11,7 @@ use openraft::raft::AppendEntriesRequest;
 use queenright_protocol::id::NodeId;
 use queenright_protocol::wire::{Envelope, Kind, Lane};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::machine::Machine;
@@ -36,6 +38,8 @@ pub(super) struct Ingress {
     /// Absent where there are no snapshots.
     receiver: Option<Arc<Receiver>>,
     dropped: AtomicU64,
+    // A mutex: noted by gateways, read once in a while. Held for a copy.
+    heard: Mutex<Instant>,
 }
 
 impl Ingress {
@@ -52,7 +56,13 @@ impl Ingress {
             appends: Mutex::default(),
             stop,
             dropped: AtomicU64::new(0),
+            heard: Mutex::new(Instant::now()),
         }
+    }
+
+    /// For how long no leader has sent anything, or since when this node runs.
+    pub(super) fn leader_silence(&self) -> Duration {
+        self.heard.lock().expect("nothing panics under this lock").elapsed()
     }
 
     /// The queue of a peer's append requests; none for whoever is no member.
@@ -80,6 +90,9 @@ impl Ingress {
     /// Takes a request of consensus. Does not block: what finds its queue full is dropped, and its sender repeats it.
     pub(super) fn receive(&self, envelope: Envelope) {
         let (from, kind) = (envelope.from, envelope.kind);
+        if kind == Kind::AppendRequest {
+            *self.heard.lock().expect("nothing panics under this lock") = Instant::now();
+        }
         let taken = match kind {
             Kind::AppendRequest if envelope.correlation & HEARTBEAT != 0 => self.heartbeat(envelope),
             Kind::AppendRequest => self.append(&envelope),

@@ -83,14 +83,14 @@ impl Consensus {
         changed(added).await
     }
 
-    /// Makes these the voters: first both sets together, then these alone. Who voted before and does not now is no member
-    /// any more.
+    /// Makes these the voters: first both sets together, then these alone. Who voted before and does not now learns from
+    /// then on if it `stays`, and is no member any more if not.
     ///
     /// # Errors
     /// As [`Consensus::add_learner`].
-    pub(crate) async fn change_voters(&self, voters: &BTreeSet<NodeId>) -> Result<(), ConsensusError> {
+    pub(crate) async fn change_voters(&self, voters: &BTreeSet<NodeId>, stays: bool) -> Result<(), ConsensusError> {
         let voters: BTreeSet<u64> = voters.iter().map(|voter| voter.0).collect();
-        changed(self.raft.change_membership(voters, false)).await
+        changed(self.raft.change_membership(voters, stays)).await
     }
 
     /// Lets nodes that do not vote go.
@@ -158,11 +158,30 @@ pub(crate) enum Step {
     Forget(BTreeSet<NodeId>),
     /// Make these the voters: one is new.
     Vote(BTreeSet<NodeId>),
+    /// Make these the voters: the others learn from now on.
+    Retire(BTreeSet<NodeId>),
+}
+
+/// The places that should vote: the first ones. Three or five do, as far as there are so many; with less than five nodes
+/// three, since a fourth voter makes no failure more bearable.
+pub(crate) fn voting_places(nodes: usize, voters: Option<usize>) -> BTreeSet<usize> {
+    let most = voters.unwrap_or(match nodes {
+        0..3 => nodes,
+        3..5 => 3,
+        _ => 5,
+    });
+    (0..nodes.min(most)).collect()
 }
 
 /// What a leader does next: it finishes a change that is half done, lets superseded learners go, and makes a learner that
-/// has caught up the voter of its place, while all voters that stay are up. `place` is the place of a number.
-pub(crate) fn next_step(members: &Membership, progress: &Progress, place: impl Fn(NodeId) -> usize) -> Step {
+/// has caught up the voter of its place if that should vote, while all voters that stay are up; once all places that
+/// should vote do, the others learn. `voting` are the places that should vote, `place` is the place of a number.
+pub(crate) fn next_step(
+    members: &Membership,
+    progress: &Progress,
+    voting: &BTreeSet<usize>,
+    place: impl Fn(NodeId) -> usize,
+) -> Step {
     if let [_, .., last] = &members.configs[..] {
         return Step::Finish(last.clone());
     }
@@ -181,11 +200,19 @@ pub(crate) fn next_step(members: &Membership, progress: &Progress, place: impl F
         return Step::Forget(superseded);
     }
     let mut waits = false;
-    for learner in learners {
+    for learner in learners.into_iter().filter(|learner| voting.contains(&place(*learner))) {
         let replaced = |voter: &NodeId| place(*voter) == place(learner);
         let stay: BTreeSet<NodeId> = voters.iter().copied().filter(|voter| !replaced(voter)).collect();
         if progress.caught_up.contains(&learner) && stay.is_subset(&progress.up) {
             return Step::Vote(stay.into_iter().chain([learner]).collect());
+        }
+        waits = true;
+    }
+    let (stay, surplus): (BTreeSet<NodeId>, BTreeSet<NodeId>) =
+        voters.iter().partition(|voter| voting.contains(&place(**voter)));
+    if !surplus.is_empty() && stay.len() == voting.len() {
+        if stay.is_subset(&progress.up) {
+            return Step::Retire(stay);
         }
         waits = true;
     }
@@ -213,13 +240,45 @@ mod tests {
             caught_up: set(caught_up),
             up: set(up),
         };
-        assert_eq!(next_step(members, &progress, |node| (node.0 % 10) as usize), expected);
+        let voting = (1..=3).collect();
+        assert_eq!(
+            next_step(members, &progress, &voting, |node| (node.0 % 10) as usize),
+            expected
+        );
     }
 
     #[test]
     fn a_settled_cluster_is_left_alone() {
         check(&members(&[&[1, 2, 3]], &[1, 2, 3]), &[], &[1], Step::Nothing);
         check(&Membership::default(), &[], &[], Step::Nothing);
+    }
+
+    #[test]
+    fn only_places_that_should_vote_get_voters_and_the_others_learn_once_those_have_theirs() {
+        let founded = members(&[&[1, 2, 3, 4, 5]], &[1, 2, 3, 4, 5]);
+        check(&founded, &[], &[1, 2, 3, 5], Step::Retire(set(&[1, 2, 3])));
+        check(&founded, &[], &[1, 2, 5], Step::Wait);
+        let settled = members(&[&[1, 2, 3]], &[1, 2, 3, 4, 5]);
+        check(&settled, &[1, 2, 3, 4, 5], &[1, 2, 3, 4, 5], Step::Nothing);
+        // After a recovery from a node that should not vote: it does until enough others do.
+        check(&members(&[&[4]], &[4, 12]), &[12], &[4], Step::Vote(set(&[4, 12])));
+        check(
+            &members(&[&[4, 12, 13]], &[4, 12, 13]),
+            &[],
+            &[4, 12, 13],
+            Step::Nothing,
+        );
+        let enough = members(&[&[4, 11, 12, 13]], &[4, 11, 12, 13]);
+        check(&enough, &[], &[4, 11, 12, 13], Step::Retire(set(&[11, 12, 13])));
+    }
+
+    #[test]
+    fn three_or_five_vote_as_far_as_there_are_so_many() {
+        let count = |nodes, voters| voting_places(nodes, voters).len();
+        let by_default: Vec<usize> = (1..=7).map(|nodes| count(nodes, None)).collect();
+        assert_eq!(by_default, [1, 2, 3, 3, 5, 5, 5]);
+        assert_eq!((count(7, Some(3)), count(5, Some(3)), count(7, Some(5))), (3, 3, 5));
+        assert_eq!(voting_places(7, None), (0..5).collect());
     }
 
     #[test]

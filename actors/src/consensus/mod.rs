@@ -33,7 +33,7 @@ use self::ingress::Ingress;
 pub use self::log::{LogError, LogOptions, LogStore};
 use self::machine::Machine;
 use self::membership::watch_members;
-pub(crate) use self::membership::{Membership, Step, next_step};
+pub(crate) use self::membership::{Membership, Step, next_step, voting_places};
 use self::network::{Network, Streams};
 pub use self::recovery::{RecoveredBy, Recovery};
 pub(crate) use self::recovery::{RecoveryNote, prepare};
@@ -45,7 +45,7 @@ use self::types::{EntryBytes, TypeConfig};
 use crate::body::{decode, encode};
 use crate::node::Role;
 use crate::replica::Replica;
-use crate::router::Router;
+use crate::router::{Notice, Router};
 use crate::store::Store;
 
 /// How long one question for a read position may take before it is asked again.
@@ -285,6 +285,14 @@ impl Consensus {
         *self.leadership.borrow()
     }
 
+    /// For how long this node has heard no leader; nothing while it leads.
+    pub(crate) fn leader_silence(&self) -> Duration {
+        match self.current().role {
+            Role::Leader => Duration::ZERO,
+            _ => self.ingress.leader_silence(),
+        }
+    }
+
     /// For how long each other member has acknowledged nothing to this node, while it leads; `None` for one that never has.
     pub(crate) fn silence(&self) -> BTreeMap<NodeId, Option<Duration>> {
         let metrics = self.raft.metrics();
@@ -373,6 +381,11 @@ impl Consensus {
             Kind::AppendReply => {
                 if let Ok(answer) = decode(&envelope.body) {
                     self.streams.answer(envelope.correlation, answer);
+                }
+            }
+            Kind::Unreachable => {
+                if let Ok(Notice { correlation, .. }) = decode(&envelope.body) {
+                    self.streams.lost(correlation);
                 }
             }
             Kind::ReadIndexRequest => {

@@ -97,6 +97,12 @@ impl Streams {
         }
     }
 
+    /// A request of a stream, or its answer, was lost on its way: the stream ends, and openraft begins another.
+    pub(super) fn lost(&self, correlation: u64) {
+        let mut sessions = self.by_session.lock().expect("nothing panics under this lock");
+        sessions.remove(&(((correlation & !HEARTBEAT) >> 32) as u32));
+    }
+
     fn open(self: &Arc<Self>) -> (Session, mpsc::Receiver<(u32, AppendAnswer)>) {
         let (sender, receiver) = mpsc::channel(APPENDS_IN_FLIGHT);
         // One bit is left for the mark of heartbeats.

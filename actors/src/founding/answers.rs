@@ -1,4 +1,5 @@
-//! What a node that belongs to a cluster answers those who say hello, for as long as it runs.
+//! What a node that belongs to a cluster answers those who say hello, for as long as it runs; and that it says hello itself
+//! when an epoch begins, so that whoever it is linked with learns of it.
 
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use queenright_protocol::wire::Kind;
 use super::decisions::compare;
 use super::{FirstStart, Founded, Founding, FoundingAck, FoundingError, Hello, Join, JoinRefused, Members, send};
 use crate::body::decode;
+use crate::epochs::Epochs;
 use crate::router::{FoundingInbox, Router};
 
 /// Answers the nodes that start later than this one, or again, for as long as the node runs; `join` lets an empty one in, or
@@ -19,8 +21,16 @@ pub(crate) async fn answer_hellos(
     join: impl Fn(u16, Join),
     stranger: impl Fn(FoundingError),
 ) -> FoundingError {
+    let mut newest = hello.epochs.follow();
     loop {
         tokio::select! {
+            changed = newest.changed() => {
+                changed.expect("the hello has the sender");
+                for link in 0..hello.hello.nodes.len() as u16 {
+                    // Those that are not linked hear it when they are.
+                    send(&router, link, Kind::Hello, &hello.now());
+                }
+            }
             link = inbox.came_up.recv() => {
                 let Some(link) = link else { return FoundingError::LinksEnded };
                 send(&router, link, Kind::Hello, &hello.now());
@@ -41,7 +51,11 @@ pub(crate) async fn answer_hellos(
                                 send(&router, link, Kind::Hello, &hello.now());
                                 join(link, Join { place: link, attempt: theirs.attempt });
                             }
-                            Ok(()) => {}
+                            Ok(()) => {
+                                if let Some(epoch) = &theirs.epoch {
+                                    hello.epochs.learn(epoch);
+                                }
+                            }
                         }
                     }
                     Kind::Founding => {
@@ -62,13 +76,19 @@ pub(crate) async fn answer_hellos(
 pub(crate) struct AnsweringHello {
     hello: Hello,
     past: PastClusters,
+    epochs: Arc<Epochs>,
 }
 
 /// The clusters that this one was recovered from, as the node knows them now: a new node learns of them.
 pub(crate) type PastClusters = Box<dyn Fn() -> Vec<ClusterId> + Send + Sync>;
 
 impl AnsweringHello {
-    pub(crate) fn of(start: &FirstStart<'_>, founded: &Founded, past: PastClusters) -> AnsweringHello {
+    pub(crate) fn of(
+        start: &FirstStart<'_>,
+        founded: &Founded,
+        past: PastClusters,
+        epochs: Arc<Epochs>,
+    ) -> AnsweringHello {
         let hello = Hello {
             cluster_name: start.cluster_name.clone(),
             name: start.nodes[start.me].clone(),
@@ -77,13 +97,15 @@ impl AnsweringHello {
             unfinished: false,
             attempt: 0,
             past: Vec::new(),
+            epoch: None,
         };
-        AnsweringHello { hello, past }
+        AnsweringHello { hello, past, epochs }
     }
 
     fn now(&self) -> Hello {
         Hello {
             past: (self.past)(),
+            epoch: self.epochs.present(),
             ..self.hello.clone()
         }
     }

@@ -93,6 +93,7 @@ impl Decisions {
             attempt: u128::from_le_bytes(self.minted.0),
             // Told by whoever answers once it runs.
             past: Vec::new(),
+            epoch: None,
         }
     }
 

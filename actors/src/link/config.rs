@@ -1,6 +1,6 @@
 //! What a node must know to open its links, and what can be wrong with it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,8 +29,10 @@ pub struct LinkConfig {
     pub index: u16,
     /// Where neighbours connect to. Without TLS bind to loopback unless the network is trusted.
     pub listen: SocketAddr,
-    /// The neighbours, each linked by one connection.
+    /// All nodes that this one may be linked with, each by one connection.
     pub peers: Vec<PeerConfig>,
+    /// Which of them, by index, are to be linked from the start, until [`super::Links::set_wanted`] says otherwise; all if absent.
+    pub wanted: Option<BTreeSet<u16>>,
     /// The secret that all nodes of the cluster share.
     pub cookie: Cookie,
     /// Bounds and deadlines.

@@ -28,6 +28,7 @@ pub(super) struct Link {
     group: String,
     group_of_peer: String,
     up: watch::Sender<bool>,
+    wanted: watch::Sender<bool>,
 }
 
 /// The gateway of the neighbour for this node, and the session of this node with it.
@@ -53,6 +54,7 @@ impl Link {
         incarnation: u32,
         sessions: Arc<Sessions>,
         deliver: Arc<dyn Deliver>,
+        wanted: bool,
     ) -> Arc<Self> {
         let group = format!("gateway/{me}/{}", peer.name);
         let group_of_peer = format!("gateway/{}/{me}", peer.name);
@@ -67,6 +69,7 @@ impl Link {
             group,
             group_of_peer,
             up: watch::channel(false).0,
+            wanted: watch::Sender::new(wanted),
         })
     }
 
@@ -98,6 +101,7 @@ impl Link {
             peer: self.peer.name.to_string(),
             index: self.peer.index,
             up: *self.up.borrow(),
+            wanted: *self.wanted.borrow(),
             reconnects: get(&received.link_ups).saturating_sub(1),
             frames_sent,
             frame_bytes_sent,
@@ -114,6 +118,22 @@ impl Link {
     /// Follows whether the link is up.
     pub(super) fn watch(&self) -> watch::Receiver<bool> {
         self.up.subscribe()
+    }
+
+    /// Says whether the link is wanted.
+    pub(super) fn set_wanted(&self, wanted: bool) {
+        self.wanted
+            .send_if_modified(|now| std::mem::replace(now, wanted) != wanted);
+    }
+
+    /// Follows whether it is.
+    pub(super) fn follow_wanted(&self) -> watch::Receiver<bool> {
+        self.wanted.subscribe()
+    }
+
+    /// Closes its connection, if it has one.
+    pub(super) fn close(&self, reason: &str) {
+        self.sessions.close_all(self.peer.index, reason);
     }
 
     /// The neighbour's gateway is there.
@@ -157,6 +177,8 @@ impl Link {
         let current = self.remote().map(|remote| remote.gateway.get_id());
         if actors.iter().any(|actor| Some(actor.get_id()) == current) {
             self.disconnect();
+            // Where both ends have dialled, another connection may stand.
+            self.joined(&pg::get_members(&self.group_of_peer));
         }
     }
 

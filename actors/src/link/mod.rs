@@ -1,4 +1,4 @@
-//! The links of a node: one connection per neighbour, carried by ractor_cluster.
+//! The links of a node: one connection for each that is wanted, carried by ractor_cluster.
 //!
 //! | file | what |
 //! |---|---|
@@ -6,6 +6,7 @@
 //! | `inbox` | frames of a neighbour: session, sequence, fragments |
 //! | `gateway` | the actor at this end of a link, and the task that drains its outbox |
 //! | `supervisor` | starts and restarts gateways |
+//! | `wants` | which links are wanted: who is dialled, what is closed, how long a guest stays |
 //! | `connect`, `stream`, `sessions` | connections: accept and dial, TLS, deadlines and bounds, who is on the other side |
 //! | `refusals` | connections that were refused: counted by why, told of once in a while |
 //!
@@ -40,7 +41,9 @@ mod stream;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod wants;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -61,6 +64,7 @@ use connect::Hangar;
 use gateway::Link;
 use sessions::{Sessions, Subscription};
 use supervisor::{Never, Supervisor};
+use wants::Keeper;
 
 /// A neighbour, as it is named to the receiver of its envelopes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +99,7 @@ pub struct Links {
 }
 
 impl Links {
-    /// Listens, and keeps each neighbour linked from now on. `deliver` may be called before this returns.
+    /// Listens, and keeps each neighbour that is wanted linked from now on. `deliver` may be called before this returns.
     ///
     /// # Errors
     /// [`LinkError`] if the configuration is wrong or the address is taken. Nothing is left running then.
@@ -136,8 +140,15 @@ impl Links {
         };
         let mut tasks: Vec<_> = links.iter().map(|link| tokio::spawn(link.clone().drain())).collect();
         tasks.push(tokio::spawn(hangar.clone().accept(listener)));
-        for peer in config.peers.into_iter().filter(|peer| peer.index < config.index) {
-            tasks.push(tokio::spawn(hangar.clone().dial(peer.name.into(), peer.address)));
+        for peer in config.peers {
+            let link = links.iter().find(|link| link.peer.index == peer.index);
+            let keeper = Keeper {
+                link: link.expect("each peer has its link").clone(),
+                hangar: hangar.clone(),
+                address: peer.address,
+                dials: peer.index < config.index,
+            };
+            tasks.push(tokio::spawn(keeper.run()));
         }
         Ok(Links {
             links,
@@ -167,6 +178,14 @@ impl Links {
     /// Follows whether a neighbour is linked. None if there is no neighbour of this index.
     pub fn watch(&self, index: u16) -> Option<watch::Receiver<bool>> {
         Some(self.link(index)?.watch())
+    }
+
+    /// Says which neighbours are to be linked, by index: the others are not dialled, and a link with one of them is closed
+    /// when what waits for it is gone.
+    pub fn set_wanted(&self, wanted: &BTreeSet<u16>) {
+        for link in &self.links {
+            link.set_wanted(wanted.contains(&link.peer.index));
+        }
     }
 
     /// What was counted so far.
@@ -202,6 +221,7 @@ impl Links {
 fn new_links(config: &LinkConfig, sessions: &Arc<Sessions>, deliver: &Arc<dyn Deliver>) -> Vec<Arc<Link>> {
     let incarnation = rand::random_range(1..=u32::MAX);
     let new_link = |peer: &PeerConfig| {
+        let wanted = config.wanted.as_ref().is_none_or(|wanted| wanted.contains(&peer.index));
         let outbox = Arc::new(Outbox::new(config.limits.outbox_bytes, config.limits.window_bytes));
         let peer = Peer {
             name: peer.name.as_str().into(),
@@ -214,6 +234,7 @@ fn new_links(config: &LinkConfig, sessions: &Arc<Sessions>, deliver: &Arc<dyn De
             incarnation,
             sessions.clone(),
             deliver.clone(),
+            wanted,
         )
     };
     let mut links: Vec<_> = config.peers.iter().map(new_link).collect();

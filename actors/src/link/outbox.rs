@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use queenright_protocol::wire::{
@@ -81,6 +82,8 @@ pub struct Outbox {
     /// nanoseconds, and the bound, the bytes and the wake-up of the drain must change together. Never held over an
     /// await or a call out of this file.
     state: Mutex<State>,
+    /// What the state says of being up, for those who choose among links: without the lock, for each envelope.
+    up: AtomicBool,
     /// Tells the drain task that there may be a frame.
     wake: Notify,
     /// Tells senders that wait for room.
@@ -148,6 +151,7 @@ impl Outbox {
         };
         Outbox {
             state: Mutex::new(state),
+            up: AtomicBool::new(false),
             wake: Notify::new(),
             room: Notify::new(),
         }
@@ -198,7 +202,15 @@ impl Outbox {
 
     /// Whether the neighbour is linked now.
     pub fn is_up(&self) -> bool {
-        self.lock().up
+        // It publishes nothing else, and sending looks under the lock.
+        self.up.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing waits here, and no more is under way than what the neighbour may have handled without saying so.
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.lock();
+        let unsaid = state.in_flight.len() < CREDIT_FRAMES as usize && state.in_flight_bytes < CREDIT_BYTES as usize;
+        unsaid && state.lanes.iter().all(LaneQueue::is_empty)
     }
 
     /// Begins a session on a new connection.
@@ -206,6 +218,7 @@ impl Outbox {
         let mut state = self.lock();
         state.reset();
         state.up = true;
+        self.up.store(true, Ordering::Relaxed);
         state.session = session;
         drop(state);
         self.room.notify_waiters();
@@ -216,6 +229,7 @@ impl Outbox {
         let mut state = self.lock();
         state.reset();
         state.up = false;
+        self.up.store(false, Ordering::Relaxed);
         drop(state);
         self.room.notify_waiters();
     }

@@ -86,6 +86,14 @@ impl Sessions {
         self.peers.get(name).copied().ok_or(Why::Stranger)
     }
 
+    /// Closes all sessions with a neighbour.
+    pub(super) fn close_all(&self, index: u16, reason: &str) {
+        let state = self.lock();
+        for (_, actor) in state.authenticated.values().filter(|(peer, _)| *peer == index) {
+            actor.stop(Some(reason.to_owned()));
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

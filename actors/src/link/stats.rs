@@ -25,6 +25,8 @@ pub struct LinkStats {
     pub index: u16,
     /// Whether it is linked now.
     pub up: bool,
+    /// Whether the link is wanted here.
+    pub wanted: bool,
     /// How often the link has come up again after it was lost.
     pub reconnects: u64,
     /// Frames handed to ractor_cluster, credit alone included.

@@ -71,6 +71,7 @@ fn envelope(lane: Lane, correlation: u64, body_bytes: usize) -> Envelope {
         from: NodeId(1),
         to: NodeId(2),
         correlation,
+        epoch: 0,
         body,
     }
 }
@@ -415,6 +416,7 @@ fn config() -> LinkConfig {
         index: 0,
         listen: "127.0.0.1:0".parse().expect("an address"),
         peers: vec![peer("beta", 1), peer("gamma", 2)],
+        wanted: None,
         cookie: Cookie::new("a secret of at least thirty-two bytes").expect("long enough"),
         limits: LinkLimits::default(),
         tls: None,

@@ -1,5 +1,6 @@
 //! What a node is started with, and why one does not start.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,8 +38,12 @@ pub struct NodeOptions {
     pub nodes: Vec<Member>,
     /// The place of this node among them.
     pub me: usize,
-    /// The topology of the links.
+    /// The topology of the first epoch; afterwards it is changed by a command.
     pub topology: topology::Kind,
+    /// How many nodes vote; a number that goes with that of the nodes if absent.
+    pub voters: Option<usize>,
+    /// Whether consensus goes along the topology, without links of its own among voters.
+    pub routed: bool,
     /// The folder of this node's data.
     pub data: PathBuf,
     /// The secret that all nodes of the cluster share.
@@ -85,7 +90,7 @@ pub enum StartError {
     BrokenOff(#[from] tokio::task::JoinError),
 }
 
-pub(super) fn link_config(options: &NodeOptions) -> LinkConfig {
+pub(super) fn link_config(options: &NodeOptions, wanted: Option<BTreeSet<u16>>) -> LinkConfig {
     let me = &options.nodes[options.me];
     let peers = options
         .nodes
@@ -103,6 +108,7 @@ pub(super) fn link_config(options: &NodeOptions) -> LinkConfig {
                 address: peer.links_advertised.clone(),
             })
             .collect(),
+        wanted,
         cookie: options.cookie.clone(),
         limits: options.links.clone(),
         tls: options.tls.clone(),

@@ -6,8 +6,8 @@
 //! | [`Control::Join`](super::inbox::Control) | a member that an empty node said hello to | the leader | `Result<Members, TurnedAway>` | lets it in: the members, itself under a new number |
 //!
 //! Whoever leads carries each change on, one at a time: a change of voters that is half done is finished first; a learner
-//! becomes the voter of its place once it has caught up and all voters that stay are up, and the number that it replaces
-//! goes. All of that stands in the log, so the next leader goes on with it.
+//! becomes the voter of its place, if that is one that should vote, once it has caught up and all voters that stay are up,
+//! and the number that it replaces goes; voters beyond those places learn once all of those vote. All of that stands in the log, so the next leader goes on with it.
 //!
 //! A place that has no voter is free: after a recovery (see `recover`) the nodes of all places but one come back with empty
 //! folders, and need no permission, since nobody votes for them.
@@ -84,6 +84,8 @@ pub(super) struct Steward {
     replica: Arc<Replica>,
     /// Of all nodes, in the order of the configuration.
     names: Vec<String>,
+    /// The places that should vote.
+    voting: BTreeSet<usize>,
     // A mutex: asked by doors and members, held for one look-up.
     permissions: Mutex<Permissions>,
     /// Held while a number is given out, so that none is given twice.
@@ -99,11 +101,17 @@ struct Permissions {
 }
 
 impl Steward {
-    pub(super) fn new(consensus: Arc<Consensus>, replica: Arc<Replica>, names: Vec<String>) -> Steward {
+    pub(super) fn new(
+        consensus: Arc<Consensus>,
+        replica: Arc<Replica>,
+        names: Vec<String>,
+        voting: BTreeSet<usize>,
+    ) -> Steward {
         Steward {
             consensus,
             replica,
             names,
+            voting,
             permissions: Mutex::default(),
             admitting: tokio::sync::Mutex::default(),
         }
@@ -197,12 +205,14 @@ impl Steward {
             let now = members.borrow_and_update().clone();
             let leads = leadership.borrow_and_update().role == super::Role::Leader;
             let step = match leads {
-                true => next_step(&now, &self.consensus.progress(), place_of),
+                true => next_step(&now, &self.consensus.progress(), &self.voting, place_of),
                 false => Step::Nothing,
             };
             let done = match &step {
                 Step::Nothing | Step::Wait => Ok(()),
-                Step::Finish(voters) | Step::Vote(voters) => self.consensus.change_voters(voters).await,
+                // Whoever was to go is superseded then, and let go next.
+                Step::Finish(voters) | Step::Retire(voters) => self.consensus.change_voters(voters, true).await,
+                Step::Vote(voters) => self.consensus.change_voters(voters, false).await,
                 Step::Forget(learners) => self.consensus.forget(learners).await,
             };
             match (&step, &done) {

@@ -15,15 +15,18 @@ use super::joins::Joins;
 use super::options::{NodeOptions, StartError, link_config, log_options};
 use super::replacement::{Steward, follow_members, newest, with_me};
 use super::sessions::Keeper;
+use super::shaping::{Shaping, keep_epoch};
 use super::tasks::{compare_with_others, follow_leader, log_end_of_hellos, run_until, tell_recovered, watch_disk};
 use super::{Node, comparison};
 use crate::agent::{Agents, Signals};
-use crate::consensus::{Consensus, Library, LogStore, Snapshots, prepare};
+use crate::consensus::{Consensus, Library, LogStore, Snapshots, Timing, prepare, voting_places};
 use crate::disk::{Disk, Looker};
-use crate::founding::{AnsweringHello, FirstStart, links_of, store_members};
+use crate::epochs::Epochs;
+use crate::founding::{AnsweringHello, FirstStart, store_members};
 use crate::queen::{Queen, QueenArguments, QueenCounts, QueenMessage, RoundLimits};
 use crate::replica::{Replica, RestoreError};
 use crate::router::Router;
+use crate::shape::{Seen, Shape};
 use crate::store::{DataFolder, Store, StoreError, StoreOptions};
 
 /// How many bytes of outcomes all nodes together may have kept: they stand in one value of the store, which takes 64 MiB,
@@ -46,7 +49,18 @@ impl Node {
             });
             opened.await??
         };
-        let (router, mut inbox) = Router::start(link_config(&options)).await?;
+        let epochs = Arc::new(Epochs::open(&folder)?);
+        let shape = |me| Shape::new(me, options.nodes.len(), options.routed, seeks_after_ms(options.timing));
+        // A node that starts again begins with the links of the epoch that it knows.
+        let wanted = folder.identity().map(|identity| {
+            let seen = Seen {
+                epoch: epochs.present(),
+                ..Seen::default()
+            };
+            let shaped = shape(identity.number).look(&seen);
+            shaped.wanted(options.nodes.len() as u16, options.me as u16)
+        });
+        let (router, mut inbox) = Router::start(link_config(&options, wanted)).await?;
         let first_start = FirstStart {
             folder: &folder,
             router: &router,
@@ -57,7 +71,17 @@ impl Node {
         let founded = first_start.run(&mut inbox).await?;
         let numbers = founded.members.iter().map(|(_, number)| *number);
         let numbers: BTreeSet<NodeId> = numbers.filter(|number| *number != NodeId::NONE).collect();
-        router.set_members(founded.me, options.topology, &numbers, links_of(&numbers, founded.me));
+        let places = options.nodes.len();
+        let shaping = Shaping::new(shape(founded.me), founded.me, places, &numbers, router.clone(), epochs);
+        let shaping = Arc::new(shaping);
+        if let Some(epoch) = shaping.epochs.present().filter(|epoch| epoch.kind != options.topology) {
+            let (file, kind) = (options.topology, epoch.kind);
+            tracing::warn!(
+                "cluster.topology is {file} in the file, but the cluster has been a {kind} since epoch {}: the file only says \
+                 how it begins; `queenright topology set` changes it",
+                epoch.number
+            );
+        }
 
         let disk = Arc::new(Disk::new(folder.path(), room, founded.me, &founded.members));
         // The log first: if it is damaged, this node must not go on, whatever else there is.
@@ -122,7 +146,7 @@ impl Node {
             consensus.initialise(&numbers).await?;
             first_start.finish()?;
         }
-        let hello = AnsweringHello::of(&first_start, &founded, {
+        let past = {
             let replica = replica.clone();
             Box::new(move || {
                 replica
@@ -133,7 +157,8 @@ impl Node {
                     .map(|past| past.cluster)
                     .collect()
             })
-        });
+        };
+        let hello = AnsweringHello::of(&first_start, &founded, past, shaping.epochs.clone());
         let outlived = Arc::new(watch::Sender::new(None));
         let stop = CancellationToken::new();
         let mut tasks = vec![tokio::spawn(run_until(
@@ -149,7 +174,9 @@ impl Node {
             tell_unstored(replica.clone(), consensus.clone(), router.clone()),
         )));
         let names: Vec<String> = options.nodes.iter().map(|node| node.name.clone()).collect();
-        let steward = Arc::new(Steward::new(consensus.clone(), replica.clone(), names.clone()));
+        let voting = voting_places(names.len(), options.voters);
+        let steward = Steward::new(consensus.clone(), replica.clone(), names.clone(), voting);
+        let steward = Arc::new(steward);
         tasks.push(tokio::spawn(run_until(stop.clone(), steward.clone().watch())));
         let joins = Joins {
             router: router.clone(),
@@ -164,17 +191,25 @@ impl Node {
         tasks.extend(watch_disk(&disk, looker, &router, &replica, &store, names.len(), &stop));
         let folder = Arc::new(folder);
         tasks.push(tokio::spawn(follow_members(consensus.clone(), stop.clone(), {
-            let (router, disk, folder, names) = (router.clone(), disk.clone(), folder.clone(), names.clone());
-            let (me, topology) = (founded.me, options.topology);
+            let (disk, folder, names, me) = (disk.clone(), folder.clone(), names.clone(), founded.me);
             move |members| {
                 let nodes = with_me(&members.nodes, me);
-                router.set_members(me, topology, &nodes, links_of(&nodes, me));
                 disk.set_voters(members.voters());
                 let (folder, known) = (folder.clone(), newest(&names, &nodes));
                 // The next start begins with these, until its log tells more.
                 tokio::task::spawn_blocking(move || store_members(&folder, &known));
             }
         })));
+        tasks.push(tokio::spawn(run_until(
+            stop.clone(),
+            shaping
+                .clone()
+                .watch(consensus.clone(), replica.clone(), folder.clone()),
+        )));
+        tasks.push(tokio::spawn(run_until(
+            stop.clone(),
+            keep_epoch(consensus.clone(), replica.clone(), queen.clone(), options.topology),
+        )));
         let judge = Arc::new(Judge::new(replica.clone(), folder.clone()));
         tasks.push(tokio::spawn(run_until(
             stop.clone(),
@@ -189,6 +224,7 @@ impl Node {
             names,
             doors: options.nodes.iter().map(|node| node.http_advertised.clone()).collect(),
             topology: options.topology,
+            shaping,
             folder,
             store,
             log,
@@ -211,6 +247,11 @@ impl Node {
         assert!(services.node.set(Arc::downgrade(&node)).is_ok(), "it was just made");
         Ok(node)
     }
+}
+
+/// After how long without a leader a node dials everybody: longer than it takes to elect another one.
+fn seeks_after_ms(timing: Timing) -> u64 {
+    2 * timing.election.1.as_millis() as u64 + 1_000
 }
 
 /// What a node holds besides its log.

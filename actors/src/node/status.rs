@@ -16,6 +16,8 @@ use crate::consensus::Recovery;
 use crate::disk::DiskStatus;
 use crate::founding::place_of;
 use crate::link::RefusedStats;
+use crate::link::LaneStats;
+use crate::router::TransitCounts;
 use crate::store::StoreError;
 
 /// What a node does in consensus.
@@ -65,6 +67,62 @@ pub struct NodeStatus {
     /// The connections of other nodes, and of strangers, that it refused.
     #[serde(default)]
     pub refused: Option<RefusedStats>,
+    /// Its links, and what goes over them.
+    #[serde(default)]
+    pub traffic: Option<Traffic>,
+}
+
+/// What a link is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkRole {
+    /// The node at the other end is a neighbour.
+    Data,
+    /// Both ends vote, and are no neighbours.
+    Control,
+    /// The other end has opened it although it is not wanted here: it will be closed.
+    Guest,
+    /// It is not wanted, and not up.
+    Idle,
+}
+
+/// One link of a node. What was sent was received, lost or is in doubt, or still waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkStatus {
+    /// The name of the node at the other end.
+    pub peer: String,
+    /// What it is for.
+    pub role: LinkRole,
+    /// Whether it is up.
+    pub up: bool,
+    /// How often it has come up again after it was lost.
+    pub reconnects: u64,
+    /// Envelopes taken for the other end.
+    pub sent: u64,
+    /// Their bytes.
+    pub sent_bytes: u64,
+    /// Envelopes received.
+    pub received: u64,
+    /// Envelopes not taken, since the lane was full or the link down.
+    pub refused: u64,
+    /// Envelopes dropped before they left, when the link broke.
+    pub lost: u64,
+    /// Envelopes under way when the link broke: the other end may have them.
+    pub in_doubt: u64,
+    /// Bytes that wait now.
+    pub queued_bytes: u64,
+}
+
+/// What goes over the links of a node and through it. Of the signals of all agents, those sent are those delivered, those
+/// lost at an end, those lost in transit, and those lost or in doubt on links that broke.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Signals of its agents.
+    pub signals: SignalCounts,
+    /// What passed through it.
+    pub transit: TransitCounts,
+    /// Its links: those that are wanted or up, and those that ever carried anything.
+    pub links: Vec<LinkStatus>,
 }
 
 /// The cluster, as the node that was asked sees it.
@@ -84,6 +142,9 @@ pub struct ClusterStatus {
     pub term: u64,
     /// The topology of the links.
     pub topology: String,
+    /// The number of the epoch: a list of the members and their topology; 0 while there is none.
+    #[serde(default)]
+    pub epoch: u64,
     /// All nodes, by number.
     pub nodes: Vec<NodeStatus>,
 }
@@ -168,6 +229,7 @@ impl Node {
                 recovery: None,
                 subscribers: None,
                 refused: None,
+                traffic: None,
             })
         });
         let nodes = futures::future::join_all(others).await;
@@ -186,6 +248,7 @@ impl Node {
             reachable.any(|node| node.number == leader.0)
         };
         let queenright = leadership.leader.is_some_and(answers) && reachable > voters.len() / 2;
+        let epoch = self.shaping.epochs.present();
         ClusterStatus {
             cluster: self.cluster.clone(),
             cluster_id: Some(self.cluster_id.clone()),
@@ -193,7 +256,8 @@ impl Node {
             queenright,
             leader: leadership.leader.map(|leader| self.name_of(leader).to_string()),
             term: leadership.term,
-            topology: self.topology.to_string(),
+            topology: epoch.as_ref().map_or(self.topology, |epoch| epoch.kind).to_string(),
+            epoch: epoch.map_or(0, |epoch| epoch.number),
             nodes,
         }
     }
@@ -214,8 +278,42 @@ impl Node {
             recovery: Some(self.consensus.recovered_by()),
             subscribers: Some(self.subscribers.counts()),
             refused: Some(self.router.link_stats().refused),
+            traffic: Some(self.traffic()),
         }
     }
+
+    fn traffic(&self) -> Traffic {
+        let shaped = self.shaping.shaped();
+        let links = self.router.link_stats().links.into_iter().map(|link| {
+            let sum = |of: fn(&LaneStats) -> u64| link.lanes.iter().map(of).sum();
+            LinkStatus {
+                role: match link.index {
+                    index if shaped.data.contains(&index) => LinkRole::Data,
+                    index if shaped.control.contains(&index) => LinkRole::Control,
+                    _ if link.up => LinkRole::Guest,
+                    _ => LinkRole::Idle,
+                },
+                up: link.up,
+                reconnects: link.reconnects,
+                sent: sum(|lane| lane.sent),
+                sent_bytes: sum(|lane| lane.sent_bytes),
+                received: sum(|lane| lane.received),
+                refused: sum(|lane| lane.refused),
+                lost: sum(|lane| lane.lost),
+                in_doubt: sum(|lane| lane.in_doubt),
+                queued_bytes: sum(|lane| lane.queued_bytes),
+                peer: link.peer,
+            }
+        });
+        Traffic {
+            signals: self.signals.counts(),
+            transit: self.router.transit(),
+            links: links
+                .filter(|link| link.role != LinkRole::Idle || link.sent + link.received + link.refused > 0)
+                .collect(),
+        }
+    }
+
     /// What this node counts and measures.
     ///
     /// # Errors

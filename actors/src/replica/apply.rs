@@ -178,6 +178,9 @@ impl Replica {
                 self.wake_if_settled(project, *reservation);
             }
         }
+        if let Some(epoch) = applied.epoch {
+            self.epoch.send_replace(Some(epoch));
+        }
         if let Some(sink) = self.answers.get()
             && !applied.outcomes.is_empty()
         {

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use arc_swap::ArcSwap;
 use openraft::type_config::alias::{LogIdOf, StoredMembershipOf, VoteOf};
 use queenright_protocol::colony::{
-    Answer, Colony, Digest, DoorTokens, Key, Record, ReservationId, Session, TokenHash, Wait, WaitId,
+    Answer, Colony, Digest, DoorTokens, Epoch, Key, Record, ReservationId, Session, TokenHash, Wait, WaitId,
 };
 use queenright_protocol::id::NodeId;
 use tokio::sync::{oneshot, watch};
@@ -79,6 +79,8 @@ pub struct Replica {
     seq: watch::Sender<u64>,
     /// The index of the last applied entry, for those who wait for a position.
     index: watch::Sender<u64>,
+    /// The present epoch.
+    epoch: watch::Sender<Option<Epoch>>,
     /// Cluster time of the last entry, and when this node saw it.
     clock: Mutex<(u64, Instant)>,
     revisions: RevisionTable,
@@ -134,6 +136,7 @@ impl Replica {
             applied: AtomicU64::new(applied),
             seq: watch::Sender::new(colony.seq()),
             index: watch::Sender::new(applied),
+            epoch: watch::Sender::new(colony.epoch().cloned()),
             clock: Mutex::new((colony.cluster_ms(), Instant::now())),
             state: Mutex::new(State {
                 colony,
@@ -238,6 +241,11 @@ impl Replica {
     /// Follows the position of the last applied command.
     pub fn follow_seq(&self) -> watch::Receiver<u64> {
         self.seq.subscribe()
+    }
+
+    /// Follows the present epoch.
+    pub(crate) fn follow_epoch(&self) -> watch::Receiver<Option<Epoch>> {
+        self.epoch.subscribe()
     }
 
     /// The position, the last applied index and the digest, all of one state.
@@ -382,7 +390,7 @@ impl Replica {
         self.revisions.fill(&colony);
         self.door_tokens.store(Arc::new(colony.door_tokens().clone()));
         *self.clock.lock().expect("nothing panics under this lock") = (colony.cluster_ms(), Instant::now());
-        let seq = colony.seq();
+        let (seq, epoch) = (colony.seq(), colony.epoch().cloned());
         let old = self.state().colony.clone();
         let replacement = Dirty::replacement(&old, &colony);
         let swapped = {
@@ -407,6 +415,7 @@ impl Replica {
             self.wake_if_settled(&project, reservation);
         }
         self.seq.send_replace(seq);
+        self.epoch.send_replace(epoch);
         self.index.send_replace(index);
         self.wake_store(self.dirty_records());
     }

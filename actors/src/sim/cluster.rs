@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use queenright_protocol::colony::{Event, Return, What};
+use queenright_protocol::topology;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -14,7 +15,7 @@ use super::faults::{Fault, Faults};
 use super::history::{Answered, CallState, History, PROJECT};
 use super::invariants::{Invariants, Violation};
 use super::network::{Network, Weather};
-use super::node::SimNode;
+use super::node::{SimNode, number};
 use super::trace::{Fingerprint, Trace};
 use crate::replica::Snapshot;
 
@@ -32,6 +33,10 @@ pub(super) struct Plan {
     /// For how long agents ask and things go wrong.
     pub(super) busy_ms: u64,
     pub(super) faults: bool,
+    /// How the nodes are linked.
+    pub(super) kind: topology::Kind,
+    /// Whether consensus goes along the topology. If not, all nodes have control links with each other.
+    pub(super) routed: bool,
     pub(super) planted: Planted,
     /// Whether it goes on, when everything is healed, until offers that nobody has taken are over.
     pub(super) offers_over: bool,
@@ -45,6 +50,8 @@ impl Plan {
             nodes: 3,
             busy_ms: 6_000,
             faults: true,
+            kind: topology::Kind::Mesh,
+            routed: false,
             planted: Planted::Nothing,
             offers_over: seed.is_multiple_of(10),
         }
@@ -131,7 +138,12 @@ impl Cluster {
         let nodes = (0..plan.nodes).map(|place| {
             let disk = Disk::new(place, random.random(), plan.planted, trace.clone());
             // Clocks run up to 5 % too fast or too slow: far worse than any real one.
-            SimNode::new(place, plan.nodes, disk, random.random_range(950..=1_050))
+            SimNode::new(
+                place,
+                (plan.nodes, plan.kind, plan.routed),
+                disk,
+                random.random_range(950..=1_050),
+            )
         });
         let nodes: Vec<SimNode> = nodes.collect();
         // From a battery-backed cache to a busy spinning disk.
@@ -421,8 +433,17 @@ impl Cluster {
         }
     }
 
+    /// Whether there is a link between two nodes, up or down.
+    fn is_linked(&self, one: usize, other: usize) -> bool {
+        let members = (0..self.plan.nodes).map(number).collect();
+        !self.plan.routed || topology::neighbours(self.plan.kind, &members, number(one)).contains(&number(other))
+    }
+
     /// Opens or cuts a link and tells both ends.
     fn set_link(&mut self, one: usize, other: usize, up: bool) {
+        if up && !self.is_linked(one, other) {
+            return;
+        }
         if self.network.set_up(one, other, up) {
             self.nodes[one].link(other, up);
             self.nodes[other].link(one, up);

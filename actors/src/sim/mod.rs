@@ -1,4 +1,4 @@
-//! The simulator: three nodes in one process, in virtual time, with everything that can go wrong between and under them
+//! The simulator: three or five nodes in one process, in virtual time, with everything that can go wrong between and under them
 //! drawn from one seed, judged by invariants. Compiled for tests alone.
 //!
 //! | file | what |
@@ -54,9 +54,9 @@
 //!
 //! # What it does not have
 //!
-//! The links below `Transport` (`link`), the store, snapshots and purging, founding and changes of members: three voters are
-//! there from the start, node 1 initialises them. Signals go nowhere, tasks are held by tokens, never by hosted agents, and
-//! no session ends for want of a sign of life.
+//! The links below `Transport` (`link`), the store, snapshots and purging, founding, changes of members and of the epoch: three
+//! voters, or five, are there from the start, node 1 initialises them, and their topology stays. Signals go nowhere, tasks
+//! are held by tokens, never by hosted agents, and no session ends for want of a sign of life.
 
 mod agents;
 mod cluster;

@@ -10,7 +10,7 @@
 //! Nothing arrives twice: frames are numbered within a session, so the real links do not do that either. What the queens
 //! and consensus send again is another envelope.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::FutureExt;
@@ -314,6 +314,14 @@ impl Transport for SimTransport {
         }
         .boxed()
     }
+
+    fn is_up(&self, link: u16) -> bool {
+        let net = self.network.net();
+        net.ways.get(&(self.me, link as usize)).is_some_and(|way| way.up)
+    }
+
+    /// The simulator opens and cuts links by itself.
+    fn set_wanted(&self, _: &BTreeSet<u16>) {}
 
     fn stats(&self) -> LinksStats {
         LinksStats::default()

@@ -1,7 +1,7 @@
 //! A simulated node: a runtime with a clock of its own, which stands still unless the simulator moves it, and on it the real
 //! router, consensus and replica, a queen's rounds, and a disk that outlives it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::consensus::{Consensus, Timing};
 use crate::link::{Deliver, Peer};
 use crate::queen::{Request, SubmitError};
 use crate::replica::{Replica, Snapshot};
-use crate::router::{Inbound, Router, Services};
+use crate::router::{Inbound, Router, Services, View};
 
 /// Shorter than a real cluster's, so that a simulated second holds more elections.
 const TIMING: Timing = Timing {
@@ -48,6 +48,8 @@ pub(super) enum Reply {
 pub(super) struct SimNode {
     me: usize,
     nodes: usize,
+    kind: topology::Kind,
+    routed: bool,
     pub(super) disk: Disk,
     /// How many microseconds its clock goes on in a millisecond.
     clock_us: u64,
@@ -93,10 +95,18 @@ impl Services for Inbox {
 }
 
 impl SimNode {
-    pub(super) fn new(me: usize, nodes: usize, disk: Disk, clock_us: u64) -> SimNode {
+    /// The node at place `me` of a cluster: how many nodes, how they are linked, and whether consensus goes along that.
+    pub(super) fn new(
+        me: usize,
+        (nodes, kind, routed): (usize, topology::Kind, bool),
+        disk: Disk,
+        clock_us: u64,
+    ) -> SimNode {
         SimNode {
             me,
             nodes,
+            kind,
+            routed,
             disk,
             clock_us,
             incarnation: 0,
@@ -140,11 +150,12 @@ impl SimNode {
         let numbers: BTreeSet<NodeId> = (0..self.nodes).map(number).collect();
         let (inbound, _founding) = Inbound::new();
         let router = Router::over(Box::new(network.transport(self.me)), inbound.clone());
-        let links: BTreeMap<NodeId, u16> = (0..self.nodes)
-            .filter(|place| *place != self.me)
-            .map(|place| (number(place), place as u16))
-            .collect();
-        router.set_members(me, topology::Kind::Mesh, &numbers, links);
+        router.set_view(View {
+            epoch: 1,
+            kind: self.kind,
+            routed: self.routed,
+            ..View::mesh(me, &numbers)
+        });
         let replica = Replica::new(me);
         let founds = self.me == 0 && self.disk.is_blank();
         let consensus = Consensus::start(

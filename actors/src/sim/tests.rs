@@ -3,11 +3,15 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use queenright_protocol::topology::Kind;
+
 use super::cluster::{Cluster, Counts, Plan, Report};
 use super::disk::Planted;
 
 /// How many seeds run by default. `QUEENRIGHT_SIM_SEEDS` asks for another number.
 const SEEDS: u64 = 50;
+/// How many seeds run for each topology in which nodes pass on what is for others.
+const SEEDS_PASSED_ON: u64 = 8;
 
 fn number_in(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
@@ -77,6 +81,47 @@ fn three_nodes_without_faults_agree_under_one_leader() {
     assert!(report.counts.answered > 100, "{:?}", report.counts);
     // One for the founding, one after everything was down at once.
     assert_eq!(report.counts.leaders, 1, "{:?}", report.counts);
+}
+
+/// Five nodes whose envelopes pass through others keep every promise.
+fn passing_on(kind: Kind, routed: bool) {
+    let plan = |seed| Plan {
+        nodes: 5,
+        busy_ms: 4_000,
+        kind,
+        routed,
+        ..Plan::of(seed)
+    };
+    let mut sum = Counts::default();
+    for (seed, report) in run_all(SEEDS_PASSED_ON, plan) {
+        let violations: Vec<String> = report.violations.iter().map(ToString::to_string).collect();
+        assert!(
+            violations.is_empty(),
+            "{kind}, seed {seed}: {violations:?}\n{}",
+            report.events.join("\n")
+        );
+        sum.add(&report.counts);
+    }
+    // Otherwise nothing was tried.
+    assert!(
+        sum.answered >= 50 * SEEDS_PASSED_ON && sum.faults >= SEEDS_PASSED_ON,
+        "{sum:?}"
+    );
+}
+
+#[test]
+fn a_ring_of_five_over_which_consensus_goes_too_keeps_every_promise() {
+    passing_on(Kind::Ring, true);
+}
+
+#[test]
+fn a_star_of_five_over_which_consensus_goes_too_keeps_every_promise() {
+    passing_on(Kind::Star, true);
+}
+
+#[test]
+fn a_star_of_five_with_control_links_keeps_every_promise() {
+    passing_on(Kind::Star, false);
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod token;
+mod topology;
 pub mod wire;
 
 use std::sync::Arc;

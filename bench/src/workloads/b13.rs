@@ -398,6 +398,7 @@ fn round_trip(options: &Options) -> Row {
         from: NodeId(1),
         to: NodeId(2),
         correlation: 0,
+        epoch: 0,
         body: Bytes::from(vec![7; BYTES]),
     };
     let timing = Timing::of(options.repeats, 1, || {

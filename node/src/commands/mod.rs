@@ -28,6 +28,7 @@ pub mod task;
 mod task_text;
 pub mod tls;
 pub mod token;
+pub mod topology;
 pub mod up;
 mod watch;
 
@@ -52,6 +53,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Recover(args) => recover::run(args, context).await,
         Command::Config(args) => config::run(args, context).await,
         Command::Status(args) => status::run(args, context).await,
+        Command::Topology(command) => topology::run(command, context).await,
         Command::Memory(args) => memory::run(args, context).await,
         Command::Task(command) => task::run(*command, context).await,
         Command::Run(args) => run::run(args, context).await,

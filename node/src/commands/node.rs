@@ -59,7 +59,6 @@ async fn run_node(args: NodeArgs) -> Result<Exit, CliError> {
     );
     let config = ClusterConfig::load(&file)?;
     config.node(&name)?;
-    config.check_runnable()?;
     for warning in config.check_exposure(args.insecure)? {
         tracing::warn!("{warning}");
     }

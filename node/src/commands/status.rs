@@ -33,8 +33,8 @@ fn text(status: &ClusterStatus) -> String {
         table.row(row(node));
     }
     let mut text = format!(
-        "queenright: {leader}, term {}, cluster {} (id {id})\n\n{table}",
-        status.term, status.cluster
+        "queenright: {leader}, term {}, cluster {} (id {id}), {} of epoch {}\n\n{table}",
+        status.term, status.cluster, status.topology, status.epoch
     );
     for (node, disk) in status.nodes.iter().filter_map(|node| Some((node, node.disk?))) {
         if disk.low {
@@ -138,6 +138,7 @@ mod tests {
             recovery: None,
             subscribers: None,
             refused: None,
+            traffic: None,
         }
     }
 
@@ -173,11 +174,12 @@ mod tests {
             queenright: true,
             leader: Some("n1".to_owned()),
             term: 3,
-            topology: "mesh".to_owned(),
+            topology: "ring".to_owned(),
+            epoch: 4,
             nodes: vec![node(1, Role::Leader, Some(7)), node(2, Role::Unreachable, None)],
         };
         let expected = "\
-queenright: yes, leader n1, term 3, cluster mesh-3 (id 00ff)
+queenright: yes, leader n1, term 3, cluster mesh-3 (id 00ff), ring of epoch 4
 
 NODE  ROLE         APPLIED  SEQ  DIGEST            AGENTS  DOOR
 n1    leader       12       7    0123456789abcdef  8       127.0.0.1:7201

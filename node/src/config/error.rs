@@ -5,8 +5,6 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::Topology;
-
 /// Why a cluster file cannot be used. Nothing was started or changed; the file has to be corrected.
 #[derive(Debug, Error)]
 pub enum ConfigError {
@@ -77,14 +75,6 @@ pub enum ConfigError {
         value: String,
         /// What is wrong, with the bound.
         problem: String,
-    },
-    /// The file is right, but this version cannot run its topology.
-    #[error("{}: cluster.topology: {topology}: not available yet (only mesh runs in this version)", file.display())]
-    TopologyNotYet {
-        /// The file, as the caller named it.
-        file: PathBuf,
-        /// The topology.
-        topology: Topology,
     },
     /// A node was asked for that the file does not list.
     #[error("{}: no node named {name:?} (there are: {})", file.display(), names.join(", "))]

@@ -46,6 +46,8 @@ pub(super) struct NodeSection {
 pub(super) struct ConsensusSection {
     pub(super) heartbeat_ms: Option<i64>,
     pub(super) election_ms: Option<[i64; 2]>,
+    pub(super) voters: Option<i64>,
+    pub(super) links: Option<String>,
 }
 
 #[derive(Debug, Default, DeriveDeserialize, Serialize)]
@@ -193,6 +195,8 @@ impl ClusterFile {
                     millis(config.consensus.election_min),
                     millis(config.consensus.election_max),
                 ]),
+                voters: config.consensus.voters.map(|voters| integer(voters as u64)),
+                links: Some(config.consensus.links.to_string()),
             }),
             limits: Some(LimitsSection {
                 value_bytes: bytes(value_bytes),

@@ -26,6 +26,7 @@ pub use error::ConfigError;
 pub use exposure::Auth;
 pub use limits::{Bound, Limits};
 pub use log::Log;
+pub use validate::FAN_OUT_MAX;
 
 /// Most nodes that one cluster file may list. Topologies are tested up to this size.
 pub const NODES_MAX: usize = 64;
@@ -41,7 +42,7 @@ pub struct ClusterConfig {
     pub file: PathBuf,
     /// `cluster.name`: 1 to 40 characters of `[a-z0-9-]`, not beginning with `-`. It names the folder of the cluster.
     pub name: String,
-    /// `cluster.topology`: how the nodes are linked.
+    /// `cluster.topology`: how the nodes are linked when the cluster begins; afterwards `queenright topology set` changes it.
     pub topology: Topology,
     /// `cluster.projects`: how projects begin.
     pub projects: Projects,
@@ -158,6 +159,37 @@ pub struct Consensus {
     /// between the two; the wider the span, the rarer the split votes. It is also the lease: for as long after a
     /// leader's last sign of life nobody elects another, so a dead leader is replaced after the lease and a drawn time.
     pub election_max: Duration,
+    /// `voters`: how many nodes vote, the first ones of the file; 3 or 5, and no more than there are. The others learn: they
+    /// have everything and answer reads, and no write waits for them. By default 5 from five nodes on, 3 of three or four,
+    /// all of one or two.
+    pub voters: Option<usize>,
+    /// `links`: which way consensus goes.
+    pub links: ControlLinks,
+}
+
+/// Which way votes, log entries and their answers go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ControlLinks {
+    /// `direct`: voters are linked with each other, whatever the topology, so that a hub that dies does not stop the election
+    /// that follows. The default.
+    #[default]
+    Direct,
+    /// `routed`: along the topology, like everything else. For comparison.
+    Routed,
+}
+
+impl ControlLinks {
+    /// The words of `consensus.links`.
+    pub const NAMES: [&'static str; 2] = ["direct", "routed"];
+}
+
+impl fmt::Display for ControlLinks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ControlLinks::Direct => ControlLinks::NAMES[0],
+            ControlLinks::Routed => ControlLinks::NAMES[1],
+        })
+    }
 }
 
 impl Default for Consensus {
@@ -168,6 +200,8 @@ impl Default for Consensus {
             heartbeat: Duration::from_millis(250),
             election_min: Duration::from_millis(1000),
             election_max: Duration::from_millis(2000),
+            voters: None,
+            links: ControlLinks::Direct,
         }
     }
 }
@@ -206,20 +240,6 @@ impl ClusterConfig {
     /// As [`ClusterConfig::load`].
     pub fn parse(file: &Path, text: &str) -> Result<ClusterConfig, ConfigError> {
         validate::cluster(file, file::ClusterFile::parse(file, text)?)
-    }
-
-    /// Whether this version can run the cluster: only meshes run for now, the other topologies load and are checked.
-    ///
-    /// # Errors
-    /// [`ConfigError::TopologyNotYet`].
-    pub fn check_runnable(&self) -> Result<(), ConfigError> {
-        match self.topology {
-            Topology::Mesh => Ok(()),
-            topology => Err(ConfigError::TopologyNotYet {
-                file: self.file.clone(),
-                topology,
-            }),
-        }
     }
 
     /// The node of this name.

@@ -388,7 +388,7 @@ fn what_is_kept_of_the_log_has_bounds() {
 }
 
 #[test]
-fn topologies_are_named_and_only_a_mesh_runs() {
+fn topologies_are_named() {
     refused_instead_of(
         "\"mesh\"",
         "\"starr\"",
@@ -399,12 +399,41 @@ fn topologies_are_named_and_only_a_mesh_runs() {
         "\"ring\"\nfan_out = 2",
         "c.toml: cluster.fan_out: 2 means nothing for ring (only hierarchical)",
     );
-    parse(MESH).unwrap().check_runnable().unwrap();
     let tree = parse(&MESH.replace("\"mesh\"", "\"hierarchical\"\nfan_out = 3")).unwrap();
     assert_eq!(tree.topology, Topology::Hierarchical { fan_out: 3 });
-    assert_eq!(
-        tree.check_runnable().unwrap_err().to_string(),
-        "c.toml: cluster.topology: hierarchical: not available yet (only mesh runs in this version)"
+}
+
+#[test]
+fn three_or_five_nodes_vote_and_no_more_than_there_are() {
+    assert_eq!(parse(MESH).unwrap().consensus.voters, None);
+    refused_with(
+        "[consensus]\nvoters = 4",
+        "c.toml: consensus.voters: 4 is no number of voters (3 or 5)",
+    );
+    refused_with(
+        "[consensus]\nvoters = 3",
+        "c.toml: consensus.voters: 3 is above the number of nodes, 1",
+    );
+    let node = |number: u32| {
+        format!(
+            "[[nodes]]\nname = \"m{number}\"\nlinks = \"127.0.0.1:{}\"\nhttp = \"127.0.0.1:{}\"\n",
+            8_000 + number,
+            9_000 + number
+        )
+    };
+    let five: String = (1..5).map(node).collect();
+    let config = parse(&format!("{MESH}{five}[consensus]\nvoters = 3")).unwrap();
+    assert_eq!(config.consensus.voters, Some(3));
+}
+
+#[test]
+fn consensus_goes_over_links_of_its_own_unless_the_file_says_otherwise() {
+    assert_eq!(parse(MESH).unwrap().consensus.links, ControlLinks::Direct);
+    let routed = parse(&format!("{MESH}[consensus]\nlinks = \"routed\"")).unwrap();
+    assert_eq!(routed.consensus.links, ControlLinks::Routed);
+    refused_with(
+        "[consensus]\nlinks = \"route\"",
+        "c.toml: consensus.links: \"route\" is no way for consensus (direct, routed; did you mean \"routed\"?)",
     );
 }
 

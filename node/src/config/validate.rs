@@ -14,15 +14,17 @@ use super::file::{
 };
 use super::limits::{Bound, Limits};
 use super::locate::closest;
-use super::{ClusterConfig, ConfigError, Consensus, Log, NODES_MAX, NodeConfig, Projects, Topology};
+use super::{ClusterConfig, ConfigError, Consensus, ControlLinks, Log, NODES_MAX, NodeConfig, Projects, Topology};
 
 const NAME_CHARS_MAX: usize = 40;
 /// What lies beside the folders of the nodes in the folder of a cluster.
 const NAMES_TAKEN: [&str; 4] = ["admin-token", "cookie", "logs", "running"];
+/// Most children of a node in a hierarchy.
+pub const FAN_OUT_MAX: u64 = 16;
 const FAN_OUT: Bound = Bound {
     default: 2,
     min: 2,
-    max: 16,
+    max: FAN_OUT_MAX,
 };
 const HEARTBEAT_MS: Bound = Bound {
     default: 250,
@@ -41,13 +43,14 @@ pub(super) fn cluster(file: &Path, raw: ClusterFile) -> Result<ClusterConfig, Co
         projects,
     } = raw.cluster;
     check.name("cluster.name", &name)?;
+    let nodes = check.nodes(raw.nodes)?;
     Ok(ClusterConfig {
         file: file.to_path_buf(),
         topology: check.topology(&topology, fan_out)?,
         projects: check.projects(projects.as_deref())?,
         name,
-        nodes: check.nodes(raw.nodes)?,
-        consensus: check.consensus(&raw.consensus.unwrap_or_default())?,
+        consensus: check.consensus(&raw.consensus.unwrap_or_default(), nodes.len())?,
+        nodes,
         limits: check.limits(&raw.limits.unwrap_or_default())?,
         log: check.log(&raw.log.unwrap_or_default())?,
         tls: raw.tls.map(|tls| check.tls(&tls)).transpose()?,
@@ -280,7 +283,7 @@ impl Check<'_> {
         }
     }
 
-    fn consensus(&self, raw: &ConsensusSection) -> Result<Consensus, ConfigError> {
+    fn consensus(&self, raw: &ConsensusSection, nodes: usize) -> Result<Consensus, ConfigError> {
         let defaults = Consensus::default();
         let heartbeat_ms = self.number("consensus.heartbeat_ms", raw.heartbeat_ms, HEARTBEAT_MS)? as i64;
         let [min, max] = raw.election_ms.unwrap_or([
@@ -309,7 +312,33 @@ impl Check<'_> {
             heartbeat: millis(heartbeat_ms),
             election_min: millis(min),
             election_max: millis(max),
+            voters: self.voters(raw.voters, nodes)?,
+            links: self.control_links(raw.links.as_deref())?,
         })
+    }
+
+    fn voters(&self, voters: Option<i64>, nodes: usize) -> Result<Option<usize>, ConfigError> {
+        let Some(voters) = voters else { return Ok(None) };
+        let refuse = |problem: String| Err(self.refuse("consensus.voters", voters, problem));
+        match voters {
+            3 | 5 if voters as usize <= nodes => Ok(Some(voters as usize)),
+            3 | 5 => refuse(format!("is above the number of nodes, {nodes}")),
+            _ => refuse("is no number of voters (3 or 5)".to_owned()),
+        }
+    }
+
+    fn control_links(&self, word: Option<&str>) -> Result<ControlLinks, ConfigError> {
+        match word {
+            None => Ok(ControlLinks::default()),
+            Some("direct") => Ok(ControlLinks::Direct),
+            Some("routed") => Ok(ControlLinks::Routed),
+            Some(other) => {
+                let meant = closest(other, &ControlLinks::NAMES).map(|name| format!("; did you mean {name:?}?"));
+                let names = ControlLinks::NAMES.join(", ");
+                let problem = format!("is no way for consensus ({names}{})", meant.unwrap_or_default());
+                Err(self.refuse("consensus.links", format!("{other:?}"), problem))
+            }
+        }
     }
 
     fn limits(&self, raw: &LimitsSection) -> Result<Limits, ConfigError> {

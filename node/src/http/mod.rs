@@ -20,6 +20,7 @@
 //! | `POST /v1/reservations:check`, `POST /v1/reservations:release`, `POST /v1/reservations/{id}:renew`, `POST /v1/reservations/{id}:force` | ask what stands in the way, give back, hold for longer, take away |
 //! | `GET /v1/slots`, `PUT /v1/slots/{name}`, `PUT /v1/reservation-settings` | slots and how many places they have; whether reservations stop writes |
 //! | `POST`, `GET /v1/projects`, `GET`, `DELETE /v1/projects/{project}`, `PUT /v1/projects/{project}/limits` | make projects, list them; show one, destroy it, limit it |
+//! | `GET`, `PUT /v1/topology` | how the nodes are linked; link them in another way |
 //! | `GET /v1/events` | what happened after a cursor; waits for more if asked to, or streams it; the present state with its cursor |
 //! | `GET /v1/prime` | what an agent needs to know when it starts |
 //! | `POST`, `GET /v1/tokens`, `DELETE /v1/tokens/{name}` | make tokens that let callers in, list them, revoke one |
@@ -52,6 +53,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod topology;
 mod waiting;
 
 use std::io;

@@ -9,7 +9,7 @@ use queenright_bench::client::wire::{Code, Problem};
 use super::problem::Refused;
 use super::{
     Door, access, agents, events, guard, memory, prime, projects, proposals, replay, reservations, sessions, status,
-    tasks, tokens,
+    tasks, tokens, topology,
 };
 
 pub(super) fn router(door: Door) -> Router {
@@ -17,6 +17,7 @@ pub(super) fn router(door: Door) -> Router {
         .route("/v1/status", get(status::status))
         .route("/v1/figures", get(status::figures))
         .route("/v1/nodes/{name}/replace", post(status::replace))
+        .route("/v1/topology", get(topology::show).put(topology::set))
         .route("/v1/agents", get(agents::list).post(agents::spawn))
         .route("/v1/agents/{name}", get(agents::show).delete(agents::stop))
         .route("/v1/projects", get(projects::list).post(projects::create))

@@ -20,7 +20,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{ClusterConfig, NodeConfig, Projects, Topology};
+use crate::config::{ClusterConfig, ControlLinks, NodeConfig, Projects, Topology};
 use crate::http::{self, DoorAccess, DoorError, DoorLimits};
 use crate::replay;
 use crate::state::{AdminToken, Cookie, Registration, Registry, RunningNode, StateError};
@@ -225,6 +225,8 @@ fn options(plan: &NodePlan, tls: Option<Arc<Tls>>) -> Result<NodeOptions, Server
         nodes: members.collect(),
         me: plan.place(),
         topology: kind(*topology),
+        voters: consensus.voters,
+        routed: consensus.links == ControlLinks::Routed,
         data: plan.data_dir.clone(),
         cookie: LinkCookie::new(plan.cookie.as_hex())?,
         timing: Timing {

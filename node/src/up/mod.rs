@@ -116,7 +116,6 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::start`].
     pub async fn start_with(options: UpOptions, mut progress: impl FnMut(usize, usize)) -> Result<Cluster, UpError> {
-        options.config.check_runnable()?;
         let name = &options.config.name;
         if let Some(running) = options
             .folders

@@ -12,6 +12,7 @@ mod clearing;
 mod command;
 mod digest;
 mod door_token;
+mod epoch;
 mod event;
 mod growth;
 mod hold;
@@ -48,6 +49,7 @@ pub use self::digest::Digest;
 pub use self::door_token::{
     Access, DOOR_TOKEN_NAME_BYTES_MAX, DOOR_TOKENS_MAX, DoorToken, DoorTokenCommand, DoorTokens, SecretHash,
 };
+pub use self::epoch::{Epoch, MEMBERS_MAX, TopologyCommand};
 pub use self::event::{
     Cursor, CursorError, EVENT_BYTES_KEPT_MAX, EVENTS_KEPT_MAX, EVENTS_KEPT_MS, Event, Events, Subject, What,
 };
@@ -138,6 +140,8 @@ pub struct Colony {
     past: Vec<Past>,
     /// What lets callers in at the doors.
     door_tokens: DoorTokens,
+    /// The members and how they are linked; none before the first leader has named them.
+    epoch: Option<Epoch>,
     scratch: Scratch,
 }
 
@@ -165,6 +169,7 @@ impl Default for Colony {
             agents: Agents::default(),
             past: Vec::new(),
             door_tokens: DoorTokens::default(),
+            epoch: None,
             scratch: Scratch::default(),
         }
     }
@@ -206,6 +211,8 @@ pub struct Applied {
     pub door_tokens: bool,
     /// The new events, in order.
     pub events: Vec<(Arc<str>, Arc<Event>)>,
+    /// The epoch that began last, if one did.
+    pub epoch: Option<Epoch>,
     /// How many finished tasks were forgotten.
     pub(crate) forgotten: usize,
     /// What conflicts of a batch are found with.
@@ -339,12 +346,19 @@ impl Colony {
         if let Err(refusal) = project::check_names(command) {
             return Outcome::Refused(refusal);
         }
-        let of_no_project = matches!(command.body, Body::Agent(_) | Body::Project(_) | Body::DoorToken(_));
+        let of_no_project = matches!(
+            command.body,
+            Body::Agent(_) | Body::Project(_) | Body::DoorToken(_) | Body::Topology(_)
+        );
         if of_no_project && command.idempotency_key.is_some() {
             return Outcome::Refused(malformed("idempotency_key", "is for the commands of a project"));
         }
         if let Body::Agent(agent) = &command.body {
             return self.agent(round, agent, applied).unwrap_or_else(Outcome::Refused);
+        }
+        if let Body::Topology(wanted) = &command.body {
+            let outcome = self.topology_command(wanted, applied);
+            return outcome.unwrap_or_else(Outcome::Refused);
         }
         if let Body::Project(wanted) = &command.body {
             let outcome = self.project_command(round, command, wanted, applied);
@@ -395,6 +409,7 @@ impl Colony {
         sum.add(self.agents.sessions.digest);
         sum.add(self.past_digest());
         sum.add(self.door_tokens.digest());
+        sum.add(self.epoch_digest());
         for (name, project) in &self.projects {
             sum.add(project.digest(name));
         }

@@ -2,6 +2,7 @@
 
 mod batches;
 mod door_tokens;
+mod epochs;
 mod events;
 mod golden;
 mod growth;

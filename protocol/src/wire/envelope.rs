@@ -1,6 +1,6 @@
 //! One message from a node to a node.
 //!
-//! Encoded as a msgpack array of six: kind, hops, from, to, correlation (unsigned integers), body (bin). The header is
+//! Encoded as a msgpack array of seven: kind, hops, from, to, correlation, epoch (unsigned integers), body (bin). The header is
 //! written and read field by field instead of through serde: this is the path of every signal.
 
 use std::fmt;
@@ -10,11 +10,11 @@ use bytes::Bytes;
 use super::{ENVELOPE_BYTES_MAX, Kind, WireError};
 use crate::id::NodeId;
 
-/// The most bytes of an encoded envelope in front of its body: array 1, kind 2, hops 2, three numbers of 9, bin 5.
-pub const ENVELOPE_HEADER_BYTES_MAX: usize = 37;
+/// The most bytes of an encoded envelope in front of its body: array 1, kind 2, hops 2, four numbers of 9, bin 5.
+pub const ENVELOPE_HEADER_BYTES_MAX: usize = 46;
 
 /// The fields of the array. A further one would be a new protocol version.
-const FIELDS: u32 = 6;
+const FIELDS: u32 = 7;
 
 /// One message from a node to a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct Envelope {
     pub to: NodeId,
     /// Ties an answer to its question; the sender's choice, 0 where there is no answer.
     pub correlation: u64,
+    /// The number of the epoch by which its sender chose its way; 0 for one that knows none.
+    pub epoch: u64,
     /// The message in the encoding of its kind. After [`Envelope::decode`] a slice of the frame that it came in: who
     /// keeps a small body for long keeps that frame in memory and should copy it.
     pub body: Bytes,
@@ -47,6 +49,8 @@ pub struct EnvelopeHeader {
     pub to: NodeId,
     /// Ties an answer to its question.
     pub correlation: u64,
+    /// The number of the epoch by which its sender chose its way.
+    pub epoch: u64,
     /// Where the body begins.
     pub body_offset: usize,
 }
@@ -92,6 +96,7 @@ impl Envelope {
             from: header.from,
             to: header.to,
             correlation: header.correlation,
+            epoch: header.epoch,
             body: bytes.slice(start + header.body_offset..end),
         })
     }
@@ -107,6 +112,7 @@ impl Envelope {
             self.from.0,
             self.to.0,
             self.correlation,
+            self.epoch,
         ] {
             rmp::encode::write_uint(&mut rest, number).expect(FITS);
         }
@@ -136,6 +142,7 @@ impl EnvelopeHeader {
         let from = NodeId(read_int(&mut rest, "from")?);
         let to = NodeId(read_int(&mut rest, "to")?);
         let correlation = read_int(&mut rest, "correlation")?;
+        let epoch = read_int(&mut rest, "epoch")?;
         let body_bytes = rmp::decode::read_bin_len(&mut rest).map_err(|_| WireError::Malformed { field: "body" })?;
         match rest.len().checked_sub(body_bytes as usize) {
             None => Err(WireError::Malformed { field: "body" }),
@@ -147,6 +154,7 @@ impl EnvelopeHeader {
                     from,
                     to,
                     correlation,
+                    epoch,
                     body_offset,
                 })
             }
@@ -174,11 +182,12 @@ impl fmt::Display for Envelope {
             from,
             to,
             correlation,
+            epoch,
             body,
         } = self;
         write!(
             f,
-            "{from}->{to} {kind} correlation={correlation} hops={hops} body={}B",
+            "{from}->{to} {kind} correlation={correlation} hops={hops} epoch={epoch} body={}B",
             body.len()
         )
     }

@@ -24,6 +24,7 @@
 //! | signal_refused | 31 | the node that could not deliver or forward | the agent's node | nothing | signal |
 //! | control | 40 | any node (status and the like) | any node | control_reply | command |
 //! | control_reply | 41 | the node that was asked | the node that asked | nothing | command |
+//! | unreachable | 42 | a node that could not pass an envelope on | its sender, or who waits for it as an answer | nothing | urgent |
 //!
 //! Numbers are never used again. A new kind takes a new number; a changed body takes a new kind.
 
@@ -115,6 +116,8 @@ kinds! {
     Control = 40, "control", Command;
     /// The answer to a control request.
     ControlReply = 41, "control_reply", Command;
+    /// An envelope was lost on its way, and why.
+    Unreachable = 42, "unreachable", Urgent;
 }
 
 impl fmt::Display for Kind {

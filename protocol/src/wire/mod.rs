@@ -8,7 +8,7 @@
 //!
 //! | version | changed |
 //! |---|---|
-//! | 1 | first: frame header of 28 bytes, items with a lane, envelopes as a msgpack array of six |
+//! | 1 | first: frame header of 28 bytes, items with a lane, envelopes as a msgpack array of seven |
 
 mod envelope;
 mod error;

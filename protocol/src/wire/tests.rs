@@ -11,6 +11,7 @@ fn envelope(kind: Kind, correlation: u64, body: Vec<u8>) -> Envelope {
         from: NodeId(1),
         to: NodeId(2),
         correlation,
+        epoch: 0,
         body: Bytes::from(body),
     }
 }
@@ -56,15 +57,15 @@ fn arbitrary_envelope() -> impl Strategy<Value = Envelope> {
     let kind = prop::sample::select(Kind::ALL);
     let number = || prop_oneof![Just(0), 0..=0xffu64, any::<u64>()];
     let body = prop::collection::vec(any::<u8>(), 0..2_000);
-    (kind, any::<u8>(), number(), number(), number(), body).prop_map(|(kind, hops, from, to, correlation, body)| {
-        Envelope {
-            kind,
-            hops,
-            from: NodeId(from),
-            to: NodeId(to),
-            correlation,
-            body: Bytes::from(body),
-        }
+    let numbers = (number(), number(), number(), number());
+    (kind, any::<u8>(), numbers, body).prop_map(|(kind, hops, (from, to, correlation, epoch), body)| Envelope {
+        kind,
+        hops,
+        from: NodeId(from),
+        to: NodeId(to),
+        correlation,
+        epoch,
+        body: Bytes::from(body),
     })
 }
 
@@ -96,12 +97,12 @@ proptest! {
 
     #[test]
     fn an_envelope_is_plain_msgpack(envelope in arbitrary_envelope()) {
-        type Plain = (u8, u8, u64, u64, u64, serde_bytes::ByteBuf);
+        type Plain = (u8, u8, u64, u64, u64, u64, serde_bytes::ByteBuf);
         let plain: Plain = rmp_serde::from_slice(&encode(&envelope)).expect("msgpack");
         prop_assert_eq!(plain.0, envelope.kind as u8);
-        prop_assert_eq!((plain.1, plain.2, plain.3, plain.4),
-            (envelope.hops, envelope.from.0, envelope.to.0, envelope.correlation));
-        prop_assert_eq!(&plain.5[..], &envelope.body[..]);
+        prop_assert_eq!((plain.1, plain.2, plain.3, plain.4, plain.5),
+            (envelope.hops, envelope.from.0, envelope.to.0, envelope.correlation, envelope.epoch));
+        prop_assert_eq!(&plain.6[..], &envelope.body[..]);
         prop_assert_eq!(Bytes::from(rmp_serde::to_vec(&plain).expect("msgpack")), encode(&envelope));
     }
 
@@ -290,10 +291,10 @@ fn kinds_and_lanes_are_told_by_their_numbers() {
             Err(error) => assert_eq!(error, WireError::UnknownKind { found: number }),
         }
     }
-    assert_eq!(Kind::ALL.len(), 23);
+    assert_eq!(Kind::ALL.len(), 24);
     assert!(Lane::ALL.iter().enumerate().all(|(index, lane)| lane.index() == index));
     assert_eq!(
         envelope(Kind::Signal, 4, vec![0; 3]).to_string(),
-        "#1->#2 signal correlation=4 hops=0 body=3B"
+        "#1->#2 signal correlation=4 hops=0 epoch=0 body=3B"
     );
 }

@@ -1,7 +1,7 @@
 //! Which whole state a node takes, for each thing that may be damaged or gone. Where a peer must be asked, tests with
 //! processes show it (`node/tests/recovery.rs`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use openraft::alias::{EntryOf, LeaderIdOf, VoteOf};
@@ -10,7 +10,6 @@ use openraft::storage::{IOFlushed, SnapshotMeta};
 use openraft::type_config::TypeConfigExt;
 use openraft::type_config::alias::StoredMembershipOf;
 use openraft::vote::RaftLeaderIdExt;
-use queenright_protocol::topology;
 use tempfile::TempDir;
 
 use super::*;
@@ -18,6 +17,7 @@ use crate::consensus::log::{LogError, LogOptions};
 use crate::consensus::salvage;
 use crate::link::{Cookie, LinkConfig, LinkLimits};
 use crate::replica::Payload;
+use crate::router::View;
 use crate::store::{DataFolder, Store, StoreOptions};
 
 const ME: NodeId = NodeId(1);
@@ -128,12 +128,13 @@ async fn alone() -> Arc<Router> {
         index: 0,
         listen: "127.0.0.1:0".parse().unwrap(),
         peers: Vec::new(),
+        wanted: None,
         cookie: Cookie::new("0".repeat(64)).unwrap(),
         limits: LinkLimits::default(),
         tls: None,
     };
     let (router, _) = Router::start(config).await.unwrap();
-    router.set_members(ME, topology::Kind::Mesh, &BTreeSet::from([ME]), BTreeMap::new());
+    router.set_view(View::mesh(ME, &BTreeSet::from([ME])));
     router
 }
 

@@ -1,6 +1,7 @@
 //! Links between real processes. ractor's registries are global, so each scenario runs in a process of its own, the
 //! near node, which starts another one, the far node. Both are this test binary, told by the environment what to be.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
@@ -74,6 +75,16 @@ fn a_node_has_a_link_of_its_own_with_each_neighbour() {
     run("three");
 }
 
+#[test]
+fn a_link_that_is_not_wanted_any_more_goes_when_its_outbox_is_empty_and_comes_back_when_it_is() {
+    run("unwanted");
+}
+
+#[test]
+fn a_link_that_only_the_other_end_wants_is_a_guest_for_a_while() {
+    run("guest");
+}
+
 /// Does nothing unless it was started by one of the tests above.
 #[test]
 fn entry() {
@@ -99,6 +110,8 @@ fn entry() {
             "panic" => panic().await,
             "restart" => restart().await,
             "three" => three().await,
+            "unwanted" => unwanted().await,
+            "guest" => guest().await,
             other => panic!("unknown role {other}"),
         }
     };
@@ -235,6 +248,7 @@ pub(super) fn config(me: (&str, u16), listen: SocketAddr, peer: (&str, u16), add
             index: peer.1,
             address,
         }],
+        wanted: None,
         cookie: Cookie::new(COOKIE).expect("long enough"),
         limits: LinkLimits {
             backoff_max: Duration::from_millis(200),
@@ -252,6 +266,7 @@ fn signal(number: u64) -> Envelope {
         from: NodeId(2),
         to: NodeId(1),
         correlation: number,
+        epoch: 0,
         body,
     }
 }
@@ -502,4 +517,47 @@ async fn three() {
             ..Report::default()
         }
     );
+}
+
+async fn unwanted() {
+    let (_far, mut near) = linked().await;
+    near.signals(0..50_000).await;
+    near.links.set_wanted(&BTreeSet::new());
+    near.down().await;
+    let stats = near.stats();
+    assert!(!stats.wanted && !stats.up, "{stats:?}");
+    let signals = &stats.lanes[Lane::Signal.index()];
+    assert_eq!((signals.sent, signals.lost), (50_000, 0), "{signals:?}");
+    near.links.set_wanted(&BTreeSet::from([FAR]));
+    near.up().await;
+    let expected = Report {
+        signals: 50_000,
+        ..Report::default()
+    };
+    assert_eq!(near.report().await, expected);
+}
+
+async fn guest() {
+    let listen = "127.0.0.1:0".parse().expect("an address");
+    let nowhere = "127.0.0.1:1".to_owned();
+    let mut near = Near::start_with(LinkConfig {
+        wanted: Some(BTreeSet::new()),
+        ..config(("near", NEAR), listen, ("third", THIRD), nowhere)
+    })
+    .await;
+    let _third = FarProcess::start_as(("third", THIRD), "127.0.0.1:0", &near.links.address().to_string());
+    // It comes, goes, and comes again as long as it wants to.
+    near.up().await;
+    assert!(!near.stats().wanted);
+    near.down().await;
+    near.up().await;
+    near.links.set_wanted(&BTreeSet::from([THIRD]));
+    let outbox = near.links.outbox(THIRD).expect("the third node").clone();
+    let question = Envelope {
+        kind: Kind::Control,
+        ..signal(0)
+    };
+    outbox.send(Lane::Signal, &question).expect("room");
+    assert!(matches!(near.event().await, Event::Answer(_)));
+    assert!(near.stats().wanted && near.stats().up);
 }

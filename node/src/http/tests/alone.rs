@@ -182,6 +182,7 @@ impl Backend for Alone {
             leader: None,
             term: 1,
             topology: "mesh".to_owned(),
+            epoch: 0,
             nodes: Vec::new(),
         })
         .boxed()

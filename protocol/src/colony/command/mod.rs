@@ -12,6 +12,7 @@
 //! | [`Body::Reservation`] | agent or door | colony | see [`super::reservation`] | take, release, renew or force reservations |
 //! | [`Body::Project`] | door | colony | see [`super::projects`] | make a project, limit or destroy it |
 //! | [`Body::DoorToken`] | door | colony | see [`super::door_token`] | let callers in at the doors, or no longer |
+//! | [`Body::Topology`] | door, or the leader's node | colony | see [`super::epoch`] | begin an epoch |
 //!
 //! Any command may be answered by [`Outcome::Refused`]: nothing was changed. How large they are: [`size`].
 
@@ -31,6 +32,7 @@ pub(super) use self::size::HOLDER_BYTES;
 pub use self::size::OUTCOME_BYTES_MAX;
 use super::agent::AgentCommand;
 use super::door_token::DoorTokenCommand;
+use super::epoch::TopologyCommand;
 use super::growth::DiskLow;
 use super::projects::ProjectCommand;
 use super::proposal::{Proposal, ProposalBatch};
@@ -130,6 +132,8 @@ pub enum Body {
     Project(ProjectCommand),
     /// Let callers in at the doors, or no longer. Belongs to no project; the name in the command is not used.
     DoorToken(DoorTokenCommand),
+    /// Link the members in another way, or say who they are. Belongs to no project; the name in the command is not used.
+    Topology(TopologyCommand),
 }
 
 impl Body {

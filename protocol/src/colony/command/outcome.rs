@@ -208,4 +208,13 @@ pub enum Outcome {
         /// The position of the command in the order of all commands.
         seq: u64,
     },
+    /// The epoch is as it was wanted.
+    EpochSet {
+        /// The position of the command in the order of all commands.
+        seq: u64,
+        /// The number of the present epoch.
+        epoch: u64,
+        /// Whether it began with this command.
+        changed: bool,
+    },
 }

@@ -96,7 +96,7 @@ impl Body {
                 OUTCOME_BYTES + REFUSAL_BYTES + name.len()
             }
             Body::Agent(_) => OUTCOME_BYTES + REFUSAL_BYTES,
-            Body::Session(_) | Body::Project(_) => OUTCOME_BYTES + REFUSAL_BYTES,
+            Body::Session(_) | Body::Project(_) | Body::Topology(_) => OUTCOME_BYTES + REFUSAL_BYTES,
             // It may name the token.
             Body::DoorToken(_) => OUTCOME_BYTES + REFUSAL_BYTES + DOOR_TOKEN_NAME_BYTES_MAX,
             Body::Reservation(command) => OUTCOME_BYTES + RESERVATION_REFUSAL_BYTES + reservation_bytes_max(command),

@@ -41,6 +41,7 @@ use super::agent::{AgentEnd, Sinking};
 use super::command::{ContentHash, Outcome};
 use super::digest::Digest;
 use super::door_token::DoorToken;
+use super::epoch::Epoch;
 use super::event::{Cursor, Event};
 use super::projects::About;
 use super::recovery::Past;
@@ -74,6 +75,7 @@ pub struct Meta {
     about: Vec<About>,
     /// What lets callers in at the doors, by name.
     door_tokens: Vec<(Arc<str>, DoorToken)>,
+    epoch: Option<Epoch>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -218,6 +220,7 @@ impl Colony {
                 .iter()
                 .map(|(name, token)| (name.clone(), token.clone()))
                 .collect(),
+            epoch: self.epoch.clone(),
         }
     }
 

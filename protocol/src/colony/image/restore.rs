@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::pair::place;
+use super::pair::{place, reservation_settings_pair};
 use super::{ImageError, Meta, Pair, StoredLife, StoredRecord, StoredReservation, StoredTask, StoredValue, decode};
 use crate::colony::agent::{AgentId, Agents, Timer};
 use crate::colony::command::{ContentHash, Key};
@@ -183,6 +183,9 @@ impl Restorer {
                 if !rest.is_empty() {
                     return Err("the settings of reservations have one place".into());
                 }
+                if reservation_settings_pair(name, project.reservations.settings()).is_some() {
+                    return Err("it stands twice".into());
+                }
                 project.reservations.set_settings(decode(&value)?);
             }
             b'w' => {
@@ -243,6 +246,7 @@ impl Restorer {
         colony.rules_version = meta.rules_version;
         colony.past = meta.past;
         colony.door_tokens = meta.door_tokens.into_iter().collect();
+        colony.epoch = meta.epoch;
         for stored in meta.dedup {
             let session = DedupSession {
                 incarnation: stored.incarnation,

@@ -196,7 +196,7 @@ impl Project {
             Body::Task(command) => step.task(command),
             Body::Session(command) => step.session(command),
             Body::Reservation(command) => step.reservation(command),
-            Body::Agent(_) | Body::Project(_) | Body::DoorToken(_) => {
+            Body::Agent(_) | Body::Project(_) | Body::DoorToken(_) | Body::Topology(_) => {
                 unreachable!("the colony carries these out itself")
             }
         };

@@ -18,6 +18,7 @@ fn check_alike(mut a: Colony, mut b: Colony, seed: u64) {
         assert_eq!((mine.sessions, mine.waits), (theirs.sessions, theirs.waits));
         assert_eq!(mine.reservations, theirs.reservations);
         assert_eq!(mine.reservation_settings, theirs.reservation_settings);
+        assert_eq!(mine.epoch, theirs.epoch);
     }
     assert_eq!((a.digest(), a.to_bytes()), (b.digest(), b.to_bytes()));
 }

@@ -4,6 +4,7 @@
 mod batches;
 mod door_tokens;
 mod endings;
+mod epochs;
 mod forms;
 mod lives;
 mod projects;
@@ -35,6 +36,7 @@ pub(super) struct Model {
     dedup: BTreeMap<(NodeId, u64), (u64, BTreeMap<u64, Outcome>)>,
     pub(super) lives: Vec<ModelLife>,
     pub(super) door_tokens: Vec<(String, DoorToken)>,
+    pub(super) epoch: Option<Epoch>,
 }
 
 #[derive(Clone, Default)]
@@ -123,13 +125,19 @@ impl Model {
         if let Some(refusal) = bad_names(command) {
             return Outcome::Refused(refusal);
         }
-        let of_a_project = !matches!(command.body, Body::Agent(_) | Body::Project(_) | Body::DoorToken(_));
-        if !of_a_project && command.idempotency_key.is_some() {
+        let of_no_project = matches!(
+            command.body,
+            Body::Agent(_) | Body::Project(_) | Body::DoorToken(_) | Body::Topology(_)
+        );
+        if of_no_project && command.idempotency_key.is_some() {
             return Outcome::Refused(bad("idempotency_key", "is for the commands of a project"));
         }
         if let Body::Agent(agent) = &command.body {
             let outcome = self.agent_command(step, agent, wall_ms);
             return outcome.unwrap_or_else(Outcome::Refused);
+        }
+        if let Body::Topology(wanted) = &command.body {
+            return self.topology_command(wanted).unwrap_or_else(Outcome::Refused);
         }
         let at = At {
             seq: self.seq,
@@ -340,7 +348,7 @@ impl ModelProject {
             Body::Task(command) => self.task_command(command, at),
             Body::Session(command) => self.session_command(command, at),
             Body::Reservation(command) => self.reservation_command(command, at),
-            Body::Agent(_) | Body::Project(_) | Body::DoorToken(_) => unreachable!(),
+            Body::Agent(_) | Body::Project(_) | Body::DoorToken(_) | Body::Topology(_) => unreachable!(),
         }
     }
 

@@ -7,6 +7,8 @@ mod proposals;
 mod reservations;
 mod tasks;
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 /// SplitMix64.
@@ -34,8 +36,9 @@ impl Seeded {
         let nothing = Project::default();
         let here = colony.project(project).unwrap_or(&nothing);
         let memory = here.memory();
-        match self.below(62) {
-            61.. => Body::DoorToken(self.door_token_command(colony)),
+        match self.below(63) {
+            62.. => Body::Topology(self.topology_command(colony)),
+            61 => Body::DoorToken(self.door_token_command(colony)),
             60 => Body::Project(self.project_command()),
             26..30 => Body::Propose(Proposal {
                 caller: self.writer(colony, project, from.0),
@@ -85,6 +88,25 @@ impl Seeded {
             access: self.pick(&Access::ALL),
             secret: SecretHash([self.below(6) as u8; 32]),
             expires_ms: self.pick(&[None, None, Some(now_ms + 100_000), Some(now_ms), Some(0)]),
+        }
+    }
+
+    fn topology_command(&mut self, colony: &Colony) -> TopologyCommand {
+        let kinds = ["mesh", "star", "ring", "hierarchical:2", "hierarchical:3"];
+        let kind = self.pick(&kinds).parse().expect("it is one");
+        let present = colony.epoch().map_or(0, |epoch| epoch.number);
+        match self.below(2) {
+            0 => TopologyCommand::Set { kind },
+            _ => TopologyCommand::Members {
+                members: match self.below(12) {
+                    0 => BTreeSet::new(),
+                    1 => (0..3).map(NodeId).collect(),
+                    2 => (1..=MEMBERS_MAX as u64 + 1).map(NodeId).collect(),
+                    _ => (1..=2 + self.below(3)).map(NodeId).collect(),
+                },
+                first: kind,
+                after: self.pick(&[present, present, present, present + 1]),
+            },
         }
     }
 

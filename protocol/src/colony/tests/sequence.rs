@@ -152,6 +152,7 @@ fn plain_conflicts(conflicts: &mut [Conflict]) {
 }
 
 pub(super) fn check_state(colony: &Colony, model: &Model) {
+    assert_eq!(colony.epoch(), model.epoch.as_ref());
     let names: Vec<String> = colony.projects().map(|(name, _)| name.to_string()).collect();
     assert_eq!(names, model.projects.keys().cloned().collect::<Vec<_>>());
     for ((_, project), expected) in colony.projects().zip(model.projects.values()) {
@@ -509,6 +510,7 @@ fn random_sequences_reach_every_kind_of_outcome() {
         "Claimed",
         "Committed",
         "DoorTokenSet",
+        "EpochSet",
         "Finished",
         "Ignored",
         "Judged",

@@ -1,0 +1,206 @@
+//! Keeps the links and routes of this node as the newest epoch wants them, and while this node leads, the epoch as the
+//! members are. Two tasks of the node; what is decided is `shape`'s and the colony's.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use queenright_protocol::colony::{Body, Outcome, TopologyCommand};
+use queenright_protocol::id::NodeId;
+use queenright_protocol::topology;
+use ractor::ActorRef;
+use tokio::time::Instant;
+
+use super::Role;
+use super::replacement::with_me;
+use crate::agent::submit;
+use crate::consensus::Consensus;
+use crate::epochs::{self, Epochs};
+use crate::founding::place_of;
+use crate::queen::{QueenMessage, Request};
+use crate::replica::Replica;
+use crate::router::Router;
+use crate::shape::{Seen, Shape, Shaped};
+use crate::store::DataFolder;
+
+/// How often a node looks although nothing has told it to: what it decides by time alone has a second and more.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long the leader waits for an epoch to be committed before it looks again.
+const EPOCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long it waits after one that was not.
+const EPOCH_AGAIN: Duration = Duration::from_millis(200);
+/// Who names the members, and in the name of which project: the command belongs to none.
+const AUTHOR: &str = "queen";
+const PROJECT: &str = "default";
+
+/// What the tasks are made of.
+pub(super) struct Shaping {
+    me: NodeId,
+    places: u16,
+    /// The members that the first start has told, until consensus does.
+    told: BTreeSet<NodeId>,
+    // A mutex: the task changes it, whoever asks for the status looks. Held for a look.
+    shape: Mutex<(Shape, Shaped)>,
+    router: Arc<Router>,
+    pub(super) epochs: Arc<Epochs>,
+}
+
+impl Shaping {
+    /// The links and routes that a node begins with, which knows these members.
+    pub(super) fn new(
+        shape: Shape,
+        me: NodeId,
+        places: usize,
+        members: &BTreeSet<NodeId>,
+        router: Arc<Router>,
+        epochs: Arc<Epochs>,
+    ) -> Shaping {
+        let mut shape = shape;
+        let shaped = shape.look(&Seen {
+            epoch: epochs.present(),
+            members: with_me(members, me),
+            ..Seen::default()
+        });
+        let places = places as u16;
+        router.set_view(shaped.view.clone());
+        router.set_wanted(&shaped.wanted(places, place_of(me) as u16));
+        Shaping {
+            me,
+            places,
+            told: members.clone(),
+            shape: Mutex::new((shape, shaped)),
+            router,
+            epochs,
+        }
+    }
+
+    /// What is wanted now.
+    pub(super) fn shaped(&self) -> Shaped {
+        self.shape.lock().expect("nothing panics under this lock").1.clone()
+    }
+
+    /// Follows whatever bears on the links, for as long as it is polled.
+    pub(super) async fn watch(
+        self: Arc<Self>,
+        consensus: Arc<Consensus>,
+        replica: Arc<Replica>,
+        folder: Arc<DataFolder>,
+    ) {
+        let started = Instant::now();
+        let (mut members, mut applied) = (consensus.members(), replica.follow_epoch());
+        let (mut suspects, mut links) = (self.router.follow_suspects(), self.router.follow_links());
+        let mut newest = self.epochs.follow();
+        let mut noted = newest.borrow().as_ref().map_or(0, |epoch| epoch.number);
+        loop {
+            if let Some(epoch) = applied.borrow_and_update().as_ref() {
+                self.epochs.learn(epoch);
+            }
+            links.mark_unchanged();
+            let epoch = newest.borrow_and_update().clone();
+            if let Some(epoch) = epoch.clone().filter(|epoch| epoch.number > noted) {
+                noted = epoch.number;
+                tracing::info!(epoch = epoch.number, kind = %epoch.kind, members = epoch.members.len(), "an epoch begins");
+                let folder = folder.clone();
+                tokio::task::spawn_blocking(move || epochs::note(&folder, &epoch));
+            }
+            let mut membership = members.borrow_and_update().clone();
+            if membership.nodes.is_empty() {
+                membership.nodes.clone_from(&self.told);
+            }
+            let others = (0..self.places).filter(|place| usize::from(*place) != place_of(self.me));
+            self.look(&Seen {
+                now_ms: started.elapsed().as_millis() as u64,
+                epoch,
+                members: with_me(&membership.nodes, self.me),
+                voters: membership.voters(),
+                suspects: suspects.borrow_and_update().clone(),
+                up: others.filter(|place| self.router.is_up(*place)).collect(),
+                silence_ms: consensus.leader_silence().as_millis() as u64,
+            });
+            let changed = tokio::select! {
+                changed = members.changed() => changed,
+                changed = applied.changed() => changed,
+                changed = newest.changed() => changed,
+                changed = suspects.changed() => changed,
+                changed = links.changed() => changed,
+                () = tokio::time::sleep(LOOK_EVERY) => Ok(()),
+            };
+            if changed.is_err() {
+                // The node stops.
+                return;
+            }
+        }
+    }
+
+    fn look(&self, seen: &Seen) {
+        let mut known = self.shape.lock().expect("nothing panics under this lock");
+        let (shape, before) = &mut *known;
+        let shaped = shape.look(seen);
+        if shaped == *before {
+            return;
+        }
+        if shaped.seeks != before.seeks && shaped.seeks {
+            tracing::warn!(
+                silence_ms = seen.silence_ms,
+                "no leader is heard: looking for somebody who knows one"
+            );
+        }
+        if shaped.view != before.view {
+            self.router.set_view(shaped.view.clone());
+        }
+        let me = place_of(self.me) as u16;
+        self.router.set_wanted(&shaped.wanted(self.places, me));
+        *before = shaped;
+    }
+}
+
+/// Begins an epoch whenever the members are others than those of the present one, for as long as it is polled and this
+/// node leads. `first` is the kind of the first one.
+pub(super) async fn keep_epoch(
+    consensus: Arc<Consensus>,
+    replica: Arc<Replica>,
+    queen: ActorRef<QueenMessage>,
+    first: topology::Kind,
+) {
+    let (mut leadership, mut members) = (consensus.leadership(), consensus.members());
+    let mut applied = replica.follow_epoch();
+    loop {
+        let leads = leadership.borrow_and_update().role == Role::Leader;
+        let nodes = members.borrow_and_update().nodes.clone();
+        let (after, same) = {
+            let epoch = applied.borrow_and_update();
+            let number = epoch.as_ref().map_or(0, |epoch| epoch.number);
+            (number, epoch.as_ref().is_some_and(|epoch| epoch.members == nodes))
+        };
+        let mut again = false;
+        if leads && !same && !nodes.is_empty() {
+            let request = Request {
+                project: PROJECT.into(),
+                author: AUTHOR.into(),
+                idempotency_key: None,
+                body: Body::Topology(TopologyCommand::Members {
+                    members: nodes,
+                    first,
+                    after,
+                }),
+            };
+            match submit(&queen, request, EPOCH_TIMEOUT).await {
+                Ok(Outcome::EpochSet { .. }) => {}
+                // Another epoch has begun, or nobody knows: what there is then is looked at.
+                other => {
+                    tracing::debug!(?other, "no epoch has begun");
+                    again = true;
+                }
+            }
+        }
+        let changed = tokio::select! {
+            changed = leadership.changed() => changed,
+            changed = members.changed() => changed,
+            changed = applied.changed() => changed,
+            () = tokio::time::sleep(EPOCH_AGAIN), if again => Ok(()),
+        };
+        if changed.is_err() {
+            return;
+        }
+    }
+}
