@@ -59,7 +59,7 @@ impl Transport for Wire {
     fn set_wanted(&self, _: &BTreeSet<u16>) {}
 
     fn stats(&self) -> LinksStats {
-        LinksStats { links: Vec::new() }
+        LinksStats::default()
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {
