@@ -127,7 +127,7 @@ fn agents_have_ended_and_sessions_have_their_grace() {
         (agents, sessions)
     };
     let seen = Cell::new((0, 0));
-    each_seed(7_200..7_600, |seed| {
+    each_seed(7_200..8_800, |seed| {
         let (before, mut colony) = recovered(seed);
         let had = held(&before);
         seen.set((seen.get().0 + had.0, seen.get().1 + had.1));
