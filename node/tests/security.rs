@@ -397,7 +397,7 @@ fn certificates_are_made_shown_and_renewed_by_the_command_line() {
         command.output().unwrap()
     };
     let made: serde_json::Value = serde_json::from_slice(&tls("init", &[]).stdout).unwrap();
-    assert_eq!(made["files"].as_array().unwrap().len(), 8);
+    assert_eq!(made["files"].as_array().unwrap().len(), 9);
     assert!(folder.path().join("tls/n3.key").exists());
     assert_eq!(tls("init", &[]).status.code(), Some(3), "it overwrites nothing");
     let shown = || -> serde_json::Value { serde_json::from_slice(&tls("show", &[]).stdout).unwrap() };

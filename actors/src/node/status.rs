@@ -15,8 +15,8 @@ use crate::body::{decode, encode};
 use crate::consensus::Recovery;
 use crate::disk::DiskStatus;
 use crate::founding::place_of;
-use crate::link::RefusedStats;
 use crate::link::LaneStats;
+use crate::link::RefusedStats;
 use crate::router::TransitCounts;
 use crate::store::StoreError;
 

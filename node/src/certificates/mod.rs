@@ -4,6 +4,7 @@
 //! <folder>
 //! ├── authority.pem   its certificate: on every host, and with whoever asks doors from elsewhere
 //! ├── authority.key   its private key: only where certificates are made
+//! ├── cookie          what the nodes prove to each other that they know, besides: on the hosts of nodes
 //! ├── <node>.pem      the certificate of a node, by the name NODE.CLUSTER.queenright and by its addresses
 //! └── <node>.key      its private key: only on the host of the node
 //! ```
@@ -30,7 +31,7 @@ use rcgen::{
 pub use self::error::CertificateError;
 pub use self::shown::{Shown, show};
 use crate::config::{ClusterConfig, NodeConfig};
-use crate::state::create_private;
+use crate::state::{Cookie, create_private};
 
 /// The folder of certificates unless the cluster file names one: beside that file.
 pub const FOLDER: &str = "tls";
@@ -72,13 +73,13 @@ pub fn folder_of(config: &ClusterConfig, said: Option<&Path>) -> PathBuf {
     }
 }
 
-/// Makes the authority of a cluster and the certificates of all its nodes. Returns the files.
+/// Makes the authority of a cluster, the certificates of all its nodes, and their cookie. Returns the files.
 ///
 /// # Errors
 /// [`CertificateError::Exists`] if one of the files is there; then nothing was made.
 pub fn init(config: &ClusterConfig, folder: &Path, validity: Validity) -> Result<Vec<PathBuf>, CertificateError> {
     check_names(config)?;
-    let own = [AUTHORITY_FILE.to_owned(), AUTHORITY_KEY_FILE.to_owned()];
+    let own = [AUTHORITY_FILE, AUTHORITY_KEY_FILE, Cookie::FILE].map(str::to_owned);
     let of_nodes = config
         .nodes
         .iter()
@@ -104,6 +105,11 @@ pub fn init(config: &ClusterConfig, folder: &Path, validity: Validity) -> Result
         write(folder, AUTHORITY_KEY_FILE, &key.serialize_pem())?,
         write(folder, AUTHORITY_FILE, &certificate.pem())?,
     ];
+    let cookie = Cookie::new_text().map_err(|source| CertificateError::Unwritable {
+        path: folder.join(Cookie::FILE),
+        source,
+    })?;
+    written.push(write(folder, Cookie::FILE, &cookie)?);
     let issuer = Issuer::new(params, key);
     for node in &config.nodes {
         written.extend(issue(config, node, &issuer, folder, validity)?);

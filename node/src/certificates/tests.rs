@@ -51,7 +51,15 @@ fn an_authority_and_a_certificate_for_each_node_are_made_for_their_owner_alone()
     files.sort();
     assert_eq!(
         files,
-        ["authority.key", "authority.pem", "n1.key", "n1.pem", "n2.key", "n2.pem"]
+        [
+            "authority.key",
+            "authority.pem",
+            "cookie",
+            "n1.key",
+            "n1.pem",
+            "n2.key",
+            "n2.pem"
+        ]
     );
     assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
     for node in ["n1", "n2"] {

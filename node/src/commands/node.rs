@@ -66,7 +66,7 @@ async fn run_node(args: NodeArgs) -> Result<Exit, CliError> {
     cluster.create([name.as_str()])?;
     let plan = NodePlan {
         data_dir: cluster.node(&name),
-        cookie: cluster.cookie()?,
+        cookie: cluster.cookie(config.tls.as_deref())?,
         admin_token: match config.auth {
             Auth::None => None,
             Auth::Token => Some(cluster.admin_token()?),

@@ -462,6 +462,9 @@ fn the_shipped_files_load() {
         let text = std::fs::read_to_string(&config.file).unwrap();
         assert!(text.starts_with("# "), "{name}.toml opens with what it shows");
     }
+    let hosts = ClusterConfig::load(&folder.join("three-hosts.toml")).unwrap();
+    assert_eq!(hosts.check_exposure(false).unwrap(), [] as [String; 0]);
+    assert_eq!((hosts.nodes.len(), hosts.auth), (3, Auth::Token));
 }
 
 #[test]

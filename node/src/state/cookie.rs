@@ -23,6 +23,23 @@ impl Cookie {
         &self.hex
     }
 
+    /// The name of its file.
+    pub const FILE: &str = "cookie";
+
+    /// A new one, as it stands in a file.
+    ///
+    /// # Errors
+    /// When the system has no randomness to give.
+    pub fn new_text() -> io::Result<String> {
+        Ok(random_hex::<COOKIE_BYTES>()? + "\n")
+    }
+
+    /// Reads the cookie of `path`.
+    pub(super) fn read(path: &Path) -> Result<Cookie, StateError> {
+        let text = fs::read_to_string(path).map_err(|source| StateError::io("cannot read", path, source))?;
+        Cookie::parse(&text, path)
+    }
+
     /// Reads the cookie of `path`; if there is none, makes one that only the owner can read.
     pub(super) fn read_or_create(path: &Path) -> Result<Cookie, StateError> {
         let text = read_or_make(path, random_hex::<COOKIE_BYTES>)?;

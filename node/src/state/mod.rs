@@ -101,13 +101,18 @@ impl ClusterFolder {
         nodes.into_iter().try_for_each(|name| create_private(&self.node(name)))
     }
 
-    /// The cookie of the cluster: read, or made by the first process that needs it.
+    /// The cookie of the cluster: the one beside its certificates, which is the same on all hosts, if there is one in `tls`;
+    /// else that of this folder, read, or made by the first process that needs it.
     ///
     /// # Errors
     /// [`StateError::Io`], or [`StateError::BadCookie`] if the file holds something else.
-    pub fn cookie(&self) -> Result<Cookie, StateError> {
+    pub fn cookie(&self, tls: Option<&Path>) -> Result<Cookie, StateError> {
+        let shared = tls.map(|folder| folder.join(Cookie::FILE));
+        if let Some(path) = shared.filter(|path| path.exists()) {
+            return Cookie::read(&path);
+        }
         create_private(&self.path)?;
-        Cookie::read_or_create(&self.path.join("cookie"))
+        Cookie::read_or_create(&self.path.join(Cookie::FILE))
     }
 
     /// The token of scope admin that the nodes of this host take: read, or made by the first process that needs it.

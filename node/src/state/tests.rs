@@ -47,7 +47,7 @@ fn all_who_race_for_the_cookie_get_the_same_one() {
     let start = Barrier::new(8);
     let race = || {
         start.wait();
-        cluster.cookie().unwrap()
+        cluster.cookie(None).unwrap()
     };
     let cookies: Vec<Cookie> = thread::scope(|scope| {
         let racers: Vec<_> = (0..8).map(|_| scope.spawn(race)).collect();
@@ -105,7 +105,30 @@ fn a_cookie_file_that_holds_something_else_is_refused() {
         path: folder.path().to_path_buf(),
     };
     fs::write(folder.path().join("cookie"), "0123").unwrap();
-    assert!(matches!(cluster.cookie(), Err(StateError::BadCookie { .. })));
+    assert!(matches!(cluster.cookie(None), Err(StateError::BadCookie { .. })));
+}
+
+#[test]
+fn a_cookie_beside_the_certificates_goes_before_that_of_the_host() {
+    let (folder, tls) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let cluster = ClusterFolder {
+        path: folder.path().to_path_buf(),
+    };
+    let own = cluster.cookie(Some(tls.path())).unwrap();
+    assert_eq!(
+        cluster.cookie(None).unwrap(),
+        own,
+        "there is none beside the certificates"
+    );
+    fs::write(tls.path().join(Cookie::FILE), Cookie::new_text().unwrap()).unwrap();
+    let shared = cluster.cookie(Some(tls.path())).unwrap();
+    assert_ne!(shared, own);
+    assert_eq!(cluster.cookie(None).unwrap(), own);
+    fs::write(tls.path().join(Cookie::FILE), "0123").unwrap();
+    assert!(matches!(
+        cluster.cookie(Some(tls.path())),
+        Err(StateError::BadCookie { .. })
+    ));
 }
 
 #[test]

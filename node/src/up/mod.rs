@@ -133,7 +133,7 @@ impl Cluster {
             .cluster
             .create(options.config.nodes.iter().map(|node| node.name.as_str()))?;
         // Made before there are nodes: nobody has to wait for anybody else's.
-        options.folders.cluster.cookie()?;
+        options.folders.cluster.cookie(options.config.tls.as_deref())?;
         if options.config.auth == Auth::Token {
             options.folders.cluster.admin_token()?;
         }
