@@ -12,6 +12,7 @@ mod proposals;
 mod reservations;
 mod socket;
 mod subscribers;
+mod topology;
 mod waiting;
 
 use std::sync::Arc;
