@@ -225,6 +225,6 @@ fn a_wrong_command_line_is_one_line_that_names_what_is_wrong() {
     let line = usage("status --node nowhere");
     assert_eq!(
         line,
-        "error: node \"nowhere\" is no address (expected host:port or http://host:port)"
+        "error: node \"nowhere\" is no address (expected host:port, http://host:port or https://host:port)"
     );
 }

@@ -125,10 +125,15 @@ fn set_aside(folder: &Path) -> io::Result<Option<PathBuf>> {
     let seconds = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
-    let mut name = folder.file_name().unwrap_or_default().to_owned();
-    // A name that no node can have.
-    name.push(format!(".replaced-{seconds}"));
-    let aside = folder.with_file_name(name);
+    let free = (1..).find_map(|count| {
+        let mut name = folder.file_name().unwrap_or_default().to_owned();
+        // A name that no node can have, and that was not given within this second.
+        let again = if count > 1 { format!("-{count}") } else { String::new() };
+        name.push(format!(".replaced-{seconds}{again}"));
+        let aside = folder.with_file_name(name);
+        (!aside.exists()).then_some(aside)
+    });
+    let aside = free.expect("some number is free");
     fs::rename(folder, &aside)?;
     Ok(Some(aside))
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use queenright_actors::agent::{AgentSpec, AgentState, AgentStatus};
 use queenright_actors::node::Consistency;
-use queenright_bench::client::wire::{EventCursor, WireEvent, WireWhat};
+use queenright_bench::client::wire::{Code, EventCursor, WireEvent, WireWhat};
 use queenright_bench::client::{Client, ClientError, Filter};
 use queenright_protocol::colony::TaskId;
 
@@ -63,7 +63,8 @@ impl<'a> Watch<'a> {
         Watch {
             doors,
             at: 0,
-            after: None,
+            // From there on nothing is missing: if the project has lost an event, that is refused.
+            after: Some(EventCursor::behind(0)),
             seen: Seen {
                 from_the_start: true,
                 ..Seen::default()
@@ -85,11 +86,6 @@ impl<'a> Watch<'a> {
             let client = &self.doors[self.at % self.doors.len()].client;
             match client.events(self.after, PAGE, wait, &filter, Consistency::Local).await {
                 Ok(page) => {
-                    if self.after.is_none() {
-                        // The first command of a cluster has position 1.
-                        let first = page.oldest.is_none_or(|oldest| oldest.0.seq <= 1);
-                        self.seen.from_the_start = first;
-                    }
                     page.events.into_iter().for_each(|event| self.seen.take(event));
                     self.after = Some(page.next_cursor);
                     return Ok(page.has_more);
@@ -103,6 +99,12 @@ impl<'a> Watch<'a> {
                     if started.elapsed() > NO_NODE {
                         return Err(ReplayError::NoNode);
                     }
+                }
+                Err(ClientError::Problem(problem))
+                    if problem.code == Code::CursorExpired && self.after == Some(EventCursor::behind(0)) =>
+                {
+                    self.seen.from_the_start = false;
+                    self.after = None;
                 }
                 Err(error) => return Err(error.into()),
             }
