@@ -12,7 +12,7 @@ use queenright_protocol::topology::{self, Topology};
 use queenright_protocol::wire::{Envelope, Kind, Lane};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::link::{Deliver, LinkConfig, LinkError, LinksStats, Peer, SendError};
+use crate::link::{Deliver, LinkConfig, LinkError, LinkSign, LinksStats, Peer, SendError};
 use crate::transport::{Gateways, Transport};
 
 /// How many envelopes of the first start may wait to be read.
@@ -82,6 +82,16 @@ pub(crate) struct Inbound {
     came_up: mpsc::Sender<u16>,
     /// Envelopes that nobody here could take.
     unclaimed: AtomicU64,
+}
+
+/// How the link to a neighbour is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NeighbourSign {
+    pub(crate) node: NodeId,
+    /// Whether it is up.
+    pub(crate) up: bool,
+    /// For how long nothing came on it; `None` without a connection.
+    pub(crate) silent: Option<Duration>,
 }
 
 /// Sends envelopes, and ties answers to questions.
@@ -265,6 +275,31 @@ impl Router {
     /// What the links have counted so far.
     pub(crate) fn link_stats(&self) -> LinksStats {
         self.transport.stats()
+    }
+
+    /// When something came on the link of each neighbour.
+    pub(crate) fn link_signs(&self) -> Vec<NeighbourSign> {
+        let routes = self.routes.load();
+        let Some(routes) = &*routes else { return Vec::new() };
+        let signs = self.transport.signs();
+        let sign_of = |link: u16| signs.iter().find(|sign| sign.link == link);
+        let neighbours = routes.links.iter();
+        neighbours
+            .filter_map(|(node, link)| {
+                let LinkSign { up, silent, .. } = *sign_of(*link)?;
+                let node = *node;
+                Some(NeighbourSign { node, up, silent })
+            })
+            .collect()
+    }
+
+    /// Closes the connection with a neighbour, which is then made anew.
+    pub(crate) fn close_link(&self, node: NodeId) {
+        let routes = self.routes.load();
+        let link = routes.as_ref().and_then(|routes| routes.links.get(&node));
+        if let Some(link) = link {
+            self.transport.close(*link);
+        }
     }
 
     /// Closes the links.

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::config::LinkLimits;
 use super::sessions::Sessions;
+use super::socket;
 use super::stream::{Connection, Deadlines, Stream};
 
 /// A connection that lasted this long was a good one: the next attempt starts with the shortest pause again.
@@ -105,8 +106,7 @@ impl Hangar {
     }
 
     fn hand_over(&self, tcp: TcpStream, connection: &Arc<Connection>, is_server: bool) {
-        // Small frames must not wait for the acknowledgement of earlier ones. Fails only on a dead connection.
-        let _ = tcp.set_nodelay(true);
+        socket::set_up(&tcp, self.limits.idle_timeout);
         self.sessions.add(connection);
         let deadlines = Deadlines {
             handshake: self.limits.handshake_timeout,

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::inbox::{Fault, Inbox};
 use super::outbox::Outbox;
 use super::sessions::Sessions;
-use super::stats::{LinkStats, Received, add, get};
+use super::stats::{LinkSign, LinkStats, Received, add, get};
 use super::{Deliver, Peer};
 
 /// Everything about one link that more than its gateway needs.
@@ -109,6 +109,19 @@ impl Link {
             in_flight_bytes,
             lanes,
         }
+    }
+
+    pub(super) fn sign(&self) -> LinkSign {
+        LinkSign {
+            link: self.peer.index,
+            up: *self.up.borrow(),
+            silent: self.sessions.silence(self.peer.index),
+        }
+    }
+
+    /// Closes the connection, whatever still waits for it.
+    pub(super) fn close(&self, reason: &str) {
+        self.sessions.close_all(self.peer.index, reason);
     }
 
     /// Follows whether the link is up.

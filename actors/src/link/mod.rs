@@ -20,7 +20,8 @@
 //! Limits: ractor keeps its registries per process, so two nodes never share a process. Connections are plain TCP with
 //! a shared cookie: for loopback and trusted networks. ractor_cluster also opens a listener of its own, which cannot
 //! be switched off; it is bound to a free port of the loopback interface. A neighbour that vanished without closing its
-//! connection and comes back may be refused until [`LinkLimits::idle_timeout`] has closed the old one.
+//! connection and comes back may be refused until the old one is closed: by `liveness`, which finds out first, or after
+//! [`LinkLimits::idle_timeout`].
 
 mod config;
 mod connect;
@@ -29,6 +30,7 @@ mod inbox;
 mod lane_queue;
 mod outbox;
 mod sessions;
+mod socket;
 mod stats;
 mod stream;
 mod supervisor;
@@ -48,7 +50,7 @@ use tokio::task::JoinHandle;
 
 pub use config::{Cookie, LinkConfig, LinkError, LinkLimits, PeerConfig};
 pub use outbox::{Outbox, SendError};
-pub use stats::{LaneStats, LinkStats, LinksStats};
+pub use stats::{LaneStats, LinkSign, LinkStats, LinksStats};
 
 use connect::Hangar;
 use gateway::Link;
@@ -163,6 +165,19 @@ impl Links {
     pub fn stats(&self) -> LinksStats {
         LinksStats {
             links: self.links.iter().map(|link| link.stats()).collect(),
+        }
+    }
+
+    /// When something came on each link.
+    pub fn signs(&self) -> Vec<LinkSign> {
+        let links = self.links.iter();
+        links.map(|link| link.sign()).collect()
+    }
+
+    /// Closes the connection with a neighbour, which is then made anew: its other end does not live.
+    pub fn close(&self, index: u16) {
+        if let Some(link) = self.link(index) {
+            link.close("its other end does not live");
         }
     }
 

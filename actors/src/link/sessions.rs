@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ractor::ActorRef;
 use ractor_cluster::node::NodeServerSessionInformation;
@@ -59,6 +60,24 @@ impl Sessions {
         }
     }
 
+    /// Closes all sessions with a neighbour.
+    pub(super) fn close_all(&self, index: u16, reason: &str) {
+        let state = self.lock();
+        for (_, actor) in state.authenticated.values().filter(|(peer, _)| *peer == index) {
+            actor.stop(Some(reason.to_owned()));
+        }
+    }
+
+    /// For how long nothing was read from a neighbour; `None` without a session.
+    pub(super) fn silence(&self, index: u16) -> Option<Duration> {
+        let state = self.lock();
+        let connections = state
+            .connections
+            .values()
+            .filter(|connection| connection.is_with(index));
+        connections.map(|connection| connection.silence()).min()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -87,7 +106,7 @@ impl NodeEventSubscription for Subscription {
         };
         let mut state = self.0.lock();
         if let Some(connection) = state.connections.get(&session.peer_addr) {
-            connection.authenticated();
+            connection.authenticated(index);
         }
         state.authenticated.insert(session.node_id, (index, session.actor));
     }
