@@ -36,6 +36,7 @@
 //! | [`recover`] | a new cluster from what one node has, when a majority is lost for good; offline | change the folder of a node before all is made |
 //! | `transport` | the seam below the router: the gateways of the links, or the network of the simulator | promise more than a link does |
 //! | `router` | the next hop of an envelope; answers to questions | look into a body |
+//! | `liveness` | who is alive: SWIM over UDP, and what links read | decide what nodes must agree on |
 //! | [`link`] | one connection for each neighbour: lanes, frames, credit, reconnecting | queue without a bound, repeat what was lost |
 //! | [`consensus`] | openraft: its log, network and state machine; read positions | change what an entry carries |
 //! | [`replica`] | this node's copy of the colony; snapshots for readers, and who waits for a revision | take a change from anybody but the log |
@@ -47,6 +48,7 @@ pub mod consensus;
 pub mod disk;
 mod founding;
 pub mod link;
+mod liveness;
 pub mod node;
 pub mod process;
 pub mod queen;
