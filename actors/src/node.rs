@@ -36,7 +36,7 @@ pub use self::replacement::ReplaceError;
 use self::replacement::Steward;
 pub use self::sessions::Heartbeat;
 use self::sessions::Keeper;
-pub use self::status::{ClusterStatus, NodeFigures, NodeStatus, Role};
+pub use self::status::{ClusterStatus, NodeFigures, NodeStatus, OpinionStatus, Role};
 pub use self::subscribers::{SubscriberCounts, Subscribers, Subscription};
 use self::tasks::{Outlived, outlived};
 use crate::agent::{AgentError, AgentSpec, AgentStatus, Agents, Signals, submit};
@@ -44,6 +44,8 @@ use crate::consensus::{Consensus, LogStore};
 pub use crate::consensus::{RecoveredBy, Recovery};
 use crate::disk::Disk;
 use crate::founding::place_of;
+use crate::liveness::Liveness;
+pub use crate::liveness::{DatagramCounts, View};
 use crate::queen::{QueenCounts, QueenMessage, Request, SubmitError};
 use crate::replica::{Replica, Snapshot};
 use crate::router::Router;
@@ -102,6 +104,7 @@ pub struct Node {
     signals: Arc<Signals>,
     subscribers: Arc<Subscribers>,
     disk: Arc<Disk>,
+    liveness: Arc<Liveness>,
     judge: Arc<Judge>,
     steward: Arc<Steward>,
     keeper: Arc<Keeper>,

@@ -1,6 +1,7 @@
 //! How a node starts: its parts in the order in which they need each other.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use queenright_protocol::id::NodeId;
@@ -20,7 +21,8 @@ use super::{Node, comparison};
 use crate::agent::{Agents, Signals};
 use crate::consensus::{Consensus, Library, LogStore, Snapshots, prepare};
 use crate::disk::{Disk, Looker};
-use crate::founding::{AnsweringHello, FirstStart, links_of, store_members};
+use crate::founding::{AnsweringHello, FirstStart, Founded, links_of, place_of, store_members};
+use crate::liveness::{Liveness, Pace, Shell, ShellOptions, Who};
 use crate::queen::{Queen, QueenArguments, QueenCounts, QueenMessage, RoundLimits};
 use crate::replica::{Replica, RestoreError};
 use crate::router::Router;
@@ -90,6 +92,8 @@ impl Node {
         )
         .await?;
         let consensus = Arc::new(consensus);
+        let (shell, liveness) = watch_the_others(&options, &folder, &founded, &router, &consensus);
+        let liveness = Arc::new(liveness);
         let signals = Arc::new(Signals::new(router.clone()));
         let agents = Arc::new(Agents::new(options.kinds, replica.clone(), signals.clone()));
         let queen_counts = Arc::new(QueenCounts::default());
@@ -104,6 +108,7 @@ impl Node {
             router: router.clone(),
             agents: agents.clone(),
             disk: disk.clone(),
+            liveness: liveness.clone(),
             counts: queen_counts.clone(),
         };
         let (queen, _) = Actor::spawn(None, Queen, arguments).await.map_err(StartError::Queen)?;
@@ -136,10 +141,12 @@ impl Node {
         });
         let outlived = Arc::new(watch::Sender::new(None));
         let stop = CancellationToken::new();
-        let mut tasks = vec![tokio::spawn(run_until(
+        let watching = tokio::spawn(run_until(stop.clone(), shell.run()));
+        let mut tasks = vec![watching];
+        tasks.push(tokio::spawn(run_until(
             stop.clone(),
             follow_leader(consensus.clone(), queen.clone()),
-        ))];
+        )));
         tasks.push(tokio::spawn(run_until(
             stop.clone(),
             tell_recovered(consensus.clone(), queen.clone()),
@@ -201,6 +208,7 @@ impl Node {
             signals,
             subscribers: Arc::default(),
             disk,
+            liveness,
             judge,
             steward,
             keeper,
@@ -211,6 +219,31 @@ impl Node {
         assert!(services.node.set(Arc::downgrade(&node)).is_ok(), "it was just made");
         Ok(node)
     }
+}
+
+/// The task that watches the other nodes, and what it tells.
+fn watch_the_others(
+    options: &NodeOptions,
+    folder: &DataFolder,
+    founded: &Founded,
+    router: &Arc<Router>,
+    consensus: &Consensus,
+) -> (Shell, Liveness) {
+    let who = Who {
+        me: founded.me,
+        cluster: founded.cluster,
+        start: folder.incarnation(),
+        cookie: options.cookie.reveal().as_bytes(),
+    };
+    let places: Vec<SocketAddr> = options.nodes.iter().map(|node| node.links).collect();
+    let shell = ShellOptions {
+        address: options.nodes[options.me].links,
+        pace: Pace::of(options.timing.heartbeat),
+        members: consensus.members(),
+        router: router.clone(),
+        addresses: Box::new(move |node| places.get(place_of(node)).copied()),
+    };
+    Shell::new(who, rand::random(), shell)
 }
 
 /// What a node holds besides its log.

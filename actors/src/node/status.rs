@@ -15,6 +15,7 @@ use crate::body::{decode, encode};
 use crate::consensus::Recovery;
 use crate::disk::DiskStatus;
 use crate::founding::place_of;
+use crate::liveness::{DatagramCounts, View};
 use crate::store::StoreError;
 
 /// What a node does in consensus.
@@ -61,6 +62,28 @@ pub struct NodeStatus {
     /// Those who follow events at its door.
     #[serde(default)]
     pub subscribers: Option<SubscriberCounts>,
+    /// What it thinks of each other node, by number.
+    #[serde(default)]
+    pub opinions: Option<Vec<OpinionStatus>>,
+    /// The datagrams by which it watches them.
+    #[serde(default)]
+    pub datagrams: Option<DatagramCounts>,
+}
+
+/// What one node thinks of another one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OpinionStatus {
+    /// The name of the other one.
+    pub node: String,
+    /// Its number.
+    pub number: u64,
+    /// How it is.
+    pub view: View,
+    /// For how long that is thought, in milliseconds.
+    pub for_ms: u64,
+    /// Whether no datagrams come from it although its link is up.
+    #[serde(default)]
+    pub udp_blocked: bool,
 }
 
 /// The cluster, as the node that was asked sees it.
@@ -163,6 +186,8 @@ impl Node {
                 disk: None,
                 recovery: None,
                 subscribers: None,
+                opinions: None,
+                datagrams: None,
             })
         });
         let nodes = futures::future::join_all(others).await;
@@ -208,8 +233,23 @@ impl Node {
             disk: Some(self.disk.status()),
             recovery: Some(self.consensus.recovered_by()),
             subscribers: Some(self.subscribers.counts()),
+            opinions: Some(self.opinions()),
+            datagrams: Some(self.liveness.counts()),
         }
     }
+
+    fn opinions(&self) -> Vec<OpinionStatus> {
+        let opinions = self.liveness.opinions().borrow().clone();
+        let status = opinions.iter().map(|(node, opinion)| OpinionStatus {
+            node: self.name_of(*node).to_string(),
+            number: node.0,
+            view: opinion.view,
+            for_ms: opinion.since.elapsed().as_millis() as u64,
+            udp_blocked: opinion.udp_blocked,
+        });
+        status.collect()
+    }
+
     /// What this node counts and measures.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ use super::rounds::{Effect, Input, RoundLimits, Rounds};
 use crate::agent::{AgentError, AgentSpec, AgentStatus, Agents};
 use crate::consensus::Consensus;
 use crate::disk::Disk;
+use crate::liveness::Liveness;
 use crate::replica::Replica;
 use crate::router::Router;
 
@@ -94,6 +95,7 @@ pub(crate) struct QueenArguments {
     pub(crate) router: Arc<Router>,
     pub(crate) agents: Arc<Agents>,
     pub(crate) disk: Arc<Disk>,
+    pub(crate) liveness: Arc<Liveness>,
     pub(crate) counts: Arc<QueenCounts>,
 }
 
@@ -115,6 +117,7 @@ pub(crate) struct QueenState {
     router: Arc<Router>,
     agents: Arc<Agents>,
     disk: Arc<Disk>,
+    liveness: Arc<Liveness>,
     counts: Arc<QueenCounts>,
     started: Instant,
     /// Cluster time at the moment when this node began to lead, and that moment.
@@ -150,6 +153,7 @@ impl Actor for Queen {
             router,
             agents,
             disk,
+            liveness,
             counts,
         } = arguments;
         Ok(QueenState {
@@ -160,6 +164,7 @@ impl Actor for Queen {
             router,
             agents,
             disk,
+            liveness,
             counts,
             started: Instant::now(),
             clock: None,
