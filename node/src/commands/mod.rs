@@ -27,6 +27,7 @@ mod table;
 pub mod task;
 mod task_text;
 pub mod up;
+mod views;
 mod watch;
 
 use std::path::PathBuf;

@@ -83,7 +83,8 @@ pub struct NodeConfig {
     /// `name`: unique in its cluster, of the same form as the cluster's name. It names the folder of the node, so the
     /// names of that folder's neighbours (`cookie`, `logs`, `running`) are refused.
     pub name: String,
-    /// `links`: where other nodes connect. Loopback only for now. `localhost` stands for 127.0.0.1.
+    /// `links`: where other nodes connect, by TCP, and where they send the datagrams of liveness to, by UDP. Loopback only for
+    /// now. `localhost` stands for 127.0.0.1.
     pub links: SocketAddr,
     /// `http`: the door of the node, for people and programs. Loopback only for now.
     pub http: SocketAddr,
