@@ -38,6 +38,7 @@
 //! | `transport` | the seam below the router: the gateways of the links, or the network of the simulator | promise more than a link does |
 //! | `router` | the next hop of an envelope, of this node or in transit; answers to questions | look into a body in transit, or wait there |
 //! | `shape` | which links this node wants, by the epoch and by who is down | open or close one |
+//! | `liveness` | who is alive: SWIM over UDP, and what links read | decide what nodes must agree on |
 //! | [`link`] | one connection for each neighbour: lanes, frames, credit, reconnecting | queue without a bound, repeat what was lost |
 //! | [`tls`] | the certificates of a node, for links and doors | issue one, or keep a key longer than a reload |
 //! | [`consensus`] | openraft: its log, network and state machine; read positions | change what an entry carries |
@@ -52,6 +53,7 @@ pub mod disk;
 mod epochs;
 mod founding;
 pub mod link;
+mod liveness;
 pub mod node;
 pub mod process;
 pub mod queen;

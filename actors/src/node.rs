@@ -37,7 +37,7 @@ use self::replacement::Steward;
 pub use self::sessions::Heartbeat;
 use self::sessions::Keeper;
 use self::shaping::Shaping;
-pub use self::status::{ClusterStatus, LinkRole, LinkStatus, NodeFigures, NodeStatus, Role, Traffic};
+pub use self::status::{ClusterStatus, LinkRole, LinkStatus, NodeFigures, NodeStatus, OpinionStatus, Role, Traffic};
 pub use self::subscribers::{SubscriberCounts, Subscribers, Subscription};
 use self::tasks::{Outlived, outlived};
 use crate::agent::{AgentError, AgentSpec, AgentStatus, Agents, Signals, submit};
@@ -45,6 +45,8 @@ use crate::consensus::{Consensus, LogStore};
 pub use crate::consensus::{RecoveredBy, Recovery};
 use crate::disk::Disk;
 use crate::founding::place_of;
+use crate::liveness::Liveness;
+pub use crate::liveness::{DatagramCounts, View};
 use crate::queen::{QueenCounts, QueenMessage, Request, SubmitError};
 use crate::replica::{Replica, Snapshot};
 use crate::router::Router;
@@ -106,6 +108,7 @@ pub struct Node {
     signals: Arc<Signals>,
     subscribers: Arc<Subscribers>,
     disk: Arc<Disk>,
+    liveness: Arc<Liveness>,
     judge: Arc<Judge>,
     steward: Arc<Steward>,
     keeper: Arc<Keeper>,

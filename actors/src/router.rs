@@ -25,7 +25,7 @@ pub(crate) use self::transit::Notice;
 use self::transit::{Counters, Notices, add, is_answer, is_question};
 pub use self::transit::{Loss, TransitCounts};
 use crate::body::{decode, encode};
-use crate::link::{Deliver, LinkConfig, LinkError, LinksStats, Peer, SendError};
+use crate::link::{Deliver, LinkConfig, LinkError, LinkSign, LinksStats, Peer, SendError};
 use crate::transport::{Gateways, Transport};
 
 /// How many envelopes of the first start may wait to be read.
@@ -101,6 +101,16 @@ pub(crate) struct Inbound {
     router: OnceLock<Weak<Router>>,
 }
 
+/// How the link to a member is: one that stands, or should.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NeighbourSign {
+    pub(crate) node: NodeId,
+    /// Whether it is up.
+    pub(crate) up: bool,
+    /// For how long nothing came on it; `None` without a connection.
+    pub(crate) silent: Option<Duration>,
+}
+
 /// Sends envelopes, and ties answers to questions.
 pub(crate) struct Router {
     transport: Box<dyn Transport>,
@@ -162,7 +172,6 @@ impl Router {
     }
 
     /// Says which members are taken for dead, until it is said again: routes lead around them.
-    #[allow(dead_code, reason = "liveness calls it")]
     pub(crate) fn set_suspects(&self, suspects: BTreeSet<NodeId>) {
         let view = self.view.lock().expect("nothing panics under this lock");
         let changed = self.suspects.send_if_modified(|known| {
@@ -375,6 +384,30 @@ impl Router {
     /// What the links have counted so far.
     pub(crate) fn link_stats(&self) -> LinksStats {
         self.transport.stats()
+    }
+
+    /// How the links are, and when something came on them: data and control links, and those that the other end has
+    /// opened. A member without such a link has no sign.
+    pub(crate) fn link_signs(&self) -> Vec<NeighbourSign> {
+        let routes = self.routes.load();
+        let Some(routes) = &*routes else { return Vec::new() };
+        let signs = self.transport.signs().into_iter();
+        let signs = signs.filter(|sign| sign.up || sign.wanted);
+        signs
+            .filter_map(|LinkSign { link, up, silent, .. }| {
+                let node = routes.at_end_of(link)?;
+                Some(NeighbourSign { node, up, silent })
+            })
+            .collect()
+    }
+
+    /// Closes the connection with a member, which is made anew if it is wanted.
+    pub(crate) fn close_link(&self, node: NodeId) {
+        let routes = self.routes.load();
+        let link = routes.as_ref().and_then(|routes| routes.link(node));
+        if let Some(link) = link {
+            self.transport.close(link);
+        }
     }
 
     /// Closes the links.

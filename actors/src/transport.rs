@@ -11,7 +11,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use queenright_protocol::wire::{Envelope, Lane};
 
-use crate::link::{Deliver, LinkConfig, LinkError, Links, LinksStats, Outbox, SendError};
+use crate::link::{Deliver, LinkConfig, LinkError, LinkSign, Links, LinksStats, Outbox, SendError};
 
 /// What the router sends through.
 pub(crate) trait Transport: Send + Sync + 'static {
@@ -37,6 +37,12 @@ pub(crate) trait Transport: Send + Sync + 'static {
 
     /// What was counted so far.
     fn stats(&self) -> LinksStats;
+
+    /// When something came on each link.
+    fn signs(&self) -> Vec<LinkSign>;
+
+    /// Closes the connection of a link, which then makes a new one.
+    fn close(&self, link: u16);
 
     /// Closes the links.
     fn stop(&self) -> BoxFuture<'_, ()>;
@@ -101,6 +107,18 @@ impl Transport for Gateways {
     fn stats(&self) -> LinksStats {
         let links = self.links.lock().expect("nothing panics under this lock");
         links.as_ref().map_or_else(LinksStats::default, Links::stats)
+    }
+
+    fn signs(&self) -> Vec<LinkSign> {
+        let links = self.links.lock().expect("nothing panics under this lock");
+        links.as_ref().map_or(Vec::new(), Links::signs)
+    }
+
+    fn close(&self, link: u16) {
+        let links = self.links.lock().expect("nothing panics under this lock");
+        if let Some(links) = &*links {
+            links.close(link);
+        }
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {

@@ -15,6 +15,7 @@ mod git;
 mod histories;
 mod landing;
 mod leader_change;
+mod liveness;
 mod processes;
 mod projects;
 mod proposals;

@@ -142,7 +142,7 @@ impl Cookie {
         Ok(Cookie(secret))
     }
 
-    pub(super) fn reveal(&self) -> &str {
+    pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 }

@@ -19,6 +19,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use super::config::LinkLimits;
 use super::refusals::Why;
 use super::sessions::Sessions;
+use super::socket;
 use super::stream::{Carrier, Connection, Deadlines, Stream};
 use crate::tls::Tls;
 
@@ -73,6 +74,7 @@ impl Hangar {
                     .note(Why::Flood, &address.to_string(), format_args!("limit {limit}"));
                 continue;
             };
+            socket::set_up(&tcp, self.limits.idle_timeout);
             count += 1;
             let label = format!("in-{count} {address}");
             match self.tls.clone() {
@@ -98,8 +100,6 @@ impl Hangar {
     ) {
         let opened = Instant::now();
         let refusals = self.sessions.refusals();
-        // Small frames must not wait for the acknowledgement of earlier ones. Fails only on a dead connection.
-        let _ = tcp.set_nodelay(true);
         let deadline = opened + self.limits.handshake_timeout;
         let stream = match timeout_at(deadline, TlsAcceptor::from(tls.link_in()).accept(tcp)).await {
             Ok(Ok(stream)) => stream,
@@ -157,7 +157,8 @@ impl Hangar {
             Ok(connected) => connected?,
             Err(elapsed) => return Err(elapsed.into()),
         };
-        let _ = tcp.set_nodelay(true);
+        // Of the socket, whatever is spoken over it.
+        socket::set_up(&tcp, self.limits.idle_timeout);
         let Some(tls) = &self.tls else {
             return Ok(Carrier::Plain(tcp));
         };
@@ -180,10 +181,6 @@ impl Hangar {
     }
 
     fn hand_over(&self, carrier: Carrier, connection: &Arc<Connection>, opened: Instant, is_server: bool) {
-        if let Carrier::Plain(tcp) = &carrier {
-            // Small frames must not wait for the acknowledgement of earlier ones. Fails only on a dead connection.
-            let _ = tcp.set_nodelay(true);
-        }
         self.sessions.add(connection);
         let deadlines = Deadlines {
             handshake: self.limits.handshake_timeout,

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::inbox::{Fault, Inbox};
 use super::outbox::Outbox;
 use super::sessions::Sessions;
-use super::stats::{LinkStats, Received, add, get};
+use super::stats::{LinkSign, LinkStats, Received, add, get};
 use super::{Deliver, Peer};
 
 /// Everything about one link that more than its gateway needs.
@@ -115,6 +115,15 @@ impl Link {
         }
     }
 
+    pub(super) fn sign(&self) -> LinkSign {
+        LinkSign {
+            link: self.peer.index,
+            up: *self.up.borrow(),
+            wanted: *self.wanted.borrow(),
+            silent: self.sessions.silence(self.peer.index),
+        }
+    }
+
     /// Follows whether the link is up.
     pub(super) fn watch(&self) -> watch::Receiver<bool> {
         self.up.subscribe()
@@ -131,7 +140,7 @@ impl Link {
         self.wanted.subscribe()
     }
 
-    /// Closes its connection, if it has one.
+    /// Closes its connection, if it has one, whatever still waits for it.
     pub(super) fn close(&self, reason: &str) {
         self.sessions.close_all(self.peer.index, reason);
     }

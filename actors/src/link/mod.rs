@@ -25,8 +25,8 @@
 //!
 //! Limits: ractor keeps its registries per process, so two nodes never share a process. ractor_cluster also opens a
 //! listener of its own, which cannot be switched off; it is bound to a free port of the loopback interface, and sessions
-//! that come by it are refused. A neighbour that vanished without closing its
-//! connection and comes back may be refused until [`LinkLimits::idle_timeout`] has closed the old one.
+//! that come by it are refused. A neighbour that vanished without closing its connection and comes back may be refused
+//! until the old one is closed: by `liveness`, which finds out first, or after [`LinkLimits::idle_timeout`].
 
 mod config;
 mod connect;
@@ -36,6 +36,7 @@ mod lane_queue;
 mod outbox;
 mod refusals;
 mod sessions;
+mod socket;
 mod stats;
 mod stream;
 mod supervisor;
@@ -58,7 +59,7 @@ use tokio::task::JoinHandle;
 pub use config::{Cookie, LinkConfig, LinkError, LinkLimits, PeerConfig};
 pub use outbox::{Outbox, SendError};
 pub use refusals::RefusedStats;
-pub use stats::{LaneStats, LinkStats, LinksStats};
+pub use stats::{LaneStats, LinkSign, LinkStats, LinksStats};
 
 use connect::Hangar;
 use gateway::Link;
@@ -193,6 +194,19 @@ impl Links {
         LinksStats {
             links: self.links.iter().map(|link| link.stats()).collect(),
             refused: self.sessions.refusals().stats(),
+        }
+    }
+
+    /// When something came on each link.
+    pub fn signs(&self) -> Vec<LinkSign> {
+        let links = self.links.iter();
+        links.map(|link| link.sign()).collect()
+    }
+
+    /// Closes the connection with a neighbour, which is then made anew: its other end does not live.
+    pub fn close(&self, index: u16) {
+        if let Some(link) = self.link(index) {
+            link.close("its other end does not live");
         }
     }
 

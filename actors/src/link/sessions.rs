@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ractor::ActorRef;
 use ractor_cluster::node::NodeServerSessionInformation;
@@ -94,6 +95,16 @@ impl Sessions {
         }
     }
 
+    /// For how long nothing was read from a neighbour; `None` without a session.
+    pub(super) fn silence(&self, index: u16) -> Option<Duration> {
+        let state = self.lock();
+        let connections = state
+            .connections
+            .values()
+            .filter(|connection| connection.is_with(index));
+        connections.map(|connection| connection.silence()).min()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -126,7 +137,7 @@ impl NodeEventSubscription for Subscription {
             }
         };
         if let Some(connection) = connection {
-            connection.authenticated();
+            connection.authenticated(index);
         }
         state.authenticated.insert(session.node_id, (index, session.actor));
     }

@@ -1,6 +1,7 @@
 //! What links count.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use queenright_protocol::wire::Lane;
 use serde::Serialize;
@@ -47,6 +48,19 @@ pub struct LinkStats {
     pub in_flight_bytes: u64,
     /// One per lane, by [`Lane::ALL`].
     pub lanes: Vec<LaneStats>,
+}
+
+/// How alive a link is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkSign {
+    /// The index of the neighbour.
+    pub link: u16,
+    /// Whether it is linked.
+    pub up: bool,
+    /// Whether it should be.
+    pub wanted: bool,
+    /// For how long nothing was read from it; `None` if there is no connection that is authenticated.
+    pub silent: Option<Duration>,
 }
 
 /// The counters of one lane. What was sent is queued, under way, received by the neighbour, lost or in doubt.

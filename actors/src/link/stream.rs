@@ -4,8 +4,8 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -36,9 +36,14 @@ pub(super) struct Connection {
     authenticated: AtomicBool,
     /// Whether it is known why it ends unauthenticated: the other side closed it, or its refusal was counted.
     explained: AtomicBool,
+    /// The neighbour at the other end, once it is authenticated.
+    peer: OnceLock<u16>,
     /// Held until the connection is authenticated or closed. A mutex since either side of that may come first.
     permit: Mutex<Option<OwnedSemaphorePermit>>,
     closed: watch::Sender<bool>,
+    made: Instant,
+    /// When something was read last, in milliseconds since it was made.
+    read_ms: AtomicU64,
 }
 
 /// Deadlines of a connection.
@@ -107,12 +112,17 @@ impl Connection {
             certified,
             authenticated: AtomicBool::new(false),
             explained: AtomicBool::new(false),
+            peer: OnceLock::new(),
             permit: Mutex::new(permit),
             closed,
+            made: Instant::now(),
+            read_ms: AtomicU64::new(0),
         })
     }
 
-    pub(super) fn authenticated(&self) {
+    pub(super) fn authenticated(&self, peer: u16) {
+        // Once: a connection has one session.
+        let _ = self.peer.set(peer);
         // Nothing else is published by this flag, and a read that misses it looks again later.
         self.authenticated.store(true, Ordering::Relaxed);
         self.release();
@@ -135,6 +145,22 @@ impl Connection {
     pub(super) async fn closed(&self) {
         // The sender lives as long as self, so this cannot fail.
         let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
+    }
+
+    /// Whether it is the authenticated connection with a neighbour.
+    pub(super) fn is_with(&self, peer: u16) -> bool {
+        self.peer.get() == Some(&peer)
+    }
+
+    /// For how long nothing was read.
+    pub(super) fn silence(&self) -> Duration {
+        let read = Duration::from_millis(self.read_ms.load(Ordering::Relaxed));
+        self.made.elapsed().saturating_sub(read)
+    }
+
+    fn read(&self, at: Instant) {
+        let since = at.saturating_duration_since(self.made).as_millis();
+        self.read_ms.store(since as u64, Ordering::Relaxed);
     }
 
     fn release(&self) {
@@ -239,6 +265,7 @@ impl WatchedRead {
             self.connection.explain();
         }
         self.last_read = Instant::now();
+        self.connection.read(self.last_read);
         self.count(bytes)
     }
 }

@@ -1,6 +1,7 @@
 //! How a node starts: its parts in the order in which they need each other.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use queenright_protocol::id::NodeId;
@@ -22,7 +23,8 @@ use crate::agent::{Agents, Signals};
 use crate::consensus::{Consensus, Library, LogStore, Snapshots, Timing, prepare, voting_places};
 use crate::disk::{Disk, Looker};
 use crate::epochs::Epochs;
-use crate::founding::{AnsweringHello, FirstStart, store_members};
+use crate::founding::{AnsweringHello, FirstStart, Founded, place_of, store_members};
+use crate::liveness::{Liveness, Pace, Shell, ShellOptions, Who};
 use crate::queen::{Queen, QueenArguments, QueenCounts, QueenMessage, RoundLimits};
 use crate::replica::{Replica, RestoreError};
 use crate::router::Router;
@@ -114,6 +116,8 @@ impl Node {
         )
         .await?;
         let consensus = Arc::new(consensus);
+        let (shell, liveness) = watch_the_others(&options, &folder, &founded, &router, &consensus);
+        let liveness = Arc::new(liveness);
         let signals = Arc::new(Signals::new(router.clone()));
         let agents = Arc::new(Agents::new(options.kinds, replica.clone(), signals.clone()));
         let queen_counts = Arc::new(QueenCounts::default());
@@ -128,6 +132,7 @@ impl Node {
             router: router.clone(),
             agents: agents.clone(),
             disk: disk.clone(),
+            liveness: liveness.clone(),
             counts: queen_counts.clone(),
         };
         let (queen, _) = Actor::spawn(None, Queen, arguments).await.map_err(StartError::Queen)?;
@@ -161,10 +166,12 @@ impl Node {
         let hello = AnsweringHello::of(&first_start, &founded, past, shaping.epochs.clone());
         let outlived = Arc::new(watch::Sender::new(None));
         let stop = CancellationToken::new();
-        let mut tasks = vec![tokio::spawn(run_until(
+        let watching = tokio::spawn(run_until(stop.clone(), shell.run()));
+        let mut tasks = vec![watching];
+        tasks.push(tokio::spawn(run_until(
             stop.clone(),
             follow_leader(consensus.clone(), queen.clone()),
-        ))];
+        )));
         tasks.push(tokio::spawn(run_until(
             stop.clone(),
             tell_recovered(consensus.clone(), queen.clone()),
@@ -237,6 +244,7 @@ impl Node {
             signals,
             subscribers: Arc::default(),
             disk,
+            liveness,
             judge,
             steward,
             keeper,
@@ -252,6 +260,31 @@ impl Node {
 /// After how long without a leader a node dials everybody: longer than it takes to elect another one.
 fn seeks_after_ms(timing: Timing) -> u64 {
     2 * timing.election.1.as_millis() as u64 + 1_000
+}
+
+/// The task that watches the other nodes, and what it tells.
+fn watch_the_others(
+    options: &NodeOptions,
+    folder: &DataFolder,
+    founded: &Founded,
+    router: &Arc<Router>,
+    consensus: &Consensus,
+) -> (Shell, Liveness) {
+    let who = Who {
+        me: founded.me,
+        cluster: founded.cluster,
+        start: folder.incarnation(),
+        cookie: options.cookie.reveal().as_bytes(),
+    };
+    let places: Vec<SocketAddr> = options.nodes.iter().map(|node| node.links).collect();
+    let shell = ShellOptions {
+        address: options.nodes[options.me].links,
+        pace: Pace::of(options.timing.heartbeat),
+        members: consensus.members(),
+        router: router.clone(),
+        addresses: Box::new(move |node| places.get(place_of(node)).copied()),
+    };
+    Shell::new(who, rand::random(), shell)
 }
 
 /// What a node holds besides its log.

@@ -17,6 +17,7 @@ use crate::disk::DiskStatus;
 use crate::founding::place_of;
 use crate::link::LaneStats;
 use crate::link::RefusedStats;
+use crate::liveness::{DatagramCounts, View};
 use crate::router::TransitCounts;
 use crate::store::StoreError;
 
@@ -70,6 +71,12 @@ pub struct NodeStatus {
     /// Its links, and what goes over them.
     #[serde(default)]
     pub traffic: Option<Traffic>,
+    /// What it thinks of each other node, by number.
+    #[serde(default)]
+    pub opinions: Option<Vec<OpinionStatus>>,
+    /// The datagrams by which it watches them.
+    #[serde(default)]
+    pub datagrams: Option<DatagramCounts>,
 }
 
 /// What a link is for.
@@ -123,6 +130,22 @@ pub struct Traffic {
     pub transit: TransitCounts,
     /// Its links: those that are wanted or up, and those that ever carried anything.
     pub links: Vec<LinkStatus>,
+}
+
+/// What one node thinks of another one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OpinionStatus {
+    /// The name of the other one.
+    pub node: String,
+    /// Its number.
+    pub number: u64,
+    /// How it is.
+    pub view: View,
+    /// For how long that is thought, in milliseconds.
+    pub for_ms: u64,
+    /// Whether no datagrams come from it although its link is up.
+    #[serde(default)]
+    pub udp_blocked: bool,
 }
 
 /// The cluster, as the node that was asked sees it.
@@ -230,6 +253,8 @@ impl Node {
                 subscribers: None,
                 refused: None,
                 traffic: None,
+                opinions: None,
+                datagrams: None,
             })
         });
         let nodes = futures::future::join_all(others).await;
@@ -279,6 +304,8 @@ impl Node {
             subscribers: Some(self.subscribers.counts()),
             refused: Some(self.router.link_stats().refused),
             traffic: Some(self.traffic()),
+            opinions: Some(self.opinions()),
+            datagrams: Some(self.liveness.counts()),
         }
     }
 
@@ -312,6 +339,18 @@ impl Node {
                 .filter(|link| link.role != LinkRole::Idle || link.sent + link.received + link.refused > 0)
                 .collect(),
         }
+    }
+
+    fn opinions(&self) -> Vec<OpinionStatus> {
+        let opinions = self.liveness.opinions().borrow().clone();
+        let status = opinions.iter().map(|(node, opinion)| OpinionStatus {
+            node: self.name_of(*node).to_string(),
+            number: node.0,
+            view: opinion.view,
+            for_ms: opinion.since.elapsed().as_millis() as u64,
+            udp_blocked: opinion.udp_blocked,
+        });
+        status.collect()
     }
 
     /// What this node counts and measures.

@@ -25,6 +25,7 @@ use super::rounds::{Effect, Input, RoundLimits, Rounds};
 use crate::agent::{AgentError, AgentSpec, AgentStatus, Agents};
 use crate::consensus::Consensus;
 use crate::disk::Disk;
+use crate::liveness::Liveness;
 use crate::replica::Replica;
 use crate::router::Router;
 
@@ -96,6 +97,7 @@ pub(crate) struct QueenArguments {
     pub(crate) router: Arc<Router>,
     pub(crate) agents: Arc<Agents>,
     pub(crate) disk: Arc<Disk>,
+    pub(crate) liveness: Arc<Liveness>,
     pub(crate) counts: Arc<QueenCounts>,
 }
 
@@ -117,6 +119,7 @@ pub(crate) struct QueenState {
     router: Arc<Router>,
     agents: Arc<Agents>,
     disk: Arc<Disk>,
+    liveness: Arc<Liveness>,
     counts: Arc<QueenCounts>,
     started: Instant,
     /// Cluster time at the moment when this node began to lead, and that moment.
@@ -152,6 +155,7 @@ impl Actor for Queen {
             router,
             agents,
             disk,
+            liveness,
             counts,
         } = arguments;
         Ok(QueenState {
@@ -162,6 +166,7 @@ impl Actor for Queen {
             router,
             agents,
             disk,
+            liveness,
             counts,
             started: Instant::now(),
             clock: None,

@@ -109,8 +109,14 @@ impl Routes {
     }
 
     /// The link to a member itself; none to oneself.
-    fn link(&self, node: NodeId) -> Option<u16> {
+    pub(super) fn link(&self, node: NodeId) -> Option<u16> {
         self.links.get(&node).copied()
+    }
+
+    /// The member at the other end of a link.
+    pub(super) fn at_end_of(&self, link: u16) -> Option<NodeId> {
+        let mut links = self.links.iter();
+        links.find(|(_, known)| **known == link).map(|(node, _)| *node)
     }
 
     /// Whether there is such a member beside this node.

@@ -62,6 +62,15 @@ impl Transport for Wire {
         LinksStats::default()
     }
 
+    fn signs(&self) -> Vec<LinkSign> {
+        let wires = self.wires.lock().unwrap();
+        wires.signs.clone()
+    }
+
+    fn close(&self, link: u16) {
+        self.wires.lock().unwrap().closed.push(link);
+    }
+
     fn stop(&self) -> BoxFuture<'_, ()> {
         futures::future::ready(()).boxed()
     }

@@ -21,7 +21,7 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::Notify;
 
 use super::trace::{Trace, mark};
-use crate::link::{LinksStats, SendError};
+use crate::link::{LinkSign, LinksStats, SendError};
 use crate::transport::Transport;
 
 /// How many bytes may be under way on one lane of one way.
@@ -326,6 +326,13 @@ impl Transport for SimTransport {
     fn stats(&self) -> LinksStats {
         LinksStats::default()
     }
+
+    // Liveness, which looks at links and closes them, has a simulation of its own.
+    fn signs(&self) -> Vec<LinkSign> {
+        Vec::new()
+    }
+
+    fn close(&self, _: u16) {}
 
     fn stop(&self) -> BoxFuture<'_, ()> {
         futures::future::ready(()).boxed()

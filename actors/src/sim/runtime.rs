@@ -11,8 +11,8 @@ use std::time::Duration;
 use openraft::AsyncRuntime;
 use openraft::impls::TokioRuntime;
 use rand::{RngCore, SeedableRng};
-use rand_of_openraft::SeedableRng as _;
-use rand_of_openraft::rngs::SmallRng;
+use rand_of_libraries::SeedableRng as _;
+use rand_of_libraries::rngs::SmallRng;
 
 use super::watch::OrderedWatch;
 

@@ -30,6 +30,7 @@ pub mod tls;
 pub mod token;
 pub mod topology;
 pub mod up;
+mod views;
 mod watch;
 
 use std::path::PathBuf;

@@ -4,6 +4,7 @@ use queenright_actors::node::{ClusterStatus, NodeStatus, RecoveredBy, Recovery, 
 
 use super::door::{client, of_read};
 use super::table::{Table, or_dash};
+use super::views::views;
 use super::{CliError, Context};
 use crate::cli::StatusArgs;
 use crate::exit::Exit;
@@ -36,6 +37,10 @@ fn text(status: &ClusterStatus) -> String {
         "queenright: {leader}, term {}, cluster {} (id {id}), {} of epoch {}\n\n{table}",
         status.term, status.cluster, status.topology, status.epoch
     );
+    if let Some(views) = views(status) {
+        text.push_str("\n\n");
+        text.push_str(&views);
+    }
     for (node, disk) in status.nodes.iter().filter_map(|node| Some((node, node.disk?))) {
         if disk.low {
             let (name, free, watermark) = (&node.name, disk.free_bytes, disk.watermark_bytes);
@@ -139,6 +144,8 @@ mod tests {
             subscribers: None,
             refused: None,
             traffic: None,
+            opinions: None,
+            datagrams: None,
         }
     }
 

@@ -91,7 +91,8 @@ pub struct NodeConfig {
     /// `name`: unique in its cluster, of the same form as the cluster's name. It names the folder of the node, so the
     /// names of that folder's neighbours (`cookie`, `logs`, `running`) are refused.
     pub name: String,
-    /// `links`: where the node listens for others. `localhost` stands for 127.0.0.1. Beyond loopback it demands TLS.
+    /// `links`: where the node listens for others, by TCP, and for the datagrams of liveness, by UDP. `localhost` stands for
+    /// 127.0.0.1. Beyond loopback it demands TLS.
     pub links: SocketAddr,
     /// `http`: the door of the node, for people and programs. Beyond loopback it demands TLS and tokens.
     pub http: SocketAddr,

@@ -46,6 +46,11 @@ fn a_stopped_neighbour_costs_bounded_memory_and_no_envelopes() {
 }
 
 #[test]
+fn a_link_to_a_stopped_neighbour_can_be_closed_and_is_made_anew() {
+    run("close");
+}
+
+#[test]
 fn a_malformed_frame_closes_the_link_and_only_that() {
     run("malformed");
 }
@@ -104,6 +109,7 @@ fn entry() {
             "flood" => flood().await,
             "kill" => kill().await,
             "stop" => stop().await,
+            "close" => close().await,
             "malformed" => malformed().await,
             "strangers" => strangers().await,
             "cookie" => cookie().await,
@@ -338,6 +344,20 @@ async fn kill() {
         }
     );
     assert_eq!(near.stats().reconnects, 1);
+}
+
+async fn close() {
+    let (far, mut near) = linked().await;
+    let sign = near.links.signs()[0];
+    assert!(sign.link == FAR && sign.up && sign.silent.is_some(), "{sign:?}");
+    far.signal(Signal::STOP);
+    near.links.close(FAR);
+    near.down().await;
+    assert!(!near.links.signs()[0].up);
+    far.signal(Signal::CONT);
+    near.up().await;
+    near.signals(0..1_000).await;
+    assert_eq!(near.report().await.signals, 1_000);
 }
 
 async fn stop() {

@@ -10,11 +10,14 @@ use tokio::sync::oneshot;
 
 use super::backlog::Backlogs;
 use super::{QueenMessage, QueenState};
+use crate::liveness::{Opinion, View};
 use crate::queen::Request;
 
-/// For how long a node may acknowledge nothing to the leader until its agents are taken for dead. Longer than a change of
-/// leader and than a restart of the node, which ends its agents by itself.
+/// For how long a node may acknowledge nothing to the leader until its agents are taken for dead, unless it is seen alive.
+/// Longer than a change of leader and than a restart of the node, which ends its agents by itself.
 const LOST_AFTER: Duration = Duration::from_secs(5);
+/// The same for a node whose datagrams come: it waits for its disk, or takes a snapshot, and will go on.
+const LOST_ALTHOUGH_SEEN_AFTER: Duration = Duration::from_secs(15);
 /// How often the leader looks for such nodes, while other nodes have agents.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a new leader has for what it took over but has not applied yet.
@@ -141,9 +144,13 @@ impl QueenState {
         self.duties.looking = false;
         let Some(leading) = self.duties.leading else { return };
         let silence = self.consensus.silence();
+        let is_lost = |node: NodeId, silence: Option<Duration>| {
+            let silence = silence.unwrap_or(Duration::MAX).min(leading.elapsed());
+            silence >= patience(self.liveness.opinion(node))
+        };
         let lost: Vec<NodeId> = silence
             .into_iter()
-            .filter(|(_, silence)| silence.unwrap_or(Duration::MAX).min(leading.elapsed()) >= LOST_AFTER)
+            .filter(|(node, silence)| is_lost(*node, *silence))
             .map(|(node, _)| node)
             .collect();
         for (node, incarnation) in self.replica.with_agents(&lost) {
@@ -174,6 +181,15 @@ impl QueenState {
     }
 }
 
+/// For how long a node of which this is thought may acknowledge nothing. Where datagrams do not pass nothing is known
+/// but that, so it is as if they said that it is down.
+fn patience(opinion: Option<Opinion>) -> Duration {
+    match opinion {
+        Some(opinion) if opinion.view != View::Down && !opinion.udp_blocked => LOST_ALTHOUGH_SEEN_AFTER,
+        _ => LOST_AFTER,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,5 +215,23 @@ mod tests {
             UNSTORED_WAIT_MS,
             "the store goes first"
         );
+    }
+
+    #[test]
+    fn a_node_is_waited_for_longer_while_its_datagrams_come() {
+        let of = |view, udp_blocked| {
+            let since = tokio::time::Instant::now();
+            patience(Some(Opinion {
+                view,
+                since,
+                udp_blocked,
+            }))
+        };
+        assert_eq!(of(View::Alive, false), LOST_ALTHOUGH_SEEN_AFTER);
+        assert_eq!(of(View::Suspect, false), LOST_ALTHOUGH_SEEN_AFTER);
+        assert_eq!(of(View::Down, false), LOST_AFTER);
+        // Only its link is seen, or nothing: the old rule.
+        assert_eq!(of(View::Alive, true), LOST_AFTER);
+        assert_eq!(patience(None), LOST_AFTER);
     }
 }
