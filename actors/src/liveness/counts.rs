@@ -11,7 +11,7 @@ pub struct DatagramCounts {
     pub sent: u64,
     /// Their bytes.
     pub sent_bytes: u64,
-    /// Not sent: the system had no room for them.
+    /// Not sent: the system had no room for them, or it is not known where their receiver is reached.
     pub unsent: u64,
     /// Received from members and taken.
     pub received: u64,

@@ -17,6 +17,7 @@ use super::datagram::{Refused, Seal, Taken};
 use super::identity::{Codec, CodecError, Identity};
 use super::opinion::{Opinion, Swim, View};
 use super::pace::Pace;
+use crate::router::NeighbourSign;
 
 /// What happened.
 #[derive(Clone, Copy, Debug)]
@@ -25,17 +26,11 @@ pub(crate) enum Input<'a> {
     Datagram(&'a [u8]),
     /// The time of [`Detector::wake_at`] has come.
     Timer,
-    /// The other members of consensus, each with where it listens.
-    Members(&'a BTreeMap<NodeId, SocketAddr>),
-    /// How the link to a member is, and for how long nothing was read from it.
-    Link {
-        /// The member.
-        node: NodeId,
-        /// Whether it is up.
-        up: bool,
-        /// For how long nothing came on it; `None` if there is no connection.
-        silent: Option<Duration>,
-    },
+    /// The other members of consensus, each with where it is reached, if that is known.
+    Members(&'a BTreeMap<NodeId, Option<SocketAddr>>),
+    /// How all links are, and for how long nothing was read from them. A member that is not among them has none, and is
+    /// not to have one.
+    Links(&'a [NeighbourSign]),
 }
 
 /// What is to be done.
@@ -95,7 +90,7 @@ pub(crate) struct Detector {
 }
 
 struct Member {
-    address: SocketAddr,
+    address: Option<SocketAddr>,
     taken: Taken,
     opinion: Opinion,
 }
@@ -177,12 +172,7 @@ impl Detector {
             }
             Input::Timer => self.ring(now),
             Input::Members(members) => self.set_members(members, now),
-            Input::Link { node, up, silent } => {
-                if let Some(member) = self.members.get_mut(&node) {
-                    let read = silent.map(|silent| now.saturating_sub(silent));
-                    member.opinion.hear_link(up, read, now);
-                }
-            }
+            Input::Links(signs) => self.hear_links(signs, now),
         }
         self.carry_out(now, out);
         if self.review(now) {
@@ -284,6 +274,18 @@ impl Detector {
         Ok(suspicion)
     }
 
+    fn hear_links(&mut self, signs: &[NeighbourSign], now: Duration) {
+        for (node, member) in &mut self.members {
+            match signs.iter().find(|sign| sign.node == *node) {
+                Some(NeighbourSign { up, silent, .. }) => {
+                    let read = silent.map(|silent| now.saturating_sub(silent));
+                    member.opinion.hear_link(*up, read, now);
+                }
+                None => member.opinion.hear_no_link(),
+            }
+        }
+    }
+
     fn ring(&mut self, now: Duration) {
         while let Some(first) = self.timers.first_entry() {
             if first.key().0 > now {
@@ -321,7 +323,7 @@ impl Detector {
         let _ = self.foca.apply_many(std::iter::empty(), false, &mut self.wishes);
     }
 
-    fn set_members(&mut self, members: &BTreeMap<NodeId, SocketAddr>, now: Duration) {
+    fn set_members(&mut self, members: &BTreeMap<NodeId, Option<SocketAddr>>, now: Duration) {
         let gone = self
             .foca
             .iter_members()
@@ -367,13 +369,14 @@ impl Detector {
             let Some(member) = self.members.get(&node) else {
                 continue;
             };
+            let Some(to) = member.address else {
+                self.counts.unsent += 1;
+                continue;
+            };
             let datagram = self.seal.seal(node, &payload);
             self.counts.sent += 1;
             self.counts.sent_bytes += datagram.len() as u64;
-            out.push(Output::Send {
-                to: member.address,
-                datagram,
-            });
+            out.push(Output::Send { to, datagram });
         }
         // For their room.
         self.wishes = Wishes { send, set };

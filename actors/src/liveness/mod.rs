@@ -8,6 +8,7 @@
 //! | `clock` | the time that this process lived through |
 //! | `opinion` | what is thought of one member |
 //! | `detector` | the machine of all that, without socket, clock and randomness |
+//! | `places` | where members are reached; look-ups of names |
 //! | `shell` | the task that drives it: one socket, one timer |
 //!
 //! Each beat (200 ms) a node probes one member, which must answer within the beat, itself or to one of three others that
@@ -16,6 +17,8 @@
 //! becomes one by a datagram.
 //!
 //! What an opinion is good for is said where it is used: [`Liveness::opinions`]. It decides nothing that nodes must agree on.
+//!
+//! Datagrams go to where links are dialled, and come to where the node listens for links.
 //!
 //! Limits: whoever has the cookie is believed. Where no datagrams pass (a firewall), a link that is up counts for its
 //! neighbour, with longer times, and members without a link of this node are down to it.
@@ -27,6 +30,7 @@ mod detector;
 mod identity;
 mod opinion;
 mod pace;
+mod places;
 mod shell;
 #[cfg(test)]
 mod tests;

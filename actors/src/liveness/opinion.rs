@@ -134,6 +134,11 @@ impl Opinion {
         }
     }
 
+    /// It has no link with this node, and is not to have one: links say nothing of it.
+    pub(super) fn hear_no_link(&mut self) {
+        (self.linked, self.broke) = (false, None);
+    }
+
     fn hear(&mut self, at: Duration) {
         self.heard = self.heard.max(at);
         if self.doubt.is_some_and(|doubt| doubt < at) {
@@ -197,7 +202,7 @@ impl Opinion {
 
     fn unheld(&self, now: Duration) -> View {
         let (moment, _) = self.pace.silence(false);
-        // A link that has just broken confirms it at once; one that is not wanted any more broke long before.
+        // A link that has just broken confirms it at once.
         let broken = |doubt: Duration| self.broke.is_some_and(|broke| broke + moment >= doubt);
         let confirmed = |doubt: Duration| now.saturating_sub(doubt) >= self.pace.confirm() || broken(doubt);
         match (self.swim, self.doubt) {

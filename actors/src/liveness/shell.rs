@@ -1,7 +1,7 @@
 //! The task around the machine: one UDP socket, one timer, the members of consensus, and what the links read. Nothing
 //! queues here but in the buffers of the system: what does not fit there is dropped, and SWIM lives with that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,9 +14,10 @@ use tokio::time::Instant;
 
 use super::datagram::DATAGRAM_BYTES_MAX;
 use super::detector::{Detector, Input, Output, Seen};
+use super::places::Places;
 use super::{DatagramCounts, Liveness, Opinion, Opinions, Pace, View, Who};
 use crate::consensus::Membership;
-use crate::router::Router;
+use crate::router::{NeighbourSign, Router};
 
 /// So many datagrams are read in a row, before the timers have their turn.
 const BATCH: usize = 64;
@@ -36,14 +37,15 @@ pub(crate) struct ShellOptions {
     pub(crate) pace: Pace,
     pub(crate) members: watch::Receiver<Membership>,
     pub(crate) router: Arc<Router>,
-    /// Where a member listens.
-    pub(crate) addresses: Box<dyn Fn(NodeId) -> Option<SocketAddr> + Send>,
+    /// What the others dial for a member's links: `host:port`.
+    pub(crate) advertised: Box<dyn Fn(NodeId) -> Option<String> + Send>,
 }
 
 /// The task, before it runs.
 pub(crate) struct Shell {
     options: ShellOptions,
     detector: Detector,
+    places: Places,
     started: Instant,
     socket: Option<UdpSocket>,
     opinions: watch::Sender<Opinions>,
@@ -65,6 +67,17 @@ fn due(at: Option<Instant>, every: Duration) -> bool {
     at.is_none_or(|at| at.elapsed() >= every)
 }
 
+/// Whom routes lead around. Nobody while no datagrams come at all: then this node knows of its neighbours only, by their
+/// links, and the router sees by itself when one of these is down.
+fn suspects(opinions: &BTreeMap<NodeId, Opinion>) -> BTreeSet<NodeId> {
+    let heard = |opinion: &Opinion| opinion.view == View::Alive && !opinion.udp_blocked;
+    if !opinions.values().any(heard) {
+        return BTreeSet::new();
+    }
+    let doubted = opinions.iter().filter(|(_, opinion)| opinion.view != View::Alive);
+    doubted.map(|(node, _)| *node).collect()
+}
+
 impl Shell {
     /// Makes the task and what it tells. `seed` decides whom it probes first.
     pub(crate) fn new(who: Who<'_>, seed: u64, options: ShellOptions) -> (Shell, Liveness) {
@@ -72,6 +85,7 @@ impl Shell {
         let counts = Arc::new(Mutex::default());
         let shell = Shell {
             detector: Detector::new(who, options.pace, seed),
+            places: Places::new(options.address),
             options,
             started: Instant::now(),
             socket: None,
@@ -112,12 +126,16 @@ impl Shell {
                     Err(_) => tokio::time::sleep_until(wake).await,
                 },
                 _ = readable => {}
+                changed = self.places.answered() => if changed {
+                    self.tell_members();
+                },
                 () = tokio::time::sleep_until(wake) => {}
             }
             self.read(&mut buffer);
             if wake <= Instant::now() {
                 self.look_at_links();
                 self.step(Input::Timer);
+                self.look_up_the_silent();
                 self.log_refused();
             }
             *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = self.detector.counts();
@@ -177,23 +195,39 @@ impl Shell {
         let nodes = self.options.members.borrow_and_update().nodes.clone();
         let me = self.options.router.me();
         let others = nodes.into_iter().filter(|node| *node != me);
-        let others: BTreeMap<NodeId, SocketAddr> = others
-            .filter_map(|node| Some((node, (self.options.addresses)(node)?)))
+        let others: BTreeMap<NodeId, String> = others
+            .filter_map(|node| Some((node, (self.options.advertised)(node)?)))
             .collect();
+        let alone = others.is_empty();
+        self.places.set(others);
         // Not before: a node that does not know the members would refuse them all. And not later: they are called now.
-        if self.socket.is_none() && !others.is_empty() {
+        if self.socket.is_none() && !alone {
             self.bind().await;
         }
-        self.step(Input::Members(&others));
+        self.tell_members();
         // Those who came and went are told of, whether or not an opinion has changed.
         self.publish();
     }
 
+    fn tell_members(&mut self) {
+        let members = self.places.addresses();
+        self.step(Input::Members(&members));
+    }
+
+    /// A member that does not answer may have moved.
+    fn look_up_the_silent(&mut self) {
+        let opinions = self.opinions.borrow();
+        let opinion = |node| opinions.get(&node);
+        self.places.ask_again(|node| {
+            opinion(node).is_none_or(|opinion| opinion.view != View::Alive || opinion.udp_blocked)
+        });
+    }
+
     /// Tells the machine what links read, and closes those whose other end does not live.
     fn look_at_links(&mut self) {
-        for sign in self.options.router.link_signs() {
-            let (node, up, silent) = (sign.node, sign.up, sign.silent);
-            self.step(Input::Link { node, up, silent });
+        let signs = self.options.router.link_signs();
+        self.step(Input::Links(&signs));
+        for NeighbourSign { node, up, silent } in signs {
             let view = self.opinions.borrow().get(&node).map(|opinion| opinion.view);
             let bound = match view {
                 Some(View::Suspect) => SUSPECT_SILENCE,
@@ -207,9 +241,8 @@ impl Shell {
         }
     }
 
-    /// Publishes what this node thinks. Opinions act in three places, which read them here: the status of the node, the
-    /// leader's look for lost nodes (`queen`), and the links above. Detours of the router around all that are not alive
-    /// belong here too.
+    /// Publishes what this node thinks. Opinions act in four places: the status of the node and the leader's look for lost
+    /// nodes (`queen`) read them here, the links above are closed by them, and routes lead around those who are not alive.
     fn publish(&self) {
         let opinion = |seen: Seen| Opinion {
             view: seen.view,
@@ -218,6 +251,7 @@ impl Shell {
         };
         let seen = self.detector.opinions();
         let opinions: BTreeMap<NodeId, Opinion> = seen.into_iter().map(|(node, seen)| (node, opinion(seen))).collect();
+        self.options.router.set_suspects(suspects(&opinions));
         let before = self.opinions.send_replace(Arc::new(opinions));
         let after = self.opinions.borrow().clone();
         for (node, opinion) in after.iter() {
@@ -237,5 +271,30 @@ impl Shell {
         let since = refused - self.log.refused;
         (self.log.refused, self.log.refused_at) = (refused, Some(Instant::now()));
         tracing::warn!(since, ?counts, "datagrams were refused");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_lead_around_those_who_are_not_alive_if_datagrams_come_from_anybody() {
+        let suspects = |views: &[(View, bool)]| {
+            let opinion = |(view, udp_blocked): (View, bool)| Opinion {
+                view,
+                since: Instant::now(),
+                udp_blocked,
+            };
+            let numbers = (2..).map(NodeId);
+            suspects(&numbers.zip(views.iter().copied().map(opinion)).collect())
+        };
+        let (alive, doubted, down) = ((View::Alive, false), (View::Suspect, false), (View::Down, false));
+        assert_eq!(suspects(&[alive, doubted, down]), [NodeId(3), NodeId(4)].into());
+        assert_eq!(suspects(&[alive, alive]), BTreeSet::new());
+        // Who has a link is alive by it, and of the others nothing is known.
+        assert_eq!(suspects(&[(View::Alive, true), down, down]), BTreeSet::new());
+        assert_eq!(suspects(&[down, down]), BTreeSet::new());
+        assert_eq!(suspects(&[]), BTreeSet::new());
     }
 }

@@ -1,7 +1,6 @@
 //! How a node starts: its parts in the order in which they need each other.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use queenright_protocol::id::NodeId;
@@ -276,13 +275,14 @@ fn watch_the_others(
         start: folder.incarnation(),
         cookie: options.cookie.reveal().as_bytes(),
     };
-    let places: Vec<SocketAddr> = options.nodes.iter().map(|node| node.links).collect();
+    let dialled = options.nodes.iter().map(|node| node.links_advertised.clone());
+    let dialled: Vec<String> = dialled.collect();
     let shell = ShellOptions {
         address: options.nodes[options.me].links,
         pace: Pace::of(options.timing.heartbeat),
         members: consensus.members(),
         router: router.clone(),
-        addresses: Box::new(move |node| places.get(place_of(node)).copied()),
+        advertised: Box::new(move |node| dialled.get(place_of(node)).cloned()),
     };
     Shell::new(who, rand::random(), shell)
 }

@@ -115,7 +115,8 @@ impl Routes {
 
     /// The member at the other end of a link.
     pub(super) fn at_end_of(&self, link: u16) -> Option<NodeId> {
-        let mut links = self.links.iter();
+        // The latest that came to the place.
+        let mut links = self.links.iter().rev();
         links.find(|(_, known)| **known == link).map(|(node, _)| *node)
     }
 

@@ -17,6 +17,10 @@ struct Wires {
     down: BTreeSet<(u16, u16)>,
     /// Links whose lanes are full, by (from, to): only notices pass.
     full: BTreeSet<(u16, u16)>,
+    /// What the links of every node say of themselves.
+    signs: Vec<LinkSign>,
+    /// Links that were closed.
+    closed: Vec<u16>,
     flying: VecDeque<(u16, u16, Envelope)>,
     /// How many envelopes were put on any wire.
     carried: usize,
@@ -417,4 +421,30 @@ proptest! {
         let carried = rig.wires.lock().unwrap().carried as u64;
         prop_assert!(carried <= 2 * sent * (6 + 2 + 1), "{} for {}", carried, sent);
     }
+}
+
+#[test]
+fn links_that_stand_or_should_say_how_their_members_are() {
+    let rig = Rig::new(tree(), 5);
+    let sign = |link, up, wanted| LinkSign {
+        link,
+        up,
+        wanted,
+        silent: up.then_some(Duration::ZERO),
+    };
+    rig.wires.lock().unwrap().signs = vec![
+        sign(1, true, true),
+        sign(2, false, true),
+        // A guest, one that nobody wants, and a place that nobody has.
+        sign(3, true, false),
+        sign(4, false, false),
+        sign(9, true, true),
+    ];
+    let router = &rig.routers[0];
+    let signs = router.link_signs().into_iter();
+    let signs: Vec<_> = signs.map(|sign| (sign.node, sign.up, sign.silent.is_some())).collect();
+    assert_eq!(signs, [(number(1), true, true), (number(2), false, false), (number(3), true, true)]);
+    router.close_link(number(3));
+    router.close_link(number(8));
+    assert_eq!(rig.wires.lock().unwrap().closed, [3]);
 }

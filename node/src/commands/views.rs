@@ -100,6 +100,8 @@ mod tests {
             disk: None,
             recovery: None,
             subscribers: None,
+            refused: None,
+            traffic: None,
             datagrams: opinions.is_some().then_some(datagrams),
             opinions,
         }
@@ -114,6 +116,7 @@ mod tests {
             leader: None,
             term: 1,
             topology: "mesh".to_owned(),
+            epoch: 1,
             nodes,
         }
     }

@@ -7,17 +7,24 @@ use queenright_protocol::id::NodeId;
 use super::net::{Net, Weather, seeds};
 use crate::liveness::View;
 use crate::liveness::detector::Input;
+use crate::router::NeighbourSign;
 
 const SECOND: Duration = Duration::from_secs(1);
+
+fn sign(node: u64, up: bool, silent: Option<Duration>) -> NeighbourSign {
+    let node = NodeId(node);
+    NeighbourSign { node, up, silent }
+}
 
 #[test]
 fn nobody_is_taken_for_dead_in_ten_minutes_at_five_percent_loss() {
     for seed in seeds(1) {
         let mut net = Net::new(7, Weather::lossy(0.05), seed);
         // Whoever has no link is none the worse for it.
-        for (by, of) in net.nodes().flat_map(|by| (1..=7).map(move |of| (by, of))) {
-            let (node, up, silent) = (NodeId(of), false, None);
-            net.step(by, Input::Link { node, up, silent });
+        for by in net.nodes() {
+            // Nor for one that never comes up.
+            let signs: Vec<_> = (1..=by).map(|of| sign(of, false, None)).collect();
+            net.step(by, Input::Links(&signs));
         }
         net.pass(600 * SECOND);
         assert_eq!(net.changes, [], "seed {seed}");
@@ -90,10 +97,8 @@ fn one_that_comes_and_goes_is_suspect_for_longer_and_longer() {
 fn pass_with_links(net: &mut Net, time: Duration, up: bool) {
     let until = net.now + time;
     while net.now < until {
-        for node in [2, 3] {
-            let (node, silent) = (NodeId(node), up.then_some(Duration::from_millis(90)));
-            net.step(1, Input::Link { node, up, silent });
-        }
+        let signs = [2, 3].map(|node| sign(node, up, up.then_some(Duration::from_millis(90))));
+        net.step(1, Input::Links(&signs));
         net.pass(Duration::from_millis(100));
     }
 }
@@ -146,10 +151,25 @@ fn a_link_that_is_up_but_silent_does_not_save_a_stopped_process() {
     let stopped = net.now;
     for _ in 0..60 {
         let silent = Some(net.now - stopped + Duration::from_millis(50));
-        let node = NodeId(3);
-        net.step(1, Input::Link { node, up: true, silent });
+        net.step(1, Input::Links(&[sign(3, true, silent)]));
         net.pass(Duration::from_millis(100));
     }
     let down = net.first_seen(3, stopped, &[View::Down]);
     assert!(down[&1] <= 5 * SECOND, "{down:?}");
+}
+
+#[test]
+fn a_link_that_is_not_wanted_any_more_says_nothing() {
+    let mut net = Net::new(3, Weather::lossy(0.05), 6);
+    pass_with_links(&mut net, 5 * SECOND, true);
+    net.step(1, Input::Links(&[]));
+    net.pass(60 * SECOND);
+    assert_eq!(net.changes, []);
+    // It has left nothing behind: without datagrams there is no sign at all.
+    net.cut(&[1], &[2, 3]);
+    let lost = net.now;
+    net.pass(6 * SECOND);
+    let down = net.first_seen(2, lost, &[View::Down]);
+    assert!(down[&1] <= 5 * SECOND, "{down:?}");
+    assert!(net.detector(1).opinions().values().all(|seen| !seen.udp_blocked));
 }

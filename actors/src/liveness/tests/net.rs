@@ -102,8 +102,8 @@ fn address(node: u64) -> SocketAddr {
 }
 
 /// The members 1 to `count`.
-pub(super) fn members(count: u64) -> BTreeMap<NodeId, SocketAddr> {
-    (1..=count).map(|node| (NodeId(node), address(node))).collect()
+pub(super) fn members(count: u64) -> BTreeMap<NodeId, Option<SocketAddr>> {
+    (1..=count).map(|node| (NodeId(node), Some(address(node)))).collect()
 }
 
 impl Net {
