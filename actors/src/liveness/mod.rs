@@ -75,11 +75,6 @@ impl Liveness {
         self.opinions.clone()
     }
 
-    /// What this node thinks of another one; `None` if it is no other member.
-    pub(crate) fn opinion(&self, node: NodeId) -> Option<Opinion> {
-        self.opinions.borrow().get(&node).copied()
-    }
-
     /// What was counted since the start.
     pub(crate) fn counts(&self) -> DatagramCounts {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner)

@@ -81,7 +81,9 @@ impl Places {
     }
 
     fn ask(&mut self, node: NodeId) {
-        let Some(place) = self.members.get_mut(&node) else { return };
+        let Some(place) = self.members.get_mut(&node) else {
+            return;
+        };
         (place.asked, place.asking) = (Some(Instant::now()), true);
         let advertised = place.advertised.clone();
         self.lookups.spawn(async move {
@@ -130,11 +132,17 @@ impl Places {
 /// Which of the addresses to send to from a socket at `local`: the one of `before` if it is still there, else the first of
 /// the same family. A socket of IPv6 reaches those of IPv4 as well.
 fn reachable(local: SocketAddr, before: Option<SocketAddr>, found: &[SocketAddr]) -> Option<SocketAddr> {
-    let own = found.iter().copied().filter(|address| address.is_ipv4() == local.is_ipv4());
-    let mapped = found.iter().filter(|_| local.is_ipv6()).filter_map(|address| match address.ip() {
-        IpAddr::V4(ip) => Some(SocketAddr::new(ip.to_ipv6_mapped().into(), address.port())),
-        IpAddr::V6(_) => None,
-    });
+    let own = found
+        .iter()
+        .copied()
+        .filter(|address| address.is_ipv4() == local.is_ipv4());
+    let mapped = found
+        .iter()
+        .filter(|_| local.is_ipv6())
+        .filter_map(|address| match address.ip() {
+            IpAddr::V4(ip) => Some(SocketAddr::new(ip.to_ipv6_mapped().into(), address.port())),
+            IpAddr::V6(_) => None,
+        });
     let mut all = own.chain(mapped).peekable();
     let first = all.peek().copied();
     all.find(|address| Some(*address) == before).or(first)
@@ -150,7 +158,9 @@ mod tests {
 
     fn advertised(places: &[(u64, &str)]) -> BTreeMap<NodeId, String> {
         let places = places.iter();
-        places.map(|(node, place)| (NodeId(*node), (*place).to_owned())).collect()
+        places
+            .map(|(node, place)| (NodeId(*node), (*place).to_owned()))
+            .collect()
     }
 
     #[test]
@@ -172,7 +182,10 @@ mod tests {
         let mut places = Places::new(at("127.0.0.1:7101"));
         places.set(advertised(&[(2, "127.0.0.1:7102"), (3, "localhost:7103")]));
         let known = places.addresses();
-        assert_eq!((known[&NodeId(2)], known[&NodeId(3)]), (Some(at("127.0.0.1:7102")), None));
+        assert_eq!(
+            (known[&NodeId(2)], known[&NodeId(3)]),
+            (Some(at("127.0.0.1:7102")), None)
+        );
         assert!(places.answered().await);
         assert_eq!(places.addresses()[&NodeId(3)], Some(at("127.0.0.1:7103")));
         // What is known stays, and nothing is asked again so soon.

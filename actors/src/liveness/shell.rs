@@ -217,9 +217,9 @@ impl Shell {
     /// A member that does not answer may have moved.
     fn look_up_the_silent(&mut self) {
         let opinions = self.opinions.borrow();
-        let opinion = |node| opinions.get(&node);
         self.places.ask_again(|node| {
-            opinion(node).is_none_or(|opinion| opinion.view != View::Alive || opinion.udp_blocked)
+            let opinion = opinions.get(&node);
+            opinion.is_none_or(|opinion| opinion.view != View::Alive || opinion.udp_blocked)
         });
     }
 

@@ -443,7 +443,14 @@ fn links_that_stand_or_should_say_how_their_members_are() {
     let router = &rig.routers[0];
     let signs = router.link_signs().into_iter();
     let signs: Vec<_> = signs.map(|sign| (sign.node, sign.up, sign.silent.is_some())).collect();
-    assert_eq!(signs, [(number(1), true, true), (number(2), false, false), (number(3), true, true)]);
+    assert_eq!(
+        signs,
+        [
+            (number(1), true, true),
+            (number(2), false, false),
+            (number(3), true, true)
+        ]
+    );
     router.close_link(number(3));
     router.close_link(number(8));
     assert_eq!(rig.wires.lock().unwrap().closed, [3]);

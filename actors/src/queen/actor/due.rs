@@ -1,6 +1,7 @@
 //! What a queen does although nobody commands it: she proposes an empty round when a lease ends or a task is to be
 //! returned, and tells the colony of agents that have ended with their node.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use queenright_protocol::colony::{AgentCommand, Body, Round};
@@ -144,15 +145,13 @@ impl QueenState {
         self.duties.looking = false;
         let Some(leading) = self.duties.leading else { return };
         let silence = self.consensus.silence();
-        let is_lost = |node: NodeId, silence: Option<Duration>| {
-            let silence = silence.unwrap_or(Duration::MAX).min(leading.elapsed());
-            silence >= patience(self.liveness.opinion(node))
+        let opinions = self.liveness.opinions().borrow().clone();
+        let others: BTreeSet<NodeId> = silence.keys().chain(opinions.keys()).copied().collect();
+        let is_lost = |node: &NodeId| {
+            let (silence, opinion) = (silence.get(node).copied(), opinions.get(node).copied());
+            is_lost(silence, opinion, leading.elapsed())
         };
-        let lost: Vec<NodeId> = silence
-            .into_iter()
-            .filter(|(node, silence)| is_lost(*node, *silence))
-            .map(|(node, _)| node)
-            .collect();
+        let lost: Vec<NodeId> = others.into_iter().filter(is_lost).collect();
         for (node, incarnation) in self.replica.with_agents(&lost) {
             tracing::warn!(%node, incarnation, "the node does not answer: its agents have ended");
             self.tell(AgentCommand::NodeLost { node, incarnation });
@@ -178,6 +177,16 @@ impl QueenState {
         // Nobody waits for the outcome: what it did not change is found again.
         let (reply, _) = oneshot::channel();
         self.submit(request, reply);
+    }
+}
+
+/// Whether a node is lost to a leader that has led for so long: by its silence, or if it is not sent the log, by what is
+/// seen of it alone.
+fn is_lost(silence: Option<Option<Duration>>, opinion: Option<Opinion>, leading: Duration) -> bool {
+    match silence {
+        // It may never have acknowledged anything.
+        Some(silence) => silence.unwrap_or(Duration::MAX).min(leading) >= patience(opinion),
+        None => leading >= LOST_AFTER && opinion.is_some_and(|opinion| opinion.view == View::Down),
     }
 }
 
@@ -217,16 +226,34 @@ mod tests {
         );
     }
 
+    fn opinion(view: View, udp_blocked: bool) -> Option<Opinion> {
+        let since = tokio::time::Instant::now();
+        Some(Opinion {
+            view,
+            since,
+            udp_blocked,
+        })
+    }
+
+    #[test]
+    fn a_node_is_lost_by_its_silence_and_one_that_is_sent_nothing_by_what_is_seen_of_it() {
+        let (alive, down) = (opinion(View::Alive, false), opinion(View::Down, false));
+        let s = Duration::from_secs;
+        assert!(is_lost(Some(Some(s(5))), down, s(60)));
+        assert!(!is_lost(Some(Some(s(5))), alive, s(60)));
+        assert!(is_lost(Some(Some(s(15))), alive, s(60)));
+        // A new leader has to wait as well.
+        assert!(!is_lost(Some(None), down, s(4)));
+        assert!(is_lost(Some(None), down, s(5)));
+        assert!(!is_lost(None, down, s(4)));
+        assert!(is_lost(None, down, s(5)));
+        assert!(!is_lost(None, alive, s(60)));
+        assert!(!is_lost(None, None, s(60)));
+    }
+
     #[test]
     fn a_node_is_waited_for_longer_while_its_datagrams_come() {
-        let of = |view, udp_blocked| {
-            let since = tokio::time::Instant::now();
-            patience(Some(Opinion {
-                view,
-                since,
-                udp_blocked,
-            }))
-        };
+        let of = |view, udp_blocked| patience(opinion(view, udp_blocked));
         assert_eq!(of(View::Alive, false), LOST_ALTHOUGH_SEEN_AFTER);
         assert_eq!(of(View::Suspect, false), LOST_ALTHOUGH_SEEN_AFTER);
         assert_eq!(of(View::Down, false), LOST_AFTER);
