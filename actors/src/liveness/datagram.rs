@@ -19,6 +19,7 @@
 //! that the peer counts as heard of once more.
 
 use queenright_protocol::id::{ClusterId, NodeId};
+use subtle::ConstantTimeEq as _;
 
 /// The version of the form.
 const VERSION: u8 = 1;
@@ -127,7 +128,7 @@ impl Seal {
         if head[3..19] != self.cluster.0 {
             return Err(Refused::Foreign);
         }
-        if !constant_time_eq::constant_time_eq_16(&self.code(rest), code) {
+        if !bool::from(self.code(rest)[..].ct_eq(code)) {
             return Err(Refused::Forged);
         }
         if number(27) != self.me.0 {

@@ -125,10 +125,10 @@ impl Shell {
                     // Consensus has ended, and soon so will this task.
                     Err(_) => tokio::time::sleep_until(wake).await,
                 },
-                _ = readable => {}
                 changed = self.places.answered() => if changed {
                     self.tell_members();
                 },
+                _ = readable => {}
                 () = tokio::time::sleep_until(wake) => {}
             }
             self.read(&mut buffer);
