@@ -8,10 +8,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::colony::{Colony, NODES, until};
 
 /// Lets a process go on, however the test ends.
-struct Stopped(Pid);
+pub(crate) struct Stopped(Pid);
 
 impl Stopped {
-    fn stop(pid: Pid) -> Stopped {
+    pub(crate) fn stop(pid: Pid) -> Stopped {
         kill_process(pid, Signal::STOP).unwrap();
         Stopped(pid)
     }
@@ -56,7 +56,7 @@ impl Colony {
         }
     }
 
-    fn is_linked(&self, node: &str, peer: &str) -> bool {
+    pub(crate) fn is_linked(&self, node: &str, peer: &str) -> bool {
         let figures = self.block_on(self.client(node, "test").figures()).unwrap();
         let links = figures.links["links"].as_array().unwrap();
         let link = links.iter().find(|link| link["peer"] == peer).unwrap();
@@ -111,6 +111,16 @@ fn one_that_is_stopped_is_down_and_its_links_are_closed_and_made_anew() {
     let slept = colony.datagrams(stopped).asleep;
     assert!(slept > 0);
     colony.same_digest();
+}
+
+#[test]
+fn datagrams_go_to_the_name_by_which_links_are_dialled() {
+    let colony = Colony::start_prepared("named", |config, _| {
+        for node in &mut config.nodes {
+            node.advertise_links = Some(format!("localhost:{}", node.links.port()));
+        }
+    });
+    colony.until_all_are_alive();
 }
 
 #[test]

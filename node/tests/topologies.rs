@@ -15,6 +15,7 @@ use queenright_protocol::topology::{Kind, neighbours};
 use serde_json::{Value, json};
 
 use crate::colony::{Colony, until};
+use crate::liveness::Stopped;
 
 /// Seven debug nodes on two cores take their time.
 const PATIENT: Duration = Duration::from_secs(60);
@@ -314,6 +315,22 @@ fn when_the_hub_dies_the_others_go_on_and_when_it_comes_back_the_star_is_whole_a
     colony.puts_through(&FIVE[1..], "without");
     colony.start_node("n1");
     colony.links_settle("star", 5);
+    colony.puts_through(&FIVE, "again");
+    colony.same_digest();
+}
+
+#[test]
+fn a_node_that_hangs_with_its_links_open_is_led_around() {
+    let colony = Colony::start_shipped("ring-5", "hangs", three_voters);
+    colony.links_settle("ring", 3);
+    // From n4 the way to n1 leads over n5, whose system goes on taking what is sent.
+    let asleep = Stopped::stop(colony.pid("n5"));
+    until("its neighbours are linked with each other", || {
+        (colony.is_linked("n4", "n1") && colony.is_linked("n1", "n4")).then_some(())
+    });
+    colony.puts_through(&FIVE[..4], "without");
+    drop(asleep);
+    colony.links_settle("ring", 3);
     colony.puts_through(&FIVE, "again");
     colony.same_digest();
 }
