@@ -1,5 +1,6 @@
 //! What a cluster shows beyond its host, and what that demands: links that others can reach need TLS, doors that others
-//! can reach need TLS and tokens.
+//! can reach need TLS and tokens. The datagrams of liveness, which come to the ports of the links, need nothing more: each
+//! is authenticated by the cookie.
 
 use std::fmt;
 
