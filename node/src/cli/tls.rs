@@ -49,7 +49,7 @@ pub struct FolderArgs {
     /// The cluster file
     #[arg(value_name = "CLUSTER.toml")]
     pub file: PathBuf,
-    /// Their folder; else the one of [tls] in the cluster file, else `tls` beside it
+    /// Their folder; else the one of `[tls]` in the cluster file, else `tls` beside it
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
 }
