@@ -88,7 +88,7 @@ impl Places {
         let advertised = place.advertised.clone();
         self.lookups.spawn(async move {
             let found = lookup_host(advertised).await;
-            (node, found.map(Iterator::collect))
+            (node, found.map(|found| found.collect()))
         });
     }
 
