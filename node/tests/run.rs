@@ -454,6 +454,29 @@ fn a_worker_goes_on_when_its_node_starts_anew_and_turns_to_another_where_it_has_
     workers.nothing_is_left();
 }
 
+/// Its session lives on, since its node heard it all the time: nobody else would ever get the task.
+#[test]
+fn a_worker_that_gave_up_a_task_for_silence_gives_it_back_when_it_is_heard_again() {
+    let mut colony = Colony::start("silence");
+    let mut workers = Workers::new(&colony);
+    let task = add(&colony, titled("t", Value::Null));
+    let script = "cat >/dev/null; touch begun; while [ ! -e go ]; do sleep 0.1; done; echo 1";
+    let flags = ["--lease", "10", "--max-tasks", "2"];
+    workers.start(&colony, &["n1"], &flags, script);
+    let begun = workers.folder.join("begun");
+    until("a command has begun", || begun.exists().then_some(()));
+    colony.kill("n2");
+    colony.kill("n3");
+    until("only the worker is left", || {
+        (workers.processes().len() == 1).then_some(())
+    });
+    fs::write(workers.folder.join("go"), "").unwrap();
+    colony.start_node("n2");
+    colony.start_node("n3");
+    let done = until_state(&colony, "n1", &task, StateName::Done);
+    assert_eq!(done.deaths, 0, "{done:?}");
+}
+
 #[test]
 fn two_workers_of_one_name_never_share_a_task() {
     let colony = Colony::start("names");

@@ -9,16 +9,13 @@ use serde_json::json;
 use tokio::sync::{oneshot, watch};
 
 use super::envelope::{STDOUT_BYTES_MAX, failed_check, outcome, retried};
-use super::hold::{Ending, Held, Lost};
+use super::hold::{Ending, Held, Lost, margin};
 use super::{Happening, How, Phase, Worker};
 
 /// How long a command has between SIGTERM and SIGKILL when its time is up.
 const KILL_GRACE: Duration = Duration::from_secs(5);
 /// The same when the task is another's, or the worker must end at once.
 const KILL_GRACE_SHORT: Duration = Duration::from_secs(1);
-/// How long before the end of a session that no node has confirmed its commands are told to end: they are gone when others
-/// may begin.
-const MARGIN: Duration = Duration::from_millis(1_500);
 /// How long a task that is given back at the end of a worker may take to be given back; then its session ends by itself.
 const RELEASE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -29,7 +26,7 @@ pub(super) enum Became {
     Failed,
     /// Given back, by the command's wish.
     Released,
-    /// Given back because the worker ends.
+    /// Given back because the worker ends, or cannot work on it.
     GivenBack,
     /// Lost: it is another's.
     Lost,
@@ -51,7 +48,7 @@ impl Worker {
     /// Works on a task that was claimed, to its end.
     pub(super) async fn attempt(&self, held: Held, mut phase: watch::Receiver<Phase>) -> Became {
         if *phase.borrow() != Phase::Working {
-            return self.give_back(&held, "the worker ends").await;
+            return self.give_back(&held, "the worker ends", Some(RELEASE_WITHIN)).await;
         }
         self.tell(Happening::Started {
             task: held.id(),
@@ -62,9 +59,9 @@ impl Worker {
         let (report, ending) = match ran {
             Ran::Ended(report) => match self.checked(&held, &report, &mut phase).await {
                 Ok(ending) => (report, ending),
-                Err(ran) => return self.cut_short(&held, ran).await,
+                Err(ran) => return self.cut_short(&held, ran, &mut phase).await,
             },
-            ran => return self.cut_short(&held, ran).await,
+            ran => return self.cut_short(&held, ran, &mut phase).await,
         };
         self.ended(&held, &report, ending).await
     }
@@ -107,24 +104,32 @@ impl Worker {
     }
 
     /// The command, or a check, did not end by itself.
-    async fn cut_short(&self, held: &Held, ran: Ran) -> Became {
+    async fn cut_short(&self, held: &Held, ran: Ran, phase: &mut watch::Receiver<Phase>) -> Became {
         match ran {
+            // The session may have lived on, and would keep the task from others for good.
+            Ran::Lost(lost @ Lost::Silence) => {
+                let reason = lost.to_string();
+                tokio::select! {
+                    became = self.give_back(held, &reason, None) => became,
+                    () = until_giving_back(phase) => self.give_back(held, &reason, Some(RELEASE_WITHIN)).await,
+                }
+            }
             Ran::Lost(lost) => self.dropped(held, &lost),
-            Ran::Stopped => self.give_back(held, "the worker ends").await,
+            Ran::Stopped => self.give_back(held, "the worker ends", Some(RELEASE_WITHIN)).await,
             Ran::Unable(error) => {
                 let reason = error.to_string();
                 // A guard that somebody killed says nothing about the next one.
                 if !matches!(error, ProcessError::GuardLost { .. }) {
                     self.unable(error);
                 }
-                self.give_back(held, &reason).await
+                self.give_back(held, &reason, Some(RELEASE_WITHIN)).await
             }
             Ran::Ended(_) => unreachable!("it ended by itself"),
         }
     }
 
     async fn work(&self, held: &Held, command: Vec<OsString>, phase: &mut watch::Receiver<Phase>) -> Ran {
-        let (job, margin) = (self.job(held, command), MARGIN.min(self.plan.lease / 3));
+        let (job, margin) = (self.job(held, command), margin(self.plan.lease));
         let (stop, stopped) = oneshot::channel::<()>();
         let mut stop = Some(stop);
         let mut why = None;
@@ -208,8 +213,8 @@ impl Worker {
         became
     }
 
-    async fn give_back(&self, held: &Held, reason: &str) -> Became {
-        let within = Some(RELEASE_WITHIN);
+    /// Gives the task back uncounted. Repeated as [`Held::finish`] is.
+    async fn give_back(&self, held: &Held, reason: &str, within: Option<Duration>) -> Became {
         let released = Ending {
             outcome: WireEnding::Released,
             ..Ending::default()

@@ -2,7 +2,6 @@
 //! door. How a worker shows who it is stands here and nowhere else.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -25,6 +24,9 @@ use super::doors::{Doors, Unanswered, rest};
 const BEAT_EVERY_MAX: Duration = Duration::from_secs(10);
 /// How long a claim waits at a door. Shorter than it may be: a door that hangs is found out.
 const WAIT: Duration = Duration::from_secs(25);
+/// How long before the end of a session that no node has confirmed its commands are told to end: they are gone when others
+/// may begin.
+const MARGIN: Duration = Duration::from_millis(1_500);
 /// How long a finish is repeated: it is not known how long a cluster without a leader remains so, and no session ends
 /// meanwhile.
 const FINISH_WITHIN: Duration = Duration::from_secs(600);
@@ -32,6 +34,11 @@ const FINISH_WITHIN: Duration = Duration::from_secs(600);
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 /// How long a worker rests that finds no place among those who wait, until it claims without one.
 const CROWDED_PAUSE: Duration = Duration::from_secs(1);
+
+/// [`MARGIN`], or less where a session lives for a short time.
+pub(super) fn margin(ttl: Duration) -> Duration {
+    MARGIN.min(ttl / 3)
+}
 
 /// Which tasks a worker takes, and as what.
 #[derive(Clone, Debug, Default)]
@@ -103,13 +110,14 @@ pub(super) struct Held {
 }
 
 /// Why a task is no longer held.
-#[derive(Debug)]
-pub(super) struct Lost(String);
-
-impl fmt::Display for Lost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
-    }
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Lost {
+    /// The colony says so.
+    #[error("{0}")]
+    Said(String),
+    /// Others may have it by now, or will never, if the session lives on.
+    #[error("no node has answered for as long as its session surely lives")]
+    Silence,
 }
 
 impl Drop for Session {
@@ -159,6 +167,14 @@ impl Session {
             beat,
             beating,
         })
+    }
+
+    /// Waits until the session surely lives for more than `margin`, or has ended: what is claimed before that would be given
+    /// up at once.
+    pub(super) async fn sure(&self, margin: Duration) {
+        let sure = |beat: &Beat| beat.ended.is_some() || beat.until > Instant::now() + margin;
+        // Without signs of life it has ended.
+        let _ = self.beat.clone().wait_for(sure).await;
     }
 
     /// The token, for the environment of commands.
@@ -325,10 +341,10 @@ impl Held {
             let (until, absent) = {
                 let beat = beat.borrow_and_update();
                 if let Some(why) = &beat.ended {
-                    return Lost(why.clone());
+                    return Lost::Said(why.clone());
                 }
                 if beat.cancelled.contains(&self.id()) {
-                    return Lost("it is cancelled".to_owned());
+                    return Lost::Said("it is cancelled".to_owned());
                 }
                 (beat.until - margin, !beat.holds.contains(&(self.id(), self.task.fence)))
             };
@@ -342,9 +358,7 @@ impl Held {
             tokio::select! {
                 // Without a sender nothing more is heard, and the time decides.
                 Ok(()) = beat.changed() => heard = true,
-                () = sleep_until(until) => {
-                    return Lost("no node has answered for as long as its session surely lives".to_owned());
-                }
+                () = sleep_until(until) => return Lost::Silence,
             }
         }
     }
@@ -360,7 +374,7 @@ impl Held {
             async move { client.accept_task(task, &accept).await }
         };
         match doors.ask(Some(until), ask).await {
-            Err(Unanswered::Refused(error)) => Err(Lost(error.to_string())),
+            Err(Unanswered::Refused(error)) => Err(Lost::Said(error.to_string())),
             Ok(_) | Err(Unanswered::NoContact(_)) => Ok(()),
         }
     }
@@ -385,7 +399,7 @@ impl Held {
         match doors.ask(Some(until), ask).await {
             Ok(FinishOutcome::Finished(_)) => Ok(()),
             Ok(FinishOutcome::Lost(_)) => unreachable!("there was no proposal"),
-            Err(Unanswered::Refused(error) | Unanswered::NoContact(error)) => Err(Lost(error.to_string())),
+            Err(Unanswered::Refused(error) | Unanswered::NoContact(error)) => Err(Lost::Said(error.to_string())),
         }
     }
 }

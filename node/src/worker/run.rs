@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::attempt::Became;
 use super::doors::{Unanswered, jittered, rest};
-use super::hold::{Held, Patience, Session};
+use super::hold::{Held, Patience, Session, margin};
 use super::{Happening, Phase, Plan, Summary, Worker, WorkerError};
 
 /// How long a worker waits after its command gave a task back, at first and at most; doubles while nothing else happens.
@@ -225,6 +225,9 @@ impl Worker {
                     slot.insert(Arc::new(opened)).clone()
                 }
             };
+            if patience != Patience::BrokenOff {
+                session.sure(margin(self.plan.lease)).await;
+            }
             match session.claim(&self.doors, &self.plan.wanted, limit, patience).await {
                 Err(Unanswered::Refused(error)) if Session::has_ended(&error) => {
                     *slot = None;
