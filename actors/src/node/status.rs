@@ -286,6 +286,7 @@ impl Node {
             nodes,
         }
     }
+
     pub(super) fn own_status(&self) -> NodeStatus {
         let (seq, applied, digest) = self.replica.digest();
         let me = self.router.me();

@@ -58,10 +58,10 @@ pub use self::hold::{
     HOLD_AFTER_LOSSES, HOLD_BYTES_MAX, HOLD_KEYS_MAX, HOLD_MS, HOLD_RANGES_MAX, HOLDS_MAX, Hold, Holds,
 };
 pub use self::image::{
-    ImageError, Meta, Pair, content_pair, content_prefix, event_pair, hold_key, hold_pair, life_key, life_pair,
-    queue_key, queue_pair, read_records, record_key, record_pair, remembered_key, remembered_pair, reservation_key,
-    reservation_pair, reservation_settings_key, reservation_settings_pair, session_key, session_pair, task_key,
-    task_pair, wait_key, wait_pair,
+    ImageError, Meta, Pair, PairProblem, content_pair, content_prefix, event_pair, hold_key, hold_pair, life_key,
+    life_pair, queue_key, queue_pair, read_records, record_key, record_pair, remembered_key, remembered_pair,
+    reservation_key, reservation_pair, reservation_settings_key, reservation_settings_pair, session_key, session_pair,
+    task_key, task_pair, wait_key, wait_pair,
 };
 use self::memory::malformed;
 pub use self::memory::{KEPT_BYTES_MIN, Kept, Memory, PINNED_TAG, Record, Value};

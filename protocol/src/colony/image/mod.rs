@@ -38,7 +38,7 @@ pub use self::pair::{
 };
 pub use self::restore::read_records;
 use super::agent::{AgentEnd, Sinking};
-use super::command::{ContentHash, Outcome};
+use super::command::{ContentHash, Outcome, Refusal};
 use super::digest::Digest;
 use super::door_token::DoorToken;
 use super::epoch::Epoch;
@@ -150,7 +150,7 @@ pub enum ImageError {
         /// The pair's key, shown as text where it is text.
         key: String,
         /// What is wrong.
-        problem: String,
+        problem: PairProblem,
     },
     /// The rules that made this state are newer than this program.
     #[error("the state follows rules of version {found}, this program knows up to {RULES_VERSION}")]
@@ -166,6 +166,41 @@ pub enum ImageError {
         /// The digest noted when it was written.
         noted: Digest,
     },
+}
+
+/// What is wrong with a pair.
+#[derive(Debug, thiserror::Error)]
+pub enum PairProblem {
+    /// It says something that cannot be.
+    #[error("{0}")]
+    Wrong(&'static str),
+    /// No pair begins with this byte.
+    #[error("is of unknown kind {0}")]
+    Kind(u8),
+    /// Its value does not decode.
+    #[error(transparent)]
+    Decode(#[from] bincode::Error),
+    /// What it reserves is nothing that can be reserved.
+    #[error(transparent)]
+    Resource(#[from] Refusal),
+    /// What it reserves can be, written in another way.
+    #[error("{0:?} is not in its one form")]
+    Form(Arc<str>),
+    /// It holds a content of this hash, of which there is no pair.
+    #[error("its content {0} is not there")]
+    Content(ContentHash),
+    /// A queue counts what it does not have.
+    #[error("queue {0} says more than its tasks")]
+    Queue(Arc<str>),
+    /// A task waits for one that there is not.
+    #[error("task {0} is needed, and is not there")]
+    Need(TaskId),
+}
+
+impl From<&'static str> for PairProblem {
+    fn from(problem: &'static str) -> PairProblem {
+        PairProblem::Wrong(problem)
+    }
 }
 
 impl Meta {
@@ -341,9 +376,9 @@ impl Colony {
         let mut rest = bytes;
         let length = u64::from_le_bytes(take(&mut rest, 8)?.try_into().expect("eight bytes"));
         let meta = take(&mut rest, usize::try_from(length).unwrap_or(usize::MAX))?;
-        let meta = decode(meta).map_err(|problem| ImageError::Malformed {
+        let meta = decode(meta).map_err(|error| ImageError::Malformed {
             key: "meta".into(),
-            problem,
+            problem: error.into(),
         })?;
         let mut pairs = Vec::new();
         while !rest.is_empty() {
@@ -362,13 +397,12 @@ fn encode<T: Serialize>(value: &T) -> Vec<u8> {
         .expect("plain data serialises into memory")
 }
 
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, bincode::Error> {
     // The limit is the input itself: lengths inside it cannot make the decoder allocate more.
     bincode::DefaultOptions::new()
         .with_fixint_encoding()
         .with_limit(bytes.len() as u64)
         .deserialize(bytes)
-        .map_err(|error| error.to_string())
 }
 
 /// Takes `length` bytes off the front of an image.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::pair::{place, reservation_settings_pair};
-use super::{ImageError, Meta, Pair, StoredLife, StoredRecord, StoredReservation, StoredTask, StoredValue, decode};
+use super::{
+    ImageError, Meta, Pair, PairProblem, StoredLife, StoredRecord, StoredReservation, StoredTask, StoredValue, decode,
+};
 use crate::colony::agent::{AgentId, Agents, Timer};
 use crate::colony::command::{ContentHash, Key};
 use crate::colony::digest::Digest;
@@ -78,7 +80,7 @@ struct Restorer {
 }
 
 impl Restorer {
-    fn take(&mut self, key: &[u8], value: Vec<u8>) -> Result<(), String> {
+    fn take(&mut self, key: &[u8], value: Vec<u8>) -> Result<(), PairProblem> {
         let (kind, rest) = key.split_first().ok_or("is empty")?;
         let end = rest.iter().position(|byte| *byte == 0).ok_or("names no project")?;
         let name = std::str::from_utf8(&rest[..end]).map_err(|_| "its project is not UTF-8")?;
@@ -86,7 +88,7 @@ impl Restorer {
         let text = || {
             std::str::from_utf8(rest)
                 .map(Arc::<str>::from)
-                .map_err(|_| "its key is not UTF-8".to_string())
+                .map_err(|_| PairProblem::Wrong("its key is not UTF-8"))
         };
         if *kind == b'a' {
             return restore_life(&mut self.colony.agents, name, rest, &value);
@@ -201,7 +203,7 @@ impl Restorer {
                     return Err("its queue is not there".into());
                 }
             }
-            other => return Err(format!("is of unknown kind {other}")),
+            other => return Err(PairProblem::Kind(*other)),
         }
         Ok(())
     }
@@ -289,7 +291,7 @@ impl Restorer {
 /// When a pair is malformed, a content is missing, or its bytes do not have the hash that they are kept under.
 pub fn read_records(records: Vec<Pair>, contents: Vec<Pair>) -> Result<Vec<(Key, Record)>, ImageError> {
     let mut memory = Memory::default();
-    let malformed = |key: &[u8], problem: String| ImageError::Malformed {
+    let malformed = |key: &[u8], problem: PairProblem| ImageError::Malformed {
         key: String::from_utf8_lossy(key).into_owned(),
         problem,
     };
@@ -308,7 +310,9 @@ pub fn read_records(records: Vec<Pair>, contents: Vec<Pair>) -> Result<Vec<(Key,
         );
     }
     let read = |(key, value): Pair| {
-        let record = decode(&value).and_then(|stored| stored_record(stored, &memory));
+        let record = decode(&value)
+            .map_err(PairProblem::from)
+            .and_then(|stored| stored_record(stored, &memory));
         let record = record.map_err(|problem| malformed(&key, problem))?;
         let end = key.iter().position(|byte| *byte == 0).map_or(key.len(), |end| end + 1);
         let name = std::str::from_utf8(&key[end..]).map_err(|_| malformed(&key, "its key is not UTF-8".into()))?;
@@ -317,7 +321,7 @@ pub fn read_records(records: Vec<Pair>, contents: Vec<Pair>) -> Result<Vec<(Key,
     records.into_iter().map(read).collect()
 }
 
-fn stored_task(place: &[u8], value: &[u8]) -> Result<Task, String> {
+fn stored_task(place: &[u8], value: &[u8]) -> Result<Task, PairProblem> {
     let (seq, ordinal) = place.split_first_chunk().ok_or("its id is too short")?;
     let stored: StoredTask = decode(value)?;
     Ok(Task {
@@ -345,14 +349,14 @@ fn stored_task(place: &[u8], value: &[u8]) -> Result<Task, String> {
     })
 }
 
-fn stored_reservation(place: &[u8], value: &[u8]) -> Result<Reservation, String> {
+fn stored_reservation(place: &[u8], value: &[u8]) -> Result<Reservation, PairProblem> {
     let (seq, ordinal) = place.split_first_chunk().ok_or("its id is too short")?;
     let stored: StoredReservation = decode(value)?;
     let mut resources = Vec::with_capacity(stored.resources.len());
     for (text, mode) in stored.resources {
-        let resource = Resource::parse(&text).map_err(|refusal| refusal.to_string())?;
+        let resource = Resource::parse(&text)?;
         if resource.text() != text {
-            return Err(format!("{text:?} is not in its one form"));
+            return Err(PairProblem::Form(text));
         }
         resources.push(Reserved { resource, text, mode });
     }
@@ -372,7 +376,7 @@ fn stored_reservation(place: &[u8], value: &[u8]) -> Result<Reservation, String>
     })
 }
 
-fn restore_life(agents: &mut Agents, project: &str, place: &[u8], value: &[u8]) -> Result<(), String> {
+fn restore_life(agents: &mut Agents, project: &str, place: &[u8], value: &[u8]) -> Result<(), PairProblem> {
     let (node, started) = place.split_first_chunk().ok_or("its place is too short")?;
     if !project.is_empty() {
         return Err("an agent belongs to no project".into());
@@ -398,7 +402,7 @@ fn restore_life(agents: &mut Agents, project: &str, place: &[u8], value: &[u8]) 
     Ok(())
 }
 
-fn restore_session(agents: &mut Agents, project: &str, place: &[u8], value: &[u8]) -> Result<(), String> {
+fn restore_session(agents: &mut Agents, project: &str, place: &[u8], value: &[u8]) -> Result<(), PairProblem> {
     let session: Session = decode(value)?;
     if session.id.0.to_be_bytes() != place || &*session.project != project {
         return Err("its key is that of another session".into());
@@ -414,15 +418,12 @@ fn restore_session(agents: &mut Agents, project: &str, place: &[u8], value: &[u8
     Ok(())
 }
 
-fn stored_record(stored: StoredRecord, memory: &Memory) -> Result<Record, String> {
+fn stored_record(stored: StoredRecord, memory: &Memory) -> Result<Record, PairProblem> {
     let value = match stored.value {
         None => None,
         Some(StoredValue::Inline(bytes)) => Some(Value::of(bytes)),
         Some(StoredValue::Kept(hash)) => {
-            let kept = memory
-                .contents
-                .get(&hash)
-                .ok_or_else(|| format!("its content {hash} is not there"))?;
+            let kept = memory.contents.get(&hash).ok_or(PairProblem::Content(hash))?;
             Some(Value {
                 hash,
                 bytes: kept.bytes.clone(),

@@ -1,30 +1,28 @@
 //! Which reservations may meet a resource.
 //!
 //! What everything in a resource begins with ([`Lead::beginning`]): what is in both of two resources begins with the
-//! beginnings of both, so one of these begins with the other. In an ordered set those that the beginning of a resource
-//! begins with (`src`, `src/a/f` for `src/a/f1.rs`) are found from the longest down, skipping what is not there; those that
-//! begin with it stand together.
+//! beginnings of both, so one of these begins with the other. In a radix tree those that the beginning of a resource begins
+//! with (`src`, `src/a/f` for `src/a/f1.rs`) stand along one way; those that begin with it stand below its end.
 //!
 //! A pattern over many folders begins with what many begin with, and may still name one file: `crates/*/Cargo.toml`. So the
-//! same stands in two further sets, first by how the last name begins, and by how it ends, and by the beginning only then.
-//! A look-up goes a few steps in the first set; if that is not the end of it, in the second, in the third, and further in
-//! each in turn. Each set has all that may meet, so the one that comes to an end has said it all.
+//! same stands in two further trees, first by how the last name begins, and by how it ends, and by the beginning only then.
+//! A look-up goes a few steps in one tree; if that is not the end of it, in the second, in the third, and further in each in
+//! turn. Each tree has all that may meet, so the one that comes to an end has said it all.
 //!
 //! What is waited for stands here once for each resource and mode, in the name of the first who waits: see
 //! [`super::Reservations`].
 
-use std::cmp::Ordering;
-use std::ops::{Bound, ControlFlow};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use equivalent::{Comparable, Equivalent};
-use imbl::OrdSet;
-
+use super::radix::{Cursor, Radix};
 use super::{Mode, ReservationId, Resource};
 use crate::conflict::glob::Lead;
 
-/// How far a look-up goes in each set before it turns to the next: then the first is looked through whole.
-const TURNS: [usize; 3] = [64, 1_024, 8_192];
+/// How far a look-up goes in each tree before it turns to the next: then that of the beginnings is looked through whole.
+const TURNS: [usize; 4] = [32, 256, 2_048, 8_192];
+/// What stands behind each text of a key: in no text.
+const END: u8 = 0xff;
 
 /// Which part of the index: what is held, or what is waited for, in one mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,8 +33,8 @@ pub(super) struct Space {
 
 impl Space {
     /// Its number among all.
-    fn number(self) -> usize {
-        self.mode as usize * 2 + usize::from(self.waiting)
+    fn number(self) -> u8 {
+        self.mode as u8 * 2 + u8::from(self.waiting)
     }
 }
 
@@ -51,74 +49,14 @@ pub(super) struct Hit {
     pub(super) near: bool,
 }
 
-/// What stands in a set.
+/// What stands in a tree.
 #[derive(Clone, Debug)]
 struct Entry {
-    space: Space,
-    /// How the last name begins, or ends; the same in all of the set that is ordered by the beginning alone.
-    name: Arc<str>,
-    beginning: Arc<str>,
     place: Place,
     lead: Arc<Lead>,
 }
 
-impl Entry {
-    fn at(&self) -> (Space, &str, &str, Place, &Lead) {
-        (self.space, &self.name, &self.beginning, self.place, &self.lead)
-    }
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Entry) -> bool {
-        self.at() == other.at()
-    }
-}
-
-impl Eq for Entry {}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Entry) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Entry {
-    fn cmp(&self, other: &Entry) -> Ordering {
-        self.at().cmp(&other.at())
-    }
-}
-
-/// A place between entries: before or behind all with the same name, or with the same name and beginning.
-#[derive(Clone, Copy, Debug)]
-struct Between<'a> {
-    space: Space,
-    name: &'a str,
-    beginning: Option<&'a str>,
-    behind: bool,
-}
-
-impl Equivalent<Entry> for Between<'_> {
-    fn equivalent(&self, _: &Entry) -> bool {
-        false
-    }
-}
-
-impl Comparable<Entry> for Between<'_> {
-    fn compare(&self, entry: &Entry) -> Ordering {
-        let names = (self.space, self.name).cmp(&(entry.space, &*entry.name));
-        let beginnings = || {
-            self.beginning
-                .map_or(Ordering::Equal, |mine| mine.cmp(&entry.beginning))
-        };
-        let side = match self.behind {
-            true => Ordering::Greater,
-            false => Ordering::Less,
-        };
-        names.then_with(beginnings).then(side)
-    }
-}
-
-/// Why a look-up in one set ends before it has seen all.
+/// Why a look-up in one tree ends before it has seen all.
 enum Stop<B> {
     /// It has gone as far as it may.
     Turn,
@@ -126,7 +64,7 @@ enum Stop<B> {
     Visitor(B),
 }
 
-/// A look-up in one set.
+/// A look-up in one tree.
 struct Visit<'a, B> {
     space: Space,
     lead: &'a Lead,
@@ -135,53 +73,39 @@ struct Visit<'a, B> {
     visitor: &'a mut dyn FnMut(Hit) -> ControlFlow<B>,
 }
 
-/// The index.
+/// The index: trees whose keys are the number of the space, the last name's start or end where a tree is ordered by it, the
+/// beginning, and the place.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
-    by_beginning: Set,
-    by_name_start: Set,
-    by_name_end: Set,
-    none: Arc<str>,
-    /// How many resources stand in each space: one without is not looked through.
-    counts: [usize; 6],
-}
-
-#[derive(Clone, Debug, Default)]
-struct Set {
-    entries: OrdSet<Entry>,
+    by_beginning: Radix<Entry>,
+    by_name_start: Radix<Entry>,
+    by_name_end: Radix<Entry>,
 }
 
 impl Index {
     pub(super) fn insert(&mut self, space: Space, resource: &Resource, place: Place) {
-        self.counts[space.number()] += 1;
         for lead in resource.leads() {
-            for (set, entry) in self.entries(space, &lead, place) {
-                set.entries.insert(entry);
+            for (tree, key) in self.keys(space, &lead, place) {
+                let lead = lead.clone();
+                tree.insert(&key, Entry { place, lead });
             }
         }
     }
 
     pub(super) fn remove(&mut self, space: Space, resource: &Resource, place: Place) {
-        self.counts[space.number()] -= 1;
         for lead in resource.leads() {
-            for (set, entry) in self.entries(space, &lead, place) {
-                set.entries.remove(&entry);
+            for (tree, key) in self.keys(space, &lead, place) {
+                tree.remove(&key);
             }
         }
     }
 
-    fn entries(&mut self, space: Space, lead: &Arc<Lead>, place: Place) -> [(&mut Set, Entry); 3] {
-        let entry = |name: &Arc<str>| Entry {
-            space,
-            name: name.clone(),
-            beginning: lead.beginning().clone(),
-            place,
-            lead: lead.clone(),
-        };
+    fn keys(&mut self, space: Space, lead: &Lead, place: Place) -> [(&mut Radix<Entry>, Vec<u8>); 3] {
+        let key = |name: Option<&str>| key(space, name, lead, place);
         [
-            (&mut self.by_beginning, entry(&self.none)),
-            (&mut self.by_name_start, entry(&lead.name_start)),
-            (&mut self.by_name_end, entry(&lead.name_end)),
+            (&mut self.by_beginning, key(None)),
+            (&mut self.by_name_start, key(Some(&lead.name_start))),
+            (&mut self.by_name_end, key(Some(&lead.name_end))),
         ]
     }
 
@@ -192,31 +116,29 @@ impl Index {
         lead: &Lead,
         visitor: &mut dyn FnMut(Hit) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
-        if self.counts[space.number()] == 0 {
-            return ControlFlow::Continue(());
-        }
         let mut visit = Visit {
             space,
             lead,
             left: 0,
             visitor,
         };
+        let mut trees = [
+            (&self.by_beginning, None),
+            (&self.by_name_start, Some(&lead.name_start)),
+            (&self.by_name_end, Some(&lead.name_end)),
+        ];
+        // One path is found by its beginning; of a pattern the last name says more, mostly.
+        if !lead.whole {
+            trees.rotate_left(1);
+        }
         for left in TURNS {
-            for (set, name) in [
-                (&self.by_beginning, None),
-                (&self.by_name_start, Some(&lead.name_start)),
-                (&self.by_name_end, Some(&lead.name_end)),
-            ] {
+            for (tree, name) in trees {
                 // One that says nothing leads everywhere.
                 if name.is_some_and(|name| name.is_empty()) {
                     continue;
                 }
                 visit.left = left;
-                let seen = match name {
-                    None => set.of_name("", &mut visit),
-                    Some(name) => set.of_names(name, name.ends_with('/'), &mut visit),
-                };
-                match seen {
+                match visit.look_through(tree, name.map(|name| &**name)) {
                     ControlFlow::Continue(()) => return ControlFlow::Continue(()),
                     ControlFlow::Break(Stop::Visitor(end)) => return ControlFlow::Break(end),
                     ControlFlow::Break(Stop::Turn) => {}
@@ -224,7 +146,7 @@ impl Index {
             }
         }
         visit.left = usize::MAX;
-        match self.by_beginning.of_name("", &mut visit) {
+        match visit.look_through(&self.by_beginning, None) {
             ControlFlow::Break(Stop::Visitor(end)) => ControlFlow::Break(end),
             _ => ControlFlow::Continue(()),
         }
@@ -232,12 +154,76 @@ impl Index {
 
     #[cfg(test)]
     fn is_empty(&self) -> bool {
-        let sets = [&self.by_beginning, &self.by_name_start, &self.by_name_end];
-        sets.iter().all(|set| set.entries.is_empty())
+        let trees = [&self.by_beginning, &self.by_name_start, &self.by_name_end];
+        trees.iter().all(|tree| tree.is_empty())
     }
 }
 
+/// The key of what has this lead, in a tree that is ordered by its last name or not.
+fn key(space: Space, name: Option<&str>, lead: &Lead, (id, place): Place) -> Vec<u8> {
+    let mut key = vec![space.number()];
+    for text in name.into_iter().chain([&**lead.beginning()]) {
+        key.extend_from_slice(text.as_bytes());
+        key.push(END);
+    }
+    key.extend_from_slice(&id.seq.to_be_bytes());
+    key.extend_from_slice(&id.ordinal.to_be_bytes());
+    key.extend_from_slice(&place.to_be_bytes());
+    key
+}
+
 impl<B> Visit<'_, B> {
+    /// Visits what fits in a tree, which is ordered by the last name if one is given.
+    fn look_through(&mut self, tree: &Radix<Entry>, name: Option<&str>) -> ControlFlow<Stop<B>> {
+        let Some(start) = tree.start().step(self.space.number()) else {
+            return ControlFlow::Continue(());
+        };
+        let Some(name) = name else {
+            return self.of_beginnings(start);
+        };
+        let Some(at) = along(start, name, &mut |behind| self.of_name(behind))? else {
+            return ControlFlow::Continue(());
+        };
+        // A whole name is no beginning of others.
+        if !name.ends_with('/') {
+            for (_, longer) in at.branches().filter(|(byte, _)| *byte != END) {
+                longer.behind_next(END, &mut |behind| self.of_name(behind))?;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Visits those of one name whose beginnings fit.
+    fn of_name(&mut self, behind: Cursor<'_, Entry>) -> ControlFlow<Stop<B>> {
+        self.step()?;
+        self.of_beginnings(behind)
+    }
+
+    /// Visits those behind this place whose beginnings fit.
+    fn of_beginnings(&mut self, start: Cursor<'_, Entry>) -> ControlFlow<Stop<B>> {
+        let lead = self.lead;
+        let beginning: &str = lead.beginning();
+        let at = along(start, beginning, &mut |behind| self.all(behind))?;
+        if lead.whole {
+            return ControlFlow::Continue(());
+        }
+        // What begins so goes on where the beginning ends, or a slash behind it. Those that end there have been visited.
+        let rest = lead.start.get(beginning.len()..).unwrap_or_default();
+        let below = at.and_then(|at| rest.bytes().try_fold(at, Cursor::step));
+        for (_, longer) in below
+            .into_iter()
+            .flat_map(Cursor::branches)
+            .filter(|(byte, _)| *byte != END || !rest.is_empty())
+        {
+            self.all(longer)?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn all(&mut self, behind: Cursor<'_, Entry>) -> ControlFlow<Stop<B>> {
+        behind.values(&mut |entry| self.hit(entry))
+    }
+
     /// A step further.
     fn step(&mut self) -> ControlFlow<Stop<B>> {
         match self.left.checked_sub(1) {
@@ -260,118 +246,29 @@ impl<B> Visit<'_, B> {
             ControlFlow::Break(end) => ControlFlow::Break(Stop::Visitor(end)),
         }
     }
-
-    /// The place before or behind all with this name, or with this beginning as well.
-    fn between<'a>(&self, name: &'a str, beginning: Option<&'a str>, behind: bool) -> Between<'a> {
-        Between {
-            space: self.space,
-            name,
-            beginning,
-            behind,
-        }
-    }
 }
 
-impl Set {
-    /// The last entry before a place, of the same space.
-    fn before(&self, place: Between<'_>) -> Option<&Entry> {
-        let mut before = self
-            .entries
-            .range::<_, Between<'_>>((Bound::Unbounded, Bound::Excluded(place)));
-        before.next_back().filter(|entry| entry.space == place.space)
+/// Goes along a text and visits the places behind each beginning of it that is a text of the tree, itself included. Returns
+/// the place at its end, if others go as far.
+fn along<'a, B>(
+    start: Cursor<'a, Entry>,
+    text: &str,
+    visitor: &mut dyn FnMut(Cursor<'a, Entry>) -> ControlFlow<B>,
+) -> ControlFlow<B, Option<Cursor<'a, Entry>>> {
+    let mut at = start;
+    for byte in text.bytes() {
+        if let Some(behind) = at.step(END) {
+            visitor(behind)?;
+        }
+        match at.step(byte) {
+            Some(next) => at = next,
+            None => return ControlFlow::Continue(None),
+        }
     }
-
-    /// The entries behind a place, of the same space.
-    fn behind<'a>(&'a self, place: Between<'_>) -> impl Iterator<Item = &'a Entry> + use<'a> {
-        let space = place.space;
-        let behind = self
-            .entries
-            .range::<_, Between<'_>>((Bound::Excluded(place), Bound::Unbounded));
-        behind.take_while(move |entry| entry.space == space)
+    if let Some(behind) = at.step(END) {
+        visitor(behind)?;
     }
-
-    /// Visits those whose last names begin as `name` does, and whose beginnings fit.
-    fn of_names<B>(&self, name: &str, whole: bool, visit: &mut Visit<'_, B>) -> ControlFlow<Stop<B>> {
-        let mut at = name;
-        while let Some(entry) = self.before(visit.between(at, None, true)) {
-            visit.step()?;
-            let found: &str = &entry.name;
-            let common = common_bytes(found, at);
-            if common < found.len() {
-                // Between the two is nothing; what both begin with is no longer than what they have in common.
-                at = at_most(at, common);
-                continue;
-            }
-            self.of_name(found, visit)?;
-            if found.is_empty() {
-                break;
-            }
-            at = at_most(at, found.len() - 1);
-        }
-        if whole {
-            return ControlFlow::Continue(());
-        }
-        let mut last: &str = name;
-        while let Some(entry) = self.behind(visit.between(last, None, true)).next() {
-            visit.step()?;
-            if !entry.name.starts_with(name) {
-                break;
-            }
-            self.of_name(&entry.name, visit)?;
-            last = &entry.name;
-        }
-        ControlFlow::Continue(())
-    }
-
-    /// Visits those with this name whose beginnings fit.
-    fn of_name<B>(&self, name: &str, visit: &mut Visit<'_, B>) -> ControlFlow<Stop<B>> {
-        let lead = visit.lead;
-        let beginning: &str = lead.beginning();
-        let mut at = beginning;
-        while let Some(entry) = self.before(visit.between(name, Some(at), true)) {
-            if *entry.name != *name {
-                break;
-            }
-            let found: &str = &entry.beginning;
-            let common = common_bytes(found, at);
-            if common < found.len() {
-                at = at_most(at, common);
-                continue;
-            }
-            for entry in self.behind(visit.between(name, Some(found), false)) {
-                if *entry.name != *name || *entry.beginning != *found {
-                    break;
-                }
-                visit.hit(entry)?;
-            }
-            if found.is_empty() {
-                break;
-            }
-            at = at_most(at, found.len() - 1);
-        }
-        if lead.whole {
-            return ControlFlow::Continue(());
-        }
-        for entry in self.behind(visit.between(name, Some(&lead.start), false)) {
-            if *entry.name != *name || !entry.beginning.starts_with(&*lead.start) {
-                break;
-            }
-            // Those have been visited.
-            if *entry.beginning != *beginning {
-                visit.hit(entry)?;
-            }
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-/// So many bytes of it, or the characters that are whole among them.
-fn at_most(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
-}
-
-fn common_bytes(a: &str, b: &str) -> usize {
-    a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count()
+    ControlFlow::Continue(Some(at))
 }
 
 #[cfg(test)]
@@ -386,7 +283,7 @@ mod tests {
         mode: Mode::Exclusive,
     };
 
-    /// All that meet are visited by each set, whatever else is.
+    /// All that meet are visited by each tree, whatever else is.
     #[test]
     fn no_resource_that_meets_is_missed() {
         let texts = [
@@ -455,14 +352,14 @@ mod tests {
         }
     }
 
-    /// What each of the sets finds by itself.
+    /// What each of the trees finds by itself.
     fn visit_all(index: &Index, lead: &Lead, visited: &mut [BTreeSet<usize>; 3]) {
-        let sets = [
-            (&index.by_beginning, ""),
-            (&index.by_name_start, &*lead.name_start),
-            (&index.by_name_end, &*lead.name_end),
+        let trees = [
+            (&index.by_beginning, None),
+            (&index.by_name_start, Some(&*lead.name_start)),
+            (&index.by_name_end, Some(&*lead.name_end)),
         ];
-        for ((set, name), visited) in sets.into_iter().zip(visited) {
+        for ((tree, name), visited) in trees.into_iter().zip(visited) {
             let visitor: &mut dyn FnMut(Hit) -> ControlFlow<()> = &mut |hit| {
                 if hit.near {
                     visited.insert(hit.place.0.seq as usize);
@@ -475,7 +372,7 @@ mod tests {
                 left: usize::MAX,
                 visitor,
             };
-            assert!(set.of_names(name, name.ends_with('/'), &mut visit).is_continue());
+            assert!(visit.look_through(tree, name).is_continue());
         }
     }
 

@@ -320,19 +320,21 @@ impl Reservations {
                     if !is_near(hit, steps)? {
                         return Ok(true);
                     }
-                    let first = self.reserved(hit.place);
-                    let own = asking.owner == Some(&self.known(hit.place.0).holder.owner);
-                    if !space.waiting && own || !wanted.resource.meets(&first.resource, steps)? {
+                    let holder = self.known(hit.place.0);
+                    let first = &holder.resources[hit.place.1 as usize];
+                    if !space.waiting {
+                        let others = asking.owner != Some(&holder.holder.owner);
+                        let stands = others && wanted.resource.meets(&first.resource, steps)? && asking.counts(holder);
+                        return Ok(!stands || note(holder, first));
+                    }
+                    if !wanted.resource.meets(&first.resource, steps)? {
                         return Ok(true);
                     }
                     let mut note = |place: Place| {
-                        let reservation = self.known(place.0);
-                        let stands = asking.owner != Some(&reservation.holder.owner) && asking.counts(reservation);
-                        !stands || note(reservation, self.reserved(place))
+                        let waiter = self.known(place.0);
+                        let stands = asking.owner != Some(&waiter.holder.owner) && asking.counts(waiter);
+                        !stands || note(waiter, &waiter.resources[place.1 as usize])
                     };
-                    if !space.waiting {
-                        return Ok(note(hit.place));
-                    }
                     for place in self.line_in(space, first) {
                         steps.spend(1)?;
                         // Those behind who waits do not stand in its way.

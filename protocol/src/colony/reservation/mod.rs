@@ -53,6 +53,7 @@ mod form;
 mod index;
 mod look;
 mod of_tasks;
+mod radix;
 mod reservations;
 mod resource;
 mod rules;

@@ -9,6 +9,7 @@ use super::wait::{Wait, WaitId, Waits};
 use super::{Attempt, Counts, QUEUE_DEFAULT, Queue, State, StateName, StoredQueue, Task, TaskId, Terms, Unmet};
 use crate::colony::command::ContentHash;
 use crate::colony::digest::Digest;
+use crate::colony::image::PairProblem;
 
 /// How many tasks a project may have that are still to be done.
 pub const OPEN_TASKS_MAX: usize = 1_000_000;
@@ -411,16 +412,15 @@ impl Tasks {
 
     /// What is wrong with what was restored, if anything is. While a project is cleared away, tasks go before those that
     /// need them.
-    pub(crate) fn restored_badly(&self, clearing: bool) -> Option<String> {
+    pub(crate) fn restored_badly(&self, clearing: bool) -> Option<PairProblem> {
         let wrong = |(name, queue): (&Arc<str>, &Queue)| {
             let owes = queue.owes_ms.is_some() && queue.waiting() == 0;
-            (queue.has_empty_line() || queue.is_idle() || owes)
-                .then(|| format!("queue {name} says more than its tasks"))
+            (queue.has_empty_line() || queue.is_idle() || owes).then(|| PairProblem::Queue(name.clone()))
         };
         let unknown = || {
             let mut needs = self.dependants.iter().map(|(need, ..)| need);
             let unknown = needs.find(|need| !self.by_id.contains_key(*need));
-            unknown.map(|need| format!("task {need} is needed, and is not there"))
+            unknown.map(|need| PairProblem::Need(*need))
         };
         let wrong = self.queues.iter().find_map(wrong);
         wrong.or_else(|| unknown().filter(|_| !clearing))
