@@ -74,7 +74,7 @@ struct Visit<'a, B> {
 }
 
 /// The index: trees whose keys are the number of the space, the last name's start or end where a tree is ordered by it, the
-/// beginning, and the place.
+/// beginning, the place, and which alternative.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     by_beginning: Radix<Entry>,
@@ -84,8 +84,8 @@ pub(super) struct Index {
 
 impl Index {
     pub(super) fn insert(&mut self, space: Space, resource: &Resource, place: Place) {
-        for lead in resource.leads() {
-            for (tree, key) in self.keys(space, &lead, place) {
+        for (alternative, lead) in (0..).zip(resource.leads()) {
+            for (tree, key) in self.keys(space, &lead, (place, alternative)) {
                 let lead = lead.clone();
                 tree.insert(&key, Entry { place, lead });
             }
@@ -93,15 +93,15 @@ impl Index {
     }
 
     pub(super) fn remove(&mut self, space: Space, resource: &Resource, place: Place) {
-        for lead in resource.leads() {
-            for (tree, key) in self.keys(space, &lead, place) {
+        for (alternative, lead) in (0..).zip(resource.leads()) {
+            for (tree, key) in self.keys(space, &lead, (place, alternative)) {
                 tree.remove(&key);
             }
         }
     }
 
-    fn keys(&mut self, space: Space, lead: &Lead, place: Place) -> [(&mut Radix<Entry>, Vec<u8>); 3] {
-        let key = |name: Option<&str>| key(space, name, lead, place);
+    fn keys(&mut self, space: Space, lead: &Lead, of: (Place, u32)) -> [(&mut Radix<Entry>, Vec<u8>); 3] {
+        let key = |name: Option<&str>| key(space, name, lead, of);
         [
             (&mut self.by_beginning, key(None)),
             (&mut self.by_name_start, key(Some(&lead.name_start))),
@@ -159,8 +159,8 @@ impl Index {
     }
 }
 
-/// The key of what has this lead, in a tree that is ordered by its last name or not.
-fn key(space: Space, name: Option<&str>, lead: &Lead, (id, place): Place) -> Vec<u8> {
+/// The key of an alternative of what stands at this place, in a tree that is ordered by the last name or not.
+fn key(space: Space, name: Option<&str>, lead: &Lead, ((id, place), alternative): (Place, u32)) -> Vec<u8> {
     let mut key = vec![space.number()];
     for text in name.into_iter().chain([&**lead.beginning()]) {
         key.extend_from_slice(text.as_bytes());
@@ -169,6 +169,7 @@ fn key(space: Space, name: Option<&str>, lead: &Lead, (id, place): Place) -> Vec
     key.extend_from_slice(&id.seq.to_be_bytes());
     key.extend_from_slice(&id.ordinal.to_be_bytes());
     key.extend_from_slice(&place.to_be_bytes());
+    key.extend_from_slice(&alternative.to_be_bytes());
     key
 }
 
