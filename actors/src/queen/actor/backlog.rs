@@ -8,8 +8,12 @@ use queenright_protocol::id::NodeId;
 
 use crate::replica::DIRTY_RECORDS_MAX;
 
-/// With more changes than these that its store has not taken yet, a node would soon apply nothing until it has.
+/// With more changes than these that its store has not taken yet, a node would soon apply nothing until it has: commands
+/// slow down.
 const UNSTORED_MAX: u64 = DIRTY_RECORDS_MAX as u64 / 2;
+/// With more than these nothing that is due is done: what it brings while the others tell of their stores must not slow
+/// down commands.
+const UNSTORED_BY_DUE_MAX: u64 = UNSTORED_MAX / 2;
 /// How long the next entry waits when a store is as far behind as it may be. With many entries of large commands on the way
 /// this still can be too little, and the node waits for its store after all.
 const PAUSE_MAX: Duration = Duration::from_millis(400);
@@ -27,7 +31,7 @@ impl Backlogs {
 
     /// Whether the store of a node should first catch up; that of this one is behind by `own`.
     pub(super) fn are_long(&self, own: usize, now: Instant) -> bool {
-        self.longest(own, now) > UNSTORED_MAX
+        self.longest(own, now) > UNSTORED_BY_DUE_MAX
     }
 
     /// How long the next entry should wait: the longer, the further a store is behind.
@@ -52,9 +56,9 @@ mod tests {
     fn the_slowest_store_counts_until_its_node_is_silent() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let much = UNSTORED_MAX + 1;
+        let much = UNSTORED_BY_DUE_MAX + 1;
         let mut backlogs = Backlogs::default();
-        assert!(!backlogs.are_long(UNSTORED_MAX as usize, start));
+        assert!(!backlogs.are_long(UNSTORED_BY_DUE_MAX as usize, start));
         assert!(backlogs.are_long(much as usize, start));
         backlogs.note(NodeId(2), much, start);
         backlogs.note(NodeId(3), 0, at(1));
