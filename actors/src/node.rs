@@ -165,8 +165,15 @@ impl Node {
     /// Carries out a command: returns its outcome once a majority has it on disk.
     ///
     /// # Errors
-    /// When the queen does not take it, or no outcome came before the deadline: then it is unknown.
+    /// When there was no quorum until the deadline, or the queen does not take it: nothing was changed. When no outcome came
+    /// before the deadline: then it is unknown.
     pub async fn submit(&self, request: Request, deadline: Duration) -> Result<Outcome, SubmitError> {
+        let until = Instant::now() + deadline;
+        // The queen keeps what she was handed: nobody could tell then whether it will be carried out.
+        self.consensus.quorum(until).await.ok_or(SubmitError::NoQuorum {
+            waited_ms: deadline.as_millis() as u64,
+        })?;
+        let deadline = until.saturating_duration_since(Instant::now());
         // Any call with a token is a sign of life of its session.
         let token = request.body.token();
         let elsewhere = token.and_then(|token| self.keeper.heard(&request.project, token));

@@ -134,6 +134,8 @@ pub(crate) struct Consensus {
     server: Arc<Server>,
     /// Somebody needs a snapshot of what is applied now.
     snapshot_wanted: Arc<Notify>,
+    /// For how long a leader, or a majority, may be silent and still count as being there: for as long nobody else is elected.
+    lease: Duration,
     stop: CancellationToken,
 }
 
@@ -207,6 +209,7 @@ impl Consensus {
             recovery,
             server,
             snapshot_wanted,
+            lease: timing.election.1,
             stop,
         })
     }
@@ -308,6 +311,39 @@ impl Consensus {
                 )
             })
             .collect()
+    }
+
+    /// Whether a majority was there a moment ago, as far as this node can tell: it leads and is acknowledged by one, or hears
+    /// a leader.
+    fn has_quorum(&self) -> bool {
+        let Leadership { leader, role, .. } = self.current();
+        if role != Role::Leader {
+            return leader.is_some() && self.ingress.leader_silence() <= self.lease;
+        }
+        let (silence, me) = (self.silence(), self.router.me());
+        let members = self.members.borrow();
+        let voters = members.voters();
+        let is_there = |voter: &&NodeId| {
+            let silence = silence.get(*voter).copied().flatten();
+            **voter == me || silence.is_some_and(|silence| silence <= self.lease)
+        };
+        voters.iter().filter(is_there).count() > voters.len() / 2
+    }
+
+    /// Returns once a majority is there, as far as this node can tell; `None` when none was before the deadline.
+    pub(crate) async fn quorum(&self, deadline: Instant) -> Option<()> {
+        let mut leadership = self.leadership();
+        while !self.has_quorum() {
+            if Instant::now() + READ_INDEX_PAUSE >= deadline {
+                return None;
+            }
+            leadership.mark_unchanged();
+            if let Ok(Err(_)) = tokio::time::timeout(READ_INDEX_PAUSE, leadership.changed()).await {
+                // Consensus has stopped.
+                return None;
+            }
+        }
+        Some(())
     }
 
     /// Returns once this node has applied everything that was acknowledged before the call, on whatever node: the read
