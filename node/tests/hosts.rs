@@ -329,7 +329,8 @@ impl Drop for Replay {
     }
 }
 
-const HEAD: &str = "topology        nodes  scenario              ok  refused  unknown  longest gap  back after  equal after  lost  verdict";
+const HEAD: &str = "topology        nodes  scenario              ok  refused  unknown  longest gap  back after  equal after  \
+                    lost  verdict";
 
 /// A line of the table.
 struct Line<'a>(&'a Cell, &'a Result<Outcome, String>);

@@ -33,8 +33,8 @@ const STILL: Duration = Duration::from_millis(500);
 /// How many calls each node makes afterwards.
 const CALLS: u64 = 200;
 
-/// Signals from every node to the one after the next, for as long as the options say, while one agent puts; what is in the way of others is
-/// dropped and counted. Then calls over the same links.
+/// Signals from every node to the one after the next, for as long as the options say, while one agent puts; what is in the
+/// way of others is dropped and counted. Then calls over the same links.
 ///
 /// # Errors
 /// [`BenchError`]; [`BenchError::Mismatch`] if a signal is not accounted for, or the memory of a node grows too far;

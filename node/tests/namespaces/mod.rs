@@ -1,8 +1,8 @@
 //! Hosts as network namespaces on one bridge: each has a line to the others, and a door line to the test that no weather
 //! and no split touches.
 //!
-//! It needs Linux, root and `ip` (iproute2), and fails where one of them is missing. What it makes carries the number of its process
-//! in its name; it is removed when a test ends, however it ends, and by the next one if the process was killed.
+//! It needs Linux, root and `ip` (iproute2), and fails where one of them is missing. What it makes carries the number of its
+//! process in its name; it is removed when a test ends, however it ends, and by the next one if the process was killed.
 
 mod cable;
 pub(crate) mod load;
