@@ -11,7 +11,6 @@ mod namespaces;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -287,14 +286,10 @@ struct Replay(Option<Child>);
 
 impl Replay {
     fn start(colony: &Colony, commits: usize) -> Replay {
-        let repository: PathBuf = colony.folder().join("hard");
+        let repository = colony.folder().join("hard");
         hard(&repository, SEED, commits).unwrap();
-        let mut command = colony.command();
-        command
-            .args(["replay", "--json", "--cluster"])
-            .arg(&colony.config().file)
-            .arg(repository);
-        command.args(["--agents", &(2 * colony.names().len()).to_string()]);
+        let (repository, agents) = (repository.to_str().unwrap(), (2 * colony.names().len()).to_string());
+        let mut command = colony.command_at("n1", &["replay", repository, "--json", "--agents", &agents]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         Replay(Some(command.spawn().unwrap()))
     }
