@@ -82,9 +82,9 @@ impl Cell {
             Scenario::Kills | Scenario::Split => Weather::CLEAR,
         };
         let mut stage = Stage::start(self, weather);
-        let replay = Replay::start(&stage.colony, self.commits);
         let load = Load::start(&stage.colony);
         thread::sleep(CALM);
+        let replay = Replay::start(&stage.colony, self.commits);
         let mut remarks = Vec::new();
         let back_after = match self.scenario {
             Scenario::Rough => None,
@@ -445,7 +445,8 @@ fn full_matrix_of_topologies_and_disturbances_loses_nothing() {
                     topology,
                     nodes,
                     scenario,
-                    commits: 200,
+                    // A delay makes each of them last longer.
+                    commits: if scenario == Scenario::Rough { 200 } else { 600 },
                 });
             }
         }
