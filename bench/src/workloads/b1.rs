@@ -69,7 +69,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
             one_link = runs.iter().map(|sizes| sizes.median_us()).collect();
         }
         for (size, one_link) in runs.iter().zip(&one_link) {
-            rows.extend(size.rows(name, *one_link)?);
+            rows.extend(size.rows(name, *one_link));
         }
     }
     Ok(Report {
@@ -283,7 +283,7 @@ impl Size {
     }
 
     /// Latency and rate; `one_link_us` is the median latency over one link with messages of this size.
-    fn rows(&self, name: &str, one_link_us: f64) -> Result<[Row; 2], BenchError> {
+    fn rows(&self, name: &str, one_link_us: f64) -> [Row; 2] {
         let name = format!("{name}, {} B", self.bytes);
         let sum = |what: fn(&Exchange) -> u64| self.runs.iter().map(what).sum::<u64>();
         let (messages, signals) = (sum(|run| run.messages), sum(|run| run.signals).max(1));
@@ -316,7 +316,7 @@ impl Size {
             2 * sum(|run| run.link_bytes) / signals,
             self.cost()
         ));
-        Ok([latency, rate])
+        [latency, rate]
     }
 
     /// What the nodes used in the last run.
