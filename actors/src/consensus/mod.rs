@@ -11,7 +11,7 @@ mod snapshot;
 pub mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -134,7 +134,10 @@ pub(crate) struct Consensus {
     server: Arc<Server>,
     /// Somebody needs a snapshot of what is applied now.
     snapshot_wanted: Arc<Notify>,
-    /// For how long a leader, or a majority, may be silent and still count as being there: for as long nobody else is elected.
+    // A mutex: noted and looked at once for each command of a door and each read. Held for a copy.
+    /// When the newest question was asked that a majority has answered.
+    confirmed: Mutex<Option<Instant>>,
+    /// For how long a majority counts as being there after that.
     lease: Duration,
     stop: CancellationToken,
 }
@@ -209,6 +212,7 @@ impl Consensus {
             recovery,
             server,
             snapshot_wanted,
+            confirmed: Mutex::new(None),
             lease: timing.election.1,
             stop,
         })
@@ -313,31 +317,36 @@ impl Consensus {
             .collect()
     }
 
-    /// Whether a majority was there a moment ago, as far as this node can tell: it leads and is acknowledged by one, or hears
-    /// a leader.
-    fn has_quorum(&self) -> bool {
-        let Leadership { leader, role, .. } = self.current();
-        if role != Role::Leader {
-            return leader.is_some() && self.ingress.leader_silence() <= self.lease;
-        }
-        let (silence, me) = (self.silence(), self.router.me());
-        let members = self.members.borrow();
-        let voters = members.voters();
-        let is_there = |voter: &&NodeId| {
-            let silence = silence.get(*voter).copied().flatten();
-            **voter == me || silence.is_some_and(|silence| silence <= self.lease)
-        };
-        voters.iter().filter(is_there).count() > voters.len() / 2
+    /// Notes that a majority answered something that was asked at this moment.
+    pub(crate) fn confirm(&self, asked: Instant) {
+        let mut confirmed = self.confirmed.lock().expect("nothing panics under this lock");
+        *confirmed = (*confirmed).max(Some(asked));
     }
 
-    /// Returns once a majority is there, as far as this node can tell; `None` when none was before the deadline.
+    fn is_confirmed(&self) -> bool {
+        let confirmed = *self.confirmed.lock().expect("nothing panics under this lock");
+        confirmed.is_some_and(|asked| asked.elapsed() <= self.lease)
+    }
+
+    /// Returns once a majority is there, or was a moment ago; `None` when none was before the deadline. That a leader is heard
+    /// says nothing: one that is cut off with this node goes on leading it.
     pub(crate) async fn quorum(&self, deadline: Instant) -> Option<()> {
         let mut leadership = self.leadership();
-        while !self.has_quorum() {
+        while !self.is_confirmed() {
+            leadership.mark_unchanged();
+            tokio::select! {
+                index = self.ask_read_index(deadline) => if index.is_some() {
+                    return Some(());
+                },
+                // The one that was asked leads no more.
+                changed = leadership.changed() => {
+                    changed.ok()?;
+                    continue;
+                }
+            }
             if Instant::now() + READ_INDEX_PAUSE >= deadline {
                 return None;
             }
-            leadership.mark_unchanged();
             if let Ok(Err(_)) = tokio::time::timeout(READ_INDEX_PAUSE, leadership.changed()).await {
                 // Consensus has stopped.
                 return None;
@@ -391,6 +400,13 @@ impl Consensus {
     }
 
     async fn ask_read_index(&self, deadline: Instant) -> Option<u64> {
+        let asked = Instant::now();
+        let index = self.ask_leader(deadline).await?;
+        self.confirm(asked);
+        Some(index)
+    }
+
+    async fn ask_leader(&self, deadline: Instant) -> Option<u64> {
         let leader = self.current().leader?;
         if leader == self.router.me() {
             return tokio::time::timeout_at(deadline, self.own_read_index()).await.ok()?;
