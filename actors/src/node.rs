@@ -165,12 +165,24 @@ impl Node {
     /// Carries out a command: returns its outcome once a majority has it on disk.
     ///
     /// # Errors
-    /// When the queen does not take it, or no outcome came before the deadline: then it is unknown.
+    /// When there was no quorum until the deadline, or the queen does not take it: nothing was changed. When no outcome came
+    /// before the deadline: then it is unknown.
     pub async fn submit(&self, request: Request, deadline: Duration) -> Result<Outcome, SubmitError> {
+        let asked = Instant::now();
+        let until = asked + deadline;
+        // The queen keeps what she was handed: nobody could tell then whether it will be carried out.
+        self.consensus.quorum(until).await.ok_or(SubmitError::NoQuorum {
+            waited_ms: deadline.as_millis() as u64,
+        })?;
+        let deadline = until.saturating_duration_since(Instant::now());
         // Any call with a token is a sign of life of its session.
         let token = request.body.token();
         let elsewhere = token.and_then(|token| self.keeper.heard(&request.project, token));
         let outcome = submit(&self.queen, request, deadline).await;
+        // A proposal that was found to have lost before the log was judged by this node alone.
+        if matches!(&outcome, Ok(outcome) if !matches!(outcome, Outcome::Lost { seq: 0, .. })) {
+            self.consensus.confirm(asked);
+        }
         if let (Some(session), Ok(outcome)) = (elsewhere, &outcome)
             && !matches!(outcome, Outcome::Refused(_))
         {

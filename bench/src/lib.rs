@@ -59,12 +59,16 @@ pub struct Options {
     pub signals: u64,
     /// How many calls are made by one caller alone; a hundred callers together make 20 times as many.
     pub calls: u64,
+    /// How often a node of each sort is killed.
+    pub kills: u32,
+    /// How long all nodes of a ring send as much as they can, in milliseconds.
+    pub saturated_ms: u64,
 }
 
 impl Options {
     /// The full run, with data in `data`: seed 1, 15 repeats, batches of up to 1,000,000 proposals, 5,000 syncs; on
     /// clusters of the running program 3 repeats, 4 s of puts by up to 256 agents, 1,000 gets, 2,000,000 signals and
-    /// 20,000 calls; the history of the repository around the current folder.
+    /// 20,000 calls, 20 kills and 30 s of a saturated ring; the history of the repository around the current folder.
     pub fn full(data: PathBuf) -> Self {
         Self {
             data,
@@ -80,6 +84,8 @@ impl Options {
             gets: 1_000,
             signals: 2_000_000,
             calls: 20_000,
+            kills: 20,
+            saturated_ms: 30_000,
         }
     }
 }

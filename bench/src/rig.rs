@@ -1,10 +1,14 @@
-//! A cluster for a workload: three nodes in a mesh on this host, started as a user starts them, by `queenright up`.
+//! A cluster for a workload: nodes on this host, three in a mesh unless it says otherwise, started as a user starts them, by
+//! `queenright up`.
 //!
 //! Everything lies in one folder of its own below the data folder: the cluster file, the state of the nodes and their
 //! logs. [`Rig::stop`] removes it; after a failure it stays. The cluster ends with the process that started it, however
 //! that ends, since `up` watches a pipe that this process holds.
 
-use std::net::{SocketAddr, TcpListener};
+mod kills;
+mod shape;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,28 +17,24 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use futures::stream;
 use queenright_actors::agent::{AgentSpec, AgentState, AgentStatus, RestartPolicy};
-use queenright_actors::node::{ClusterStatus, Consistency, NodeFigures};
+use queenright_actors::node::{ClusterStatus, NodeFigures};
 use queenright_protocol::id::NodeId;
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
+pub use self::shape::Shape;
 use crate::client::{Client, ClientError, ClientOptions};
 use crate::{BenchError, Options};
 
-/// The nodes of a rig.
-const NAMES: [&str; 3] = ["n1", "n2", "n3"];
 /// Who works, in the records.
 const AUTHOR: &str = "bench";
 /// How often a cluster is started when another process takes one of its ports in between.
 const STARTS_MAX: u32 = 3;
 /// How long the nodes may take until they are ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// How long a node that was killed may take until it serves again, and how often it is asked: that is what is measured.
-const RESTARTED_WITHIN: Duration = Duration::from_secs(600);
-const RESTART_POLL: Duration = Duration::from_millis(10);
 /// How long they may take to stop before they are killed.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 /// How long a request may take.
@@ -59,7 +59,7 @@ pub struct Rig {
     file: PathBuf,
     nodes: Vec<RigNode>,
     /// Nodes that were killed and started again, by hand: each with its standard input, which ends it when it is closed.
-    restarted: Vec<(Child, Option<ChildStdin>)>,
+    restarted: BTreeMap<String, (Child, Option<ChildStdin>)>,
 }
 
 /// A node of a rig.
@@ -94,18 +94,26 @@ impl Rig {
     /// # Errors
     /// [`BenchError::Disk`], or [`BenchError::Program`] with what `up` said.
     pub async fn start(options: &Options, workload: &str) -> Result<Rig, BenchError> {
+        Rig::start_shaped(options, workload, Shape::default()).await
+    }
+
+    /// Starts the nodes of a shape for a workload and waits until all are ready.
+    ///
+    /// # Errors
+    /// As [`Rig::start`].
+    pub async fn start_shaped(options: &Options, workload: &str, shape: Shape) -> Result<Rig, BenchError> {
         let mut starts = 0;
         loop {
             starts += 1;
-            match Self::start_once(options, workload).await {
-                // Drawn while it was free; see `cluster_file`.
+            match Self::start_once(options, workload, shape).await {
+                // Drawn while it was free; see `Shape::cluster_file`.
                 Err(BenchError::Program { problem, .. }) if starts < STARTS_MAX && problem.contains("in use") => {}
                 started => return started,
             }
         }
     }
 
-    async fn start_once(options: &Options, workload: &str) -> Result<Rig, BenchError> {
+    async fn start_once(options: &Options, workload: &str, shape: Shape) -> Result<Rig, BenchError> {
         static STARTED: AtomicU64 = AtomicU64::new(0);
         let place = STARTED.fetch_add(1, Ordering::Relaxed);
         // A process has one name for each: `up` refuses a second cluster of one name on a host.
@@ -119,7 +127,7 @@ impl Rig {
         // `up` and its nodes may run elsewhere.
         let folder = folder.canonicalize().map_err(disk("find", &folder))?;
         let file = folder.join("cluster.toml");
-        let text = cluster_file(&name).map_err(disk("draw ports for", &file))?;
+        let text = shape.cluster_file(&name).map_err(disk("draw ports for", &file))?;
         std::fs::write(&file, text).map_err(disk("write", &file))?;
         let log_path = folder.join("up.log");
         let log = std::fs::File::create(&log_path).map_err(disk("create", &log_path))?;
@@ -149,7 +157,7 @@ impl Rig {
             folder: folder.clone(),
             file,
             nodes: Vec::new(),
-            restarted: Vec::new(),
+            restarted: BTreeMap::new(),
             up,
         };
         let summary = match timeout(READY_WITHIN, rig.summary()).await {
@@ -165,7 +173,7 @@ impl Rig {
                 return Err(problem(format!("started no cluster within {waited} s")));
             }
         };
-        rig.nodes = nodes(summary).map_err(|what| problem(format!("printed no good summary: {what}")))?;
+        rig.nodes = nodes(summary, shape.nodes).map_err(|what| problem(format!("printed no good summary: {what}")))?;
         rig.ready().await?;
         Ok(rig)
     }
@@ -246,68 +254,6 @@ impl Rig {
         Err(late("no node leads", started))
     }
 
-    /// Kills a node by SIGKILL and starts it again on what it has left; how long it took from then to a linearizable read.
-    ///
-    /// # Errors
-    /// [`BenchError::Program`], or [`BenchError::Door`].
-    pub async fn restart(&mut self, name: &str) -> Result<Duration, BenchError> {
-        let (program, folder) = (self.program.display().to_string(), self.folder.clone());
-        let problem = |problem: String| BenchError::Program {
-            program: program.clone(),
-            problem,
-            folder: folder.clone(),
-        };
-        let place = self.nodes.iter().position(|node| node.name == name);
-        let place = place.ok_or_else(|| problem(format!("has no node {name}")))?;
-        let node = &mut self.nodes[place];
-        let pid =
-            Pid::from_raw(node.pid.cast_signed()).ok_or_else(|| problem(format!("node {name} has no process")))?;
-        kill_process(pid, Signal::KILL).map_err(|error| problem(format!("node {name} cannot be killed: {error}")))?;
-        // Until it is gone it has the lock of its folder.
-        let killed = Instant::now();
-        while test_kill_process(pid).is_ok() {
-            if killed.elapsed() > STOP_WITHIN {
-                return Err(problem(format!("node {name} was killed, and is still there")));
-            }
-            tokio::time::sleep(RESTART_POLL).await;
-        }
-        let mut child = Command::new(&self.program)
-            .arg("node")
-            .arg("--config")
-            .arg(&self.file)
-            .args(["--name", name, "--parent-pipe"])
-            .arg("--data")
-            .arg(self.folder.join("state"))
-            .env("XDG_STATE_HOME", self.folder.join("registry"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| problem(format!("cannot be started: {error}")))?;
-        let started = Instant::now();
-        node.pid = child.id().unwrap_or_default();
-        let client = node.client.clone();
-        let pipe = child.stdin.take();
-        loop {
-            if let Ok(Some(status)) = child.try_wait() {
-                return Err(problem(format!(
-                    "node {name} was started again and ended with {status}"
-                )));
-            }
-            match client.get("restarted", Consistency::Linearizable).await {
-                Ok(_) => break,
-                Err(error) if started.elapsed() < RESTARTED_WITHIN && error.is_temporary() => {
-                    tokio::time::sleep(RESTART_POLL).await;
-                }
-                Err(error) => return Err(door(format!("read at node {name}, which was started again"), error)),
-            }
-        }
-        let took = started.elapsed();
-        self.restarted.push((child, pipe));
-        Ok(took)
-    }
-
     /// Stops the cluster by SIGTERM, waits for its end and removes what it wrote.
     ///
     /// # Errors
@@ -323,6 +269,8 @@ impl Rig {
         }
         match timeout(STOP_WITHIN, self.up.wait()).await {
             Ok(Ok(status)) if status.success() => {}
+            // None of the nodes that it started is left: it has ended with the last of them.
+            Ok(Ok(_)) if self.restarted.len() == self.nodes.len() => {}
             Ok(Ok(status)) => return Err(problem(&self, format!("ended with {status}"))),
             Ok(Err(error)) => return Err(problem(&self, format!("cannot be waited for: {error}"))),
             Err(_) => {
@@ -330,7 +278,7 @@ impl Rig {
                 return Err(problem(&self, format!("did not stop within {waited} s")));
             }
         }
-        for (mut child, pipe) in std::mem::take(&mut self.restarted) {
+        for (mut child, pipe) in std::mem::take(&mut self.restarted).into_values() {
             drop(pipe);
             if timeout(STOP_WITHIN, child.wait()).await.is_err() {
                 return Err(problem(&self, "left a node that was started again".to_owned()));
@@ -479,43 +427,26 @@ pub fn late(what: impl Into<String>, started: Instant) -> BenchError {
     }
 }
 
-/// A mesh of three nodes on ports that were free a moment ago; all were held at once, so they differ. Until the nodes
-/// start another process may take one of them: then `up` fails and the caller tries again.
-fn cluster_file(name: &str) -> std::io::Result<String> {
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let held: Vec<TcpListener> = (0..NAMES.len() * 2)
-        .map(|_| TcpListener::bind(any))
-        .collect::<Result<_, _>>()?;
-    let mut text = format!("[cluster]\nname = \"{name}\"\ntopology = \"mesh\"\n");
-    for (node, ports) in NAMES.iter().zip(held.chunks(2)) {
-        let (links, http) = (ports[0].local_addr()?, ports[1].local_addr()?);
-        text.push_str(&format!(
-            "\n[[nodes]]\nname = \"{node}\"\nlinks = \"{links}\"\nhttp = \"{http}\"\n"
-        ));
-    }
-    Ok(text)
-}
-
 /// Why a summary is none of the cluster that was to be started.
 #[derive(Debug, thiserror::Error)]
 enum BadSummary {
-    #[error("{found} nodes instead of {}", NAMES.len())]
-    Nodes { found: usize },
+    #[error("{found} nodes instead of {expected}")]
+    Nodes { found: usize, expected: usize },
     #[error("node {name} has no process")]
     NoProcess { name: String },
     #[error(transparent)]
     Door(#[from] ClientError),
 }
 
-fn nodes(summary: Summary) -> Result<Vec<RigNode>, BadSummary> {
+fn nodes(summary: Summary, expected: usize) -> Result<Vec<RigNode>, BadSummary> {
     let nodes = summary
         .nodes
         .into_iter()
         .map(node)
         .collect::<Result<Vec<RigNode>, _>>()?;
-    match nodes.len() == NAMES.len() {
-        true => Ok(nodes),
-        false => Err(BadSummary::Nodes { found: nodes.len() }),
+    match nodes.len() {
+        found if found == expected => Ok(nodes),
+        found => Err(BadSummary::Nodes { found, expected }),
     }
 }
 
@@ -544,23 +475,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cluster_file_names_six_different_ports() {
-        let text = cluster_file("b0-1-0").unwrap();
-        let mut addresses: Vec<&str> = text
-            .lines()
-            .filter(|line| line.starts_with("links") || line.starts_with("http"))
-            .filter_map(|line| line.split('"').nth(1))
-            .collect();
-        addresses.sort_unstable();
-        addresses.dedup();
-        assert_eq!(addresses.len(), 6, "{text}");
-        assert!(addresses.iter().all(|address| address.starts_with("127.0.0.1:")));
-        assert!(text.starts_with("[cluster]\nname = \"b0-1-0\"\ntopology = \"mesh\"\n"));
-    }
-
-    #[test]
     fn a_summary_must_have_all_nodes_with_their_processes() {
-        let check = |json: &str| nodes(serde_json::from_str(json).unwrap());
+        let check = |json: &str| nodes(serde_json::from_str(json).unwrap(), 3);
         let one =
             |name: &str| format!(r#"{{"name":"{name}","pid":7,"door":"http://127.0.0.1:72","log":"l","data":"d"}}"#);
         let three = format!(

@@ -215,7 +215,8 @@ impl Colony {
         })
     }
 
-    fn start_file(
+    /// Starts the cluster of a shipped file as [`Colony::start_by`] does that of the mesh.
+    pub(crate) fn start_file(
         file: &str,
         name: &str,
         prepare: impl FnOnce(&Runtime, &mut ClusterConfig, &Path) -> PathBuf,

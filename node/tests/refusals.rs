@@ -92,6 +92,13 @@ fn without_a_majority_nothing_is_accepted_and_local_reads_still_answer() {
         Some(colony.at("n1", &["status", "--json"])).filter(|ran| ran.code == Some(7))
     });
     assert_eq!(status.json()["queenright"], false);
+    // Once it knows that nobody is there, it does not take what it could not tell the outcome of.
+    let put = ["memory", "put", "k", "newer", "--timeout", "4"];
+    let ran = crate::colony::until("a refusal for want of a quorum", || {
+        Some(colony.at("n1", &put)).filter(|ran| ran.code == Some(7))
+    });
+    let why = "no quorum answered this node within 4000 ms: nothing was changed";
+    assert!(ran.stderr.contains(why), "{ran}");
     colony.start_node("n2");
     colony.leader_at("n1", None);
     colony.at("n2", &["memory", "put", "other", "x"]).with_code(0);

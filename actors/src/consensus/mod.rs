@@ -11,7 +11,7 @@ mod snapshot;
 pub mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -134,6 +134,11 @@ pub(crate) struct Consensus {
     server: Arc<Server>,
     /// Somebody needs a snapshot of what is applied now.
     snapshot_wanted: Arc<Notify>,
+    // A mutex: noted and looked at once for each command of a door and each read. Held for a copy.
+    /// When the newest question was asked that a majority has answered.
+    confirmed: Mutex<Option<Instant>>,
+    /// For how long a majority counts as being there after that.
+    lease: Duration,
     stop: CancellationToken,
 }
 
@@ -207,6 +212,8 @@ impl Consensus {
             recovery,
             server,
             snapshot_wanted,
+            confirmed: Mutex::new(None),
+            lease: timing.election.1,
             stop,
         })
     }
@@ -310,6 +317,44 @@ impl Consensus {
             .collect()
     }
 
+    /// Notes that a majority answered something that was asked at this moment.
+    pub(crate) fn confirm(&self, asked: Instant) {
+        let mut confirmed = self.confirmed.lock().expect("nothing panics under this lock");
+        *confirmed = (*confirmed).max(Some(asked));
+    }
+
+    fn is_confirmed(&self) -> bool {
+        let confirmed = *self.confirmed.lock().expect("nothing panics under this lock");
+        confirmed.is_some_and(|asked| asked.elapsed() <= self.lease)
+    }
+
+    /// Returns once a majority is there, or was a moment ago; `None` when none was before the deadline. That a leader is heard
+    /// says nothing: one that is cut off with this node goes on leading it.
+    pub(crate) async fn quorum(&self, deadline: Instant) -> Option<()> {
+        let mut leadership = self.leadership();
+        while !self.is_confirmed() {
+            leadership.mark_unchanged();
+            tokio::select! {
+                index = self.ask_read_index(deadline) => if index.is_some() {
+                    return Some(());
+                },
+                // The one that was asked leads no more.
+                changed = leadership.changed() => {
+                    changed.ok()?;
+                    continue;
+                }
+            }
+            if Instant::now() + READ_INDEX_PAUSE >= deadline {
+                return None;
+            }
+            if let Ok(Err(_)) = tokio::time::timeout(READ_INDEX_PAUSE, leadership.changed()).await {
+                // Consensus has stopped.
+                return None;
+            }
+        }
+        Some(())
+    }
+
     /// Returns once this node has applied everything that was acknowledged before the call, on whatever node: the read
     /// index of Raft (Ongaro's thesis, section 6.4). `None` when no leader confirmed it before the deadline.
     pub(crate) async fn read_barrier(&self, deadline: Instant) -> Option<()> {
@@ -355,6 +400,13 @@ impl Consensus {
     }
 
     async fn ask_read_index(&self, deadline: Instant) -> Option<u64> {
+        let asked = Instant::now();
+        let index = self.ask_leader(deadline).await?;
+        self.confirm(asked);
+        Some(index)
+    }
+
+    async fn ask_leader(&self, deadline: Instant) -> Option<u64> {
         let leader = self.current().leader?;
         if leader == self.router.me() {
             return tokio::time::timeout_at(deadline, self.own_read_index()).await.ok()?;

@@ -69,4 +69,10 @@ pub enum SubmitError {
     /// The node is stopping; the command may still be carried out.
     #[error("the node is stopping: unknown whether the command was carried out")]
     Stopping,
+    /// Nobody whom a quorum follows was there to order the command; nothing was changed.
+    #[error("no quorum answered this node within {waited_ms} ms: nothing was changed")]
+    NoQuorum {
+        /// How long was waited.
+        waited_ms: u64,
+    },
 }

@@ -1,6 +1,7 @@
 //! Agents that make load and measure it: hosted on the nodes that are measured, as any other agents.
 
 mod call;
+mod peer;
 mod put;
 mod race;
 mod signal;
@@ -9,6 +10,7 @@ mod task;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use self::call::{Caller, Echo};
+pub use self::peer::{Conductor, Peer};
 pub use self::put::Put;
 pub use self::race::{Racer, Starter};
 pub use self::signal::{Sink, Source};
@@ -39,6 +41,12 @@ pub fn add_kinds(kinds: &mut Kinds) {
     });
     kinds.add("load-caller", |spec| {
         Ok(Box::new(Caller::new(arguments(spec)?)) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-peer", |spec| {
+        Ok(Box::new(Peer::new(arguments(spec)?)) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-conductor", |spec| {
+        Ok(Box::new(Conductor::new(arguments(spec)?)) as Box<dyn Behaviour>)
     });
     kinds.add("load-task-add", |spec| {
         Ok(Box::new(TaskAdd::new(arguments(spec)?)) as Box<dyn Behaviour>)

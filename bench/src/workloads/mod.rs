@@ -1,12 +1,15 @@
 //! The workloads, one module each, and the table from which a command line picks them.
 
 mod alone;
+pub mod b1;
 pub mod b10;
 pub mod b11;
 pub mod b13;
 pub mod b16;
 pub mod b17;
 pub mod b18;
+pub mod b19;
+pub mod b20;
 pub mod b3;
 pub mod b5;
 pub mod b7;
@@ -47,6 +50,12 @@ pub enum Needs {
 /// All workloads, by id.
 pub fn workloads() -> &'static [Workload] {
     &[
+        Workload {
+            id: b1::ID,
+            title: b1::TITLE,
+            needs: Needs::Cluster,
+            run: b1::run,
+        },
         Workload {
             id: b3::ID,
             title: b3::TITLE,
@@ -106,6 +115,18 @@ pub fn workloads() -> &'static [Workload] {
             title: b18::TITLE,
             needs: Needs::Cluster,
             run: b18::run,
+        },
+        Workload {
+            id: b19::ID,
+            title: b19::TITLE,
+            needs: Needs::Cluster,
+            run: b19::run,
+        },
+        Workload {
+            id: b20::ID,
+            title: b20::TITLE,
+            needs: Needs::Cluster,
+            run: b20::run,
         },
     ]
 }

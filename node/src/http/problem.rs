@@ -266,6 +266,7 @@ pub(super) fn of_submit(error: &SubmitError, repeatable: bool) -> Refused {
         SubmitError::OutcomeTooLarge { bytes, limit } => over_limit("outcome_bytes", *bytes, *limit, detail),
         SubmitError::DiskLow(low) => disk_low(low),
         SubmitError::Diverged { .. } => Problem::new(Code::Unavailable, detail),
+        SubmitError::NoQuorum { .. } => Problem::new(Code::Unavailable, detail).retry_after(NO_QUORUM_RETRY_MS),
         SubmitError::Unknown { .. } => Problem {
             retryable: repeatable,
             ..Problem::new(Code::UnknownOutcome, detail)

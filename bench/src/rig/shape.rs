@@ -1,0 +1,90 @@
+//! How many nodes a cluster of a workload has, and how they are linked.
+
+use std::fmt;
+use std::fmt::Write as _;
+use std::net::{SocketAddr, TcpListener};
+
+use queenright_protocol::topology::Kind;
+
+/// The shape of a cluster. By default a mesh of three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// How many nodes, called `n1` and so on.
+    pub nodes: usize,
+    /// How they are linked.
+    pub kind: Kind,
+}
+
+impl Default for Shape {
+    fn default() -> Shape {
+        Shape {
+            nodes: 3,
+            kind: Kind::Mesh,
+        }
+    }
+}
+
+/// Such as `star of 5`.
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.kind, self.nodes)
+    }
+}
+
+impl Shape {
+    /// A cluster file with ports that were free a moment ago; all were held at once, so they differ. Until the nodes start
+    /// another process may take one of them: then `up` fails and the caller tries again.
+    pub(super) fn cluster_file(self, name: &str) -> std::io::Result<String> {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let held: Vec<TcpListener> = (0..self.nodes * 2)
+            .map(|_| TcpListener::bind(any))
+            .collect::<Result<_, _>>()?;
+        let topology = match self.kind {
+            Kind::Hierarchical { fan_out } => format!("\"hierarchical\"\nfan_out = {}", fan_out.get()),
+            kind => format!("\"{kind}\""),
+        };
+        let mut text = format!("[cluster]\nname = \"{name}\"\ntopology = {topology}\n");
+        for (place, ports) in held.chunks(2).enumerate() {
+            let (links, http) = (ports[0].local_addr()?, ports[1].local_addr()?);
+            let number = place + 1;
+            // Writing to a string does not fail.
+            let _ = write!(
+                text,
+                "\n[[nodes]]\nname = \"n{number}\"\nlinks = \"{links}\"\nhttp = \"{http}\"\n"
+            );
+        }
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Shape;
+
+    #[test]
+    fn a_cluster_file_names_six_different_ports() {
+        let text = Shape::default().cluster_file("b0-1-0").unwrap();
+        let mut addresses: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("links") || line.starts_with("http"))
+            .filter_map(|line| line.split('"').nth(1))
+            .collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        assert_eq!(addresses.len(), 6, "{text}");
+        assert!(addresses.iter().all(|address| address.starts_with("127.0.0.1:")));
+        assert!(text.starts_with("[cluster]\nname = \"b0-1-0\"\ntopology = \"mesh\"\n"));
+    }
+
+    #[test]
+    fn a_cluster_file_of_a_tree_names_its_fan_out() {
+        let shape = Shape {
+            nodes: 7,
+            kind: "hierarchical:3".parse().unwrap(),
+        };
+        let text = shape.cluster_file("b0").unwrap();
+        assert!(text.contains("topology = \"hierarchical\"\nfan_out = 3\n"), "{text}");
+        assert!(text.contains("name = \"n7\""), "{text}");
+        assert_eq!(shape.to_string(), "hierarchical:3 of 7");
+    }
+}
