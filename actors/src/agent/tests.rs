@@ -17,6 +17,7 @@ use crate::link::{Cookie, LinkConfig, LinkLimits};
 use crate::queen::{QueenMessage, Request, SubmitError};
 use crate::replica::Replica;
 use crate::router::{Router, View};
+use crate::topic::Topics;
 
 /// What an agent of kind `scripted` does in its first generations; in later ones it waits.
 #[derive(Clone, Copy)]
@@ -135,7 +136,8 @@ impl Rig {
         };
         let (router, _) = Router::start(config).await.unwrap();
         router.set_view(View::mesh(me, &[me].into()));
-        let signals = Arc::new(Signals::new(router));
+        let signals = Arc::new(Signals::new(router.clone()));
+        let topics = Arc::new(Topics::new(Some(router)));
         let script = Arc::new(Mutex::new(acts.iter().rev().copied().collect::<Vec<_>>()));
         let made = Arc::new(AtomicU64::new(0));
         let mut kinds = Kinds::default();
@@ -148,7 +150,7 @@ impl Rig {
                 _ => Ok(Box::new(Scripted(acts.lock().unwrap().pop().unwrap_or(Act::Wait)))),
             }
         });
-        let agents = Arc::new(Agents::new(kinds, Replica::new(me), signals.clone()));
+        let agents = Arc::new(Agents::new(kinds, Replica::new(me), signals.clone(), topics));
         let (commands, submitted) = mpsc::channel(64);
         let keeper = Keeper {
             agents: agents.clone(),
