@@ -211,6 +211,11 @@ impl Rig {
         };
     }
 
+    /// How many envelopes were put on any wire so far.
+    pub(crate) fn carried(&self) -> usize {
+        self.wires.lock().unwrap().carried
+    }
+
     /// Says which links are down, each by its smaller place first.
     pub(crate) fn set_down(&self, down: BTreeSet<(u16, u16)>) {
         self.wires.lock().unwrap().down = down;
