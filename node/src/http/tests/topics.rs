@@ -5,7 +5,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use queenright_bench::client::TopicNews;
-use queenright_bench::client::wire::Code;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
@@ -81,7 +80,7 @@ async fn a_follower_that_does_not_read_is_dropped_and_counted_and_others_are_tol
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4_096).unwrap();
     let mut slow = socket.connect(address.parse().unwrap()).await.unwrap();
-    let request = format!("GET /v1/topics?pattern=%23 HTTP/1.1\r\nhost: {address}\r\n\r\n");
+    let request = format!("GET /v1/topics?pattern=%23 HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
     slow.write_all(request.as_bytes()).await.unwrap();
     let mut healthy = client.follow_topics("#").await.unwrap();
     while alone.topics().counts().patterns < 2 {
@@ -104,7 +103,6 @@ async fn a_follower_that_does_not_read_is_dropped_and_counted_and_others_are_tol
     let counts = alone.topics().counts();
     assert_eq!(counts.delivered + counts.dropped, 2 * published);
     assert!(counts.dropped > 0, "{counts:?}");
-    assert_eq!(Code::SlowSubscriber.status(), 503);
 }
 
 #[tokio::test]
@@ -120,17 +118,21 @@ async fn a_follower_that_falls_behind_is_told_how_much_it_missed() {
     while alone.topics().counts().dropped == 0 {
         client.publish("a", payload.clone().into()).await.unwrap();
     }
-    client.publish("last", "".into()).await.unwrap();
-    let (mut heard, mut missed) = (0, 0);
+    let (mut heard, mut missed, mut again) = (0, 0, false);
     // Once it has read what waits it is told, and takes part again.
-    while missed == 0 {
+    while !again {
         match stream.next().await.unwrap().unwrap() {
-            TopicNews::Message(_) => heard += 1,
-            TopicNews::Dropped(messages) => missed += messages,
+            TopicNews::Message(message) => {
+                heard += 1;
+                again = message.topic == "again";
+            }
+            TopicNews::Dropped(messages) => {
+                missed += messages;
+                client.publish("again", "".into()).await.unwrap();
+            }
         }
     }
     let counts = alone.topics().counts();
+    assert!(missed > 0);
     assert_eq!((counts.published, counts.delivered, counts.dropped), (heard + missed, heard, missed));
-    client.publish("again", "".into()).await.unwrap();
-    assert_eq!(line(stream.next().await.unwrap().unwrap()), "again tester ");
 }
