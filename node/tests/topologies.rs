@@ -87,7 +87,7 @@ impl Colony {
     }
 
     /// Waits until the epoch is of this kind everywhere, and exactly the sockets are open that it wants.
-    fn links_settle(&self, kind: &str, voters: usize) -> ClusterStatus {
+    pub(crate) fn links_settle(&self, kind: &str, voters: usize) -> ClusterStatus {
         until(&format!("the links of a {kind}"), || {
             let status = self.status(&self.names()[0])?;
             let learners = status.nodes.iter().filter(|node| node.role == Role::Learner).count();
@@ -143,7 +143,7 @@ impl Colony {
         links.collect()
     }
 
-    fn traffic(&self) -> BTreeMap<String, Traffic> {
+    pub(crate) fn traffic(&self) -> BTreeMap<String, Traffic> {
         let status = self.status(&self.names()[0]).expect("it answers");
         let nodes = status.nodes.into_iter();
         nodes.filter_map(|node| Some((node.name, node.traffic?))).collect()
@@ -176,11 +176,11 @@ fn sockets(pid: i32) -> Vec<(u16, u16)> {
         .collect()
 }
 
-fn three_voters(config: &mut ClusterConfig) {
+pub(crate) fn three_voters(config: &mut ClusterConfig) {
     config.consensus.voters = Some(3);
 }
 
-const FIVE: [&str; 5] = ["n1", "n2", "n3", "n4", "n5"];
+pub(crate) const FIVE: [&str; 5] = ["n1", "n2", "n3", "n4", "n5"];
 
 #[test]
 fn in_a_star_the_hub_is_linked_with_all_and_voters_with_each_other() {

@@ -78,8 +78,9 @@ async fn follow(client: &Client, pattern: &str, limit: u64, context: &Context) -
 
 fn text(topic: &str, published: &Published) -> String {
     let Published { nodes, lost, delivered } = published;
-    let here = format!("{} is with {delivered} subscribers of this node", shown(topic));
-    match (nodes, lost) {
+    let s = if *delivered == 1 { "" } else { "s" };
+    let here = format!("{} is with {delivered} subscriber{s} of this node", shown(topic));
+    match (*nodes, *lost) {
         (0, _) => here,
         (nodes, 0) => format!("{here}, and on its way to {nodes} nodes"),
         (nodes, lost) => format!("{here}, on its way to {} nodes, and lost for {lost}", nodes - lost),
@@ -127,7 +128,7 @@ mod tests {
     #[test]
     fn what_became_of_a_message_is_said() {
         let said = |nodes, lost, delivered| text("a", &Published { nodes, lost, delivered });
-        assert_eq!(said(0, 0, 1), "a is with 1 subscribers of this node");
+        assert_eq!(said(0, 0, 1), "a is with 1 subscriber of this node");
         assert_eq!(said(2, 0, 0), "a is with 0 subscribers of this node, and on its way to 2 nodes");
         assert_eq!(
             said(4, 1, 0),
