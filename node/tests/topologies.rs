@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use queenright::config::ClusterConfig;
-use queenright_actors::agent::{AgentSpec, AgentState, RestartPolicy};
+use queenright_actors::agent::{AgentSpec, AgentState, AgentStatus, PairCounts, RestartPolicy};
 use queenright_actors::node::{ClusterStatus, LinkRole, Role, Traffic};
 use queenright_bench::client::{Client, ClientOptions, PutOptions};
 use queenright_protocol::id::NodeId;
@@ -435,8 +435,31 @@ fn every_signal_over_a_star_and_a_ring_is_accounted_for() {
         assert_eq!(wrong, 0, "{traffic:?}");
         links_account_for_what_they_carried(&colony);
         let lost = sum(&traffic, |traffic| traffic.transit.signals_lost);
+        let agent = |node: &str, name: &str| colony.block_on(colony.patient(node).agent(name)).unwrap();
+        let number = |node: &str| status.nodes.iter().find(|known| known.name == node).unwrap().number;
+        let pairs = until("each pair accounts for its signals", || {
+            let pairs: Vec<(PairCounts, PairCounts)> = FIVE
+                .iter()
+                .enumerate()
+                .map(|(place, node)| {
+                    let far = FIVE[(place + 2) % 5];
+                    let (source, sink) = (agent(node, "source"), agent(far, "sink"));
+                    (account(&source, number(far), &sink), account(&sink, number(node), &source))
+                })
+                .collect();
+            let missing = pairs.iter().map(|(out, back)| out.sent - back.delivered - back.lost);
+            (missing.sum::<u64>() == lost).then_some(pairs)
+        });
+        assert_eq!(pairs.iter().map(|(out, _)| out.sent).sum::<u64>(), sent);
         println!("{file}: {sent} sent, {passed} passed on, {lost} lost on the way");
     }
+}
+
+/// What an agent counts of its signals with another one.
+fn account(agent: &AgentStatus, node: u64, other: &AgentStatus) -> PairCounts {
+    let mut pairs = agent.accounts.as_ref().expect("it was asked for by its name").pairs.iter();
+    let pair = pairs.find(|pair| (pair.node.0, pair.number) == (node, other.number));
+    pair.map(|pair| pair.counts).unwrap_or_default()
 }
 
 /// What one end of each link has sent the other has received, once nothing is under way.
