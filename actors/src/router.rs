@@ -572,7 +572,9 @@ impl Deliver for Inbound {
                     services.topics(topics);
                 }
             }
-            None => drop(self.unclaimed.fetch_add(count, Ordering::Relaxed)),
+            None => {
+                self.unclaimed.fetch_add(count, Ordering::Relaxed);
+            }
         }
     }
 

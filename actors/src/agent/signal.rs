@@ -311,10 +311,9 @@ impl Signals {
         for question in missed.iter().filter(|signal| signal.question != 0) {
             let kind = Kind::SignalRefused;
             // Where there is no room for it the time of the question passes.
-            let told = self
+            let _ = self
                 .router
                 .send(question.from.node, kind.lane(), kind, question.question, refusal.body());
-            drop(told);
         }
         taken
     }

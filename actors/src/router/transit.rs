@@ -100,7 +100,9 @@ impl Counters {
         add(&self.lost[loss as usize]);
         match lost.kind {
             Kind::Signal | Kind::SignalAnswer => add(&self.signals_lost),
-            Kind::Topic => drop(self.topics_lost.fetch_add(lost.correlation, Ordering::Relaxed)),
+            Kind::Topic => {
+                self.topics_lost.fetch_add(lost.correlation, Ordering::Relaxed);
+            }
             _ => {}
         }
     }

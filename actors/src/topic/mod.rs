@@ -38,7 +38,6 @@ mod tests;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use bytes::Bytes;
 use queenright_protocol::colony::{Refusal, check_name};
 use queenright_protocol::id::NodeId;
 use queenright_protocol::topic::{Pattern, Topic};
@@ -46,10 +45,10 @@ use queenright_protocol::topology::{Branch, branches};
 use queenright_protocol::wire::{Envelope, Kind};
 use serde::{Deserialize, Serialize};
 
-pub use self::follower::{Followed, Follower};
 use self::follower::Queue;
-pub use self::message::{Heard, Publication, TopicMessage};
+pub use self::follower::{Followed, Follower};
 use self::message::Packet;
+pub use self::message::{Heard, Publication, TopicMessage};
 use self::subscriptions::{SubscriberId, Subscriptions, Target};
 use crate::agent::{Generation, Handed};
 use crate::router::{RouteError, Router};

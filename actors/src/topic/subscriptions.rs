@@ -89,7 +89,8 @@ impl Subscriptions {
         let Some(subscriber) = self.subscribers.get_mut(&who) else {
             return false;
         };
-        let gone = subscriber.patterns.remove(&(project.into(), pattern.clone()));
+        let of_subscriber: (Arc<str>, Pattern) = (project.into(), pattern.clone());
+        let gone = subscriber.patterns.remove(&of_subscriber);
         if subscriber.patterns.is_empty() {
             self.subscribers.remove(&who);
         }
@@ -120,7 +121,7 @@ impl Subscriptions {
     }
 
     /// Which messages go to whom, in their order.
-    pub(super) fn sort_out(&self, messages: Vec<Heard>) -> impl Iterator<Item = (&Target, Vec<Heard>)> {
+    pub(super) fn sort_out(&self, messages: Vec<Heard>) -> Vec<(&Target, Vec<Heard>)> {
         let mut sorted: BTreeMap<SubscriberId, Vec<Heard>> = BTreeMap::new();
         for message in messages {
             let Some(index) = self.projects.get(&message.project) else {
@@ -134,6 +135,6 @@ impl Subscriptions {
             let subscriber = self.subscribers.get(&who)?;
             Some((&subscriber.target, messages))
         });
-        known.collect::<Vec<_>>().into_iter()
+        known.collect()
     }
 }

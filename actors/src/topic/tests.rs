@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use queenright_protocol::topology;
 

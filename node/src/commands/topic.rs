@@ -28,10 +28,10 @@ pub async fn run(command: TopicCommand, context: &Context) -> Result<Exit, CliEr
             file,
             target,
         } => {
-            let payload = match (file, payload.as_str()) {
-                (Some(file), _) => read(&file, TOPIC_PAYLOAD_BYTES_MAX).await?,
-                (None, "-") => read(Path::new("-"), TOPIC_PAYLOAD_BYTES_MAX).await?,
-                (None, _) => Bytes::from(payload),
+            let payload = match file {
+                Some(file) => read(&file, TOPIC_PAYLOAD_BYTES_MAX).await?,
+                None if payload == "-" => read(Path::new("-"), TOPIC_PAYLOAD_BYTES_MAX).await?,
+                None => Bytes::from(payload),
             };
             let published = client_of_project(&target)?.publish(&topic, payload).await?;
             context.answer(&published, text(&topic, &published))?;

@@ -148,8 +148,8 @@ impl<T: Copy + Ord> Index<T> {
     /// Each `#` may stand for nothing: adds the places behind it.
     fn pass_over_rests(&self, places: &mut Vec<usize>) {
         let mut looked_at = 0;
-        while let Some(place) = places.get(looked_at) {
-            places.extend(self.nodes[*place].next.get(REST));
+        while let Some(&place) = places.get(looked_at) {
+            places.extend(self.nodes[place].next.get(REST));
             looked_at += 1;
         }
         places.sort_unstable();

@@ -30,7 +30,7 @@ async fn who_follows_a_topic_is_told_what_is_published_from_then_on() {
     client.publish("swarm.red", "early".into()).await.unwrap();
     let mut stream = client.follow_topics("swarm.*").await.unwrap();
     let mut elsewhere = client.clone().in_project("other").follow_topics("#").await.unwrap();
-    for (topic, payload) in [("swarm.red", &b"one"[..]), ("state", b"two"), ("swarm.blue", b"\xff\x00")] {
+    for (topic, payload) in [("swarm.red", &b"one"[..]), ("state", &b"two"[..]), ("swarm.blue", &b"\xff\x00"[..])] {
         let published = client.publish(topic, Bytes::copy_from_slice(payload)).await.unwrap();
         let delivered = u64::from(topic != "state");
         assert_eq!((published.nodes, published.delivered), (0, delivered));
