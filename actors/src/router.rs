@@ -295,7 +295,9 @@ impl Router {
     /// The tree by which this node tells something to all others.
     pub(crate) fn broadcast_tree(&self) -> Arc<[Branch]> {
         let routes = self.routes.load();
-        routes.as_ref().map_or_else(Arc::default, |routes| routes.broadcast_tree())
+        routes
+            .as_ref()
+            .map_or_else(Arc::default, |routes| routes.broadcast_tree())
     }
 
     /// Passes an envelope on that came on a link and is for another node.

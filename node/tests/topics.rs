@@ -120,7 +120,9 @@ fn while_the_hub_is_killed_and_comes_back_nobody_hears_a_message_twice() {
     let all_hear_of_what_comes_now = |when: &str| {
         let now = *published.lock().unwrap();
         for (place, node) in leaves.iter().enumerate() {
-            until(&format!("{node} hears {when}"), || (last_heard(place) > now).then_some(()));
+            until(&format!("{node} hears {when}"), || {
+                (last_heard(place) > now).then_some(())
+            });
         }
     };
     all_hear_of_what_comes_now("before");
@@ -154,7 +156,9 @@ fn the_command_line_publishes_and_follows() {
         let topics = colony.block_on(client.figures()).unwrap().topics;
         (topics.patterns == 1).then_some(())
     });
-    let said = colony.at("n1", &["topic", "publish", "swarm.red", "ready"]).with_code(0);
+    let said = colony
+        .at("n1", &["topic", "publish", "swarm.red", "ready"])
+        .with_code(0);
     let said = String::from_utf8(said.stdout).unwrap();
     assert_eq!(
         said,
@@ -162,14 +166,23 @@ fn the_command_line_publishes_and_follows() {
     );
     colony.at("n1", &["topic", "publish", "other", "nothing"]).with_code(0);
     let fed = colony.fed("n2", &["topic", "publish", "swarm.blue", "-", "--json"], b"\xff");
-    assert_eq!(fed.with_code(0).json(), json!({ "nodes": 2, "lost": 0, "delivered": 0 }));
+    assert_eq!(
+        fed.with_code(0).json(),
+        json!({ "nodes": 2, "lost": 0, "delivered": 0 })
+    );
     let followed = following.wait_with_output().unwrap();
     assert!(followed.status.success(), "{followed:?}");
     let lines = String::from_utf8(followed.stdout).unwrap();
     let mut lines: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     // From different publishers they may come in any order.
     lines.sort_by_key(|line| line["topic"].as_str().unwrap().to_owned());
-    let said = |line: &serde_json::Value| (line["topic"].clone(), line["payload"].clone(), line["payload_base64"].clone());
+    let said = |line: &serde_json::Value| {
+        (
+            line["topic"].clone(),
+            line["payload"].clone(),
+            line["payload_base64"].clone(),
+        )
+    };
     assert_eq!(said(&lines[0]), (json!("swarm.blue"), json!(null), json!("/w==")));
     assert_eq!(said(&lines[1]), (json!("swarm.red"), json!("ready"), json!(null)));
     assert_eq!((&lines[1]["author"], &lines[1]["node"]), (&json!("cli"), &json!(1)));
@@ -178,10 +191,22 @@ fn the_command_line_publishes_and_follows() {
         let ran: Ran = colony.at("n1", arguments).with_code(code);
         assert!(ran.stderr.contains(what), "{ran}");
     };
-    refused(&["topic", "publish", "a..b", "x"], 1, "topic: word 2 of \"a..b\" is empty");
-    refused(&["topic", "follow", "a b"], 2, "pattern: word 1 of \"a b\" has white space");
+    refused(
+        &["topic", "publish", "a..b", "x"],
+        1,
+        "topic: word 2 of \"a..b\" is empty",
+    );
+    refused(
+        &["topic", "follow", "a b"],
+        2,
+        "pattern: word 1 of \"a b\" has white space",
+    );
     let help = colony.at("n1", &["topic", "--help"]).with_code(0);
-    assert!(String::from_utf8(help.stdout).unwrap().contains("queenright topic follow 'swarm.*.state'"));
+    assert!(
+        String::from_utf8(help.stdout)
+            .unwrap()
+            .contains("queenright topic follow 'swarm.*.state'")
+    );
     let status = colony.at("n2", &["status", "--json"]).with_code(0).json();
     let copies = |node: &serde_json::Value| node["traffic"]["topics"]["copies"].as_u64();
     let copies: u64 = status["nodes"].as_array().unwrap().iter().filter_map(copies).sum();

@@ -444,7 +444,10 @@ fn every_signal_over_a_star_and_a_ring_is_accounted_for() {
                 .map(|(place, node)| {
                     let far = FIVE[(place + 2) % 5];
                     let (source, sink) = (agent(node, "source"), agent(far, "sink"));
-                    (account(&source, number(far), &sink), account(&sink, number(node), &source))
+                    (
+                        account(&source, number(far), &sink),
+                        account(&sink, number(node), &source),
+                    )
                 })
                 .collect();
             let missing = pairs.iter().map(|(out, back)| out.sent - back.delivered - back.lost);
@@ -457,7 +460,12 @@ fn every_signal_over_a_star_and_a_ring_is_accounted_for() {
 
 /// What an agent counts of its signals with another one.
 fn account(agent: &AgentStatus, node: u64, other: &AgentStatus) -> PairCounts {
-    let mut pairs = agent.accounts.as_ref().expect("it was asked for by its name").pairs.iter();
+    let mut pairs = agent
+        .accounts
+        .as_ref()
+        .expect("it was asked for by its name")
+        .pairs
+        .iter();
     let pair = pairs.find(|pair| (pair.node.0, pair.number) == (node, other.number));
     pair.map(|pair| pair.counts).unwrap_or_default()
 }

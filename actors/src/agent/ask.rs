@@ -145,7 +145,14 @@ impl Signals {
             if pending.len() >= ASKS_MAX {
                 return Err(AskError::TooMany);
             }
-            pending.insert(question, Pending { to, asker: asker.clone(), answer });
+            pending.insert(
+                question,
+                Pending {
+                    to,
+                    asker: asker.clone(),
+                    answer,
+                },
+            );
         }
         let _forget = Forget {
             asks: &self.asks,

@@ -182,13 +182,7 @@ impl Signals {
         self.count(told)
     }
 
-    fn put_here(
-        &self,
-        from: AgentAddress,
-        to: AgentAddress,
-        payload: &[u8],
-        question: u64,
-    ) -> Result<(), TellError> {
+    fn put_here(&self, from: AgentAddress, to: AgentAddress, payload: &[u8], question: u64) -> Result<(), TellError> {
         let agents = self.by_number.load();
         let entry = agents.get(&to.number).ok_or(TellError::Unknown { to })?;
         let signal = Signal {

@@ -153,7 +153,13 @@ impl Rig {
         };
         let (router, _) = Router::start(config).await.unwrap();
         router.set_view(View::mesh(me, &[me].into()));
-        Rig::on(me, Arc::new(Signals::new(router.clone())), Arc::new(Topics::new(Some(router))), acts).await
+        Rig::on(
+            me,
+            Arc::new(Signals::new(router.clone())),
+            Arc::new(Topics::new(Some(router))),
+            acts,
+        )
+        .await
     }
 
     /// Agents on a node of a test's own.

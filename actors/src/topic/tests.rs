@@ -51,19 +51,12 @@ impl Net {
         let rig = Rig::serving(kind, nodes, |me, router| {
             let topics = Arc::new(Topics::new(Some(router.clone())));
             made.lock().unwrap().push(topics.clone());
-            Arc::new(Taking {
-                me: number(me),
-                topics,
-            })
+            Arc::new(Taking { me: number(me), topics })
         });
         let topics = made.into_inner().unwrap();
         let follow = |topics: &Arc<Topics>| topics.follow("p", &pattern("#"), ROOM).unwrap();
         let followers = topics.iter().map(follow).collect();
-        Net {
-            rig,
-            topics,
-            followers,
-        }
+        Net { rig, topics, followers }
     }
 
     fn publish(&self, from: usize, about: &str, payload: &str) -> Result<Published, PublishError> {
@@ -162,7 +155,11 @@ fn only_those_hear_of_a_topic_who_have_subscribed_to_it_in_its_project() {
     drop((chosen, other));
     publish(&net.topics[0], "q", "swarm.blue", "late").unwrap();
     net.rig.settle();
-    assert_eq!(net.topics[2].counts().patterns, 2, "one of the test, and one of its rig");
+    assert_eq!(
+        net.topics[2].counts().patterns,
+        2,
+        "one of the test, and one of its rig"
+    );
     assert!(net.is_accounted_for());
 }
 
@@ -210,11 +207,17 @@ fn a_dead_hub_is_passed_over_and_alone_misses_the_message() {
 fn a_node_that_dies_on_the_way_is_passed_over_by_the_one_before_it() {
     let mut net = Net::new(tree(), 7);
     // The third is the parent of the sixth and the seventh; before anybody knows that it is dead they link up with the root.
-    (0..7).filter(|other| *other != 2).for_each(|other| net.rig.cut(2, other));
+    (0..7)
+        .filter(|other| *other != 2)
+        .for_each(|other| net.rig.cut(2, other));
     net.rig.open(0, 5);
     net.rig.open(0, 6);
     let published = net.publish(1, "a", "x").unwrap();
-    assert_eq!((published.nodes, published.lost), (6, 0), "the root is there: the loss is behind it");
+    assert_eq!(
+        (published.nodes, published.lost),
+        (6, 0),
+        "the root is there: the loss is behind it"
+    );
     net.rig.settle();
     for at in (0..7).filter(|at| *at != 2) {
         assert_eq!(net.heard(at), ["x"], "{at}");
@@ -301,16 +304,26 @@ fn a_follower_that_takes_nothing_is_told_in_its_place_how_much_is_missing() {
     let told = heard(&mut follower);
     assert_eq!(told.len(), taken + 1);
     assert_eq!(told[taken], format!("{} dropped", 10 - taken));
-    assert_eq!(told[taken - 1], format!("{:0100}", taken - 1), "what it got is without a gap");
+    assert_eq!(
+        told[taken - 1],
+        format!("{:0100}", taken - 1),
+        "what it got is without a gap"
+    );
     send(11);
     assert_eq!(heard(&mut follower), [format!("{:0100}", 11)]);
     send(12);
     let counts = topics.counts();
-    assert_eq!((counts.delivered, counts.dropped), (taken as u64 + 2, 10 - taken as u64));
+    assert_eq!(
+        (counts.delivered, counts.dropped),
+        (taken as u64 + 2, 10 - taken as u64)
+    );
     // What it never takes out was not delivered.
     drop(follower);
     let counts = topics.counts();
-    assert_eq!((counts.delivered, counts.dropped), (taken as u64 + 1, 11 - taken as u64));
+    assert_eq!(
+        (counts.delivered, counts.dropped),
+        (taken as u64 + 1, 11 - taken as u64)
+    );
     assert_eq!(counts.patterns, 0);
 }
 

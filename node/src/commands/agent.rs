@@ -106,10 +106,19 @@ fn account_table(accounts: &AgentAccounts) -> Table<5> {
             delivered,
             lost,
         } = counts;
-        [with, sent.to_string(), refused.to_string(), delivered.to_string(), lost.to_string()]
+        [
+            with,
+            sent.to_string(),
+            refused.to_string(),
+            delivered.to_string(),
+            lost.to_string(),
+        ]
     };
     for pair in &accounts.pairs {
-        table.row(row(format!("agent {} of node {}", pair.number, pair.node), &pair.counts));
+        table.row(row(
+            format!("agent {} of node {}", pair.number, pair.node),
+            &pair.counts,
+        ));
     }
     if accounts.others != PairCounts::default() {
         table.row(row("all others".to_owned(), &accounts.others));

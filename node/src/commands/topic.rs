@@ -129,7 +129,10 @@ mod tests {
     fn what_became_of_a_message_is_said() {
         let said = |nodes, lost, delivered| text("a", &Published { nodes, lost, delivered });
         assert_eq!(said(0, 0, 1), "a is with 1 subscriber of this node");
-        assert_eq!(said(2, 0, 0), "a is with 0 subscribers of this node, and on its way to 2 nodes");
+        assert_eq!(
+            said(2, 0, 0),
+            "a is with 0 subscribers of this node, and on its way to 2 nodes"
+        );
         assert_eq!(
             said(4, 1, 0),
             "a is with 0 subscribers of this node, on its way to 3 nodes, and lost for 1"

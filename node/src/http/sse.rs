@@ -218,9 +218,8 @@ fn write_message(text: &mut String, kind: &str, id: Option<EventCursor>, data: &
 
 fn slow(door: &Door, again: &str) -> Problem {
     let (bytes, stalled) = (door.limits.subscriber_bytes, door.limits.subscriber_stalled);
-    let detail = format!(
-        "{bytes} B waited for this subscriber and it took nothing for {stalled:?}: read faster, and {again}"
-    );
+    let detail =
+        format!("{bytes} B waited for this subscriber and it took nothing for {stalled:?}: read faster, and {again}");
     Problem::new(Code::SlowSubscriber, detail)
         .with_details(json!({ "limit": bytes, "stalled_ms": stalled.as_millis() as u64 }))
 }

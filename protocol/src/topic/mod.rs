@@ -104,11 +104,7 @@ impl FromStr for Topic {
 }
 
 /// Checks the bounds and the words of a text; `problem` says what else may be wrong with a word.
-fn check(
-    field: &'static str,
-    text: &str,
-    problem: impl Fn(&str) -> Option<&'static str>,
-) -> Result<(), TopicError> {
+fn check(field: &'static str, text: &str, problem: impl Fn(&str) -> Option<&'static str>) -> Result<(), TopicError> {
     let bytes = text.len();
     if bytes > TOPIC_BYTES_MAX {
         return Err(TopicError::TooLong { field, bytes });

@@ -130,7 +130,11 @@ async fn a_question_to_nobody_fails_at_once_here_and_elsewhere() {
         let came = two.ask(to).await;
         assert_eq!(came, TellError::Unknown { to }.to_string());
     }
-    assert_eq!(two.other.signals.counts().lost, 1, "it is lost where it was not delivered");
+    assert_eq!(
+        two.other.signals.counts().lost,
+        1,
+        "it is lost where it was not delivered"
+    );
 }
 
 #[tokio::test]
@@ -155,7 +159,10 @@ async fn a_question_without_an_answer_ends_at_its_deadline_and_a_late_answer_is_
     let status = rig.spawn(spec(RestartKind::Transient, 5, 0)).await.unwrap();
     let (to, entry) = (rig.address(&status), rig.signals.entry(status.number).unwrap());
     let asker = entry.present().as_ref().unwrap().clone();
-    let asked = rig.signals.ask((to, &asker), to, b"ping", Duration::from_millis(1)).await;
+    let asked = rig
+        .signals
+        .ask((to, &asker), to, b"ping", Duration::from_millis(1))
+        .await;
     assert_eq!(asked, Err(AskError::Timeout { to, waited_ms: 1 }));
     let question = Signal {
         from: to,
@@ -165,7 +172,10 @@ async fn a_question_without_an_answer_ends_at_its_deadline_and_a_late_answer_is_
     rig.signals.answer(to, &question, b"pong").unwrap();
     let counts = rig.signals.counts();
     assert_eq!((counts.sent, counts.delivered, counts.lost, counts.late), (2, 1, 1, 1));
-    let told = Signal { question: 0, ..question };
+    let told = Signal {
+        question: 0,
+        ..question
+    };
     assert_eq!(rig.signals.answer(to, &told, b"pong"), Err(TellError::NotAsked { to }));
 }
 

@@ -83,8 +83,9 @@ pub(super) fn look_ups(options: &Options) -> Result<Vec<Row>, BenchError> {
     };
     let row = |name: String, timing: &Timing| {
         let (least, greatest) = timing.spread();
-        Row::new(name, timing.median(), "ns", timing.samples())
-            .note(format!("of {LOOK_UPS} look-ups, each finds 25 agents; {least:.0} to {greatest:.0}"))
+        Row::new(name, timing.median(), "ns", timing.samples()).note(format!(
+            "of {LOOK_UPS} look-ups, each finds 25 agents; {least:.0} to {greatest:.0}"
+        ))
     };
     let name = format!("look-up among {AGENTS} agents with {TOPICS_OF_EACH} of {TOPICS} topics each");
     Ok(vec![
@@ -211,18 +212,42 @@ impl Load {
         };
         let (received, busy) = (sum(subscribers, "received")?, reported(publisher, "busy")?);
         equal("messages published", reported(publisher, "published")?, self.count)?;
-        equal("messages that the node has taken", since(|counts| counts.published).0, self.count)?;
-        equal("messages that the node has refused", since(|counts| counts.refused).0, busy)?;
-        equal("copies for the two other nodes", since(|counts| counts.copies).0, 2 * self.count)?;
-        equal("messages lost at once", reported(publisher, "lost")? + since(|counts| counts.lost).0, 0)?;
+        equal(
+            "messages that the node has taken",
+            since(|counts| counts.published).0,
+            self.count,
+        )?;
+        equal(
+            "messages that the node has refused",
+            since(|counts| counts.refused).0,
+            busy,
+        )?;
+        equal(
+            "copies for the two other nodes",
+            since(|counts| counts.copies).0,
+            2 * self.count,
+        )?;
+        equal(
+            "messages lost at once",
+            reported(publisher, "lost")? + since(|counts| counts.lost).0,
+            0,
+        )?;
         equal("messages that came", since(|counts| counts.arrived).1, self.count)?;
         equal("messages handed over", since(|counts| counts.delivered).1, received)?;
         let dropped = since(|counts| counts.dropped).1;
-        equal("messages handed over or dropped", received + dropped, self.count * self.each)?;
+        equal(
+            "messages handed over or dropped",
+            received + dropped,
+            self.count * self.each,
+        )?;
         equal("messages out of order", sum(subscribers, "out_of_order")?, 0)?;
         let first = reported(publisher, "started_at_us")?;
         let lasts = subscribers.iter().map(|subscriber| reported(subscriber, "last_at_us"));
-        let last = lasts.collect::<Result<Vec<_>, _>>()?.into_iter().max().unwrap_or_default();
+        let last = lasts
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .max()
+            .unwrap_or_default();
         let seconds = last.saturating_sub(first).max(1) as f64 / 1e6;
         Ok(Run {
             messages_per_second: self.count as f64 / seconds,

@@ -30,7 +30,11 @@ async fn who_follows_a_topic_is_told_what_is_published_from_then_on() {
     client.publish("swarm.red", "early".into()).await.unwrap();
     let mut stream = client.follow_topics("swarm.*").await.unwrap();
     let mut elsewhere = client.clone().in_project("other").follow_topics("#").await.unwrap();
-    for (topic, payload) in [("swarm.red", &b"one"[..]), ("state", &b"two"[..]), ("swarm.blue", &b"\xff\x00"[..])] {
+    for (topic, payload) in [
+        ("swarm.red", &b"one"[..]),
+        ("state", &b"two"[..]),
+        ("swarm.blue", &b"\xff\x00"[..]),
+    ] {
         let published = client.publish(topic, Bytes::copy_from_slice(payload)).await.unwrap();
         let delivered = u64::from(topic != "state");
         assert_eq!((published.nodes, published.delivered), (0, delivered));
@@ -134,5 +138,8 @@ async fn a_follower_that_falls_behind_is_told_how_much_it_missed() {
     }
     let counts = alone.topics().counts();
     assert!(missed > 0);
-    assert_eq!((counts.published, counts.delivered, counts.dropped), (heard + missed, heard, missed));
+    assert_eq!(
+        (counts.published, counts.delivered, counts.dropped),
+        (heard + missed, heard, missed)
+    );
 }
