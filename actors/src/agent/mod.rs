@@ -33,7 +33,7 @@ pub use self::ask::{ASKS_MAX, AskError};
 pub(crate) use self::behaviour::submit;
 pub use self::behaviour::{AgentContext, Behaviour, BehaviourError, Kinds, Make, Step, WaitError};
 pub(crate) use self::entry::Generation;
-pub(crate) use self::mailbox::{Delivery, Handed, Handing, Letter, hand};
+pub(crate) use self::mailbox::{Delivery, Handed, Letter, hand};
 pub use self::pairs::{AgentAccounts, AgentPair, PAIRS_MAX, PairCounts};
 pub(crate) use self::registry::Agents;
 pub use self::restart::{
