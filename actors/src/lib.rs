@@ -28,6 +28,7 @@
 //! | [`node`] | starts the parts in order, stops them in reverse; what a door may ask | decide anything on its own |
 //! | [`queen`] | numbers, rounds and entries as a plain machine; the actor that drives it and supervises agents | wait for disk or network |
 //! | [`agent`] | behaviours hosted by the node, each as an actor; signals between agents | keep a signal whose link broke |
+//! | [`topic`] | who has subscribed to which topics here; messages along the tree of a broadcast | send one twice to a node, or keep one for later |
 //! | [`process`] | runs a command for a task, with a guard that leaves nothing of it behind | know what a task is |
 //! | [`disk`] | the room on the disks, and whether growing commands are admitted; the ballast | remove anything but the ballast |
 //! | `node::comparison` | what follows when the digest of this node is not the leader's | decide without a majority |
@@ -65,4 +66,5 @@ mod shape;
 mod sim;
 pub mod store;
 pub mod tls;
+pub mod topic;
 mod transport;

@@ -52,6 +52,7 @@ use crate::replica::{Replica, Snapshot};
 use crate::router::Router;
 pub use crate::router::{Loss, TransitCounts};
 use crate::store::{DataFolder, Store, StoreError};
+use crate::topic::Topics;
 
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +107,7 @@ pub struct Node {
     queen_counts: Arc<QueenCounts>,
     agents: Arc<Agents>,
     signals: Arc<Signals>,
+    topics: Arc<Topics>,
     subscribers: Arc<Subscribers>,
     disk: Arc<Disk>,
     liveness: Arc<Liveness>,
@@ -247,6 +249,11 @@ impl Node {
     /// Where the door counts those who follow events.
     pub fn subscribers(&self) -> &Arc<Subscribers> {
         &self.subscribers
+    }
+
+    /// The topics, as this node's agents and door use them.
+    pub fn topics(&self) -> &Arc<Topics> {
+        &self.topics
     }
 
     /// Starts an agent on this node.

@@ -5,7 +5,7 @@
 
 mod routes;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod transit;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +16,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use queenright_protocol::id::NodeId;
+use queenright_protocol::topology::Branch;
 use queenright_protocol::wire::{Envelope, Kind, Lane};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -74,6 +75,8 @@ pub(crate) trait Services: Send + Sync + 'static {
     fn receive(&self, envelope: Envelope);
     /// Takes the signals of one frame, in order. Called from a gateway: must not block.
     fn signals(&self, signals: Vec<Envelope>);
+    /// Takes the messages of topics of one frame, in order. Called from a gateway: must not block.
+    fn topics(&self, messages: Vec<Envelope>);
 }
 
 /// A question that waits for its answer, the link it went out on, and who was asked.
@@ -279,6 +282,24 @@ impl Router {
         Ok(self.transport.send_waiting(link, lane, &envelope).await?)
     }
 
+    /// Whether the way to `to` has room for a body of so many bytes, as far as that shows now. Where there is no way nothing
+    /// has to wait for room.
+    pub(crate) fn has_room(&self, to: NodeId, kind: Kind, bytes: usize) -> bool {
+        let routes = self.routes.load();
+        let link = routes
+            .as_ref()
+            .and_then(|routes| routes.choose(to, kind, |link| self.transport.is_up(link)));
+        link.is_none_or(|link| self.transport.has_room(link, kind.lane(), bytes))
+    }
+
+    /// The tree by which this node tells something to all others.
+    pub(crate) fn broadcast_tree(&self) -> Arc<[Branch]> {
+        let routes = self.routes.load();
+        routes
+            .as_ref()
+            .map_or_else(Arc::default, |routes| routes.broadcast_tree())
+    }
+
     /// Passes an envelope on that came on a link and is for another node.
     ///
     /// # Errors
@@ -301,11 +322,11 @@ impl Router {
         match sent {
             Ok(()) => {
                 add(&transit.forwarded);
-                if envelope.kind == Kind::Signal {
+                if matches!(envelope.kind, Kind::Signal | Kind::SignalAnswer) {
                     add(&transit.signals_forwarded);
                 }
             }
-            Err(loss) => transit.lose(loss, envelope.kind),
+            Err(loss) => transit.lose(loss, envelope),
         }
         sent
     }
@@ -506,6 +527,8 @@ impl Inbound {
                 }
                 true
             }
+            // An agent waits for an answer.
+            Ok(Kind::Signal | Kind::SignalAnswer) if correlation != 0 => self.serve(envelope),
             // The stream of log entries that it belongs to has a gap now.
             Ok(Kind::AppendRequest | Kind::AppendReply) => self.serve(envelope),
             _ => true,
@@ -522,7 +545,7 @@ impl Deliver for Inbound {
         let link = from.index;
         let router = self.router.get().and_then(Weak::upgrade);
         let routes = router.as_ref().and_then(|router| router.routes.load_full());
-        let mut signals = Vec::new();
+        let (mut signals, mut topics) = (Vec::new(), Vec::new());
         let mut notices = Notices::default();
         for mut envelope in batch {
             let to = envelope.to;
@@ -533,19 +556,26 @@ impl Deliver for Inbound {
                     }
                 }
                 _ if envelope.kind == Kind::Signal => signals.push(envelope),
+                _ if envelope.kind == Kind::Topic => topics.push(envelope),
                 _ => self.one(link, envelope),
             }
         }
         if let Some(router) = &router {
             router.tell(notices);
         }
-        if signals.is_empty() {
-            return;
-        }
+        let count = (signals.len() + topics.len()) as u64;
         match self.services.get() {
-            Some(services) => services.signals(signals),
+            _ if count == 0 => {}
+            Some(services) => {
+                if !signals.is_empty() {
+                    services.signals(signals);
+                }
+                if !topics.is_empty() {
+                    services.topics(topics);
+                }
+            }
             None => {
-                self.unclaimed.fetch_add(signals.len() as u64, Ordering::Relaxed);
+                self.unclaimed.fetch_add(count, Ordering::Relaxed);
             }
         }
     }

@@ -32,6 +32,9 @@ pub(crate) trait Transport: Send + Sync + 'static {
     /// Whether a link is up.
     fn is_up(&self, link: u16) -> bool;
 
+    /// Whether a lane would take a body of so many bytes now, or the link is down: then it refuses for another reason.
+    fn has_room(&self, link: u16, lane: Lane, bytes: usize) -> bool;
+
     /// Says which links are wanted.
     fn set_wanted(&self, wanted: &BTreeSet<u16>);
 
@@ -95,6 +98,10 @@ impl Transport for Gateways {
 
     fn is_up(&self, link: u16) -> bool {
         self.outbox(link).is_ok_and(|outbox| outbox.is_up())
+    }
+
+    fn has_room(&self, link: u16, lane: Lane, bytes: usize) -> bool {
+        self.outbox(link).map_or(true, |outbox| outbox.has_room(lane, bytes))
     }
 
     fn set_wanted(&self, wanted: &BTreeSet<u16>) {

@@ -16,6 +16,7 @@ mod session;
 mod task;
 mod tls;
 mod token;
+mod topic;
 mod topology;
 
 use std::path::PathBuf;
@@ -42,6 +43,7 @@ pub use self::task::{
 };
 pub use self::tls::{FolderArgs, IssueArgs, TlsCommand};
 pub use self::token::TokenCommand;
+pub use self::topic::TopicCommand;
 pub use self::topology::TopologyCommand;
 
 const AFTER_HELP: &str = "\
@@ -119,6 +121,9 @@ pub enum Command {
     Propose(ProposeArgs),
     /// Show what happened, from a cursor on
     Events(EventsArgs),
+    /// Publish messages about topics, or follow them
+    #[command(subcommand)]
+    Topic(TopicCommand),
     /// Show what an agent needs to know when it starts: its tasks, what is pinned, what happened since its cursor
     Prime(PrimeArgs),
     /// Hand out work: add tasks, claim, accept and finish them
@@ -285,5 +290,7 @@ mod tests {
         refused("queenright bench run");
         refused("queenright events --snapshot memory --after 5");
         refused("queenright prime --bytes 100");
+        refused("queenright topic follow a..b");
+        refused("queenright topic publish a b --file c");
     }
 }

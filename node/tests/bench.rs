@@ -120,6 +120,9 @@ fn no_signal_and_no_call_of_b13_is_lost() {
         "on one node, 1,000 to 10 agents",
         "call latency, 1 caller",
         "call rate, 100 callers",
+        "topics, 1 subscriber",
+        "topics, 100 subscribers of 5 of 20 each, handed over",
+        "look-up among 100 agents with 5 of 20 topics each",
     ];
     check("B13", &rows);
 }

@@ -33,5 +33,6 @@ mod slow_snapshot;
 mod subscribers;
 mod supervision;
 mod tasks;
+mod topics;
 mod topologies;
 mod waits;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use queenright::config::ClusterConfig;
-use queenright_actors::agent::{AgentSpec, AgentState, RestartPolicy};
+use queenright_actors::agent::{AgentSpec, AgentState, AgentStatus, PairCounts, RestartPolicy};
 use queenright_actors::node::{ClusterStatus, LinkRole, Role, Traffic};
 use queenright_bench::client::{Client, ClientOptions, PutOptions};
 use queenright_protocol::id::NodeId;
@@ -87,7 +87,7 @@ impl Colony {
     }
 
     /// Waits until the epoch is of this kind everywhere, and exactly the sockets are open that it wants.
-    fn links_settle(&self, kind: &str, voters: usize) -> ClusterStatus {
+    pub(crate) fn links_settle(&self, kind: &str, voters: usize) -> ClusterStatus {
         until(&format!("the links of a {kind}"), || {
             let status = self.status(&self.names()[0])?;
             let learners = status.nodes.iter().filter(|node| node.role == Role::Learner).count();
@@ -143,7 +143,7 @@ impl Colony {
         links.collect()
     }
 
-    fn traffic(&self) -> BTreeMap<String, Traffic> {
+    pub(crate) fn traffic(&self) -> BTreeMap<String, Traffic> {
         let status = self.status(&self.names()[0]).expect("it answers");
         let nodes = status.nodes.into_iter();
         nodes.filter_map(|node| Some((node.name, node.traffic?))).collect()
@@ -176,11 +176,11 @@ fn sockets(pid: i32) -> Vec<(u16, u16)> {
         .collect()
 }
 
-fn three_voters(config: &mut ClusterConfig) {
+pub(crate) fn three_voters(config: &mut ClusterConfig) {
     config.consensus.voters = Some(3);
 }
 
-const FIVE: [&str; 5] = ["n1", "n2", "n3", "n4", "n5"];
+pub(crate) const FIVE: [&str; 5] = ["n1", "n2", "n3", "n4", "n5"];
 
 #[test]
 fn in_a_star_the_hub_is_linked_with_all_and_voters_with_each_other() {
@@ -435,8 +435,39 @@ fn every_signal_over_a_star_and_a_ring_is_accounted_for() {
         assert_eq!(wrong, 0, "{traffic:?}");
         links_account_for_what_they_carried(&colony);
         let lost = sum(&traffic, |traffic| traffic.transit.signals_lost);
+        let agent = |node: &str, name: &str| colony.block_on(colony.patient(node).agent(name)).unwrap();
+        let number = |node: &str| status.nodes.iter().find(|known| known.name == node).unwrap().number;
+        let pairs = until("each pair accounts for its signals", || {
+            let pairs: Vec<(PairCounts, PairCounts)> = FIVE
+                .iter()
+                .enumerate()
+                .map(|(place, node)| {
+                    let far = FIVE[(place + 2) % 5];
+                    let (source, sink) = (agent(node, "source"), agent(far, "sink"));
+                    (
+                        account(&source, number(far), &sink),
+                        account(&sink, number(node), &source),
+                    )
+                })
+                .collect();
+            let missing = pairs.iter().map(|(out, back)| out.sent - back.delivered - back.lost);
+            (missing.sum::<u64>() == lost).then_some(pairs)
+        });
+        assert_eq!(pairs.iter().map(|(out, _)| out.sent).sum::<u64>(), sent);
         println!("{file}: {sent} sent, {passed} passed on, {lost} lost on the way");
     }
+}
+
+/// What an agent counts of its signals with another one.
+fn account(agent: &AgentStatus, node: u64, other: &AgentStatus) -> PairCounts {
+    let mut pairs = agent
+        .accounts
+        .as_ref()
+        .expect("it was asked for by its name")
+        .pairs
+        .iter();
+    let pair = pairs.find(|pair| (pair.node.0, pair.number) == (node, other.number));
+    pair.map(|pair| pair.counts).unwrap_or_default()
 }
 
 /// What one end of each link has sent the other has received, once nothing is under way.

@@ -5,5 +5,6 @@ pub mod conflict;
 pub mod id;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
+pub mod topic;
 pub mod topology;
 pub mod wire;

@@ -5,14 +5,18 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::behaviour::{AgentContext, Behaviour, BehaviourError, Step};
 use super::entry::Said;
-use super::signal::Delivery;
+use super::mailbox::Delivery;
+use super::signal::Signal;
+use crate::topic::Heard;
 
 /// What an agent is told. Local only: signals from other nodes come through the gateway.
 pub(crate) enum AgentMessage {
     /// From itself: go on.
     Step,
     /// From the gateways or an agent of this node.
-    Signals(Delivery),
+    Signals(Delivery<Signal>),
+    /// Messages of topics that it has subscribed to.
+    Topics(Delivery<Heard>),
 }
 
 impl ractor::Message for AgentMessage {}
@@ -52,6 +56,7 @@ impl Actor for Agent {
                 at_work.behaviour.step(&at_work.context).await
             }
             AgentMessage::Signals(delivery) => at_work.behaviour.signals(delivery.take(), &at_work.context),
+            AgentMessage::Topics(delivery) => at_work.behaviour.topics(delivery.take(), &at_work.context),
         };
         at_work.follow(next, &me);
         Ok(())

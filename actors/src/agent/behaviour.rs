@@ -5,17 +5,21 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use queenright_protocol::colony::{Caller, Key, Outcome};
+use queenright_protocol::topic::{Pattern, Topic};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::AgentSpec;
+use super::ask::AskError;
 use super::entry::{Entry, Generation};
 use super::registration::{Whose, claims_for_agent};
 use super::signal::{AgentAddress, Signal, Signals, TellError};
 use crate::queen::{QueenMessage, Request, SubmitError};
 use crate::replica::Replica;
+use crate::topic::{Heard, Publication, PublishError, Published, SubscribeError, Topics};
 
 /// What an agent does after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +45,12 @@ pub trait Behaviour: Send + 'static {
     /// Takes signals, in the order in which each sender sent them.
     fn signals(&mut self, signals: Vec<Signal>, context: &AgentContext) -> Result<Step, BehaviourError> {
         let _ = (signals, context);
+        Ok(Step::Wait)
+    }
+
+    /// Takes messages of topics that it has subscribed to, in the order in which each publisher published them.
+    fn topics(&mut self, messages: Vec<Heard>, context: &AgentContext) -> Result<Step, BehaviourError> {
+        let _ = (messages, context);
         Ok(Step::Wait)
     }
 }
@@ -107,6 +117,7 @@ pub struct AgentContext {
     pub(super) queen: ractor::ActorRef<QueenMessage>,
     pub(super) replica: Arc<Replica>,
     pub(super) signals: Arc<Signals>,
+    pub(super) topics: Arc<Topics>,
 }
 
 impl AgentContext {
@@ -191,7 +202,14 @@ impl AgentContext {
     /// # Errors
     /// When it was not taken: nothing was sent.
     pub fn tell(&self, to: AgentAddress, payload: &[u8]) -> Result<(), TellError> {
-        self.signals.tell(self.address(), to, payload)
+        let told = self.signals.tell(self.address(), to, payload);
+        self.told(to, told)
+    }
+
+    /// Counts a signal in the accounts of this agent.
+    fn told(&self, to: AgentAddress, told: Result<(), TellError>) -> Result<(), TellError> {
+        self.entry.pairs().with(to).told(told.is_ok());
+        told
     }
 
     /// Like [`AgentContext::tell`], but waits while too many signals wait already.
@@ -199,7 +217,80 @@ impl AgentContext {
     /// # Errors
     /// When there is no such agent, or no way to its node: nothing was sent.
     pub async fn tell_waiting(&self, to: AgentAddress, payload: &[u8]) -> Result<(), TellError> {
-        self.signals.tell_waiting(self.address(), to, payload).await
+        let told = self.signals.tell_waiting(self.address(), to, payload).await;
+        self.told(to, told)
+    }
+
+    /// Sends a question and waits for its answer. It may be awaited in a step: the answer does not come through the
+    /// mailbox.
+    ///
+    /// # Errors
+    /// When it was not delivered, such as to an agent that does not exist, was lost on the way, or has no answer before the
+    /// deadline. In the last two cases it may have been read.
+    pub async fn ask(&self, to: AgentAddress, payload: &[u8], deadline: Duration) -> Result<Bytes, AskError> {
+        let asker = (self.address(), &self.generation);
+        self.signals.ask(asker, to, payload, deadline).await
+    }
+
+    /// Answers a question: a signal whose number of a question is not 0. Once: the second answer is nobody's.
+    ///
+    /// # Errors
+    /// When it was not taken, or the signal was no question.
+    pub fn answer(&self, question: &Signal, payload: &[u8]) -> Result<(), TellError> {
+        let told = self.signals.answer(self.address(), question, payload);
+        match told {
+            Err(TellError::NotAsked { .. }) => told,
+            told => self.told(question.from, told),
+        }
+    }
+
+    /// Subscribes this generation of the agent to the topics of a project that a pattern chooses; it is in effect when this
+    /// returns. `false` if it had subscribed before.
+    ///
+    /// # Errors
+    /// When the agent, or its node, has as many subscriptions as it may, or the project cannot be one.
+    pub fn subscribe(&self, project: &str, pattern: &Pattern) -> Result<bool, SubscribeError> {
+        let agent = (self.entry.number, &self.generation);
+        self.topics.subscribe(agent, project, pattern)
+    }
+
+    /// Ends a subscription. `false` if there was none. What lies in the mailbox already still comes.
+    pub fn unsubscribe(&self, project: &str, pattern: &Pattern) -> bool {
+        let agent = (self.entry.number, self.generation.number);
+        self.topics.unsubscribe(agent, project, pattern)
+    }
+
+    /// Publishes a message to all who have subscribed to its topic, on all nodes. At most once; in order for each publisher
+    /// and subscriber while the epoch stands.
+    ///
+    /// # Errors
+    /// When too much waits on a link of this node already, or the message is too large: nobody gets it.
+    pub fn publish(&self, project: &str, topic: &Topic, payload: &[u8]) -> Result<Published, PublishError> {
+        self.topics.publish(&self.publication(project, topic, payload))
+    }
+
+    /// Like [`AgentContext::publish`], but waits while too much waits already.
+    ///
+    /// # Errors
+    /// When the message is too large.
+    pub async fn publish_waiting(
+        &self,
+        project: &str,
+        topic: &Topic,
+        payload: &[u8],
+    ) -> Result<Published, PublishError> {
+        let publication = self.publication(project, topic, payload);
+        self.topics.publish_waiting(&publication).await
+    }
+
+    fn publication<'a>(&'a self, project: &'a str, topic: &'a Topic, payload: &'a [u8]) -> Publication<'a> {
+        Publication {
+            project,
+            topic,
+            author: self.name(),
+            from: Some(self.address()),
+            payload,
+        }
     }
 
     /// Puts a figure into the agent's report, for those who look at it from outside.

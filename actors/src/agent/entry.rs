@@ -12,13 +12,13 @@ use serde_json::Value;
 use tokio::task::AbortHandle;
 
 use super::actor::AgentMessage;
+use super::pairs::Pairs;
 use super::registration::Registration;
 use super::restart::Restarts;
-use super::signal::Counters;
 use super::{AgentSpec, AgentState, AgentStatus};
 
-/// How many signals may wait in one agent's mailbox.
-const MAILBOX_SIGNALS_MAX: usize = 65_536;
+/// How many signals and messages of topics may wait in one agent's mailbox.
+const MAILBOX_LETTERS_MAX: usize = 65_536;
 /// How much of the reason for an end is kept, in bytes: it is shown, and a behaviour or a panic may say anything.
 const REASON_BYTES_MAX: usize = 1_024;
 
@@ -30,17 +30,20 @@ pub(crate) struct Entry {
     life: Mutex<Life>,
     /// The generation that takes signals now; none before the first and while a restart is waited for.
     present: ArcSwapOption<Generation>,
+    /// The accounts with other agents, of all generations.
+    pairs: Arc<Mutex<Pairs>>,
 }
 
 /// One generation of an agent: from a start to the end of its actor.
 pub(crate) struct Generation {
     /// Grows with each start of an agent of this name.
-    pub(super) number: u64,
+    pub(crate) number: u64,
     actor: OnceLock<ActorRef<AgentMessage>>,
-    /// Signals in the mailbox.
+    /// Letters in the mailbox.
     waiting: AtomicUsize,
-    pub(super) counters: Arc<Counters>,
     pub(super) registration: Registration,
+    // A mutex: the agent counts what it sends, gateways what arrives for it. Held for some additions.
+    pairs: Arc<Mutex<Pairs>>,
 }
 
 /// What a generation said about its end, before its actor ended.
@@ -81,6 +84,7 @@ impl Entry {
                 report: BTreeMap::new(),
             }),
             present: ArcSwapOption::empty(),
+            pairs: Arc::default(),
         }
     }
 
@@ -94,7 +98,7 @@ impl Entry {
     }
 
     /// Begins the next generation. What the one before reported is gone.
-    pub(super) fn begin(&self, counters: Arc<Counters>) -> Arc<Generation> {
+    pub(super) fn begin(&self) -> Arc<Generation> {
         let mut life = self.life();
         life.generation += 1;
         life.state = AgentState::Starting;
@@ -105,8 +109,8 @@ impl Entry {
             number: life.generation,
             actor: OnceLock::new(),
             waiting: AtomicUsize::new(0),
-            counters,
             registration: Registration::default(),
+            pairs: self.pairs.clone(),
         });
         self.present.store(Some(generation.clone()));
         generation
@@ -163,6 +167,12 @@ impl Entry {
         self.life().state.is_live()
     }
 
+    /// Its accounts with other agents.
+    pub(super) fn pairs(&self) -> MutexGuard<'_, Pairs> {
+        self.pairs.lock().expect("nothing panics under this lock")
+    }
+
+    /// How it is, without its accounts.
     pub(super) fn status(&self) -> AgentStatus {
         let life = self.life();
         let left = |(at, _): &(Instant, AbortHandle)| at.saturating_duration_since(Instant::now()).as_millis() as u64;
@@ -176,6 +186,7 @@ impl Entry {
             next_restart_ms: life.next.as_ref().map(left),
             reason: life.reason.clone(),
             report: life.report.clone(),
+            accounts: None,
         }
     }
 }
@@ -190,17 +201,22 @@ impl Generation {
         self.actor.get()
     }
 
-    /// Makes room in the count of the mailbox for as many signals as fit, and says how many.
-    pub(super) fn admit(&self, signals: usize) -> usize {
-        let before = self.waiting.fetch_add(signals, Ordering::Relaxed);
-        let room = MAILBOX_SIGNALS_MAX.saturating_sub(before).min(signals);
-        self.waiting.fetch_sub(signals - room, Ordering::Relaxed);
+    /// Makes room in the count of the mailbox for as many letters as fit, and says how many.
+    pub(super) fn admit(&self, letters: usize) -> usize {
+        let before = self.waiting.fetch_add(letters, Ordering::Relaxed);
+        let room = MAILBOX_LETTERS_MAX.saturating_sub(before).min(letters);
+        self.waiting.fetch_sub(letters - room, Ordering::Relaxed);
         room
     }
 
-    /// Signals have left the mailbox.
-    pub(super) fn taken(&self, signals: usize) {
-        self.waiting.fetch_sub(signals, Ordering::Relaxed);
+    /// Letters have left the mailbox.
+    pub(super) fn taken(&self, letters: usize) {
+        self.waiting.fetch_sub(letters, Ordering::Relaxed);
+    }
+
+    /// The accounts of its agent.
+    pub(super) fn pairs(&self) -> MutexGuard<'_, Pairs> {
+        self.pairs.lock().expect("nothing panics under this lock")
     }
 }
 

@@ -11,8 +11,11 @@
 //! ```
 
 mod actor;
+mod ask;
 mod behaviour;
 mod entry;
+mod mailbox;
+mod pairs;
 mod registration;
 mod registry;
 mod restart;
@@ -25,8 +28,13 @@ use std::collections::BTreeMap;
 use queenright_protocol::colony::NAME_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::actor::AgentMessage;
+pub use self::ask::{ASKS_MAX, AskError};
 pub(crate) use self::behaviour::submit;
 pub use self::behaviour::{AgentContext, Behaviour, BehaviourError, Kinds, Make, Step, WaitError};
+pub(crate) use self::entry::Generation;
+pub(crate) use self::mailbox::{Delivery, Handed, Letter, hand};
+pub use self::pairs::{AgentAccounts, AgentPair, PAIRS_MAX, PairCounts};
 pub(crate) use self::registry::Agents;
 pub use self::restart::{
     BACKOFF_MS_MAX, RESTART_SPAN_MS_MAX, RESTARTS_MAX, RestartKind, RestartPolicy, RestartPolicyError,
@@ -125,6 +133,9 @@ pub struct AgentStatus {
     pub reason: Option<String>,
     /// What its last generation reports: measured figures and counts, by name.
     pub report: BTreeMap<String, serde_json::Value>,
+    /// Its accounts with other agents, where one agent is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accounts: Option<AgentAccounts>,
 }
 
 /// Why an agent was not started, or not found.

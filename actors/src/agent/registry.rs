@@ -19,6 +19,7 @@ use super::signal::Signals;
 use super::{AgentError, AgentSpec, AgentState, AgentStatus};
 use crate::queen::QueenMessage;
 use crate::replica::Replica;
+use crate::topic::Topics;
 
 /// How many agents a node hosts, those that have ended and are still shown included.
 const AGENTS_MAX: usize = 100_000;
@@ -28,6 +29,7 @@ pub(crate) struct Agents {
     kinds: Kinds,
     replica: Arc<Replica>,
     signals: Arc<Signals>,
+    topics: Arc<Topics>,
     started: Instant,
     next_number: AtomicU64,
     /// No agent whose name is forgotten had a later generation: a generation of a name never comes twice.
@@ -41,11 +43,12 @@ pub(crate) struct Agents {
 }
 
 impl Agents {
-    pub(crate) fn new(kinds: Kinds, replica: Arc<Replica>, signals: Arc<Signals>) -> Agents {
+    pub(crate) fn new(kinds: Kinds, replica: Arc<Replica>, signals: Arc<Signals>, topics: Arc<Topics>) -> Agents {
         Agents {
             kinds,
             replica,
             signals,
+            topics,
             started: Instant::now(),
             next_number: AtomicU64::new(1),
             generation_floor: AtomicU64::new(0),
@@ -124,13 +127,14 @@ impl Agents {
 
     /// Starts the next generation of an agent.
     async fn launch(&self, entry: &Arc<Entry>, behaviour: Box<dyn Behaviour>, queen: &ActorRef<QueenMessage>) {
-        let generation = entry.begin(self.signals.counters().clone());
+        let generation = entry.begin();
         let context = AgentContext {
             entry: entry.clone(),
             generation,
             queen: queen.clone(),
             replica: self.replica.clone(),
             signals: self.signals.clone(),
+            topics: self.topics.clone(),
         };
         let at_work = AtWork {
             behaviour,
@@ -179,6 +183,7 @@ impl Agents {
             (None, None) => (End::Failed, "its actor ended, and nobody had asked for it".to_owned()),
         };
         if let Some(generation) = generation {
+            self.topics.forget(entry.number, generation.number);
             let whose = Whose::of(&entry, &generation, queen);
             generation.registration.end(whose, &reason);
         }
@@ -251,12 +256,17 @@ impl Agents {
             .ok_or_else(|| AgentError::NotFound { name: name.to_string() })
     }
 
-    /// One agent.
+    /// One agent, with its accounts.
     pub(crate) fn status(&self, name: &str) -> Result<AgentStatus, AgentError> {
-        Ok(self.entry(name)?.status())
+        let entry = self.entry(name)?;
+        let accounts = Some(entry.pairs().accounts().clone());
+        Ok(AgentStatus {
+            accounts,
+            ..entry.status()
+        })
     }
 
-    /// All agents, by name.
+    /// All agents, by name, without their accounts.
     pub(crate) fn all(&self) -> Vec<AgentStatus> {
         let entries: Vec<_> = self.by_name().values().cloned().collect();
         entries.iter().map(|entry| entry.status()).collect()

@@ -5,7 +5,8 @@
 //! still on its way or waits in the mailbox already.
 //!
 //! The body of a signal's envelope is the number and the generation of the agent that it is for, those of the one that
-//! sent it (8 bytes each, little-endian), and the payload.
+//! sent it (8 bytes each, little-endian), and the payload. The correlation is the number of the question, if it is one
+//! (see `ask`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,12 +15,13 @@ use arc_swap::ArcSwap;
 use bytes::{BufMut, Bytes, BytesMut};
 use imbl::OrdMap;
 use queenright_protocol::id::NodeId;
-use queenright_protocol::wire::{Envelope, Kind, Lane};
-use ractor::MessagingErr;
+use queenright_protocol::wire::{Envelope, Kind};
 use serde::{Deserialize, Serialize};
 
 use super::actor::AgentMessage;
+use super::ask::{Asks, Refusal};
 use super::entry::{Entry, Generation};
+use super::mailbox::{Delivery, Handed, Handing, Letter, hand};
 use crate::router::{RouteError, Router};
 
 /// What stands in front of the payload.
@@ -43,18 +45,20 @@ pub struct Signal {
     pub from: AgentAddress,
     /// What it says.
     pub payload: Bytes,
+    /// The number of the question that it is; 0 for one that nobody waits for an answer to.
+    pub question: u64,
 }
 
 /// Why a signal was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TellError {
-    /// Too many signals wait already, on the link or in the mailbox of an agent of this node.
+    /// Too many signals wait already, on the link or in the mailbox of the agent.
     #[error("too many signals wait for {to:?}")]
     Busy {
         /// The agent that it was for.
         to: AgentAddress,
     },
-    /// No agent of this node has that number, or that generation of it has ended.
+    /// No agent of the node has that number, or that generation of it has ended.
     #[error("no agent {to:?}, or that generation of it has ended")]
     Unknown {
         /// The agent that it was for.
@@ -63,6 +67,12 @@ pub enum TellError {
     /// There is no way to that node.
     #[error(transparent)]
     Route(#[from] RouteError),
+    /// It was to answer a signal that was no question.
+    #[error("a signal of {to:?} was no question: nobody waits for an answer")]
+    NotAsked {
+        /// The agent that sent the signal.
+        to: AgentAddress,
+    },
 }
 
 /// Counts of signals on this node.
@@ -75,65 +85,10 @@ pub struct SignalCounts {
     /// Not taken: the sender was told at once.
     pub refused: u64,
     /// Arrived here for an agent that is not there, or whose mailbox was full, or who ended before it took them out of
-    /// it. What a link loses is counted there.
+    /// it; or as an answer that nobody waited for any more. What a link loses is counted there.
     pub lost: u64,
-    /// Of those refused or lost here, how many were for a generation of an agent that had ended.
+    /// Of those refused or lost here, how many came too late.
     pub late: u64,
-}
-
-/// What is counted.
-#[derive(Default)]
-pub(super) struct Counters {
-    sent: AtomicU64,
-    delivered: AtomicU64,
-    refused: AtomicU64,
-    lost: AtomicU64,
-    late: AtomicU64,
-}
-
-/// Signals in the mailbox of a generation. They count as delivered; those that are never taken out count as lost.
-pub(crate) struct Delivery {
-    signals: Vec<Signal>,
-    to: Arc<Generation>,
-}
-
-impl Delivery {
-    /// Hands them over.
-    pub(super) fn take(mut self) -> Vec<Signal> {
-        let signals = std::mem::take(&mut self.signals);
-        self.to.taken(signals.len());
-        signals
-    }
-
-    /// They never came into the mailbox.
-    fn give_back(self) {
-        let to = self.to.clone();
-        let signals = self.take().len() as u64;
-        to.counters.delivered.fetch_sub(signals, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Delivery {
-    fn drop(&mut self) {
-        let left = self.signals.len();
-        if left > 0 {
-            self.to.taken(left);
-            let Counters {
-                delivered, lost, late, ..
-            } = &*self.to.counters;
-            delivered.fetch_sub(left as u64, Ordering::Relaxed);
-            lost.fetch_add(left as u64, Ordering::Relaxed);
-            late.fetch_add(left as u64, Ordering::Relaxed);
-        }
-    }
-}
-
-/// What a mailbox did with signals.
-enum Handed {
-    /// It took so many, the first ones.
-    Taken(usize),
-    /// The generation that they are for has ended.
-    Late,
 }
 
 /// Carries signals between the agents of this node and the links.
@@ -141,7 +96,33 @@ pub struct Signals {
     router: Arc<Router>,
     /// A persistent map: an agent that comes or goes costs the path to it, not a copy of all.
     by_number: ArcSwap<OrdMap<u64, Arc<Entry>>>,
-    counters: Arc<Counters>,
+    sent: AtomicU64,
+    refused: AtomicU64,
+    pub(super) handed: Arc<Handed>,
+    pub(super) asks: Asks,
+}
+
+impl Letter for Signal {
+    fn message(delivery: Delivery<Signal>) -> AgentMessage {
+        AgentMessage::Signals(delivery)
+    }
+
+    fn delivery(message: AgentMessage) -> Option<Delivery<Signal>> {
+        match message {
+            AgentMessage::Signals(delivery) => Some(delivery),
+            _ => None,
+        }
+    }
+
+    fn taken(signals: &[Signal], to: &Generation) {
+        let mut pairs = to.pairs();
+        signals.iter().for_each(|signal| pairs.with(signal.from).delivered += 1);
+    }
+
+    fn unread(signals: &[Signal], to: &Generation) {
+        let mut pairs = to.pairs();
+        signals.iter().for_each(|signal| pairs.with(signal.from).lost += 1);
+    }
 }
 
 impl Signals {
@@ -149,7 +130,10 @@ impl Signals {
         Signals {
             router,
             by_number: ArcSwap::default(),
-            counters: Arc::default(),
+            sent: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            handed: Arc::default(),
+            asks: Asks::default(),
         }
     }
 
@@ -170,10 +154,6 @@ impl Signals {
         self.by_number.load().get(&number).cloned()
     }
 
-    pub(super) fn counters(&self) -> &Arc<Counters> {
-        &self.counters
-    }
-
     pub(super) fn remove(&self, number: u64) {
         self.by_number.rcu(|agents| {
             let mut agents = OrdMap::clone(agents);
@@ -183,23 +163,38 @@ impl Signals {
     }
 
     pub(super) fn tell(&self, from: AgentAddress, to: AgentAddress, payload: &[u8]) -> Result<(), TellError> {
+        self.put(from, to, payload, 0)
+    }
+
+    /// Sends a signal, which is the question of this number unless that is 0.
+    pub(super) fn put(
+        &self,
+        from: AgentAddress,
+        to: AgentAddress,
+        payload: &[u8],
+        question: u64,
+    ) -> Result<(), TellError> {
         let told = if to.node == self.me() {
-            self.tell_here(from, to, payload)
+            self.put_here(from, to, payload, question)
         } else {
-            self.send(from, to, payload)
+            self.send(Kind::Signal, from, to, payload, question)
         };
         self.count(told)
     }
 
-    fn tell_here(&self, from: AgentAddress, to: AgentAddress, payload: &[u8]) -> Result<(), TellError> {
+    fn put_here(&self, from: AgentAddress, to: AgentAddress, payload: &[u8], question: u64) -> Result<(), TellError> {
         let agents = self.by_number.load();
         let entry = agents.get(&to.number).ok_or(TellError::Unknown { to })?;
-        let payload = Bytes::copy_from_slice(payload);
-        match hand(entry, to.generation, vec![Signal { from, payload }]) {
-            Handed::Taken(0) => Err(TellError::Busy { to }),
-            Handed::Taken(_) => Ok(()),
-            Handed::Late => {
-                self.counters.late.fetch_add(1, Ordering::Relaxed);
+        let signal = Signal {
+            from,
+            payload: Bytes::copy_from_slice(payload),
+            question,
+        };
+        match self.hand_over(entry, to.generation, vec![signal]) {
+            Handing { taken: 1.., .. } => Ok(()),
+            Handing { late: false, .. } => Err(TellError::Busy { to }),
+            Handing { late: true, .. } => {
+                self.handed.late.fetch_add(1, Ordering::Relaxed);
                 Err(TellError::Unknown { to })
             }
         }
@@ -217,40 +212,38 @@ impl Signals {
             told => return told,
         }
         // Taken after all: it does not count as refused.
-        self.counters.refused.fetch_sub(1, Ordering::Relaxed);
+        self.refused.fetch_sub(1, Ordering::Relaxed);
         if to.node == self.me() {
             loop {
                 // The mailbox has room when its agent has had a turn.
                 tokio::task::yield_now().await;
-                match self.tell_here(from, to, payload) {
+                match self.put_here(from, to, payload, 0) {
                     Err(TellError::Busy { .. }) => {}
                     told => return self.count(told),
                 }
             }
         }
-        let body = body(from, to, payload);
-        let sent = self
-            .router
-            .send_waiting(to.node, Lane::Signal, Kind::Signal, 0, body)
-            .await;
+        let (kind, body) = (Kind::Signal, body(from, to, payload));
+        let sent = self.router.send_waiting(to.node, kind.lane(), kind, 0, body).await;
         self.count(sent.map_err(TellError::from))
     }
 
-    fn count(&self, told: Result<(), TellError>) -> Result<(), TellError> {
-        let counter = if told.is_ok() {
-            &self.counters.sent
-        } else {
-            &self.counters.refused
-        };
+    pub(super) fn count(&self, told: Result<(), TellError>) -> Result<(), TellError> {
+        let counter = if told.is_ok() { &self.sent } else { &self.refused };
         counter.fetch_add(1, Ordering::Relaxed);
         told
     }
 
-    fn send(&self, from: AgentAddress, to: AgentAddress, payload: &[u8]) -> Result<(), TellError> {
-        match self
-            .router
-            .send(to.node, Lane::Signal, Kind::Signal, 0, body(from, to, payload))
-        {
+    pub(super) fn send(
+        &self,
+        kind: Kind,
+        from: AgentAddress,
+        to: AgentAddress,
+        payload: &[u8],
+        question: u64,
+    ) -> Result<(), TellError> {
+        let body = body(from, to, payload);
+        match self.router.send(to.node, kind.lane(), kind, question, body) {
             Err(error) if error.is_busy() => Err(TellError::Busy { to }),
             sent => Ok(sent?),
         }
@@ -258,26 +251,18 @@ impl Signals {
 
     /// Signals that came here and were for another node are lost.
     pub(crate) fn misaddressed(&self, count: usize) {
-        self.counters.lost.fetch_add(count as u64, Ordering::Relaxed);
+        self.handed.lost.fetch_add(count as u64, Ordering::Relaxed);
     }
 
     /// Takes the signals of one frame from a link: those for one agent are handed over together.
     pub(crate) fn arrived(&self, envelopes: Vec<Envelope>) {
-        let agents = self.by_number.load();
-        let (count, mut handed, mut late) = (envelopes.len(), 0, 0);
-        let mut hand_over = |(number, generation): (u64, u64), signals: Vec<Signal>| {
-            let count = signals.len();
-            match agents.get(&number).map(|entry| hand(entry, generation, signals)) {
-                Some(Handed::Taken(taken)) => handed += taken,
-                Some(Handed::Late) => late += count,
-                None => {}
-            }
-        };
+        let count = envelopes.len();
+        let mut handed = 0;
         let mut run = ((0, 0), Vec::new());
         for envelope in envelopes {
             let Some((to, signal)) = parse(envelope) else { continue };
             if to != run.0 && !run.1.is_empty() {
-                hand_over(run.0, std::mem::take(&mut run.1));
+                handed += self.arrived_for(run.0, std::mem::take(&mut run.1));
             }
             if run.1.is_empty() {
                 run.1.reserve(count);
@@ -286,55 +271,65 @@ impl Signals {
             run.1.push(signal);
         }
         if !run.1.is_empty() {
-            hand_over(run.0, run.1);
+            handed += self.arrived_for(run.0, run.1);
         }
-        self.counters.lost.fetch_add((count - handed) as u64, Ordering::Relaxed);
-        self.counters.late.fetch_add(late as u64, Ordering::Relaxed);
+        let lost = (count - handed) as u64;
+        self.handed.lost.fetch_add(lost, Ordering::Relaxed);
+    }
+
+    /// Hands signals from a link to an agent, if there is one of this number; says how many it took. Who asked is told of
+    /// questions that it does not get.
+    fn arrived_for(&self, (number, generation): (u64, u64), signals: Vec<Signal>) -> usize {
+        let agents = self.by_number.load();
+        let entry = agents.get(&number);
+        let handing = match entry {
+            Some(entry) => self.hand_over(entry, generation, signals),
+            None => Handing {
+                taken: 0,
+                missed: signals,
+                late: false,
+            },
+        };
+        let Handing { taken, missed, late } = handing;
+        if late {
+            self.handed.late.fetch_add(missed.len() as u64, Ordering::Relaxed);
+        }
+        if let Some(entry) = entry.filter(|_| !missed.is_empty()) {
+            let mut pairs = entry.pairs();
+            missed.iter().for_each(|signal| pairs.with(signal.from).lost += 1);
+        }
+        let refusal = match entry {
+            Some(_) if !late => Refusal::Busy,
+            _ => Refusal::Unknown,
+        };
+        for question in missed.iter().filter(|signal| signal.question != 0) {
+            let kind = Kind::SignalRefused;
+            // Where there is no room for it the time of the question passes.
+            let _ = self
+                .router
+                .send(question.from.node, kind.lane(), kind, question.question, refusal.body());
+        }
+        taken
+    }
+
+    fn hand_over(&self, entry: &Entry, generation: u64, signals: Vec<Signal>) -> Handing<Signal> {
+        let present = entry.present();
+        match present.as_ref().filter(|present| present.number == generation) {
+            Some(to) => hand(to, signals, &self.handed),
+            None => Handing::late(signals),
+        }
     }
 
     /// What was counted so far.
     pub fn counts(&self) -> SignalCounts {
-        let Counters {
-            sent,
-            delivered,
-            refused,
-            lost,
-            late,
-        } = &*self.counters;
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         SignalCounts {
-            sent: sent.load(Ordering::Relaxed),
-            delivered: delivered.load(Ordering::Relaxed),
-            refused: refused.load(Ordering::Relaxed),
-            lost: lost.load(Ordering::Relaxed),
-            late: late.load(Ordering::Relaxed),
+            sent: get(&self.sent),
+            delivered: get(&self.handed.delivered),
+            refused: get(&self.refused),
+            lost: get(&self.handed.lost),
+            late: get(&self.handed.late),
         }
-    }
-}
-
-/// Hands signals to one generation of an agent.
-fn hand(entry: &Entry, generation: u64, mut signals: Vec<Signal>) -> Handed {
-    let present = entry.present();
-    let Some(to) = present.as_ref().filter(|present| present.number == generation) else {
-        return Handed::Late;
-    };
-    let room = to.admit(signals.len());
-    signals.truncate(room);
-    if room == 0 {
-        return Handed::Taken(0);
-    }
-    let Some(actor) = to.actor() else {
-        to.taken(room);
-        return Handed::Late;
-    };
-    // Before they are in the mailbox: those that are never taken out of it are subtracted again.
-    to.counters.delivered.fetch_add(room as u64, Ordering::Relaxed);
-    let to = to.clone();
-    match actor.cast(AgentMessage::Signals(Delivery { signals, to })) {
-        Err(MessagingErr::SendErr(AgentMessage::Signals(delivery))) => {
-            delivery.give_back();
-            Handed::Late
-        }
-        _ => Handed::Taken(room),
     }
 }
 
@@ -349,7 +344,7 @@ fn body(from: AgentAddress, to: AgentAddress, payload: &[u8]) -> Bytes {
 }
 
 /// The number and the generation of the agent that a signal is for, and the signal; `None` when the body is too short.
-fn parse(envelope: Envelope) -> Option<((u64, u64), Signal)> {
+pub(super) fn parse(envelope: Envelope) -> Option<((u64, u64), Signal)> {
     let body = envelope.body;
     let word = |place: usize| Some(u64::from_le_bytes(*body.get(8 * place..)?.first_chunk()?));
     let to = (word(0)?, word(1)?);
@@ -358,6 +353,10 @@ fn parse(envelope: Envelope) -> Option<((u64, u64), Signal)> {
         number: word(2)?,
         generation: word(3)?,
     };
-    let payload = body.slice(HEAD_BYTES..);
-    Some((to, Signal { from, payload }))
+    let signal = Signal {
+        from,
+        payload: body.slice(HEAD_BYTES..),
+        question: envelope.correlation,
+    };
+    Some((to, signal))
 }

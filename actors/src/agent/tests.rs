@@ -1,6 +1,8 @@
 //! Agents under a keeper that does what the queen does for them, without rounds: commands go to the test.
 
+mod asks;
 mod registration;
+mod topics;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,6 +19,7 @@ use crate::link::{Cookie, LinkConfig, LinkLimits};
 use crate::queen::{QueenMessage, Request, SubmitError};
 use crate::replica::Replica;
 use crate::router::{Router, View};
+use crate::topic::{Heard, Topics};
 
 /// What an agent of kind `scripted` does in its first generations; in later ones it waits.
 #[derive(Clone, Copy)]
@@ -30,6 +33,12 @@ enum Act {
     Claim(u32),
     /// Claims once, then panics.
     ClaimAndPanic,
+    /// Subscribes to so many patterns, `a.*` first, then waits.
+    Subscribe(usize),
+    /// Answers every question with what was asked; fails when told what is none.
+    Answer,
+    /// Asks this agent, and reports what came of it.
+    Ask(AgentAddress),
 }
 
 struct Scripted(Act);
@@ -48,15 +57,23 @@ impl Behaviour for Scripted {
                     registration::claim(context, 1).await?;
                     panic!("with a task in hand")
                 }
+                Act::Subscribe(patterns) => topics::subscribe(context, patterns),
+                Act::Answer => Ok(Step::Wait),
+                Act::Ask(to) => asks::ask(context, to).await,
             }
         })
     }
 
-    fn signals(&mut self, _: Vec<Signal>, _: &AgentContext) -> Result<Step, BehaviourError> {
+    fn signals(&mut self, signals: Vec<Signal>, context: &AgentContext) -> Result<Step, BehaviourError> {
         match self.0 {
             Act::PanicWhenTold => panic!("told"),
+            Act::Answer => asks::answer(context, &signals),
             _ => Ok(Step::Wait),
         }
+    }
+
+    fn topics(&mut self, messages: Vec<Heard>, context: &AgentContext) -> Result<Step, BehaviourError> {
+        topics::hear(context, &messages)
     }
 }
 
@@ -112,6 +129,7 @@ impl Actor for Keeper {
 struct Rig {
     agents: Arc<Agents>,
     signals: Arc<Signals>,
+    topics: Arc<Topics>,
     queen: ActorRef<QueenMessage>,
     /// What the generations still to come do, from the last to the next.
     script: Arc<Mutex<Vec<Act>>>,
@@ -135,7 +153,17 @@ impl Rig {
         };
         let (router, _) = Router::start(config).await.unwrap();
         router.set_view(View::mesh(me, &[me].into()));
-        let signals = Arc::new(Signals::new(router));
+        Rig::on(
+            me,
+            Arc::new(Signals::new(router.clone())),
+            Arc::new(Topics::new(Some(router))),
+            acts,
+        )
+        .await
+    }
+
+    /// Agents on a node of a test's own.
+    async fn on(me: NodeId, signals: Arc<Signals>, topics: Arc<Topics>, acts: &[Act]) -> Rig {
         let script = Arc::new(Mutex::new(acts.iter().rev().copied().collect::<Vec<_>>()));
         let made = Arc::new(AtomicU64::new(0));
         let mut kinds = Kinds::default();
@@ -148,7 +176,7 @@ impl Rig {
                 _ => Ok(Box::new(Scripted(acts.lock().unwrap().pop().unwrap_or(Act::Wait)))),
             }
         });
-        let agents = Arc::new(Agents::new(kinds, Replica::new(me), signals.clone()));
+        let agents = Arc::new(Agents::new(kinds, Replica::new(me), signals.clone(), topics.clone()));
         let (commands, submitted) = mpsc::channel(64);
         let keeper = Keeper {
             agents: agents.clone(),
@@ -158,6 +186,7 @@ impl Rig {
         Rig {
             agents,
             signals,
+            topics,
             queen,
             script,
             made,

@@ -61,11 +61,16 @@ impl LaneQueue {
         self.chunks.is_empty()
     }
 
+    /// Whether an envelope with a body of so many bytes would be taken.
+    pub(super) fn has_room(&self, body_bytes: usize) -> bool {
+        let most = ITEM_PREFIX_BYTES + ENVELOPE_HEADER_BYTES_MAX + body_bytes;
+        self.bytes + most <= self.limit || self.is_empty()
+    }
+
     /// Encodes the envelope at the end of the queue. Returns its bytes, or none if the lane is full. An empty lane
     /// takes an envelope of any size, or those larger than the limit could never travel.
     pub(super) fn push(&mut self, envelope: &Envelope) -> Option<usize> {
-        let most = ITEM_PREFIX_BYTES + ENVELOPE_HEADER_BYTES_MAX + envelope.body.len();
-        if self.bytes + most > self.limit && !self.is_empty() {
+        if !self.has_room(envelope.body.len()) {
             return None;
         }
         let taken = self.push_packed(envelope).unwrap_or_else(|| {

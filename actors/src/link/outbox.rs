@@ -206,6 +206,12 @@ impl Outbox {
         self.up.load(Ordering::Relaxed)
     }
 
+    /// Whether a lane would take a body of so many bytes now. True of a link that is down, which refuses for that.
+    pub fn has_room(&self, lane: Lane, body_bytes: usize) -> bool {
+        let state = self.lock();
+        !state.up || state.lanes[lane.index()].has_room(body_bytes)
+    }
+
     /// Whether nothing waits here, and no more is under way than what the neighbour may have handled without saying so.
     pub(super) fn is_idle(&self) -> bool {
         let state = self.lock();

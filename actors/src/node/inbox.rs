@@ -16,7 +16,8 @@ use crate::consensus::Consensus;
 use crate::disk::DiskReport;
 use crate::founding::Join;
 use crate::queen::QueenMessage;
-use crate::router::Services;
+use crate::router::{Notice, Services};
+use crate::topic::Topics;
 
 /// What one node asks of another.
 #[derive(Debug, Serialize, Deserialize)]
@@ -39,6 +40,7 @@ pub(super) struct Inbox {
     pub(super) consensus: Arc<Consensus>,
     pub(super) queen: ActorRef<QueenMessage>,
     pub(super) signals: Arc<Signals>,
+    pub(super) topics: Arc<Topics>,
     pub(super) node: OnceLock<std::sync::Weak<Node>>,
 }
 
@@ -66,6 +68,8 @@ impl Services for Inbox {
                 })),
                 Err(error) => tracing::debug!(from = %envelope.from, %error, "what is said of a store cannot be read"),
             },
+            Kind::SignalAnswer | Kind::SignalRefused => self.signals.answered(envelope),
+            Kind::Unreachable => self.lost(envelope),
             Kind::Control => {
                 let node = self.node.get().and_then(std::sync::Weak::upgrade);
                 if let Some(node) = node {
@@ -81,6 +85,20 @@ impl Services for Inbox {
         signals.retain(|signal| signal.to == self.me);
         self.signals.misaddressed(count - signals.len());
         self.signals.arrived(signals);
+    }
+
+    fn topics(&self, messages: Vec<Envelope>) {
+        self.topics.arrived(self.me, messages);
+    }
+}
+
+impl Inbox {
+    /// Something that this node has sent was lost on the way.
+    fn lost(&self, envelope: Envelope) {
+        match decode::<Notice>(&envelope.body) {
+            Ok(notice) if notice.is_of_agents() => self.signals.lost_on_the_way(&notice),
+            _ => self.consensus.receive(envelope),
+        }
     }
 }
 

@@ -29,6 +29,7 @@ use crate::replica::{Replica, RestoreError};
 use crate::router::Router;
 use crate::shape::{Seen, Shape};
 use crate::store::{DataFolder, Store, StoreError, StoreOptions};
+use crate::topic::Topics;
 
 /// How many bytes of outcomes all nodes together may have kept: they stand in one value of the store, which takes 64 MiB,
 /// beside the names of the projects (10 MiB at most).
@@ -118,7 +119,9 @@ impl Node {
         let (shell, liveness) = watch_the_others(&options, &folder, &founded, &router, &consensus);
         let liveness = Arc::new(liveness);
         let signals = Arc::new(Signals::new(router.clone()));
-        let agents = Arc::new(Agents::new(options.kinds, replica.clone(), signals.clone()));
+        let topics = Arc::new(Topics::new(Some(router.clone())));
+        let agents = Agents::new(options.kinds, replica.clone(), signals.clone(), topics.clone());
+        let agents = Arc::new(agents);
         let queen_counts = Arc::new(QueenCounts::default());
         let arguments = QueenArguments {
             incarnation: folder.incarnation(),
@@ -141,6 +144,7 @@ impl Node {
             consensus: consensus.clone(),
             queen: queen.clone(),
             signals: signals.clone(),
+            topics: topics.clone(),
             node: OnceLock::new(),
         });
         router.serve(services.clone());
@@ -241,6 +245,7 @@ impl Node {
             queen_counts,
             agents,
             signals,
+            topics,
             subscribers: Arc::default(),
             disk,
             liveness,

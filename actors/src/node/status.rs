@@ -20,6 +20,7 @@ use crate::link::RefusedStats;
 use crate::liveness::{DatagramCounts, View};
 use crate::router::TransitCounts;
 use crate::store::StoreError;
+use crate::topic::TopicCounts;
 
 /// What a node does in consensus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,7 +122,8 @@ pub struct LinkStatus {
 }
 
 /// What goes over the links of a node and through it. Of the signals of all agents, those sent are those delivered, those
-/// lost at an end, those lost in transit, and those lost or in doubt on links that broke.
+/// lost at an end, those lost in transit, and those lost or in doubt on links that broke; the same holds of copies of
+/// messages of topics, where an envelope that a link has lost may have been for several nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
     /// Signals of its agents.
@@ -130,6 +132,9 @@ pub struct Traffic {
     pub transit: TransitCounts,
     /// Its links: those that are wanted or up, and those that ever carried anything.
     pub links: Vec<LinkStatus>,
+    /// Messages of topics, at its agents and its door.
+    #[serde(default)]
+    pub topics: TopicCounts,
 }
 
 /// What one node thinks of another one.
@@ -219,6 +224,9 @@ pub struct NodeFigures {
     /// Those who follow events at its door.
     #[serde(default)]
     pub subscribers: SubscriberCounts,
+    /// Messages of topics.
+    #[serde(default)]
+    pub topics: TopicCounts,
 }
 
 /// How long a node waits for the status of another one.
@@ -335,6 +343,7 @@ impl Node {
         });
         Traffic {
             signals: self.signals.counts(),
+            topics: self.topics.counts(),
             transit: self.router.transit(),
             links: links
                 .filter(|link| link.role != LinkRole::Idle || link.sent + link.received + link.refused > 0)
@@ -387,6 +396,7 @@ impl Node {
             store_bytes: self.store.size_on_disk()?,
             store_waits: self.replica.dirty_records() as u64,
             subscribers: self.subscribers.counts(),
+            topics: self.topics.counts(),
         })
     }
 }

@@ -14,9 +14,10 @@
 //! longer circle; how many hops it may take ends that (see [`hops_max`]).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use queenright_protocol::id::NodeId;
-use queenright_protocol::topology::{self, Topology};
+use queenright_protocol::topology::{self, Branch, Topology};
 use queenright_protocol::wire::Kind;
 
 use crate::founding::links_of;
@@ -72,6 +73,8 @@ pub(super) struct Routes {
     before: Option<Topology>,
     /// The link to each member but this one.
     links: BTreeMap<NodeId, u16>,
+    /// From this node to all other members.
+    broadcast: Arc<[Branch]>,
 }
 
 impl Routes {
@@ -80,9 +83,11 @@ impl Routes {
         suspects.remove(&view.me);
         let believed = view.linked.difference(&suspects).copied().collect();
         let before = view.before.as_ref();
+        let topology = Topology::new(view.kind, &believed);
         Routes {
             members: view.members.iter().copied().collect(),
-            topology: Topology::new(view.kind, &believed),
+            broadcast: broadcast_tree(&topology, &view).into(),
+            topology,
             whole: Topology::new(view.kind, &view.linked),
             before: before.map(|(kind, members)| Topology::new(*kind, members)),
             links: links_of(&view.members, view.me),
@@ -135,6 +140,12 @@ impl Routes {
         }
     }
 
+    /// The tree of a broadcast of this node: along the topology of those who are believed to live, and straight to each
+    /// other member.
+    pub(super) fn broadcast_tree(&self) -> Arc<[Branch]> {
+        self.broadcast.clone()
+    }
+
     fn hop(&self, to: NodeId) -> Option<u16> {
         let topology = match self.suspects.contains(&to) {
             true => &self.whole,
@@ -167,6 +178,15 @@ impl Routes {
         }
         None
     }
+}
+
+/// Along the topology, and for a suspect, or one that has just joined, a branch of its own: nobody else depends on it.
+fn broadcast_tree(topology: &Topology, view: &View) -> Vec<Branch> {
+    let mut tree = topology.broadcast_tree(view.me);
+    let reached: BTreeSet<NodeId> = tree.iter().map(|branch| branch.node).collect();
+    let others = view.members.difference(&reached).filter(|node| **node != view.me);
+    tree.extend(others.map(|node| Branch { node: *node, nodes: 1 }));
+    tree
 }
 
 /// How many nodes may pass an envelope on in a cluster of so many: more than any route of one epoch takes, and enough for

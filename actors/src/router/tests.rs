@@ -60,6 +60,10 @@ impl Transport for Wire {
         !wires.down.contains(&(self.me.min(link), self.me.max(link)))
     }
 
+    fn has_room(&self, link: u16, _: Lane, _: usize) -> bool {
+        !self.wires.lock().unwrap().full.contains(&(self.me, link))
+    }
+
     fn set_wanted(&self, _: &BTreeSet<u16>) {}
 
     fn stats(&self) -> LinksStats {
@@ -92,23 +96,28 @@ impl Services for Arrivals {
     fn signals(&self, signals: Vec<Envelope>) {
         self.0.lock().unwrap().extend(signals);
     }
+
+    fn topics(&self, messages: Vec<Envelope>) {
+        self.0.lock().unwrap().extend(messages);
+    }
 }
 
-struct Rig {
-    routers: Vec<Arc<Router>>,
+pub(crate) struct Rig {
+    pub(crate) routers: Vec<Arc<Router>>,
+    /// Unless others serve.
     arrivals: Vec<Arc<Arrivals>>,
     wires: Arc<Mutex<Wires>>,
 }
 
-fn number(place: usize) -> NodeId {
+pub(crate) fn number(place: usize) -> NodeId {
     NodeId(place as u64 + 1)
 }
 
-fn members(nodes: usize) -> BTreeSet<NodeId> {
+pub(crate) fn members(nodes: usize) -> BTreeSet<NodeId> {
     (0..nodes).map(number).collect()
 }
 
-fn view(me: usize, kind: topology::Kind, nodes: usize) -> View {
+pub(crate) fn view(me: usize, kind: topology::Kind, nodes: usize) -> View {
     View {
         epoch: 1,
         kind,
@@ -117,18 +126,29 @@ fn view(me: usize, kind: topology::Kind, nodes: usize) -> View {
     }
 }
 
-fn tree() -> topology::Kind {
+pub(crate) fn tree() -> topology::Kind {
     topology::Kind::Hierarchical {
         fan_out: FanOut::DEFAULT,
     }
 }
 
 impl Rig {
-    /// Nodes of which only neighbours are linked.
+    /// Nodes of which only neighbours are linked. They keep what arrives.
     fn new(kind: topology::Kind, nodes: usize) -> Rig {
+        let arrivals: Vec<_> = (0..nodes).map(|_| Arc::new(Arrivals::default())).collect();
+        let rig = Rig::serving(kind, nodes, |me, _| arrivals[me].clone());
+        Rig { arrivals, ..rig }
+    }
+
+    /// The same, with others who take what arrives.
+    pub(crate) fn serving(
+        kind: topology::Kind,
+        nodes: usize,
+        serve: impl Fn(usize, &Arc<Router>) -> Arc<dyn Services>,
+    ) -> Rig {
         let wires = Arc::new(Mutex::new(Wires::default()));
         let topology = Topology::new(kind, &members(nodes));
-        let (mut routers, mut arrivals) = (Vec::new(), Vec::new());
+        let mut routers = Vec::new();
         for me in 0..nodes {
             let (inbound, _) = Inbound::new();
             let wire = Wire {
@@ -137,10 +157,8 @@ impl Rig {
             };
             let router = Router::over(Box::new(wire), inbound);
             router.set_view(view(me, kind, nodes));
-            let arrived = Arc::new(Arrivals::default());
-            router.serve(arrived.clone());
+            router.serve(serve(me, &router));
             routers.push(router);
-            arrivals.push(arrived);
             let near = topology.neighbours(number(me));
             let far = (me + 1..nodes).filter(|other| !near.contains(&number(*other)));
             let far = far.map(|other| (me as u16, other as u16));
@@ -148,7 +166,7 @@ impl Rig {
         }
         Rig {
             routers,
-            arrivals,
+            arrivals: Vec::new(),
             wires,
         }
     }
@@ -158,7 +176,7 @@ impl Rig {
     }
 
     /// Lets everything arrive that is under way, and what follows from it.
-    fn settle(&self) {
+    pub(crate) fn settle(&self) {
         loop {
             let next = self.wires.lock().unwrap().flying.pop_front();
             let Some((from, to, envelope)) = next else { return };
@@ -174,17 +192,36 @@ impl Rig {
         std::mem::take(&mut *self.arrivals[at].0.lock().unwrap())
     }
 
-    fn cut(&self, one: usize, other: usize) {
+    pub(crate) fn cut(&self, one: usize, other: usize) {
         let link = (one.min(other) as u16, one.max(other) as u16);
         self.wires.lock().unwrap().down.insert(link);
     }
 
-    fn open(&self, one: usize, other: usize) {
+    pub(crate) fn open(&self, one: usize, other: usize) {
         let link = (one.min(other) as u16, one.max(other) as u16);
         self.wires.lock().unwrap().down.remove(&link);
     }
 
-    fn sum(&self, of: impl Fn(&TransitCounts) -> u64) -> u64 {
+    /// Fills the lanes from a node to another, or empties them.
+    pub(crate) fn fill(&self, from: usize, to: usize, full: bool) {
+        let (way, mut wires) = ((from as u16, to as u16), self.wires.lock().unwrap());
+        match full {
+            true => wires.full.insert(way),
+            false => wires.full.remove(&way),
+        };
+    }
+
+    /// How many envelopes were put on any wire so far.
+    pub(crate) fn carried(&self) -> usize {
+        self.wires.lock().unwrap().carried
+    }
+
+    /// Says which links are down, each by its smaller place first.
+    pub(crate) fn set_down(&self, down: BTreeSet<(u16, u16)>) {
+        self.wires.lock().unwrap().down = down;
+    }
+
+    pub(crate) fn sum(&self, of: impl Fn(&TransitCounts) -> u64) -> u64 {
         self.routers.iter().map(|router| of(&router.transit())).sum()
     }
 }
@@ -407,7 +444,7 @@ proptest! {
             rig.routers[place].set_view(View { linked, epoch: place as u64, ..view(place, kind, 6) });
             rig.routers[place].set_suspects(some(suspects));
         }
-        rig.wires.lock().unwrap().down = down.into_iter().map(|(one, other)| (one.min(other), one.max(other))).collect();
+        rig.set_down(down.into_iter().map(|(one, other)| (one.min(other), one.max(other))).collect());
         let mut sent = 0;
         for (from, to) in pairs {
             if from != to && rig.signal(from, to).is_ok() {

@@ -50,6 +50,13 @@ pub(crate) struct Notice {
     pub(crate) count: u64,
 }
 
+impl Notice {
+    /// Whether it is of a question from agent to agent, or of its answer.
+    pub(crate) fn is_of_agents(&self) -> bool {
+        [Kind::Signal as u8, Kind::SignalAnswer as u8].contains(&self.kind)
+    }
+}
+
 /// Counts of what passed through a node, or should have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransitCounts {
@@ -65,12 +72,15 @@ pub struct TransitCounts {
     pub lost_unknown: u64,
     /// Of those passed on, how many were signals.
     pub signals_forwarded: u64,
-    /// Of those lost, how many were signals.
+    /// Of those lost, how many were signals, questions and answers included.
     pub signals_lost: u64,
     /// Envelopes whose sender knew another epoch.
     pub other_epoch: u64,
     /// Of this node's own envelopes, how many others told it that they have lost.
     pub told_lost: u64,
+    /// For how many nodes the messages of topics were that were lost.
+    #[serde(default)]
+    pub topics_lost: u64,
 }
 
 /// What is counted.
@@ -80,15 +90,20 @@ pub(super) struct Counters {
     lost: [AtomicU64; 4],
     pub(super) signals_forwarded: AtomicU64,
     signals_lost: AtomicU64,
+    topics_lost: AtomicU64,
     pub(super) other_epoch: AtomicU64,
     pub(super) told_lost: AtomicU64,
 }
 
 impl Counters {
-    pub(super) fn lose(&self, loss: Loss, kind: Kind) {
+    pub(super) fn lose(&self, loss: Loss, lost: &Envelope) {
         add(&self.lost[loss as usize]);
-        if kind == Kind::Signal {
-            add(&self.signals_lost);
+        match lost.kind {
+            Kind::Signal | Kind::SignalAnswer => add(&self.signals_lost),
+            Kind::Topic => {
+                self.topics_lost.fetch_add(lost.correlation, Ordering::Relaxed);
+            }
+            _ => {}
         }
     }
 
@@ -105,6 +120,7 @@ impl Counters {
             signals_lost: get(&self.signals_lost),
             other_epoch: get(&self.other_epoch),
             told_lost: get(&self.told_lost),
+            topics_lost: get(&self.topics_lost),
         }
     }
 }
@@ -133,7 +149,8 @@ impl Notices {
         if lost.kind == Kind::Unreachable {
             return;
         }
-        let (told, node) = match is_answer(lost.kind) || lost.kind == Kind::AppendReply {
+        let answers = matches!(lost.kind, Kind::AppendReply | Kind::SignalAnswer);
+        let (told, node) = match is_answer(lost.kind) || answers {
             true => (lost.to, lost.from),
             false => (lost.from, lost.to),
         };

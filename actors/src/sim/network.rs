@@ -320,6 +320,13 @@ impl Transport for SimTransport {
         net.ways.get(&(self.me, link as usize)).is_some_and(|way| way.up)
     }
 
+    fn has_room(&self, link: u16, lane: Lane, bytes: usize) -> bool {
+        let net = self.network.net();
+        let way = net.ways.get(&(self.me, link as usize)).filter(|way| way.up);
+        let waits = way.map_or(0, |way| way.bytes[lane.index()]);
+        waits == 0 || waits + bytes <= LANE_BYTES
+    }
+
     /// The simulator opens and cuts links by itself.
     fn set_wanted(&self, _: &BTreeSet<u16>) {}
 

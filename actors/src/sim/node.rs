@@ -92,6 +92,8 @@ impl Services for Inbox {
     }
 
     fn signals(&self, _: Vec<Envelope>) {}
+
+    fn topics(&self, _: Vec<Envelope>) {}
 }
 
 impl SimNode {

@@ -18,6 +18,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod token;
+mod topic;
 mod topology;
 pub mod wire;
 
@@ -38,6 +39,7 @@ use self::secure::{headers, trusts_nobody};
 pub use self::session::SessionQuery;
 pub use self::swarm::agent_path;
 pub use self::task::{FinishOutcome, TaskQuery};
+pub use self::topic::TopicNews;
 
 /// The longest time that a door lets a request take.
 pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(120);

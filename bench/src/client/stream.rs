@@ -6,7 +6,8 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use queenright_actors::node::Consistency;
-use reqwest::{Method, header};
+use reqwest::{Method, RequestBuilder, header};
+use serde::de::DeserializeOwned;
 
 use super::follow::{Filter, Watched};
 use super::wire::{EventCursor, Problem};
@@ -30,10 +31,7 @@ impl Client {
         consistency: Consistency,
     ) -> Result<BoxStream<'static, Result<Watched, ClientError>>, ClientError> {
         let mut request = self
-            .http
-            .request(Method::GET, format!("{}/v1/events", self.base))
-            .header(header::ACCEPT, "text/event-stream")
-            .query(&[("project", self.options.project.as_str())])
+            .stream_request("/v1/events")
             .query(&[("consistency", consistency)])
             .query(&filter.query());
         if let Some(after) = after {
@@ -42,36 +40,67 @@ impl Client {
         if let Some(snapshot) = snapshot {
             request = request.query(&[("snapshot", snapshot)]);
         }
+        self.open_stream(request, watched).await
+    }
+
+    /// A request for a stream about the project: it may take for ever.
+    pub(super) fn stream_request(&self, path: &str) -> RequestBuilder {
+        self.http
+            .request(Method::GET, format!("{}{path}", self.base))
+            .header(header::ACCEPT, "text/event-stream")
+            .query(&[("project", self.options.project.as_str())])
+    }
+
+    /// Begins a stream of what `read` makes of its messages. It ends with its first error, or with the door.
+    pub(super) async fn open_stream<T: Send + 'static>(
+        &self,
+        request: RequestBuilder,
+        read: Read<T>,
+    ) -> Result<BoxStream<'static, Result<T, ClientError>>, ClientError> {
         let response = self.send(request).await?;
         let subscribed = Subscribed {
             client: self.clone(),
             pieces: response.bytes_stream().boxed(),
             messages: Messages::default(),
             ready: VecDeque::new(),
+            read,
         };
-        let watched = stream::try_unfold(subscribed, |mut subscribed| async move {
+        let items = stream::try_unfold(subscribed, |mut subscribed| async move {
             let next = subscribed.next().await?;
-            Ok(next.map(|watched| (watched, subscribed)))
+            Ok(next.map(|item| (item, subscribed)))
         });
-        Ok(watched.boxed())
+        Ok(items.boxed())
+    }
+}
+
+/// What becomes of a message that is no error, or what is wrong with it.
+pub(super) type Read<T> = fn(&Message) -> Result<T, String>;
+
+fn watched(message: &Message) -> Result<Watched, String> {
+    match message.kind.as_str() {
+        "state" => message.data().map(Watched::State),
+        "current" => {
+            let cursor = message.id.parse::<EventCursor>();
+            cursor.map(Watched::Current).map_err(|error| error.to_string())
+        }
+        _ => message.data().map(Watched::Event),
     }
 }
 
 /// Where a subscription is.
-struct Subscribed {
+struct Subscribed<T> {
     client: Client,
     pieces: BoxStream<'static, Result<Bytes, reqwest::Error>>,
     messages: Messages,
     ready: VecDeque<Message>,
+    read: Read<T>,
 }
 
-impl Subscribed {
-    async fn next(&mut self) -> Result<Option<Watched>, ClientError> {
+impl<T> Subscribed<T> {
+    async fn next(&mut self) -> Result<Option<T>, ClientError> {
         loop {
-            while let Some(message) = self.ready.pop_front() {
-                if let Some(watched) = self.read(&message)? {
-                    return Ok(Some(watched));
-                }
+            if let Some(message) = self.ready.pop_front() {
+                return self.read(&message).map(Some);
             }
             let Some(piece) = self.pieces.next().await else {
                 return Ok(None);
@@ -82,32 +111,29 @@ impl Subscribed {
         }
     }
 
-    fn read(&self, message: &Message) -> Result<Option<Watched>, ClientError> {
-        let malformed = |error: serde_json::Error| self.client.bad_response(error.to_string());
-        let data = message.data.as_str();
-        Ok(match message.kind.as_str() {
-            "error" => {
-                let problem: Problem = serde_json::from_str(data).map_err(malformed)?;
-                return Err(ClientError::Problem(Box::new(problem)));
-            }
-            "state" => Some(Watched::State(serde_json::from_str(data).map_err(malformed)?)),
-            "current" => {
-                let cursor = message.id.parse();
-                Some(Watched::Current(cursor.map_err(
-                    |error: super::wire::ParseCursorError| self.client.bad_response(error.to_string()),
-                )?))
-            }
-            _ => Some(Watched::Event(serde_json::from_str(data).map_err(malformed)?)),
-        })
+    fn read(&self, message: &Message) -> Result<T, ClientError> {
+        let malformed = |error: String| self.client.bad_response(error);
+        if message.kind == "error" {
+            let problem: Problem = message.data().map_err(malformed)?;
+            return Err(ClientError::Problem(Box::new(problem)));
+        }
+        (self.read)(message).map_err(malformed)
     }
 }
 
 /// One message of a stream.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Message {
+pub(super) struct Message {
     id: String,
-    kind: String,
+    pub(super) kind: String,
     data: String,
+}
+
+impl Message {
+    /// What its JSON holds.
+    pub(super) fn data<T: DeserializeOwned>(&self) -> Result<T, String> {
+        serde_json::from_str(&self.data).map_err(|error| error.to_string())
+    }
 }
 
 /// What makes a stream none of messages.

@@ -6,6 +6,7 @@ mod put;
 mod race;
 mod signal;
 mod task;
+mod topic;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,6 +16,7 @@ pub use self::put::Put;
 pub use self::race::{Racer, Starter};
 pub use self::signal::{Sink, Source};
 pub use self::task::{TaskAdd, TaskLook, TaskRace, TaskWork, TaskWrong};
+pub use self::topic::{Publisher, Subscriber};
 
 use hdrhistogram::Histogram;
 use queenright_actors::agent::{AgentSpec, Behaviour, BehaviourError, Kinds};
@@ -68,6 +70,12 @@ pub fn add_kinds(kinds: &mut Kinds) {
     });
     kinds.add("load-racer", |spec| {
         Ok(Box::new(Racer::new(arguments(spec)?)) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-publisher", |spec| {
+        Ok(Box::new(Publisher::new(arguments(spec)?)?) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-subscriber", |spec| {
+        Ok(Box::new(Subscriber::new(arguments(spec)?)?) as Box<dyn Behaviour>)
     });
     kinds.add("load-echo", |_| Ok(Box::new(Echo::default()) as Box<dyn Behaviour>));
 }

@@ -1,4 +1,6 @@
-//! B13, message routing: signals one way and calls between agents of two nodes, and signals on one node.
+//! B13, message routing: signals one way and calls between agents of two nodes, signals on one node, and topics.
+
+mod topics;
 
 use std::time::{Duration, Instant};
 
@@ -37,8 +39,9 @@ const CALLS_WITHIN: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(100);
 
 /// Signals of 128 B from agents of one node to agents of another, as fast as they go; calls (a signal and its echo) by
-/// one caller and by a hundred; FreeAgentics' 1,000 messages to 10 agents of one node; encoding and decoding. Nothing
-/// may be lost or out of order.
+/// one caller and by a hundred; FreeAgentics' 1,000 messages to 10 agents of one node, and its 100 agents with 5 of 20 topics
+/// each; messages of topics from one node to subscribers of another; encoding and decoding. No signal may be lost or out of
+/// order, and of messages of topics what a mailbox had no room for is counted.
 ///
 /// # Errors
 /// [`BenchError`]; [`BenchError::Mismatch`] if a signal is lost or out of order, or the counts of agents, nodes and links
@@ -46,13 +49,14 @@ const POLL: Duration = Duration::from_millis(100);
 pub fn run(options: &Options) -> Result<Report, BenchError> {
     let report = Report::begin(ID, TITLE, &options.data);
     let mut rows = block_on(cluster(options))?;
+    rows.extend(topics::look_ups(options)?);
     rows.push(round_trip(options));
     Ok(Report {
         config: json!({
             "nodes": 3, "topology": "mesh", "from": "n1", "to": "n2", "bytes": BYTES, "signals": options.signals,
             "calls": options.calls, "warm_up_calls": WARM_UP_CALLS, "repeats": options.cluster_repeats.max(1),
             "transport": "ractor_cluster over TCP on loopback", "durability": "none: signals are volatile",
-            "data": options.data, "left_out": "100 agents x 20 topics, 10,000 look-ups: topics come later",
+            "data": options.data, "topics": topics::config(),
         }),
         rows,
         claims: vec![Claim::new(
@@ -94,6 +98,10 @@ async fn cluster(options: &Options) -> Result<Vec<Row>, BenchError> {
         };
         loads.push((local, Vec::new()));
     }
+    let mut published: Vec<_> = topics::loads(options)
+        .into_iter()
+        .map(|load| (load, Vec::new()))
+        .collect();
     let mut alone = Vec::new();
     let mut together = Vec::new();
     let (callers, times) = CALLERS;
@@ -101,10 +109,14 @@ async fn cluster(options: &Options) -> Result<Vec<Row>, BenchError> {
         for (load, runs) in &mut loads {
             runs.push(load.run(repeat).await?);
         }
+        for (load, runs) in &mut published {
+            runs.push(load.run(from, to, repeat).await?);
+        }
         alone.push(calls(from, to, 1, options.calls, repeat).await?);
         together.push(calls(from, to, callers, options.calls * times / callers, repeat).await?);
     }
     let mut rows: Vec<Row> = loads.iter().map(|(load, runs)| load.row(runs)).collect();
+    rows.extend(published.iter().flat_map(|(load, runs)| load.rows(runs)));
     rows.extend(call_rows("1 caller", &alone));
     rows.extend(call_rows(&format!("{callers} callers"), &together));
     rig.stop().await?;

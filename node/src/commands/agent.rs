@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use queenright_actors::agent::{AgentSpec, AgentState, AgentStatus};
+use queenright_actors::agent::{AgentAccounts, AgentSpec, AgentState, AgentStatus, PairCounts};
 use queenright_bench::client::wire::AgentList;
 
 use super::door::{client, of_read};
@@ -91,7 +91,39 @@ fn text(agent: &AgentStatus) -> String {
     for (name, value) in &agent.report {
         let _ = write!(text, "\n  {}: {value}", shown(name));
     }
+    if let Some(accounts) = agent.accounts.as_ref().filter(|accounts| !accounts.pairs.is_empty()) {
+        let _ = write!(text, "\n\n{}", account_table(accounts));
+    }
     text
+}
+
+fn account_table(accounts: &AgentAccounts) -> Table<5> {
+    let mut table = Table::new(["SIGNALS WITH", "SENT", "REFUSED", "DELIVERED", "LOST HERE"]);
+    let row = |with: String, counts: &PairCounts| {
+        let PairCounts {
+            sent,
+            refused,
+            delivered,
+            lost,
+        } = counts;
+        [
+            with,
+            sent.to_string(),
+            refused.to_string(),
+            delivered.to_string(),
+            lost.to_string(),
+        ]
+    };
+    for pair in &accounts.pairs {
+        table.row(row(
+            format!("agent {} of node {}", pair.number, pair.node),
+            &pair.counts,
+        ));
+    }
+    if accounts.others != PairCounts::default() {
+        table.row(row("all others".to_owned(), &accounts.others));
+    }
+    table
 }
 
 fn state(agent: &AgentStatus) -> String {
@@ -111,6 +143,9 @@ fn state(agent: &AgentStatus) -> String {
 
 #[cfg(test)]
 mod tests {
+    use queenright_actors::agent::AgentPair;
+    use queenright_protocol::id::NodeId;
+
     use super::*;
 
     fn failed() -> AgentStatus {
@@ -124,6 +159,7 @@ mod tests {
             next_restart_ms: None,
             reason: Some("no\nblob".to_owned()),
             report: [("commits".to_owned(), 7.into())].into(),
+            accounts: None,
         }
     }
 
@@ -137,6 +173,34 @@ mod tests {
             table(&[failed()]).to_string(),
             "NAME  KIND    STATE   GENERATION  RESTARTS  REASON\nr1    replay  failed  3           2         no\\nblob"
         );
+    }
+
+    #[test]
+    fn an_agent_is_shown_with_its_accounts() {
+        let counts = PairCounts {
+            sent: 12,
+            delivered: 10,
+            ..PairCounts::default()
+        };
+        let accounts = AgentAccounts {
+            pairs: vec![AgentPair {
+                node: NodeId(2),
+                number: 7,
+                counts,
+            }],
+            others: counts,
+        };
+        let agent = AgentStatus {
+            report: Default::default(),
+            reason: None,
+            accounts: Some(accounts),
+            ..failed()
+        };
+        let expected = "r1 (kind replay, number 4, generation 3): failed, 2 restarts\n\n\
+            SIGNALS WITH        SENT  REFUSED  DELIVERED  LOST HERE\n\
+            agent 7 of node #2  12    0        10         0\n\
+            all others          12    0        10         0";
+        assert_eq!(text(&agent), expected);
     }
 
     #[test]

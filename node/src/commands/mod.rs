@@ -28,6 +28,7 @@ pub mod task;
 mod task_text;
 pub mod tls;
 pub mod token;
+pub mod topic;
 pub mod topology;
 pub mod up;
 mod views;
@@ -65,6 +66,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Reserve(command) => reserve::run(command, context).await,
         Command::Propose(args) => propose::run(args, context).await,
         Command::Events(args) => events::run(args, context).await,
+        Command::Topic(command) => topic::run(command, context).await,
         Command::Prime(args) => prime::run(args, context).await,
         Command::Agent(args) => agent::run(args, context).await,
         Command::Tls(command) => tls::run(command, context).await,

@@ -19,7 +19,7 @@ use crate::state::AdminToken;
 
 /// What belongs to a project: the first part of a path behind it. Whoever takes part may change this; everything else that
 /// is changed is the cluster's, also what a later version adds.
-const OF_PROJECTS: [&str; 9] = [
+const OF_PROJECTS: [&str; 10] = [
     "memory",
     "proposal-batches",
     "proposals",
@@ -29,6 +29,7 @@ const OF_PROJECTS: [&str; 9] = [
     "sessions",
     "slots",
     "tasks",
+    "topics",
 ];
 /// The name that the host's own token has to callers.
 const HOST_TOKEN: &str = "the admin token of this host";
@@ -161,6 +162,7 @@ mod tests {
             "GET /v1/projects",
             "GET /v1/projects/{project}/events",
             "GET /v1/agents/{name}",
+            "GET /v1/topics",
             "POST /v1/reservations:check",
             "POST /v1/projects/{project}/reservations:check",
         ] {
@@ -176,6 +178,7 @@ mod tests {
             "POST /v1/sessions",
             "POST /v1/queues/{queue}",
             "PUT /v1/slots/{name}",
+            "POST /v1/projects/{project}/topics/{topic}",
             "PUT /v1/reservation-settings",
             "POST /v1/projects/{project}/reservations:release",
             "DELETE /v1/projects/{project}/memory/{*key}",

@@ -11,6 +11,7 @@ use queenright_actors::node::{
 use queenright_actors::queen::{Request, SubmitError};
 use queenright_actors::replica::Snapshot;
 use queenright_actors::store::StoreError;
+use queenright_actors::topic::Topics;
 use queenright_protocol::colony::{DoorTokens, Outcome, Refusal, ReservationId, SessionId, TokenHash, Wait, WaitId};
 use tokio::sync::watch;
 
@@ -33,6 +34,7 @@ pub(super) trait Backend: Send + Sync + 'static {
     fn door_tokens(&self) -> Arc<DoorTokens>;
     fn follow_seq(&self) -> watch::Receiver<u64>;
     fn subscribers(&self) -> &Arc<Subscribers>;
+    fn topics(&self) -> &Arc<Topics>;
     fn wait_reservation<'a>(&'a self, project: &str, reservation: ReservationId) -> BoxFuture<'a, ()>;
     fn cluster_status(&self) -> BoxFuture<'_, ClusterStatus>;
     fn figures(&self) -> BoxFuture<'_, Result<NodeFigures, StoreError>>;
@@ -85,6 +87,10 @@ impl Backend for Node {
 
     fn subscribers(&self) -> &Arc<Subscribers> {
         Node::subscribers(self)
+    }
+
+    fn topics(&self) -> &Arc<Topics> {
+        Node::topics(self)
     }
 
     fn wait_reservation<'a>(&'a self, project: &str, reservation: ReservationId) -> BoxFuture<'a, ()> {

@@ -22,6 +22,7 @@
 //! | `POST`, `GET /v1/projects`, `GET`, `DELETE /v1/projects/{project}`, `PUT /v1/projects/{project}/limits` | make projects, list them; show one, destroy it, limit it |
 //! | `GET`, `PUT /v1/topology` | how the nodes are linked; link them in another way |
 //! | `GET /v1/events` | what happened after a cursor; waits for more if asked to, or streams it; the present state with its cursor |
+//! | `POST /v1/topics/{topic}`, `GET /v1/topics` | publish a message, as raw bytes; follow what is published, as a stream |
 //! | `GET /v1/prime` | what an agent needs to know when it starts |
 //! | `POST`, `GET /v1/tokens`, `DELETE /v1/tokens/{name}` | make tokens that let callers in, list them, revoke one |
 //! | `POST`, `GET /v1/agents`, `GET`, `DELETE /v1/agents/{name}` | the agents of this node |
@@ -48,11 +49,13 @@ mod replay;
 mod reservations;
 mod router;
 mod sessions;
+mod sse;
 mod status;
 mod tasks;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod topics;
 mod topology;
 mod waiting;
 

@@ -7,9 +7,11 @@ use queenright_actors::agent::AgentError;
 use queenright_actors::node::{ReadError, ReplaceError};
 use queenright_actors::queen::SubmitError;
 use queenright_actors::store::StoreError;
+use queenright_actors::topic::{PublishError, SubscribeError};
 use queenright_bench::client::wire::{BodyError, Code, EventCursor, Loss, Problem, Standings, WireHolder};
 use queenright_protocol::colony::{CursorError, DiskLow, Outcome, Refusal};
 use queenright_protocol::conflict::Kind;
+use queenright_protocol::topic::{TOPIC_BYTES_MAX, TOPIC_WORDS_MAX, TopicError};
 use serde_json::json;
 
 /// When to try again if a queue was full: it empties within some rounds.
@@ -330,6 +332,44 @@ impl From<AgentError> for Refused {
         match field {
             Some(field) => problem.with_details(json!({ "field": field })).into(),
             None => problem.into(),
+        }
+    }
+}
+
+impl From<TopicError> for Refused {
+    fn from(error: TopicError) -> Refused {
+        let detail = error.to_string();
+        let problem = match error {
+            TopicError::TooLong { field, bytes } => over_limit(field, bytes as u64, TOPIC_BYTES_MAX as u64, detail),
+            TopicError::TooManyWords { field, words } => {
+                over_limit(field, words as u64, TOPIC_WORDS_MAX as u64, detail)
+            }
+            TopicError::Word { field, .. } => {
+                Problem::new(Code::Invalid, detail).with_details(json!({ "field": field }))
+            }
+        };
+        problem.into()
+    }
+}
+
+impl From<PublishError> for Refused {
+    fn from(error: PublishError) -> Refused {
+        match error {
+            PublishError::Busy { .. } => Problem::new(Code::Busy, error.to_string())
+                .retry_after(BUSY_RETRY_MS)
+                .into(),
+            PublishError::Refused(refusal) => refusal.into(),
+        }
+    }
+}
+
+impl From<SubscribeError> for Refused {
+    fn from(error: SubscribeError) -> Refused {
+        match error {
+            SubscribeError::TooMany { limit, .. } => Problem::new(Code::Quota, error.to_string())
+                .with_details(json!({ "limit": limit }))
+                .into(),
+            SubscribeError::Refused(refusal) => refusal.into(),
         }
     }
 }

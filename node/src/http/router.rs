@@ -9,7 +9,7 @@ use queenright_bench::client::wire::{Code, Problem};
 use super::problem::Refused;
 use super::{
     Door, access, agents, events, guard, memory, prime, projects, proposals, replay, reservations, sessions, status,
-    tasks, tokens, topology,
+    tasks, tokens, topics, topology,
 };
 
 pub(super) fn router(door: Door) -> Router {
@@ -66,10 +66,12 @@ fn of_project(door: &Door) -> Router<Door> {
         .route("/slots/{name}", put(reservations::set_slot))
         .route("/proposals", post(proposals::propose))
         .route("/proposal-batches", post(proposals::propose_batch))
+        .route("/topics/{topic}", post(topics::publish))
         .route_layer(from_fn_with_state(door.clone(), guard::admit))
         // Those who wait for tasks or events, or to be granted a reservation, are bounded by themselves.
         .route("/tasks:claim", post(tasks::claim))
         .route("/events", get(events::events))
+        .route("/topics", get(topics::follow))
         .route("/reservations", post(reservations::acquire))
         .route("/reservations/{reservation}", get(reservations::show))
 }

@@ -19,6 +19,7 @@
 //! that node. Every member but the root has exactly one next hop towards the root, and each hop is one nearer to it, so
 //! every member is reached exactly once, over shortest paths, in every kind.
 
+mod broadcast;
 mod hierarchical;
 mod kind;
 mod mesh;
@@ -31,6 +32,7 @@ use std::collections::BTreeSet;
 
 use crate::id::NodeId;
 
+pub use self::broadcast::{Branch, branches};
 pub use self::kind::{FanOut, Kind, KindError};
 
 /// The nodes that `me` is linked with; none if `me` is not a member. Never contains `me`.

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 
-use super::{FanOut, Kind, KindError, Topology, neighbours};
+use super::{Branch, FanOut, Kind, KindError, Topology, branches, neighbours};
 use crate::id::NodeId;
 
 const SIZE_MAX: usize = 64;
@@ -145,6 +145,50 @@ fn a_broadcast_reaches_every_member_once_along_links() {
             assert_eq!(reached.len(), topology.members().len(), "{topology:?}");
         }
     });
+}
+
+/// Every node of a tree, with the one that hands on to it.
+fn handed(tree: &[Branch], by: NodeId, found: &mut Vec<(NodeId, NodeId)>) {
+    for (node, behind) in branches(tree) {
+        found.push((node, by));
+        handed(behind, node, found);
+    }
+}
+
+#[test]
+fn a_broadcast_that_is_written_down_goes_the_way_of_one_that_is_not() {
+    each(|topology| {
+        // Each fourth size: what is expected takes as long to find as all other tests of this file.
+        if topology.members().len() % 4 != 0 {
+            return;
+        }
+        for &root in topology.members() {
+            let mut found = Vec::new();
+            handed(&topology.broadcast_tree(root), root, &mut found);
+            let children = topology.members().iter().flat_map(|&by| {
+                let children = topology.broadcast_children(root, by).into_iter();
+                children.map(move |node| (node, by))
+            });
+            let expected: BTreeSet<_> = children.collect();
+            assert_eq!(found.len(), expected.len(), "{topology:?}");
+            assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected, "{topology:?}");
+        }
+        assert!(topology.broadcast_tree(NodeId(1)).is_empty());
+    });
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_tree_says_each_of_its_nodes_is_reached_once(sizes in prop::collection::vec(any::<u32>(), 0..40)) {
+        let tree: Vec<Branch> = sizes.iter().enumerate().map(|(place, size)| Branch {
+            node: NodeId(place as u64),
+            nodes: size % 9 * if size % 7 == 0 { u32::MAX / 9 } else { 1 },
+        }).collect();
+        let mut found = Vec::new();
+        handed(&tree, NodeId(u64::MAX), &mut found);
+        let nodes: Vec<u64> = found.iter().map(|(node, _)| node.0).collect();
+        prop_assert_eq!(nodes, (0..tree.len() as u64).collect::<Vec<_>>());
+    }
 }
 
 #[test]

@@ -20,8 +20,10 @@
 //! | round_refused | 21 | a node that does not lead; names the leader | the queen that sent the round | nothing | command |
 //! | read_index_request | 22 | any node | the leader | read_index_reply | command |
 //! | read_index_reply | 23 | the leader, or a node that names it | the node that asked | nothing | command |
-//! | signal | 30 | an agent's node | another agent's node | nothing, or signal_refused | signal |
-//! | signal_refused | 31 | the node that could not deliver or forward | the agent's node | nothing | signal |
+//! | signal | 30 | an agent's node | another agent's node | nothing; as a question signal_answer or signal_refused | signal |
+//! | signal_refused | 31 | the node that could not deliver a question | the node of the one who asked | nothing | signal |
+//! | signal_answer | 32 | the node of an agent that was asked | the node of the one who asked | nothing | signal |
+//! | topic | 33 | a node of a broadcast's tree | the next one; the correlation counts the nodes that it is for | nothing | signal |
 //! | control | 40 | any node (status and the like) | any node | control_reply | command |
 //! | control_reply | 41 | the node that was asked | the node that asked | nothing | command |
 //! | unreachable | 42 | a node that could not pass an envelope on | its sender, or who waits for it as an answer | nothing | urgent |
@@ -110,8 +112,12 @@ kinds! {
     Unstored = 24, "unstored", Urgent;
     /// A volatile message from agent to agent.
     Signal = 30, "signal", Signal;
-    /// A signal was not delivered, and why.
+    /// A question from agent to agent was not delivered, and why.
     SignalRefused = 31, "signal_refused", Signal;
+    /// The answer to a question from agent to agent.
+    SignalAnswer = 32, "signal_answer", Signal;
+    /// A message about a topic, for all nodes, on its way along the tree of the broadcast.
+    Topic = 33, "topic", Signal;
     /// A request from node to node, such as status.
     Control = 40, "control", Command;
     /// The answer to a control request.

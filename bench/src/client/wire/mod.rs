@@ -13,6 +13,7 @@ mod session;
 mod task;
 mod terms;
 mod token;
+mod topic;
 mod topology;
 
 use std::fmt;
@@ -51,6 +52,7 @@ pub use self::terms::{
     AddTask, ChangeBreaker, ChangeQueue, QueueList, QueueSet, WireBreaker, WireQueue, WireRetry, WireTerms, sorted,
 };
 pub use self::token::{CreateToken, CreatedToken, RevokedToken, TokenList, WireToken};
+pub use self::topic::WireMessage;
 pub use self::topology::{LinkState, SetTopology, TopologySet, WireLink, WireMember, WireTopology};
 
 /// A body that parses but says something that no command can be made of. Nothing was changed.

@@ -14,6 +14,7 @@ use queenright_actors::node::{
 use queenright_actors::queen::{Request, SubmitError};
 use queenright_actors::replica::Snapshot;
 use queenright_actors::store::StoreError;
+use queenright_actors::topic::Topics;
 use queenright_protocol::colony::{
     Body, Colony, Command, DoorTokens, Outcome, Refusal, ReservationId, Round, SESSION_TTL_MS, SessionCommand,
     SessionId, TokenHash, Wait, WaitId,
@@ -32,6 +33,7 @@ pub(super) struct Alone {
     agents: Mutex<BTreeMap<String, AgentStatus>>,
     seq: watch::Sender<u64>,
     subscribers: Arc<Subscribers>,
+    topics: Arc<Topics>,
     /// By how much time is ahead of one millisecond for each command.
     pub(super) ahead_ms: AtomicU64,
     /// Without a quorum nothing is submitted, and only local reads are served.
@@ -45,6 +47,7 @@ impl Default for Alone {
             agents: Mutex::default(),
             seq: watch::Sender::new(0),
             subscribers: Arc::default(),
+            topics: Arc::new(Topics::alone()),
             ahead_ms: AtomicU64::new(0),
             quorum: AtomicBool::new(true),
         }
@@ -159,6 +162,10 @@ impl Backend for Alone {
         &self.subscribers
     }
 
+    fn topics(&self) -> &Arc<Topics> {
+        &self.topics
+    }
+
     fn wait_reservation<'a>(&'a self, project: &str, reservation: ReservationId) -> BoxFuture<'a, ()> {
         let (project, mut seq) = (project.to_owned(), self.seq.subscribe());
         let settled = move |colony: &Colony| {
@@ -210,6 +217,7 @@ impl Backend for Alone {
             next_restart_ms: None,
             reason: None,
             report: BTreeMap::new(),
+            accounts: None,
         };
         let taken = agents.contains_key(&spec.name);
         let answer = if taken {

@@ -13,6 +13,7 @@ mod reservations;
 mod socket;
 mod subscribers;
 mod tokens;
+mod topics;
 mod topology;
 mod waiting;
 

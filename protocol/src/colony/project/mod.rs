@@ -69,7 +69,12 @@ pub(crate) fn check_names(command: &Command) -> Result<(), Refusal> {
     }
 }
 
-pub(crate) fn check_name(field: &str, name: &str) -> Result<(), Refusal> {
+/// Whether a text may be the name of a project or of an author: 1 to [`NAME_BYTES_MAX`] bytes without a slash or a control
+/// character.
+///
+/// # Errors
+/// [`Refusal::OverLimit`] or [`Refusal::Malformed`], with the field.
+pub fn check_name(field: &str, name: &str) -> Result<(), Refusal> {
     if name.len() > NAME_BYTES_MAX {
         return Err(over_limit(field, name.len(), NAME_BYTES_MAX));
     }
