@@ -6,4 +6,5 @@ pub mod id;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
 pub mod topology;
+pub mod version;
 pub mod wire;

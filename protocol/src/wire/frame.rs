@@ -5,13 +5,15 @@
 //! | at | bytes | field |
 //! |---|---|---|
 //! | 0 | 2 | magic `0x5172` |
-//! | 2 | 1 | protocol version |
+//! | 2 | 1 | protocol version: the one that the greetings of the connection agreed on |
 //! | 3 | 1 | flags, 0 |
 //! | 4 | 4 | credit: bytes of items that the sender of this frame has handled since its last frame |
 //! | 8 | 8 | session: drawn anew by the sender for each connection |
 //! | 16 | 8 | credit session: the session of the peer that the credit is for, 0 if none |
 //! | 24 | 4 | sequence: 0 for the first frame of a session, then one more for each |
-//! | 28 | | items |
+//! | 28 | 4 | probe: the number of a question for the round trip, 0 if none is asked |
+//! | 32 | 4 | echo: the number of the peer's question that this answers, 0 if none; of the credit session |
+//! | 36 | | items |
 //!
 //! An item is a word of 4 bytes and what it announces. The word: bit 31 set for a fragment, bits 28 to 30 the lane,
 //! bits 0 to 27 the bytes that follow. What follows is an encoded envelope, or for a fragment the size of the whole
@@ -19,10 +21,11 @@
 
 use bytes::{Buf, Bytes};
 
-use super::{Envelope, FRAME_BYTES_MAX, Fragment, Lane, PROTOCOL_VERSION, WireError};
+use super::{Envelope, FRAME_BYTES_MAX, Fragment, Lane, PROTOCOL_VERSION, SPOKEN, WireError};
+use crate::version::Versions;
 
 /// The bytes of a frame in front of its items.
-pub const FRAME_HEADER_BYTES: usize = 28;
+pub const FRAME_HEADER_BYTES: usize = 36;
 
 /// The bytes in front of each item.
 pub const ITEM_PREFIX_BYTES: usize = 4;
@@ -39,8 +42,10 @@ const LANE_SHIFT: u32 = 28;
 const LENGTH_MASK: u32 = (1 << LANE_SHIFT) - 1;
 
 /// What stands in front of the items of a frame.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
+    /// The version of the frame.
+    pub version: u8,
     /// Bytes of items that the sender has handled since its last frame.
     pub credit: u32,
     /// The session of the sender. Never 0.
@@ -49,6 +54,24 @@ pub struct FrameHeader {
     pub credit_session: u64,
     /// The number of the frame in its session.
     pub sequence: u32,
+    /// The number of a question that the receiver answers with its next frame, at once; 0 for none.
+    pub probe: u32,
+    /// The number of the receiver's question that this frame answers, in the session that the credit is for; 0 for none.
+    pub echo: u32,
+}
+
+impl Default for FrameHeader {
+    fn default() -> FrameHeader {
+        FrameHeader {
+            version: PROTOCOL_VERSION,
+            credit: 0,
+            session: 0,
+            credit_session: 0,
+            sequence: 0,
+            probe: 0,
+            echo: 0,
+        }
+    }
 }
 
 /// A frame in the making. Its buffer becomes the frame: what is pushed is encoded once, in its final place.
@@ -152,23 +175,33 @@ impl FrameBuilder {
     pub fn finish(mut self, header: FrameHeader) -> Vec<u8> {
         let bytes = &mut self.bytes[..FRAME_HEADER_BYTES];
         bytes[0..2].copy_from_slice(&MAGIC.to_be_bytes());
-        bytes[2] = PROTOCOL_VERSION;
+        bytes[2] = header.version;
         bytes[3] = 0;
         bytes[4..8].copy_from_slice(&header.credit.to_be_bytes());
         bytes[8..16].copy_from_slice(&header.session.to_be_bytes());
         bytes[16..24].copy_from_slice(&header.credit_session.to_be_bytes());
         bytes[24..28].copy_from_slice(&header.sequence.to_be_bytes());
+        bytes[28..32].copy_from_slice(&header.probe.to_be_bytes());
+        bytes[32..36].copy_from_slice(&header.echo.to_be_bytes());
         self.bytes
     }
 }
 
 impl FrameReader {
-    /// Reads the header of `frame`.
+    /// Reads the header of `frame`, which may be of any version that this build speaks.
     ///
     /// # Errors
     /// [`WireError`] if the frame is larger than [`FRAME_BYTES_MAX`], shorter than a header, or not of this protocol
-    /// and version.
+    /// and such a version.
     pub fn new(frame: impl Into<Bytes>) -> Result<Self, WireError> {
+        FrameReader::speaking(SPOKEN, frame)
+    }
+
+    /// Like [`FrameReader::new`], for frames of these versions.
+    ///
+    /// # Errors
+    /// As [`FrameReader::new`].
+    pub fn speaking(spoken: Versions, frame: impl Into<Bytes>) -> Result<Self, WireError> {
         let frame: Bytes = frame.into();
         let bytes = frame.len();
         if bytes > FRAME_BYTES_MAX {
@@ -185,17 +218,20 @@ impl FrameReader {
         if magic != MAGIC {
             return Err(WireError::Magic { found: magic });
         }
-        if version != PROTOCOL_VERSION {
-            return Err(WireError::Version { found: version });
+        if !spoken.contains(version.into()) {
+            return Err(WireError::Version { found: version, spoken });
         }
         if flags != 0 {
             return Err(WireError::Flags { found: flags });
         }
         let header = FrameHeader {
+            version,
             credit: head.get_u32(),
             session: head.get_u64(),
             credit_session: head.get_u64(),
             sequence: head.get_u32(),
+            probe: head.get_u32(),
+            echo: head.get_u32(),
         };
         Ok(FrameReader {
             header,

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::id::NodeId;
+use crate::version::Versions;
 
 fn envelope(kind: Kind, correlation: u64, body: Vec<u8>) -> Envelope {
     Envelope {
@@ -25,10 +26,13 @@ fn encode(envelope: &Envelope) -> Bytes {
 
 fn header() -> FrameHeader {
     FrameHeader {
+        version: PROTOCOL_VERSION,
         credit: 7,
         session: 0x0102_0304_0506_0708,
         credit_session: 9,
         sequence: 3,
+        probe: 12,
+        echo: 11,
     }
 }
 
@@ -161,6 +165,75 @@ proptest! {
     }
 }
 
+/// What the receiver of a greeting makes of these bytes.
+fn greeted(bytes: &[u8]) -> Result<Greeting, GreetingError> {
+    let head = bytes.first_chunk().expect("as long as a head");
+    GreetingHead::decode(*head)?.with_rest(&bytes[GREETING_HEAD_BYTES..])
+}
+
+fn greeting() -> Greeting {
+    Greeting {
+        speaks: Versions { oldest: 2, newest: 5 },
+        name: "n1".to_owned(),
+        build: "0.1.0".to_owned(),
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_greeting_survives_encoding(oldest in 0..=255u32, more in 0..=255u32, name in "[a-z]{1,64}", build in "[ -~]{0,64}") {
+        let speaks = Versions { oldest, newest: (oldest + more).min(255) };
+        let greeting = Greeting { speaks, name, build };
+        prop_assert_eq!(greeted(&greeting.encode()), Ok(greeting));
+    }
+
+    #[test]
+    fn a_mutated_greeting_never_panics(at in 0..15usize, value in any::<u8>(), cut in 8..16usize) {
+        let mut bytes = greeting().encode();
+        prop_assert_eq!(bytes.len(), 15);
+        bytes[at] = value;
+        let _ = greeted(&bytes);
+        bytes.truncate(cut);
+        let _ = greeted(&bytes);
+    }
+}
+
+#[test]
+fn what_is_no_greeting_is_refused_before_its_rest_is_read() {
+    let refused = |at: usize, value: u8| {
+        let mut bytes = greeting().encode();
+        bytes[at] = value;
+        greeted(&bytes).expect_err("refused").to_string()
+    };
+    assert_eq!(refused(0, 0xff), "the connection begins with [ff, 52, 6c, 6b]");
+    assert_eq!(refused(4, 6), "it speaks versions 6 to 5");
+    assert_eq!(refused(6, 0), "a name of 0 B, expected 1 to 64");
+    assert_eq!(refused(7, 65), "a build of 65 B, expected 0 to 64");
+    assert_eq!(refused(6, 3), "7 B where 8 B were announced");
+    assert_eq!(refused(8, 0xff), "a name that is no text");
+    assert_eq!(refused(10, b'\n'), "a build that is no text");
+}
+
+#[test]
+fn a_greeting_is_cut_to_what_it_may_have() {
+    let long = Greeting {
+        speaks: Versions { oldest: 1, newest: 300 },
+        name: "é".repeat(40),
+        build: String::new(),
+    };
+    let read = greeted(&long.encode()).expect("a greeting");
+    assert_eq!((read.speaks.newest, read.name), (255, "é".repeat(32)));
+}
+
+#[test]
+fn a_frame_of_an_agreed_version_is_read() {
+    let newer = FrameHeader { version: 2, ..header() };
+    let frame = FrameBuilder::with_capacity(0).finish(newer);
+    let spoken = Versions { oldest: 1, newest: 2 };
+    let reader = FrameReader::speaking(spoken, frame).expect("a version that is spoken");
+    assert_eq!(reader.header(), newer);
+}
+
 #[test]
 fn a_large_envelope_travels_in_fragments() {
     for body_bytes in [FRAME_BYTES_MAX, 5 * FRAGMENT_BYTES_MAX - 20, 1_000_000, 3] {
@@ -225,9 +298,15 @@ fn a_frame_beyond_the_limits_is_refused() {
             bytes: FRAME_BYTES_MAX + 1
         }
     );
-    assert_eq!(refused(vec![0; 27]), WireError::FrameTooShort { bytes: 27, min: 28 });
+    assert_eq!(refused(vec![0; 35]), WireError::FrameTooShort { bytes: 35, min: 36 });
     assert_eq!(refused(with(0, 0)), WireError::Magic { found: 0x0072 });
-    assert_eq!(refused(with(2, 2)), WireError::Version { found: 2 });
+    assert_eq!(
+        refused(with(2, 2)),
+        WireError::Version {
+            found: 2,
+            spoken: SPOKEN
+        }
+    );
     assert_eq!(refused(with(3, 1)), WireError::Flags { found: 1 });
 }
 
