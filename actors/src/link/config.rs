@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use queenright_protocol::version::Versions;
 use queenright_protocol::wire::FRAME_BYTES_MAX;
 
 use crate::tls::Tls;
@@ -37,6 +38,9 @@ pub struct LinkConfig {
     pub cookie: Cookie,
     /// Bounds and deadlines.
     pub limits: LinkLimits,
+    /// The versions of frames that this node speaks: those of its build ([`queenright_protocol::wire::SPOKEN`]), but for
+    /// tests of what other builds do.
+    pub speaks: Versions,
     /// The certificates by which both sides of a link prove who they are; `None` for plain TCP.
     pub tls: Option<Arc<Tls>>,
 }

@@ -4,10 +4,12 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use queenright_protocol::version::Versions;
 use ractor::pg::{self, GroupChangeMessage};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::watch;
 
+use super::greeting::Incompatible;
 use super::inbox::{Fault, Inbox};
 use super::outbox::Outbox;
 use super::sessions::Sessions;
@@ -29,6 +31,10 @@ pub(super) struct Link {
     group_of_peer: String,
     up: watch::Sender<bool>,
     wanted: watch::Sender<bool>,
+    /// The versions that may come.
+    speaks: Versions,
+    // A mutex: told by who connects, read by who asks. Why it cannot be linked, since it was up last.
+    problem: Mutex<Option<String>>,
 }
 
 /// The gateway of the neighbour for this node, and the session of this node with it.
@@ -36,6 +42,8 @@ pub(super) struct Link {
 pub(super) struct Remote {
     pub(super) gateway: ActorRef<Vec<u8>>,
     session: u64,
+    /// The version of the frames.
+    version: u8,
 }
 
 /// The actor. Its message type is what lets ractor_cluster move frames as they are; what is in them is checked here.
@@ -54,7 +62,7 @@ impl Link {
         incarnation: u32,
         sessions: Arc<Sessions>,
         deliver: Arc<dyn Deliver>,
-        wanted: bool,
+        (speaks, wanted): (Versions, bool),
     ) -> Arc<Self> {
         let group = format!("gateway/{me}/{}", peer.name);
         let group_of_peer = format!("gateway/{}/{me}", peer.name);
@@ -70,6 +78,8 @@ impl Link {
             group_of_peer,
             up: watch::channel(false).0,
             wanted: watch::Sender::new(wanted),
+            speaks,
+            problem: Mutex::new(None),
         })
     }
 
@@ -102,6 +112,8 @@ impl Link {
             index: self.peer.index,
             up: *self.up.borrow(),
             wanted: *self.wanted.borrow(),
+            version: self.remote().map(|remote| remote.version),
+            problem: self.problem().clone(),
             reconnects: get(&received.link_ups).saturating_sub(1),
             frames_sent,
             frame_bytes_sent,
@@ -140,6 +152,21 @@ impl Link {
         self.wanted.subscribe()
     }
 
+    /// The neighbour was there, but speaks no version that this node does.
+    pub(super) fn incompatible(&self, why: &Incompatible) {
+        self.trouble(why);
+        self.deliver.incompatible(&self.peer, why);
+    }
+
+    /// Notes why it could not be linked.
+    pub(super) fn trouble(&self, why: impl std::fmt::Display) {
+        *self.problem() = Some(why.to_string());
+    }
+
+    fn problem(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Closes its connection, if it has one, whatever still waits for it.
     pub(super) fn close(&self, reason: &str) {
         self.sessions.close_all(self.peer.index, reason);
@@ -148,10 +175,21 @@ impl Link {
     /// The neighbour's gateway is there.
     fn connect(&self, gateway: ActorRef<Vec<u8>>) {
         self.disconnect();
+        let version = match gateway.get_id() {
+            ActorId::Remote { node_id, .. } => self.sessions.version_of(node_id),
+            ActorId::Local(_) => None,
+        };
+        // A session that has ended meanwhile.
+        let Some(version) = version else { return };
+        self.problem().take();
         let count = self.received.link_ups.fetch_add(1, Ordering::Relaxed) + 1;
         let session = self.session_base | (count & u64::from(u32::MAX));
-        *self.remote.lock().unwrap_or_else(PoisonError::into_inner) = Some(Remote { gateway, session });
-        self.outbox.open(session);
+        *self.remote.lock().unwrap_or_else(PoisonError::into_inner) = Some(Remote {
+            gateway,
+            session,
+            version,
+        });
+        self.outbox.open(session, version);
         self.up.send_replace(true);
         tracing::info!(peer = %self.peer.name, count, "link up");
         self.deliver.link_up(&self.peer);
@@ -245,10 +283,8 @@ impl Actor for Gateway {
         pg::join(link.group.clone(), vec![myself.get_cell()]);
         // A gateway that takes the place of one that failed finds its neighbour already there.
         link.joined(&pg::get_members(&link.group_of_peer));
-        Ok(State {
-            link,
-            inbox: Inbox::default(),
-        })
+        let inbox = Inbox::speaking(link.speaks);
+        Ok(State { link, inbox })
     }
 
     async fn handle(&self, _: ActorRef<Vec<u8>>, frame: Vec<u8>, state: &mut State) -> Result<(), ActorProcessingErr> {

@@ -8,6 +8,7 @@
 //! | `supervisor` | starts and restarts gateways |
 //! | `wants` | which links are wanted: who is dialled, what is closed, how long a guest stays |
 //! | `connect`, `stream`, `sessions` | connections: accept and dial, TLS, deadlines and bounds, who is on the other side |
+//! | `greeting` | the first exchange on a connection: which version both ends speak |
 //! | `refusals` | connections that were refused: counted by why, told of once in a while |
 //!
 //! What the path below a gateway does not do, and this module therefore does: ractor_cluster queues without bound, has
@@ -31,6 +32,7 @@
 mod config;
 mod connect;
 mod gateway;
+mod greeting;
 mod inbox;
 mod lane_queue;
 mod outbox;
@@ -48,7 +50,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use queenright_protocol::wire::Envelope;
+use queenright_protocol::wire::{Envelope, Greeting};
 use ractor::{Actor, ActorRef};
 use ractor_cluster::node::NodeConnectionMode;
 use ractor_cluster::{NodeServer, NodeServerMessage};
@@ -57,6 +59,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 pub use config::{Cookie, LinkConfig, LinkError, LinkLimits, PeerConfig};
+pub(crate) use greeting::BUILD;
+pub use greeting::Incompatible;
 pub use outbox::{Outbox, SendError};
 pub use refusals::RefusedStats;
 pub use stats::{LaneStats, LinkSign, LinkStats, LinksStats};
@@ -87,6 +91,9 @@ pub trait Deliver: Send + Sync + 'static {
 
     /// The link is down, and what waited in the outbox is gone.
     fn link_down(&self, peer: &Peer);
+
+    /// The neighbour was there, but speaks no version that this node does. Told at each attempt to link.
+    fn incompatible(&self, _peer: &Peer, _why: &Incompatible) {}
 }
 
 /// The links of this node. At most one per process. Dropping it leaves the links running; [`Links::stop`] ends them.
@@ -136,6 +143,12 @@ impl Links {
         let hangar = Hangar {
             server,
             sessions: sessions.clone(),
+            links: links.clone().into(),
+            greeting: Greeting {
+                speaks: config.speaks,
+                name: config.name,
+                build: BUILD.to_owned(),
+            },
             limits: config.limits,
             tls: config.tls,
         };
@@ -248,7 +261,7 @@ fn new_links(config: &LinkConfig, sessions: &Arc<Sessions>, deliver: &Arc<dyn De
             incarnation,
             sessions.clone(),
             deliver.clone(),
-            wanted,
+            (config.speaks, wanted),
         )
     };
     let mut links: Vec<_> = config.peers.iter().map(new_link).collect();

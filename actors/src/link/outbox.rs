@@ -94,6 +94,8 @@ pub struct Outbox {
 struct State {
     up: bool,
     session: u64,
+    /// The version of the frames.
+    version: u8,
     sequence: u32,
     lanes: [LaneQueue; Lane::COUNT],
     window_bytes: usize,
@@ -134,6 +136,7 @@ impl Outbox {
         let state = State {
             up: false,
             session: 0,
+            version: 0,
             sequence: 0,
             lanes: Lane::ALL.map(|lane| LaneQueue::new(lane, outbox_bytes / 16 * SHARES[lane.index()])),
             window_bytes,
@@ -213,13 +216,13 @@ impl Outbox {
         unsaid && state.lanes.iter().all(LaneQueue::is_empty)
     }
 
-    /// Begins a session on a new connection.
-    pub(super) fn open(&self, session: u64) {
+    /// Begins a session on a new connection, with frames of this version.
+    pub(super) fn open(&self, session: u64, version: u8) {
         let mut state = self.lock();
         state.reset();
         state.up = true;
         self.up.store(true, Ordering::Relaxed);
-        state.session = session;
+        (state.session, state.version) = (session, version);
         drop(state);
         self.room.notify_waiters();
     }
@@ -388,10 +391,13 @@ impl State {
             }
         };
         let header = FrameHeader {
+            version: self.version,
             credit: std::mem::take(&mut self.credit_bytes),
             session: self.session,
             credit_session: self.credit_session,
             sequence: self.sequence,
+            probe: 0,
+            echo: 0,
         };
         self.credit_frames = 0;
         self.sequence = self.sequence.wrapping_add(1);

@@ -26,7 +26,16 @@ pub(super) struct Sessions {
 struct State {
     connections: HashMap<String, Arc<Connection>>,
     /// By ractor_cluster's number for the session, which is part of the id of each remote actor.
-    authenticated: HashMap<u64, (u16, ActorRef<NodeSessionMessage>)>,
+    authenticated: HashMap<u64, Session>,
+}
+
+#[derive(Debug)]
+struct Session {
+    /// The index of the neighbour.
+    peer: u16,
+    /// The version that both ends speak.
+    version: u8,
+    actor: ActorRef<NodeSessionMessage>,
 }
 
 /// The name of a node in ractor_cluster. It refuses peers that share either the name or `hostname:port` with this
@@ -65,13 +74,18 @@ impl Sessions {
 
     /// The neighbour on the other side of a session.
     pub(super) fn peer_of(&self, node_id: u64) -> Option<u16> {
-        self.lock().authenticated.get(&node_id).map(|(index, _)| *index)
+        self.lock().authenticated.get(&node_id).map(|session| session.peer)
+    }
+
+    /// The version that both ends of a session speak.
+    pub(super) fn version_of(&self, node_id: u64) -> Option<u8> {
+        self.lock().authenticated.get(&node_id).map(|session| session.version)
     }
 
     /// Closes a session.
     pub(super) fn close(&self, node_id: u64, reason: &str) {
-        if let Some((_, actor)) = self.lock().authenticated.get(&node_id) {
-            actor.stop(Some(reason.to_owned()));
+        if let Some(session) = self.lock().authenticated.get(&node_id) {
+            session.actor.stop(Some(reason.to_owned()));
         }
     }
 
@@ -90,8 +104,8 @@ impl Sessions {
     /// Closes all sessions with a neighbour.
     pub(super) fn close_all(&self, index: u16, reason: &str) {
         let state = self.lock();
-        for (_, actor) in state.authenticated.values().filter(|(peer, _)| *peer == index) {
-            actor.stop(Some(reason.to_owned()));
+        for session in state.authenticated.values().filter(|session| session.peer == index) {
+            session.actor.stop(Some(reason.to_owned()));
         }
     }
 
@@ -124,9 +138,11 @@ impl NodeEventSubscription for Subscription {
             .unwrap_or_default();
         let mut state = self.0.lock();
         let connection = state.connections.get(&session.peer_addr).cloned();
-        let index = match self.0.check(name, connection.as_deref()) {
-            Ok(index) => index,
-            Err(why) => {
+        let checked = self.0.check(name, connection.as_deref());
+        let (peer, connection) = match (checked, connection) {
+            (Ok(peer), Some(connection)) => (peer, connection),
+            (checked, connection) => {
+                let why = checked.err().unwrap_or(Why::Stranger);
                 let detail = format!("it says that it is {name:?}");
                 self.0.refusals.note(why, &session.peer_addr, detail);
                 if let Some(connection) = connection {
@@ -136,10 +152,13 @@ impl NodeEventSubscription for Subscription {
                 return;
             }
         };
-        if let Some(connection) = connection {
-            connection.authenticated(index);
-        }
-        state.authenticated.insert(session.node_id, (index, session.actor));
+        connection.authenticated(peer);
+        let known = Session {
+            peer,
+            version: connection.version,
+            actor: session.actor,
+        };
+        state.authenticated.insert(session.node_id, known);
     }
 
     fn node_session_disconnected(&self, session: NodeServerSessionInformation) {

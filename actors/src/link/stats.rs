@@ -28,6 +28,10 @@ pub struct LinkStats {
     pub up: bool,
     /// Whether the link is wanted here.
     pub wanted: bool,
+    /// The version of frames that both ends speak, while it is up.
+    pub version: Option<u8>,
+    /// Why it could not be linked, since it was up last.
+    pub problem: Option<String>,
     /// How often the link has come up again after it was lost.
     pub reconnects: u64,
     /// Frames handed to ractor_cluster, credit alone included.

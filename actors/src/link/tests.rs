@@ -4,7 +4,9 @@ mod processes;
 use bytes::Bytes;
 use proptest::prelude::*;
 use queenright_protocol::id::NodeId;
-use queenright_protocol::wire::{FRAME_BYTES_MAX, FrameBuilder, FrameHeader, FrameReader, Item, Kind, Lane, WireError};
+use queenright_protocol::wire::{
+    FRAME_BYTES_MAX, FrameBuilder, FrameHeader, FrameReader, Item, Kind, Lane, PROTOCOL_VERSION, SPOKEN, WireError,
+};
 
 use super::inbox::{Arrival, Fault, Inbox};
 use super::outbox::{CREDIT_FRAMES, Outbox};
@@ -26,10 +28,10 @@ struct Pipe {
 impl Pipe {
     fn new() -> Self {
         let outbox = Outbox::new(OUTBOX_BYTES, WINDOW_BYTES);
-        outbox.open(SESSION);
+        outbox.open(SESSION, PROTOCOL_VERSION);
         Pipe {
             outbox,
-            inbox: Inbox::default(),
+            inbox: Inbox::speaking(SPOKEN),
         }
     }
 
@@ -115,7 +117,7 @@ proptest! {
         let header = FrameHeader { session: SESSION, sequence, ..FrameHeader::default() };
         let mut frame = FrameBuilder::with_capacity(0).finish(header);
         frame.extend_from_slice(&items);
-        let mut inbox = Inbox::default();
+        let mut inbox = Inbox::speaking(SPOKEN);
         let _ = inbox.accept(frame);
         let _ = inbox.accept(items);
     }
@@ -300,7 +302,7 @@ fn frames_of_an_older_connection_are_dropped() {
         pipe.outbox.next_frame().expect("a frame").bytes
     };
     let (first, late) = (frame_of(&mut pipe, 1), frame_of(&mut pipe, 2));
-    pipe.outbox.open(SESSION + 1);
+    pipe.outbox.open(SESSION + 1, PROTOCOL_VERSION);
     let fresh = frame_of(&mut pipe, 3);
     let mut accept = |frame: Vec<u8>| {
         pipe.inbox
@@ -341,7 +343,7 @@ fn a_missing_frame_is_a_fault_that_ends_the_session() {
 
     // Another process, and then a new session of it.
     for session in [3 << 32 | 5, 3 << 32 | 6] {
-        pipe.outbox.open(session);
+        pipe.outbox.open(session, PROTOCOL_VERSION);
         let frame = frame_of(&mut pipe);
         assert!(matches!(pipe.inbox.accept(frame), Ok(Some(_))));
     }
@@ -350,7 +352,7 @@ fn a_missing_frame_is_a_fault_that_ends_the_session() {
 #[test]
 fn an_envelope_between_fragments_is_a_fault() {
     let large = envelope(Lane::Command, 1, 2 * FRAME_BYTES_MAX);
-    let mut inbox = Inbox::default();
+    let mut inbox = Inbox::speaking(SPOKEN);
     let mut accept = |sequence, push: &dyn Fn(&mut FrameBuilder)| {
         let mut frame = FrameBuilder::with_capacity(0);
         push(&mut frame);
@@ -419,6 +421,7 @@ fn config() -> LinkConfig {
         wanted: None,
         cookie: Cookie::new("a secret of at least thirty-two bytes").expect("long enough"),
         limits: LinkLimits::default(),
+        speaks: SPOKEN,
         tls: None,
     }
 }
@@ -479,7 +482,7 @@ async fn a_port_in_use_is_an_error_that_names_it() {
 fn a_session_is_that_of_the_node_that_the_certificate_is_for() {
     let peers = [("alpha", 1), ("beta", 2)];
     let sessions = Sessions::new(peers.into_iter().map(|(name, index)| (name.to_owned(), index)));
-    let by = |certified: Option<&str>| Connection::new("c".to_owned(), certified.map(Into::into), None);
+    let by = |certified: Option<&str>| Connection::new("c".to_owned(), certified.map(Into::into), PROTOCOL_VERSION, None);
     let check = |name: &str, certified| sessions.check(&full_name(name), Some(&by(certified)));
     assert_eq!(check("alpha", Some("alpha")), Ok(1));
     assert_eq!(

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use queenright_protocol::topology;
+use queenright_protocol::wire::SPOKEN;
 
 use crate::agent::Kinds;
 use crate::consensus::{CompactionOptions, ConsensusError, LogError, LogOptions, Timing};
@@ -111,6 +112,7 @@ pub(super) fn link_config(options: &NodeOptions, wanted: Option<BTreeSet<u16>>) 
         wanted,
         cookie: options.cookie.clone(),
         limits: options.links.clone(),
+        speaks: SPOKEN,
         tls: options.tls.clone(),
     }
 }

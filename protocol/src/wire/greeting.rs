@@ -11,8 +11,8 @@
 //! | 8 | n | the name of the sender, in UTF-8 |
 //! | 8 + n | m | what its build is called, in UTF-8 |
 //!
-//! Both ends send theirs at once and read the other's. The newest version that both speak is that of the connection; if there
-//! is none, both know it, and close.
+//! The end that has dialled speaks first, and the other answers: whoever is no node gets no byte. The newest version that both
+//! speak is that of the connection; if there is none, both know it, and close.
 
 use super::GreetingError;
 use crate::version::Versions;
