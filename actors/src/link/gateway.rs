@@ -3,11 +3,13 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use queenright_protocol::version::Versions;
 use ractor::pg::{self, GroupChangeMessage};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 use super::greeting::Incompatible;
 use super::inbox::{Fault, Inbox};
@@ -15,6 +17,9 @@ use super::outbox::Outbox;
 use super::sessions::Sessions;
 use super::stats::{LinkSign, LinkStats, Received, add, get};
 use super::{Deliver, Peer};
+
+/// How often the other end is asked for an answer: a frame of a hundred bytes both ways.
+const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// Everything about one link that more than its gateway needs.
 pub(super) struct Link {
@@ -86,8 +91,14 @@ impl Link {
     /// Hands frames to ractor_cluster for as long as the process runs. One task per link, since the frames of a
     /// session must leave in the order of their numbers.
     pub(super) async fn drain(self: Arc<Self>) {
+        let mut ask = tokio::time::interval(ASK_EVERY);
+        // A process that was stopped does not catch up.
+        ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            self.outbox.woken().await;
+            tokio::select! {
+                () = self.outbox.woken() => {}
+                _ = ask.tick() => self.outbox.ask(),
+            }
             // The credit of the neighbour bounds how often this repeats without waiting.
             while let Some(frame) = self.outbox.next_frame() {
                 // Without its remote, or with one that has just ended, the session of the frame is over as well, and
@@ -114,6 +125,7 @@ impl Link {
             wanted: *self.wanted.borrow(),
             version: self.remote().map(|remote| remote.version),
             problem: self.problem().clone(),
+            round_trip: self.outbox.round_trip(),
             reconnects: get(&received.link_ups).saturating_sub(1),
             frames_sent,
             frame_bytes_sent,
@@ -254,6 +266,12 @@ impl Link {
         };
         self.outbox
             .credit(arrival.header.credit_session, arrival.header.credit)?;
+        if arrival.header.echo != 0 {
+            self.outbox.answered(arrival.header.credit_session, arrival.header.echo);
+        }
+        if arrival.header.probe != 0 {
+            self.outbox.asked(arrival.header.session, arrival.header.probe);
+        }
         for (index, (count, bytes)) in arrival
             .counts
             .into_iter()

@@ -9,6 +9,7 @@
 //! | `wants` | which links are wanted: who is dialled, what is closed, how long a guest stays |
 //! | `connect`, `stream`, `sessions` | connections: accept and dial, TLS, deadlines and bounds, who is on the other side |
 //! | `greeting` | the first exchange on a connection: which version both ends speak |
+//! | `round_trip` | how long the other end takes to answer |
 //! | `refusals` | connections that were refused: counted by why, told of once in a while |
 //!
 //! What the path below a gateway does not do, and this module therefore does: ractor_cluster queues without bound, has
@@ -37,6 +38,7 @@ mod inbox;
 mod lane_queue;
 mod outbox;
 mod refusals;
+mod round_trip;
 mod sessions;
 mod socket;
 mod stats;
@@ -63,6 +65,7 @@ pub(crate) use greeting::BUILD;
 pub use greeting::Incompatible;
 pub use outbox::{Outbox, SendError};
 pub use refusals::RefusedStats;
+pub use round_trip::RoundTrip;
 pub use stats::{LaneStats, LinkSign, LinkStats, LinksStats};
 
 use connect::Hangar;

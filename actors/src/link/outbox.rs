@@ -11,8 +11,10 @@ use queenright_protocol::wire::{
     ENVELOPE_BYTES_MAX, ENVELOPE_HEADER_BYTES_MAX, Envelope, FRAME_BYTES_MAX, FrameBuilder, FrameHeader, Lane,
 };
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::lane_queue::{LaneQueue, Packing};
+use super::round_trip::{RoundTrip, RoundTrips};
 use super::stats::LaneStats;
 
 /// Bytes of handled items after which credit is sent even if no envelope carries it. Both ends rely on it: with
@@ -108,6 +110,11 @@ struct State {
     drain: Drain,
     frames_until_favour: u32,
     room_wanted: bool,
+    /// The next frame asks for the round trip.
+    asks: bool,
+    round_trips: RoundTrips,
+    /// The question of the peer that the next frame answers; 0 for none.
+    echo: u32,
     counters: [LaneStats; Lane::COUNT],
     frames_sent: u64,
     bytes_sent: u64,
@@ -148,6 +155,9 @@ impl Outbox {
             drain: Drain::Idle,
             frames_until_favour: FRAMES_PER_FAVOUR,
             room_wanted: false,
+            asks: false,
+            round_trips: RoundTrips::default(),
+            echo: 0,
             counters: Lane::ALL.map(LaneStats::new),
             frames_sent: 0,
             bytes_sent: 0,
@@ -274,15 +284,42 @@ impl Outbox {
             return;
         }
         let mut state = self.lock();
-        if state.credit_session != peer_session {
-            state.credit_session = peer_session;
-            state.credit_bytes = 0;
-            state.credit_frames = 0;
-        }
+        state.credits(peer_session);
         state.credit_bytes = state.credit_bytes.saturating_add(item_bytes as u32);
         state.credit_frames = state.credit_frames.saturating_add(1);
         let wake = state.up && state.drain != Drain::Running && state.owes_credit();
         self.wake(state, wake);
+    }
+
+    /// Asks the other end for an answer, unless it owes one.
+    pub(super) fn ask(&self) {
+        let mut state = self.lock();
+        state.asks |= state.up && !state.round_trips.is_waiting();
+        let wake = state.asks && state.drain != Drain::Running;
+        self.wake(state, wake);
+    }
+
+    /// The peer has asked in its session: the next frame answers.
+    pub(super) fn asked(&self, peer_session: u64, number: u32) {
+        let mut state = self.lock();
+        state.credits(peer_session);
+        state.echo = number;
+        let wake = state.up && state.drain != Drain::Running;
+        self.wake(state, wake);
+    }
+
+    /// The peer has answered a question of this session.
+    pub(super) fn answered(&self, session: u64, number: u32) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        if state.up && session == state.session {
+            state.round_trips.answered(number, now);
+        }
+    }
+
+    /// How long the other end took to answer.
+    pub(super) fn round_trip(&self) -> Option<RoundTrip> {
+        self.lock().round_trips.measured()
     }
 
     pub(super) fn lane_stats(&self) -> [LaneStats; Lane::COUNT] {
@@ -355,12 +392,24 @@ impl State {
         }
         self.in_flight_bytes = 0;
         self.sequence = 0;
+        (self.asks, self.echo) = (false, 0);
+        self.round_trips = RoundTrips::default();
         self.drain = Drain::Idle;
     }
 
     fn window_is_open(&self) -> bool {
         let frames = self.in_flight.len() < FRAMES_IN_FLIGHT_MAX;
         frames && self.in_flight_bytes + FRAME_BYTES_MAX <= self.window_bytes
+    }
+
+    /// What goes back from now on belongs to this session of the peer.
+    fn credits(&mut self, peer_session: u64) {
+        if self.credit_session != peer_session {
+            self.credit_session = peer_session;
+            self.credit_bytes = 0;
+            self.credit_frames = 0;
+            self.echo = 0;
+        }
     }
 
     fn owes_credit(&self) -> bool {
@@ -384,7 +433,7 @@ impl State {
                 });
                 frame
             }
-            None if self.owes_credit() => FrameBuilder::with_capacity(0),
+            None if self.owes_credit() || self.asks || self.echo != 0 => FrameBuilder::with_capacity(0),
             None => {
                 self.drain = if open { Drain::Idle } else { Drain::Waiting };
                 return None;
@@ -396,8 +445,11 @@ impl State {
             session: self.session,
             credit_session: self.credit_session,
             sequence: self.sequence,
-            probe: 0,
-            echo: 0,
+            probe: match std::mem::take(&mut self.asks) {
+                true => self.round_trips.ask(Instant::now()),
+                false => 0,
+            },
+            echo: std::mem::take(&mut self.echo),
         };
         self.credit_frames = 0;
         self.sequence = self.sequence.wrapping_add(1);

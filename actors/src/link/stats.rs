@@ -7,6 +7,7 @@ use queenright_protocol::wire::Lane;
 use serde::Serialize;
 
 use super::refusals::RefusedStats;
+use super::round_trip::RoundTrip;
 
 /// A snapshot of the counters of all links. Counters only grow, from the start of the process.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -32,6 +33,8 @@ pub struct LinkStats {
     pub version: Option<u8>,
     /// Why it could not be linked, since it was up last.
     pub problem: Option<String>,
+    /// How long the other end takes to answer, on the connection that stands; nothing before its first answer.
+    pub round_trip: Option<RoundTrip>,
     /// How often the link has come up again after it was lost.
     pub reconnects: u64,
     /// Frames handed to ractor_cluster, credit alone included.

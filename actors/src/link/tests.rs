@@ -264,6 +264,42 @@ fn credit_returns_without_an_envelope_to_carry_it() {
 }
 
 #[test]
+fn a_question_for_the_round_trip_is_answered_with_the_next_frame() {
+    let (near, far) = (Pipe::new().outbox, Pipe::new().outbox);
+    let header = |outbox: &Outbox| {
+        let frame = outbox.next_frame()?.bytes;
+        Some(FrameReader::new(frame).expect("a frame").header())
+    };
+    assert_eq!((header(&near), near.round_trip()), (None, None));
+    near.ask();
+    let asked = header(&near).expect("a frame although nothing waits");
+    assert_ne!(asked.probe, 0);
+    near.ask();
+    assert_eq!(header(&near), None, "one question at a time");
+    far.asked(SESSION, asked.probe);
+    let answer = header(&far).expect("a frame although nothing waits");
+    assert_eq!((answer.echo, answer.credit_session), (asked.probe, SESSION));
+    assert_eq!(header(&far), None, "it is answered once");
+    near.answered(SESSION - 1, answer.echo);
+    assert_eq!(near.round_trip(), None, "an earlier session's");
+    near.answered(SESSION, answer.echo);
+    assert_eq!(near.round_trip().map(|measured| measured.samples), Some(1));
+    near.open(SESSION + 1, PROTOCOL_VERSION);
+    assert_eq!(near.round_trip(), None, "what was measured belongs to its connection");
+}
+
+#[test]
+fn a_closed_window_keeps_no_question_back() {
+    let pipe = Pipe::new();
+    fill(&pipe.outbox, Lane::Signal, 128);
+    while pipe.outbox.next_frame().is_some() {}
+    pipe.outbox.ask();
+    let frame = pipe.outbox.next_frame().expect("a frame without items").bytes;
+    let reader = FrameReader::new(frame).expect("a frame");
+    assert_eq!((reader.header().probe, reader.item_bytes()), (1, 0));
+}
+
+#[test]
 fn what_a_broken_link_had_is_lost_or_in_doubt() {
     let mut pipe = Pipe::new();
     let sent = fill(&pipe.outbox, Lane::Signal, 128);

@@ -15,8 +15,7 @@ use crate::body::{decode, encode};
 use crate::consensus::Recovery;
 use crate::disk::DiskStatus;
 use crate::founding::place_of;
-use crate::link::LaneStats;
-use crate::link::RefusedStats;
+use crate::link::{BUILD, LaneStats, RefusedStats, RoundTrip};
 use crate::liveness::{DatagramCounts, View};
 use crate::router::TransitCounts;
 use crate::store::StoreError;
@@ -102,6 +101,15 @@ pub struct LinkStatus {
     pub role: LinkRole,
     /// Whether it is up.
     pub up: bool,
+    /// The version of frames that both ends speak, while it is up.
+    #[serde(default)]
+    pub version: Option<u8>,
+    /// Why it could not be linked, since it was up last.
+    #[serde(default)]
+    pub problem: Option<String>,
+    /// How long the other end takes to answer; nothing until that was measured.
+    #[serde(default)]
+    pub round_trip: Option<RoundTrip>,
     /// How often it has come up again after it was lost.
     pub reconnects: u64,
     /// Envelopes taken for the other end.
@@ -321,6 +329,9 @@ impl Node {
                     _ => LinkRole::Idle,
                 },
                 up: link.up,
+                version: link.version,
+                problem: link.problem,
+                round_trip: link.round_trip,
                 reconnects: link.reconnects,
                 sent: sum(|lane| lane.sent),
                 sent_bytes: sum(|lane| lane.sent_bytes),
@@ -336,7 +347,10 @@ impl Node {
             signals: self.signals.counts(),
             transit: self.router.transit(),
             links: links
-                .filter(|link| link.role != LinkRole::Idle || link.sent + link.received + link.refused > 0)
+                .filter(|link| {
+                    let said = link.sent + link.received + link.refused > 0 || link.problem.is_some();
+                    link.role != LinkRole::Idle || said
+                })
                 .collect(),
         }
     }

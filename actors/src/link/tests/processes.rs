@@ -631,6 +631,13 @@ async fn newer() {
     near.signals(0..1_000).await;
     let report = near.report().await;
     assert_eq!((report.signals, report.malformed), (1_000, 0));
+    let measured = loop {
+        match near.stats().round_trip {
+            Some(measured) => break measured,
+            None => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    };
+    assert!(measured.min_us > 0 && measured.min_us <= measured.p50_us, "{measured:?}");
 }
 
 async fn incompatible() {

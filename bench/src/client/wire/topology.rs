@@ -86,6 +86,12 @@ pub struct WireLink {
     pub role: LinkRole,
     /// How it is.
     pub state: LinkState,
+    /// The median of how long an end takes to answer the other, in microseconds; nothing until that was measured.
+    #[serde(default)]
+    pub round_trip_us: Option<u64>,
+    /// Why it could not be made, if it is not up and an end knows.
+    #[serde(default)]
+    pub problem: Option<String>,
     /// Envelopes sent by the first one to the other; nothing if it does not answer.
     pub sent: Option<u64>,
     /// Envelopes sent by the other one.
@@ -160,6 +166,12 @@ impl WireTopology {
                     answers(number).then(|| said.is_some_and(|link| link.up))
                 };
                 let seen: Vec<bool> = [up(one, said[0]), up(other, said[1])].into_iter().flatten().collect();
+                let state = match &seen[..] {
+                    [] => LinkState::Unknown,
+                    seen if seen.iter().all(|up| *up) => LinkState::Up,
+                    _ => LinkState::Down,
+                };
+                let ends = || said.iter().flatten();
                 WireLink {
                     one: name(one),
                     other: name(other),
@@ -168,10 +180,11 @@ impl WireTopology {
                     } else {
                         role.unwrap_or(LinkRole::Data)
                     },
-                    state: match &seen[..] {
-                        [] => LinkState::Unknown,
-                        seen if seen.iter().all(|up| *up) => LinkState::Up,
-                        _ => LinkState::Down,
+                    state,
+                    round_trip_us: ends().find_map(|link| link.round_trip).map(|trip| trip.p50_us),
+                    problem: match state {
+                        LinkState::Up => None,
+                        LinkState::Down | LinkState::Unknown => ends().find_map(|link| link.problem.clone()),
                     },
                     sent: said[0].map(|link| link.sent),
                     sent_back: said[1].map(|link| link.sent),
