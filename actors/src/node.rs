@@ -6,6 +6,7 @@ mod inbox;
 mod joins;
 mod options;
 mod replacement;
+mod rules;
 mod sessions;
 mod shaping;
 mod start;
@@ -149,7 +150,9 @@ impl Node {
             reason = self.judge.outvoted() => reason,
             reason = outlived(&self.outlived) => reason,
             reason = self.store.failed() => format!("the store: {reason}"),
-            _ = leadership.wait_for(|leadership| !leadership.running) => "consensus has stopped".to_string(),
+            _ = leadership.wait_for(|leadership| !leadership.running) => {
+                self.replica.unfit().unwrap_or_else(|| "consensus has stopped".to_string())
+            }
         }
     }
 

@@ -387,6 +387,31 @@ fn a_number_is_never_used_again_also_not_after_a_recovery() {
 }
 
 #[test]
+fn a_node_whose_build_does_not_know_the_rules_of_the_cluster_is_refused_by_both() {
+    let member = Hello {
+        build: Build::ours(Some(1)),
+        ..node(0, Some(founded(1, 0, false))).own_hello()
+    };
+    let of_rules = |oldest, newest| Hello {
+        build: Build {
+            name: "0.0.9".into(),
+            knows: Versions { oldest, newest },
+            in_force: None,
+        },
+        ..node(1, None).own_hello()
+    };
+    assert!(compare(&member, &of_rules(1, 2)).is_ok());
+    let older = of_rules(2, 3);
+    let expected = "node n2 (build 0.0.9) knows versions 2 to 3 of the rules, the cluster follows version 1: start it with \
+                    another build";
+    for refused in [compare(&member, &older), compare(&older, &member)] {
+        assert_eq!(refused.unwrap_err().to_string(), expected);
+    }
+    // Whoever is empty follows none yet.
+    assert!(compare(&node(0, None).own_hello(), &older).is_ok());
+}
+
+#[test]
 fn a_node_learns_that_its_cluster_was_recovered_without_it_and_the_other_is_told_nothing_of_the_kind() {
     let ours = node(1, Some(founded(1, 1, false))).own_hello();
     let theirs = Hello {

@@ -17,12 +17,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::config::LinkLimits;
-use super::gateway::Link;
-use super::greeting::{self, End, GreetError};
+use super::greeting::{self, End, GreetError, Incompatible};
 use super::refusals::Why;
 use super::sessions::Sessions;
 use super::socket;
 use super::stream::{Carrier, Connection, Deadlines, Stream};
+use super::{Deliver, Peer};
 use crate::tls::Tls;
 
 /// A connection that lasted this long was a good one: the next attempt starts with the shortest pause again.
@@ -40,7 +40,8 @@ pub(super) const INBOUND_BYTES_MAX: u64 = 16 * FRAME_BYTES_MAX as u64;
 pub(super) struct Hangar {
     pub(super) server: ActorRef<NodeServerMessage>,
     pub(super) sessions: Arc<Sessions>,
-    pub(super) links: Arc<[Arc<Link>]>,
+    /// Who is told of nodes that cannot be linked.
+    pub(super) deliver: Arc<dyn Deliver>,
     /// What this node says first on each connection.
     pub(super) greeting: Greeting,
     pub(super) limits: LinkLimits,
@@ -110,11 +111,7 @@ impl Hangar {
             Err(why) => {
                 self.sessions.refusals().note(Why::Version, &label, &why);
                 // Without a certificate it is only what it says of itself; it goes no further than to who looks at links.
-                let name = certified.as_deref().unwrap_or(&theirs.name);
-                let link = self.links.iter().find(|link| &*link.peer.name == name);
-                if let Some(link) = link {
-                    link.incompatible(&why);
-                }
+                self.incompatible(certified.as_deref().unwrap_or(&theirs.name), &why);
             }
         }
     }
@@ -183,13 +180,12 @@ impl Hangar {
     }
 
     /// Keeps one neighbour connected for as long as the process runs.
-    pub(super) async fn dial(self, link: Arc<Link>, address: String) {
-        let peer = link.peer.name.clone();
+    pub(super) async fn dial(self, peer: Arc<str>, address: String) {
         let mut backoff = Backoff::new(&self.limits);
         let mut failures = 0u64;
         let mut count = 0u64;
         loop {
-            match self.connect(&link, &address).await {
+            match self.connect(&peer, &address).await {
                 Ok((carrier, version)) => {
                     let opened = Instant::now();
                     failures = 0;
@@ -203,7 +199,7 @@ impl Hangar {
                     }
                 }
                 Err(error) => {
-                    link.trouble(&error);
+                    self.sessions.trouble(&peer, &error);
                     failures += 1;
                     if failures == 1 {
                         tracing::info!(%peer, address, %error, "cannot connect; trying on");
@@ -218,8 +214,8 @@ impl Hangar {
     }
 
     /// Connects, proves and sees who is there, and agrees with it on a version.
-    async fn connect(&self, link: &Link, address: &str) -> io::Result<(Carrier, u8)> {
-        let mut carrier = self.reach(&link.peer.name, address).await?;
+    async fn connect(&self, peer: &str, address: &str) -> io::Result<(Carrier, u8)> {
+        let mut carrier = self.reach(peer, address).await?;
         let deadline = Instant::now() + self.limits.handshake_timeout;
         let label = format!("out {address}");
         let theirs = self.greet(&mut carrier, End::Dialled, &label, deadline).await?;
@@ -227,9 +223,17 @@ impl Hangar {
             Ok(version) => Ok((carrier, version)),
             Err(why) => {
                 self.sessions.refusals().note(Why::Version, &label, &why);
-                link.incompatible(&why);
+                self.incompatible(peer, &why);
                 Err(io::Error::other(why.to_string()))
             }
+        }
+    }
+
+    /// A node of this name was there, but speaks no version that this one does.
+    fn incompatible(&self, name: &str, why: &Incompatible) {
+        if let Some(index) = self.sessions.trouble(name, why) {
+            let name = name.into();
+            self.deliver.incompatible(&Peer { name, index }, why);
         }
     }
 

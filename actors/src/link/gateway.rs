@@ -5,13 +5,11 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use queenright_protocol::version::Versions;
 use ractor::pg::{self, GroupChangeMessage};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-use super::greeting::Incompatible;
 use super::inbox::{Fault, Inbox};
 use super::outbox::Outbox;
 use super::sessions::Sessions;
@@ -36,10 +34,6 @@ pub(super) struct Link {
     group_of_peer: String,
     up: watch::Sender<bool>,
     wanted: watch::Sender<bool>,
-    /// The versions that may come.
-    speaks: Versions,
-    // A mutex: told by who connects, read by who asks. Why it cannot be linked, since it was up last.
-    problem: Mutex<Option<String>>,
 }
 
 /// The gateway of the neighbour for this node, and the session of this node with it.
@@ -67,7 +61,7 @@ impl Link {
         incarnation: u32,
         sessions: Arc<Sessions>,
         deliver: Arc<dyn Deliver>,
-        (speaks, wanted): (Versions, bool),
+        wanted: bool,
     ) -> Arc<Self> {
         let group = format!("gateway/{me}/{}", peer.name);
         let group_of_peer = format!("gateway/{}/{me}", peer.name);
@@ -83,8 +77,6 @@ impl Link {
             group_of_peer,
             up: watch::channel(false).0,
             wanted: watch::Sender::new(wanted),
-            speaks,
-            problem: Mutex::new(None),
         })
     }
 
@@ -124,7 +116,7 @@ impl Link {
             up: *self.up.borrow(),
             wanted: *self.wanted.borrow(),
             version: self.remote().map(|remote| remote.version),
-            problem: self.problem().clone(),
+            problem: self.sessions.problem(self.peer.index),
             round_trip: self.outbox.round_trip(),
             reconnects: get(&received.link_ups).saturating_sub(1),
             frames_sent,
@@ -164,21 +156,6 @@ impl Link {
         self.wanted.subscribe()
     }
 
-    /// The neighbour was there, but speaks no version that this node does.
-    pub(super) fn incompatible(&self, why: &Incompatible) {
-        self.trouble(why);
-        self.deliver.incompatible(&self.peer, why);
-    }
-
-    /// Notes why it could not be linked.
-    pub(super) fn trouble(&self, why: impl std::fmt::Display) {
-        *self.problem() = Some(why.to_string());
-    }
-
-    fn problem(&self) -> std::sync::MutexGuard<'_, Option<String>> {
-        self.problem.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Closes its connection, if it has one, whatever still waits for it.
     pub(super) fn close(&self, reason: &str) {
         self.sessions.close_all(self.peer.index, reason);
@@ -193,7 +170,7 @@ impl Link {
         };
         // A session that has ended meanwhile.
         let Some(version) = version else { return };
-        self.problem().take();
+        self.sessions.no_trouble(self.peer.index);
         let count = self.received.link_ups.fetch_add(1, Ordering::Relaxed) + 1;
         let session = self.session_base | (count & u64::from(u32::MAX));
         *self.remote.lock().unwrap_or_else(PoisonError::into_inner) = Some(Remote {
@@ -301,7 +278,7 @@ impl Actor for Gateway {
         pg::join(link.group.clone(), vec![myself.get_cell()]);
         // A gateway that takes the place of one that failed finds its neighbour already there.
         link.joined(&pg::get_members(&link.group_of_peer));
-        let inbox = Inbox::speaking(link.speaks);
+        let inbox = Inbox::speaking(link.sessions.speaks());
         Ok(State { link, inbox })
     }
 

@@ -121,7 +121,7 @@ impl Links {
         let listener = TcpListener::bind(address).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
 
-        let sessions = Sessions::new(config.peers.iter().map(|peer| (peer.name.clone(), peer.index)));
+        let sessions = Sessions::new(config.peers.iter().map(|peer| (peer.name.clone(), peer.index)), config.speaks);
         let links = new_links(&config, &sessions, &deliver);
         let (started, server) = oneshot::channel();
         let arguments = supervisor::Arguments {
@@ -146,7 +146,7 @@ impl Links {
         let hangar = Hangar {
             server,
             sessions: sessions.clone(),
-            links: links.clone().into(),
+            deliver: deliver.clone(),
             greeting: Greeting {
                 speaks: config.speaks,
                 name: config.name,
@@ -264,7 +264,7 @@ fn new_links(config: &LinkConfig, sessions: &Arc<Sessions>, deliver: &Arc<dyn De
             incarnation,
             sessions.clone(),
             deliver.clone(),
-            (config.speaks, wanted),
+            wanted,
         )
     };
     let mut links: Vec<_> = config.peers.iter().map(new_link).collect();

@@ -1,9 +1,11 @@
 //! Which sessions of ractor_cluster belong to which neighbours.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use queenright_protocol::version::Versions;
 use ractor::ActorRef;
 use ractor_cluster::node::NodeServerSessionInformation;
 use ractor_cluster::{NodeEventSubscription, NodeSessionMessage};
@@ -14,11 +16,13 @@ use super::stream::Connection;
 /// The sessions that are authenticated, and the connections that are not closed.
 ///
 /// A mutex since ractor_cluster reports from its own actor and gateways ask from theirs; held for a map access.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sessions {
     /// The index of each neighbour, by the name that ractor_cluster knows it by.
     peers: HashMap<String, u16>,
     refusals: Arc<Refusals>,
+    /// The versions of frames that may come.
+    speaks: Versions,
     state: Mutex<State>,
 }
 
@@ -27,6 +31,8 @@ struct State {
     connections: HashMap<String, Arc<Connection>>,
     /// By ractor_cluster's number for the session, which is part of the id of each remote actor.
     authenticated: HashMap<u64, Session>,
+    /// Why a neighbour could not be linked, by its index, since it was linked last.
+    problems: HashMap<u16, String>,
 }
 
 #[derive(Debug)]
@@ -45,13 +51,36 @@ pub(super) fn full_name(name: &str) -> String {
 }
 
 impl Sessions {
-    pub(super) fn new(peers: impl Iterator<Item = (String, u16)>) -> Arc<Self> {
+    pub(super) fn new(peers: impl Iterator<Item = (String, u16)>, speaks: Versions) -> Arc<Self> {
         let peers = peers.map(|(name, index)| (full_name(&name), index)).collect();
         Arc::new(Sessions {
             peers,
             refusals: Arc::default(),
+            speaks,
             state: Mutex::default(),
         })
+    }
+
+    /// The versions of frames that may come.
+    pub(super) fn speaks(&self) -> Versions {
+        self.speaks
+    }
+
+    /// Notes why the neighbour of this name could not be linked, and gives its index.
+    pub(super) fn trouble(&self, name: &str, why: impl fmt::Display) -> Option<u16> {
+        let index = self.peers.get(&full_name(name)).copied()?;
+        self.lock().problems.insert(index, why.to_string());
+        Some(index)
+    }
+
+    /// It is linked.
+    pub(super) fn no_trouble(&self, index: u16) {
+        self.lock().problems.remove(&index);
+    }
+
+    /// Why it could not be linked, since it was linked last.
+    pub(super) fn problem(&self, index: u16) -> Option<String> {
+        self.lock().problems.get(&index).cloned()
     }
 
     /// Where refused connections are counted.

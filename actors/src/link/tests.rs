@@ -517,7 +517,7 @@ async fn a_port_in_use_is_an_error_that_names_it() {
 #[test]
 fn a_session_is_that_of_the_node_that_the_certificate_is_for() {
     let peers = [("alpha", 1), ("beta", 2)];
-    let sessions = Sessions::new(peers.into_iter().map(|(name, index)| (name.to_owned(), index)));
+    let sessions = Sessions::new(peers.into_iter().map(|(name, index)| (name.to_owned(), index)), SPOKEN);
     let by = |certified: Option<&str>| Connection::new("c".to_owned(), certified.map(Into::into), PROTOCOL_VERSION, None);
     let check = |name: &str, certified| sessions.check(&full_name(name), Some(&by(certified)));
     assert_eq!(check("alpha", Some("alpha")), Ok(1));

@@ -79,7 +79,8 @@ impl Keeper {
     /// Until the link is up, or not wanted any more.
     async fn dial(&self, pause: Duration) {
         tokio::time::sleep(pause).await;
-        self.hangar.clone().dial(self.link.clone(), self.address.clone()).await;
+        let (peer, address) = (self.link.peer.name.clone(), self.address.clone());
+        self.hangar.clone().dial(peer, address).await;
     }
 
     /// Closes a link that is not wanted, when it may go.

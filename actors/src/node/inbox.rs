@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use queenright_protocol::colony::RULES;
 use queenright_protocol::id::NodeId;
 use queenright_protocol::wire::{Envelope, Kind, Lane};
 use ractor::ActorRef;
@@ -31,6 +32,8 @@ pub(super) enum Control {
     Allow(u16),
     /// Let this node in.
     Join(Join),
+    /// Which rules does your build know?
+    Rules,
 }
 
 /// The parts that envelopes from other nodes reach; complete once the node is.
@@ -91,6 +94,7 @@ impl Node {
             Ok(Control::Compare(asked)) => encode(&self.judge.answer(asked)),
             Ok(Control::Allow(place)) => encode(&self.steward.allow(place, |node| self.answers(node)).await),
             Ok(Control::Join(join)) => encode(&self.steward.admit(join).await),
+            Ok(Control::Rules) => encode(&RULES),
             Ok(Control::Disk(report)) => encode(&self.disk.hear(envelope.from, report)),
             Err(_) => return,
         };

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use queenright_protocol::colony::ImageError;
 use queenright_protocol::topology;
 use queenright_protocol::wire::SPOKEN;
 
@@ -86,6 +87,14 @@ pub enum StartError {
     /// The queen did not start.
     #[error("the queen did not start")]
     Queen(#[source] ractor::SpawnErr),
+    /// The state on its disk follows rules that this build does not know. Nothing was changed: start it with another build.
+    #[error("the state in {data} was left as it is")]
+    OtherRules {
+        /// The folder.
+        data: String,
+        /// Which rules.
+        source: ImageError,
+    },
     /// A thread of this process was broken off.
     #[error("a part of the start was broken off")]
     BrokenOff(#[from] tokio::task::JoinError),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
+use queenright_protocol::colony::ImageError;
 use queenright_protocol::id::NodeId;
 use ractor::{Actor, ActorRef};
 use tokio::sync::watch;
@@ -14,6 +15,7 @@ use super::inbox::Inbox;
 use super::joins::Joins;
 use super::options::{NodeOptions, StartError, link_config, log_options};
 use super::replacement::{Steward, follow_members, newest, with_me};
+use super::rules::keep_rules;
 use super::sessions::Keeper;
 use super::shaping::{Shaping, keep_epoch};
 use super::tasks::{compare_with_others, follow_leader, log_end_of_hellos, run_until, tell_recovered, watch_disk};
@@ -162,7 +164,10 @@ impl Node {
                     .collect()
             })
         };
-        let hello = AnsweringHello::of(&first_start, &founded, past, shaping.epochs.clone());
+        let hello = AnsweringHello::of(&first_start, &founded, past, shaping.epochs.clone(), {
+            let replica = replica.clone();
+            Box::new(move || replica.rules_version())
+        });
         let outlived = Arc::new(watch::Sender::new(None));
         let stop = CancellationToken::new();
         let watching = tokio::spawn(run_until(stop.clone(), shell.run()));
@@ -216,6 +221,8 @@ impl Node {
             stop.clone(),
             keep_epoch(consensus.clone(), replica.clone(), queen.clone(), options.topology),
         )));
+        let keeping = keep_rules(consensus.clone(), replica.clone(), router.clone(), queen.clone());
+        tasks.push(tokio::spawn(run_until(stop.clone(), keeping)));
         let judge = Arc::new(Judge::new(replica.clone(), folder.clone()));
         tasks.push(tokio::spawn(run_until(
             stop.clone(),
@@ -330,6 +337,10 @@ async fn open_state(folder: &DataFolder, me: NodeId, disk: &Arc<Disk>) -> Result
             tracing::info!("the store was being replaced by what a snapshot holds; the state comes back from there");
             store.discard().await?;
             (Store::open(folder, &StoreOptions::default())?.0, Replica::new(me))
+        }
+        Some(Err(RestoreError::Image(source @ ImageError::UnknownRules { .. }))) => {
+            let data = folder.path().display().to_string();
+            return Err(StartError::OtherRules { data, source });
         }
         Some(Err(error)) => {
             let place = store.set_aside(error.to_string()).await?;

@@ -76,6 +76,9 @@ pub struct NodeStatus {
     /// The datagrams by which it watches them.
     #[serde(default)]
     pub datagrams: Option<DatagramCounts>,
+    /// What its build is called.
+    #[serde(default)]
+    pub build: Option<String>,
 }
 
 /// What a link is for.
@@ -176,6 +179,9 @@ pub struct ClusterStatus {
     /// The number of the epoch: a list of the members and their topology; 0 while there is none.
     #[serde(default)]
     pub epoch: u64,
+    /// The version of the rules in force.
+    #[serde(default)]
+    pub rules_version: u32,
     /// All nodes, by number.
     pub nodes: Vec<NodeStatus>,
 }
@@ -263,6 +269,7 @@ impl Node {
                 traffic: None,
                 opinions: None,
                 datagrams: None,
+                build: None,
             })
         });
         let nodes = futures::future::join_all(others).await;
@@ -291,6 +298,7 @@ impl Node {
             term: leadership.term,
             topology: epoch.as_ref().map_or(self.topology, |epoch| epoch.kind).to_string(),
             epoch: epoch.map_or(0, |epoch| epoch.number),
+            rules_version: self.replica.rules_version(),
             nodes,
         }
     }
@@ -314,6 +322,7 @@ impl Node {
             traffic: Some(self.traffic()),
             opinions: Some(self.opinions()),
             datagrams: Some(self.liveness.counts()),
+            build: Some(BUILD.to_owned()),
         }
     }
 

@@ -4,6 +4,7 @@
 //! | message | from | to | answered by | meaning |
 //! |---|---|---|---|---|
 //! | [`TopologyCommand::Members`] | the leader's node | colony | [`Outcome::EpochSet`] | these are the members that consensus has |
+//! | [`TopologyCommand::Rules`] | the leader's node | colony | [`Outcome::RulesRaised`] | all members know these rules: they are in force from now on |
 //! | [`TopologyCommand::Set`] | door | colony | [`Outcome::EpochSet`] | the members are linked like this from now on |
 //!
 //! The first epoch begins with the first list of members, and the kind that came with it. Every change of either makes the
@@ -60,6 +61,13 @@ pub enum TopologyCommand {
         /// The epoch that the leader saw, 0 for none: with another one it looks again.
         after: u64,
     },
+    /// These rules are in force from now on: every member knows them. Begins no epoch.
+    Rules {
+        /// Their version.
+        to: u32,
+        /// The version that the leader saw.
+        after: u32,
+    },
 }
 
 impl Colony {
@@ -76,6 +84,7 @@ impl Colony {
     ) -> Result<Outcome, Refusal> {
         let present = self.epoch.as_ref().map_or(0, |epoch| epoch.number);
         let next = match wanted {
+            TopologyCommand::Rules { to, after } => return self.raise_rules(*to, *after),
             TopologyCommand::Set { kind } => {
                 let Some(epoch) = &self.epoch else {
                     return Err(malformed("topology", "nobody has named the members yet: try again"));

@@ -15,6 +15,7 @@ mod random;
 mod recovery;
 mod reservations;
 mod resources;
+mod rules;
 mod sequence;
 mod sessions;
 mod tasks;

@@ -183,6 +183,7 @@ impl Backend for Alone {
             term: 1,
             topology: "mesh".to_owned(),
             epoch: 0,
+            rules_version: 1,
             nodes: Vec::new(),
         })
         .boxed()

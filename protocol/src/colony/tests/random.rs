@@ -95,8 +95,13 @@ impl Seeded {
         let kinds = ["mesh", "star", "ring", "hierarchical:2", "hierarchical:3"];
         let kind = self.pick(&kinds).parse().expect("it is one");
         let present = colony.epoch().map_or(0, |epoch| epoch.number);
-        match self.below(2) {
-            0 => TopologyCommand::Set { kind },
+        match self.below(10) {
+            0..5 => TopologyCommand::Set { kind },
+            // Refused: by rules that are not known no state is read.
+            5 => TopologyCommand::Rules {
+                to: self.below(2) as u32,
+                after: self.below(3) as u32,
+            },
             _ => TopologyCommand::Members {
                 members: match self.below(12) {
                     0 => BTreeSet::new(),

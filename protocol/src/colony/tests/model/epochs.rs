@@ -6,6 +6,7 @@ impl Model {
     pub(super) fn topology_command(&mut self, command: &TopologyCommand) -> Result<Outcome, Refusal> {
         let number = self.epoch.as_ref().map_or(0, |epoch| epoch.number);
         let (kind, members) = match (command, &self.epoch) {
+            (TopologyCommand::Rules { to, after }, _) => return self.raise_rules(*to, *after),
             (TopologyCommand::Set { .. }, None) => {
                 return Err(bad("topology", "nobody has named the members yet: try again"));
             }
@@ -35,5 +36,19 @@ impl Model {
             epoch,
             changed,
         })
+    }
+
+    fn raise_rules(&mut self, to: u32, after: u32) -> Result<Outcome, Refusal> {
+        match (1 + self.raised == after, to > after) {
+            (false, _) => Err(bad("after", "other rules are in force")),
+            (true, false) => Err(bad("to", "rules are only raised")),
+            (true, true) => {
+                self.raised = to - 1;
+                Ok(Outcome::RulesRaised {
+                    seq: self.seq,
+                    version: to,
+                })
+            }
+        }
     }
 }
