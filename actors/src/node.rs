@@ -2,6 +2,7 @@
 
 mod backlog;
 mod comparison;
+mod detours;
 mod inbox;
 mod joins;
 mod options;
@@ -31,6 +32,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::comparison::Judge;
+use self::detours::Detours;
 pub(crate) use self::comparison::noted as noted_difference;
 pub use self::options::{Member, NodeOptions, StartError};
 pub use self::replacement::ReplaceError;
@@ -97,6 +99,7 @@ pub struct Node {
     /// How the cluster file links the nodes.
     topology: topology::Kind,
     shaping: Arc<Shaping>,
+    detours: Arc<Detours>,
     folder: Arc<DataFolder>,
     store: Arc<Store>,
     log: LogStore,

@@ -244,8 +244,9 @@ impl Router {
     /// The link that an envelope takes which came on another one, or is this node's own.
     fn choose_by(&self, routes: &Routes, envelope: &Envelope, came: Option<u16>) -> Result<u16, RouteError> {
         let stands = |link| Some(link) != came && self.transport.is_up(link);
-        routes.choose(envelope.to, envelope.kind, stands).ok_or_else(|| {
-            let to = envelope.to;
+        let to = envelope.to;
+        let back = came.filter(|link| self.transport.is_up(*link) && routes.may_turn_back(to, *link));
+        routes.choose(to, envelope.kind, stands).or(back).ok_or_else(|| {
             match routes.knows(to) {
                 true => RouteError::Link(SendError::Down),
                 false => RouteError::Unknown { to },

@@ -215,7 +215,8 @@ impl Colony {
         })
     }
 
-    fn start_file(
+    /// Like [`Colony::start_by`], for the cluster of a shipped file.
+    pub(crate) fn start_file(
         file: &str,
         name: &str,
         prepare: impl FnOnce(&Runtime, &mut ClusterConfig, &Path) -> PathBuf,

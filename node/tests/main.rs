@@ -6,6 +6,7 @@ mod branches;
 mod colony;
 mod config;
 mod counter;
+mod cuts;
 mod damage;
 mod demo;
 mod disturbed;

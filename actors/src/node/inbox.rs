@@ -14,6 +14,7 @@ use super::status::STATUS_TIMEOUT;
 use crate::agent::Signals;
 use crate::body::{decode, encode};
 use crate::consensus::Consensus;
+use crate::cuts::CutReport;
 use crate::disk::DiskReport;
 use crate::founding::Join;
 use crate::queen::QueenMessage;
@@ -34,6 +35,8 @@ pub(super) enum Control {
     Join(Join),
     /// Which rules does your build know?
     Rules,
+    /// These of my links are cut, or up again.
+    Cuts(CutReport),
 }
 
 /// The parts that envelopes from other nodes reach; complete once the node is.
@@ -95,6 +98,7 @@ impl Node {
             Ok(Control::Allow(place)) => encode(&self.steward.allow(place, |node| self.answers(node)).await),
             Ok(Control::Join(join)) => encode(&self.steward.admit(join).await),
             Ok(Control::Rules) => encode(&RULES),
+            Ok(Control::Cuts(report)) => encode(&self.detours.hear(envelope.from, report)),
             Ok(Control::Disk(report)) => encode(&self.disk.hear(envelope.from, report)),
             Err(_) => return,
         };

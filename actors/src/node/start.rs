@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backlog::tell_unstored;
 use super::comparison::Judge;
+use super::detours::{Detours, keep_cuts, tell_cuts};
 use super::inbox::Inbox;
 use super::joins::Joins;
 use super::options::{NodeOptions, StartError, link_config, log_options};
@@ -221,6 +222,21 @@ impl Node {
             stop.clone(),
             keep_epoch(consensus.clone(), replica.clone(), queen.clone(), options.topology),
         )));
+        let detours = Arc::new(Detours::new());
+        tasks.push(tokio::spawn(run_until(
+            stop.clone(),
+            tell_cuts(shaping.clone(), detours.clone(), consensus.clone(), router.clone()),
+        )));
+        tasks.push(tokio::spawn(run_until(
+            stop.clone(),
+            keep_cuts(
+                detours.clone(),
+                consensus.clone(),
+                replica.clone(),
+                router.clone(),
+                queen.clone(),
+            ),
+        )));
         let keeping = keep_rules(consensus.clone(), replica.clone(), router.clone(), queen.clone());
         tasks.push(tokio::spawn(run_until(stop.clone(), keeping)));
         let judge = Arc::new(Judge::new(replica.clone(), folder.clone()));
@@ -238,6 +254,7 @@ impl Node {
             doors: options.nodes.iter().map(|node| node.http_advertised.clone()).collect(),
             topology: options.topology,
             shaping,
+            detours,
             folder,
             store,
             log,

@@ -182,6 +182,9 @@ pub struct ClusterStatus {
     /// The version of the rules in force.
     #[serde(default)]
     pub rules_version: u32,
+    /// The links that the epoch leads around since they cannot be made, by the names of their ends.
+    #[serde(default)]
+    pub cuts: Vec<(String, String)>,
     /// All nodes, by number.
     pub nodes: Vec<NodeStatus>,
 }
@@ -289,6 +292,11 @@ impl Node {
         };
         let queenright = leadership.leader.is_some_and(answers) && reachable > voters.len() / 2;
         let epoch = self.shaping.epochs.present();
+        let cuts = epoch.iter().flat_map(|epoch| &epoch.cuts).map(|cut| {
+            let [one, other] = cut.ends().map(|end| self.name_of(end).to_string());
+            (one, other)
+        });
+        let cuts = cuts.collect();
         ClusterStatus {
             cluster: self.cluster.clone(),
             cluster_id: Some(self.cluster_id.clone()),
@@ -299,6 +307,7 @@ impl Node {
             topology: epoch.as_ref().map_or(self.topology, |epoch| epoch.kind).to_string(),
             epoch: epoch.map_or(0, |epoch| epoch.number),
             rules_version: self.replica.rules_version(),
+            cuts,
             nodes,
         }
     }

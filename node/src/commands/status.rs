@@ -200,6 +200,7 @@ mod tests {
             topology: "ring".to_owned(),
             epoch: 4,
             rules_version: 1,
+            cuts: Vec::new(),
             nodes: vec![node(1, Role::Leader, Some(7)), node(2, Role::Unreachable, None)],
         };
         let expected = "\

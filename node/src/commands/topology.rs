@@ -129,6 +129,7 @@ fn state(state: LinkState) -> &'static str {
         LinkState::Up => "up",
         LinkState::Down => "down",
         LinkState::Unknown => "unknown",
+        LinkState::Cut => "cut",
     }
 }
 

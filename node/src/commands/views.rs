@@ -119,6 +119,7 @@ mod tests {
             topology: "mesh".to_owned(),
             epoch: 1,
             rules_version: 1,
+            cuts: Vec::new(),
             nodes,
         }
     }

@@ -50,7 +50,7 @@ pub use self::digest::Digest;
 pub use self::door_token::{
     Access, DOOR_TOKEN_NAME_BYTES_MAX, DOOR_TOKENS_MAX, DoorToken, DoorTokenCommand, DoorTokens, SecretHash,
 };
-pub use self::epoch::{Epoch, MEMBERS_MAX, TopologyCommand};
+pub use self::epoch::{CUTS_MAX, Epoch, MEMBERS_MAX, TopologyCommand};
 pub use self::event::{
     Cursor, CursorError, EVENT_BYTES_KEPT_MAX, EVENTS_KEPT_MAX, EVENTS_KEPT_MS, Event, Events, Subject, What,
 };

@@ -184,6 +184,7 @@ impl Backend for Alone {
             topology: "mesh".to_owned(),
             epoch: 0,
             rules_version: 1,
+            cuts: Vec::new(),
             nodes: Vec::new(),
         })
         .boxed()
