@@ -60,6 +60,16 @@ pub struct PeerConfig {
 #[derive(Clone)]
 pub struct Cookie(String);
 
+/// Whether large envelopes leave compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// They leave as they are.
+    #[default]
+    Off,
+    /// Bodies of more than 1 KiB are compressed by lz4 where that saves a tenth. Each node on the way does so anew.
+    Lz4,
+}
+
 /// Bounds and deadlines of links. Nodes of one cluster may differ in all of them.
 #[derive(Clone, Debug)]
 pub struct LinkLimits {
@@ -82,6 +92,8 @@ pub struct LinkLimits {
     /// The longest pause between attempts: only one side of a link dials, so a node that comes back waits this long at
     /// most. Default 500 ms.
     pub backoff_max: Duration,
+    /// Whether large envelopes leave compressed. Off by default. What comes compressed is read all the same.
+    pub compression: Compression,
 }
 
 /// Why links were not started. Nothing runs and no port is bound after it.
@@ -168,6 +180,7 @@ impl Default for LinkLimits {
             unauthenticated_max: 64,
             backoff_min: Duration::from_millis(20),
             backoff_max: Duration::from_millis(500),
+            compression: Compression::Off,
         }
     }
 }

@@ -109,6 +109,7 @@ impl Link {
             lane.received = get(&received.envelopes[index]);
             lane.received_bytes = get(&received.envelope_bytes[index]);
         }
+        let (compressed, compressed_saved_bytes) = self.outbox.compressed();
         let (frames_sent, frame_bytes_sent, in_flight_bytes) = self.outbox.frame_stats();
         LinkStats {
             peer: self.peer.name.to_string(),
@@ -127,6 +128,8 @@ impl Link {
             frames_malformed: get(&received.malformed),
             kinds_unknown: get(&received.kinds_unknown),
             in_flight_bytes,
+            compressed,
+            compressed_saved_bytes,
             lanes,
         }
     }

@@ -110,8 +110,8 @@ impl Inbox {
                 }
                 Ok(Item::Envelope(lane, envelope)) => arrival.push(lane, Ok(envelope))?,
                 Ok(Item::Fragment(lane, fragment)) => {
-                    if let Some(whole) = self.reassemblers[lane.index()].accept(&fragment)? {
-                        arrival.push(lane, Envelope::decode(&whole))?;
+                    if let Some(whole) = self.reassemblers[lane.index()].accept(&fragment).transpose() {
+                        arrival.push(lane, whole)?;
                     }
                 }
                 Err(error) => arrival.refuse(error)?,

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `outbox`, `lane_queue` | what waits for a neighbour: bounded lanes, packed into frames by priority, within credit |
+//! | `compressor` | which envelopes leave compressed |
 //! | `inbox` | frames of a neighbour: session, sequence, fragments |
 //! | `gateway` | the actor at this end of a link, and the task that drains its outbox |
 //! | `supervisor` | starts and restarts gateways |
@@ -30,6 +31,7 @@
 //! that come by it are refused. A neighbour that vanished without closing its connection and comes back may be refused
 //! until the old one is closed: by `liveness`, which finds out first, or after [`LinkLimits::idle_timeout`].
 
+mod compressor;
 mod config;
 mod connect;
 mod gateway;
@@ -60,7 +62,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-pub use config::{Cookie, LinkConfig, LinkError, LinkLimits, PeerConfig};
+pub use config::{Compression, Cookie, LinkConfig, LinkError, LinkLimits, PeerConfig};
 pub(crate) use greeting::BUILD;
 pub use greeting::Incompatible;
 pub use outbox::{Outbox, SendError};
@@ -252,7 +254,11 @@ fn new_links(config: &LinkConfig, sessions: &Arc<Sessions>, deliver: &Arc<dyn De
     let incarnation = rand::random_range(1..=u32::MAX);
     let new_link = |peer: &PeerConfig| {
         let wanted = config.wanted.as_ref().is_none_or(|wanted| wanted.contains(&peer.index));
-        let outbox = Arc::new(Outbox::new(config.limits.outbox_bytes, config.limits.window_bytes));
+        let outbox = Arc::new(Outbox::new(
+            config.limits.outbox_bytes,
+            config.limits.window_bytes,
+            config.limits.compression,
+        ));
         let peer = Peer {
             name: peer.name.as_str().into(),
             index: peer.index,

@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use queenright_protocol::wire::{
-    ENVELOPE_BYTES_MAX, ENVELOPE_HEADER_BYTES_MAX, Envelope, FRAME_BYTES_MAX, FrameBuilder, FrameHeader, Lane,
+    ENVELOPE_BYTES_MAX, ENVELOPE_HEADER_BYTES_MAX, Envelope, FRAME_BYTES_MAX, Form, FrameBuilder, FrameHeader, Lane,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::compressor::Compressor;
+use super::config::Compression;
 use super::lane_queue::{LaneQueue, Packing};
 use super::round_trip::{RoundTrip, RoundTrips};
 use super::stats::LaneStats;
@@ -86,6 +88,7 @@ pub struct Outbox {
     state: Mutex<State>,
     /// What the state says of being up, for those who choose among links: without the lock, for each envelope.
     up: AtomicBool,
+    compressor: Compressor,
     /// Tells the drain task that there may be a frame.
     wake: Notify,
     /// Tells senders that wait for room.
@@ -139,7 +142,7 @@ enum Drain {
 }
 
 impl Outbox {
-    pub(super) fn new(outbox_bytes: usize, window_bytes: usize) -> Self {
+    pub(super) fn new(outbox_bytes: usize, window_bytes: usize, compression: Compression) -> Self {
         let state = State {
             up: false,
             session: 0,
@@ -165,6 +168,7 @@ impl Outbox {
         Outbox {
             state: Mutex::new(state),
             up: AtomicBool::new(false),
+            compressor: Compressor::new(compression),
             wake: Notify::new(),
             room: Notify::new(),
         }
@@ -176,8 +180,10 @@ impl Outbox {
     /// # Errors
     /// [`SendError`] if the lane is full, the link is down, or the envelope is too large for any link.
     pub fn send(&self, lane: Lane, envelope: &Envelope) -> Result<(), SendError> {
+        let smaller = self.smaller(lane, envelope);
+        let (form, envelope) = in_form(&smaller, envelope);
         let mut state = self.lock();
-        let taken = state.take(lane, envelope);
+        let taken = state.take(form, lane, envelope);
         if taken.is_err() {
             state.counters[lane.index()].refused += 1;
         }
@@ -192,11 +198,13 @@ impl Outbox {
     /// # Errors
     /// [`SendError::Down`] or [`SendError::TooLarge`].
     pub async fn send_waiting(&self, lane: Lane, envelope: &Envelope) -> Result<(), SendError> {
+        let smaller = self.smaller(lane, envelope);
+        let (form, envelope) = in_form(&smaller, envelope);
         loop {
             let mut room = pin!(self.room.notified());
             {
                 let mut state = self.lock();
-                let taken = state.take(lane, envelope);
+                let taken = state.take(form, lane, envelope);
                 if !matches!(taken, Err(SendError::Busy { .. })) {
                     if taken.is_err() {
                         state.counters[lane.index()].refused += 1;
@@ -211,6 +219,16 @@ impl Outbox {
             }
             room.await;
         }
+    }
+
+    /// The envelope with a compressed body, if it leaves so. Before the lock is taken: it costs more than all else.
+    fn smaller(&self, lane: Lane, envelope: &Envelope) -> Option<Envelope> {
+        self.is_up().then(|| self.compressor.shrink(lane, envelope))?
+    }
+
+    /// How many envelopes left compressed, and how many bytes that saved.
+    pub(super) fn compressed(&self) -> (u64, u64) {
+        self.compressor.counts()
     }
 
     /// Whether the neighbour is linked now.
@@ -354,8 +372,16 @@ impl Outbox {
     }
 }
 
+/// What leaves: the smaller envelope where there is one.
+fn in_form<'a>(smaller: &'a Option<Envelope>, envelope: &'a Envelope) -> (Form, &'a Envelope) {
+    match smaller {
+        Some(smaller) => (Form::Compressed, smaller),
+        None => (Form::Plain, envelope),
+    }
+}
+
 impl State {
-    fn take(&mut self, lane: Lane, envelope: &Envelope) -> Result<(), SendError> {
+    fn take(&mut self, form: Form, lane: Lane, envelope: &Envelope) -> Result<(), SendError> {
         // The longest header instead of the real one: the difference does not matter here, encoding it twice does.
         let bytes = ENVELOPE_HEADER_BYTES_MAX + envelope.body.len();
         if !self.up {
@@ -368,7 +394,7 @@ impl State {
             });
         }
         let queue = &mut self.lanes[lane.index()];
-        let Some(bytes) = queue.push(envelope) else {
+        let Some(bytes) = queue.push(form, envelope) else {
             return Err(SendError::Busy {
                 lane,
                 bytes: queue.bytes(),

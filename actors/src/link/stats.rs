@@ -53,6 +53,10 @@ pub struct LinkStats {
     pub kinds_unknown: u64,
     /// Bytes under way to the neighbour and not yet handled there.
     pub in_flight_bytes: u64,
+    /// Envelopes that left compressed.
+    pub compressed: u64,
+    /// By how many bytes that made them smaller.
+    pub compressed_saved_bytes: u64,
     /// One per lane, by [`Lane::ALL`].
     pub lanes: Vec<LaneStats>,
 }

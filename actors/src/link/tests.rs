@@ -27,7 +27,11 @@ struct Pipe {
 
 impl Pipe {
     fn new() -> Self {
-        let outbox = Outbox::new(OUTBOX_BYTES, WINDOW_BYTES);
+        Pipe::with(Compression::Off)
+    }
+
+    fn with(compression: Compression) -> Self {
+        let outbox = Outbox::new(OUTBOX_BYTES, WINDOW_BYTES, compression);
         outbox.open(SESSION, PROTOCOL_VERSION);
         Pipe {
             outbox,
@@ -426,6 +430,57 @@ fn an_envelope_between_fragments_is_a_fault() {
         same_lane,
         Err(Fault::Wire(WireError::FragmentInterrupted { lane: Lane::Command }))
     ));
+}
+
+#[test]
+fn large_bodies_leave_smaller_where_that_pays_and_arrive_as_they_were() {
+    let mut pipe = Pipe::with(Compression::Lz4);
+    let sent: Vec<Envelope> = [900, 5_000, 300_000]
+        .into_iter()
+        .map(|bytes| envelope(Lane::Command, 1, bytes))
+        .collect();
+    for envelope in &sent {
+        pipe.outbox.send(Lane::Command, envelope).expect("room");
+    }
+    let (count, saved) = pipe.outbox.compressed();
+    assert_eq!(count, 2, "the small one goes as it is");
+    assert!(saved > 290_000, "{saved}");
+    assert!(pipe.lane(Lane::Command).queued_bytes < 15_000);
+    assert_eq!(pipe.drain(), sent);
+    // Votes wait for nothing.
+    pipe.outbox.send(Lane::Urgent, &envelope(Lane::Urgent, 1, 5_000)).expect("room");
+    assert_eq!(pipe.outbox.compressed().0, 2);
+}
+
+#[test]
+fn a_lane_of_what_does_not_shrink_is_seldom_tried() {
+    let mut pipe = Pipe::with(Compression::Lz4);
+    let noise = |seed: u64| {
+        let words = (0..500u64).flat_map(|at| {
+            let mut word = (at + seed * 1_000).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            (word ^ word >> 31).to_le_bytes()
+        });
+        Envelope {
+            body: words.collect::<Vec<u8>>().into(),
+            ..envelope(Lane::Command, seed, 0)
+        }
+    };
+    for seed in 0..200 {
+        pipe.outbox.send(Lane::Command, &noise(seed)).expect("room");
+        assert_eq!(pipe.drain(), [noise(seed)]);
+    }
+    assert_eq!(pipe.outbox.compressed(), (0, 0));
+    // One in 64 is still tried, and what pays ends that.
+    let text = envelope(Lane::Command, 1, 5_000);
+    let tried = (0..200).find(|_| {
+        pipe.outbox.send(Lane::Command, &text).expect("room");
+        pipe.drain();
+        pipe.outbox.compressed().0 > 0
+    });
+    assert!(tried.is_some_and(|tried| (1..64).contains(&tried)), "{tried:?}");
+    pipe.outbox.send(Lane::Command, &text).expect("room");
+    assert_eq!(pipe.outbox.compressed().0, 2);
 }
 
 #[test]

@@ -16,12 +16,12 @@
 //! | 36 | | items |
 //!
 //! An item is a word of 4 bytes and what it announces. The word: bit 31 set for a fragment, bits 28 to 30 the lane,
-//! bits 0 to 27 the bytes that follow. What follows is an encoded envelope, or for a fragment the size of the whole
-//! encoded envelope (4), the place of this piece in it (4), and the piece.
+//! bit 27 set where the body of the envelope is compressed, bits 0 to 26 the bytes that follow. What follows is an encoded
+//! envelope, or for a fragment the size of the whole encoded envelope (4), the place of this piece in it (4), and the piece.
 
 use bytes::{Buf, Bytes};
 
-use super::{Envelope, FRAME_BYTES_MAX, Fragment, Lane, PROTOCOL_VERSION, SPOKEN, WireError};
+use super::{Envelope, FRAME_BYTES_MAX, Form, Fragment, Lane, PROTOCOL_VERSION, SPOKEN, WireError};
 use crate::version::Versions;
 
 /// The bytes of a frame in front of its items.
@@ -39,7 +39,8 @@ pub const FRAGMENT_BYTES_MAX: usize = FRAME_BYTES_MAX - FRAME_HEADER_BYTES - ITE
 const MAGIC: u16 = 0x5172;
 const FRAGMENT_BIT: u32 = 1 << 31;
 const LANE_SHIFT: u32 = 28;
-const LENGTH_MASK: u32 = (1 << LANE_SHIFT) - 1;
+const COMPRESSED_BIT: u32 = 1 << 27;
+const LENGTH_MASK: u32 = COMPRESSED_BIT - 1;
 
 /// What stands in front of the items of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +124,11 @@ impl FrameBuilder {
 
     /// Appends an envelope, if it still fits. Returns the bytes that it took.
     pub fn push(&mut self, lane: Lane, envelope: &Envelope) -> Option<usize> {
+        self.push_as(Form::Plain, lane, envelope)
+    }
+
+    /// Like [`FrameBuilder::push`], for an envelope whose body is compressed already, or is not.
+    pub fn push_as(&mut self, form: Form, lane: Lane, envelope: &Envelope) -> Option<usize> {
         let header = envelope.header_bytes();
         let header = header.as_slice();
         let length = header.len() + envelope.body.len();
@@ -131,7 +137,7 @@ impl FrameBuilder {
         }
         // One reservation for the three writes below.
         self.bytes.reserve(ITEM_PREFIX_BYTES + length);
-        self.bytes.extend_from_slice(&item_word(lane, length).to_be_bytes());
+        self.bytes.extend_from_slice(&item_word(form, lane, length).to_be_bytes());
         self.bytes.extend_from_slice(header);
         self.bytes.extend_from_slice(&envelope.body);
         Some(ITEM_PREFIX_BYTES + length)
@@ -140,13 +146,18 @@ impl FrameBuilder {
     /// Appends as much of the encoded envelope `head ++ body` from `offset` on as fits. Returns the bytes of it that
     /// were taken, 0 if not even one fits.
     pub fn push_fragment(&mut self, lane: Lane, head: &[u8], body: &[u8], offset: usize) -> usize {
+        self.push_fragment_as(Form::Plain, lane, (head, body), offset)
+    }
+
+    /// Like [`FrameBuilder::push_fragment`], for an envelope whose body is compressed already, or is not.
+    pub fn push_fragment_as(&mut self, form: Form, lane: Lane, (head, body): (&[u8], &[u8]), offset: usize) -> usize {
         let total = head.len() + body.len();
         let prefix = ITEM_PREFIX_BYTES + FRAGMENT_PREFIX_BYTES;
         let taken = self.room().saturating_sub(prefix).min(total - offset);
         if taken == 0 {
             return 0;
         }
-        let word = item_word(lane, FRAGMENT_PREFIX_BYTES + taken) | FRAGMENT_BIT;
+        let word = item_word(form, lane, FRAGMENT_PREFIX_BYTES + taken) | FRAGMENT_BIT;
         self.bytes.reserve(prefix + taken);
         self.bytes.extend_from_slice(&word.to_be_bytes());
         self.bytes.extend_from_slice(&(total as u32).to_be_bytes());
@@ -254,6 +265,10 @@ impl FrameReader {
         let word = self.read_u32()?;
         let length = (word & LENGTH_MASK) as usize;
         let lane = Lane::try_from(((word >> LANE_SHIFT) & 0x7) as u8)?;
+        let form = match word & COMPRESSED_BIT {
+            0 => Form::Plain,
+            _ => Form::Compressed,
+        };
         let left = self.item_bytes();
         if length > left {
             return Err(WireError::ItemPastEnd { bytes: length, left });
@@ -262,7 +277,7 @@ impl FrameReader {
         if word & FRAGMENT_BIT == 0 {
             let envelope = Envelope::decode_part(&self.frame, self.at, end);
             self.at = end;
-            return Ok(Item::Envelope(lane, envelope?));
+            return Ok(Item::Envelope(lane, envelope?.in_form(form)?));
         }
         if length < FRAGMENT_PREFIX_BYTES {
             return Err(WireError::ItemPastEnd {
@@ -273,7 +288,13 @@ impl FrameReader {
         let (total, offset) = (self.read_u32()?, self.read_u32()?);
         let bytes = self.frame.slice(self.at..end);
         self.at = end;
-        Ok(Item::Fragment(lane, Fragment { total, offset, bytes }))
+        let fragment = Fragment {
+            form,
+            total,
+            offset,
+            bytes,
+        };
+        Ok(Item::Fragment(lane, fragment))
     }
 
     fn read_u32(&mut self) -> Result<u32, WireError> {
@@ -302,7 +323,11 @@ impl Iterator for FrameReader {
     }
 }
 
-fn item_word(lane: Lane, length: usize) -> u32 {
+fn item_word(form: Form, lane: Lane, length: usize) -> u32 {
     debug_assert!(length <= LENGTH_MASK as usize, "an item is never larger than a frame");
-    (lane as u32) << LANE_SHIFT | length as u32
+    let compressed = match form {
+        Form::Plain => 0,
+        Form::Compressed => COMPRESSED_BIT,
+    };
+    (lane as u32) << LANE_SHIFT | compressed | length as u32
 }

@@ -10,8 +10,9 @@
 //!
 //! | version | changed |
 //! |---|---|
-//! | 1 | first: frame header of 36 bytes, items with a lane, envelopes as a msgpack array of seven |
+//! | 1 | first: frame header of 36 bytes, items with a lane, perhaps compressed, envelopes as a msgpack array of seven |
 
+mod compress;
 mod envelope;
 mod error;
 mod fragment;
@@ -22,6 +23,7 @@ mod lane;
 #[cfg(test)]
 mod tests;
 
+pub use compress::{COMPRESSED_FROM_BYTES, Form, compress, decompress};
 pub use envelope::{ENVELOPE_HEADER_BYTES_MAX, Envelope, EnvelopeHeader};
 pub use error::{GreetingError, WireError};
 pub use fragment::{Fragment, Reassembler};

@@ -51,7 +51,7 @@ fn through_fragments(envelope: &Envelope) -> Result<(usize, Envelope), WireError
             assert_eq!(lane, Lane::Snapshot);
             if let Some(whole) = reassembler.accept(&fragment)? {
                 assert!(!reassembler.is_pending());
-                return Ok((frames, Envelope::decode(&whole)?));
+                return Ok((frames, whole));
             }
         }
     }
@@ -82,10 +82,8 @@ fn receive(frame: Vec<u8>) {
     let Ok(reader) = FrameReader::new(frame) else { return };
     let mut reassemblers: [Reassembler; Lane::COUNT] = Default::default();
     for item in reader {
-        if let Ok(Item::Fragment(lane, fragment)) = item
-            && let Ok(Some(whole)) = reassemblers[lane.index()].accept(&fragment)
-        {
-            let _ = Envelope::decode(&whole);
+        if let Ok(Item::Fragment(lane, fragment)) = item {
+            let _ = reassemblers[lane.index()].accept(&fragment);
         }
     }
 }
@@ -162,6 +160,123 @@ proptest! {
         receive(frame);
         receive(items.clone());
         let _ = Envelope::decode(&Bytes::from(items));
+    }
+}
+
+/// Text as values of the collective memory have it.
+fn json(entries: usize) -> Vec<u8> {
+    let entry = |at: usize| format!("{{\"task\":\"task-{at}\",\"state\":\"done\",\"attempt\":{}}},", at % 3);
+    (0..entries).map(entry).collect::<String>().into_bytes()
+}
+
+/// Bytes in which nothing repeats.
+fn noise(count: u64) -> Vec<u8> {
+    let words = (0..count / 8).flat_map(|at| {
+        let mut word = at.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (word ^ word >> 31).to_le_bytes()
+    });
+    words.collect()
+}
+
+#[test]
+fn what_repeats_shrinks_and_what_does_not_is_left() {
+    let text = json(200);
+    let compressed = compress(&text).expect("it pays");
+    assert!(compressed.len() < text.len() / 2, "{} of {}", compressed.len(), text.len());
+    assert_eq!(decompress(&compressed), Ok(Bytes::from(text)));
+    assert_eq!(compress(&noise(4_096)), None);
+    assert_eq!(compress(&[]), None);
+}
+
+#[test]
+fn a_compressed_body_that_claims_too_much_is_refused_before_anything_is_reserved() {
+    let claims = |size: u32| {
+        let mut bytes = compress(&json(200)).expect("it pays").to_vec();
+        bytes[..4].copy_from_slice(&size.to_be_bytes());
+        decompress(&bytes).expect_err("refused")
+    };
+    let size = ENVELOPE_BYTES_MAX as u32 + 1;
+    assert_eq!(claims(size), WireError::EnvelopeTooLarge { bytes: size as usize });
+    let malformed = WireError::Malformed {
+        field: "compressed body",
+    };
+    for size in [0, 1, 8_000, ENVELOPE_BYTES_MAX as u32] {
+        assert_eq!(claims(size), malformed);
+    }
+    for short in [&[][..], &[0, 0, 1], &[0, 0, 0, 9]] {
+        assert_eq!(decompress(short), Err(malformed.clone()));
+    }
+}
+
+#[test]
+fn a_compressed_envelope_arrives_as_it_was_whole_or_in_fragments() {
+    for entries in [40, 200_000] {
+        let sent = envelope(Kind::Control, 9, json(entries));
+        let body = compress(&sent.body).expect("it pays");
+        let (head, mut reassembler, mut offset) = (Envelope { body, ..sent.clone() }, Reassembler::default(), 0);
+        let arrived = loop {
+            let mut frame = FrameBuilder::with_capacity(0);
+            if frame.push_as(Form::Compressed, Lane::Command, &head).is_none() {
+                let parts = (&head.encode_header()[..], &head.body[..]);
+                offset += frame.push_fragment_as(Form::Compressed, Lane::Command, parts, offset);
+            }
+            let mut items = FrameReader::new(frame.finish(header())).expect("own frame");
+            match items.next().expect("one item").expect("well formed") {
+                Item::Envelope(_, envelope) => break envelope,
+                Item::Fragment(_, fragment) => {
+                    if let Some(whole) = reassembler.accept(&fragment).expect("in order") {
+                        break whole;
+                    }
+                }
+            }
+        };
+        assert_eq!(arrived, sent);
+    }
+}
+
+#[test]
+fn fragments_of_both_forms_do_not_make_one_envelope() {
+    let piece = |form, offset| Fragment {
+        form,
+        total: 30,
+        offset,
+        bytes: Bytes::from_static(b"0123456789"),
+    };
+    let mut reassembler = Reassembler::default();
+    assert_eq!(reassembler.accept(&piece(Form::Compressed, 0)), Ok(None));
+    assert!(reassembler.accept(&piece(Form::Plain, 10)).is_err());
+}
+
+proptest! {
+    #[test]
+    fn any_body_is_what_it_was_when_it_was_compressed(
+        piece in prop::collection::vec(any::<u8>(), 1..60), times in 1..400usize, tail in prop::collection::vec(any::<u8>(), 0..60),
+    ) {
+        let body: Vec<u8> = piece.repeat(times).into_iter().chain(tail).collect();
+        if let Some(compressed) = compress(&body) {
+            prop_assert!(compressed.len() + body.len() / 10 <= body.len());
+            prop_assert_eq!(decompress(&compressed), Ok(Bytes::from(body)));
+        }
+    }
+
+    #[test]
+    fn mutated_and_random_bytes_never_decompress_with_a_panic(
+        mutations in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in any::<prop::sample::Index>(),
+        random in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
+        let mut bytes = compress(&json(100)).expect("it pays").to_vec();
+        for (at, value) in mutations {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        let _ = decompress(&bytes);
+        bytes.truncate(cut.index(bytes.len()));
+        let _ = decompress(&bytes);
+        let _ = decompress(&random);
+        let claimed = [&[0, 0, 1, 0][..], &random].concat();
+        let _ = decompress(&claimed);
     }
 }
 
@@ -247,6 +362,7 @@ fn a_large_envelope_travels_in_fragments() {
 #[test]
 fn a_fragment_out_of_order_is_refused() {
     let piece = |offset, total| Fragment {
+        form: Form::Plain,
         offset,
         total,
         bytes: Bytes::from_static(b"0123456789"),
