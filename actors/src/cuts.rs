@@ -61,9 +61,8 @@ impl Cuts {
 
     /// The cuts that the next epoch should have, if they are others than those of this one.
     pub(crate) fn look(&mut self, epoch: &Epoch, suspects: &BTreeSet<NodeId>, now_ms: u64) -> Option<BTreeSet<Pair>> {
-        self.reports.retain(|node, (at_ms, _)| {
-            now_ms.saturating_sub(*at_ms) < REPORT_FOR_MS && epoch.members.contains(node)
-        });
+        self.reports
+            .retain(|node, (at_ms, _)| now_ms.saturating_sub(*at_ms) < REPORT_FOR_MS && epoch.members.contains(node));
         let is_member = |pair: &Pair| pair.ends().iter().all(|end| epoch.members.contains(end));
         self.falls.retain(|pair, _| is_member(pair));
         if epoch.members.len() < MEMBERS_MIN {

@@ -32,8 +32,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::comparison::Judge;
-use self::detours::Detours;
 pub(crate) use self::comparison::noted as noted_difference;
+use self::detours::Detours;
 pub use self::options::{Member, NodeOptions, StartError};
 pub use self::replacement::ReplaceError;
 use self::replacement::Steward;

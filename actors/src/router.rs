@@ -246,12 +246,13 @@ impl Router {
         let stands = |link| Some(link) != came && self.transport.is_up(link);
         let to = envelope.to;
         let back = came.filter(|link| self.transport.is_up(*link) && routes.may_turn_back(to, *link));
-        routes.choose(to, envelope.kind, stands).or(back).ok_or_else(|| {
-            match routes.knows(to) {
+        routes
+            .choose(to, envelope.kind, stands)
+            .or(back)
+            .ok_or_else(|| match routes.knows(to) {
                 true => RouteError::Link(SendError::Down),
                 false => RouteError::Unknown { to },
-            }
-        })
+            })
     }
 
     /// Sends an envelope towards `to`.

@@ -27,8 +27,8 @@ use crate::router::View;
 pub(crate) const BEFORE_BREAK_MS: u64 = 5_000;
 /// After how long a detour gets links of its own: a link that only broke is back by then.
 pub(crate) const DETOUR_AFTER_MS: u64 = 1_500;
-/// After how long a link counts as cut: a node that dies meanwhile is suspected by then.
-pub(crate) const CUT_AFTER_MS: u64 = 4_000;
+/// After how long a link counts as cut: a node that has died is suspected by then, also where no datagrams pass.
+pub(crate) const CUT_AFTER_MS: u64 = 6_000;
 
 /// What a node knows when it looks.
 #[derive(Clone, Debug, Default)]
@@ -214,13 +214,7 @@ impl Shape {
     }
 
     /// What the leader is told: which links are cut, and for how long one that was is up again.
-    fn report(
-        &mut self,
-        epoch: &Epoch,
-        near: &BTreeSet<u16>,
-        cut_off: &BTreeSet<NodeId>,
-        seen: &Seen,
-    ) -> CutReport {
+    fn report(&mut self, epoch: &Epoch, near: &BTreeSet<u16>, cut_off: &BTreeSet<NodeId>, seen: &Seen) -> CutReport {
         let is_up = |node: &NodeId| seen.up.contains(&(place_of(*node) as u16));
         self.back.retain(|node, _| cut_off.contains(node) && is_up(node));
         for node in cut_off.iter().filter(|node| is_up(node)) {

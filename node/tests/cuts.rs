@@ -64,7 +64,8 @@ impl Cuttable {
         };
         for node in [&one, &other] {
             let (client, key) = (client(node), format!("{key}/{node}"));
-            let put = client.put(&key, node.to_string().into(), &PutOptions::default());
+            let options = PutOptions::default();
+            let put = client.put(&key, node.to_string().into(), &options);
             self.colony
                 .block_on(put)
                 .unwrap_or_else(|error| panic!("{node}: {error}"));
@@ -92,7 +93,10 @@ impl Cuttable {
         let (one, other) = self.names();
         let client = self.colony.client(&one, "test");
         let topology: WireTopology = self.colony.block_on(client.topology()).unwrap();
-        let link = topology.links.iter().find(|link| link.one == one && link.other == other);
+        let link = topology
+            .links
+            .iter()
+            .find(|link| link.one == one && link.other == other);
         link.expect("it is a link of the topology").state
     }
 
@@ -100,7 +104,9 @@ impl Cuttable {
         let (one, other) = self.names();
         until("the link is up", || self.colony.is_linked(&one, &other).then_some(()));
         self.link.set(LinkMode::Cut);
-        until("the link is down", || (!self.colony.is_linked(&one, &other)).then_some(()));
+        until("the link is down", || {
+            (!self.colony.is_linked(&one, &other)).then_some(())
+        });
         self.both_go_on("before");
         self.until_cut(true);
         self.both_go_on("around");

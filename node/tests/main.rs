@@ -35,4 +35,5 @@ mod subscribers;
 mod supervision;
 mod tasks;
 mod topologies;
+mod versions;
 mod waits;

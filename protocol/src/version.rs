@@ -51,7 +51,11 @@ mod tests {
     fn common(ours: (u32, u32), theirs: (u32, u32)) -> Option<u32> {
         let versions = |(oldest, newest)| Versions { oldest, newest };
         let found = versions(ours).newest_common(versions(theirs));
-        assert_eq!(found, versions(theirs).newest_common(versions(ours)), "both sides agree");
+        assert_eq!(
+            found,
+            versions(theirs).newest_common(versions(ours)),
+            "both sides agree"
+        );
         found
     }
 

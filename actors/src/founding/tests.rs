@@ -427,3 +427,35 @@ fn a_node_learns_that_its_cluster_was_recovered_without_it_and_the_other_is_told
     let told = compare(&theirs, &ours).unwrap_err();
     assert!(matches!(told, FoundingError::OtherCluster { .. }), "{told}");
 }
+
+#[tokio::test]
+async fn a_node_at_its_first_start_ends_when_another_one_speaks_no_version_of_its_own() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = DataFolder::open(data.path(), "n1").unwrap();
+    let config = crate::link::LinkConfig {
+        name: "n1".into(),
+        index: 0,
+        listen: "127.0.0.1:0".parse().unwrap(),
+        peers: Vec::new(),
+        wanted: None,
+        cookie: crate::link::Cookie::new("0".repeat(64)).unwrap(),
+        limits: crate::link::LinkLimits::default(),
+        speaks: queenright_protocol::wire::SPOKEN,
+        tls: None,
+    };
+    let (router, inbox) = Router::start(config).await.unwrap();
+    let (told, incompatible) = tokio::sync::mpsc::channel(1);
+    let mut inbox = FoundingInbox { incompatible, ..inbox };
+    let start = FirstStart {
+        folder: &folder,
+        router: &router,
+        cluster_name: "c".into(),
+        nodes: vec!["n1".into(), "n2".into()],
+        me: 0,
+    };
+    told.send("none in common".to_owned()).await.unwrap();
+    let error = start.run(&mut inbox).await.unwrap_err();
+    let expected = "this node cannot belong to a cluster with another one: none in common";
+    assert_eq!(error.to_string(), expected);
+    assert!(folder.identity().is_none());
+}

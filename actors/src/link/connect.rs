@@ -163,7 +163,11 @@ impl Hangar {
             Ok(Err(GreetError::Io(error))) => {
                 if !has_left(&error) {
                     // A certificate that the other end does not take is told of behind the handshake.
-                    let why = if self.tls.is_some() { Why::of_tls(&error) } else { Why::Handshake };
+                    let why = if self.tls.is_some() {
+                        Why::of_tls(&error)
+                    } else {
+                        Why::Handshake
+                    };
                     refusals.note(why, label, &error);
                 }
                 Err(error)

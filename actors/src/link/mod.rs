@@ -123,7 +123,10 @@ impl Links {
         let listener = TcpListener::bind(address).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
 
-        let sessions = Sessions::new(config.peers.iter().map(|peer| (peer.name.clone(), peer.index)), config.speaks);
+        let sessions = Sessions::new(
+            config.peers.iter().map(|peer| (peer.name.clone(), peer.index)),
+            config.speaks,
+        );
         let links = new_links(&config, &sessions, &deliver);
         let (started, server) = oneshot::channel();
         let arguments = supervisor::Arguments {

@@ -223,7 +223,7 @@ impl Outbox {
 
     /// The envelope with a compressed body, if it leaves so. Before the lock is taken: it costs more than all else.
     fn smaller(&self, lane: Lane, envelope: &Envelope) -> Option<Envelope> {
-        self.is_up().then(|| self.compressor.shrink(lane, envelope))?
+        self.is_up().then(|| self.compressor.shrink(lane, envelope)).flatten()
     }
 
     /// How many envelopes left compressed, and how many bytes that saved.

@@ -448,7 +448,9 @@ fn large_bodies_leave_smaller_where_that_pays_and_arrive_as_they_were() {
     assert!(pipe.lane(Lane::Command).queued_bytes < 15_000);
     assert_eq!(pipe.drain(), sent);
     // Votes wait for nothing.
-    pipe.outbox.send(Lane::Urgent, &envelope(Lane::Urgent, 1, 5_000)).expect("room");
+    pipe.outbox
+        .send(Lane::Urgent, &envelope(Lane::Urgent, 1, 5_000))
+        .expect("room");
     assert_eq!(pipe.outbox.compressed().0, 2);
 }
 
@@ -573,7 +575,8 @@ async fn a_port_in_use_is_an_error_that_names_it() {
 fn a_session_is_that_of_the_node_that_the_certificate_is_for() {
     let peers = [("alpha", 1), ("beta", 2)];
     let sessions = Sessions::new(peers.into_iter().map(|(name, index)| (name.to_owned(), index)), SPOKEN);
-    let by = |certified: Option<&str>| Connection::new("c".to_owned(), certified.map(Into::into), PROTOCOL_VERSION, None);
+    let by =
+        |certified: Option<&str>| Connection::new("c".to_owned(), certified.map(Into::into), PROTOCOL_VERSION, None);
     let check = |name: &str, certified| sessions.check(&full_name(name), Some(&by(certified)));
     assert_eq!(check("alpha", Some("alpha")), Ok(1));
     assert_eq!(

@@ -95,6 +95,9 @@ pub enum StartError {
         /// Which rules.
         source: ImageError,
     },
+    /// The log holds what this build cannot apply. What it could apply before is on disk: start it with another build.
+    #[error("the node cannot go on: {0}")]
+    Unfit(String),
     /// A thread of this process was broken off.
     #[error("a part of the start was broken off")]
     BrokenOff(#[from] tokio::task::JoinError),

@@ -106,9 +106,17 @@ mod tests {
             next_version(2, &[1, 2, 3].map(NodeId).into(), &said.collect())
         };
         assert_eq!(next(&[(1, 1, 3), (2, 2, 3), (3, 1, 3)]), Some(3));
-        assert_eq!(next(&[(1, 1, 3), (2, 2, 4), (3, 1, 2)]), None, "one knows no newer ones");
+        assert_eq!(
+            next(&[(1, 1, 3), (2, 2, 4), (3, 1, 2)]),
+            None,
+            "one knows no newer ones"
+        );
         assert_eq!(next(&[(1, 1, 3), (2, 2, 3)]), None, "one has not answered");
         assert_eq!(next(&[(1, 2, 5), (2, 2, 4), (3, 2, 9), (7, 1, 1)]), Some(4));
-        assert_eq!(next(&[(1, 2, 3), (2, 4, 5), (3, 2, 3)]), None, "they have none in common");
+        assert_eq!(
+            next(&[(1, 2, 3), (2, 4, 5), (3, 2, 3)]),
+            None,
+            "they have none in common"
+        );
     }
 }

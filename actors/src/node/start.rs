@@ -116,7 +116,11 @@ impl Node {
             router.clone(),
             Some(snapshots),
         )
-        .await?;
+        .await;
+        let consensus = consensus.map_err(|error| match replica.unfit() {
+            Some(reason) => StartError::Unfit(reason),
+            None => error.into(),
+        })?;
         let consensus = Arc::new(consensus);
         let (shell, liveness) = watch_the_others(&options, &folder, &founded, &router, &consensus);
         let liveness = Arc::new(liveness);

@@ -104,15 +104,6 @@ pub struct LinkStatus {
     pub role: LinkRole,
     /// Whether it is up.
     pub up: bool,
-    /// The version of frames that both ends speak, while it is up.
-    #[serde(default)]
-    pub version: Option<u8>,
-    /// Why it could not be linked, since it was up last.
-    #[serde(default)]
-    pub problem: Option<String>,
-    /// How long the other end takes to answer; nothing until that was measured.
-    #[serde(default)]
-    pub round_trip: Option<RoundTrip>,
     /// How often it has come up again after it was lost.
     pub reconnects: u64,
     /// Envelopes taken for the other end.
@@ -129,6 +120,15 @@ pub struct LinkStatus {
     pub in_doubt: u64,
     /// Bytes that wait now.
     pub queued_bytes: u64,
+    /// The version of frames that both ends speak, while it is up.
+    #[serde(default)]
+    pub version: Option<u8>,
+    /// Why it could not be linked, since it was up last.
+    #[serde(default)]
+    pub problem: Option<String>,
+    /// How long the other end takes to answer; nothing until that was measured.
+    #[serde(default)]
+    pub round_trip: Option<RoundTrip>,
 }
 
 /// What goes over the links of a node and through it. Of the signals of all agents, those sent are those delivered, those

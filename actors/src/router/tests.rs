@@ -349,7 +349,11 @@ fn a_dead_neighbour_is_led_around_before_anybody_suspects_it() {
 
 #[test]
 fn a_cut_link_is_led_around_before_an_epoch_does_and_by_one_that_does() {
-    for (kind, nodes) in [(topology::Kind::Ring, 5), (topology::Kind::Mesh, 3), (topology::Kind::Ring, 7)] {
+    for (kind, nodes) in [
+        (topology::Kind::Ring, 5),
+        (topology::Kind::Mesh, 3),
+        (topology::Kind::Ring, 7),
+    ] {
         let rig = Rig::new(kind, nodes);
         rig.cut(0, 1);
         let all_reach_all = || {

@@ -1,6 +1,8 @@
 //! A simulated cluster: the nodes, what is between them, what goes wrong and who asks for something, driven millisecond by
 //! millisecond from one seed.
 
+mod upgrade;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -72,7 +72,10 @@ fn text(status: &ClusterStatus) -> String {
 
 /// Which builds the nodes have and which rules they follow, as a line of its own, while they have different ones.
 fn builds(status: &ClusterStatus) -> Option<String> {
-    let builds = status.nodes.iter().filter_map(|node| Some((&node.name, node.build.as_ref()?)));
+    let builds = status
+        .nodes
+        .iter()
+        .filter_map(|node| Some((&node.name, node.build.as_ref()?)));
     let builds: Vec<(&String, &String)> = builds.collect();
     let (_, first) = builds.first()?;
     if builds.iter().all(|(_, build)| build == first) {
@@ -80,7 +83,10 @@ fn builds(status: &ClusterStatus) -> Option<String> {
     }
     let named: Vec<String> = builds.iter().map(|(name, build)| format!("{name} {build}")).collect();
     let rules = status.rules_version;
-    Some(format!("\nbuilds: {}; version {rules} of the rules is in force", named.join(", ")))
+    Some(format!(
+        "\nbuilds: {}; version {rules} of the rules is in force",
+        named.join(", ")
+    ))
 }
 
 /// Which connections a node refused; `None` if there were none.
@@ -160,7 +166,6 @@ mod tests {
             traffic: None,
             opinions: None,
             datagrams: None,
-            build: None,
             build: None,
         }
     }

@@ -14,7 +14,9 @@ use super::file::{
 };
 use super::limits::{Bound, Limits};
 use super::locate::closest;
-use super::{ClusterConfig, Compression, ConfigError, Consensus, ControlLinks, Log, NODES_MAX, NodeConfig, Projects, Topology};
+use super::{
+    ClusterConfig, Compression, ConfigError, Consensus, ControlLinks, Log, NODES_MAX, NodeConfig, Projects, Topology,
+};
 
 const NAME_CHARS_MAX: usize = 40;
 /// What lies beside the folders of the nodes in the folder of a cluster.

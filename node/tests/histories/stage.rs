@@ -87,7 +87,12 @@ impl Stage {
 }
 
 /// Writes the cluster file as one node reads it: those that it dials, which are the ones before it, may stand behind proxies.
-pub(crate) fn write_file_of(place: usize, config: &ClusterConfig, links: &BTreeMap<(usize, usize), Proxy>, folder: &Path) {
+pub(crate) fn write_file_of(
+    place: usize,
+    config: &ClusterConfig,
+    links: &BTreeMap<(usize, usize), Proxy>,
+    folder: &Path,
+) {
     let mut own = config.clone();
     for ((low, _), link) in links.iter().filter(|((_, high), _)| *high == place) {
         own.nodes[*low].links = link.address();

@@ -31,7 +31,10 @@ impl Around {
         if !ranks().any(|me| whole[me].iter().any(|&other| is_cut(me, other))) {
             return None;
         }
-        let left = |me: usize| whole[me].iter().copied().filter(|&other| !is_cut(me, other)).collect();
+        let left = |me: usize| -> BTreeSet<usize> {
+            let near = whole[me].iter().copied();
+            near.filter(|&other| !is_cut(me, other)).collect()
+        };
         let mut near: Vec<BTreeSet<usize>> = ranks().map(left).collect();
         hang_up(&mut near, &is_cut);
         let far = ranks().map(|to| distances(&near, to)).collect();

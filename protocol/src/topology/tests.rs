@@ -300,7 +300,11 @@ fn what_is_led_around_a_cut_link_is_what_a_reader_would_draw() {
     let ids = |ids: &[u64]| -> BTreeSet<NodeId> { ids.iter().copied().map(NodeId).collect() };
     let around = |kind: &str, size: u64, cuts: &[(u64, u64)]| {
         let cuts = cuts.iter().map(|&(one, other)| Pair::of(NodeId(one), NodeId(other)));
-        Topology::around(kind.parse().unwrap(), &(1..=size).map(NodeId).collect(), &cuts.collect())
+        Topology::around(
+            kind.parse().unwrap(),
+            &(1..=size).map(NodeId).collect(),
+            &cuts.collect(),
+        )
     };
     // The other way round.
     let ring = around("ring", 5, &[(1, 2)]);
@@ -319,5 +323,8 @@ fn what_is_led_around_a_cut_link_is_what_a_reader_would_draw() {
     assert_eq!(around("ring", 5, &[(1, 3)]), around("ring", 5, &[]));
     // Two who cannot be linked at all.
     let two = around("mesh", 2, &[(1, 2)]);
-    assert_eq!((two.neighbours(NodeId(1)), two.next_hop(NodeId(1), NodeId(2))), (ids(&[]), None));
+    assert_eq!(
+        (two.neighbours(NodeId(1)), two.next_hop(NodeId(1), NodeId(2))),
+        (ids(&[]), None)
+    );
 }

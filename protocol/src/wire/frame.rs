@@ -137,7 +137,8 @@ impl FrameBuilder {
         }
         // One reservation for the three writes below.
         self.bytes.reserve(ITEM_PREFIX_BYTES + length);
-        self.bytes.extend_from_slice(&item_word(form, lane, length).to_be_bytes());
+        self.bytes
+            .extend_from_slice(&item_word(form, lane, length).to_be_bytes());
         self.bytes.extend_from_slice(header);
         self.bytes.extend_from_slice(&envelope.body);
         Some(ITEM_PREFIX_BYTES + length)

@@ -67,7 +67,9 @@ impl GreetingHead {
     pub fn decode(bytes: [u8; GREETING_HEAD_BYTES]) -> Result<GreetingHead, GreetingError> {
         let [m0, m1, m2, m3, oldest, newest, name_bytes, build_bytes] = bytes;
         if [m0, m1, m2, m3] != MAGIC {
-            return Err(GreetingError::Magic { found: [m0, m1, m2, m3] });
+            return Err(GreetingError::Magic {
+                found: [m0, m1, m2, m3],
+            });
         }
         let (oldest, newest) = (u32::from(oldest), u32::from(newest));
         if oldest > newest {

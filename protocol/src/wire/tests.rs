@@ -183,7 +183,12 @@ fn noise(count: u64) -> Vec<u8> {
 fn what_repeats_shrinks_and_what_does_not_is_left() {
     let text = json(200);
     let compressed = compress(&text).expect("it pays");
-    assert!(compressed.len() < text.len() / 2, "{} of {}", compressed.len(), text.len());
+    assert!(
+        compressed.len() < text.len() / 2,
+        "{} of {}",
+        compressed.len(),
+        text.len()
+    );
     assert_eq!(decompress(&compressed), Ok(Bytes::from(text)));
     assert_eq!(compress(&noise(4_096)), None);
     assert_eq!(compress(&[]), None);
@@ -338,6 +343,38 @@ fn a_greeting_is_cut_to_what_it_may_have() {
     };
     let read = greeted(&long.encode()).expect("a greeting");
     assert_eq!((read.speaks.newest, read.name), (255, "é".repeat(32)));
+}
+
+/// Another build reads these bytes: they change with the version of the protocol alone.
+#[test]
+fn the_bytes_of_a_frame_and_of_a_greeting_are_those_of_version_1() {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let mut frame = FrameBuilder::with_capacity(0);
+    frame.push(Lane::Signal, &envelope(Kind::Signal, 300, b"hi".to_vec()));
+    frame.push_fragment(Lane::Snapshot, &[0x97], b"abc", 1);
+    let expected = concat!(
+        "51720100",
+        "00000007",
+        "0102030405060708",
+        "0000000000000009",
+        "00000003",
+        "0000000c",
+        "0000000b",
+        "3000000d",
+        "971e00",
+        "0102",
+        "cd012c00",
+        "c4026869",
+        "c000000b",
+        "00000004",
+        "00000001",
+        "616263",
+    );
+    assert_eq!(hex(&frame.finish(header())), expected);
+    assert_eq!(
+        hex(&greeting().encode()),
+        "51526c6b02050205".to_owned() + "6e31" + "302e312e30"
+    );
 }
 
 #[test]

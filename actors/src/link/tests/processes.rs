@@ -102,6 +102,11 @@ fn a_node_that_speaks_no_version_of_this_one_is_refused_by_both_with_a_reason() 
     run("incompatible");
 }
 
+#[test]
+fn a_large_envelope_takes_fewer_bytes_where_compression_is_asked_for() {
+    run("smaller");
+}
+
 /// Does nothing unless it was started by one of the tests above.
 #[test]
 fn entry() {
@@ -132,6 +137,7 @@ fn entry() {
             "guest" => guest().await,
             "newer" => newer().await,
             "incompatible" => incompatible().await,
+            "smaller" => smaller().await,
             other => panic!("unknown role {other}"),
         }
     };
@@ -637,7 +643,10 @@ async fn newer() {
             None => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     };
-    assert!(measured.min_us > 0 && measured.min_us <= measured.p50_us, "{measured:?}");
+    assert!(
+        measured.min_us > 0 && measured.min_us <= measured.p50_us,
+        "{measured:?}"
+    );
 }
 
 async fn incompatible() {
@@ -668,4 +677,29 @@ async fn incompatible() {
     while !matches!(near.event().await, Event::Up) {}
     assert!(near.report().await.refused.version >= 1);
     assert_eq!(near.stats().problem, None);
+}
+
+async fn smaller() {
+    // The far node does not compress; it reads what comes compressed all the same.
+    let far = FarProcess::start("127.0.0.1:0");
+    let listen = "127.0.0.1:0".parse().expect("an address");
+    let mut config = config(("near", NEAR), listen, ("far", FAR), far.address.to_string());
+    config.limits.compression = Compression::Lz4;
+    let mut near = Near::start_with(config).await;
+    near.up().await;
+    let large = Envelope {
+        kind: Kind::SnapshotRequest,
+        body: large_body(),
+        ..signal(0)
+    };
+    near.outbox().send(Lane::Snapshot, &large).expect("room");
+    let mut report = near.report().await;
+    while report.large == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        report = near.report().await;
+    }
+    assert_eq!((report.large, report.malformed), (1, 0));
+    let stats = near.stats();
+    assert_eq!(stats.compressed, 1, "{stats:?}");
+    assert!(stats.frame_bytes_sent < large.body.len() as u64 / 2, "{stats:?}");
 }

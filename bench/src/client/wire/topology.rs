@@ -142,7 +142,10 @@ impl WireTopology {
         let numbers: BTreeMap<&str, NodeId> = nodes.iter().map(|node| (&*node.name, NodeId(node.number))).collect();
         let members: BTreeSet<NodeId> = numbers.values().copied().collect();
         let number = |name: &String| numbers.get(&**name).copied();
-        let cuts = status.cuts.iter().filter_map(|(one, other)| Some((number(one)?, number(other)?)));
+        let cuts = status
+            .cuts
+            .iter()
+            .filter_map(|(one, other)| Some((number(one)?, number(other)?)));
         let cuts: BTreeSet<topology::Pair> = cuts.map(|(one, other)| topology::Pair::of(one, other)).collect();
         // Those of the kind that are cut, and those that stand in for them.
         let mut data = pairs(kind, &members, &BTreeSet::new());
@@ -193,7 +196,9 @@ impl WireTopology {
                     round_trip_us: ends().find_map(|link| link.round_trip).map(|trip| trip.p50_us),
                     problem: match state {
                         LinkState::Up => None,
-                        LinkState::Down | LinkState::Unknown | LinkState::Cut => ends().find_map(|link| link.problem.clone()),
+                        LinkState::Down | LinkState::Unknown | LinkState::Cut => {
+                            ends().find_map(|link| link.problem.clone())
+                        }
                     },
                     sent: said[0].map(|link| link.sent),
                     sent_back: said[1].map(|link| link.sent),

@@ -123,7 +123,10 @@ fn a_cut_goes_with_the_member_at_its_end() {
 #[test]
 fn cuts_that_are_no_links_or_come_too_late_change_nothing() {
     let mut rig = Rig::default();
-    assert!(matches!(rig.run(cut(&[], 0)), Outcome::Refused(Refusal::Malformed { .. })));
+    assert!(matches!(
+        rig.run(cut(&[], 0)),
+        Outcome::Refused(Refusal::Malformed { .. })
+    ));
     let many: Vec<u64> = (1..=12).collect();
     rig.run(named(&many, 0));
     for wrong in [cut(&[(1, 2)], 0), cut(&[(1, 1)], 1), cut(&[(1, 13)], 1)] {
@@ -133,7 +136,9 @@ fn cuts_that_are_no_links_or_come_too_late_change_nothing() {
             "{refused:?}"
         );
     }
-    let all: Vec<(u64, u64)> = (1..=12).flat_map(|one| (one + 1..=12).map(move |other| (one, other))).collect();
+    let all: Vec<(u64, u64)> = (1..=12)
+        .flat_map(|one| (one + 1..=12).map(move |other| (one, other)))
+        .collect();
     let refused = rig.run(cut(&all, 1));
     assert!(
         matches!(refused, Outcome::Refused(Refusal::OverLimit { .. })),

@@ -28,10 +28,7 @@ fn rules_are_raised_by_who_saw_those_in_force_and_never_lowered() {
         assert_eq!(rig.colony.rules_version(), 1);
     }
     let before = rig.colony.digest();
-    assert!(matches!(
-        rig.run(raise(2, 1)),
-        Outcome::RulesRaised { version: 2, .. }
-    ));
+    assert!(matches!(rig.run(raise(2, 1)), Outcome::RulesRaised { version: 2, .. }));
     assert_eq!(rig.colony.rules_version(), 2);
     assert_ne!(rig.colony.digest(), before);
 }
