@@ -72,6 +72,7 @@ mod tests {
             number,
             kind: Kind::Ring,
             members: [NodeId(1)].into(),
+            cuts: [].into(),
         };
         let epochs = Epochs::open(&folder).unwrap();
         assert_eq!(epochs.present(), None);

@@ -21,6 +21,7 @@
 //! whose in `numbers`.
 
 mod answers;
+mod build;
 mod decisions;
 mod numbers;
 #[cfg(test)]
@@ -31,10 +32,12 @@ use std::sync::Arc;
 
 use queenright_protocol::colony::Epoch;
 use queenright_protocol::id::{ClusterId, NodeId};
+use queenright_protocol::version::Versions;
 use queenright_protocol::wire::{Envelope, Kind};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::answers::{AnsweringHello, answer_hellos, let_in, turn_away};
+use self::build::Build;
 use self::decisions::{Decisions, Effect, Input};
 pub(crate) use self::numbers::{first_number, links_of, next_number, place_of};
 use crate::body::{decode, encode};
@@ -68,6 +71,8 @@ struct Hello {
     past: Vec<ClusterId>,
     /// The newest epoch that it knows.
     epoch: Option<Epoch>,
+    /// Which rules it can apply, and which are in force where it belongs.
+    build: Build,
 }
 
 /// What the founder hands out.
@@ -155,6 +160,27 @@ pub enum FoundingError {
         /// Its value here.
         ours: String,
     },
+    /// The rules of the cluster are not among those that the build of a node knows: that one cannot take part.
+    #[error(
+        "node {node} (build {build}) knows {knows} of the rules, the cluster follows version {version}: start it with \
+         another build"
+    )]
+    Rules {
+        /// The node.
+        node: String,
+        /// What its build is called.
+        build: String,
+        /// The versions that it knows.
+        knows: Versions,
+        /// The version in force.
+        version: u32,
+    },
+    /// Another node speaks no version of the protocol of links that this one does.
+    #[error("this node cannot belong to a cluster with another one: {reason}")]
+    Incompatible {
+        /// Which versions they speak.
+        reason: String,
+    },
     /// A stored note does not decode.
     #[error("the note {name:?} in the data folder does not decode")]
     Note {
@@ -212,6 +238,13 @@ impl FirstStart<'_> {
                 envelope = inbox.envelopes.recv() => {
                     let (link, envelope) = envelope.ok_or(FoundingError::LinksEnded)?;
                     read(link, &envelope)
+                }
+                reason = inbox.incompatible.recv() => {
+                    let reason = reason.ok_or(FoundingError::LinksEnded)?;
+                    if decisions.stored.is_none() {
+                        return Err(FoundingError::Incompatible { reason });
+                    }
+                    None
                 }
             };
             if let Some(input) = input {

@@ -38,6 +38,7 @@
 //! | [`recover`] | a new cluster from what one node has, when a majority is lost for good; offline | change the folder of a node before all is made |
 //! | `transport` | the seam below the router: the gateways of the links, or the network of the simulator | promise more than a link does |
 //! | `router` | the next hop of an envelope, of this node or in transit; answers to questions | look into a body in transit, or wait there |
+//! | `cuts` | which links the next epoch leads around | believe a node about the links of others |
 //! | `shape` | which links this node wants, by the epoch and by who is down | open or close one |
 //! | `liveness` | who is alive: SWIM over UDP, and what links read | decide what nodes must agree on |
 //! | [`link`] | one connection for each neighbour: lanes, frames, credit, reconnecting | queue without a bound, repeat what was lost |
@@ -50,6 +51,7 @@ pub mod agent;
 mod background;
 mod body;
 pub mod consensus;
+mod cuts;
 pub mod disk;
 mod epochs;
 mod founding;

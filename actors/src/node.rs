@@ -2,10 +2,12 @@
 
 mod backlog;
 mod comparison;
+mod detours;
 mod inbox;
 mod joins;
 mod options;
 mod replacement;
+mod rules;
 mod sessions;
 mod shaping;
 mod start;
@@ -31,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::comparison::Judge;
 pub(crate) use self::comparison::noted as noted_difference;
+use self::detours::Detours;
 pub use self::options::{Member, NodeOptions, StartError};
 pub use self::replacement::ReplaceError;
 use self::replacement::Steward;
@@ -97,6 +100,7 @@ pub struct Node {
     /// How the cluster file links the nodes.
     topology: topology::Kind,
     shaping: Arc<Shaping>,
+    detours: Arc<Detours>,
     folder: Arc<DataFolder>,
     store: Arc<Store>,
     log: LogStore,
@@ -151,7 +155,9 @@ impl Node {
             reason = self.judge.outvoted() => reason,
             reason = outlived(&self.outlived) => reason,
             reason = self.store.failed() => format!("the store: {reason}"),
-            _ = leadership.wait_for(|leadership| !leadership.running) => "consensus has stopped".to_string(),
+            _ = leadership.wait_for(|leadership| !leadership.running) => {
+                self.replica.unfit().unwrap_or_else(|| "consensus has stopped".to_string())
+            }
         }
     }
 

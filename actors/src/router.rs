@@ -26,7 +26,7 @@ pub(crate) use self::transit::Notice;
 use self::transit::{Counters, Notices, add, is_answer, is_question};
 pub use self::transit::{Loss, TransitCounts};
 use crate::body::{decode, encode};
-use crate::link::{Deliver, LinkConfig, LinkError, LinkSign, LinksStats, Peer, SendError};
+use crate::link::{Deliver, Incompatible, LinkConfig, LinkError, LinkSign, LinksStats, Peer, SendError};
 use crate::transport::{Gateways, Transport};
 
 /// How many envelopes of the first start may wait to be read.
@@ -95,6 +95,8 @@ pub(crate) struct Inbound {
     founding: mpsc::Sender<(u16, Envelope)>,
     /// Links that came up since the founding asked last.
     came_up: mpsc::Sender<u16>,
+    /// Why other nodes cannot be linked.
+    incompatible: mpsc::Sender<String>,
     /// Envelopes that nobody here could take.
     unclaimed: AtomicU64,
     transit: Counters,
@@ -131,6 +133,8 @@ pub(crate) struct Router {
 pub(crate) struct FoundingInbox {
     pub(crate) envelopes: mpsc::Receiver<(u16, Envelope)>,
     pub(crate) came_up: mpsc::Receiver<u16>,
+    /// That another node speaks no version of this one.
+    pub(crate) incompatible: mpsc::Receiver<String>,
 }
 
 impl RouteError {
@@ -243,13 +247,15 @@ impl Router {
     /// The link that an envelope takes which came on another one, or is this node's own.
     fn choose_by(&self, routes: &Routes, envelope: &Envelope, came: Option<u16>) -> Result<u16, RouteError> {
         let stands = |link| Some(link) != came && self.transport.is_up(link);
-        routes.choose(envelope.to, envelope.kind, stands).ok_or_else(|| {
-            let to = envelope.to;
-            match routes.knows(to) {
+        let to = envelope.to;
+        let back = came.filter(|link| self.transport.is_up(*link) && routes.may_turn_back(to, *link));
+        routes
+            .choose(to, envelope.kind, stands)
+            .or(back)
+            .ok_or_else(|| match routes.knows(to) {
                 true => RouteError::Link(SendError::Down),
                 false => RouteError::Unknown { to },
-            }
-        })
+            })
     }
 
     /// Sends an envelope towards `to`.
@@ -459,11 +465,13 @@ impl Inbound {
     pub(crate) fn new() -> (Arc<Inbound>, FoundingInbox) {
         let (founding, envelopes) = mpsc::channel(FOUNDING_QUEUE);
         let (came_up, came_up_receiver) = mpsc::channel(FOUNDING_QUEUE);
+        let (incompatible, reasons) = mpsc::channel(1);
         let inbound = Arc::new(Inbound {
             pending: Mutex::new(BTreeMap::new()),
             services: OnceLock::new(),
             founding,
             came_up,
+            incompatible,
             unclaimed: AtomicU64::new(0),
             transit: Counters::default(),
             links: watch::Sender::new(0),
@@ -472,6 +480,7 @@ impl Inbound {
         let inbox = FoundingInbox {
             envelopes,
             came_up: came_up_receiver,
+            incompatible: reasons,
         };
         (inbound, inbox)
     }
@@ -591,5 +600,10 @@ impl Deliver for Inbound {
         tracing::info!(peer = %peer.name, "link down");
         self.links.send_modify(|changes| *changes += 1);
         self.pending().retain(|_, pending| pending.link != peer.index);
+    }
+
+    fn incompatible(&self, _: &Peer, why: &Incompatible) {
+        // Told again at the next attempt; nobody listens once the first start is complete.
+        let _ = self.incompatible.try_send(why.to_string());
     }
 }

@@ -9,13 +9,17 @@
 //! neighbours that it would have without it. A node that has heard no leader for long seeks: it wants everybody, until one
 //! of them has told it of a newer epoch, or a leader is heard. So it dials those with smaller indices; whoever has a greater
 //! one and wants it in a newer epoch dials it.
+//!
+//! A link that is down for [`CUT_AFTER_MS`] although its other end is not suspected is cut: that is told to the leader, whose
+//! epochs lead around it (see `cuts`). Its ends go on trying it, and tell for how long it has been up again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use queenright_protocol::colony::Epoch;
 use queenright_protocol::id::NodeId;
-use queenright_protocol::topology::Topology;
+use queenright_protocol::topology::{Pair, Topology};
 
+use crate::cuts::CutReport;
 use crate::founding::place_of;
 use crate::router::View;
 
@@ -23,6 +27,8 @@ use crate::router::View;
 pub(crate) const BEFORE_BREAK_MS: u64 = 5_000;
 /// After how long a detour gets links of its own: a link that only broke is back by then.
 pub(crate) const DETOUR_AFTER_MS: u64 = 1_500;
+/// After how long a link counts as cut: a node that has died is suspected by then, also where no datagrams pass.
+pub(crate) const CUT_AFTER_MS: u64 = 6_000;
 
 /// What a node knows when it looks.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +57,8 @@ pub(crate) struct Shaped {
     pub(crate) seeks: bool,
     /// What routes are made of.
     pub(crate) view: View,
+    /// What the leader is told of its links.
+    pub(crate) report: CutReport,
 }
 
 impl Shaped {
@@ -78,6 +86,8 @@ pub(crate) struct Shape {
     before: Option<(Epoch, u64)>,
     /// Since when the link to a neighbour has been down.
     down: BTreeMap<u16, u64>,
+    /// Since when a link that the epoch leads around has been up.
+    back: BTreeMap<NodeId, u64>,
 }
 
 impl Shape {
@@ -90,13 +100,14 @@ impl Shape {
             epoch: None,
             before: None,
             down: BTreeMap::new(),
+            back: BTreeMap::new(),
         }
     }
 
     /// The neighbours of this node, by place; everybody while it is no member.
     fn neighbours(&self, epoch: &Epoch, without: &BTreeSet<NodeId>) -> BTreeSet<u16> {
         let left = epoch.members.difference(without).copied().collect();
-        let near = Topology::new(epoch.kind, &left).neighbours(self.me);
+        let near = Topology::around(epoch.kind, &left, &epoch.cuts).neighbours(self.me);
         self.places_of(&near)
     }
 
@@ -132,12 +143,16 @@ impl Shape {
                     routed: self.routed,
                     ..View::mesh(self.me, &seen.members)
                 },
+                report: CutReport::default(),
             };
         };
         let near = self.neighbours(&epoch, &BTreeSet::new());
         self.note_down(&near, seen);
         let mut data = near.clone();
         data.extend(self.neighbours(&epoch, &self.led_around(&epoch, seen)));
+        let cut_off = self.cut_off(&epoch);
+        data.extend(self.places_of(&cut_off));
+        let report = self.report(&epoch, &near, &cut_off, seen);
         // Whoever may come to a place that nobody has is not left alone.
         let taken = self.places_of(&epoch.members);
         data.extend(everybody.difference(&taken));
@@ -156,12 +171,14 @@ impl Shape {
             control: control.difference(&data).copied().collect(),
             data,
             seeks,
+            report,
             view: View {
                 me: self.me,
                 epoch: epoch.number,
                 kind: epoch.kind,
                 members: seen.members.union(&epoch.members).copied().collect(),
                 linked: epoch.members,
+                cuts: epoch.cuts,
                 before: before.map(|(before, _)| (before.kind, before.members.clone())),
                 routed: self.routed,
             },
@@ -186,6 +203,38 @@ impl Shape {
             .retain(|place, _| near.contains(place) && !seen.up.contains(place));
         for place in near.difference(&seen.up) {
             self.down.entry(*place).or_insert(seen.now_ms);
+        }
+    }
+
+    /// Those who would be neighbours if their links were not cut.
+    fn cut_off(&self, epoch: &Epoch) -> BTreeSet<NodeId> {
+        let whole = Topology::new(epoch.kind, &epoch.members).neighbours(self.me);
+        let cut = |node: &NodeId| epoch.cuts.contains(&Pair::of(self.me, *node));
+        whole.into_iter().filter(cut).collect()
+    }
+
+    /// What the leader is told: which links are cut, and for how long one that was is up again.
+    fn report(&mut self, epoch: &Epoch, near: &BTreeSet<u16>, cut_off: &BTreeSet<NodeId>, seen: &Seen) -> CutReport {
+        let is_up = |node: &NodeId| seen.up.contains(&(place_of(*node) as u16));
+        self.back.retain(|node, _| cut_off.contains(node) && is_up(node));
+        for node in cut_off.iter().filter(|node| is_up(node)) {
+            self.back.entry(*node).or_insert(seen.now_ms);
+        }
+        let down = |node: &&NodeId| {
+            let place = place_of(**node) as u16;
+            let since = self.down.get(&place).filter(|_| near.contains(&place));
+            let long = since.is_some_and(|since_ms| seen.now_ms >= since_ms + CUT_AFTER_MS);
+            long && !seen.suspects.contains(*node)
+        };
+        let still = cut_off.iter().filter(|node| !is_up(node));
+        let cut = epoch.members.iter().filter(down).chain(still);
+        CutReport {
+            cut: cut.map(|node| Pair::of(self.me, *node)).collect(),
+            back_ms: self
+                .back
+                .iter()
+                .map(|(node, since_ms)| (Pair::of(self.me, *node), seen.now_ms - since_ms))
+                .collect(),
         }
     }
 
@@ -217,6 +266,7 @@ mod tests {
             number,
             kind,
             members: numbers(1..=6),
+            cuts: BTreeSet::new(),
         }
     }
 
@@ -310,6 +360,46 @@ mod tests {
         assert_eq!(wanted(&mut shape, &now), [3, 5]);
         now.suspects = [NodeId(4)].into();
         assert_eq!(wanted(&mut shape, &now), [2, 3, 5]);
+    }
+
+    #[test]
+    fn a_link_that_is_long_down_to_one_that_lives_is_told_as_cut_and_tried_on() {
+        let mut shape = shape(5);
+        let mut now = seen(Some(epoch(1, Kind::Ring)));
+        now.up.remove(&3);
+        let cut = Pair::of(NodeId(5), NodeId(4));
+        let report = |shape: &mut Shape, now: &Seen| shape.look(now).report;
+        assert_eq!(report(&mut shape, &now), CutReport::default());
+        now.now_ms = CUT_AFTER_MS;
+        assert_eq!(report(&mut shape, &now).cut, [cut].into());
+        now.suspects = [NodeId(4)].into();
+        assert_eq!(report(&mut shape, &now), CutReport::default(), "it is taken for dead");
+        now.suspects.clear();
+
+        let around = Epoch {
+            cuts: [cut].into(),
+            ..epoch(2, Kind::Ring)
+        };
+        now.epoch = Some(around);
+        let shaped = shape.look(&now);
+        assert_eq!((shaped.data, shaped.report.cut), ([3, 5].into(), [cut].into()));
+        assert_eq!(shaped.view.cuts, [cut].into());
+        now.up.insert(3);
+        assert_eq!(report(&mut shape, &now).back_ms, [(cut, 0)].into());
+        now.now_ms += 7_000;
+        let told = report(&mut shape, &now);
+        assert_eq!((told.cut, told.back_ms), ([].into(), [(cut, 7_000)].into()));
+    }
+
+    #[test]
+    fn whoever_is_cut_off_is_hung_up_below_another_one() {
+        let around = Epoch {
+            cuts: [Pair::of(NodeId(1), NodeId(5))].into(),
+            ..epoch(1, Kind::Star)
+        };
+        // Its hub is still tried.
+        assert_eq!(wanted(&mut shape(5), &seen(Some(around.clone()))), [0, 1]);
+        assert_eq!(wanted(&mut shape(2), &seen(Some(around))), [0, 2, 4]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use queenright_actors::link::RefusedStats;
 use queenright_actors::tls::{AUTHORITY_FILE, client_config};
 use queenright_bench::client::wire::Code;
 use queenright_bench::client::{Bearer, Client, ClientError, ClientOptions, PutOptions};
+use queenright_protocol::wire::{Greeting, SPOKEN};
 use rustix::process::{Signal, kill_process};
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -208,8 +209,15 @@ fn strangers_at_the_links_are_refused_and_counted_and_no_link_falls() {
         &[0, 0, 0, 0, 0, 0, 0, 4, 255, 255, 255, 255],
     ] {
         let mut stream = connect(links, &folder, Some((&folder, "n2")), name);
+        let greeting = Greeting {
+            speaks: SPOKEN,
+            name: "n2".to_owned(),
+            build: "a stranger's".to_owned(),
+        };
+        stream.write_all(&greeting.encode()).unwrap();
         stream.write_all(frame).unwrap();
-        shut_out(stream);
+        // It is greeted, and then shut out.
+        let _ = stream.read_to_end(&mut Vec::new());
     }
     // More than may be unauthenticated at a time, all silent.
     let flood: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(links).unwrap()).collect();

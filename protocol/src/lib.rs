@@ -7,4 +7,5 @@ pub mod id;
 pub mod planted;
 pub mod topic;
 pub mod topology;
+pub mod version;
 pub mod wire;

@@ -149,6 +149,7 @@ impl Rig {
             wanted: None,
             cookie: Cookie::new("a secret that only these tests know").unwrap(),
             limits: LinkLimits::default(),
+            speaks: queenright_protocol::wire::SPOKEN,
             tls: None,
         };
         let (router, _) = Router::start(config).await.unwrap();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use queenright_protocol::id::ClusterId;
 use queenright_protocol::wire::Kind;
 
+use super::build::Build;
 use super::decisions::compare;
 use super::{FirstStart, Founded, Founding, FoundingAck, FoundingError, Hello, Join, JoinRefused, Members, send};
 use crate::body::decode;
@@ -77,10 +78,14 @@ pub(crate) struct AnsweringHello {
     hello: Hello,
     past: PastClusters,
     epochs: Arc<Epochs>,
+    rules: RulesInForce,
 }
 
 /// The clusters that this one was recovered from, as the node knows them now: a new node learns of them.
 pub(crate) type PastClusters = Box<dyn Fn() -> Vec<ClusterId> + Send + Sync>;
+
+/// The version of the rules in force, as far as the node has applied the log.
+pub(crate) type RulesInForce = Box<dyn Fn() -> u32 + Send + Sync>;
 
 impl AnsweringHello {
     pub(crate) fn of(
@@ -88,6 +93,7 @@ impl AnsweringHello {
         founded: &Founded,
         past: PastClusters,
         epochs: Arc<Epochs>,
+        rules: RulesInForce,
     ) -> AnsweringHello {
         let hello = Hello {
             cluster_name: start.cluster_name.clone(),
@@ -98,14 +104,26 @@ impl AnsweringHello {
             attempt: 0,
             past: Vec::new(),
             epoch: None,
+            build: Build::ours(None),
         };
-        AnsweringHello { hello, past, epochs }
+        AnsweringHello {
+            hello,
+            past,
+            epochs,
+            rules,
+        }
+    }
+
+    /// The name of this node.
+    pub(crate) fn name(&self) -> &str {
+        &self.hello.name
     }
 
     fn now(&self) -> Hello {
         Hello {
             past: (self.past)(),
             epoch: self.epochs.present(),
+            build: Build::ours(Some((self.rules)())),
             ..self.hello.clone()
         }
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use queenright_protocol::id::ClusterId;
 
+use super::build::Build;
 use super::numbers::number_of;
 use super::{FOUNDER, Founded, Founding, FoundingAck, FoundingError, Hello, JoinRefused};
 
@@ -94,6 +95,7 @@ impl Decisions {
             // Told by whoever answers once it runs.
             past: Vec::new(),
             epoch: None,
+            build: Build::ours(None),
         }
     }
 
@@ -215,6 +217,8 @@ pub(super) fn compare(ours: &Hello, theirs: &Hello) -> Result<(), FoundingError>
     if ours.nodes != theirs.nodes {
         return differ("nodes", theirs.nodes.join(", "), ours.nodes.join(", "));
     }
+    ours.build.check(&ours.name, &theirs.build)?;
+    theirs.build.check(&theirs.name, &ours.build)?;
     match (ours.identity, theirs.identity) {
         (Some((old, _)), Some((other, _))) if theirs.past.contains(&old) => Err(FoundingError::Outlived {
             peer: theirs.name.clone(),

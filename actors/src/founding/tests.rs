@@ -387,6 +387,31 @@ fn a_number_is_never_used_again_also_not_after_a_recovery() {
 }
 
 #[test]
+fn a_node_whose_build_does_not_know_the_rules_of_the_cluster_is_refused_by_both() {
+    let member = Hello {
+        build: Build::ours(Some(1)),
+        ..node(0, Some(founded(1, 0, false))).own_hello()
+    };
+    let of_rules = |oldest, newest| Hello {
+        build: Build {
+            name: "0.0.9".into(),
+            knows: Versions { oldest, newest },
+            in_force: None,
+        },
+        ..node(1, None).own_hello()
+    };
+    assert!(compare(&member, &of_rules(1, 2)).is_ok());
+    let older = of_rules(2, 3);
+    let expected = "node n2 (build 0.0.9) knows versions 2 to 3 of the rules, the cluster follows version 1: start it with \
+                    another build";
+    for refused in [compare(&member, &older), compare(&older, &member)] {
+        assert_eq!(refused.unwrap_err().to_string(), expected);
+    }
+    // Whoever is empty follows none yet.
+    assert!(compare(&node(0, None).own_hello(), &older).is_ok());
+}
+
+#[test]
 fn a_node_learns_that_its_cluster_was_recovered_without_it_and_the_other_is_told_nothing_of_the_kind() {
     let ours = node(1, Some(founded(1, 1, false))).own_hello();
     let theirs = Hello {
@@ -401,4 +426,36 @@ fn a_node_learns_that_its_cluster_was_recovered_without_it_and_the_other_is_told
     assert!(told.to_string().contains("queenright node replace n2"), "{told}");
     let told = compare(&theirs, &ours).unwrap_err();
     assert!(matches!(told, FoundingError::OtherCluster { .. }), "{told}");
+}
+
+#[tokio::test]
+async fn a_node_at_its_first_start_ends_when_another_one_speaks_no_version_of_its_own() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = DataFolder::open(data.path(), "n1").unwrap();
+    let config = crate::link::LinkConfig {
+        name: "n1".into(),
+        index: 0,
+        listen: "127.0.0.1:0".parse().unwrap(),
+        peers: Vec::new(),
+        wanted: None,
+        cookie: crate::link::Cookie::new("0".repeat(64)).unwrap(),
+        limits: crate::link::LinkLimits::default(),
+        speaks: queenright_protocol::wire::SPOKEN,
+        tls: None,
+    };
+    let (router, inbox) = Router::start(config).await.unwrap();
+    let (told, incompatible) = tokio::sync::mpsc::channel(1);
+    let mut inbox = FoundingInbox { incompatible, ..inbox };
+    let start = FirstStart {
+        folder: &folder,
+        router: &router,
+        cluster_name: "c".into(),
+        nodes: vec!["n1".into(), "n2".into()],
+        me: 0,
+    };
+    told.send("none in common".to_owned()).await.unwrap();
+    let error = start.run(&mut inbox).await.unwrap_err();
+    let expected = "this node cannot belong to a cluster with another one: none in common";
+    assert_eq!(error.to_string(), expected);
+    assert!(folder.identity().is_none());
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use queenright_protocol::version::Versions;
 use queenright_protocol::wire::FRAME_BYTES_MAX;
 
 use crate::tls::Tls;
@@ -37,6 +38,9 @@ pub struct LinkConfig {
     pub cookie: Cookie,
     /// Bounds and deadlines.
     pub limits: LinkLimits,
+    /// The versions of frames that this node speaks: those of its build ([`queenright_protocol::wire::SPOKEN`]), but for
+    /// tests of what other builds do.
+    pub speaks: Versions,
     /// The certificates by which both sides of a link prove who they are; `None` for plain TCP.
     pub tls: Option<Arc<Tls>>,
 }
@@ -55,6 +59,16 @@ pub struct PeerConfig {
 /// The secret that nodes of a cluster share. Never shown.
 #[derive(Clone)]
 pub struct Cookie(String);
+
+/// Whether large envelopes leave compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// They leave as they are.
+    #[default]
+    Off,
+    /// Bodies of more than 1 KiB are compressed by lz4 where that saves a tenth. Each node on the way does so anew.
+    Lz4,
+}
 
 /// Bounds and deadlines of links. Nodes of one cluster may differ in all of them.
 #[derive(Clone, Debug)]
@@ -78,6 +92,8 @@ pub struct LinkLimits {
     /// The longest pause between attempts: only one side of a link dials, so a node that comes back waits this long at
     /// most. Default 500 ms.
     pub backoff_max: Duration,
+    /// Whether large envelopes leave compressed. Off by default. What comes compressed is read all the same.
+    pub compression: Compression,
 }
 
 /// Why links were not started. Nothing runs and no port is bound after it.
@@ -164,6 +180,7 @@ impl Default for LinkLimits {
             unauthenticated_max: 64,
             backoff_min: Duration::from_millis(20),
             backoff_max: Duration::from_millis(500),
+            compression: Compression::Off,
         }
     }
 }

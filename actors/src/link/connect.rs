@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use queenright_protocol::wire::FRAME_BYTES_MAX;
+use queenright_protocol::wire::{FRAME_BYTES_MAX, Greeting};
 use ractor::ActorRef;
 use ractor_cluster::NodeServerMessage;
 use rand::Rng;
@@ -17,10 +17,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::config::LinkLimits;
+use super::greeting::{self, End, GreetError, Incompatible};
 use super::refusals::Why;
 use super::sessions::Sessions;
 use super::socket;
 use super::stream::{Carrier, Connection, Deadlines, Stream};
+use super::{Deliver, Peer};
 use crate::tls::Tls;
 
 /// A connection that lasted this long was a good one: the next attempt starts with the shortest pause again.
@@ -38,6 +40,10 @@ pub(super) const INBOUND_BYTES_MAX: u64 = 16 * FRAME_BYTES_MAX as u64;
 pub(super) struct Hangar {
     pub(super) server: ActorRef<NodeServerMessage>,
     pub(super) sessions: Arc<Sessions>,
+    /// Who is told of nodes that cannot be linked.
+    pub(super) deliver: Arc<dyn Deliver>,
+    /// What this node says first on each connection.
+    pub(super) greeting: Greeting,
     pub(super) limits: LinkLimits,
     /// What both sides prove who they are with; `None` for links in plain TCP.
     pub(super) tls: Option<Arc<Tls>>,
@@ -77,45 +83,104 @@ impl Hangar {
             socket::set_up(&tcp, self.limits.idle_timeout);
             count += 1;
             let label = format!("in-{count} {address}");
-            match self.tls.clone() {
-                None => {
-                    let connection = Connection::new(label, None, Some(slot));
-                    self.hand_over(Carrier::Plain(tcp), &connection, Instant::now(), true);
-                }
-                Some(tls) => {
-                    handshakes.spawn(self.clone().receive(tls, tcp, address, label, slot));
-                }
+            handshakes.spawn(self.clone().receive(tcp, address, label, slot));
+        }
+    }
+
+    /// Lets one connection prove whose it is and say what it speaks, and hands it over if it belongs to a node of this
+    /// cluster with which this one can speak.
+    async fn receive(self, tcp: TcpStream, address: SocketAddr, label: String, slot: OwnedSemaphorePermit) {
+        let opened = Instant::now();
+        let deadline = opened + self.limits.handshake_timeout;
+        let (mut carrier, certified) = match self.tls.clone() {
+            None => (Carrier::Plain(tcp), None),
+            Some(tls) => match self.prove(&tls, tcp, address, &label, deadline).await {
+                Some((carrier, node)) => (carrier, Some(node)),
+                None => return,
+            },
+        };
+        // What failed was counted.
+        let Ok(theirs) = self.greet(&mut carrier, End::Accepted, &label, deadline).await else {
+            return;
+        };
+        match greeting::agree(self.greeting.speaks, &theirs) {
+            Ok(version) => {
+                let connection = Connection::new(label, certified, version, Some(slot));
+                self.hand_over(carrier, &connection, opened, true);
+            }
+            Err(why) => {
+                self.sessions.refusals().note(Why::Version, &label, &why);
+                // Without a certificate it is only what it says of itself; it goes no further than to who looks at links.
+                self.incompatible(certified.as_deref().unwrap_or(&theirs.name), &why);
             }
         }
     }
 
-    /// Lets one connection prove whose it is, and hands it over if it belongs to a node of this cluster.
-    async fn receive(
-        self,
-        tls: Arc<Tls>,
+    /// Lets a connection show its certificate; `None` if it was refused, and that was counted.
+    async fn prove(
+        &self,
+        tls: &Tls,
         tcp: TcpStream,
         address: SocketAddr,
-        label: String,
-        slot: OwnedSemaphorePermit,
-    ) {
-        let opened = Instant::now();
+        label: &str,
+        deadline: Instant,
+    ) -> Option<(Carrier, Arc<str>)> {
         let refusals = self.sessions.refusals();
-        let deadline = opened + self.limits.handshake_timeout;
         let stream = match timeout_at(deadline, TlsAcceptor::from(tls.link_in()).accept(tcp)).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) if has_left(&error) => return,
-            Ok(Err(error)) => return refusals.note(Why::of_tls(&error), &label, error),
-            Err(elapsed) => return refusals.note(Why::Silent, &label, elapsed),
+            Ok(Err(error)) => {
+                if !has_left(&error) {
+                    refusals.note(Why::of_tls(&error), label, error);
+                }
+                return None;
+            }
+            Err(elapsed) => {
+                refusals.note(Why::Silent, label, elapsed);
+                return None;
+            }
         };
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let node = shown.and_then(|shown| tls.node_of(shown, self.sessions.peer_names()).map(Arc::<str>::from));
         let Some(node) = node else {
-            return refusals.note(Why::Name, &label, "its certificate is for no neighbour of this node");
+            refusals.note(Why::Name, label, "its certificate is for no neighbour of this node");
+            return None;
         };
         tracing::debug!(%address, %node, "a node has shown its certificate");
-        let connection = Connection::new(label, Some(node), Some(slot));
-        let carrier = Carrier::Tls(Box::new(TlsStream::Server(stream)));
-        self.hand_over(carrier, &connection, opened, true);
+        Some((Carrier::Tls(Box::new(TlsStream::Server(stream))), node))
+    }
+
+    /// Exchanges greetings. What fails is counted, unless the other end has only gone away.
+    async fn greet(&self, carrier: &mut Carrier, end: End, label: &str, deadline: Instant) -> io::Result<Greeting> {
+        let exchanged = async {
+            match carrier {
+                Carrier::Plain(tcp) => greeting::exchange(tcp, end, &self.greeting).await,
+                Carrier::Tls(tls) => greeting::exchange(&mut **tls, end, &self.greeting).await,
+            }
+        };
+        let refusals = self.sessions.refusals();
+        match timeout_at(deadline, exchanged).await {
+            Ok(Ok(theirs)) => Ok(theirs),
+            Ok(Err(GreetError::Io(error))) => {
+                if !has_left(&error) {
+                    // A certificate that the other end does not take is told of behind the handshake.
+                    let why = if self.tls.is_some() {
+                        Why::of_tls(&error)
+                    } else {
+                        Why::Handshake
+                    };
+                    refusals.note(why, label, &error);
+                }
+                Err(error)
+            }
+            Ok(Err(GreetError::Greeting(error))) => {
+                refusals.note(Why::Handshake, label, &error);
+                Err(io::Error::other(error))
+            }
+            Err(elapsed) => {
+                refusals.note(Why::Silent, label, &elapsed);
+                Err(elapsed.into())
+            }
+        }
     }
 
     /// Keeps one neighbour connected for as long as the process runs.
@@ -125,12 +190,12 @@ impl Hangar {
         let mut count = 0u64;
         loop {
             match self.connect(&peer, &address).await {
-                Ok(carrier) => {
+                Ok((carrier, version)) => {
                     let opened = Instant::now();
                     failures = 0;
                     count += 1;
                     let certified = self.tls.is_some().then(|| peer.clone());
-                    let connection = Connection::new(format!("out-{count} {address}"), certified, None);
+                    let connection = Connection::new(format!("out-{count} {address}"), certified, version, None);
                     self.hand_over(carrier, &connection, opened, false);
                     connection.closed().await;
                     if connection.is_authenticated() && opened.elapsed() >= GOOD_CONNECTION {
@@ -138,6 +203,7 @@ impl Hangar {
                     }
                 }
                 Err(error) => {
+                    self.sessions.trouble(&peer, &error);
                     failures += 1;
                     if failures == 1 {
                         tracing::info!(%peer, address, %error, "cannot connect; trying on");
@@ -151,8 +217,32 @@ impl Hangar {
         }
     }
 
+    /// Connects, proves and sees who is there, and agrees with it on a version.
+    async fn connect(&self, peer: &str, address: &str) -> io::Result<(Carrier, u8)> {
+        let mut carrier = self.reach(peer, address).await?;
+        let deadline = Instant::now() + self.limits.handshake_timeout;
+        let label = format!("out {address}");
+        let theirs = self.greet(&mut carrier, End::Dialled, &label, deadline).await?;
+        match greeting::agree(self.greeting.speaks, &theirs) {
+            Ok(version) => Ok((carrier, version)),
+            Err(why) => {
+                self.sessions.refusals().note(Why::Version, &label, &why);
+                self.incompatible(peer, &why);
+                Err(io::Error::other(why.to_string()))
+            }
+        }
+    }
+
+    /// A node of this name was there, but speaks no version that this one does.
+    fn incompatible(&self, name: &str, why: &Incompatible) {
+        if let Some(index) = self.sessions.trouble(name, why) {
+            let name = name.into();
+            self.deliver.incompatible(&Peer { name, index }, why);
+        }
+    }
+
     /// Connects, and proves and sees who is there.
-    async fn connect(&self, peer: &str, address: &str) -> io::Result<Carrier> {
+    async fn reach(&self, peer: &str, address: &str) -> io::Result<Carrier> {
         let tcp = match timeout(self.limits.connect_timeout, TcpStream::connect(address)).await {
             Ok(connected) => connected?,
             Err(elapsed) => return Err(elapsed.into()),

@@ -3,16 +3,21 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ractor::pg::{self, GroupChangeMessage};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 use super::inbox::{Fault, Inbox};
 use super::outbox::Outbox;
 use super::sessions::Sessions;
 use super::stats::{LinkSign, LinkStats, Received, add, get};
 use super::{Deliver, Peer};
+
+/// How often the other end is asked for an answer: a frame of a hundred bytes both ways.
+const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// Everything about one link that more than its gateway needs.
 pub(super) struct Link {
@@ -36,6 +41,8 @@ pub(super) struct Link {
 pub(super) struct Remote {
     pub(super) gateway: ActorRef<Vec<u8>>,
     session: u64,
+    /// The version of the frames.
+    version: u8,
 }
 
 /// The actor. Its message type is what lets ractor_cluster move frames as they are; what is in them is checked here.
@@ -76,8 +83,14 @@ impl Link {
     /// Hands frames to ractor_cluster for as long as the process runs. One task per link, since the frames of a
     /// session must leave in the order of their numbers.
     pub(super) async fn drain(self: Arc<Self>) {
+        let mut ask = tokio::time::interval(ASK_EVERY);
+        // A process that was stopped does not catch up.
+        ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            self.outbox.woken().await;
+            tokio::select! {
+                () = self.outbox.woken() => {}
+                _ = ask.tick() => self.outbox.ask(),
+            }
             // The credit of the neighbour bounds how often this repeats without waiting.
             while let Some(frame) = self.outbox.next_frame() {
                 // Without its remote, or with one that has just ended, the session of the frame is over as well, and
@@ -96,12 +109,16 @@ impl Link {
             lane.received = get(&received.envelopes[index]);
             lane.received_bytes = get(&received.envelope_bytes[index]);
         }
+        let (compressed, compressed_saved_bytes) = self.outbox.compressed();
         let (frames_sent, frame_bytes_sent, in_flight_bytes) = self.outbox.frame_stats();
         LinkStats {
             peer: self.peer.name.to_string(),
             index: self.peer.index,
             up: *self.up.borrow(),
             wanted: *self.wanted.borrow(),
+            version: self.remote().map(|remote| remote.version),
+            problem: self.sessions.problem(self.peer.index),
+            round_trip: self.outbox.round_trip(),
             reconnects: get(&received.link_ups).saturating_sub(1),
             frames_sent,
             frame_bytes_sent,
@@ -111,6 +128,8 @@ impl Link {
             frames_malformed: get(&received.malformed),
             kinds_unknown: get(&received.kinds_unknown),
             in_flight_bytes,
+            compressed,
+            compressed_saved_bytes,
             lanes,
         }
     }
@@ -148,10 +167,21 @@ impl Link {
     /// The neighbour's gateway is there.
     fn connect(&self, gateway: ActorRef<Vec<u8>>) {
         self.disconnect();
+        let version = match gateway.get_id() {
+            ActorId::Remote { node_id, .. } => self.sessions.version_of(node_id),
+            ActorId::Local(_) => None,
+        };
+        // A session that has ended meanwhile.
+        let Some(version) = version else { return };
+        self.sessions.no_trouble(self.peer.index);
         let count = self.received.link_ups.fetch_add(1, Ordering::Relaxed) + 1;
         let session = self.session_base | (count & u64::from(u32::MAX));
-        *self.remote.lock().unwrap_or_else(PoisonError::into_inner) = Some(Remote { gateway, session });
-        self.outbox.open(session);
+        *self.remote.lock().unwrap_or_else(PoisonError::into_inner) = Some(Remote {
+            gateway,
+            session,
+            version,
+        });
+        self.outbox.open(session, version);
         self.up.send_replace(true);
         tracing::info!(peer = %self.peer.name, count, "link up");
         self.deliver.link_up(&self.peer);
@@ -216,6 +246,12 @@ impl Link {
         };
         self.outbox
             .credit(arrival.header.credit_session, arrival.header.credit)?;
+        if arrival.header.echo != 0 {
+            self.outbox.answered(arrival.header.credit_session, arrival.header.echo);
+        }
+        if arrival.header.probe != 0 {
+            self.outbox.asked(arrival.header.session, arrival.header.probe);
+        }
         for (index, (count, bytes)) in arrival
             .counts
             .into_iter()
@@ -245,10 +281,8 @@ impl Actor for Gateway {
         pg::join(link.group.clone(), vec![myself.get_cell()]);
         // A gateway that takes the place of one that failed finds its neighbour already there.
         link.joined(&pg::get_members(&link.group_of_peer));
-        Ok(State {
-            link,
-            inbox: Inbox::default(),
-        })
+        let inbox = Inbox::speaking(link.sessions.speaks());
+        Ok(State { link, inbox })
     }
 
     async fn handle(&self, _: ActorRef<Vec<u8>>, frame: Vec<u8>, state: &mut State) -> Result<(), ActorProcessingErr> {

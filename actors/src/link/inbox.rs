@@ -6,6 +6,7 @@
 //! frame may be missing. Anything else is a fault, which closes the connection; the next one opens a new session.
 
 use bytes::Bytes;
+use queenright_protocol::version::Versions;
 use queenright_protocol::wire::{Envelope, FrameHeader, FrameReader, Item, Lane, Reassembler, WireError};
 
 use super::outbox::CreditError;
@@ -43,8 +44,10 @@ pub(super) struct Arrival {
 }
 
 /// The state of the receiving half.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Inbox {
+    /// The versions that may come: those of this build, since frames of a connection that has ended may still wait.
+    speaks: Versions,
     /// The session of the peer, and the sequence of its next frame; none of it is valid after a fault.
     session: Option<(u64, Next)>,
     reassemblers: [Reassembler; Lane::COUNT],
@@ -63,6 +66,16 @@ enum Next {
 const ITEM_BYTES_MIN: usize = 12;
 
 impl Inbox {
+    /// One that takes frames of these versions.
+    pub(super) fn speaking(speaks: Versions) -> Inbox {
+        Inbox {
+            speaks,
+            session: None,
+            reassemblers: Default::default(),
+            envelopes_hint: 0,
+        }
+    }
+
     /// Takes a frame. None if it belongs to an older connection, or to one that is being closed.
     pub(super) fn accept(&mut self, frame: Vec<u8>) -> Result<Option<Arrival>, Fault> {
         let accepted = self.read(Bytes::from(frame));
@@ -75,7 +88,7 @@ impl Inbox {
     }
 
     fn read(&mut self, frame: Bytes) -> Result<Option<Arrival>, Fault> {
-        let reader = FrameReader::new(frame)?;
+        let reader = FrameReader::speaking(self.speaks, frame)?;
         let header = reader.header();
         if !self.admit(&header)? {
             return Ok(None);
@@ -97,8 +110,8 @@ impl Inbox {
                 }
                 Ok(Item::Envelope(lane, envelope)) => arrival.push(lane, Ok(envelope))?,
                 Ok(Item::Fragment(lane, fragment)) => {
-                    if let Some(whole) = self.reassemblers[lane.index()].accept(&fragment)? {
-                        arrival.push(lane, Envelope::decode(&whole))?;
+                    if let Some(whole) = self.reassemblers[lane.index()].accept(&fragment).transpose() {
+                        arrival.push(lane, whole)?;
                     }
                 }
                 Err(error) => arrival.refuse(error)?,

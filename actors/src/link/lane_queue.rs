@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use queenright_protocol::wire::{
-    ENVELOPE_HEADER_BYTES_MAX, Envelope, FRAGMENT_PREFIX_BYTES, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameBuilder,
-    ITEM_PREFIX_BYTES, Lane,
+    ENVELOPE_HEADER_BYTES_MAX, Envelope, FRAGMENT_PREFIX_BYTES, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Form,
+    FrameBuilder, ITEM_PREFIX_BYTES, Lane,
 };
 
 /// The first buffer of a lane that was empty. Small, since most lanes carry one message at a time; a lane under load
@@ -27,8 +27,13 @@ pub(super) struct LaneQueue {
 enum Chunk {
     /// Envelopes that fit a frame together.
     Packed { frame: FrameBuilder, envelopes: u32 },
-    /// An envelope larger than a frame: its header, its body, and how much of both has left.
-    Large { head: Vec<u8>, body: Bytes, taken: usize },
+    /// An envelope larger than a frame: its form, its header, its body, and how much of both has left.
+    Large {
+        form: Form,
+        head: Vec<u8>,
+        body: Bytes,
+        taken: usize,
+    },
 }
 
 /// A frame in the making and how many envelopes of each lane end in it.
@@ -69,14 +74,15 @@ impl LaneQueue {
 
     /// Encodes the envelope at the end of the queue. Returns its bytes, or none if the lane is full. An empty lane
     /// takes an envelope of any size, or those larger than the limit could never travel.
-    pub(super) fn push(&mut self, envelope: &Envelope) -> Option<usize> {
+    pub(super) fn push(&mut self, form: Form, envelope: &Envelope) -> Option<usize> {
         if !self.has_room(envelope.body.len()) {
             return None;
         }
-        let taken = self.push_packed(envelope).unwrap_or_else(|| {
+        let taken = self.push_packed(form, envelope).unwrap_or_else(|| {
             let head = envelope.encode_header();
             let bytes = ITEM_PREFIX_BYTES + head.len() + envelope.body.len();
             self.chunks.push_back(Chunk::Large {
+                form,
                 head,
                 body: envelope.body.clone(),
                 taken: 0,
@@ -87,16 +93,16 @@ impl LaneQueue {
         Some(taken)
     }
 
-    fn push_packed(&mut self, envelope: &Envelope) -> Option<usize> {
+    fn push_packed(&mut self, form: Form, envelope: &Envelope) -> Option<usize> {
         if let Some(Chunk::Packed { frame, envelopes }) = self.chunks.back_mut() {
-            if let Some(taken) = frame.push(self.lane, envelope) {
+            if let Some(taken) = frame.push_as(form, self.lane, envelope) {
                 *envelopes += 1;
                 return Some(taken);
             }
             self.chunk_bytes = FRAME_BYTES_MAX - FRAME_HEADER_BYTES;
         }
         let mut frame = FrameBuilder::with_capacity(self.chunk_bytes);
-        let taken = frame.push(self.lane, envelope)?;
+        let taken = frame.push_as(form, self.lane, envelope)?;
         self.chunks.push_back(Chunk::Packed { frame, envelopes: 1 });
         Some(taken)
     }
@@ -119,12 +125,17 @@ impl LaneQueue {
                     self.bytes -= taken;
                     self.chunk_bytes = taken.next_power_of_two().clamp(CHUNK_BYTES_MIN, FRAME_BYTES_MAX);
                 }
-                Chunk::Large { head, body, taken } => {
+                Chunk::Large {
+                    form,
+                    head,
+                    body,
+                    taken,
+                } => {
                     let frame = packing.frame.get_or_insert_with(|| {
                         let rest = head.len() + body.len() - *taken + ITEM_PREFIX_BYTES + FRAGMENT_PREFIX_BYTES;
                         FrameBuilder::with_capacity(rest.min(FRAME_BYTES_MAX - FRAME_HEADER_BYTES))
                     });
-                    let bytes = frame.push_fragment(self.lane, head, body, *taken);
+                    let bytes = frame.push_fragment_as(*form, self.lane, (&head[..], &body[..]), *taken);
                     *taken += bytes;
                     self.bytes -= bytes;
                     if *taken < head.len() + body.len() {

@@ -3,11 +3,14 @@
 //! | file | what |
 //! |---|---|
 //! | `outbox`, `lane_queue` | what waits for a neighbour: bounded lanes, packed into frames by priority, within credit |
+//! | `compressor` | which envelopes leave compressed |
 //! | `inbox` | frames of a neighbour: session, sequence, fragments |
 //! | `gateway` | the actor at this end of a link, and the task that drains its outbox |
 //! | `supervisor` | starts and restarts gateways |
 //! | `wants` | which links are wanted: who is dialled, what is closed, how long a guest stays |
 //! | `connect`, `stream`, `sessions` | connections: accept and dial, TLS, deadlines and bounds, who is on the other side |
+//! | `greeting` | the first exchange on a connection: which version both ends speak |
+//! | `round_trip` | how long the other end takes to answer |
 //! | `refusals` | connections that were refused: counted by why, told of once in a while |
 //!
 //! What the path below a gateway does not do, and this module therefore does: ractor_cluster queues without bound, has
@@ -28,13 +31,16 @@
 //! that come by it are refused. A neighbour that vanished without closing its connection and comes back may be refused
 //! until the old one is closed: by `liveness`, which finds out first, or after [`LinkLimits::idle_timeout`].
 
+mod compressor;
 mod config;
 mod connect;
 mod gateway;
+mod greeting;
 mod inbox;
 mod lane_queue;
 mod outbox;
 mod refusals;
+mod round_trip;
 mod sessions;
 mod socket;
 mod stats;
@@ -48,7 +54,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use queenright_protocol::wire::Envelope;
+use queenright_protocol::wire::{Envelope, Greeting};
 use ractor::{Actor, ActorRef};
 use ractor_cluster::node::NodeConnectionMode;
 use ractor_cluster::{NodeServer, NodeServerMessage};
@@ -56,9 +62,12 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-pub use config::{Cookie, LinkConfig, LinkError, LinkLimits, PeerConfig};
+pub use config::{Compression, Cookie, LinkConfig, LinkError, LinkLimits, PeerConfig};
+pub(crate) use greeting::BUILD;
+pub use greeting::Incompatible;
 pub use outbox::{Outbox, SendError};
 pub use refusals::RefusedStats;
+pub use round_trip::RoundTrip;
 pub use stats::{LaneStats, LinkSign, LinkStats, LinksStats};
 
 use connect::Hangar;
@@ -87,6 +96,9 @@ pub trait Deliver: Send + Sync + 'static {
 
     /// The link is down, and what waited in the outbox is gone.
     fn link_down(&self, peer: &Peer);
+
+    /// The neighbour was there, but speaks no version that this node does. Told at each attempt to link.
+    fn incompatible(&self, _peer: &Peer, _why: &Incompatible) {}
 }
 
 /// The links of this node. At most one per process. Dropping it leaves the links running; [`Links::stop`] ends them.
@@ -111,7 +123,10 @@ impl Links {
         let listener = TcpListener::bind(address).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
 
-        let sessions = Sessions::new(config.peers.iter().map(|peer| (peer.name.clone(), peer.index)));
+        let sessions = Sessions::new(
+            config.peers.iter().map(|peer| (peer.name.clone(), peer.index)),
+            config.speaks,
+        );
         let links = new_links(&config, &sessions, &deliver);
         let (started, server) = oneshot::channel();
         let arguments = supervisor::Arguments {
@@ -136,6 +151,12 @@ impl Links {
         let hangar = Hangar {
             server,
             sessions: sessions.clone(),
+            deliver: deliver.clone(),
+            greeting: Greeting {
+                speaks: config.speaks,
+                name: config.name,
+                build: BUILD.to_owned(),
+            },
             limits: config.limits,
             tls: config.tls,
         };
@@ -236,7 +257,11 @@ fn new_links(config: &LinkConfig, sessions: &Arc<Sessions>, deliver: &Arc<dyn De
     let incarnation = rand::random_range(1..=u32::MAX);
     let new_link = |peer: &PeerConfig| {
         let wanted = config.wanted.as_ref().is_none_or(|wanted| wanted.contains(&peer.index));
-        let outbox = Arc::new(Outbox::new(config.limits.outbox_bytes, config.limits.window_bytes));
+        let outbox = Arc::new(Outbox::new(
+            config.limits.outbox_bytes,
+            config.limits.window_bytes,
+            config.limits.compression,
+        ));
         let peer = Peer {
             name: peer.name.as_str().into(),
             index: peer.index,

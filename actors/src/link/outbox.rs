@@ -8,11 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use queenright_protocol::wire::{
-    ENVELOPE_BYTES_MAX, ENVELOPE_HEADER_BYTES_MAX, Envelope, FRAME_BYTES_MAX, FrameBuilder, FrameHeader, Lane,
+    ENVELOPE_BYTES_MAX, ENVELOPE_HEADER_BYTES_MAX, Envelope, FRAME_BYTES_MAX, Form, FrameBuilder, FrameHeader, Lane,
 };
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use super::compressor::Compressor;
+use super::config::Compression;
 use super::lane_queue::{LaneQueue, Packing};
+use super::round_trip::{RoundTrip, RoundTrips};
 use super::stats::LaneStats;
 
 /// Bytes of handled items after which credit is sent even if no envelope carries it. Both ends rely on it: with
@@ -84,6 +88,7 @@ pub struct Outbox {
     state: Mutex<State>,
     /// What the state says of being up, for those who choose among links: without the lock, for each envelope.
     up: AtomicBool,
+    compressor: Compressor,
     /// Tells the drain task that there may be a frame.
     wake: Notify,
     /// Tells senders that wait for room.
@@ -94,6 +99,8 @@ pub struct Outbox {
 struct State {
     up: bool,
     session: u64,
+    /// The version of the frames.
+    version: u8,
     sequence: u32,
     lanes: [LaneQueue; Lane::COUNT],
     window_bytes: usize,
@@ -106,6 +113,11 @@ struct State {
     drain: Drain,
     frames_until_favour: u32,
     room_wanted: bool,
+    /// The next frame asks for the round trip.
+    asks: bool,
+    round_trips: RoundTrips,
+    /// The question of the peer that the next frame answers; 0 for none.
+    echo: u32,
     counters: [LaneStats; Lane::COUNT],
     frames_sent: u64,
     bytes_sent: u64,
@@ -130,10 +142,11 @@ enum Drain {
 }
 
 impl Outbox {
-    pub(super) fn new(outbox_bytes: usize, window_bytes: usize) -> Self {
+    pub(super) fn new(outbox_bytes: usize, window_bytes: usize, compression: Compression) -> Self {
         let state = State {
             up: false,
             session: 0,
+            version: 0,
             sequence: 0,
             lanes: Lane::ALL.map(|lane| LaneQueue::new(lane, outbox_bytes / 16 * SHARES[lane.index()])),
             window_bytes,
@@ -145,6 +158,9 @@ impl Outbox {
             drain: Drain::Idle,
             frames_until_favour: FRAMES_PER_FAVOUR,
             room_wanted: false,
+            asks: false,
+            round_trips: RoundTrips::default(),
+            echo: 0,
             counters: Lane::ALL.map(LaneStats::new),
             frames_sent: 0,
             bytes_sent: 0,
@@ -152,6 +168,7 @@ impl Outbox {
         Outbox {
             state: Mutex::new(state),
             up: AtomicBool::new(false),
+            compressor: Compressor::new(compression),
             wake: Notify::new(),
             room: Notify::new(),
         }
@@ -163,8 +180,10 @@ impl Outbox {
     /// # Errors
     /// [`SendError`] if the lane is full, the link is down, or the envelope is too large for any link.
     pub fn send(&self, lane: Lane, envelope: &Envelope) -> Result<(), SendError> {
+        let smaller = self.smaller(lane, envelope);
+        let (form, envelope) = in_form(&smaller, envelope);
         let mut state = self.lock();
-        let taken = state.take(lane, envelope);
+        let taken = state.take(form, lane, envelope);
         if taken.is_err() {
             state.counters[lane.index()].refused += 1;
         }
@@ -179,11 +198,13 @@ impl Outbox {
     /// # Errors
     /// [`SendError::Down`] or [`SendError::TooLarge`].
     pub async fn send_waiting(&self, lane: Lane, envelope: &Envelope) -> Result<(), SendError> {
+        let smaller = self.smaller(lane, envelope);
+        let (form, envelope) = in_form(&smaller, envelope);
         loop {
             let mut room = pin!(self.room.notified());
             {
                 let mut state = self.lock();
-                let taken = state.take(lane, envelope);
+                let taken = state.take(form, lane, envelope);
                 if !matches!(taken, Err(SendError::Busy { .. })) {
                     if taken.is_err() {
                         state.counters[lane.index()].refused += 1;
@@ -198,6 +219,16 @@ impl Outbox {
             }
             room.await;
         }
+    }
+
+    /// The envelope with a compressed body, if it leaves so. Before the lock is taken: it costs more than all else.
+    fn smaller(&self, lane: Lane, envelope: &Envelope) -> Option<Envelope> {
+        self.is_up().then(|| self.compressor.shrink(lane, envelope)).flatten()
+    }
+
+    /// How many envelopes left compressed, and how many bytes that saved.
+    pub(super) fn compressed(&self) -> (u64, u64) {
+        self.compressor.counts()
     }
 
     /// Whether the neighbour is linked now.
@@ -219,13 +250,13 @@ impl Outbox {
         unsaid && state.lanes.iter().all(LaneQueue::is_empty)
     }
 
-    /// Begins a session on a new connection.
-    pub(super) fn open(&self, session: u64) {
+    /// Begins a session on a new connection, with frames of this version.
+    pub(super) fn open(&self, session: u64, version: u8) {
         let mut state = self.lock();
         state.reset();
         state.up = true;
         self.up.store(true, Ordering::Relaxed);
-        state.session = session;
+        (state.session, state.version) = (session, version);
         drop(state);
         self.room.notify_waiters();
     }
@@ -277,15 +308,42 @@ impl Outbox {
             return;
         }
         let mut state = self.lock();
-        if state.credit_session != peer_session {
-            state.credit_session = peer_session;
-            state.credit_bytes = 0;
-            state.credit_frames = 0;
-        }
+        state.credits(peer_session);
         state.credit_bytes = state.credit_bytes.saturating_add(item_bytes as u32);
         state.credit_frames = state.credit_frames.saturating_add(1);
         let wake = state.up && state.drain != Drain::Running && state.owes_credit();
         self.wake(state, wake);
+    }
+
+    /// Asks the other end for an answer, unless it owes one.
+    pub(super) fn ask(&self) {
+        let mut state = self.lock();
+        state.asks |= state.up && !state.round_trips.is_waiting();
+        let wake = state.asks && state.drain != Drain::Running;
+        self.wake(state, wake);
+    }
+
+    /// The peer has asked in its session: the next frame answers.
+    pub(super) fn asked(&self, peer_session: u64, number: u32) {
+        let mut state = self.lock();
+        state.credits(peer_session);
+        state.echo = number;
+        let wake = state.up && state.drain != Drain::Running;
+        self.wake(state, wake);
+    }
+
+    /// The peer has answered a question of this session.
+    pub(super) fn answered(&self, session: u64, number: u32) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        if state.up && session == state.session {
+            state.round_trips.answered(number, now);
+        }
+    }
+
+    /// How long the other end took to answer.
+    pub(super) fn round_trip(&self) -> Option<RoundTrip> {
+        self.lock().round_trips.measured()
     }
 
     pub(super) fn lane_stats(&self) -> [LaneStats; Lane::COUNT] {
@@ -320,8 +378,16 @@ impl Outbox {
     }
 }
 
+/// What leaves: the smaller envelope where there is one.
+fn in_form<'a>(smaller: &'a Option<Envelope>, envelope: &'a Envelope) -> (Form, &'a Envelope) {
+    match smaller {
+        Some(smaller) => (Form::Compressed, smaller),
+        None => (Form::Plain, envelope),
+    }
+}
+
 impl State {
-    fn take(&mut self, lane: Lane, envelope: &Envelope) -> Result<(), SendError> {
+    fn take(&mut self, form: Form, lane: Lane, envelope: &Envelope) -> Result<(), SendError> {
         // The longest header instead of the real one: the difference does not matter here, encoding it twice does.
         let bytes = ENVELOPE_HEADER_BYTES_MAX + envelope.body.len();
         if !self.up {
@@ -334,7 +400,7 @@ impl State {
             });
         }
         let queue = &mut self.lanes[lane.index()];
-        let Some(bytes) = queue.push(envelope) else {
+        let Some(bytes) = queue.push(form, envelope) else {
             return Err(SendError::Busy {
                 lane,
                 bytes: queue.bytes(),
@@ -358,12 +424,24 @@ impl State {
         }
         self.in_flight_bytes = 0;
         self.sequence = 0;
+        (self.asks, self.echo) = (false, 0);
+        self.round_trips = RoundTrips::default();
         self.drain = Drain::Idle;
     }
 
     fn window_is_open(&self) -> bool {
         let frames = self.in_flight.len() < FRAMES_IN_FLIGHT_MAX;
         frames && self.in_flight_bytes + FRAME_BYTES_MAX <= self.window_bytes
+    }
+
+    /// What goes back from now on belongs to this session of the peer.
+    fn credits(&mut self, peer_session: u64) {
+        if self.credit_session != peer_session {
+            self.credit_session = peer_session;
+            self.credit_bytes = 0;
+            self.credit_frames = 0;
+            self.echo = 0;
+        }
     }
 
     fn owes_credit(&self) -> bool {
@@ -387,17 +465,23 @@ impl State {
                 });
                 frame
             }
-            None if self.owes_credit() => FrameBuilder::with_capacity(0),
+            None if self.owes_credit() || self.asks || self.echo != 0 => FrameBuilder::with_capacity(0),
             None => {
                 self.drain = if open { Drain::Idle } else { Drain::Waiting };
                 return None;
             }
         };
         let header = FrameHeader {
+            version: self.version,
             credit: std::mem::take(&mut self.credit_bytes),
             session: self.session,
             credit_session: self.credit_session,
             sequence: self.sequence,
+            probe: match std::mem::take(&mut self.asks) {
+                true => self.round_trips.ask(Instant::now()),
+                false => 0,
+            },
+            echo: std::mem::take(&mut self.echo),
         };
         self.credit_frames = 0;
         self.sequence = self.sequence.wrapping_add(1);

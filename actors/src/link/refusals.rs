@@ -40,10 +40,12 @@ pub(super) enum Why {
     Stranger,
     /// The other side refused this node's certificate.
     ByPeer,
+    /// It speaks no version that this node does.
+    Version,
 }
 
 impl Why {
-    const COUNT: usize = 11;
+    const COUNT: usize = 12;
 
     /// What a failed TLS handshake says of the other side.
     pub(super) fn of_tls(error: &io::Error) -> Why {
@@ -95,6 +97,7 @@ impl fmt::Display for Why {
             Why::Handshake => "the wrong cookie, or no node",
             Why::Stranger => "a node that is no neighbour",
             Why::ByPeer => "the other side does not take this node's certificate",
+            Why::Version => "no version in common",
         })
     }
 }
@@ -125,6 +128,8 @@ pub struct RefusedStats {
     pub stranger: u64,
     /// The other side refused this node's certificate.
     pub by_peer: u64,
+    /// They spoke no version that this node does.
+    pub version: u64,
 }
 
 impl RefusedStats {
@@ -147,6 +152,7 @@ impl RefusedStats {
             ("handshake", self.handshake),
             ("stranger", self.stranger),
             ("by_peer", self.by_peer),
+            ("version", self.version),
         ]
     }
 }
@@ -193,6 +199,7 @@ impl Refusals {
             handshake: count(Why::Handshake),
             stranger: count(Why::Stranger),
             by_peer: count(Why::ByPeer),
+            version: count(Why::Version),
         }
     }
 }

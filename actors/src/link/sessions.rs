@@ -1,9 +1,11 @@
 //! Which sessions of ractor_cluster belong to which neighbours.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use queenright_protocol::version::Versions;
 use ractor::ActorRef;
 use ractor_cluster::node::NodeServerSessionInformation;
 use ractor_cluster::{NodeEventSubscription, NodeSessionMessage};
@@ -14,11 +16,13 @@ use super::stream::Connection;
 /// The sessions that are authenticated, and the connections that are not closed.
 ///
 /// A mutex since ractor_cluster reports from its own actor and gateways ask from theirs; held for a map access.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sessions {
     /// The index of each neighbour, by the name that ractor_cluster knows it by.
     peers: HashMap<String, u16>,
     refusals: Arc<Refusals>,
+    /// The versions of frames that may come.
+    speaks: Versions,
     state: Mutex<State>,
 }
 
@@ -26,7 +30,18 @@ pub(super) struct Sessions {
 struct State {
     connections: HashMap<String, Arc<Connection>>,
     /// By ractor_cluster's number for the session, which is part of the id of each remote actor.
-    authenticated: HashMap<u64, (u16, ActorRef<NodeSessionMessage>)>,
+    authenticated: HashMap<u64, Session>,
+    /// Why a neighbour could not be linked, by its index, since it was linked last.
+    problems: HashMap<u16, String>,
+}
+
+#[derive(Debug)]
+struct Session {
+    /// The index of the neighbour.
+    peer: u16,
+    /// The version that both ends speak.
+    version: u8,
+    actor: ActorRef<NodeSessionMessage>,
 }
 
 /// The name of a node in ractor_cluster. It refuses peers that share either the name or `hostname:port` with this
@@ -36,13 +51,36 @@ pub(super) fn full_name(name: &str) -> String {
 }
 
 impl Sessions {
-    pub(super) fn new(peers: impl Iterator<Item = (String, u16)>) -> Arc<Self> {
+    pub(super) fn new(peers: impl Iterator<Item = (String, u16)>, speaks: Versions) -> Arc<Self> {
         let peers = peers.map(|(name, index)| (full_name(&name), index)).collect();
         Arc::new(Sessions {
             peers,
             refusals: Arc::default(),
+            speaks,
             state: Mutex::default(),
         })
+    }
+
+    /// The versions of frames that may come.
+    pub(super) fn speaks(&self) -> Versions {
+        self.speaks
+    }
+
+    /// Notes why the neighbour of this name could not be linked, and gives its index.
+    pub(super) fn trouble(&self, name: &str, why: impl fmt::Display) -> Option<u16> {
+        let index = self.peers.get(&full_name(name)).copied()?;
+        self.lock().problems.insert(index, why.to_string());
+        Some(index)
+    }
+
+    /// It is linked.
+    pub(super) fn no_trouble(&self, index: u16) {
+        self.lock().problems.remove(&index);
+    }
+
+    /// Why it could not be linked, since it was linked last.
+    pub(super) fn problem(&self, index: u16) -> Option<String> {
+        self.lock().problems.get(&index).cloned()
     }
 
     /// Where refused connections are counted.
@@ -65,13 +103,18 @@ impl Sessions {
 
     /// The neighbour on the other side of a session.
     pub(super) fn peer_of(&self, node_id: u64) -> Option<u16> {
-        self.lock().authenticated.get(&node_id).map(|(index, _)| *index)
+        self.lock().authenticated.get(&node_id).map(|session| session.peer)
+    }
+
+    /// The version that both ends of a session speak.
+    pub(super) fn version_of(&self, node_id: u64) -> Option<u8> {
+        self.lock().authenticated.get(&node_id).map(|session| session.version)
     }
 
     /// Closes a session.
     pub(super) fn close(&self, node_id: u64, reason: &str) {
-        if let Some((_, actor)) = self.lock().authenticated.get(&node_id) {
-            actor.stop(Some(reason.to_owned()));
+        if let Some(session) = self.lock().authenticated.get(&node_id) {
+            session.actor.stop(Some(reason.to_owned()));
         }
     }
 
@@ -90,8 +133,8 @@ impl Sessions {
     /// Closes all sessions with a neighbour.
     pub(super) fn close_all(&self, index: u16, reason: &str) {
         let state = self.lock();
-        for (_, actor) in state.authenticated.values().filter(|(peer, _)| *peer == index) {
-            actor.stop(Some(reason.to_owned()));
+        for session in state.authenticated.values().filter(|session| session.peer == index) {
+            session.actor.stop(Some(reason.to_owned()));
         }
     }
 
@@ -124,9 +167,11 @@ impl NodeEventSubscription for Subscription {
             .unwrap_or_default();
         let mut state = self.0.lock();
         let connection = state.connections.get(&session.peer_addr).cloned();
-        let index = match self.0.check(name, connection.as_deref()) {
-            Ok(index) => index,
-            Err(why) => {
+        let checked = self.0.check(name, connection.as_deref());
+        let (peer, connection) = match (checked, connection) {
+            (Ok(peer), Some(connection)) => (peer, connection),
+            (checked, connection) => {
+                let why = checked.err().unwrap_or(Why::Stranger);
                 let detail = format!("it says that it is {name:?}");
                 self.0.refusals.note(why, &session.peer_addr, detail);
                 if let Some(connection) = connection {
@@ -136,10 +181,13 @@ impl NodeEventSubscription for Subscription {
                 return;
             }
         };
-        if let Some(connection) = connection {
-            connection.authenticated(index);
-        }
-        state.authenticated.insert(session.node_id, (index, session.actor));
+        connection.authenticated(peer);
+        let known = Session {
+            peer,
+            version: connection.version,
+            actor: session.actor,
+        };
+        state.authenticated.insert(session.node_id, known);
     }
 
     fn node_session_disconnected(&self, session: NodeServerSessionInformation) {

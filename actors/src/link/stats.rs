@@ -7,6 +7,7 @@ use queenright_protocol::wire::Lane;
 use serde::Serialize;
 
 use super::refusals::RefusedStats;
+use super::round_trip::RoundTrip;
 
 /// A snapshot of the counters of all links. Counters only grow, from the start of the process.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -28,6 +29,12 @@ pub struct LinkStats {
     pub up: bool,
     /// Whether the link is wanted here.
     pub wanted: bool,
+    /// The version of frames that both ends speak, while it is up.
+    pub version: Option<u8>,
+    /// Why it could not be linked, since it was up last.
+    pub problem: Option<String>,
+    /// How long the other end takes to answer, on the connection that stands; nothing before its first answer.
+    pub round_trip: Option<RoundTrip>,
     /// How often the link has come up again after it was lost.
     pub reconnects: u64,
     /// Frames handed to ractor_cluster, credit alone included.
@@ -46,6 +53,10 @@ pub struct LinkStats {
     pub kinds_unknown: u64,
     /// Bytes under way to the neighbour and not yet handled there.
     pub in_flight_bytes: u64,
+    /// Envelopes that left compressed.
+    pub compressed: u64,
+    /// By how many bytes that made them smaller.
+    pub compressed_saved_bytes: u64,
     /// One per lane, by [`Lane::ALL`].
     pub lanes: Vec<LaneStats>,
 }

@@ -33,6 +33,8 @@ pub(super) struct Connection {
     pub(super) label: String,
     /// The node that its certificate is for; `None` for a connection without TLS.
     pub(super) certified: Option<Arc<str>>,
+    /// The version that both ends speak.
+    pub(super) version: u8,
     authenticated: AtomicBool,
     /// Whether it is known why it ends unauthenticated: the other side closed it, or its refusal was counted.
     explained: AtomicBool,
@@ -105,11 +107,17 @@ impl FirstLength {
 }
 
 impl Connection {
-    pub(super) fn new(label: String, certified: Option<Arc<str>>, permit: Option<OwnedSemaphorePermit>) -> Arc<Self> {
+    pub(super) fn new(
+        label: String,
+        certified: Option<Arc<str>>,
+        version: u8,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Arc<Self> {
         let (closed, _) = watch::channel(false);
         Arc::new(Connection {
             label,
             certified,
+            version,
             authenticated: AtomicBool::new(false),
             explained: AtomicBool::new(false),
             peer: OnceLock::new(),

@@ -4,7 +4,9 @@ mod processes;
 use bytes::Bytes;
 use proptest::prelude::*;
 use queenright_protocol::id::NodeId;
-use queenright_protocol::wire::{FRAME_BYTES_MAX, FrameBuilder, FrameHeader, FrameReader, Item, Kind, Lane, WireError};
+use queenright_protocol::wire::{
+    FRAME_BYTES_MAX, FrameBuilder, FrameHeader, FrameReader, Item, Kind, Lane, PROTOCOL_VERSION, SPOKEN, WireError,
+};
 
 use super::inbox::{Arrival, Fault, Inbox};
 use super::outbox::{CREDIT_FRAMES, Outbox};
@@ -25,11 +27,15 @@ struct Pipe {
 
 impl Pipe {
     fn new() -> Self {
-        let outbox = Outbox::new(OUTBOX_BYTES, WINDOW_BYTES);
-        outbox.open(SESSION);
+        Pipe::with(Compression::Off)
+    }
+
+    fn with(compression: Compression) -> Self {
+        let outbox = Outbox::new(OUTBOX_BYTES, WINDOW_BYTES, compression);
+        outbox.open(SESSION, PROTOCOL_VERSION);
         Pipe {
             outbox,
-            inbox: Inbox::default(),
+            inbox: Inbox::speaking(SPOKEN),
         }
     }
 
@@ -115,7 +121,7 @@ proptest! {
         let header = FrameHeader { session: SESSION, sequence, ..FrameHeader::default() };
         let mut frame = FrameBuilder::with_capacity(0).finish(header);
         frame.extend_from_slice(&items);
-        let mut inbox = Inbox::default();
+        let mut inbox = Inbox::speaking(SPOKEN);
         let _ = inbox.accept(frame);
         let _ = inbox.accept(items);
     }
@@ -262,6 +268,42 @@ fn credit_returns_without_an_envelope_to_carry_it() {
 }
 
 #[test]
+fn a_question_for_the_round_trip_is_answered_with_the_next_frame() {
+    let (near, far) = (Pipe::new().outbox, Pipe::new().outbox);
+    let header = |outbox: &Outbox| {
+        let frame = outbox.next_frame()?.bytes;
+        Some(FrameReader::new(frame).expect("a frame").header())
+    };
+    assert_eq!((header(&near), near.round_trip()), (None, None));
+    near.ask();
+    let asked = header(&near).expect("a frame although nothing waits");
+    assert_ne!(asked.probe, 0);
+    near.ask();
+    assert_eq!(header(&near), None, "one question at a time");
+    far.asked(SESSION, asked.probe);
+    let answer = header(&far).expect("a frame although nothing waits");
+    assert_eq!((answer.echo, answer.credit_session), (asked.probe, SESSION));
+    assert_eq!(header(&far), None, "it is answered once");
+    near.answered(SESSION - 1, answer.echo);
+    assert_eq!(near.round_trip(), None, "an earlier session's");
+    near.answered(SESSION, answer.echo);
+    assert_eq!(near.round_trip().map(|measured| measured.samples), Some(1));
+    near.open(SESSION + 1, PROTOCOL_VERSION);
+    assert_eq!(near.round_trip(), None, "what was measured belongs to its connection");
+}
+
+#[test]
+fn a_closed_window_keeps_no_question_back() {
+    let pipe = Pipe::new();
+    fill(&pipe.outbox, Lane::Signal, 128);
+    while pipe.outbox.next_frame().is_some() {}
+    pipe.outbox.ask();
+    let frame = pipe.outbox.next_frame().expect("a frame without items").bytes;
+    let reader = FrameReader::new(frame).expect("a frame");
+    assert_eq!((reader.header().probe, reader.item_bytes()), (1, 0));
+}
+
+#[test]
 fn what_a_broken_link_had_is_lost_or_in_doubt() {
     let mut pipe = Pipe::new();
     let sent = fill(&pipe.outbox, Lane::Signal, 128);
@@ -300,7 +342,7 @@ fn frames_of_an_older_connection_are_dropped() {
         pipe.outbox.next_frame().expect("a frame").bytes
     };
     let (first, late) = (frame_of(&mut pipe, 1), frame_of(&mut pipe, 2));
-    pipe.outbox.open(SESSION + 1);
+    pipe.outbox.open(SESSION + 1, PROTOCOL_VERSION);
     let fresh = frame_of(&mut pipe, 3);
     let mut accept = |frame: Vec<u8>| {
         pipe.inbox
@@ -341,7 +383,7 @@ fn a_missing_frame_is_a_fault_that_ends_the_session() {
 
     // Another process, and then a new session of it.
     for session in [3 << 32 | 5, 3 << 32 | 6] {
-        pipe.outbox.open(session);
+        pipe.outbox.open(session, PROTOCOL_VERSION);
         let frame = frame_of(&mut pipe);
         assert!(matches!(pipe.inbox.accept(frame), Ok(Some(_))));
     }
@@ -350,7 +392,7 @@ fn a_missing_frame_is_a_fault_that_ends_the_session() {
 #[test]
 fn an_envelope_between_fragments_is_a_fault() {
     let large = envelope(Lane::Command, 1, 2 * FRAME_BYTES_MAX);
-    let mut inbox = Inbox::default();
+    let mut inbox = Inbox::speaking(SPOKEN);
     let mut accept = |sequence, push: &dyn Fn(&mut FrameBuilder)| {
         let mut frame = FrameBuilder::with_capacity(0);
         push(&mut frame);
@@ -391,6 +433,59 @@ fn an_envelope_between_fragments_is_a_fault() {
 }
 
 #[test]
+fn large_bodies_leave_smaller_where_that_pays_and_arrive_as_they_were() {
+    let mut pipe = Pipe::with(Compression::Lz4);
+    let sent: Vec<Envelope> = [900, 5_000, 300_000]
+        .into_iter()
+        .map(|bytes| envelope(Lane::Command, 1, bytes))
+        .collect();
+    for envelope in &sent {
+        pipe.outbox.send(Lane::Command, envelope).expect("room");
+    }
+    let (count, saved) = pipe.outbox.compressed();
+    assert_eq!(count, 2, "the small one goes as it is");
+    assert!(saved > 290_000, "{saved}");
+    assert!(pipe.lane(Lane::Command).queued_bytes < 15_000);
+    assert_eq!(pipe.drain(), sent);
+    // Votes wait for nothing.
+    pipe.outbox
+        .send(Lane::Urgent, &envelope(Lane::Urgent, 1, 5_000))
+        .expect("room");
+    assert_eq!(pipe.outbox.compressed().0, 2);
+}
+
+#[test]
+fn a_lane_of_what_does_not_shrink_is_seldom_tried() {
+    let mut pipe = Pipe::with(Compression::Lz4);
+    let noise = |seed: u64| {
+        let words = (0..500u64).flat_map(|at| {
+            let mut word = (at + seed * 1_000).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            (word ^ word >> 31).to_le_bytes()
+        });
+        Envelope {
+            body: words.collect::<Vec<u8>>().into(),
+            ..envelope(Lane::Command, seed, 0)
+        }
+    };
+    for seed in 0..200 {
+        pipe.outbox.send(Lane::Command, &noise(seed)).expect("room");
+        assert_eq!(pipe.drain(), [noise(seed)]);
+    }
+    assert_eq!(pipe.outbox.compressed(), (0, 0));
+    // One in 64 is still tried, and what pays ends that.
+    let text = envelope(Lane::Command, 1, 5_000);
+    let tried = (0..200).find(|_| {
+        pipe.outbox.send(Lane::Command, &text).expect("room");
+        pipe.drain();
+        pipe.outbox.compressed().0 > 0
+    });
+    assert!(tried.is_some_and(|tried| (1..64).contains(&tried)), "{tried:?}");
+    pipe.outbox.send(Lane::Command, &text).expect("room");
+    assert_eq!(pipe.outbox.compressed().0, 2);
+}
+
+#[test]
 fn an_outbox_does_not_look_into_what_it_carries() {
     let mut pipe = Pipe::new();
     let signal = Envelope {
@@ -419,6 +514,7 @@ fn config() -> LinkConfig {
         wanted: None,
         cookie: Cookie::new("a secret of at least thirty-two bytes").expect("long enough"),
         limits: LinkLimits::default(),
+        speaks: SPOKEN,
         tls: None,
     }
 }
@@ -478,8 +574,9 @@ async fn a_port_in_use_is_an_error_that_names_it() {
 #[test]
 fn a_session_is_that_of_the_node_that_the_certificate_is_for() {
     let peers = [("alpha", 1), ("beta", 2)];
-    let sessions = Sessions::new(peers.into_iter().map(|(name, index)| (name.to_owned(), index)));
-    let by = |certified: Option<&str>| Connection::new("c".to_owned(), certified.map(Into::into), None);
+    let sessions = Sessions::new(peers.into_iter().map(|(name, index)| (name.to_owned(), index)), SPOKEN);
+    let by =
+        |certified: Option<&str>| Connection::new("c".to_owned(), certified.map(Into::into), PROTOCOL_VERSION, None);
     let check = |name: &str, certified| sessions.check(&full_name(name), Some(&by(certified)));
     assert_eq!(check("alpha", Some("alpha")), Ok(1));
     assert_eq!(

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use queenright_protocol::colony::RULES;
 use queenright_protocol::id::NodeId;
 use queenright_protocol::wire::{Envelope, Kind, Lane};
 use ractor::ActorRef;
@@ -13,6 +14,7 @@ use super::status::STATUS_TIMEOUT;
 use crate::agent::Signals;
 use crate::body::{decode, encode};
 use crate::consensus::Consensus;
+use crate::cuts::CutReport;
 use crate::disk::DiskReport;
 use crate::founding::Join;
 use crate::queen::QueenMessage;
@@ -32,6 +34,10 @@ pub(super) enum Control {
     Allow(u16),
     /// Let this node in.
     Join(Join),
+    /// Which rules does your build know?
+    Rules,
+    /// These of my links are cut, or up again.
+    Cuts(CutReport),
 }
 
 /// The parts that envelopes from other nodes reach; complete once the node is.
@@ -109,6 +115,8 @@ impl Node {
             Ok(Control::Compare(asked)) => encode(&self.judge.answer(asked)),
             Ok(Control::Allow(place)) => encode(&self.steward.allow(place, |node| self.answers(node)).await),
             Ok(Control::Join(join)) => encode(&self.steward.admit(join).await),
+            Ok(Control::Rules) => encode(&RULES),
+            Ok(Control::Cuts(report)) => encode(&self.detours.hear(envelope.from, report)),
             Ok(Control::Disk(report)) => encode(&self.disk.hear(envelope.from, report)),
             Err(_) => return,
         };

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use queenright_protocol::colony::ImageError;
 use queenright_protocol::topology;
+use queenright_protocol::wire::SPOKEN;
 
 use crate::agent::Kinds;
 use crate::consensus::{CompactionOptions, ConsensusError, LogError, LogOptions, Timing};
@@ -85,6 +87,17 @@ pub enum StartError {
     /// The queen did not start.
     #[error("the queen did not start")]
     Queen(#[source] ractor::SpawnErr),
+    /// The state on its disk follows rules that this build does not know. Nothing was changed: start it with another build.
+    #[error("the state in {data} was left as it is")]
+    OtherRules {
+        /// The folder.
+        data: String,
+        /// Which rules.
+        source: ImageError,
+    },
+    /// The log holds what this build cannot apply. What it could apply before is on disk: start it with another build.
+    #[error("the node cannot go on: {0}")]
+    Unfit(String),
     /// A thread of this process was broken off.
     #[error("a part of the start was broken off")]
     BrokenOff(#[from] tokio::task::JoinError),
@@ -111,6 +124,7 @@ pub(super) fn link_config(options: &NodeOptions, wanted: Option<BTreeSet<u16>>) 
         wanted,
         cookie: options.cookie.clone(),
         limits: options.links.clone(),
+        speaks: SPOKEN,
         tls: options.tls.clone(),
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
+use queenright_protocol::colony::ImageError;
 use queenright_protocol::id::NodeId;
 use ractor::{Actor, ActorRef};
 use tokio::sync::watch;
@@ -10,10 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::backlog::tell_unstored;
 use super::comparison::Judge;
+use super::detours::{Detours, keep_cuts, tell_cuts};
 use super::inbox::Inbox;
 use super::joins::Joins;
 use super::options::{NodeOptions, StartError, link_config, log_options};
 use super::replacement::{Steward, follow_members, newest, with_me};
+use super::rules::keep_rules;
 use super::sessions::Keeper;
 use super::shaping::{Shaping, keep_epoch};
 use super::tasks::{compare_with_others, follow_leader, log_end_of_hellos, run_until, tell_recovered, watch_disk};
@@ -114,7 +117,11 @@ impl Node {
             router.clone(),
             Some(snapshots),
         )
-        .await?;
+        .await;
+        let consensus = consensus.map_err(|error| match replica.unfit() {
+            Some(reason) => StartError::Unfit(reason),
+            None => error.into(),
+        })?;
         let consensus = Arc::new(consensus);
         let (shell, liveness) = watch_the_others(&options, &folder, &founded, &router, &consensus);
         let liveness = Arc::new(liveness);
@@ -166,7 +173,10 @@ impl Node {
                     .collect()
             })
         };
-        let hello = AnsweringHello::of(&first_start, &founded, past, shaping.epochs.clone());
+        let hello = AnsweringHello::of(&first_start, &founded, past, shaping.epochs.clone(), {
+            let replica = replica.clone();
+            Box::new(move || replica.rules_version())
+        });
         let outlived = Arc::new(watch::Sender::new(None));
         let stop = CancellationToken::new();
         let watching = tokio::spawn(run_until(stop.clone(), shell.run()));
@@ -220,6 +230,23 @@ impl Node {
             stop.clone(),
             keep_epoch(consensus.clone(), replica.clone(), queen.clone(), options.topology),
         )));
+        let detours = Arc::new(Detours::new());
+        tasks.push(tokio::spawn(run_until(
+            stop.clone(),
+            tell_cuts(shaping.clone(), detours.clone(), consensus.clone(), router.clone()),
+        )));
+        tasks.push(tokio::spawn(run_until(
+            stop.clone(),
+            keep_cuts(
+                detours.clone(),
+                consensus.clone(),
+                replica.clone(),
+                router.clone(),
+                queen.clone(),
+            ),
+        )));
+        let keeping = keep_rules(consensus.clone(), replica.clone(), router.clone(), queen.clone());
+        tasks.push(tokio::spawn(run_until(stop.clone(), keeping)));
         let judge = Arc::new(Judge::new(replica.clone(), folder.clone()));
         tasks.push(tokio::spawn(run_until(
             stop.clone(),
@@ -235,6 +262,7 @@ impl Node {
             doors: options.nodes.iter().map(|node| node.http_advertised.clone()).collect(),
             topology: options.topology,
             shaping,
+            detours,
             folder,
             store,
             log,
@@ -335,6 +363,10 @@ async fn open_state(folder: &DataFolder, me: NodeId, disk: &Arc<Disk>) -> Result
             tracing::info!("the store was being replaced by what a snapshot holds; the state comes back from there");
             store.discard().await?;
             (Store::open(folder, &StoreOptions::default())?.0, Replica::new(me))
+        }
+        Some(Err(RestoreError::Image(source @ ImageError::UnknownRules { .. }))) => {
+            let data = folder.path().display().to_string();
+            return Err(StartError::OtherRules { data, source });
         }
         Some(Err(error)) => {
             let place = store.set_aside(error.to_string()).await?;

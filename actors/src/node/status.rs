@@ -15,8 +15,7 @@ use crate::body::{decode, encode};
 use crate::consensus::Recovery;
 use crate::disk::DiskStatus;
 use crate::founding::place_of;
-use crate::link::LaneStats;
-use crate::link::RefusedStats;
+use crate::link::{BUILD, LaneStats, RefusedStats, RoundTrip};
 use crate::liveness::{DatagramCounts, View};
 use crate::router::TransitCounts;
 use crate::store::StoreError;
@@ -78,6 +77,9 @@ pub struct NodeStatus {
     /// The datagrams by which it watches them.
     #[serde(default)]
     pub datagrams: Option<DatagramCounts>,
+    /// What its build is called.
+    #[serde(default)]
+    pub build: Option<String>,
 }
 
 /// What a link is for.
@@ -119,6 +121,15 @@ pub struct LinkStatus {
     pub in_doubt: u64,
     /// Bytes that wait now.
     pub queued_bytes: u64,
+    /// The version of frames that both ends speak, while it is up.
+    #[serde(default)]
+    pub version: Option<u8>,
+    /// Why it could not be linked, since it was up last.
+    #[serde(default)]
+    pub problem: Option<String>,
+    /// How long the other end takes to answer; nothing until that was measured.
+    #[serde(default)]
+    pub round_trip: Option<RoundTrip>,
 }
 
 /// What goes over the links of a node and through it. Of the signals of all agents, those sent are those delivered, those
@@ -173,6 +184,12 @@ pub struct ClusterStatus {
     /// The number of the epoch: a list of the members and their topology; 0 while there is none.
     #[serde(default)]
     pub epoch: u64,
+    /// The version of the rules in force.
+    #[serde(default)]
+    pub rules_version: u32,
+    /// The links that the epoch leads around since they cannot be made, by the names of their ends.
+    #[serde(default)]
+    pub cuts: Vec<(String, String)>,
     /// All nodes, by number.
     pub nodes: Vec<NodeStatus>,
 }
@@ -263,6 +280,7 @@ impl Node {
                 traffic: None,
                 opinions: None,
                 datagrams: None,
+                build: None,
             })
         });
         let nodes = futures::future::join_all(others).await;
@@ -282,6 +300,11 @@ impl Node {
         };
         let queenright = leadership.leader.is_some_and(answers) && reachable > voters.len() / 2;
         let epoch = self.shaping.epochs.present();
+        let cuts = epoch.iter().flat_map(|epoch| &epoch.cuts).map(|cut| {
+            let [one, other] = cut.ends().map(|end| self.name_of(end).to_string());
+            (one, other)
+        });
+        let cuts = cuts.collect();
         ClusterStatus {
             cluster: self.cluster.clone(),
             cluster_id: Some(self.cluster_id.clone()),
@@ -291,6 +314,8 @@ impl Node {
             term: leadership.term,
             topology: epoch.as_ref().map_or(self.topology, |epoch| epoch.kind).to_string(),
             epoch: epoch.map_or(0, |epoch| epoch.number),
+            rules_version: self.replica.rules_version(),
+            cuts,
             nodes,
         }
     }
@@ -315,6 +340,7 @@ impl Node {
             traffic: Some(self.traffic()),
             opinions: Some(self.opinions()),
             datagrams: Some(self.liveness.counts()),
+            build: Some(BUILD.to_owned()),
         }
     }
 
@@ -330,6 +356,9 @@ impl Node {
                     _ => LinkRole::Idle,
                 },
                 up: link.up,
+                version: link.version,
+                problem: link.problem,
+                round_trip: link.round_trip,
                 reconnects: link.reconnects,
                 sent: sum(|lane| lane.sent),
                 sent_bytes: sum(|lane| lane.sent_bytes),
@@ -346,7 +375,10 @@ impl Node {
             topics: self.topics.counts(),
             transit: self.router.transit(),
             links: links
-                .filter(|link| link.role != LinkRole::Idle || link.sent + link.received + link.refused > 0)
+                .filter(|link| {
+                    let said = link.sent + link.received + link.refused > 0 || link.problem.is_some();
+                    link.role != LinkRole::Idle || said
+                })
                 .collect(),
         }
     }

@@ -25,7 +25,7 @@ use crate::store::Store;
 /// How long one wait for what a restarted node applies again lasts; it is repeated.
 const RECOVERY_WAIT: Duration = Duration::from_secs(60);
 
-/// Why this node belongs to a cluster that has ended, if it does.
+/// Why this node cannot go on in its cluster, if it cannot: that has ended, or follows rules that its build does not know.
 pub(super) type Outlived = watch::Sender<Option<String>>;
 
 pub(super) async fn compare_with_others(judge: Arc<Judge>, router: Arc<Router>) {
@@ -101,7 +101,7 @@ pub(super) async fn tell_recovered(consensus: Arc<Consensus>, queen: ActorRef<Qu
     let _ = queen.cast(QueenMessage::Recovered);
 }
 
-/// Resolves with the reason when this node belongs to a cluster that has ended.
+/// Resolves with the reason when this node cannot go on in its cluster.
 pub(super) async fn outlived(outlived: &Outlived) -> String {
     let mut told = outlived.subscribe();
     let reason = told.wait_for(Option::is_some).await.expect("its sender is borrowed");
@@ -116,7 +116,11 @@ pub(super) async fn log_end_of_hellos(
 ) {
     let router = joins.router.clone();
     let consensus = joins.consensus.clone();
+    let me = hello.name().to_owned();
     let stranger = move |error| {
+        if matches!(&error, FoundingError::Rules { node, .. } if *node == me) {
+            outlived.send_replace(Some(error.to_string()));
+        }
         // A cluster that has a leader was not lost: it is not for this node to end it.
         if matches!(error, FoundingError::Outlived { .. }) && !consensus.has_recovered() {
             outlived.send_replace(Some(error.to_string()));

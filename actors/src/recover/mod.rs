@@ -24,7 +24,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use queenright_protocol::colony::TooManyRecoveries;
+use queenright_protocol::colony::{ImageError, TooManyRecoveries};
 use queenright_protocol::id::{ClusterId, NodeId};
 
 use self::folders::{Work, io_error, put_in_place};
@@ -80,6 +80,14 @@ pub enum RecoverError {
         name: String,
         /// What was found.
         reason: String,
+    },
+    /// This build does not know the rules that its state follows: start the recovery with another build.
+    #[error("{}: nothing was changed", folder.display())]
+    OtherRules {
+        /// The folder that was read.
+        folder: PathBuf,
+        /// Which rules.
+        source: ImageError,
     },
     /// The data folder or the store.
     #[error(transparent)]
@@ -290,6 +298,10 @@ async fn salvage_from(copy: &DataFolder, me: NodeId, damage: &mut Vec<String>) -
     let replica = match restored {
         None | Some(Err(RestoreError::Unfinished)) => Replica::new(me),
         Some(Ok(replica)) => replica,
+        Some(Err(RestoreError::Image(source @ ImageError::UnknownRules { .. }))) => {
+            let folder = copy.path().to_owned();
+            return Err(RecoverError::OtherRules { folder, source });
+        }
         Some(Err(error)) => {
             damage.push(format!("the store: {error}"));
             Replica::new(me)

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 
-use queenright_protocol::colony::{Applied, Batch, Checkpoint, Colony, Digest, Round, RoundError};
+use queenright_protocol::colony::{Applied, Batch, Checkpoint, Colony, Digest, Round, RoundError, UnknownRules};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -46,6 +46,14 @@ pub enum ApplyError {
         /// What is wrong with it.
         source: RoundError,
     },
+    /// The entry follows rules that this build does not know, or raises the version to one.
+    #[error("log entry {index}: {source}")]
+    UnknownRules {
+        /// The index of the entry.
+        index: u64,
+        /// Which rules.
+        source: UnknownRules,
+    },
 }
 
 /// What a log entry brings.
@@ -68,7 +76,18 @@ fn decode(bytes: &[u8]) -> Result<(Batch, Vec<Round>), RoundError> {
 
 impl Replica {
     /// Applies one log entry. An entry without payload (a blank or a change of members) only moves the position.
+    ///
+    /// # Errors
+    /// When this build cannot: nothing of the entry was applied then, and [`Replica::unfit`] says why.
     pub(crate) fn apply(&self, log_id: LogId, payload: Payload<'_>) -> Result<(), ApplyError> {
+        let applied = self.apply_entry(log_id, payload);
+        if let Err(error) = &applied {
+            self.unfit.send_replace(Some(error.to_string()));
+        }
+        applied
+    }
+
+    fn apply_entry(&self, log_id: LogId, payload: Payload<'_>) -> Result<(), ApplyError> {
         let index = log_id.index;
         let decoded = match payload {
             Payload::Rounds(bytes) => {
@@ -79,6 +98,10 @@ impl Replica {
         };
         let (applied, seq, cluster_ms, checkpoint, dirty) = {
             let mut state = self.state();
+            if let Some(((_, rounds), _)) = &decoded {
+                let known = state.colony.check_rules(rounds, self.knows);
+                known.map_err(|source| ApplyError::UnknownRules { index, source })?;
+            }
             let applied = decoded
                 .as_ref()
                 .map(|((batch, rounds), _)| state.colony.apply(batch.cluster_ms, batch.wall_ms, rounds, self.me));

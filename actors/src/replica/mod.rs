@@ -17,9 +17,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use arc_swap::ArcSwap;
 use openraft::type_config::alias::{LogIdOf, StoredMembershipOf, VoteOf};
 use queenright_protocol::colony::{
-    Answer, Colony, Digest, DoorTokens, Epoch, Key, Record, ReservationId, Session, TokenHash, Wait, WaitId,
+    Answer, Colony, Digest, DoorTokens, Epoch, Key, RULES, Record, ReservationId, Session, TokenHash, Wait, WaitId,
 };
 use queenright_protocol::id::NodeId;
+use queenright_protocol::version::Versions;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
@@ -69,6 +70,10 @@ pub type StoreWaker = Box<dyn Fn(bool) + Send + Sync>;
 /// This node's copy of the colony.
 pub struct Replica {
     me: NodeId,
+    /// The versions of the rules that can be applied.
+    knows: Versions,
+    /// Why no more can be applied.
+    unfit: watch::Sender<Option<String>>,
     // A mutex and not an actor: openraft's worker must apply on its own task, and a reader that only wants an O(1) clone
     // must not wait in a mailbox behind rounds. Held for one entry, or for one clone; never across an await.
     state: Mutex<State>,
@@ -119,6 +124,14 @@ impl Replica {
         )
     }
 
+    /// An empty copy as another build would have it, which knows these rules.
+    #[cfg(test)]
+    pub(crate) fn knowing(me: NodeId, knows: Versions) -> Arc<Replica> {
+        let mut replica = Replica::new(me);
+        Arc::get_mut(&mut replica).expect("it was just made").knows = knows;
+        replica
+    }
+
     fn with(
         me: NodeId,
         colony: Colony,
@@ -132,6 +145,8 @@ impl Replica {
         revisions.fill(&colony);
         Arc::new(Replica {
             me,
+            knows: RULES,
+            unfit: watch::Sender::new(None),
             door_tokens: ArcSwap::from_pointee(colony.door_tokens().clone()),
             applied: AtomicU64::new(applied),
             seq: watch::Sender::new(colony.seq()),
@@ -219,6 +234,16 @@ impl Replica {
     /// The tokens that let callers in at this node's door.
     pub fn door_tokens(&self) -> Arc<DoorTokens> {
         self.door_tokens.load_full()
+    }
+
+    /// The version of the rules in force.
+    pub(crate) fn rules_version(&self) -> u32 {
+        self.state().colony.rules_version()
+    }
+
+    /// Why no more of the log can be applied here: it holds what this build does not know.
+    pub(crate) fn unfit(&self) -> Option<String> {
+        self.unfit.borrow().clone()
     }
 
     /// The index of the last applied entry; 0 before the first.

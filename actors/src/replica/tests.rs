@@ -2,6 +2,7 @@
 
 mod passes;
 mod rig;
+mod rules;
 
 use queenright_protocol::colony::{
     Acquire, Body, Caller, Mode, NewSession, Outcome, Release, Released, ReservationCommand, TokenHash, Want,

@@ -10,14 +10,18 @@
 //! 4. the next hop over the members without those whose links turn out to be down: a detour around a dead neighbour before
 //!    anybody suspects it.
 //!
-//! An envelope never goes back over the link that it came on. Nodes with different epochs or suspects may pass one on in a
+//! 5. in a mesh or a ring another neighbour, the one that is nearest to the target: its link is cut, and no epoch leads around
+//!    it yet. In a star or a hierarchy nothing else leads there.
+//!
+//! An envelope never goes back over the link that it came on, but at the end of a ring that is cut: the other way round begins
+//! there. Nodes with different epochs or suspects may pass one on in a
 //! longer circle; how many hops it may take ends that (see [`hops_max`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use queenright_protocol::id::NodeId;
-use queenright_protocol::topology::{self, Branch, Topology};
+use queenright_protocol::topology::{self, Branch, Pair, Topology};
 use queenright_protocol::wire::Kind;
 
 use crate::founding::links_of;
@@ -38,6 +42,8 @@ pub(crate) struct View {
     pub(crate) kind: topology::Kind,
     /// The members of the epoch.
     pub(crate) linked: BTreeSet<NodeId>,
+    /// The links that the epoch leads around.
+    pub(crate) cuts: BTreeSet<Pair>,
     /// All members that are known, those too that have just joined.
     pub(crate) members: BTreeSet<NodeId>,
     /// The epoch before, while not all links of this one are up.
@@ -54,6 +60,7 @@ impl View {
             epoch: 0,
             kind: topology::Kind::Mesh,
             linked: members.clone(),
+            cuts: BTreeSet::new(),
             members: members.clone(),
             before: None,
             routed: false,
@@ -83,12 +90,12 @@ impl Routes {
         suspects.remove(&view.me);
         let believed = view.linked.difference(&suspects).copied().collect();
         let before = view.before.as_ref();
-        let topology = Topology::new(view.kind, &believed);
+        let topology = Topology::around(view.kind, &believed, &view.cuts);
         Routes {
             members: view.members.iter().copied().collect(),
             broadcast: broadcast_tree(&topology, &view).into(),
             topology,
-            whole: Topology::new(view.kind, &view.linked),
+            whole: Topology::around(view.kind, &view.linked, &view.cuts),
             before: before.map(|(kind, members)| Topology::new(*kind, members)),
             links: links_of(&view.members, view.me),
             suspects,
@@ -146,6 +153,12 @@ impl Routes {
         self.broadcast.clone()
     }
 
+    /// Whether an envelope for `to` that came on this link may go back over it, since no other way is left: the next node of a
+    /// ring cannot be reached.
+    pub(super) fn may_turn_back(&self, to: NodeId, came: u16) -> bool {
+        self.view.kind == topology::Kind::Ring && self.hop(to).is_some_and(|hop| hop != came)
+    }
+
     fn hop(&self, to: NodeId) -> Option<u16> {
         let topology = match self.suspects.contains(&to) {
             true => &self.whole,
@@ -167,16 +180,29 @@ impl Routes {
         let mut left = self.view.linked.clone();
         left.retain(|node| *node == to || !self.suspects.contains(node));
         for _ in 0..=DETOURS_MAX {
-            let hop = Topology::new(self.view.kind, &left).next_hop(self.view.me, to)?;
+            let Some(hop) = Topology::new(self.view.kind, &left).next_hop(self.view.me, to) else {
+                break;
+            };
             if let Some(link) = self.link(hop).filter(|link| stands(*link)) {
                 return Some(link);
             }
             if hop == to {
-                return None;
+                break;
             }
             left.remove(&hop);
         }
-        None
+        self.past_it(to, stands)
+    }
+
+    /// The neighbour whose link stands that is nearest to the target, which is not reached the way it should be.
+    fn past_it(&self, to: NodeId, stands: impl Fn(u16) -> bool) -> Option<u16> {
+        if !matches!(self.view.kind, topology::Kind::Mesh | topology::Kind::Ring) {
+            return None;
+        }
+        let near = self.topology.neighbours(self.view.me).into_iter();
+        let near = near.filter(|node| *node != to && self.link(*node).is_some_and(&stands));
+        let nearest = near.min_by_key(|node| self.topology.hops(*node, to).unwrap_or(u32::MAX))?;
+        self.link(nearest)
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use proptest::prelude::*;
-use queenright_protocol::topology::{self, FanOut, Topology};
+use queenright_protocol::topology::{self, FanOut, Pair, Topology};
 
 use super::*;
 use crate::link::LinksStats;
@@ -378,6 +378,54 @@ fn a_dead_neighbour_is_led_around_before_anybody_suspects_it() {
     (0..6).filter(|other| *other != 2).for_each(|other| rig.cut(2, other));
     rig.open(1, 3);
     for (from, to) in [(0, 3), (1, 3), (3, 0), (1, 4)] {
+        rig.signal(from, to).unwrap();
+        rig.settle();
+        assert_eq!(rig.arrived(to).len(), 1, "{from} {to}");
+    }
+}
+
+#[test]
+fn a_cut_link_is_led_around_before_an_epoch_does_and_by_one_that_does() {
+    for (kind, nodes) in [
+        (topology::Kind::Ring, 5),
+        (topology::Kind::Mesh, 3),
+        (topology::Kind::Ring, 7),
+    ] {
+        let rig = Rig::new(kind, nodes);
+        rig.cut(0, 1);
+        let all_reach_all = || {
+            for (from, to) in (0..nodes).flat_map(|from| (0..nodes).map(move |to| (from, to))) {
+                if from != to {
+                    rig.signal(from, to).unwrap();
+                    rig.settle();
+                    assert_eq!(rig.arrived(to).len(), 1, "{kind} {from} {to}");
+                }
+            }
+        };
+        all_reach_all();
+        for (place, router) in rig.routers.iter().enumerate() {
+            router.set_view(View {
+                cuts: [Pair::of(number(0), number(1))].into(),
+                ..view(place, kind, nodes)
+            });
+        }
+        all_reach_all();
+        assert_eq!(rig.sum(|counts| counts.signals_lost), 0);
+    }
+}
+
+#[test]
+fn whoever_is_cut_off_in_a_star_is_reached_by_the_one_below_which_it_is_hung_up() {
+    let rig = Rig::new(topology::Kind::Star, 4);
+    rig.cut(0, 2);
+    rig.open(1, 2);
+    for (place, router) in rig.routers.iter().enumerate() {
+        router.set_view(View {
+            cuts: [Pair::of(number(0), number(2))].into(),
+            ..view(place, topology::Kind::Star, 4)
+        });
+    }
+    for (from, to) in [(0, 2), (2, 0), (3, 2), (2, 3)] {
         rig.signal(from, to).unwrap();
         rig.settle();
         assert_eq!(rig.arrived(to).len(), 1, "{from} {to}");

@@ -1,6 +1,8 @@
 //! A simulated cluster: the nodes, what is between them, what goes wrong and who asks for something, driven millisecond by
 //! millisecond from one seed.
 
+mod upgrade;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -40,6 +42,8 @@ pub(super) struct Plan {
     pub(super) planted: Planted,
     /// Whether it goes on, when everything is healed, until offers that nobody has taken are over.
     pub(super) offers_over: bool,
+    /// Two nodes that are never linked, although both live.
+    pub(super) never_linked: Option<(usize, usize)>,
 }
 
 impl Plan {
@@ -54,6 +58,7 @@ impl Plan {
             routed: false,
             planted: Planted::Nothing,
             offers_over: seed.is_multiple_of(10),
+            never_linked: None,
         }
     }
 }
@@ -149,7 +154,10 @@ impl Cluster {
         // From a battery-backed cache to a busy spinning disk.
         let sync_ms = (0, random.random_range(1..30));
         nodes.iter().for_each(|node| node.disk.set_sync_ms(sync_ms));
-        let pairs = (0..plan.nodes).flat_map(|one| (one + 1..plan.nodes).map(move |other| ((one, other), 0)));
+        // One more reason to be cut than ever ends.
+        let cut = |pair| u32::from(plan.never_linked == Some(pair));
+        let pairs = (0..plan.nodes).flat_map(|one| (one + 1..plan.nodes).map(move |other| (one, other)));
+        let pairs = pairs.map(|pair| (pair, cut(pair)));
         Cluster {
             plan,
             now_ms: 0,

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use queenright_protocol::colony::{Digest, Outcome, ReservationId, Wait, WaitId};
+use queenright_protocol::colony::{Digest, Outcome, RULES, ReservationId, Wait, WaitId};
 use queenright_protocol::id::NodeId;
 use queenright_protocol::topology;
+use queenright_protocol::version::Versions;
 use queenright_protocol::wire::{Envelope, Kind};
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
@@ -50,6 +51,8 @@ pub(super) struct SimNode {
     nodes: usize,
     kind: topology::Kind,
     routed: bool,
+    /// The rules that its build knows, from its next start on.
+    pub(super) knows: Versions,
     pub(super) disk: Disk,
     /// How many microseconds its clock goes on in a millisecond.
     clock_us: u64,
@@ -109,6 +112,7 @@ impl SimNode {
             nodes,
             kind,
             routed,
+            knows: RULES,
             disk,
             clock_us,
             incarnation: 0,
@@ -158,7 +162,7 @@ impl SimNode {
             routed: self.routed,
             ..View::mesh(me, &numbers)
         });
-        let replica = Replica::new(me);
+        let replica = Replica::knowing(me, self.knows);
         let founds = self.me == 0 && self.disk.is_blank();
         let consensus = Consensus::start(
             TIMING,

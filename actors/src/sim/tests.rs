@@ -114,6 +114,39 @@ fn a_ring_of_five_over_which_consensus_goes_too_keeps_every_promise() {
     passing_on(Kind::Ring, true);
 }
 
+/// Nodes of which two are never linked keep every promise, over routes that lead around the cut.
+fn around_a_cut(kind: Kind, nodes: usize) {
+    let plan = |seed| Plan {
+        nodes,
+        busy_ms: 4_000,
+        kind,
+        routed: true,
+        never_linked: Some((0, 1)),
+        ..Plan::of(seed)
+    };
+    let mut sum = Counts::default();
+    for (seed, report) in run_all(SEEDS_PASSED_ON, plan) {
+        let violations: Vec<String> = report.violations.iter().map(ToString::to_string).collect();
+        assert!(
+            violations.is_empty(),
+            "{kind}, seed {seed}: {violations:?}\n{}",
+            report.events.join("\n")
+        );
+        sum.add(&report.counts);
+    }
+    assert!(sum.answered >= 50 * SEEDS_PASSED_ON, "{sum:?}");
+}
+
+#[test]
+fn a_ring_of_five_with_a_cut_link_keeps_every_promise() {
+    around_a_cut(Kind::Ring, 5);
+}
+
+#[test]
+fn a_mesh_of_three_with_a_cut_link_keeps_every_promise() {
+    around_a_cut(Kind::Mesh, 3);
+}
+
 #[test]
 fn a_star_of_five_over_which_consensus_goes_too_keeps_every_promise() {
     passing_on(Kind::Star, true);

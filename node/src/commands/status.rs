@@ -57,6 +57,7 @@ fn text(status: &ClusterStatus) -> String {
             ));
         }
     }
+    text.extend(builds(status));
     for line in status.nodes.iter().filter_map(refused) {
         text.push('\n');
         text.push_str(&line);
@@ -67,6 +68,25 @@ fn text(status: &ClusterStatus) -> String {
         text.push_str(&line);
     }
     text
+}
+
+/// Which builds the nodes have and which rules they follow, as a line of its own, while they have different ones.
+fn builds(status: &ClusterStatus) -> Option<String> {
+    let builds = status
+        .nodes
+        .iter()
+        .filter_map(|node| Some((&node.name, node.build.as_ref()?)));
+    let builds: Vec<(&String, &String)> = builds.collect();
+    let (_, first) = builds.first()?;
+    if builds.iter().all(|(_, build)| build == first) {
+        return None;
+    }
+    let named: Vec<String> = builds.iter().map(|(name, build)| format!("{name} {build}")).collect();
+    let rules = status.rules_version;
+    Some(format!(
+        "\nbuilds: {}; version {rules} of the rules is in force",
+        named.join(", ")
+    ))
 }
 
 /// Which connections a node refused; `None` if there were none.
@@ -146,6 +166,7 @@ mod tests {
             traffic: None,
             opinions: None,
             datagrams: None,
+            build: None,
         }
     }
 
@@ -183,6 +204,8 @@ mod tests {
             term: 3,
             topology: "ring".to_owned(),
             epoch: 4,
+            rules_version: 1,
+            cuts: Vec::new(),
             nodes: vec![node(1, Role::Leader, Some(7)), node(2, Role::Unreachable, None)],
         };
         let expected = "\
@@ -210,6 +233,12 @@ n2    unreachable  -        -    -                 -       127.0.0.1:7202";
         });
         let line = "\nn1: subscribers dropped: 2 did not read, 1 fell behind what is kept";
         assert_eq!(text(&slow), format!("{expected}{line}"));
+        let mut mixed = status.clone();
+        mixed.nodes[0].build = Some("0.1.0".to_owned());
+        assert_eq!(text(&mixed), expected);
+        mixed.nodes[1].build = Some("0.2.0".to_owned());
+        let line = "\nbuilds: n1 0.1.0, n2 0.2.0; version 1 of the rules is in force";
+        assert_eq!(text(&mixed), format!("{expected}{line}"));
         let alone = ClusterStatus {
             queenright: false,
             cluster_id: None,

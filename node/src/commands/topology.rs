@@ -77,26 +77,42 @@ fn set_text(set: &TopologySet) -> String {
 
 fn text(topology: &WireTopology) -> String {
     let count = topology.members.len();
-    let mut table = Table::new(["LINK", "FOR", "STATE", "SENT", "BACK", "BYTES"]);
+    let mut table = Table::new(["LINK", "FOR", "STATE", "RTT", "SENT", "BACK", "BYTES"]);
     let counted = |sent: Option<u64>| sent.map_or_else(|| "-".to_owned(), |sent| sent.to_string());
     for link in &topology.links {
         table.row([
             format!("{}-{}", link.one, link.other),
             role(link.role).to_owned(),
             state(link.state).to_owned(),
+            round_trip(link.round_trip_us),
             counted(link.sent),
             counted(link.sent_back),
             link.bytes.to_string(),
         ]);
     }
+    let reasons: String = topology.links.iter().filter_map(reason).collect();
     format!(
-        "{}: {} of {count} node{}, epoch {}\n\n{}\n\n{table}",
+        "{}: {} of {count} node{}, epoch {}\n\n{}\n\n{table}{reasons}",
         topology.cluster,
         topology.kind,
         if count == 1 { "" } else { "s" },
         topology.epoch,
         drawing(topology)
     )
+}
+
+/// A time in milliseconds, to three places at most.
+fn round_trip(micros: Option<u64>) -> String {
+    micros.map_or_else(
+        || "-".to_owned(),
+        |micros| format!("{}.{:03} ms", micros / 1_000, micros % 1_000),
+    )
+}
+
+/// Why a link is not up, as a line of its own.
+fn reason(link: &WireLink) -> Option<String> {
+    let problem = link.problem.as_ref()?;
+    Some(format!("\n{}-{}: {problem}", link.one, link.other))
 }
 
 fn role(role: LinkRole) -> &'static str {
@@ -113,6 +129,7 @@ fn state(state: LinkState) -> &'static str {
         LinkState::Up => "up",
         LinkState::Down => "down",
         LinkState::Unknown => "unknown",
+        LinkState::Cut => "cut",
     }
 }
 
@@ -258,6 +275,8 @@ mod tests {
                     } else {
                         LinkState::Up
                     },
+                    round_trip_us: (one == 1).then_some(1_042),
+                    problem: None,
                     sent: Some(1),
                     sent_back: None,
                     bytes: 10,
@@ -301,13 +320,16 @@ mod tests {
         let expected = "\
 c: ring of 3 nodes, epoch 3
 
-n1 ── n2* ── n3 ── (n1)
+n1 ── n2* ·· n3 ── (n1)
 
-LINK   FOR   STATE  SENT  BACK  BYTES
-n1-n2  data  up     1     -     10
-n1-n3  data  up     1     -     10
-n2-n3  data  up     1     -     10";
-        assert_eq!(text(&sample(Kind::Ring, 3, &[])), expected);
+LINK   FOR   STATE  RTT       SENT  BACK  BYTES
+n1-n2  data  up     1.042 ms  1     -     10
+n1-n3  data  up     1.042 ms  1     -     10
+n2-n3  data  down   -         1     -     10
+n2-n3: connection refused";
+        let mut topology = sample(Kind::Ring, 3, &[(2, 3)]);
+        topology.links[2].problem = Some("connection refused".to_owned());
+        assert_eq!(text(&topology), expected);
     }
 
     #[test]

@@ -104,6 +104,7 @@ mod tests {
             traffic: None,
             datagrams: opinions.is_some().then_some(datagrams),
             opinions,
+            build: None,
         }
     }
 
@@ -117,6 +118,8 @@ mod tests {
             term: 1,
             topology: "mesh".to_owned(),
             epoch: 1,
+            rules_version: 1,
+            cuts: Vec::new(),
             nodes,
         }
     }

@@ -16,6 +16,7 @@ pub(super) struct ClusterFile {
     pub(super) cluster: ClusterSection,
     pub(super) nodes: Vec<NodeSection>,
     pub(super) consensus: Option<ConsensusSection>,
+    pub(super) links: Option<LinksSection>,
     pub(super) limits: Option<LimitsSection>,
     pub(super) log: Option<LogSection>,
     pub(super) tls: Option<TlsSection>,
@@ -48,6 +49,12 @@ pub(super) struct ConsensusSection {
     pub(super) election_ms: Option<[i64; 2]>,
     pub(super) voters: Option<i64>,
     pub(super) links: Option<String>,
+}
+
+#[derive(Debug, Default, DeriveDeserialize, Serialize)]
+#[serde(deny_unknown_fields, expecting = "a section")]
+pub(super) struct LinksSection {
+    pub(super) compression: Option<String>,
 }
 
 #[derive(Debug, Default, DeriveDeserialize, Serialize)]
@@ -197,6 +204,9 @@ impl ClusterFile {
                 ]),
                 voters: config.consensus.voters.map(|voters| integer(voters as u64)),
                 links: Some(config.consensus.links.to_string()),
+            }),
+            links: Some(LinksSection {
+                compression: Some(config.compression.to_string()),
             }),
             limits: Some(LimitsSection {
                 value_bytes: bytes(value_bytes),

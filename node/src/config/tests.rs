@@ -427,6 +427,17 @@ fn three_or_five_nodes_vote_and_no_more_than_there_are() {
 }
 
 #[test]
+fn envelopes_leave_as_they_are_unless_the_file_says_otherwise() {
+    assert_eq!(parse(MESH).unwrap().compression, Compression::Off);
+    let small = parse(&format!("{MESH}[links]\ncompression = \"lz4\"")).unwrap();
+    assert_eq!(small.compression, Compression::Lz4);
+    refused_with(
+        "[links]\ncompression = \"zstd\"",
+        "c.toml: links.compression: \"zstd\" is no compression (off, lz4)",
+    );
+}
+
+#[test]
 fn consensus_goes_over_links_of_its_own_unless_the_file_says_otherwise() {
     assert_eq!(parse(MESH).unwrap().consensus.links, ControlLinks::Direct);
     let routed = parse(&format!("{MESH}[consensus]\nlinks = \"routed\"")).unwrap();

@@ -14,7 +14,9 @@ use super::file::{
 };
 use super::limits::{Bound, Limits};
 use super::locate::closest;
-use super::{ClusterConfig, ConfigError, Consensus, ControlLinks, Log, NODES_MAX, NodeConfig, Projects, Topology};
+use super::{
+    ClusterConfig, Compression, ConfigError, Consensus, ControlLinks, Log, NODES_MAX, NodeConfig, Projects, Topology,
+};
 
 const NAME_CHARS_MAX: usize = 40;
 /// What lies beside the folders of the nodes in the folder of a cluster.
@@ -50,6 +52,7 @@ pub(super) fn cluster(file: &Path, raw: ClusterFile) -> Result<ClusterConfig, Co
         projects: check.projects(projects.as_deref())?,
         name,
         consensus: check.consensus(&raw.consensus.unwrap_or_default(), nodes.len())?,
+        compression: check.compression(raw.links.unwrap_or_default().compression.as_deref())?,
         nodes,
         limits: check.limits(&raw.limits.unwrap_or_default())?,
         log: check.log(&raw.log.unwrap_or_default())?,
@@ -324,6 +327,19 @@ impl Check<'_> {
             3 | 5 if voters as usize <= nodes => Ok(Some(voters as usize)),
             3 | 5 => refuse(format!("is above the number of nodes, {nodes}")),
             _ => refuse("is no number of voters (3 or 5)".to_owned()),
+        }
+    }
+
+    fn compression(&self, word: Option<&str>) -> Result<Compression, ConfigError> {
+        match word {
+            None => Ok(Compression::default()),
+            Some("off") => Ok(Compression::Off),
+            Some("lz4") => Ok(Compression::Lz4),
+            Some(other) => {
+                let names = Compression::NAMES.join(", ");
+                let problem = format!("is no compression ({names})");
+                Err(self.refuse("links.compression", format!("{other:?}"), problem))
+            }
         }
     }
 

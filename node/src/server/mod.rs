@@ -20,7 +20,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{ClusterConfig, ControlLinks, NodeConfig, Projects, Topology};
+use crate::config::{ClusterConfig, Compression, ControlLinks, NodeConfig, Projects, Topology};
 use crate::http::{self, DoorAccess, DoorError, DoorLimits};
 use crate::replay;
 use crate::state::{AdminToken, Cookie, Registration, Registry, RunningNode, StateError};
@@ -207,6 +207,7 @@ fn options(plan: &NodePlan, tls: Option<Arc<Tls>>) -> Result<NodeOptions, Server
         topology,
         projects,
         consensus,
+        compression,
         limits,
         log,
         ..
@@ -249,6 +250,10 @@ fn options(plan: &NodePlan, tls: Option<Arc<Tls>>) -> Result<NodeOptions, Server
         },
         links: LinkLimits {
             outbox_bytes: limits.outbox_bytes,
+            compression: match compression {
+                Compression::Off => queenright_actors::link::Compression::Off,
+                Compression::Lz4 => queenright_actors::link::Compression::Lz4,
+            },
             ..LinkLimits::default()
         },
         kinds,

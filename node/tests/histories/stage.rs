@@ -86,17 +86,22 @@ impl Stage {
     }
 }
 
-/// Writes the cluster file as one node reads it: those that it dials, which are the ones before it, stand behind proxies.
-fn write_file_of(place: usize, config: &ClusterConfig, links: &BTreeMap<(usize, usize), Proxy>, folder: &Path) {
+/// Writes the cluster file as one node reads it: those that it dials, which are the ones before it, may stand behind proxies.
+pub(crate) fn write_file_of(
+    place: usize,
+    config: &ClusterConfig,
+    links: &BTreeMap<(usize, usize), Proxy>,
+    folder: &Path,
+) {
     let mut own = config.clone();
-    for low in 0..place {
-        own.nodes[low].links = links[&(low, place)].address();
+    for ((low, _), link) in links.iter().filter(|((_, high), _)| *high == place) {
+        own.nodes[*low].links = link.address();
     }
     fs::write(folder.join(format!("{}.toml", NODES[place])), own.to_toml()).unwrap();
 }
 
 /// A program that starts a node as `up` asks for it, with a cluster file of its own.
-fn starter(folder: &Path, environment: &[(&str, &str)]) -> std::path::PathBuf {
+pub(crate) fn starter(folder: &Path, environment: &[(&str, &str)]) -> std::path::PathBuf {
     let variables = environment
         .iter()
         .map(|(name, value)| format!("export {name}='{value}'\n"));

@@ -26,6 +26,7 @@ mod range;
 mod recovery;
 mod reservation;
 mod round;
+mod rules;
 mod session;
 mod sweep;
 mod task;
@@ -49,7 +50,7 @@ pub use self::digest::Digest;
 pub use self::door_token::{
     Access, DOOR_TOKEN_NAME_BYTES_MAX, DOOR_TOKENS_MAX, DoorToken, DoorTokenCommand, DoorTokens, SecretHash,
 };
-pub use self::epoch::{Epoch, MEMBERS_MAX, TopologyCommand};
+pub use self::epoch::{CUTS_MAX, Epoch, MEMBERS_MAX, TopologyCommand};
 pub use self::event::{
     Cursor, CursorError, EVENT_BYTES_KEPT_MAX, EVENTS_KEPT_MAX, EVENTS_KEPT_MS, Event, Events, Subject, What,
 };
@@ -88,6 +89,7 @@ pub use self::reservation::{
     SLOT_CAPACITY_MAX, SLOTS_MAX, Standing, WAITING_MAX, WAITING_RESOURCES_MAX, Want,
 };
 pub use self::round::{Batch, Checkpoint, ROUND_BYTES_MAX, ROUND_VERSION, Round, RoundError};
+pub use self::rules::{RULES, UnknownRules};
 pub use self::session::{
     Ended, NewSession, PROGRAM_BYTES_MAX, SESSION_GRACE_MS, SESSION_TTL_MS, SESSION_TTL_MS_MAX, SESSION_TTL_MS_MIN,
     SESSION_WORDS_MAX, SESSIONS_ENDED_KEPT_MAX, SESSIONS_ENDED_KEPT_MS, SESSIONS_PER_NODE_MAX, SESSIONS_TOLD_MAX,
@@ -162,7 +164,7 @@ impl Default for Colony {
             seq: 0,
             cluster_ms: 0,
             wall_ms: 0,
-            rules_version: RULES_VERSION,
+            rules_version: rules::FIRST,
             projects: OrdMap::new(),
             clearing: OrdSet::new(),
             dedup: DedupSessions::default(),

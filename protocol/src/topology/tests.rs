@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 
-use super::{Branch, FanOut, Kind, KindError, Topology, branches, neighbours};
+use super::{Branch, FanOut, Kind, KindError, Pair, Topology, branches, neighbours};
 use crate::id::NodeId;
 
 const SIZE_MAX: usize = 64;
@@ -270,4 +270,105 @@ fn a_text_that_is_no_kind_is_refused_by_name() {
             Err(KindError::FanOut { children })
         );
     }
+}
+
+/// Every kind with some of its links cut, and which.
+fn any_cut() -> impl Strategy<Value = (Topology, BTreeSet<Pair>)> {
+    let picks = prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..6);
+    (prop::sample::select(kinds()), 2..20usize, picks).prop_map(|(kind, size, picks)| {
+        let members = members(size);
+        let whole = Topology::new(kind, &members);
+        let cuts = picks.iter().map(|(one, other)| {
+            let one = *one.get(whole.members());
+            let near: Vec<NodeId> = whole.neighbours(one).into_iter().collect();
+            Pair::of(one, *other.get(&near))
+        });
+        let cuts = cuts.collect();
+        (Topology::around(kind, &members, &cuts), cuts)
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_cut_link_is_led_around_by_links_that_both_ends_know((topology, cuts) in any_cut()) {
+        let links = links(&topology);
+        for (&me, near) in &links {
+            for &other in near {
+                prop_assert!(me != other && links[&other].contains(&me));
+                prop_assert!(!cuts.contains(&Pair::of(me, other)));
+            }
+        }
+    }
+
+    #[test]
+    fn routes_around_cut_links_arrive_in_the_fewest_hops((topology, cuts) in any_cut()) {
+        let links = links(&topology);
+        let size = topology.members().len();
+        // Otherwise there may be no pair left that is not cut.
+        let connected = cuts.len() < size - 1;
+        for &from in topology.members() {
+            let distances = distances(&links, from);
+            prop_assert!(!connected || distances.len() == size);
+            for &to in topology.members() {
+                let (mut at, mut steps) = (from, 0);
+                while let Some(next) = topology.next_hop(at, to) {
+                    (at, steps) = (next, steps + 1);
+                    prop_assert!(steps <= size as u32);
+                }
+                let reached = distances.get(&to).copied();
+                prop_assert_eq!((at == to).then_some(steps), reached);
+                prop_assert_eq!(topology.hops(from, to), reached);
+            }
+        }
+    }
+
+    #[test]
+    fn a_broadcast_goes_around_cut_links_and_reaches_every_member_once((topology, _) in any_cut()) {
+        for &root in topology.members() {
+            let reachable = distances(&links(&topology), root).len();
+            let mut reached = BTreeSet::from([root]);
+            let mut queue = VecDeque::from([root]);
+            while let Some(me) = queue.pop_front() {
+                for child in topology.broadcast_children(root, me) {
+                    prop_assert!(reached.insert(child));
+                    queue.push_back(child);
+                }
+            }
+            prop_assert_eq!(reached.len(), reachable);
+        }
+    }
+}
+
+#[test]
+fn what_is_led_around_a_cut_link_is_what_a_reader_would_draw() {
+    let ids = |ids: &[u64]| -> BTreeSet<NodeId> { ids.iter().copied().map(NodeId).collect() };
+    let around = |kind: &str, size: u64, cuts: &[(u64, u64)]| {
+        let cuts = cuts.iter().map(|&(one, other)| Pair::of(NodeId(one), NodeId(other)));
+        Topology::around(
+            kind.parse().unwrap(),
+            &(1..=size).map(NodeId).collect(),
+            &cuts.collect(),
+        )
+    };
+    // The other way round.
+    let ring = around("ring", 5, &[(1, 2)]);
+    assert_eq!(ring.neighbours(NodeId(1)), ids(&[5]));
+    assert_eq!(ring.hops(NodeId(1), NodeId(2)), Some(4));
+    // Over a third one.
+    let mesh = around("mesh", 3, &[(2, 1)]);
+    assert_eq!(mesh.next_hop(NodeId(1), NodeId(2)), Some(NodeId(3)));
+    // Below another one, and its children with it.
+    let star = around("star", 4, &[(1, 3)]);
+    assert_eq!(star.neighbours(NodeId(3)), ids(&[2]));
+    let tree = around("hierarchical:2", 7, &[(1, 3)]);
+    assert_eq!(tree.neighbours(NodeId(3)), ids(&[2, 6, 7]));
+    assert_eq!(tree.hops(NodeId(6), NodeId(1)), Some(3));
+    // A pair that is no link changes nothing.
+    assert_eq!(around("ring", 5, &[(1, 3)]), around("ring", 5, &[]));
+    // Two who cannot be linked at all.
+    let two = around("mesh", 2, &[(1, 2)]);
+    assert_eq!(
+        (two.neighbours(NodeId(1)), two.next_hop(NodeId(1), NodeId(2))),
+        (ids(&[]), None)
+    );
 }

@@ -7,7 +7,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::{ENVELOPE_BYTES_MAX, Kind, WireError};
+use super::{ENVELOPE_BYTES_MAX, Form, Kind, WireError, decompress};
 use crate::id::NodeId;
 
 /// The most bytes of an encoded envelope in front of its body: array 1, kind 2, hops 2, four numbers of 9, bin 5.
@@ -99,6 +99,17 @@ impl Envelope {
             epoch: header.epoch,
             body: bytes.slice(start + header.body_offset..end),
         })
+    }
+
+    /// What was sent in this form: its body is decompressed.
+    pub(super) fn in_form(self, form: Form) -> Result<Envelope, WireError> {
+        match form {
+            Form::Plain => Ok(self),
+            Form::Compressed => Ok(Envelope {
+                body: decompress(&self.body)?,
+                ..self
+            }),
+        }
     }
 
     pub(super) fn header_bytes(&self) -> HeaderBytes {

@@ -1,6 +1,7 @@
 //! What can be wrong with bytes from a peer.
 
-use super::{ENVELOPE_BYTES_MAX, FRAME_BYTES_MAX, Lane, PROTOCOL_VERSION};
+use super::{ENVELOPE_BYTES_MAX, FRAME_BYTES_MAX, GREETING_TEXT_BYTES_MAX, Lane};
+use crate::version::Versions;
 
 /// Why bytes of a peer were refused. No state was changed by them. All but [`WireError::UnknownKind`] mean that the
 /// two ends no longer agree on the stream: close the link.
@@ -26,11 +27,13 @@ pub enum WireError {
         /// The first two bytes.
         found: u16,
     },
-    /// The peer speaks another version of the protocol.
-    #[error("frame of protocol version {found}, this node speaks {PROTOCOL_VERSION}")]
+    /// The frame is of a version that was not agreed on.
+    #[error("frame of protocol version {found}, {spoken} may come")]
     Version {
         /// The version of the frame.
         found: u8,
+        /// Those that may come.
+        spoken: Versions,
     },
     /// The frame has flags that this version does not know.
     #[error("frame with unknown flags {found:#04x}")]
@@ -111,4 +114,47 @@ impl WireError {
     pub fn is_fatal(&self) -> bool {
         !matches!(self, WireError::UnknownKind { .. })
     }
+}
+
+/// Why the first bytes of a connection are no greeting. Nothing was changed by them: close the connection.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GreetingError {
+    /// Whoever is there does not speak as a node does.
+    #[error("the connection begins with {found:02x?}")]
+    Magic {
+        /// The first four bytes.
+        found: [u8; 4],
+    },
+    /// The versions are no range.
+    #[error("it speaks versions {oldest} to {newest}")]
+    Versions {
+        /// The oldest version.
+        oldest: u32,
+        /// The newest one.
+        newest: u32,
+    },
+    /// A text is too long, or missing.
+    #[error("a {field} of {bytes} B, expected {min} to {GREETING_TEXT_BYTES_MAX}")]
+    Length {
+        /// The text.
+        field: &'static str,
+        /// The bytes that are announced.
+        bytes: usize,
+        /// The fewest that it may have.
+        min: usize,
+    },
+    /// A text is no UTF-8, or has control characters.
+    #[error("a {field} that is no text")]
+    Text {
+        /// The text.
+        field: &'static str,
+    },
+    /// The bytes behind the head are not as many as it says.
+    #[error("{bytes} B where {expected} B were announced")]
+    Rest {
+        /// How many they are.
+        bytes: usize,
+        /// How many were announced.
+        expected: usize,
+    },
 }

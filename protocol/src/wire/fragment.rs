@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{ENVELOPE_BYTES_MAX, WireError};
+use super::{ENVELOPE_BYTES_MAX, Envelope, Form, WireError};
 
 /// How much a reassembler reserves on the word of the first fragment alone. The rest grows with what really arrives,
 /// so that a peer cannot make a node reserve memory that it does not fill.
@@ -11,6 +11,8 @@ const RESERVED_BYTES: usize = 256 * 1024;
 /// A piece of an encoded envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fragment {
+    /// How the whole envelope stands here.
+    pub form: Form,
     /// The size of the whole encoded envelope.
     pub total: u32,
     /// Where the piece stands in it.
@@ -23,6 +25,7 @@ pub struct Fragment {
 /// anything else means that the two ends disagree, and the link is closed.
 #[derive(Debug, Default)]
 pub struct Reassembler {
+    form: Form,
     total: usize,
     bytes: Vec<u8>,
 }
@@ -33,11 +36,12 @@ impl Reassembler {
         self.total > 0
     }
 
-    /// Takes the next fragment; gives the whole message with the last one.
+    /// Takes the next fragment; gives the whole envelope with the last one.
     ///
     /// # Errors
-    /// [`WireError`] if the fragment is not the next one, or larger than allowed. The message is lost then.
-    pub fn accept(&mut self, fragment: &Fragment) -> Result<Option<Bytes>, WireError> {
+    /// [`WireError`] if the fragment is not the next one, or larger than allowed, or the whole is no envelope. The message is
+    /// lost then.
+    pub fn accept(&mut self, fragment: &Fragment) -> Result<Option<Envelope>, WireError> {
         let (total, offset) = (fragment.total as usize, fragment.offset as usize);
         if total > ENVELOPE_BYTES_MAX {
             return Err(WireError::EnvelopeTooLarge { bytes: total });
@@ -59,7 +63,13 @@ impl Reassembler {
                 total,
             });
         }
+        if self.is_pending() && fragment.form != self.form {
+            return Err(WireError::Malformed {
+                field: "form of a fragment",
+            });
+        }
         if !self.is_pending() {
+            self.form = fragment.form;
             self.total = total;
             self.bytes.reserve(total.min(RESERVED_BYTES));
         }
@@ -68,7 +78,8 @@ impl Reassembler {
             return Ok(None);
         }
         self.total = 0;
-        Ok(Some(Bytes::from(std::mem::take(&mut self.bytes))))
+        let whole = Bytes::from(std::mem::take(&mut self.bytes));
+        Ok(Some(Envelope::decode(&whole)?.in_form(self.form)?))
     }
 
     /// Forgets a message that has not ended, because its link did.

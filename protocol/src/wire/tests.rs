@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::id::NodeId;
+use crate::version::Versions;
 
 fn envelope(kind: Kind, correlation: u64, body: Vec<u8>) -> Envelope {
     Envelope {
@@ -25,10 +26,13 @@ fn encode(envelope: &Envelope) -> Bytes {
 
 fn header() -> FrameHeader {
     FrameHeader {
+        version: PROTOCOL_VERSION,
         credit: 7,
         session: 0x0102_0304_0506_0708,
         credit_session: 9,
         sequence: 3,
+        probe: 12,
+        echo: 11,
     }
 }
 
@@ -47,7 +51,7 @@ fn through_fragments(envelope: &Envelope) -> Result<(usize, Envelope), WireError
             assert_eq!(lane, Lane::Snapshot);
             if let Some(whole) = reassembler.accept(&fragment)? {
                 assert!(!reassembler.is_pending());
-                return Ok((frames, Envelope::decode(&whole)?));
+                return Ok((frames, whole));
             }
         }
     }
@@ -78,10 +82,8 @@ fn receive(frame: Vec<u8>) {
     let Ok(reader) = FrameReader::new(frame) else { return };
     let mut reassemblers: [Reassembler; Lane::COUNT] = Default::default();
     for item in reader {
-        if let Ok(Item::Fragment(lane, fragment)) = item
-            && let Ok(Some(whole)) = reassemblers[lane.index()].accept(&fragment)
-        {
-            let _ = Envelope::decode(&whole);
+        if let Ok(Item::Fragment(lane, fragment)) = item {
+            let _ = reassemblers[lane.index()].accept(&fragment);
         }
     }
 }
@@ -161,6 +163,229 @@ proptest! {
     }
 }
 
+/// Text as values of the collective memory have it.
+fn json(entries: usize) -> Vec<u8> {
+    let entry = |at: usize| format!("{{\"task\":\"task-{at}\",\"state\":\"done\",\"attempt\":{}}},", at % 3);
+    (0..entries).map(entry).collect::<String>().into_bytes()
+}
+
+/// Bytes in which nothing repeats.
+fn noise(count: u64) -> Vec<u8> {
+    let words = (0..count / 8).flat_map(|at| {
+        let mut word = at.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (word ^ word >> 31).to_le_bytes()
+    });
+    words.collect()
+}
+
+#[test]
+fn what_repeats_shrinks_and_what_does_not_is_left() {
+    let text = json(200);
+    let compressed = compress(&text).expect("it pays");
+    assert!(
+        compressed.len() < text.len() / 2,
+        "{} of {}",
+        compressed.len(),
+        text.len()
+    );
+    assert_eq!(decompress(&compressed), Ok(Bytes::from(text)));
+    assert_eq!(compress(&noise(4_096)), None);
+    assert_eq!(compress(&[]), None);
+}
+
+#[test]
+fn a_compressed_body_that_claims_too_much_is_refused_before_anything_is_reserved() {
+    let claims = |size: u32| {
+        let mut bytes = compress(&json(200)).expect("it pays").to_vec();
+        bytes[..4].copy_from_slice(&size.to_be_bytes());
+        decompress(&bytes).expect_err("refused")
+    };
+    let size = ENVELOPE_BYTES_MAX as u32 + 1;
+    assert_eq!(claims(size), WireError::EnvelopeTooLarge { bytes: size as usize });
+    let malformed = WireError::Malformed {
+        field: "compressed body",
+    };
+    for size in [0, 1, 8_000, ENVELOPE_BYTES_MAX as u32] {
+        assert_eq!(claims(size), malformed);
+    }
+    for short in [&[][..], &[0, 0, 1], &[0, 0, 0, 9]] {
+        assert_eq!(decompress(short), Err(malformed.clone()));
+    }
+}
+
+#[test]
+fn a_compressed_envelope_arrives_as_it_was_whole_or_in_fragments() {
+    for entries in [40, 200_000] {
+        let sent = envelope(Kind::Control, 9, json(entries));
+        let body = compress(&sent.body).expect("it pays");
+        let (head, mut reassembler, mut offset) = (Envelope { body, ..sent.clone() }, Reassembler::default(), 0);
+        let arrived = loop {
+            let mut frame = FrameBuilder::with_capacity(0);
+            if frame.push_as(Form::Compressed, Lane::Command, &head).is_none() {
+                let parts = (&head.encode_header()[..], &head.body[..]);
+                offset += frame.push_fragment_as(Form::Compressed, Lane::Command, parts, offset);
+            }
+            let mut items = FrameReader::new(frame.finish(header())).expect("own frame");
+            match items.next().expect("one item").expect("well formed") {
+                Item::Envelope(_, envelope) => break envelope,
+                Item::Fragment(_, fragment) => {
+                    if let Some(whole) = reassembler.accept(&fragment).expect("in order") {
+                        break whole;
+                    }
+                }
+            }
+        };
+        assert_eq!(arrived, sent);
+    }
+}
+
+#[test]
+fn fragments_of_both_forms_do_not_make_one_envelope() {
+    let piece = |form, offset| Fragment {
+        form,
+        total: 30,
+        offset,
+        bytes: Bytes::from_static(b"0123456789"),
+    };
+    let mut reassembler = Reassembler::default();
+    assert_eq!(reassembler.accept(&piece(Form::Compressed, 0)), Ok(None));
+    assert!(reassembler.accept(&piece(Form::Plain, 10)).is_err());
+}
+
+proptest! {
+    #[test]
+    fn any_body_is_what_it_was_when_it_was_compressed(
+        piece in prop::collection::vec(any::<u8>(), 1..60), times in 1..400usize, tail in prop::collection::vec(any::<u8>(), 0..60),
+    ) {
+        let body: Vec<u8> = piece.repeat(times).into_iter().chain(tail).collect();
+        if let Some(compressed) = compress(&body) {
+            prop_assert!(compressed.len() + body.len() / 10 <= body.len());
+            prop_assert_eq!(decompress(&compressed), Ok(Bytes::from(body)));
+        }
+    }
+
+    #[test]
+    fn mutated_and_random_bytes_never_decompress_with_a_panic(
+        mutations in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in any::<prop::sample::Index>(),
+        random in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
+        let mut bytes = compress(&json(100)).expect("it pays").to_vec();
+        for (at, value) in mutations {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        let _ = decompress(&bytes);
+        bytes.truncate(cut.index(bytes.len()));
+        let _ = decompress(&bytes);
+        let _ = decompress(&random);
+        let claimed = [&[0, 0, 1, 0][..], &random].concat();
+        let _ = decompress(&claimed);
+    }
+}
+
+/// What the receiver of a greeting makes of these bytes.
+fn greeted(bytes: &[u8]) -> Result<Greeting, GreetingError> {
+    let head = bytes.first_chunk().expect("as long as a head");
+    GreetingHead::decode(*head)?.with_rest(&bytes[GREETING_HEAD_BYTES..])
+}
+
+fn greeting() -> Greeting {
+    Greeting {
+        speaks: Versions { oldest: 2, newest: 5 },
+        name: "n1".to_owned(),
+        build: "0.1.0".to_owned(),
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_greeting_survives_encoding(oldest in 0..=255u32, more in 0..=255u32, name in "[a-z]{1,64}", build in "[ -~]{0,64}") {
+        let speaks = Versions { oldest, newest: (oldest + more).min(255) };
+        let greeting = Greeting { speaks, name, build };
+        prop_assert_eq!(greeted(&greeting.encode()), Ok(greeting));
+    }
+
+    #[test]
+    fn a_mutated_greeting_never_panics(at in 0..15usize, value in any::<u8>(), cut in 8..16usize) {
+        let mut bytes = greeting().encode();
+        prop_assert_eq!(bytes.len(), 15);
+        bytes[at] = value;
+        let _ = greeted(&bytes);
+        bytes.truncate(cut);
+        let _ = greeted(&bytes);
+    }
+}
+
+#[test]
+fn what_is_no_greeting_is_refused_before_its_rest_is_read() {
+    let refused = |at: usize, value: u8| {
+        let mut bytes = greeting().encode();
+        bytes[at] = value;
+        greeted(&bytes).expect_err("refused").to_string()
+    };
+    assert_eq!(refused(0, 0xff), "the connection begins with [ff, 52, 6c, 6b]");
+    assert_eq!(refused(4, 6), "it speaks versions 6 to 5");
+    assert_eq!(refused(6, 0), "a name of 0 B, expected 1 to 64");
+    assert_eq!(refused(7, 65), "a build of 65 B, expected 0 to 64");
+    assert_eq!(refused(6, 3), "7 B where 8 B were announced");
+    assert_eq!(refused(8, 0xff), "a name that is no text");
+    assert_eq!(refused(10, b'\n'), "a build that is no text");
+}
+
+#[test]
+fn a_greeting_is_cut_to_what_it_may_have() {
+    let long = Greeting {
+        speaks: Versions { oldest: 1, newest: 300 },
+        name: "é".repeat(40),
+        build: String::new(),
+    };
+    let read = greeted(&long.encode()).expect("a greeting");
+    assert_eq!((read.speaks.newest, read.name), (255, "é".repeat(32)));
+}
+
+/// Another build reads these bytes: they change with the version of the protocol alone.
+#[test]
+fn the_bytes_of_a_frame_and_of_a_greeting_are_those_of_version_1() {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let mut frame = FrameBuilder::with_capacity(0);
+    frame.push(Lane::Signal, &envelope(Kind::Signal, 300, b"hi".to_vec()));
+    frame.push_fragment(Lane::Snapshot, &[0x97], b"abc", 1);
+    let expected = concat!(
+        "51720100",
+        "00000007",
+        "0102030405060708",
+        "0000000000000009",
+        "00000003",
+        "0000000c",
+        "0000000b",
+        "3000000d",
+        "971e00",
+        "0102",
+        "cd012c00",
+        "c4026869",
+        "c000000b",
+        "00000004",
+        "00000001",
+        "616263",
+    );
+    assert_eq!(hex(&frame.finish(header())), expected);
+    assert_eq!(
+        hex(&greeting().encode()),
+        "51526c6b02050205".to_owned() + "6e31" + "302e312e30"
+    );
+}
+
+#[test]
+fn a_frame_of_an_agreed_version_is_read() {
+    let newer = FrameHeader { version: 2, ..header() };
+    let frame = FrameBuilder::with_capacity(0).finish(newer);
+    let spoken = Versions { oldest: 1, newest: 2 };
+    let reader = FrameReader::speaking(spoken, frame).expect("a version that is spoken");
+    assert_eq!(reader.header(), newer);
+}
+
 #[test]
 fn a_large_envelope_travels_in_fragments() {
     for body_bytes in [FRAME_BYTES_MAX, 5 * FRAGMENT_BYTES_MAX - 20, 1_000_000, 3] {
@@ -174,6 +399,7 @@ fn a_large_envelope_travels_in_fragments() {
 #[test]
 fn a_fragment_out_of_order_is_refused() {
     let piece = |offset, total| Fragment {
+        form: Form::Plain,
         offset,
         total,
         bytes: Bytes::from_static(b"0123456789"),
@@ -225,9 +451,15 @@ fn a_frame_beyond_the_limits_is_refused() {
             bytes: FRAME_BYTES_MAX + 1
         }
     );
-    assert_eq!(refused(vec![0; 27]), WireError::FrameTooShort { bytes: 27, min: 28 });
+    assert_eq!(refused(vec![0; 35]), WireError::FrameTooShort { bytes: 35, min: 36 });
     assert_eq!(refused(with(0, 0)), WireError::Magic { found: 0x0072 });
-    assert_eq!(refused(with(2, 2)), WireError::Version { found: 2 });
+    assert_eq!(
+        refused(with(2, 2)),
+        WireError::Version {
+            found: 2,
+            spoken: SPOKEN
+        }
+    );
     assert_eq!(refused(with(3, 1)), WireError::Flags { found: 1 });
 }
 

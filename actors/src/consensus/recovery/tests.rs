@@ -131,6 +131,7 @@ async fn alone() -> Arc<Router> {
         wanted: None,
         cookie: Cookie::new("0".repeat(64)).unwrap(),
         limits: LinkLimits::default(),
+        speaks: queenright_protocol::wire::SPOKEN,
         tls: None,
     };
     let (router, _) = Router::start(config).await.unwrap();

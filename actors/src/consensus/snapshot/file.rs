@@ -66,6 +66,9 @@ pub(crate) enum SnapshotError {
     /// The bytes are not those that were written.
     #[error("{0}")]
     Damaged(String),
+    /// They are, by a build with other rules.
+    #[error("{0}")]
+    OtherBuild(String),
 }
 
 impl SnapshotError {
@@ -318,7 +321,9 @@ impl Read for Reader<'_> {
                 .read_blocks(self.file, self.next, 1)
                 .map_err(|error| match error {
                     SnapshotError::Io(error) => error,
-                    SnapshotError::Damaged(reason) => io::Error::new(io::ErrorKind::InvalidData, reason),
+                    SnapshotError::Damaged(reason) | SnapshotError::OtherBuild(reason) => {
+                        io::Error::new(io::ErrorKind::InvalidData, reason)
+                    }
                 })?;
             self.next += 1;
             self.taken = CHECKSUM_BYTES;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 
 use openraft::type_config::alias::{LogIdOf, SnapshotMetaOf};
-use queenright_protocol::colony::{Colony, Pair};
+use queenright_protocol::colony::{Colony, ImageError, Pair};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -77,7 +77,10 @@ pub(super) fn read_colony(file: &File, head: Head) -> Result<Colony, SnapshotErr
     let colony = Colony::restore_in_order(meta, &mut pairs);
     match pairs.problem {
         Some(problem) => Err(problem),
-        None => colony.map_err(SnapshotError::damaged),
+        None => colony.map_err(|error| match error {
+            ImageError::UnknownRules { .. } => SnapshotError::OtherBuild(error.to_string()),
+            damage => SnapshotError::damaged(damage),
+        }),
     }
 }
 

@@ -193,6 +193,7 @@ impl Library {
                 Ok(snapshot) => found.push(Arc::new(snapshot)),
                 Err(SnapshotError::Io(error)) => return Err(error),
                 Err(SnapshotError::Damaged(reason)) => library.move_aside(&path, &reason)?,
+                Err(SnapshotError::OtherBuild(reason)) => return Err(io::Error::other(reason)),
             }
         }
         found.reverse();

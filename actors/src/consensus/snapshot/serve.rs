@@ -245,7 +245,7 @@ impl Server {
                 sending.retain(|sent| sent.snapshot.head.id != wanted.id);
                 Blocks::Gone
             }
-            Ok(Err(SnapshotError::Io(error))) => {
+            Ok(Err(error @ (SnapshotError::Io(_) | SnapshotError::OtherBuild(_)))) => {
                 tracing::warn!(%error, "a snapshot cannot be read");
                 Blocks::Gone
             }

@@ -61,7 +61,7 @@ impl From<SnapshotError> for TransferError {
     fn from(error: SnapshotError) -> TransferError {
         match error {
             SnapshotError::Io(error) => TransferError::Io(error),
-            SnapshotError::Damaged(reason) => TransferError::Damaged(reason),
+            SnapshotError::Damaged(reason) | SnapshotError::OtherBuild(reason) => TransferError::Damaged(reason),
         }
     }
 }

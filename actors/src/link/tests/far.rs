@@ -8,10 +8,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use queenright_protocol::wire::{Envelope, Kind, Lane};
+use queenright_protocol::version::Versions;
+use queenright_protocol::wire::{Envelope, Kind, Lane, SPOKEN};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::processes::{FAR, LISTEN, ME, NEAR, NEAR_ADDRESS, config, large_body, process};
+use super::processes::{FAR, LISTEN, ME, NEAR, NEAR_ADDRESS, SPEAKS, config, large_body, process};
 use crate::link::{Deliver, Links, Peer, RefusedStats};
 
 /// Checks what it gets and tells when asked.
@@ -96,6 +97,12 @@ pub(super) async fn far() {
         ("near", NEAR),
         told(NEAR_ADDRESS),
     );
+    let speaks = told(SPEAKS);
+    let (oldest, newest) = speaks.split_once('-').expect("oldest-newest");
+    config.speaks = Versions {
+        oldest: oldest.parse().expect("a number"),
+        newest: newest.parse().expect("a number"),
+    };
     config.limits.unauthenticated_max = 4;
     config.limits.handshake_timeout = Duration::from_millis(500);
     let links = Links::start(config, far.clone()).await.expect("started");
@@ -119,12 +126,22 @@ impl FarProcess {
         FarProcess::start_as(("far", FAR), listen, "127.0.0.1:1")
     }
 
+    /// One that speaks these versions of frames.
+    pub(super) fn speaking(versions: Versions) -> Self {
+        FarProcess::start_with(("far", FAR), "127.0.0.1:0", "127.0.0.1:1", versions)
+    }
+
     pub(super) fn start_as(me: (&str, u16), listen: &str, near: &str) -> Self {
+        FarProcess::start_with(me, listen, near, SPOKEN)
+    }
+
+    fn start_with(me: (&str, u16), listen: &str, near: &str, speaks: Versions) -> Self {
         let mut command = process("far");
         command
             .env(LISTEN, listen)
             .env(ME, format!("{}/{}", me.0, me.1))
-            .env(NEAR_ADDRESS, near);
+            .env(NEAR_ADDRESS, near)
+            .env(SPEAKS, format!("{}-{}", speaks.oldest, speaks.newest));
         let mut child = command.stdout(Stdio::piped()).spawn().expect("spawned");
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
         let address = stdout.lines().map_while(Result::ok).find_map(|line| {

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use queenright_protocol::id::NodeId;
-use queenright_protocol::wire::{Envelope, Kind, Lane};
+use queenright_protocol::version::Versions;
+use queenright_protocol::wire::{Envelope, Greeting, Kind, Lane, SPOKEN};
 use rustix::process::Signal;
 use tokio::sync::mpsc;
 
@@ -21,6 +22,7 @@ const ROLE: &str = "QUEENRIGHT_LINK_TEST_ROLE";
 pub(super) const LISTEN: &str = "QUEENRIGHT_LINK_TEST_LISTEN";
 pub(super) const ME: &str = "QUEENRIGHT_LINK_TEST_ME";
 pub(super) const NEAR_ADDRESS: &str = "QUEENRIGHT_LINK_TEST_NEAR_ADDRESS";
+pub(super) const SPEAKS: &str = "QUEENRIGHT_LINK_TEST_SPEAKS";
 pub(super) const NEAR: u16 = 1;
 pub(super) const FAR: u16 = 0;
 /// A second far node, which dials the near one.
@@ -90,6 +92,21 @@ fn a_link_that_only_the_other_end_wants_is_a_guest_for_a_while() {
     run("guest");
 }
 
+#[test]
+fn the_newest_version_that_both_ends_speak_is_that_of_their_link() {
+    run("newer");
+}
+
+#[test]
+fn a_node_that_speaks_no_version_of_this_one_is_refused_by_both_with_a_reason() {
+    run("incompatible");
+}
+
+#[test]
+fn a_large_envelope_takes_fewer_bytes_where_compression_is_asked_for() {
+    run("smaller");
+}
+
 /// Does nothing unless it was started by one of the tests above.
 #[test]
 fn entry() {
@@ -118,6 +135,9 @@ fn entry() {
             "three" => three().await,
             "unwanted" => unwanted().await,
             "guest" => guest().await,
+            "newer" => newer().await,
+            "incompatible" => incompatible().await,
+            "smaller" => smaller().await,
             other => panic!("unknown role {other}"),
         }
     };
@@ -154,6 +174,7 @@ fn run(scenario: &str) {
 enum Event {
     Up,
     Down,
+    Incompatible(String),
     Answer(Report),
 }
 
@@ -178,6 +199,10 @@ impl Deliver for Events {
 
     fn link_down(&self, _: &Peer) {
         let _ = self.0.send(Event::Down);
+    }
+
+    fn incompatible(&self, _: &Peer, why: &Incompatible) {
+        let _ = self.0.send(Event::Incompatible(why.to_string()));
     }
 }
 
@@ -239,7 +264,7 @@ impl Near {
             .expect("linked");
         match self.event().await {
             Event::Answer(report) => report,
-            Event::Up | Event::Down => panic!("the link changed: {:?}", self.stats()),
+            Event::Up | Event::Down | Event::Incompatible(_) => panic!("the link changed: {:?}", self.stats()),
         }
     }
 }
@@ -260,6 +285,7 @@ pub(super) fn config(me: (&str, u16), listen: SocketAddr, peer: (&str, u16), add
             backoff_max: Duration::from_millis(200),
             ..LinkLimits::default()
         },
+        speaks: SPOKEN,
         tls: None,
     }
 }
@@ -425,24 +451,34 @@ async fn strangers() {
     let connect = || TcpStream::connect(far.address).expect("accepted");
     let mut strangers: Vec<_> = (0..20).map(|_| connect()).collect();
     for (number, stranger) in strangers.iter_mut().enumerate() {
-        // The first four have the slots; two of them stay silent. Writing fails where the far node has hung up.
+        // The first four have the slots; one of them stays silent, and one begins well. Writing fails where the far node has hung up.
         if number % 2 == 0 {
+            let _ = stranger.write_all(&[0xff; 100]);
+        }
+        if number == 1 {
+            let greeting = Greeting {
+                speaks: SPOKEN,
+                name: "near".to_owned(),
+                build: String::new(),
+            };
+            let _ = stranger.write_all(&greeting.encode());
             let _ = stranger.write_all(&[0xff; 100]);
         }
     }
     let mut near = Near::start(far.address).await;
     near.up().await;
-    for mut stranger in strangers {
+    for (number, stranger) in strangers.iter_mut().enumerate() {
         stranger.set_read_timeout(Some(PATIENCE)).expect("set");
         // Closed by the far node: the end, or a reset where bytes were left unread.
-        if let Ok(bytes) = stranger.read(&mut [0; 16]) {
-            assert_eq!(bytes, 0);
-        }
+        let mut answer = Vec::new();
+        let _ = stranger.read_to_end(&mut answer);
+        assert!(answer.is_empty() || number == 1, "{number}: {answer:?}");
     }
     let Report { refused, signals, .. } = near.report().await;
     // Each stranger has its refusal; attempts of the near node may have met the flood too.
     assert!(refused.total() >= 20, "{refused:?}");
-    assert!(refused.oversized >= 1 && refused.silent >= 1, "{refused:?}");
+    let all = [refused.handshake, refused.oversized, refused.silent];
+    assert!(all.iter().all(|count| *count >= 1), "{refused:?}");
     assert_eq!(signals, 0);
 }
 
@@ -580,4 +616,90 @@ async fn guest() {
     outbox.send(Lane::Signal, &question).expect("room");
     assert!(matches!(near.event().await, Event::Answer(_)));
     assert!(near.stats().wanted && near.stats().up);
+}
+
+/// A near node and a far one that speak these versions of frames.
+async fn speaking(near: Versions, far: Versions) -> (FarProcess, Near) {
+    let far = FarProcess::speaking(far);
+    let listen = "127.0.0.1:0".parse().expect("an address");
+    let near = Near::start_with(LinkConfig {
+        speaks: near,
+        ..config(("near", NEAR), listen, ("far", FAR), far.address.to_string())
+    });
+    (far, near.await)
+}
+
+async fn newer() {
+    let versions = |oldest, newest| Versions { oldest, newest };
+    let (_far, mut near) = speaking(versions(1, 2), versions(2, 3)).await;
+    near.up().await;
+    assert_eq!(near.stats().version, Some(2));
+    near.signals(0..1_000).await;
+    let report = near.report().await;
+    assert_eq!((report.signals, report.malformed), (1_000, 0));
+    let measured = loop {
+        match near.stats().round_trip {
+            Some(measured) => break measured,
+            None => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    };
+    assert!(
+        measured.min_us > 0 && measured.min_us <= measured.p50_us,
+        "{measured:?}"
+    );
+}
+
+async fn incompatible() {
+    let versions = |oldest, newest| Versions { oldest, newest };
+    let (far, mut near) = speaking(versions(1, 1), versions(2, 3)).await;
+    let Event::Incompatible(why) = near.event().await else {
+        panic!("it is not told first: {:?}", near.stats())
+    };
+    let expected = format!(
+        "node far (build {BUILD}) speaks versions 2 to 3 of the protocol of links, this node (build {BUILD}) version 1: \
+         none in common"
+    );
+    assert_eq!(why, expected);
+    let stats = near.links.stats();
+    assert!(stats.refused.version >= 1, "{:?}", stats.refused);
+    assert_eq!(stats.links[0].problem.as_deref(), Some(&*expected));
+    assert!(!stats.links[0].up && stats.links[0].version.is_none());
+    near.links.stop().await;
+
+    // The other end has counted it as well, and tells who speaks its language.
+    let listen = "127.0.0.1:0".parse().expect("an address");
+    let address = far.address.to_string();
+    let mut near = Near::start_with(LinkConfig {
+        speaks: versions(1, 2),
+        ..config(("near", NEAR), listen, ("far", FAR), address)
+    })
+    .await;
+    while !matches!(near.event().await, Event::Up) {}
+    assert!(near.report().await.refused.version >= 1);
+    assert_eq!(near.stats().problem, None);
+}
+
+async fn smaller() {
+    // The far node does not compress; it reads what comes compressed all the same.
+    let far = FarProcess::start("127.0.0.1:0");
+    let listen = "127.0.0.1:0".parse().expect("an address");
+    let mut config = config(("near", NEAR), listen, ("far", FAR), far.address.to_string());
+    config.limits.compression = Compression::Lz4;
+    let mut near = Near::start_with(config).await;
+    near.up().await;
+    let large = Envelope {
+        kind: Kind::SnapshotRequest,
+        body: large_body(),
+        ..signal(0)
+    };
+    near.outbox().send(Lane::Snapshot, &large).expect("room");
+    let mut report = near.report().await;
+    while report.large == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        report = near.report().await;
+    }
+    assert_eq!((report.large, report.malformed), (1, 0));
+    let stats = near.stats();
+    assert_eq!(stats.compressed, 1, "{stats:?}");
+    assert!(stats.frame_bytes_sent < large.body.len() as u64 / 2, "{stats:?}");
 }

@@ -7,7 +7,9 @@ use crate::sim::history::{Answered, CallState, History};
 use crate::sim::node::SimNode;
 
 pub(super) fn look(now_ms: u64, place: usize, node: &SimNode) -> Vec<String> {
-    let stopped = node.consensus().is_some_and(|(_, running)| !running);
+    // One whose build is too old for the rules has to stop.
+    let unfit = node.replica().is_some_and(|replica| replica.unfit().is_some());
+    let stopped = !unfit && node.consensus().is_some_and(|(_, running)| !running);
     let text = || format!("consensus on n{} had stopped at {now_ms} ms", place + 1);
     stopped.then(text).into_iter().collect()
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use queenright_actors::node::{ClusterStatus, LinkRole, NodeStatus, Role};
 use queenright_protocol::colony::Epoch;
 use queenright_protocol::id::NodeId;
-use queenright_protocol::topology::{Kind, Topology};
+use queenright_protocol::topology::{self, Kind, Topology};
 use serde::{Deserialize, Serialize};
 
 /// The body of `PUT /v1/topology`.
@@ -39,8 +39,8 @@ pub struct TopologySet {
 /// A pair of nodes, the smaller number first.
 type Pair = (NodeId, NodeId);
 
-fn pairs(kind: Kind, members: &BTreeSet<NodeId>) -> BTreeSet<Pair> {
-    let topology = Topology::new(kind, members);
+fn pairs(kind: Kind, members: &BTreeSet<NodeId>, cuts: &BTreeSet<topology::Pair>) -> BTreeSet<Pair> {
+    let topology = Topology::around(kind, members, cuts);
     let near = |me: NodeId| topology.neighbours(me).into_iter().map(move |other| (me, other));
     let both = members.iter().flat_map(|me| near(*me));
     both.filter(|(me, other)| me < other).collect()
@@ -49,7 +49,8 @@ fn pairs(kind: Kind, members: &BTreeSet<NodeId>) -> BTreeSet<Pair> {
 impl TopologySet {
     /// What becomes of the links when the kind of an epoch becomes `kind`. `name` is the name of a node.
     pub fn of(before: &Epoch, kind: Kind, name: impl Fn(NodeId) -> String) -> TopologySet {
-        let (old, new) = (pairs(before.kind, &before.members), pairs(kind, &before.members));
+        let linked = |kind| pairs(kind, &before.members, &before.cuts);
+        let (old, new) = (linked(before.kind), linked(kind));
         let named = |pairs: BTreeSet<Pair>| pairs.into_iter().map(|(one, other)| (name(one), name(other))).collect();
         let changed = before.kind != kind;
         TopologySet {
@@ -73,6 +74,8 @@ pub enum LinkState {
     Down,
     /// Neither end answers.
     Unknown,
+    /// It cannot be made although both ends live: the epoch leads around it.
+    Cut,
 }
 
 /// A link between two nodes, as its ends see it.
@@ -86,6 +89,12 @@ pub struct WireLink {
     pub role: LinkRole,
     /// How it is.
     pub state: LinkState,
+    /// The median of how long an end takes to answer the other, in microseconds; nothing until that was measured.
+    #[serde(default)]
+    pub round_trip_us: Option<u64>,
+    /// Why it could not be made, if it is not up and an end knows.
+    #[serde(default)]
+    pub problem: Option<String>,
     /// Envelopes sent by the first one to the other; nothing if it does not answer.
     pub sent: Option<u64>,
     /// Envelopes sent by the other one.
@@ -132,7 +141,15 @@ impl WireTopology {
         nodes.sort_by_key(|node| node.number);
         let numbers: BTreeMap<&str, NodeId> = nodes.iter().map(|node| (&*node.name, NodeId(node.number))).collect();
         let members: BTreeSet<NodeId> = numbers.values().copied().collect();
-        let data = pairs(kind, &members);
+        let number = |name: &String| numbers.get(&**name).copied();
+        let cuts = status
+            .cuts
+            .iter()
+            .filter_map(|(one, other)| Some((number(one)?, number(other)?)));
+        let cuts: BTreeSet<topology::Pair> = cuts.map(|(one, other)| topology::Pair::of(one, other)).collect();
+        // Those of the kind that are cut, and those that stand in for them.
+        let mut data = pairs(kind, &members, &BTreeSet::new());
+        data.extend(pairs(kind, &members, &cuts));
         let mut ends: BTreeMap<Pair, Ends<'_>> = data.iter().map(|pair| (*pair, Ends::default())).collect();
         for node in &nodes {
             let links = node.traffic.iter().flat_map(|traffic| &traffic.links);
@@ -160,6 +177,13 @@ impl WireTopology {
                     answers(number).then(|| said.is_some_and(|link| link.up))
                 };
                 let seen: Vec<bool> = [up(one, said[0]), up(other, said[1])].into_iter().flatten().collect();
+                let state = match &seen[..] {
+                    _ if cuts.contains(&topology::Pair::of(one, other)) => LinkState::Cut,
+                    [] => LinkState::Unknown,
+                    seen if seen.iter().all(|up| *up) => LinkState::Up,
+                    _ => LinkState::Down,
+                };
+                let ends = || said.iter().flatten();
                 WireLink {
                     one: name(one),
                     other: name(other),
@@ -168,10 +192,13 @@ impl WireTopology {
                     } else {
                         role.unwrap_or(LinkRole::Data)
                     },
-                    state: match &seen[..] {
-                        [] => LinkState::Unknown,
-                        seen if seen.iter().all(|up| *up) => LinkState::Up,
-                        _ => LinkState::Down,
+                    state,
+                    round_trip_us: ends().find_map(|link| link.round_trip).map(|trip| trip.p50_us),
+                    problem: match state {
+                        LinkState::Up => None,
+                        LinkState::Down | LinkState::Unknown | LinkState::Cut => {
+                            ends().find_map(|link| link.problem.clone())
+                        }
                     },
                     sent: said[0].map(|link| link.sent),
                     sent_back: said[1].map(|link| link.sent),

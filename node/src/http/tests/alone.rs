@@ -190,6 +190,8 @@ impl Backend for Alone {
             term: 1,
             topology: "mesh".to_owned(),
             epoch: 0,
+            rules_version: 1,
+            cuts: Vec::new(),
             nodes: Vec::new(),
         })
         .boxed()

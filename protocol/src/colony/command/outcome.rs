@@ -217,4 +217,11 @@ pub enum Outcome {
         /// Whether it began with this command.
         changed: bool,
     },
+    /// Newer rules are in force.
+    RulesRaised {
+        /// The position of the command in the order of all commands.
+        seq: u64,
+        /// Their version.
+        version: u32,
+    },
 }

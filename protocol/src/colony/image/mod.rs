@@ -47,7 +47,7 @@ use super::projects::About;
 use super::recovery::Past;
 use super::reservation::{Mode, Standing};
 use super::task::{Attempt, Counts, Holder, State, TaskId, Terms};
-use super::{Colony, RULES_VERSION};
+use super::{Colony, RULES};
 use crate::id::NodeId;
 
 /// How many events stand in one pair of a snapshot.
@@ -152,9 +152,9 @@ pub enum ImageError {
         /// What is wrong.
         problem: PairProblem,
     },
-    /// The rules that made this state are newer than this program.
-    #[error("the state follows rules of version {found}, this program knows up to {RULES_VERSION}")]
-    NewerRules {
+    /// This program does not know the rules that made this state: it is whole, and for another program.
+    #[error("the state follows version {found} of the rules, this program knows {RULES}")]
+    UnknownRules {
         /// The version found.
         found: u32,
     },

@@ -19,7 +19,7 @@ use crate::colony::once::{DedupSession, Remembered};
 use crate::colony::reservation::{Reservation, ReservationId, Reserved, Resource};
 use crate::colony::session::Session;
 use crate::colony::task::{StoredQueue, Task, TaskId, Wait, WaitId};
-use crate::colony::{Colony, Project, RULES_VERSION};
+use crate::colony::{Colony, Project, RULES};
 use crate::id::NodeId;
 
 impl Colony {
@@ -39,8 +39,8 @@ impl Colony {
     /// # Errors
     /// As [`Colony::restore`]; pairs in another order may be refused.
     pub fn restore_in_order(meta: Meta, pairs: impl IntoIterator<Item = Pair>) -> Result<Colony, ImageError> {
-        if meta.rules_version > RULES_VERSION {
-            return Err(ImageError::NewerRules {
+        if !RULES.contains(meta.rules_version) {
+            return Err(ImageError::UnknownRules {
                 found: meta.rules_version,
             });
         }

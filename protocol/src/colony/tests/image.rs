@@ -150,13 +150,13 @@ fn which_events_were_dropped_is_part_of_the_digest() {
 }
 
 #[test]
-fn a_state_of_newer_rules_is_refused() {
+fn a_state_of_rules_that_are_not_known_is_refused() {
     let newer = Colony {
         rules_version: RULES_VERSION + 1,
         ..Colony::default()
     };
     let refused = Colony::from_bytes(&newer.to_bytes());
-    assert!(matches!(refused, Err(ImageError::NewerRules { found }) if found == RULES_VERSION + 1));
+    assert!(matches!(refused, Err(ImageError::UnknownRules { found }) if found == RULES_VERSION + 1));
 }
 
 fn encoded(seed: u64) -> (Bytes, Bytes) {

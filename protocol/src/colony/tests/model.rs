@@ -37,6 +37,8 @@ pub(super) struct Model {
     pub(super) lives: Vec<ModelLife>,
     pub(super) door_tokens: Vec<(String, DoorToken)>,
     pub(super) epoch: Option<Epoch>,
+    /// By how much the rules were raised above the first ones.
+    pub(super) raised: u32,
 }
 
 #[derive(Clone, Default)]

@@ -10,6 +10,7 @@ mod tasks;
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::topology::Pair;
 
 /// SplitMix64.
 pub(super) struct Seeded(pub(super) u64);
@@ -95,8 +96,20 @@ impl Seeded {
         let kinds = ["mesh", "star", "ring", "hierarchical:2", "hierarchical:3"];
         let kind = self.pick(&kinds).parse().expect("it is one");
         let present = colony.epoch().map_or(0, |epoch| epoch.number);
-        match self.below(2) {
-            0 => TopologyCommand::Set { kind },
+        match self.below(12) {
+            0..5 => TopologyCommand::Set { kind },
+            10.. => {
+                let cuts = (0..self.below(4)).map(|_| Pair::of(NodeId(1 + self.below(5)), NodeId(1 + self.below(4))));
+                TopologyCommand::Cuts {
+                    cuts: cuts.collect(),
+                    after: self.pick(&[present, present, present, present + 1]),
+                }
+            }
+            // Refused: by rules that are not known no state is read.
+            5 => TopologyCommand::Rules {
+                to: self.below(2) as u32,
+                after: self.below(3) as u32,
+            },
             _ => TopologyCommand::Members {
                 members: match self.below(12) {
                     0 => BTreeSet::new(),
