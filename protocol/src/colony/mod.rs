@@ -19,6 +19,7 @@ mod hold;
 mod image;
 mod memory;
 mod once;
+mod place;
 mod project;
 mod projects;
 mod proposal;
@@ -49,7 +50,7 @@ pub use self::digest::Digest;
 pub use self::door_token::{
     Access, DOOR_TOKEN_NAME_BYTES_MAX, DOOR_TOKENS_MAX, DoorToken, DoorTokenCommand, DoorTokens, SecretHash,
 };
-pub use self::epoch::{Epoch, MEMBERS_MAX, TopologyCommand};
+pub use self::epoch::{Epoch, GONE_MAX, MEMBERS_MAX, TopologyCommand};
 pub use self::event::{
     Cursor, CursorError, EVENT_BYTES_KEPT_MAX, EVENTS_KEPT_MAX, EVENTS_KEPT_MS, Event, Events, Subject, What,
 };
@@ -67,6 +68,9 @@ use self::memory::malformed;
 pub use self::memory::{KEPT_BYTES_MIN, Kept, Memory, PINNED_TAG, Record, Value};
 use self::once::Seen;
 pub use self::once::{DedupSession, DedupSessions, IDEMPOTENCY_MS, IdempotencyKeys, Remembered};
+pub use self::place::{
+    ADDRESS_BYTES_MAX, NODE_NAME_CHARS_MAX, PLACES_MAX, Place, first_number, next_number, place_of,
+};
 pub use self::project::Project;
 use self::project::Scope;
 pub use self::projects::{About, COMMANDS_PER_S_MAX, Holdings, ProjectCommand, ProjectLimits};
