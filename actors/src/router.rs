@@ -25,7 +25,7 @@ pub(crate) use self::transit::Notice;
 use self::transit::{Counters, Notices, add, is_answer, is_question};
 pub use self::transit::{Loss, TransitCounts};
 use crate::body::{decode, encode};
-use crate::link::{Deliver, LinkConfig, LinkError, LinkSign, LinksStats, Peer, SendError};
+use crate::link::{Deliver, LinkConfig, LinkError, LinkSign, LinksStats, Peer, PeerConfig, SendError};
 use crate::transport::{Gateways, Transport};
 
 /// How many envelopes of the first start may wait to be read.
@@ -188,6 +188,11 @@ impl Router {
     /// Follows which members are taken for dead.
     pub(crate) fn follow_suspects(&self) -> watch::Receiver<BTreeSet<NodeId>> {
         self.suspects.subscribe()
+    }
+
+    /// These are the neighbours from now on (see [`crate::link::Links::set_peers`]).
+    pub(crate) fn set_peers(&self, peers: &[PeerConfig]) {
+        self.transport.set_peers(peers);
     }
 
     /// Says which links are wanted (see [`crate::link::Links::set_wanted`]).

@@ -16,14 +16,14 @@ use super::stream::Connection;
 /// A mutex since ractor_cluster reports from its own actor and gateways ask from theirs; held for a map access.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
-    /// The index of each neighbour, by the name that ractor_cluster knows it by.
-    peers: HashMap<String, u16>,
     refusals: Arc<Refusals>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    /// The index of each neighbour, by the name that ractor_cluster knows it by.
+    peers: HashMap<String, u16>,
     connections: HashMap<String, Arc<Connection>>,
     /// By ractor_cluster's number for the session, which is part of the id of each remote actor.
     authenticated: HashMap<u64, (u16, ActorRef<NodeSessionMessage>)>,
@@ -39,10 +39,22 @@ impl Sessions {
     pub(super) fn new(peers: impl Iterator<Item = (String, u16)>) -> Arc<Self> {
         let peers = peers.map(|(name, index)| (full_name(&name), index)).collect();
         Arc::new(Sessions {
-            peers,
             refusals: Arc::default(),
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                peers,
+                ..State::default()
+            }),
         })
+    }
+
+    /// One more neighbour.
+    pub(super) fn add_peer(&self, name: &str, index: u16) {
+        self.lock().peers.insert(full_name(name), index);
+    }
+
+    /// A neighbour less. Its sessions are closed by whoever has its link.
+    pub(super) fn remove_peer(&self, name: &str) {
+        self.lock().peers.remove(&full_name(name));
     }
 
     /// Where refused connections are counted.
@@ -51,10 +63,12 @@ impl Sessions {
     }
 
     /// The names of the neighbours.
-    pub(super) fn peer_names(&self) -> impl Iterator<Item = &str> {
-        self.peers
-            .keys()
-            .map(|name| name.split_once('@').map_or(name.as_str(), |(name, _)| name))
+    pub(super) fn peer_names(&self) -> Vec<String> {
+        let state = self.lock();
+        let names = state.peers.keys();
+        names
+            .map(|name| name.split_once('@').map_or(name.as_str(), |(name, _)| name).to_owned())
+            .collect()
     }
 
     /// Must be called before the connection is handed over.
@@ -84,7 +98,7 @@ impl Sessions {
         {
             return Err(Why::Name);
         }
-        self.peers.get(name).copied().ok_or(Why::Stranger)
+        self.lock().peers.get(name).copied().ok_or(Why::Stranger)
     }
 
     /// Closes all sessions with a neighbour.
@@ -122,8 +136,7 @@ impl NodeEventSubscription for Subscription {
             .as_ref()
             .map(|peer| peer.name.as_str())
             .unwrap_or_default();
-        let mut state = self.0.lock();
-        let connection = state.connections.get(&session.peer_addr).cloned();
+        let connection = self.0.lock().connections.get(&session.peer_addr).cloned();
         let index = match self.0.check(name, connection.as_deref()) {
             Ok(index) => index,
             Err(why) => {
@@ -139,7 +152,7 @@ impl NodeEventSubscription for Subscription {
         if let Some(connection) = connection {
             connection.authenticated(index);
         }
-        state.authenticated.insert(session.node_id, (index, session.actor));
+        self.0.lock().authenticated.insert(session.node_id, (index, session.actor));
     }
 
     fn node_session_disconnected(&self, session: NodeServerSessionInformation) {

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use queenright_protocol::topology::{self, FanOut, Topology};
 
 use super::*;
-use crate::link::LinksStats;
+use crate::link::{LinksStats, PeerConfig};
 
 /// What is between the nodes.
 #[derive(Default)]
@@ -59,6 +59,8 @@ impl Transport for Wire {
         let wires = self.wires.lock().unwrap();
         !wires.down.contains(&(self.me.min(link), self.me.max(link)))
     }
+
+    fn set_peers(&self, _: &[PeerConfig]) {}
 
     fn set_wanted(&self, _: &BTreeSet<u16>) {}
 

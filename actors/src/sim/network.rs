@@ -21,7 +21,7 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::Notify;
 
 use super::trace::{Trace, mark};
-use crate::link::{LinkSign, LinksStats, SendError};
+use crate::link::{LinkSign, LinksStats, PeerConfig, SendError};
 use crate::transport::Transport;
 
 /// How many bytes may be under way on one lane of one way.
@@ -319,6 +319,8 @@ impl Transport for SimTransport {
         let net = self.network.net();
         net.ways.get(&(self.me, link as usize)).is_some_and(|way| way.up)
     }
+
+    fn set_peers(&self, _: &[PeerConfig]) {}
 
     /// The simulator opens and cuts links by itself.
     fn set_wanted(&self, _: &BTreeSet<u16>) {}
