@@ -185,5 +185,7 @@ fn is_consensus(kind: Kind) -> bool {
             | Kind::AppendReply
             | Kind::ReadIndexRequest
             | Kind::ReadIndexReply
+            | Kind::LeadRequest
+            | Kind::LeadReply
     )
 }
