@@ -20,7 +20,7 @@ use std::time::Duration;
 use queenright_protocol::colony::{
     Body, Key, Outcome, Record, Refusal, SessionId, TokenHash, content_prefix, read_records, record_key,
 };
-use queenright_protocol::id::NodeId;
+use queenright_protocol::id::{ClusterId, NodeId};
 use queenright_protocol::topology;
 use ractor::ActorRef;
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::comparison::Judge;
 pub(crate) use self::comparison::noted as noted_difference;
+pub use self::joins::JoinError;
+use self::joins::Joins;
 pub use self::options::{Member, NodeOptions, StartError};
 pub use self::replacement::ReplaceError;
 use self::replacement::Steward;
@@ -44,11 +46,12 @@ use crate::agent::{AgentError, AgentSpec, AgentStatus, Agents, Signals, submit};
 use crate::consensus::{Consensus, LogStore};
 pub use crate::consensus::{RecoveredBy, Recovery};
 use crate::disk::Disk;
-use crate::founding::place_of;
+pub use crate::founding::{Admission, FoundingError, attempt, come_in};
 use crate::liveness::Liveness;
 pub use crate::liveness::{DatagramCounts, View};
 use crate::queen::{QueenCounts, QueenMessage, Request, SubmitError};
 use crate::replica::{Replica, Snapshot};
+use crate::roster::Roster;
 use crate::router::Router;
 pub use crate::router::{Loss, TransitCounts};
 use crate::store::{DataFolder, Store, StoreError};
@@ -89,10 +92,9 @@ pub enum ReadError {
 /// A running node.
 pub struct Node {
     cluster: String,
-    cluster_id: String,
-    /// Of all nodes, in the order of the configuration, as are the doors.
-    names: Vec<String>,
-    doors: Vec<String>,
+    cluster_id: ClusterId,
+    /// Where all nodes are.
+    roster: Arc<Roster>,
     /// How the cluster file links the nodes.
     topology: topology::Kind,
     shaping: Arc<Shaping>,
@@ -111,6 +113,7 @@ pub struct Node {
     liveness: Arc<Liveness>,
     judge: Arc<Judge>,
     steward: Arc<Steward>,
+    joins: Joins,
     keeper: Arc<Keeper>,
     outlived: Arc<Outlived>,
     stop: CancellationToken,
@@ -155,11 +158,11 @@ impl Node {
 
     /// The name of this node.
     pub fn name(&self) -> &str {
-        self.name_of(self.router.me())
+        self.roster.own_name()
     }
 
-    fn name_of(&self, number: NodeId) -> &str {
-        self.names.get(place_of(number)).map_or("", String::as_str)
+    fn name_of(&self, number: NodeId) -> Arc<str> {
+        self.roster.name_of(number)
     }
 
     /// Carries out a command: returns its outcome once a majority has it on disk.

@@ -47,6 +47,11 @@ pub(crate) struct Progress {
 }
 
 impl Consensus {
+    /// The number of this node.
+    pub(crate) fn me(&self) -> NodeId {
+        self.router.me()
+    }
+
     /// Follows the members.
     pub(crate) fn members(&self) -> watch::Receiver<Membership> {
         self.members.clone()
@@ -239,6 +244,7 @@ pub(crate) fn next_step(
     if !superfluous.is_empty() {
         return Step::Forget(superfluous);
     }
+    let mut waits = false;
     let idle = |node: &NodeId| wish.drained.contains(node) || wish.leaving.contains(node);
     if idle(&me) {
         let ready = |voter: &NodeId| progress.caught_up.contains(voter) && progress.up.contains(voter);
@@ -246,8 +252,8 @@ pub(crate) fn next_step(
         if let Some(next) = next {
             return Step::HandOver(*next);
         }
+        waits = voters.iter().any(|voter| *voter != me && !idle(voter));
     }
-    let mut waits = false;
     let mut somebody_comes = false;
     for learner in learners.into_iter().filter(|learner| wish.voting.contains(&place(*learner))) {
         let lost = |voter: &NodeId| wish.leaving.contains(voter) && !progress.up.contains(voter);
@@ -389,7 +395,7 @@ mod tests {
             ..Wish::default()
         };
         check_wish(&settled, &progress(&[2, 3], &[1, 2, 3]), &wish, Step::HandOver(NodeId(3)));
-        check_wish(&settled, &progress(&[2], &[1, 2, 3]), &wish, Step::Nothing);
+        check_wish(&settled, &progress(&[2], &[1, 2, 3]), &wish, Step::Wait);
     }
 
     #[test]

@@ -14,7 +14,6 @@ use crate::agent::SignalCounts;
 use crate::body::{decode, encode};
 use crate::consensus::Recovery;
 use crate::disk::DiskStatus;
-use crate::founding::place_of;
 use crate::link::LaneStats;
 use crate::link::RefusedStats;
 use crate::liveness::{DatagramCounts, View};
@@ -246,7 +245,7 @@ impl Node {
                 seq: None,
                 digest: None,
                 agents: None,
-                http: self.doors[place_of(number)].clone(),
+                http: self.roster.of(number).map(|seat| seat.http).unwrap_or_default(),
                 pid: None,
                 disk: None,
                 recovery: None,
@@ -276,7 +275,7 @@ impl Node {
         let epoch = self.shaping.epochs.present();
         ClusterStatus {
             cluster: self.cluster.clone(),
-            cluster_id: Some(self.cluster_id.clone()),
+            cluster_id: Some(self.cluster_id.to_string()),
             node: self.name().to_string(),
             queenright,
             leader: leadership.leader.map(|leader| self.name_of(leader).to_string()),
@@ -297,7 +296,7 @@ impl Node {
             seq: Some(seq),
             digest: Some(digest.to_string()),
             agents: Some(self.agents.live()),
-            http: self.doors[place_of(me)].clone(),
+            http: self.roster.of(me).map(|seat| seat.http).unwrap_or_default(),
             pid: Some(std::process::id()),
             disk: Some(self.disk.status()),
             recovery: Some(self.consensus.recovered_by()),
