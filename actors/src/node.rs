@@ -4,6 +4,7 @@ mod backlog;
 mod comparison;
 mod inbox;
 mod joins;
+mod leaving;
 mod options;
 mod replacement;
 mod sessions;
@@ -15,6 +16,7 @@ mod tasks;
 mod vigil;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use queenright_protocol::colony::{
@@ -33,6 +35,8 @@ use self::comparison::Judge;
 pub(crate) use self::comparison::noted as noted_difference;
 pub use self::joins::JoinError;
 use self::joins::Joins;
+use self::leaving::EndedSender;
+pub use self::leaving::{ChangeError, Fate};
 pub use self::options::{Member, NodeOptions, StartError};
 pub use self::replacement::ReplaceError;
 use self::replacement::Steward;
@@ -116,6 +120,10 @@ pub struct Node {
     joins: Joins,
     keeper: Arc<Keeper>,
     outlived: Arc<Outlived>,
+    /// How this node has ended as a member, if it has.
+    ended: EndedSender,
+    /// Whether it wants to.
+    leaves: AtomicBool,
     stop: CancellationToken,
     // A mutex: taken once, by whoever stops the node.
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
@@ -151,6 +159,7 @@ impl Node {
             reason = self.log.failed() => format!("the log: {reason}"),
             reason = self.judge.outvoted() => reason,
             reason = outlived(&self.outlived) => reason,
+            reason = self.removed() => reason,
             reason = self.store.failed() => format!("the store: {reason}"),
             _ = leadership.wait_for(|leadership| !leadership.running) => "consensus has stopped".to_string(),
         }

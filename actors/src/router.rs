@@ -195,6 +195,11 @@ impl Router {
         self.transport.set_peers(peers);
     }
 
+    /// Somebody who is no node has asked to be let in.
+    pub(crate) fn refuse_stranger(&self, from: &str) {
+        self.transport.refuse_stranger(from);
+    }
+
     /// Says which links are wanted (see [`crate::link::Links::set_wanted`]).
     pub(crate) fn set_wanted(&self, wanted: &BTreeSet<u16>) {
         self.transport.set_wanted(wanted);

@@ -36,6 +36,9 @@ pub(crate) trait Transport: Send + Sync + 'static {
     /// These are the neighbours from now on.
     fn set_peers(&self, peers: &[PeerConfig]);
 
+    /// Counts somebody who does not know the cookie and has asked elsewhere than on a link.
+    fn refuse_stranger(&self, _from: &str) {}
+
     /// Says which links are wanted.
     fn set_wanted(&self, wanted: &BTreeSet<u16>);
 
@@ -105,6 +108,13 @@ impl Transport for Gateways {
 
     fn is_up(&self, link: u16) -> bool {
         self.with(link, |outbox| Ok(outbox.is_up())).unwrap_or(false)
+    }
+
+    fn refuse_stranger(&self, from: &str) {
+        let links = self.links.lock().expect("nothing panics under this lock");
+        if let Some(links) = links.as_ref() {
+            links.refuse_stranger(from);
+        }
     }
 
     fn set_peers(&self, peers: &[PeerConfig]) {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use queenright_protocol::colony::Epoch;
 use queenright_protocol::id::{ClusterId, NodeId};
+use serde::{Deserialize, Serialize};
 
 use super::{FoundingError, MEMBERS, Members};
 use crate::body::encode;
@@ -16,7 +17,7 @@ const ATTEMPT: &str = "attempt";
 const LEFT: &str = "left";
 
 /// What a node needs to be a member: what the door of one has answered.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Admission {
     /// The cluster.
     pub cluster: ClusterId,

@@ -66,6 +66,7 @@ pub use stats::{LaneStats, LinkSign, LinkStats, LinksStats};
 use connect::Hangar;
 use gateway::Link;
 use peers::{Entry, Maker};
+use refusals::Why;
 use sessions::{Sessions, Subscription};
 use supervisor::{Order, Supervisor};
 
@@ -179,6 +180,12 @@ impl Links {
     /// closed; one that is new is linked when [`Links::set_wanted`] says so.
     pub fn set_peers(&self, peers: &[PeerConfig]) {
         peers::replace(&mut self.entries(), peers, &self.maker, &self.supervisor, &self.hangar);
+    }
+
+    /// Counts somebody who does not know the cookie and has asked elsewhere than on a link.
+    pub fn refuse_stranger(&self, from: &str) {
+        let detail = "it asked to be let in, and does not know the cookie";
+        self.sessions.refusals().note(Why::Handshake, from, detail);
     }
 
     /// What to send to a neighbour with. None if there is no neighbour of this index.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Node;
 use super::comparison::Compare;
+use super::leaving::Change;
 use super::status::STATUS_TIMEOUT;
 use crate::agent::Signals;
 use crate::body::{decode, encode};
@@ -31,6 +32,8 @@ pub(super) enum Control {
     Allow(u16),
     /// Let this node in.
     Join(Join),
+    /// Drain a member, or let it go.
+    Change(Change),
 }
 
 /// The parts that envelopes from other nodes reach; complete once the node is.
@@ -91,6 +94,9 @@ impl Node {
             Ok(Control::Compare(asked)) => encode(&self.judge.answer(asked)),
             Ok(Control::Allow(place)) => encode(&self.steward.allow(place, |node| self.answers(node)).await),
             Ok(Control::Join(join)) => encode(&self.steward.admit(join).await),
+            Ok(Control::Change(change)) => {
+                encode(&self.steward.carry_out(change, |node| self.answers(node)).await)
+            }
             Ok(Control::Disk(report)) => encode(&self.disk.hear(envelope.from, report)),
             Err(_) => return,
         };

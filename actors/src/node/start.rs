@@ -1,6 +1,7 @@
 //! How a node starts: its parts in the order in which they need each other.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use queenright_protocol::id::NodeId;
@@ -281,6 +282,8 @@ impl Node {
             joins,
             keeper,
             outlived,
+            ended: Arc::default(),
+            leaves: AtomicBool::new(false),
             stop,
             tasks: std::sync::Mutex::new(tasks),
         });

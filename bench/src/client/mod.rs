@@ -7,6 +7,7 @@
 mod error;
 mod follow;
 mod memory;
+mod node;
 mod project;
 mod request;
 mod reservation;
@@ -29,6 +30,7 @@ use rustls::ClientConfig;
 
 pub use self::error::ClientError;
 pub use self::follow::{Filter, Watched};
+pub use self::node::ChangedNode;
 pub use self::memory::{Found, Guard, ListQuery, Lookup, PutOptions, decode_tags, encode_tags};
 pub use self::project::ProjectQuery;
 use self::request::unsendable;
