@@ -263,6 +263,14 @@ impl Node {
         here.any(|session| sessions.held(session.id).next().is_some())
     }
 
+    /// Whether this node votes, and the number of the newest epoch, if it is a member of that.
+    pub fn membership(&self) -> Option<(bool, u64)> {
+        let me = self.router.me();
+        let epoch = self.shaping.epochs.present().filter(|epoch| epoch.members.contains(&me))?;
+        let votes = self.consensus.members().borrow().voters().contains(&me);
+        Some((votes, epoch.number))
+    }
+
     /// What became of a number.
     pub fn fate_of(&self, number: NodeId) -> Fate {
         let epoch = self.shaping.epochs.present();

@@ -92,13 +92,12 @@ fn answer(call: &Call, epoch: u64) -> Result<Response, Refused> {
 /// `POST /v1/nodes:ask`: the proof that it carries takes the place of a token.
 pub(super) async fn ask(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
     let caller = call.caller()?;
-    let from = call.from();
     let sealed: Sealed = call.json(QUESTION_BYTES_MAX, caller.deadline).await?;
     let node = door.node()?;
     let cookie = door.access.cookie.as_ref();
     let question = cookie.and_then(|cookie| Some((cookie, sealed.open(cookie, None)?)));
     let Some((cookie, question)) = question else {
-        node.refuse_stranger(&from);
+        node.refuse_stranger(&format!("its door, by {}", caller.author));
         let detail = "whoever asks does not know the cookie of this cluster";
         return Err(Problem::new(Code::Unauthorized, detail).into());
     };
