@@ -16,6 +16,7 @@ mod histories;
 mod landing;
 mod leader_change;
 mod liveness;
+mod membership;
 mod processes;
 mod projects;
 mod proposals;

@@ -1,7 +1,6 @@
 //! `queenright join`: a node that is new to its cluster, let in by a member, and run in the foreground; and `queenright
 //! leave`, by which one goes for good.
 
-use std::fmt::Display;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use queenright_actors::node::{Admission, FoundingError, attempt, come_in};
 use queenright_bench::client::wire::{NodeAnswer, NodeQuestion};
 use queenright_bench::client::{Client, ClientError, ClientOptions};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::door::{Way, client};
 use super::node::{Runs, plan};
@@ -20,6 +19,7 @@ use crate::config::ClusterConfig;
 use crate::exit::Exit;
 use crate::server::{self, JoinStep};
 use crate::state::Door;
+use crate::up::Announcement;
 
 /// How long a member may take to let a node in: an election, and some changes of members before this one.
 const LET_IN_WITHIN: Duration = Duration::from_secs(60);
@@ -33,6 +33,22 @@ const ENDS_WITHIN: Duration = Duration::from_secs(60);
 /// # Errors
 /// [`CliError`] says why it was not let in, could not start or go on.
 pub async fn run(args: JoinArgs, context: &Context) -> Result<Exit, CliError> {
+    let parent_pipe = args.parent_pipe;
+    let result = run_joining(args, context).await;
+    if let Err(error) = &result
+        && parent_pipe
+    {
+        // If the parent is gone, main still prints the error to the log.
+        let _ = Announcement::Failed(error.line()).print();
+    }
+    result
+}
+
+async fn run_joining(args: JoinArgs, context: &Context) -> Result<Exit, CliError> {
+    let told = Told {
+        context: *context,
+        to_parent: args.parent_pipe,
+    };
     let config = ClusterConfig::load(&args.config)?;
     let name = match (&args.name, &config.nodes[..]) {
         (Some(name), _) => config.node(name)?.name.clone(),
@@ -63,27 +79,39 @@ pub async fn run(args: JoinArgs, context: &Context) -> Result<Exit, CliError> {
         Ok(attempt) => {
             let admission = ask(&plan.config, &node, &door, attempt, &cookie).await?;
             let (cluster, number) = (admission.cluster, admission.number);
-            step(context, json!({ "step": "found", "cluster": plan.config.name, "cluster_id": cluster.to_string() }), {
-                format!("found cluster {} ({cluster})", plan.config.name)
-            });
+            let cluster_name = &plan.config.name;
+            told.step(
+                &json!({ "step": "found", "cluster": cluster_name, "cluster_id": cluster.to_string() }),
+                format!("found cluster {cluster_name} ({cluster})"),
+            );
             blocking(move || come_in(&folder, &node, &admission)).await?;
             (cluster, number)
         }
     };
-    let told = json!({ "step": "member", "cluster_id": cluster.to_string(), "node": plan.name, "number": number.0 });
-    step(context, told, format!("node {} is let in as number {}", plan.name, number.0));
-    let context = *context;
-    server::run_telling(plan, move |told| {
-        let text = text(&told);
-        step(&context, serde_json::to_value(&told).unwrap_or_default(), text);
-    })
-    .await?;
+    told.step(
+        &json!({ "step": "member", "cluster_id": cluster.to_string(), "node": plan.name, "number": number.0 }),
+        format!("node {} is let in as number {}", plan.name, number.0),
+    );
+    server::run_telling(plan, move |step| told.step(&step, text(&step))).await?;
     Ok(Exit::Ok)
 }
 
-/// Whoever reads the progress may have gone away: the node runs on.
-fn step(context: &Context, value: Value, text: impl Display) {
-    let _ = context.answer(&value, text);
+/// Where the progress goes.
+#[derive(Clone, Copy)]
+struct Told {
+    context: Context,
+    /// Whether stdout is for the process that started this one.
+    to_parent: bool,
+}
+
+impl Told {
+    /// Whoever reads it may have gone away: the node runs on.
+    fn step(&self, value: &impl Serialize, text: String) {
+        match self.to_parent {
+            true => self.context.note(text),
+            false => drop(self.context.answer(value, text)),
+        }
+    }
 }
 
 fn text(step: &JoinStep) -> String {
