@@ -13,6 +13,7 @@ mod divergence;
 mod failures;
 mod git;
 mod histories;
+mod joined;
 mod landing;
 mod leader_change;
 mod liveness;
