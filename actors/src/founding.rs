@@ -40,8 +40,8 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::answers::{AnsweringHello, answer_hellos, let_in, turn_away};
 use self::decisions::{Decisions, Effect, Input};
-pub(crate) use self::noted::{left, note_left};
 pub use self::noted::{Admission, attempt, come_in};
+pub(crate) use self::noted::{left, note_left};
 pub(crate) use self::numbers::links_of;
 use crate::body::{decode, encode};
 use crate::epochs;

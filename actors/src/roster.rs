@@ -191,7 +191,11 @@ mod tests {
     }
 
     fn epoch(places: &[(u64, &str)]) -> Epoch {
-        let mut epoch = Epoch::of(7, Kind::Ring, places.iter().map(|(number, _)| NodeId(*number)).collect());
+        let mut epoch = Epoch::of(
+            7,
+            Kind::Ring,
+            places.iter().map(|(number, _)| NodeId(*number)).collect(),
+        );
         for (number, name) in places {
             let place = Place {
                 name: (*name).into(),
@@ -206,7 +210,9 @@ mod tests {
 
     fn shown(roster: &Roster) -> Vec<String> {
         let seats = roster.seats();
-        let shown = seats.iter().map(|(place, seat)| format!("{place} {} {}", seat.name, seat.links));
+        let shown = seats
+            .iter()
+            .map(|(place, seat)| format!("{place} {} {}", seat.name, seat.links));
         shown.collect()
     }
 
@@ -218,7 +224,10 @@ mod tests {
     fn until_an_epoch_is_known_the_file_says_who_is_where() {
         let roster = Roster::new(file(), 1, None, None);
         assert_eq!(shown(&roster), ["0 n1 file:1", "1 n2 file:2", "2 n3 file:3"]);
-        assert_eq!((roster.me(), roster.place("n3"), roster.free_place()), (1, Some(2), Some(3)));
+        assert_eq!(
+            (roster.me(), roster.place("n3"), roster.free_place()),
+            (1, Some(2), Some(3))
+        );
         let peers: Vec<u16> = roster.peers().iter().map(|peer| peer.index).collect();
         assert_eq!(peers, [0, 2]);
     }
@@ -229,7 +238,10 @@ mod tests {
         let epoch = epoch(&[(1, "n1"), (2, "n2"), (66, "n2"), (3, "n3"), (4, "n4")]);
         assert!(roster.learn(&epoch));
         assert!(!roster.learn(&epoch));
-        assert_eq!(shown(&roster), ["0 n1 file:1", "1 n2 file:2", "2 n3 file:3", "3 n4 n4:7101"]);
+        assert_eq!(
+            shown(&roster),
+            ["0 n1 file:1", "1 n2 file:2", "2 n3 file:3", "3 n4 n4:7101"]
+        );
         assert_eq!((&*roster.name_of(NodeId(68)), &*roster.name_of(NodeId(9))), ("n4", ""));
     }
 

@@ -1,7 +1,8 @@
 //! A loaded cluster of three grows to seven, and shrinks again: no command fails. Prints how long each step took.
 
+#[allow(dead_code, reason = "other tests use the rest of it")]
 mod colony;
-#[allow(dead_code, reason = "what tests of single nodes need")]
+#[allow(dead_code, reason = "other tests use the rest of it")]
 mod joined;
 
 use std::time::Instant;
@@ -18,7 +19,10 @@ fn a_loaded_cluster_of_three_grows_to_seven_and_shrinks_again_and_no_command_fai
     let load = Load::start(&colony, doors.clone());
     load.goes_on();
     let mut joined = Vec::new();
-    println!("{:<6}{:>10}{:>12}{:>14}{:>16}", "node", "let in", "caught up", "known by all", "commands/s");
+    println!(
+        "{:<6}{:>10}{:>12}{:>14}{:>16}",
+        "node", "let in", "caught up", "known by all", "commands/s"
+    );
     for number in 4..=7_usize {
         let mut node = Joined::new(&colony, &format!("n{number}"));
         let (begun, before) = (Instant::now(), load.done());
@@ -31,7 +35,9 @@ fn a_loaded_cluster_of_three_grows_to_seven_and_shrinks_again_and_no_command_fai
         until("all know the epoch", || {
             let status = doors.iter().map(|door| colony.block_on(door.status()).ok());
             let status: Vec<_> = status.collect::<Option<_>>()?;
-            let same = |one: &queenright_actors::node::ClusterStatus| one.epoch == status[0].epoch && one.nodes.len() == number;
+            let same = |one: &queenright_actors::node::ClusterStatus| {
+                one.epoch == status[0].epoch && one.nodes.len() == number
+            };
             status.iter().all(same).then_some(())
         });
         let took = begun.elapsed();

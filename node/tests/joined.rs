@@ -73,7 +73,11 @@ impl Joined {
 
     /// Runs it until [`Joined::kill`], or as long as this lives.
     pub(crate) fn start(&mut self, colony: &Colony, member: &str) {
-        let log = File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.join("log"))
+            .unwrap();
         let mut child = self
             .command(colony, member)
             .stdout(Stdio::piped())
@@ -190,7 +194,9 @@ impl Load {
     /// Waits until much more is done.
     pub(crate) fn goes_on(&self) {
         let before = self.done.load(Ordering::Relaxed);
-        until("the load goes on", || (self.done.load(Ordering::Relaxed) > before + 20).then_some(()));
+        until("the load goes on", || {
+            (self.done.load(Ordering::Relaxed) > before + 20).then_some(())
+        });
     }
 
     /// No command has failed.
@@ -231,7 +237,10 @@ pub(crate) async fn work(client: &Client, title: &str) -> Result<(), ClientError
 pub(crate) fn patient(colony: &Colony, node: &str) -> Client {
     let config = colony.config();
     let nodes = vec![config.node(node).unwrap().clone()];
-    client_of(&ClusterConfig { nodes, ..config.clone() })
+    client_of(&ClusterConfig {
+        nodes,
+        ..config.clone()
+    })
 }
 
 /// The names of those that answer and their roles, as a node sees them.
@@ -256,7 +265,10 @@ pub(crate) fn agreed(colony: &Colony, clients: &[Client], members: usize, voting
         }
         let first = told.first()?.clone();
         let same = told.iter().all(|status| {
-            status.epoch == first.epoch && status.nodes.len() == members && voters(status) == voting && status.queenright
+            status.epoch == first.epoch
+                && status.nodes.len() == members
+                && voters(status) == voting
+                && status.queenright
         });
         let digests = first.nodes.iter().map(|node| (node.seq, node.digest.clone()));
         let mut digests: Vec<_> = digests.collect();

@@ -18,7 +18,11 @@ fn two_nodes_join_a_running_cluster_and_are_members_also_after_a_restart() {
     let (mut fourth, mut fifth) = (Joined::new(&colony, "n4"), Joined::new(&colony, "n5"));
     fourth.start(&colony, "n2");
     let (_, member) = fourth.step("member");
-    assert_eq!((&member["node"], &member["number"]), (&"n4".into(), &4.into()), "{member}");
+    assert_eq!(
+        (&member["node"], &member["number"]),
+        (&"n4".into(), &4.into()),
+        "{member}"
+    );
     fourth.step("caught_up");
     let (_, settled) = fourth.step("settled");
     assert_eq!(settled["role"], "learner", "{settled}");
@@ -28,7 +32,13 @@ fn two_nodes_join_a_running_cluster_and_are_members_also_after_a_restart() {
     load.goes_on();
     // With five members five vote.
     until("both vote", || {
-        let settled = |node: &Joined| node.said.lock().unwrap().iter().any(|(_, line)| line["role"] == "voter");
+        let settled = |node: &Joined| {
+            node.said
+                .lock()
+                .unwrap()
+                .iter()
+                .any(|(_, line)| line["role"] == "voter")
+        };
         (settled(&fourth) && settled(&fifth)).then_some(())
     });
     load.goes_on();
@@ -63,7 +73,11 @@ fn two_nodes_join_a_running_cluster_and_are_members_also_after_a_restart() {
 fn join_refused(colony: &Colony, joined: &Joined, data: &Path, code: i32) -> String {
     let door = colony.config().nodes[1].http.to_string();
     let mut command = colony.command();
-    command.args(["join", &door, "--config"]).arg(&joined.config.file).arg("--data").arg(data);
+    command
+        .args(["join", &door, "--config"])
+        .arg(&joined.config.file)
+        .arg("--data")
+        .arg(data);
     refused(&mut command, code)
 }
 
@@ -74,13 +88,20 @@ fn who_does_not_know_the_cookie_or_calls_the_cluster_otherwise_is_refused_and_co
     let data = colony.folder().join("elsewhere");
     fs::create_dir(&data).unwrap();
     let line = join_refused(&colony, &joined, &data, 6);
-    assert!(line.contains("copy that of a member to") && line.contains("cookie"), "{line}");
+    assert!(
+        line.contains("copy that of a member to") && line.contains("cookie"),
+        "{line}"
+    );
     fs::write(data.join("cookie"), "ab".repeat(32)).unwrap();
     let line = join_refused(&colony, &joined, &data, 6);
     assert!(line.contains("does not know the cookie of this cluster"), "{line}");
     let status = colony.status("n2").unwrap();
     let asked = status.nodes.iter().find(|node| node.name == "n2").unwrap();
-    assert_eq!(asked.refused.as_ref().map(|refused| refused.handshake), Some(1), "{asked:?}");
+    assert_eq!(
+        asked.refused.as_ref().map(|refused| refused.handshake),
+        Some(1),
+        "{asked:?}"
+    );
     fs::copy(colony.folder().join("data/cookie"), data.join("cookie")).unwrap();
     let mut renamed = Joined::new(&colony, "n4");
     renamed.config.name = "otherwise".to_owned();
@@ -101,7 +122,10 @@ fn the_leader_leaves_under_load_and_its_folder_does_not_start_again() {
     let doors: Vec<Client> = others.iter().map(|node| patient(&colony, node)).collect();
     let load = Load::start(&colony, doors.clone());
     load.goes_on();
-    let left = colony.at(&leader, &["leave", "--wait", "2", "--json"]).with_code(0).json();
+    let left = colony
+        .at(&leader, &["leave", "--wait", "2", "--json"])
+        .with_code(0)
+        .json();
     assert_eq!((&left["node"], &left["left"]), (&leader.as_str().into(), &true.into()));
     let ended = colony.ended();
     assert_eq!((ended.name.as_str(), ended.status.code()), (leader.as_str(), Some(0)));
@@ -109,7 +133,10 @@ fn the_leader_leaves_under_load_and_its_folder_does_not_start_again() {
     load.end(&colony);
     agreed(&colony, &doors, 2, &others);
     let again = colony.try_start_node(&leader).unwrap_err().to_string();
-    assert!(again.contains("is no member of its cluster any more: it has left"), "{again}");
+    assert!(
+        again.contains("is no member of its cluster any more: it has left"),
+        "{again}"
+    );
     // The last two: one may go, the last one may not.
     let last = others[1];
     colony.at(others[0], &["leave", "--wait", "0"]).with_code(0);
@@ -132,9 +159,15 @@ fn a_dead_node_is_removed_and_is_told_so_when_it_comes_back() {
     let refused = colony.at(&leader, &["node", "remove", dead]).with_code(3);
     assert!(refused.stderr.contains("runs and answers"), "{refused}");
     let refused = colony.at(&leader, &["node", "remove", "n9"]).with_code(1);
-    assert!(refused.stderr.contains("no node of this cluster is called \"n9\""), "{refused}");
+    assert!(
+        refused.stderr.contains("no node of this cluster is called \"n9\""),
+        "{refused}"
+    );
     colony.kill(dead);
-    let removed = colony.at(&leader, &["node", "remove", dead, "--json"]).with_code(0).json();
+    let removed = colony
+        .at(&leader, &["node", "remove", dead, "--json"])
+        .with_code(0)
+        .json();
     assert_eq!(removed["removed"], true, "{removed}");
     // The learner takes its vote.
     let mut doors: Vec<Client> = left.iter().map(|node| patient(&colony, node)).collect();
@@ -144,10 +177,14 @@ fn a_dead_node_is_removed_and_is_told_so_when_it_comes_back() {
     // One voter more is away: the other two are a majority, but one of two would be none.
     let away = left.iter().find(|node| **node != leader).unwrap();
     colony.kill(away);
-    until("a leader of the two", || colony.status(&leader).filter(|status| status.queenright));
+    until("a leader of the two", || {
+        colony.status(&leader).filter(|status| status.queenright)
+    });
     until("n4 is not let go", || {
         let refused = fourth.run(&colony, &["leave", "--wait", "0"]);
-        (refused.code == Some(3)).then_some(refused).filter(|refused| refused.stderr.contains("no majority"))
+        (refused.code == Some(3))
+            .then_some(refused)
+            .filter(|refused| refused.stderr.contains("no majority"))
     });
     colony.start_node(away);
     agreed(&colony, &doors, 3, &voting);
@@ -160,7 +197,10 @@ fn a_dead_node_is_removed_and_is_told_so_when_it_comes_back() {
         assert!(log.contains("is no member any more: it was number"), "{log}");
     }
     let again = colony.try_start_node(dead).unwrap_err().to_string();
-    assert!(again.contains("is no member of its cluster any more: it was number"), "{again}");
+    assert!(
+        again.contains("is no member of its cluster any more: it was number"),
+        "{again}"
+    );
 }
 
 #[test]
@@ -168,8 +208,14 @@ fn a_drained_node_hands_over_and_takes_no_new_work_until_it_does_again() {
     let colony = Colony::start("drained");
     let leader = colony.leader_at("n1", None);
     let other = NODES.into_iter().find(|node| *node != leader).unwrap();
-    let drained = colony.at(other, &["node", "drain", &leader, "--json"]).with_code(0).json();
-    assert_eq!((&drained["node"], &drained["drained"]), (&leader.as_str().into(), &true.into()));
+    let drained = colony
+        .at(other, &["node", "drain", &leader, "--json"])
+        .with_code(0)
+        .json();
+    assert_eq!(
+        (&drained["node"], &drained["drained"]),
+        (&leader.as_str().into(), &true.into())
+    );
     colony.leader_at(other, Some(&leader));
     let client = patient(&colony, &leader);
     let refused = until("it knows the epoch", || colony.block_on(work(&client, "here")).err());
@@ -180,5 +226,7 @@ fn a_drained_node_hands_over_and_takes_no_new_work_until_it_does_again() {
     colony.block_on(put).unwrap();
     colony.block_on(work(&patient(&colony, other), "there")).unwrap();
     colony.at(other, &["node", "drain", &leader, "--off"]).with_code(0);
-    until("it takes work again", || colony.block_on(work(&client, "here again")).ok());
+    until("it takes work again", || {
+        colony.block_on(work(&client, "here again")).ok()
+    });
 }

@@ -248,14 +248,19 @@ pub(crate) fn next_step(
     let idle = |node: &NodeId| wish.drained.contains(node) || wish.leaving.contains(node);
     if idle(&me) {
         let ready = |voter: &NodeId| progress.caught_up.contains(voter) && progress.up.contains(voter);
-        let next = voters.iter().find(|voter| **voter != me && !idle(voter) && ready(voter));
+        let next = voters
+            .iter()
+            .find(|voter| **voter != me && !idle(voter) && ready(voter));
         if let Some(next) = next {
             return Step::HandOver(*next);
         }
         waits = voters.iter().any(|voter| *voter != me && !idle(voter));
     }
     let mut somebody_comes = false;
-    for learner in learners.into_iter().filter(|learner| wish.voting.contains(&place(*learner))) {
+    for learner in learners
+        .into_iter()
+        .filter(|learner| wish.voting.contains(&place(*learner)))
+    {
         let lost = |voter: &NodeId| wish.leaving.contains(voter) && !progress.up.contains(voter);
         let replaced = |voter: &NodeId| place(*voter) == place(learner) || lost(voter);
         let stay: BTreeSet<NodeId> = voters.iter().copied().filter(|voter| !replaced(voter)).collect();
@@ -267,7 +272,9 @@ pub(crate) fn next_step(
     }
     let stay: BTreeSet<NodeId> = voters.difference(&wish.leaving).copied().collect();
     if stay.len() < voters.len() {
-        let all_lost = !voters.iter().any(|voter| wish.leaving.contains(voter) && progress.up.contains(voter));
+        let all_lost = !voters
+            .iter()
+            .any(|voter| wish.leaving.contains(voter) && progress.up.contains(voter));
         let bearable = is_majority(&progress.up, &stay) && is_majority(&progress.up, &voters);
         if bearable && (all_lost || !somebody_comes) {
             return Step::Retire(stay);
@@ -394,7 +401,12 @@ mod tests {
             drained: set(&[1, 2]),
             ..Wish::default()
         };
-        check_wish(&settled, &progress(&[2, 3], &[1, 2, 3]), &wish, Step::HandOver(NodeId(3)));
+        check_wish(
+            &settled,
+            &progress(&[2, 3], &[1, 2, 3]),
+            &wish,
+            Step::HandOver(NodeId(3)),
+        );
         check_wish(&settled, &progress(&[2], &[1, 2, 3]), &wish, Step::Wait);
     }
 
@@ -421,7 +433,12 @@ mod tests {
         check_wish(&three, &dead, &wish(&[1, 3]), Step::Retire(set(&[1, 3])));
         check_wish(&three, &progress(&[], &[1]), &wish(&[1, 3]), Step::Wait);
         let five = members(&[&[1, 2, 3, 4, 5]], &[1, 2, 3, 4, 5]);
-        check_wish(&five, &progress(&[3, 4], &[1, 3, 4]), &wish(&[1, 3, 4, 5]), Step::Retire(set(&[1, 3, 4, 5])));
+        check_wish(
+            &five,
+            &progress(&[3, 4], &[1, 3, 4]),
+            &wish(&[1, 3, 4, 5]),
+            Step::Retire(set(&[1, 3, 4, 5])),
+        );
         // Of two one may go.
         let two = members(&[&[1, 2]], &[1, 2]);
         check_wish(&two, &progress(&[2], &[1, 2]), &wish(&[1]), Step::Retire(set(&[1])));

@@ -133,13 +133,7 @@ impl Looker {
 
 impl Disk {
     /// The disks of `voters`, of which this node is `me`.
-    pub(crate) fn new(
-        folder: &Path,
-        first: DiskReport,
-        me: NodeId,
-        voters: BTreeSet<NodeId>,
-        names: Names,
-    ) -> Disk {
+    pub(crate) fn new(folder: &Path, first: DiskReport, me: NodeId, voters: BTreeSet<NodeId>, names: Names) -> Disk {
         let disk = Disk {
             folder: folder.to_owned(),
             started: Instant::now(),

@@ -53,11 +53,7 @@ pub fn attempt(data: &Path, name: &str) -> Result<Result<u64, (ClusterId, NodeId
 /// Those of [`DataFolder::open`], and when the folder cannot be written.
 pub fn come_in(data: &Path, name: &str, admission: &Admission) -> Result<(), FoundingError> {
     let folder = DataFolder::open(data, name)?;
-    let Admission {
-        cluster,
-        number,
-        epoch,
-    } = admission;
+    let Admission { cluster, number, epoch } = admission;
     let places = epoch.places.iter();
     let members: Members = places.map(|(number, place)| (place.name.clone(), *number)).collect();
     epochs::set_note(&folder, epoch)?;
@@ -126,6 +122,9 @@ mod tests {
         note_left(&folder, "it was removed").unwrap();
         drop(folder);
         let refused = attempt(data.path(), "n4").unwrap_err().to_string();
-        assert!(refused.contains("it was removed") && refused.contains("n4"), "{refused}");
+        assert!(
+            refused.contains("it was removed") && refused.contains("n4"),
+            "{refused}"
+        );
     }
 }

@@ -109,7 +109,10 @@ impl Hangar {
         };
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let names = self.sessions.peer_names();
-        let node = shown.and_then(|shown| tls.node_of(shown, names.iter().map(String::as_str)).map(Arc::<str>::from));
+        let node = shown.and_then(|shown| {
+            tls.node_of(shown, names.iter().map(String::as_str))
+                .map(Arc::<str>::from)
+        });
         let Some(node) = node else {
             return refusals.note(Why::Name, &label, "its certificate is for no neighbour of this node");
         };

@@ -250,7 +250,9 @@ impl Links {
 
     fn of<T>(&self, index: u16, of: impl FnOnce(&Link) -> T) -> Option<T> {
         let entries = self.entries();
-        let at = entries.binary_search_by_key(&index, |entry| entry.link.peer.index).ok()?;
+        let at = entries
+            .binary_search_by_key(&index, |entry| entry.link.peer.index)
+            .ok()?;
         Some(of(&entries[at].link))
     }
 

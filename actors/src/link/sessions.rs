@@ -152,7 +152,10 @@ impl NodeEventSubscription for Subscription {
         if let Some(connection) = connection {
             connection.authenticated(index);
         }
-        self.0.lock().authenticated.insert(session.node_id, (index, session.actor));
+        self.0
+            .lock()
+            .authenticated
+            .insert(session.node_id, (index, session.actor));
     }
 
     fn node_session_disconnected(&self, session: NodeServerSessionInformation) {

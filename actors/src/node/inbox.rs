@@ -94,9 +94,7 @@ impl Node {
             Ok(Control::Compare(asked)) => encode(&self.judge.answer(asked)),
             Ok(Control::Allow(place)) => encode(&self.steward.allow(place, |node| self.answers(node)).await),
             Ok(Control::Join(join)) => encode(&self.steward.admit(join).await),
-            Ok(Control::Change(change)) => {
-                encode(&self.steward.carry_out(change, |node| self.answers(node)).await)
-            }
+            Ok(Control::Change(change)) => encode(&self.steward.carry_out(change, |node| self.answers(node)).await),
             Ok(Control::Disk(report)) => encode(&self.disk.hear(envelope.from, report)),
             Err(_) => return,
         };

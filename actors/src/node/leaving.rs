@@ -266,7 +266,11 @@ impl Node {
     /// Whether this node votes, and the number of the newest epoch, if it is a member of that.
     pub fn membership(&self) -> Option<(bool, u64)> {
         let me = self.router.me();
-        let epoch = self.shaping.epochs.present().filter(|epoch| epoch.members.contains(&me))?;
+        let epoch = self
+            .shaping
+            .epochs
+            .present()
+            .filter(|epoch| epoch.members.contains(&me))?;
         let votes = self.consensus.members().borrow().voters().contains(&me);
         Some((votes, epoch.number))
     }

@@ -226,7 +226,11 @@ impl Steward {
         let again = known.is_some_and(|number| epoch.places[&number].attempt == *attempt);
         let until = self.permissions().get(&at).copied();
         let allowed = until.is_some_and(|until| Instant::now() < until);
-        let votes = self.membership().voters().iter().any(|voter| place_of(*voter) == usize::from(at));
+        let votes = self
+            .membership()
+            .voters()
+            .iter()
+            .any(|voter| place_of(*voter) == usize::from(at));
         let free = if place.is_some() { known.is_none() } else { !votes };
         if !again && !allowed && !free {
             let number = known.unwrap_or_default();

@@ -114,7 +114,10 @@ impl Shaping {
                 membership.nodes.clone_from(&self.told);
             }
             let places = self.roster.places();
-            let others = places.iter().copied().filter(|place| usize::from(*place) != place_of(self.me));
+            let others = places
+                .iter()
+                .copied()
+                .filter(|place| usize::from(*place) != place_of(self.me));
             self.look(&Seen {
                 now_ms: started.elapsed().as_millis() as u64,
                 epoch,

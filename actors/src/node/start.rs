@@ -92,7 +92,11 @@ impl Node {
         let shaping = Arc::new(shaping);
         // Who has joined later was not asked.
         let asked = usize::from(roster.me()) == options.me;
-        if let Some(epoch) = shaping.epochs.present().filter(|epoch| asked && epoch.kind != options.topology) {
+        if let Some(epoch) = shaping
+            .epochs
+            .present()
+            .filter(|epoch| asked && epoch.kind != options.topology)
+        {
             let (file, kind) = (options.topology, epoch.kind);
             tracing::warn!(
                 "cluster.topology is {file} in the file, but the cluster has been a {kind} since epoch {}: the file only says \

@@ -54,7 +54,11 @@ async fn run_joining(args: JoinArgs, context: &Context) -> Result<Exit, CliError
         (Some(name), _) => config.node(name)?.name.clone(),
         (None, [only]) => only.name.clone(),
         (None, nodes) => {
-            let message = format!("{} lists {} nodes: say which joins with --name", args.config.display(), nodes.len());
+            let message = format!(
+                "{} lists {} nodes: say which joins with --name",
+                args.config.display(),
+                nodes.len()
+            );
             return Err(CliError::Usage(message));
         }
     };
@@ -186,7 +190,9 @@ pub async fn leave(args: LeaveArgs, context: &Context) -> Result<Exit, CliError>
     access.timeout = access.timeout.max(args.wait + Duration::from_secs(15));
     let client = client(&access)?;
     let node = client.status().await?.node;
-    context.note(format_args!("node {node} takes no new work; waiting until what it has is done"));
+    context.note(format_args!(
+        "node {node} takes no new work; waiting until what it has is done"
+    ));
     let leaving = client.leave(&node, args.wait).await?;
     let until = tokio::time::Instant::now() + ENDS_WITHIN;
     while !matches!(client.ready().await, Err(ClientError::Unreachable { .. })) {
@@ -207,6 +213,9 @@ pub async fn leave(args: LeaveArgs, context: &Context) -> Result<Exit, CliError>
         epoch: leaving.epoch,
         left: true,
     };
-    context.answer(&left, format!("node {node} has left the cluster, and its process has ended"))?;
+    context.answer(
+        &left,
+        format!("node {node} has left the cluster, and its process has ended"),
+    )?;
     Ok(Exit::Ok)
 }

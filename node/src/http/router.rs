@@ -8,8 +8,8 @@ use queenright_bench::client::wire::{Code, Problem};
 
 use super::problem::Refused;
 use super::{
-    Door, access, agents, events, guard, memory, nodes, prime, projects, proposals, replay, reservations, sessions, status,
-    tasks, tokens, topology,
+    Door, access, agents, events, guard, memory, nodes, prime, projects, proposals, replay, reservations, sessions,
+    status, tasks, tokens, topology,
 };
 
 pub(super) fn router(door: Door) -> Router {

@@ -62,7 +62,10 @@ async fn ask(node: &Node, config: &ClusterConfig, cookie: &Cookie, door: &str) -
 /// # Errors
 /// When its authority cannot be read, or the address is none.
 pub(crate) fn client(config: &ClusterConfig, door: &str, timeout: Duration) -> Result<Client, String> {
-    let tls = config.tls.as_ref().map(|folder| client_config(&folder.join(AUTHORITY_FILE)));
+    let tls = config
+        .tls
+        .as_ref()
+        .map(|folder| client_config(&folder.join(AUTHORITY_FILE)));
     let tls = tls.transpose().map_err(|error| error.to_string())?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let options = ClientOptions {

@@ -153,7 +153,10 @@ pub async fn run(plan: NodePlan) -> Result<(), ServerError> {
 ///
 /// # Errors
 /// As [`run`].
-pub async fn run_telling(plan: NodePlan, tell: impl Fn(JoinStep) + Clone + Send + Sync + 'static) -> Result<(), ServerError> {
+pub async fn run_telling(
+    plan: NodePlan,
+    tell: impl Fn(JoinStep) + Clone + Send + Sync + 'static,
+) -> Result<(), ServerError> {
     run_node(plan, Some(tell)).await
 }
 
@@ -183,9 +186,13 @@ async fn run_node(
         tokio::spawn(certificates::follow(tls.clone(), closing.clone()));
     }
     let cookie = LinkCookie::new(plan.cookie.as_hex())?;
-    let serving = http::serve(listener, node.clone(), limits, door_access(&plan, tls, cookie.clone()), async move {
-        shutdown.cancelled().await
-    });
+    let serving = http::serve(
+        listener,
+        node.clone(),
+        limits,
+        door_access(&plan, tls, cookie.clone()),
+        async move { shutdown.cancelled().await },
+    );
     let mut door = tokio::spawn(serving);
     let registration = plan.announce_ready()?;
     service::ready();

@@ -68,9 +68,7 @@ use self::memory::malformed;
 pub use self::memory::{KEPT_BYTES_MIN, Kept, Memory, PINNED_TAG, Record, Value};
 use self::once::Seen;
 pub use self::once::{DedupSession, DedupSessions, IDEMPOTENCY_MS, IdempotencyKeys, Remembered};
-pub use self::place::{
-    ADDRESS_BYTES_MAX, NODE_NAME_CHARS_MAX, PLACES_MAX, Place, first_number, next_number, place_of,
-};
+pub use self::place::{ADDRESS_BYTES_MAX, NODE_NAME_CHARS_MAX, PLACES_MAX, Place, first_number, next_number, place_of};
 pub use self::project::Project;
 use self::project::Scope;
 pub use self::projects::{About, COMMANDS_PER_S_MAX, Holdings, ProjectCommand, ProjectLimits};

@@ -49,7 +49,8 @@ impl Place {
                 return Err(over_limit(field, address.len(), ADDRESS_BYTES_MAX));
             }
             let split = address.rsplit_once(':');
-            let dialled = split.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0));
+            let dialled =
+                split.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0));
             if !dialled || !address.bytes().all(|byte| byte.is_ascii_graphic()) {
                 return Err(malformed(field, "is not host:port"));
             }
@@ -130,7 +131,10 @@ mod tests {
             ("n1", "a b:1"),
         ] {
             let refused = place(name, links).check();
-            assert!(matches!(refused, Err(Refusal::Malformed { .. })), "{name:?} {links:?}: {refused:?}");
+            assert!(
+                matches!(refused, Err(Refusal::Malformed { .. })),
+                "{name:?} {links:?}: {refused:?}"
+            );
         }
         let long = "a".repeat(ADDRESS_BYTES_MAX);
         let refused = place("n1", &format!("{long}:1")).check();

@@ -153,7 +153,11 @@ impl QueenState {
         };
         let epoch = self.replica.follow_epoch();
         // Who is a member no more is watched by nobody, and does not come back.
-        let gone: Vec<NodeId> = epoch.borrow().iter().flat_map(|epoch| epoch.gone.keys().copied()).collect();
+        let gone: Vec<NodeId> = epoch
+            .borrow()
+            .iter()
+            .flat_map(|epoch| epoch.gone.keys().copied())
+            .collect();
         let lost: BTreeSet<NodeId> = others.into_iter().filter(is_lost).chain(gone).collect();
         let lost: Vec<NodeId> = lost.into_iter().collect();
         for (node, incarnation) in self.replica.with_agents(&lost) {

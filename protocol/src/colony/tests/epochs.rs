@@ -15,7 +15,10 @@ fn named(numbers: &[u64], after: u64) -> Body {
         members: members(numbers),
         first: Kind::Star,
         after,
-        places: numbers.iter().map(|number| (NodeId(*number), place(*number, 0))).collect(),
+        places: numbers
+            .iter()
+            .map(|number| (NodeId(*number), place(*number, 0)))
+            .collect(),
         voters: None,
     })
 }
@@ -124,7 +127,10 @@ fn a_leader_that_saw_another_epoch_changes_nothing() {
 fn a_node_is_let_in_once_however_often_it_asks_and_its_number_comes_with_its_place() {
     let mut rig = Rig::default();
     let too_early = rig.run(admit(4, 1, false));
-    assert_eq!(problem_of(too_early), "topology: nobody has named the members yet: try again");
+    assert_eq!(
+        problem_of(too_early),
+        "topology: nobody has named the members yet: try again"
+    );
     rig.run(named(&[1, 2, 3], 0));
     assert_eq!(number_of(rig.run(admit(4, 1, false))), 4);
     assert_eq!(number_of(rig.run(admit(4, 1, false))), 4);
@@ -132,7 +138,10 @@ fn a_node_is_let_in_once_however_often_it_asks_and_its_number_comes_with_its_pla
     assert_eq!((epoch.number, epoch.last), (2, NodeId(4)));
     assert_eq!(epoch.coming().collect::<Vec<_>>(), [NodeId(4)]);
     assert_eq!(epoch.places[&NodeId(4)], place(4, 1));
-    assert_eq!(problem_of(rig.run(admit(4, 2, false))), "name: a node of this name is a member");
+    assert_eq!(
+        problem_of(rig.run(admit(4, 2, false))),
+        "name: a node of this name is a member"
+    );
     rig.run(named(&[1, 2, 3, 4], 2));
     assert_eq!(rig.colony.epoch().expect("it has begun").coming().count(), 0);
     let other = TopologyCommand::Admit {
@@ -143,7 +152,10 @@ fn a_node_is_let_in_once_however_often_it_asks_and_its_number_comes_with_its_pla
         at: 3,
         replaces: true,
     };
-    assert_eq!(problem_of(rig.run(Body::Topology(other))), "at: another node has this place");
+    assert_eq!(
+        problem_of(rig.run(Body::Topology(other))),
+        "at: another node has this place"
+    );
 }
 
 #[test]

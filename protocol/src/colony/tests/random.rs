@@ -112,7 +112,10 @@ impl Seeded {
                 },
                 first: kind,
                 after: self.pick(&[present, present, present, present + 1]),
-                places: numbers[..5].iter().map(|number| (*number, self.place(number.0))).collect(),
+                places: numbers[..5]
+                    .iter()
+                    .map(|number| (*number, self.place(number.0)))
+                    .collect(),
                 voters: self.pick(&[None, None, Some(3), Some(5)]),
             },
             4 | 5 => {

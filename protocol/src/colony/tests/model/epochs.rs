@@ -143,7 +143,9 @@ fn admit(epoch: &mut Epoch, place: &Place, at: u64, replaces: bool) -> Result<No
         .filter(|(_, known)| known.name == place.name)
         .map(|(number, _)| *number)
         .collect();
-    let again = of_name.iter().find(|number| epoch.places[*number].attempt == place.attempt);
+    let again = of_name
+        .iter()
+        .find(|number| epoch.places[*number].attempt == place.attempt);
     if let Some(number) = again {
         return Ok(*number);
     }
