@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::submit;
 use crate::consensus::{Consensus, Membership, Step, Wish, next_step, voting_places};
 use crate::founding::{Admission, Join, Members};
-use crate::queen::{QueenMessage, Request};
+use crate::queen::{QueenMessage, Request, SubmitError};
 use crate::replica::Replica;
 use crate::roster::Roster;
 
@@ -259,15 +259,14 @@ impl Steward {
     }
 
     /// Changes the epoch.
-    pub(super) async fn change(&self, command: TopologyCommand) -> Result<Outcome, String> {
+    pub(super) async fn change(&self, command: TopologyCommand) -> Result<Outcome, SubmitError> {
         let request = Request {
             project: PROJECT.into(),
             author: AUTHOR.into(),
             idempotency_key: None,
             body: Body::Topology(command),
         };
-        let outcome = submit(&self.queen, request, CHANGE_TIMEOUT).await;
-        outcome.map_err(|error| error.to_string())
+        submit(&self.queen, request, CHANGE_TIMEOUT).await
     }
 
     /// Carries changes of members on for as long as it is polled and this node leads.

@@ -44,9 +44,7 @@ async fn ask(node: &Node, config: &ClusterConfig, cookie: &Cookie, door: &str) -
         number,
         nonce: rand::random(),
     };
-    let asked = client(config, door, ANSWER_WITHIN)
-        .inspect_err(|error| tracing::warn!(door, error, "cannot ask what became of this node"))
-        .ok()?;
+    let asked = client(config, door)?;
     match asked.ask_as_node(&question, cookie).await {
         Ok(NodeAnswer::Fate(fate)) => Some(fate),
         Ok(NodeAnswer::Admitted(_)) => None,
@@ -57,22 +55,25 @@ async fn ask(node: &Node, config: &ClusterConfig, cookie: &Cookie, door: &str) -
     }
 }
 
-/// A client of the door of another node of the cluster.
-///
-/// # Errors
-/// When its authority cannot be read, or the address is none.
-pub(crate) fn client(config: &ClusterConfig, door: &str, timeout: Duration) -> Result<Client, String> {
+/// A client of the door of another node of the cluster, if there can be one.
+fn client(config: &ClusterConfig, door: &str) -> Option<Client> {
     let tls = config
         .tls
         .as_ref()
         .map(|folder| client_config(&folder.join(AUTHORITY_FILE)));
-    let tls = tls.transpose().map_err(|error| error.to_string())?;
+    let tls = tls
+        .transpose()
+        .inspect_err(|error| tracing::warn!(%error, "cannot ask what became of this node"))
+        .ok()?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let options = ClientOptions {
         agent: "node".to_owned(),
-        timeout,
+        timeout: ANSWER_WITHIN,
         tls: tls.map(Arc::new),
         ..ClientOptions::default()
     };
-    Client::new(&format!("{scheme}://{door}"), options).map_err(|error| error.to_string())
+    let client = Client::new(&format!("{scheme}://{door}"), options);
+    client
+        .inspect_err(|error| tracing::warn!(door, %error, "cannot ask what became of this node"))
+        .ok()
 }
