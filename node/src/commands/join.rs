@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use queenright_actors::link::Cookie;
 use queenright_actors::node::{Admission, FoundingError, attempt, come_in};
+use queenright_actors::tls::Tls;
 use queenright_bench::client::wire::{NodeAnswer, NodeQuestion};
 use queenright_bench::client::{Client, ClientError, ClientOptions};
 use serde::Serialize;
@@ -73,6 +74,10 @@ async fn run_joining(args: JoinArgs, context: &Context) -> Result<Exit, CliError
     let mut plan = plan(config, name, runs)?;
     plan.quiet = true;
     let cookie = Cookie::new(plan.cookie.as_hex()).map_err(server::ServerError::from)?;
+    if let Some(folder) = &plan.config.tls {
+        // One that could not be linked is not let in.
+        Tls::load(folder, &plan.config.name, &plan.name).map_err(server::ServerError::from)?;
+    }
     let (folder, node) = (plan.data_dir.clone(), plan.name.clone());
     let asked = blocking({
         let (folder, node) = (folder.clone(), node.clone());
