@@ -43,7 +43,9 @@ use self::replacement::Steward;
 pub use self::sessions::Heartbeat;
 use self::sessions::Keeper;
 use self::shaping::Shaping;
-pub use self::status::{ClusterStatus, LinkRole, LinkStatus, NodeFigures, NodeStatus, OpinionStatus, Role, Traffic};
+pub use self::status::{
+    ClusterStatus, LinkRole, LinkStatus, NodeFigures, NodeStatus, OpinionStatus, Role, Standing, Traffic,
+};
 pub use self::subscribers::{SubscriberCounts, Subscribers, Subscription};
 use self::tasks::{Outlived, outlived};
 use crate::agent::{AgentError, AgentSpec, AgentStatus, Agents, Signals, submit};

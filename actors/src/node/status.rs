@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use queenright_protocol::colony::Epoch;
 use queenright_protocol::id::NodeId;
 use queenright_protocol::wire::{Kind, Lane};
 use serde::{Deserialize, Serialize};
@@ -76,6 +77,29 @@ pub struct NodeStatus {
     /// The datagrams by which it watches them.
     #[serde(default)]
     pub datagrams: Option<DatagramCounts>,
+    /// What is to become of it, as the node that was asked knows it; absent for one that simply is a member.
+    #[serde(default)]
+    pub standing: Option<Standing>,
+}
+
+/// What is to become of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It takes no new work.
+    Drained,
+    /// It is to go for good.
+    Leaving,
+}
+
+impl Standing {
+    fn of(number: NodeId, epoch: &Epoch) -> Option<Standing> {
+        match (epoch.leaving.contains(&number), epoch.drained.contains(&number)) {
+            (true, _) => Some(Standing::Leaving),
+            (false, true) => Some(Standing::Drained),
+            (false, false) => None,
+        }
+    }
 }
 
 /// What a link is for.
@@ -254,9 +278,16 @@ impl Node {
                 traffic: None,
                 opinions: None,
                 datagrams: None,
+                standing: None,
             })
         });
-        let nodes = futures::future::join_all(others).await;
+        let mut nodes = futures::future::join_all(others).await;
+        let epoch = self.shaping.epochs.present();
+        for node in &mut nodes {
+            node.standing = epoch
+                .as_ref()
+                .and_then(|epoch| Standing::of(NodeId(node.number), epoch));
+        }
         let leadership = self.consensus.current();
         let voters = self.consensus.members().borrow().voters();
         let votes = |node: &&NodeStatus| voters.contains(&NodeId(node.number));
@@ -272,7 +303,6 @@ impl Node {
             reachable.any(|node| node.number == leader.0)
         };
         let queenright = leadership.leader.is_some_and(answers) && reachable > voters.len() / 2;
-        let epoch = self.shaping.epochs.present();
         ClusterStatus {
             cluster: self.cluster.clone(),
             cluster_id: Some(self.cluster_id.to_string()),
@@ -305,6 +335,7 @@ impl Node {
             traffic: Some(self.traffic()),
             opinions: Some(self.opinions()),
             datagrams: Some(self.liveness.counts()),
+            standing: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! `queenright status`: whether the cluster has a leader, and how its nodes are.
 
-use queenright_actors::node::{ClusterStatus, NodeStatus, RecoveredBy, Recovery, Role};
+use queenright_actors::node::{ClusterStatus, NodeStatus, RecoveredBy, Recovery, Role, Standing};
 
 use super::door::{client, of_read};
 use super::table::{Table, or_dash};
@@ -55,6 +55,14 @@ fn text(status: &ClusterStatus) -> String {
             text.push_str(&format!(
                 "\n{name}: subscribers dropped: {slow} did not read, {expired} fell behind what is kept"
             ));
+        }
+    }
+    for node in &status.nodes {
+        let name = &node.name;
+        match node.standing {
+            None => {}
+            Some(Standing::Drained) => text.push_str(&format!("\n{name}: drained, takes no new work")),
+            Some(Standing::Leaving) => text.push_str(&format!("\n{name}: on its way out")),
         }
     }
     for line in status.nodes.iter().filter_map(refused) {
@@ -146,6 +154,7 @@ mod tests {
             traffic: None,
             opinions: None,
             datagrams: None,
+            standing: None,
         }
     }
 
@@ -210,6 +219,11 @@ n2    unreachable  -        -    -                 -       127.0.0.1:7202";
         });
         let line = "\nn1: subscribers dropped: 2 did not read, 1 fell behind what is kept";
         assert_eq!(text(&slow), format!("{expected}{line}"));
+        let mut going = status.clone();
+        going.nodes[0].standing = Some(Standing::Drained);
+        going.nodes[1].standing = Some(Standing::Leaving);
+        let lines = "\nn1: drained, takes no new work\nn2: on its way out";
+        assert_eq!(text(&going), format!("{expected}{lines}"));
         let alone = ClusterStatus {
             queenright: false,
             cluster_id: None,
