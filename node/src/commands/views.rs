@@ -104,6 +104,7 @@ mod tests {
             traffic: None,
             datagrams: opinions.is_some().then_some(datagrams),
             opinions,
+            standing: None,
         }
     }
 
