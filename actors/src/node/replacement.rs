@@ -309,15 +309,20 @@ impl Steward {
     /// What the epoch wants of these members.
     fn wish(&self, members: &Membership, epoch: Option<&Epoch>) -> Wish {
         let places = |nodes: &BTreeSet<NodeId>| nodes.iter().copied().map(place_of).collect::<BTreeSet<usize>>();
-        let nobody = BTreeSet::new();
-        let (drained, leaving) = epoch.map_or((&nobody, &nobody), |epoch| (&epoch.drained, &epoch.leaving));
-        let stay = members.nodes.difference(leaving).copied().collect();
+        let (mut drained, mut leaving) = (BTreeSet::new(), BTreeSet::new());
+        if let Some(epoch) = epoch {
+            drained.clone_from(&epoch.drained);
+            leaving.clone_from(&epoch.leaving);
+            // One that was let go before it was a member may have become one in consensus meanwhile.
+            leaving.extend(members.nodes.iter().filter(|node| epoch.gone.contains_key(node)));
+        }
+        let stay = members.nodes.difference(&leaving).copied().collect();
         let voters = epoch.and_then(|epoch| epoch.voters).map(usize::from);
         Wish {
-            voting: voting_places(&places(&stay), &places(drained), self.voters.or(voters)),
+            voting: voting_places(&places(&stay), &places(&drained), self.voters.or(voters)),
             coming: epoch.map_or_else(BTreeSet::new, |epoch| epoch.coming().collect()),
-            drained: drained.clone(),
-            leaving: leaving.clone(),
+            drained,
+            leaving,
         }
     }
 

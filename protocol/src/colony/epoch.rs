@@ -105,7 +105,9 @@ impl Epoch {
 
     /// These are the members now: whoever is none any more is forgotten, but for those that must not come back.
     fn set_members(&mut self, members: &BTreeSet<NodeId>, places: &BTreeMap<NodeId, Place>) -> Result<(), Refusal> {
-        for (number, place) in places.iter().filter(|(number, _)| members.contains(number)) {
+        let comes = |number: &NodeId| members.contains(number) && !self.gone.contains_key(number);
+        let known: Vec<_> = places.iter().filter(|(number, _)| comes(number)).collect();
+        for (number, place) in known {
             place.check()?;
             self.places.entry(*number).or_insert_with(|| place.clone());
         }

@@ -53,7 +53,7 @@ impl Model {
                 ..
             } => {
                 for (number, place) in places {
-                    if members.contains(number) {
+                    if members.contains(number) && !next.gone.contains_key(number) {
                         if let Some(refusal) = no_place(place) {
                             return Err(refusal);
                         }
