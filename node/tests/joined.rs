@@ -50,6 +50,7 @@ impl Joined {
         config.nodes[0].name = name.to_owned();
         config.consensus = colony.config().consensus;
         config.consensus.voters = None;
+        config.tls.clone_from(&colony.config().tls);
         Joined {
             name: name.to_owned(),
             config: config.write_to(&folder).unwrap(),

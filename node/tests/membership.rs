@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use queenright::certificates::{Validity, init};
+use queenright::config::NodeConfig;
+use queenright_actors::node::Role;
 use queenright_bench::client::wire::Code;
 use queenright_bench::client::{Client, PutOptions};
 use rustix::process::Signal;
@@ -112,6 +115,37 @@ fn who_does_not_know_the_cookie_or_calls_the_cluster_otherwise_is_refused_and_co
         "{line}"
     );
     assert_eq!(colony.status("n1").unwrap().nodes.len(), 3);
+}
+
+#[test]
+fn a_node_joins_a_cluster_in_tls_by_its_certificate_and_one_of_another_authority_does_not() {
+    let colony = Colony::start_prepared("join-tls", |config, data| {
+        config.tls = Some(data.with_file_name("certificates"));
+        let mut all = config.clone();
+        let fourth = NodeConfig {
+            name: "n4".to_owned(),
+            ..config.nodes[0].clone()
+        };
+        all.nodes.push(fourth);
+        init(&all, config.tls.as_deref().unwrap(), Validity::days(30)).unwrap();
+    });
+    let mut stranger = Joined::new(&colony, "n4");
+    let folder = colony.folder().join("others-certificates");
+    init(&stranger.config, &folder, Validity::days(30)).unwrap();
+    stranger.config.tls = Some(folder);
+    stranger.config = stranger.config.clone().write_to(&stranger.folder).unwrap();
+    let line = join_refused(&colony, &stranger, &colony.folder().join("elsewhere"), 1);
+    assert!(line.contains("UnknownIssuer"), "{line}");
+    assert_eq!(colony.status("n1").unwrap().nodes.len(), 3);
+
+    let mut fourth = Joined::new(&colony, "n4");
+    fourth.start(&colony, "n3");
+    fourth.step("settled");
+    let role = until("n4 is a member", || {
+        let status = colony.status("n1")?;
+        status.nodes.iter().find(|node| node.name == "n4").map(|node| node.role)
+    });
+    assert_ne!(role, Role::Unreachable);
 }
 
 #[test]
