@@ -256,8 +256,8 @@ fn a_drained_node_hands_over_and_takes_no_new_work_until_it_does_again() {
     assert_eq!(refused.code(), Some(Code::Unavailable), "{refused}");
     assert!(refused.to_string().contains("is drained"), "{refused}");
     // It answers, and what is no work is done.
-    let put = client.put("k", "v".into(), &PutOptions::default());
-    colony.block_on(put).unwrap();
+    let options = PutOptions::default();
+    colony.block_on(client.put("k", "v".into(), &options)).unwrap();
     colony.block_on(work(&patient(&colony, other), "there")).unwrap();
     colony.at(other, &["node", "drain", &leader, "--off"]).with_code(0);
     until("it takes work again", || {
