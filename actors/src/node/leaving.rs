@@ -250,8 +250,9 @@ impl Node {
     /// Whether this node takes no new work.
     pub fn is_drained(&self) -> bool {
         let me = self.router.me();
-        let newest = self.shaping.epochs.follow();
-        let epoch = newest.borrow();
+        // As applied here: who was told that it takes work again finds that it does.
+        let applied = self.replica.follow_epoch();
+        let epoch = applied.borrow();
         epoch.as_ref().is_some_and(|epoch| epoch.drained.contains(&me))
     }
 
