@@ -45,8 +45,16 @@ impl Epochs {
 }
 
 /// Notes an epoch for the next start.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub(crate) fn set_note(folder: &DataFolder, epoch: &Epoch) -> Result<(), StoreError> {
+    folder.set_note(EPOCH, &encode(epoch))
+}
+
+/// The same, where others have it as well.
 pub(crate) fn note(folder: &DataFolder, epoch: &Epoch) {
-    if let Err(error) = folder.set_note(EPOCH, &encode(epoch)) {
+    if let Err(error) = set_note(folder, epoch) {
         // The log has it as well; a disk that fails shows there.
         tracing::warn!(%error, "the epoch was not noted");
     }
@@ -68,12 +76,7 @@ mod tests {
     fn the_newest_epoch_is_kept_over_a_restart_and_an_older_one_tells_nothing() {
         let data = tempfile::tempdir().unwrap();
         let folder = DataFolder::open(data.path(), "n1").unwrap();
-        let epoch = |number| Epoch {
-            number,
-            kind: Kind::Ring,
-            members: [NodeId(1)].into(),
-            cuts: [].into(),
-        };
+        let epoch = |number| Epoch::of(number, Kind::Ring, [NodeId(1)].into());
         let epochs = Epochs::open(&folder).unwrap();
         assert_eq!(epochs.present(), None);
         epochs.learn(&epoch(2));

@@ -10,19 +10,23 @@
 //!
 //! The founder stores what it hands out before it hands it out, and goes on with it after a restart; so there is one
 //! cluster id, whenever somebody is interrupted. A node with an empty disk beside nodes that belong to a cluster never
-//! founds another one: it is a new node, and joins under a new number once somebody has allowed it. A number is a place in
-//! the configuration and how often it was given out: 1, 65, 129 … are the first place's. Those of a cluster that was
-//! recovered after its majority was lost (see `recover`) begin 64,000 above those of the one before.
+//! founds another one: it is a new node, and joins under a new number once somebody has allowed it. A number tells a place:
+//! 1, 65, 129 … are the first place's. Those of a cluster that was recovered after its majority was lost (see `recover`)
+//! begin 64,000 above those of the one before. The configurations of nodes are compared while there is no cluster; after
+//! that its epoch says who is where.
+//!
+//! A node that no configuration lists comes in by a member's door (see `node::joins`), and is a member before it has a link.
 //!
 //! A node of a cluster that was recovered without it is told so by a hello of the cluster that followed, and ends, unless
 //! its own cluster has a leader: then nothing was lost, and somebody has to decide which of the two is to stop.
 //!
 //! What is decided stands in `decisions`, what a node answers once it belongs to a cluster in `answers`, and which number is
-//! whose in `numbers`.
+//! whose link in `numbers`; what a node notes that came in by a door, or has left, in `noted`.
 
 mod answers;
 mod build;
 mod decisions;
+mod noted;
 mod numbers;
 #[cfg(test)]
 mod tests;
@@ -39,7 +43,9 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::answers::{AnsweringHello, answer_hellos, let_in, turn_away};
 use self::build::Build;
 use self::decisions::{Decisions, Effect, Input};
-pub(crate) use self::numbers::{first_number, links_of, next_number, place_of};
+pub use self::noted::{Admission, attempt, come_in};
+pub(crate) use self::noted::{left, note_left};
+pub(crate) use self::numbers::links_of;
 use crate::body::{decode, encode};
 use crate::epochs;
 use crate::router::{FoundingInbox, Router};
@@ -89,12 +95,14 @@ pub(crate) struct JoinRefused {
 }
 
 /// An empty node that asks a member to be let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Join {
-    /// Its place in the configuration.
-    pub(crate) place: u16,
+    /// Its name.
+    pub(crate) name: String,
     /// Which start of it.
-    pub(crate) attempt: u128,
+    pub(crate) attempt: u64,
+    /// Where it is, for one that is new to the cluster; `None` for one that the cluster file lists.
+    pub(crate) place: Option<(String, String)>,
 }
 
 /// A node has stored what the founder handed out.
@@ -180,6 +188,20 @@ pub enum FoundingError {
     Incompatible {
         /// Which versions they speak.
         reason: String,
+    },
+    /// This node has left its cluster, or was removed.
+    #[error(
+        "node {name} is no member of its cluster any more: {reason}. A new node of this name can join with an empty \
+         data folder ({} holds the old one)",
+        folder.display()
+    )]
+    Left {
+        /// Its name.
+        name: String,
+        /// What became of it.
+        reason: String,
+        /// Its data folder.
+        folder: std::path::PathBuf,
     },
     /// A stored note does not decode.
     #[error("the note {name:?} in the data folder does not decode")]
@@ -323,19 +345,18 @@ pub(crate) fn stored_members(folder: &DataFolder) -> Result<Option<Members>, Fou
     decoded.transpose()
 }
 
-/// Makes a node the only member of a cluster that was recovered so often, and returns its number. On disk when this
+/// Makes a node, listed at `me`, the only member of a cluster that was recovered, under this number. On disk when this
 /// returns.
 pub(crate) fn begin_alone(
     folder: &DataFolder,
     nodes: &[String],
     me: usize,
+    number: NodeId,
     cluster: ClusterId,
-    recoveries: usize,
-) -> Result<NodeId, FoundingError> {
-    let number = first_number(me, recoveries);
+) -> Result<(), FoundingError> {
     let numbered = nodes.iter().enumerate();
     let members: Members = numbered
-        .map(|(place, name)| (name.clone(), if place == me { number } else { NodeId::NONE }))
+        .map(|(index, name)| (name.clone(), if index == me { number } else { NodeId::NONE }))
         .collect();
     folder.set_note(UNFINISHED, b"")?;
     epochs::forget(folder)?;
@@ -345,7 +366,7 @@ pub(crate) fn begin_alone(
         number,
         name: nodes[me].clone(),
     })?;
-    Ok(number)
+    Ok(())
 }
 
 /// A link that breaks comes up again, and everything begins anew with its hello; so nothing is repeated here.

@@ -34,6 +34,7 @@
 //! | `node::comparison` | what follows when the digest of this node is not the leader's | decide without a majority |
 //! | `founding` | the first start: one cluster id, a number for each node; new numbers for those who join later | found a second cluster |
 //! | `epochs` | the newest epoch that this node knows, whoever told it | take an older one |
+//! | `roster` | where the nodes are, by the newest epoch and the cluster file | know a node that neither names |
 //! | `node::replacement` | who may join, and the steps from a learner to a voter | give a number out twice |
 //! | [`recover`] | a new cluster from what one node has, when a majority is lost for good; offline | change the folder of a node before all is made |
 //! | `transport` | the seam below the router: the gateways of the links, or the network of the simulator | promise more than a link does |
@@ -62,6 +63,7 @@ pub mod process;
 pub mod queen;
 pub mod recover;
 pub mod replica;
+mod roster;
 mod router;
 mod shape;
 #[cfg(test)]

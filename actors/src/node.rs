@@ -5,6 +5,7 @@ mod comparison;
 mod detours;
 mod inbox;
 mod joins;
+mod leaving;
 mod options;
 mod replacement;
 mod rules;
@@ -17,12 +18,13 @@ mod tasks;
 mod vigil;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use queenright_protocol::colony::{
     Body, Key, Outcome, Record, Refusal, SessionId, TokenHash, content_prefix, read_records, record_key,
 };
-use queenright_protocol::id::NodeId;
+use queenright_protocol::id::{ClusterId, NodeId};
 use queenright_protocol::topology;
 use ractor::ActorRef;
 use serde::{Deserialize, Serialize};
@@ -34,24 +36,31 @@ use tokio_util::sync::CancellationToken;
 use self::comparison::Judge;
 pub(crate) use self::comparison::noted as noted_difference;
 use self::detours::Detours;
+pub use self::joins::JoinError;
+use self::joins::Joins;
+use self::leaving::EndedSender;
+pub use self::leaving::{ChangeError, Fate};
 pub use self::options::{Member, NodeOptions, StartError};
 pub use self::replacement::ReplaceError;
 use self::replacement::Steward;
 pub use self::sessions::Heartbeat;
 use self::sessions::Keeper;
 use self::shaping::Shaping;
-pub use self::status::{ClusterStatus, LinkRole, LinkStatus, NodeFigures, NodeStatus, OpinionStatus, Role, Traffic};
+pub use self::status::{
+    ClusterStatus, LinkRole, LinkStatus, NodeFigures, NodeStatus, OpinionStatus, Role, Standing, Traffic,
+};
 pub use self::subscribers::{SubscriberCounts, Subscribers, Subscription};
 use self::tasks::{Outlived, outlived};
 use crate::agent::{AgentError, AgentSpec, AgentStatus, Agents, Signals, submit};
 use crate::consensus::{Consensus, LogStore};
 pub use crate::consensus::{RecoveredBy, Recovery};
 use crate::disk::Disk;
-use crate::founding::place_of;
+pub use crate::founding::{Admission, FoundingError, attempt, come_in};
 use crate::liveness::Liveness;
 pub use crate::liveness::{DatagramCounts, View};
 use crate::queen::{QueenCounts, QueenMessage, Request, SubmitError};
 use crate::replica::{Replica, Snapshot};
+use crate::roster::Roster;
 use crate::router::Router;
 pub use crate::router::{Loss, TransitCounts};
 use crate::store::{DataFolder, Store, StoreError};
@@ -93,10 +102,9 @@ pub enum ReadError {
 /// A running node.
 pub struct Node {
     cluster: String,
-    cluster_id: String,
-    /// Of all nodes, in the order of the configuration, as are the doors.
-    names: Vec<String>,
-    doors: Vec<String>,
+    cluster_id: ClusterId,
+    /// Where all nodes are.
+    roster: Arc<Roster>,
     /// How the cluster file links the nodes.
     topology: topology::Kind,
     shaping: Arc<Shaping>,
@@ -117,8 +125,13 @@ pub struct Node {
     liveness: Arc<Liveness>,
     judge: Arc<Judge>,
     steward: Arc<Steward>,
+    joins: Joins,
     keeper: Arc<Keeper>,
     outlived: Arc<Outlived>,
+    /// How this node has ended as a member, if it has.
+    ended: EndedSender,
+    /// Whether it wants to.
+    leaves: AtomicBool,
     stop: CancellationToken,
     // A mutex: taken once, by whoever stops the node.
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
@@ -154,6 +167,7 @@ impl Node {
             reason = self.log.failed() => format!("the log: {reason}"),
             reason = self.judge.outvoted() => reason,
             reason = outlived(&self.outlived) => reason,
+            reason = self.removed() => reason,
             reason = self.store.failed() => format!("the store: {reason}"),
             _ = leadership.wait_for(|leadership| !leadership.running) => {
                 self.replica.unfit().unwrap_or_else(|| "consensus has stopped".to_string())
@@ -163,11 +177,11 @@ impl Node {
 
     /// The name of this node.
     pub fn name(&self) -> &str {
-        self.name_of(self.router.me())
+        self.roster.own_name()
     }
 
-    fn name_of(&self, number: NodeId) -> &str {
-        self.names.get(place_of(number)).map_or("", String::as_str)
+    fn name_of(&self, number: NodeId) -> Arc<str> {
+        self.roster.name_of(number)
     }
 
     /// Carries out a command: returns its outcome once a majority has it on disk.

@@ -26,7 +26,9 @@ pub(crate) use self::transit::Notice;
 use self::transit::{Counters, Notices, add, is_answer, is_question};
 pub use self::transit::{Loss, TransitCounts};
 use crate::body::{decode, encode};
-use crate::link::{Deliver, Incompatible, LinkConfig, LinkError, LinkSign, LinksStats, Peer, SendError};
+use crate::link::{
+    Deliver, Incompatible, LinkConfig, LinkError, LinkSign, LinksStats, Peer, PeerConfig, SendError,
+};
 use crate::transport::{Gateways, Transport};
 
 /// How many envelopes of the first start may wait to be read.
@@ -195,6 +197,16 @@ impl Router {
     /// Follows which members are taken for dead.
     pub(crate) fn follow_suspects(&self) -> watch::Receiver<BTreeSet<NodeId>> {
         self.suspects.subscribe()
+    }
+
+    /// These are the neighbours from now on (see [`crate::link::Links::set_peers`]).
+    pub(crate) fn set_peers(&self, peers: &[PeerConfig]) {
+        self.transport.set_peers(peers);
+    }
+
+    /// Somebody who is no node has asked to be let in.
+    pub(crate) fn refuse_stranger(&self, from: &str) {
+        self.transport.refuse_stranger(from);
     }
 
     /// Says which links are wanted (see [`crate::link::Links::set_wanted`]).

@@ -3,7 +3,7 @@
 //!
 //! A node wants its neighbours in the topology of the newest epoch that it knows, and if it votes all other voters. Until
 //! it knows an epoch that it is a member of, it wants everybody: so is the first start, and so does a node that joins. A
-//! place of the configuration that no member has is wanted by all, for whoever comes there.
+//! place that no member has is wanted by all, for whoever comes there.
 //! When an epoch follows another, the links and routes of the one before stay until those of the new one are up, or for
 //! [`BEFORE_BREAK_MS`]. A neighbour whose link has been down for [`DETOUR_AFTER_MS`] is led around: this node wants the
 //! neighbours that it would have without it. A node that has heard no leader for long seeks: it wants everybody, until one
@@ -15,12 +15,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use queenright_protocol::colony::Epoch;
+use queenright_protocol::colony::{Epoch, place_of};
 use queenright_protocol::id::NodeId;
 use queenright_protocol::topology::{Pair, Topology};
 
 use crate::cuts::CutReport;
-use crate::founding::place_of;
 use crate::router::View;
 
 /// How long links of an epoch that has ended are kept for those of the next one: several attempts to connect.
@@ -36,6 +35,8 @@ pub(crate) struct Seen {
     pub(crate) now_ms: u64,
     /// The newest epoch.
     pub(crate) epoch: Option<Epoch>,
+    /// The places that there are, that of this node included.
+    pub(crate) places: BTreeSet<u16>,
     /// The members of consensus, this node included.
     pub(crate) members: BTreeSet<NodeId>,
     pub(crate) voters: BTreeSet<NodeId>,
@@ -55,6 +56,8 @@ pub(crate) struct Shaped {
     pub(crate) control: BTreeSet<u16>,
     /// Whether this node seeks: it wants everybody.
     pub(crate) seeks: bool,
+    /// The places of all others.
+    pub(crate) everybody: BTreeSet<u16>,
     /// What routes are made of.
     pub(crate) view: View,
     /// What the leader is told of its links.
@@ -63,9 +66,9 @@ pub(crate) struct Shaped {
 
 impl Shaped {
     /// All links that are wanted.
-    pub(crate) fn wanted(&self, places: u16, me: u16) -> BTreeSet<u16> {
+    pub(crate) fn wanted(&self) -> BTreeSet<u16> {
         match self.seeks {
-            true => (0..places).filter(|place| *place != me).collect(),
+            true => self.everybody.clone(),
             false => self.data.union(&self.control).copied().collect(),
         }
     }
@@ -75,8 +78,6 @@ impl Shaped {
 #[derive(Debug)]
 pub(crate) struct Shape {
     me: NodeId,
-    /// How many places the configuration has.
-    places: u16,
     /// Whether consensus goes along the topology, without links of its own.
     routed: bool,
     /// After how long without a leader this node seeks.
@@ -91,10 +92,9 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    pub(crate) fn new(me: NodeId, places: usize, routed: bool, seeks_after_ms: u64) -> Shape {
+    pub(crate) fn new(me: NodeId, routed: bool, seeks_after_ms: u64) -> Shape {
         Shape {
             me,
-            places: places as u16,
             routed,
             seeks_after_ms,
             epoch: None,
@@ -123,9 +123,8 @@ impl Shape {
     /// Looks at what there is, and says what follows.
     pub(crate) fn look(&mut self, seen: &Seen) -> Shaped {
         self.learn(seen);
-        let everybody: BTreeSet<u16> = (0..self.places)
-            .filter(|place| *place != place_of(self.me) as u16)
-            .collect();
+        let mut everybody = seen.places.clone();
+        everybody.remove(&(place_of(self.me) as u16));
         let seeks = seen.silence_ms >= self.seeks_after_ms;
         let votes = seen.voters.contains(&self.me) && !self.routed;
         let control = if votes {
@@ -136,7 +135,8 @@ impl Shape {
         let epoch = self.epoch.clone().filter(|epoch| self.takes_part(epoch));
         let Some(epoch) = epoch else {
             return Shaped {
-                data: everybody,
+                data: everybody.clone(),
+                everybody,
                 control: BTreeSet::new(),
                 seeks,
                 view: View {
@@ -172,6 +172,7 @@ impl Shape {
             data,
             seeks,
             report,
+            everybody,
             view: View {
                 me: self.me,
                 epoch: epoch.number,
@@ -262,17 +263,13 @@ mod tests {
     }
 
     fn epoch(number: u64, kind: Kind) -> Epoch {
-        Epoch {
-            number,
-            kind,
-            members: numbers(1..=6),
-            cuts: BTreeSet::new(),
-        }
+        Epoch::of(number, kind, numbers(1..=6))
     }
 
     fn seen(epoch: Option<Epoch>) -> Seen {
         Seen {
             epoch,
+            places: (0..6).collect(),
             members: numbers(1..=6),
             voters: numbers(1..=3),
             up: (0..6).collect(),
@@ -281,12 +278,11 @@ mod tests {
     }
 
     fn shape(me: u64) -> Shape {
-        Shape::new(NodeId(me), 6, false, 5_000)
+        Shape::new(NodeId(me), false, 5_000)
     }
 
     fn wanted(shape: &mut Shape, seen: &Seen) -> Vec<u16> {
-        let me = place_of(shape.me) as u16;
-        shape.look(seen).wanted(6, me).into_iter().collect()
+        shape.look(seen).wanted().into_iter().collect()
     }
 
     #[test]
@@ -306,7 +302,7 @@ mod tests {
         assert_eq!((shaped.data, shaped.control), ([1, 5].into(), [2].into()));
         let shaped = shape(5).look(&ring);
         assert_eq!((shaped.data, shaped.control), ([3, 5].into(), [].into()));
-        let routed = Shape::new(NodeId(1), 6, true, 5_000).look(&ring);
+        let routed = Shape::new(NodeId(1), true, 5_000).look(&ring);
         assert_eq!((routed.data, routed.control), ([1, 5].into(), [].into()));
     }
 
@@ -339,6 +335,17 @@ mod tests {
         let mut alone = epoch(1, Kind::Ring);
         alone.members = numbers(2..=4);
         assert_eq!(wanted(&mut shape(3), &seen(Some(alone))), [0, 1, 3, 4, 5]);
+    }
+
+    #[test]
+    fn a_node_that_was_given_a_place_is_wanted_by_all_until_it_is_a_member_and_then_as_the_topology_has_it() {
+        let mut shape = shape(3);
+        let mut now = seen(Some(epoch(1, Kind::Ring)));
+        now.places.insert(6);
+        assert_eq!(wanted(&mut shape, &now), [1, 3, 6]);
+        now.epoch = Some(Epoch::of(2, Kind::Ring, numbers(1..=7)));
+        now.up.insert(6);
+        assert_eq!(wanted(&mut shape, &now), [1, 3]);
     }
 
     #[test]

@@ -7,11 +7,12 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
+use arc_swap::ArcSwap;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use queenright_protocol::wire::{Envelope, Lane};
 
-use crate::link::{Deliver, LinkConfig, LinkError, LinkSign, Links, LinksStats, Outbox, SendError};
+use crate::link::{Deliver, LinkConfig, LinkError, LinkSign, Links, LinksStats, Outbox, PeerConfig, SendError};
 
 /// What the router sends through.
 pub(crate) trait Transport: Send + Sync + 'static {
@@ -35,6 +36,12 @@ pub(crate) trait Transport: Send + Sync + 'static {
     /// Whether a lane would take a body of so many bytes now, or the link is down: then it refuses for another reason.
     fn has_room(&self, link: u16, lane: Lane, bytes: usize) -> bool;
 
+    /// These are the neighbours from now on.
+    fn set_peers(&self, peers: &[PeerConfig]);
+
+    /// Counts somebody who does not know the cookie and has asked elsewhere than on a link.
+    fn refuse_stranger(&self, _from: &str) {}
+
     /// Says which links are wanted.
     fn set_wanted(&self, wanted: &BTreeSet<u16>);
 
@@ -55,7 +62,8 @@ pub(crate) trait Transport: Send + Sync + 'static {
 pub(crate) struct Gateways {
     // A mutex: links are stopped once, by whoever stops the node; sending goes through the outboxes below.
     links: Mutex<Option<Links>>,
-    outboxes: Vec<Option<Arc<Outbox>>>,
+    /// By index. Replaced as a whole when the neighbours change.
+    outboxes: ArcSwap<Vec<Option<Arc<Outbox>>>>,
 }
 
 impl Gateways {
@@ -65,23 +73,28 @@ impl Gateways {
     /// When the address of this node cannot be bound, or the configuration of the links is wrong.
     pub(crate) async fn start(config: LinkConfig, deliver: Arc<dyn Deliver>) -> Result<Gateways, LinkError> {
         let links = Links::start(config, deliver).await?;
-        let last = links.peers().map(|peer| peer.index).max().unwrap_or(0);
-        let outboxes = (0..=last).map(|index| links.outbox(index).cloned()).collect();
+        let outboxes = ArcSwap::from_pointee(outboxes(&links));
         Ok(Gateways {
             links: Mutex::new(Some(links)),
             outboxes,
         })
     }
 
-    fn outbox(&self, link: u16) -> Result<&Arc<Outbox>, SendError> {
-        let outbox = self.outboxes.get(link as usize).and_then(Option::as_ref);
-        outbox.ok_or(SendError::Down)
+    fn with<T>(&self, link: u16, of: impl FnOnce(&Arc<Outbox>) -> Result<T, SendError>) -> Result<T, SendError> {
+        let outboxes = self.outboxes.load();
+        let outbox = outboxes.get(link as usize).and_then(Option::as_ref);
+        of(outbox.ok_or(SendError::Down)?)
     }
+}
+
+fn outboxes(links: &Links) -> Vec<Option<Arc<Outbox>>> {
+    let last = links.peers().last().map_or(0, |peer| peer.index);
+    (0..=last).map(|index| links.outbox(index)).collect()
 }
 
 impl Transport for Gateways {
     fn send(&self, link: u16, lane: Lane, envelope: &Envelope) -> Result<(), SendError> {
-        self.outbox(link)?.send(lane, envelope)
+        self.with(link, |outbox| outbox.send(lane, envelope))
     }
 
     fn send_waiting<'a>(
@@ -90,14 +103,29 @@ impl Transport for Gateways {
         lane: Lane,
         envelope: &'a Envelope,
     ) -> BoxFuture<'a, Result<(), SendError>> {
-        match self.outbox(link) {
-            Ok(outbox) => outbox.send_waiting(lane, envelope).boxed(),
+        match self.with(link, |outbox| Ok(outbox.clone())) {
+            Ok(outbox) => async move { outbox.send_waiting(lane, envelope).await }.boxed(),
             Err(error) => futures::future::ready(Err(error)).boxed(),
         }
     }
 
     fn is_up(&self, link: u16) -> bool {
-        self.outbox(link).is_ok_and(|outbox| outbox.is_up())
+        self.with(link, |outbox| Ok(outbox.is_up())).unwrap_or(false)
+    }
+
+    fn refuse_stranger(&self, from: &str) {
+        let links = self.links.lock().expect("nothing panics under this lock");
+        if let Some(links) = links.as_ref() {
+            links.refuse_stranger(from);
+        }
+    }
+
+    fn set_peers(&self, peers: &[PeerConfig]) {
+        let links = self.links.lock().expect("nothing panics under this lock");
+        if let Some(links) = links.as_ref() {
+            links.set_peers(peers);
+            self.outboxes.store(Arc::new(outboxes(links)));
+        }
     }
 
     fn has_room(&self, link: u16, lane: Lane, bytes: usize) -> bool {

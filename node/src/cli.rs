@@ -29,7 +29,7 @@ pub use self::bench::BenchCommand;
 pub use self::events::{EventsArgs, PrimeArgs};
 pub use self::import::{ImportArgs, WatchArgs};
 pub use self::memory::{ConditionArgs, MemoryCommand};
-pub use self::node::{NodeArgs, NodeCommand, ReplaceArgs, UpArgs};
+pub use self::node::{DrainArgs, JoinArgs, LeaveArgs, NodeArgs, NodeCommand, RemoveArgs, ReplaceArgs, UpArgs};
 pub use self::project::{LimitArgs, LimitedArgs, ProjectCommand};
 pub use self::propose::{BranchArgs, ProposeArgs};
 pub use self::recover::RecoverArgs;
@@ -82,7 +82,10 @@ pub struct Cli {
 impl Cli {
     /// Whether the command is to run a node in this process.
     pub fn runs_node(&self) -> bool {
-        matches!(&self.command, Command::Node(args) if args.command.is_none())
+        match &self.command {
+            Command::Node(args) => args.command.is_none(),
+            command => matches!(command, Command::Join(_)),
+        }
     }
 }
 
@@ -102,8 +105,12 @@ pub struct OutputArgs {
 pub enum Command {
     /// Start all nodes of a cluster file as processes of this host
     Up(UpArgs),
-    /// Run one node of a cluster file in the foreground, or replace one
+    /// Run one node of a cluster file in the foreground; replace, drain or remove one
     Node(NodeArgs),
+    /// Run a node that is new to its cluster in the foreground: a member lets it in
+    Join(JoinArgs),
+    /// Let a node go for good: it finishes its work, hands over, and ends
+    Leave(LeaveArgs),
     /// Make a new cluster of what one node has, when a majority is lost for good; offline
     Recover(RecoverArgs),
     /// Look at cluster files

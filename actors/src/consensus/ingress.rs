@@ -98,6 +98,7 @@ impl Ingress {
             Kind::AppendRequest => self.append(&envelope),
             Kind::VoteRequest => self.vote(envelope),
             Kind::SnapshotRequest => self.snapshot(envelope),
+            Kind::LeadRequest => self.lead(envelope),
             _ => false,
         };
         if !taken {
@@ -145,6 +146,20 @@ impl Ingress {
             // Without an answer the candidate asks again: a stopped consensus grants nothing.
             if let Ok(answer) = answer {
                 let _ = router.answer(&envelope, Lane::Urgent, Kind::VoteReply, encode(&answer));
+            }
+        });
+        true
+    }
+
+    fn lead(&self, envelope: Envelope) -> bool {
+        let Ok(request) = decode(&envelope.body) else {
+            return false;
+        };
+        let (raft, router) = (self.raft.clone(), self.router.clone());
+        tokio::spawn(async move {
+            // A stopped consensus does not lead.
+            if let Ok(answer) = raft.handle_transfer_leader(request).await {
+                let _ = router.answer(&envelope, Lane::Urgent, Kind::LeadReply, encode(&answer));
             }
         });
         true

@@ -47,6 +47,11 @@ pub(crate) struct Progress {
 }
 
 impl Consensus {
+    /// The number of this node.
+    pub(crate) fn me(&self) -> NodeId {
+        self.router.me()
+    }
+
     /// Follows the members.
     pub(crate) fn members(&self) -> watch::Receiver<Membership> {
         self.members.clone()
@@ -91,6 +96,15 @@ impl Consensus {
     pub(crate) async fn change_voters(&self, voters: &BTreeSet<NodeId>, stays: bool) -> Result<(), ConsensusError> {
         let voters: BTreeSet<u64> = voters.iter().map(|voter| voter.0).collect();
         changed(self.raft.change_membership(voters, stays)).await
+    }
+
+    /// Asks another voter, which has nearly all of the log, to lead.
+    ///
+    /// # Errors
+    /// When consensus has stopped.
+    pub(crate) async fn hand_over(&self, to: NodeId) -> Result<(), ConsensusError> {
+        let asked = self.raft.trigger().transfer_leader(to.0).await;
+        asked.map_err(|error| ConsensusError::Failed(error.to_string()))
     }
 
     /// Lets nodes that do not vote go.
@@ -154,63 +168,122 @@ pub(crate) enum Step {
     Wait,
     /// Finish the change to these voters.
     Finish(BTreeSet<NodeId>),
-    /// Let these learners go: there is a later one for their place, or a voter.
+    /// Let this node learn: it was given a number, and is to come in.
+    Add(NodeId),
+    /// Let these learners go: there is a later one for their place, or a voter; or they are to go for good.
     Forget(BTreeSet<NodeId>),
+    /// Ask this voter to lead: the leader is drained, or to go.
+    HandOver(NodeId),
     /// Make these the voters: one is new.
     Vote(BTreeSet<NodeId>),
     /// Make these the voters: the others learn from now on.
     Retire(BTreeSet<NodeId>),
 }
 
-/// The places that should vote: the first ones. Three or five do, as far as there are so many; with less than five nodes
-/// three, since a fourth voter makes no failure more bearable.
-pub(crate) fn voting_places(nodes: usize, voters: Option<usize>) -> BTreeSet<usize> {
-    let most = voters.unwrap_or(match nodes {
-        0..3 => nodes,
+/// What the epoch wants of the members.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wish {
+    /// The places that should vote.
+    pub(crate) voting: BTreeSet<usize>,
+    /// Those that are to become members and are none yet.
+    pub(crate) coming: BTreeSet<NodeId>,
+    /// Those that should neither lead nor vote if others can.
+    pub(crate) drained: BTreeSet<NodeId>,
+    /// Those that are to be members no more.
+    pub(crate) leaving: BTreeSet<NodeId>,
+}
+
+/// The places that should vote, of these: the first ones of those that are not drained, and then of the drained. Three or
+/// five do, as far as there are so many; with less than five nodes three, since a fourth voter makes no failure more
+/// bearable.
+pub(crate) fn voting_places(
+    places: &BTreeSet<usize>,
+    drained: &BTreeSet<usize>,
+    voters: Option<usize>,
+) -> BTreeSet<usize> {
+    let most = voters.unwrap_or(match places.len() {
+        0..3 => places.len(),
         3..5 => 3,
         _ => 5,
     });
-    (0..nodes.min(most)).collect()
+    let first = places.difference(drained).chain(places.intersection(drained));
+    first.copied().take(most).collect()
 }
 
-/// What a leader does next: it finishes a change that is half done, lets superseded learners go, and makes a learner that
-/// has caught up the voter of its place if that should vote, while all voters that stay are up; once all places that
-/// should vote do, the others learn. `voting` are the places that should vote, `place` is the place of a number.
+/// Whether more than half of `all` are among `some`.
+fn is_majority(some: &BTreeSet<NodeId>, all: &BTreeSet<NodeId>) -> bool {
+    some.intersection(all).count() * 2 > all.len()
+}
+
+/// What a leader does next. It finishes a change that is half done, lets those in that were given numbers and superseded
+/// learners go, and hands over if it is drained itself. It makes a learner that has caught up the voter of its place if that
+/// should vote, while all voters that stay are up; once all places that should vote do, the others learn. Who is to go
+/// for good votes until another one does in its stead; one that does not answer goes as soon as the others have a
+/// majority without it. `place` is the place of a number.
 pub(crate) fn next_step(
+    me: NodeId,
     members: &Membership,
     progress: &Progress,
-    voting: &BTreeSet<usize>,
+    wish: &Wish,
     place: impl Fn(NodeId) -> usize,
 ) -> Step {
     if let [_, .., last] = &members.configs[..] {
         return Step::Finish(last.clone());
     }
     let voters = members.voters();
+    if let Some(coming) = wish.coming.iter().find(|coming| !members.nodes.contains(coming)) {
+        return Step::Add(*coming);
+    }
     let mut newest: BTreeMap<usize, NodeId> = BTreeMap::new();
     for node in &members.nodes {
         newest.insert(place(*node), *node);
     }
     let learners: BTreeSet<NodeId> = members.nodes.difference(&voters).copied().collect();
-    let superseded: BTreeSet<NodeId> = learners
-        .iter()
-        .copied()
-        .filter(|learner| newest[&place(*learner)] != *learner)
-        .collect();
-    if !superseded.is_empty() {
-        return Step::Forget(superseded);
+    let superfluous = |learner: &NodeId| newest[&place(*learner)] != *learner || wish.leaving.contains(learner);
+    let superfluous: BTreeSet<NodeId> = learners.iter().copied().filter(superfluous).collect();
+    if !superfluous.is_empty() {
+        return Step::Forget(superfluous);
     }
     let mut waits = false;
-    for learner in learners.into_iter().filter(|learner| voting.contains(&place(*learner))) {
-        let replaced = |voter: &NodeId| place(*voter) == place(learner);
+    let idle = |node: &NodeId| wish.drained.contains(node) || wish.leaving.contains(node);
+    if idle(&me) {
+        let ready = |voter: &NodeId| progress.caught_up.contains(voter) && progress.up.contains(voter);
+        let next = voters
+            .iter()
+            .find(|voter| **voter != me && !idle(voter) && ready(voter));
+        if let Some(next) = next {
+            return Step::HandOver(*next);
+        }
+        waits = voters.iter().any(|voter| *voter != me && !idle(voter));
+    }
+    let mut somebody_comes = false;
+    for learner in learners
+        .into_iter()
+        .filter(|learner| wish.voting.contains(&place(*learner)))
+    {
+        let lost = |voter: &NodeId| wish.leaving.contains(voter) && !progress.up.contains(voter);
+        let replaced = |voter: &NodeId| place(*voter) == place(learner) || lost(voter);
         let stay: BTreeSet<NodeId> = voters.iter().copied().filter(|voter| !replaced(voter)).collect();
         if progress.caught_up.contains(&learner) && stay.is_subset(&progress.up) {
             return Step::Vote(stay.into_iter().chain([learner]).collect());
         }
+        somebody_comes |= progress.up.contains(&learner);
+        waits = true;
+    }
+    let stay: BTreeSet<NodeId> = voters.difference(&wish.leaving).copied().collect();
+    if stay.len() < voters.len() {
+        let all_lost = !voters
+            .iter()
+            .any(|voter| wish.leaving.contains(voter) && progress.up.contains(voter));
+        let bearable = is_majority(&progress.up, &stay) && is_majority(&progress.up, &voters);
+        if bearable && (all_lost || !somebody_comes) {
+            return Step::Retire(stay);
+        }
         waits = true;
     }
     let (stay, surplus): (BTreeSet<NodeId>, BTreeSet<NodeId>) =
-        voters.iter().partition(|voter| voting.contains(&place(**voter)));
-    if !surplus.is_empty() && stay.len() == voting.len() {
+        voters.iter().partition(|voter| wish.voting.contains(&place(**voter)));
+    if !surplus.is_empty() && stay.len() == wish.voting.len() {
         if stay.is_subset(&progress.up) {
             return Step::Retire(stay);
         }
@@ -236,15 +309,25 @@ mod tests {
 
     #[track_caller]
     fn check(members: &Membership, caught_up: &[u64], up: &[u64], expected: Step) {
-        let progress = Progress {
+        let progress = progress(caught_up, up);
+        let wish = Wish {
+            voting: (1..=3).collect(),
+            ..Wish::default()
+        };
+        check_wish(members, &progress, &wish, expected);
+    }
+
+    #[track_caller]
+    fn check_wish(members: &Membership, progress: &Progress, wish: &Wish, expected: Step) {
+        let place = |node: NodeId| (node.0 % 10) as usize;
+        assert_eq!(next_step(NodeId(1), members, progress, wish, place), expected);
+    }
+
+    fn progress(caught_up: &[u64], up: &[u64]) -> Progress {
+        Progress {
             caught_up: set(caught_up),
             up: set(up),
-        };
-        let voting = (1..=3).collect();
-        assert_eq!(
-            next_step(members, &progress, &voting, |node| (node.0 % 10) as usize),
-            expected
-        );
+        }
     }
 
     #[test]
@@ -274,11 +357,91 @@ mod tests {
 
     #[test]
     fn three_or_five_vote_as_far_as_there_are_so_many() {
-        let count = |nodes, voters| voting_places(nodes, voters).len();
+        let none = BTreeSet::new();
+        let voting = |nodes: usize, voters| voting_places(&(0..nodes).collect(), &none, voters);
+        let count = |nodes, voters| voting(nodes, voters).len();
         let by_default: Vec<usize> = (1..=7).map(|nodes| count(nodes, None)).collect();
         assert_eq!(by_default, [1, 2, 3, 3, 5, 5, 5]);
         assert_eq!((count(7, Some(3)), count(5, Some(3)), count(7, Some(5))), (3, 3, 5));
-        assert_eq!(voting_places(7, None), (0..5).collect());
+        assert_eq!(voting(7, None), (0..5).collect());
+    }
+
+    #[test]
+    fn a_drained_node_votes_only_if_too_few_others_can() {
+        let voting = |places: &[usize], drained: &[usize]| {
+            let set = |places: &[usize]| places.iter().copied().collect();
+            let voting = voting_places(&set(places), &set(drained), None);
+            voting.into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(voting(&[0, 1, 2, 5], &[1]), [0, 2, 5]);
+        assert_eq!(voting(&[0, 1, 2], &[1]), [0, 1, 2]);
+        assert_eq!(voting(&[0, 1, 2, 3], &[0, 1]), [0, 2, 3]);
+    }
+
+    #[test]
+    fn a_node_that_was_given_a_number_is_added_and_one_that_is_to_go_is_let_go() {
+        let settled = members(&[&[1, 2, 3]], &[1, 2, 3, 4]);
+        let mut wish = Wish {
+            voting: (1..=3).collect(),
+            coming: set(&[4, 5]),
+            ..Wish::default()
+        };
+        let all = progress(&[1, 2, 3, 4], &[1, 2, 3, 4]);
+        check_wish(&settled, &all, &wish, Step::Add(NodeId(5)));
+        wish.coming.clear();
+        wish.leaving = set(&[4]);
+        check_wish(&settled, &all, &wish, Step::Forget(set(&[4])));
+    }
+
+    #[test]
+    fn a_leader_that_is_drained_hands_over_to_a_voter_that_can_lead() {
+        let settled = members(&[&[1, 2, 3]], &[1, 2, 3]);
+        let wish = Wish {
+            voting: (1..=3).collect(),
+            drained: set(&[1, 2]),
+            ..Wish::default()
+        };
+        check_wish(
+            &settled,
+            &progress(&[2, 3], &[1, 2, 3]),
+            &wish,
+            Step::HandOver(NodeId(3)),
+        );
+        check_wish(&settled, &progress(&[2], &[1, 2, 3]), &wish, Step::Wait);
+    }
+
+    #[test]
+    fn a_voter_that_is_to_go_votes_until_another_does_and_a_dead_one_goes_when_the_rest_is_a_majority() {
+        let wish = |voting: &[usize]| Wish {
+            voting: voting.iter().copied().collect(),
+            leaving: set(&[2]),
+            ..Wish::default()
+        };
+        let four = members(&[&[1, 2, 3]], &[1, 2, 3, 4]);
+        // It answers: the learner comes first.
+        check_wish(&four, &progress(&[2, 3], &[1, 2, 3, 4]), &wish(&[1, 3, 4]), Step::Wait);
+        let all = progress(&[2, 3, 4], &[1, 2, 3, 4]);
+        check_wish(&four, &all, &wish(&[1, 3, 4]), Step::Vote(set(&[1, 2, 3, 4])));
+        let after = members(&[&[1, 2, 3, 4]], &[1, 2, 3, 4]);
+        check_wish(&after, &all, &wish(&[1, 3, 4]), Step::Retire(set(&[1, 3, 4])));
+        let learns = members(&[&[1, 3, 4]], &[1, 2, 3, 4]);
+        check_wish(&learns, &all, &wish(&[1, 3, 4]), Step::Forget(set(&[2])));
+        // It is dead: the learner takes its place in one step, or it goes at once.
+        let dead = progress(&[3, 4], &[1, 3, 4]);
+        check_wish(&four, &dead, &wish(&[1, 3, 4]), Step::Vote(set(&[1, 3, 4])));
+        let three = members(&[&[1, 2, 3]], &[1, 2, 3]);
+        check_wish(&three, &dead, &wish(&[1, 3]), Step::Retire(set(&[1, 3])));
+        check_wish(&three, &progress(&[], &[1]), &wish(&[1, 3]), Step::Wait);
+        let five = members(&[&[1, 2, 3, 4, 5]], &[1, 2, 3, 4, 5]);
+        check_wish(
+            &five,
+            &progress(&[3, 4], &[1, 3, 4]),
+            &wish(&[1, 3, 4, 5]),
+            Step::Retire(set(&[1, 3, 4, 5])),
+        );
+        // Of two one may go.
+        let two = members(&[&[1, 2]], &[1, 2]);
+        check_wish(&two, &progress(&[2], &[1, 2]), &wish(&[1]), Step::Retire(set(&[1])));
     }
 
     #[test]

@@ -33,7 +33,7 @@ use self::ingress::Ingress;
 pub use self::log::{LogError, LogOptions, LogStore};
 use self::machine::Machine;
 use self::membership::watch_members;
-pub(crate) use self::membership::{Membership, Step, next_step, voting_places};
+pub(crate) use self::membership::{Membership, Step, Wish, next_step, voting_places};
 use self::network::{Network, Streams};
 pub use self::recovery::{RecoveredBy, Recovery};
 pub(crate) use self::recovery::{RecoveryNote, prepare};

@@ -19,8 +19,8 @@ use openraft::EmptyNode;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{RPCOption, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult, VoteRequest,
-    VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::type_config::alias::{LogIdOf, SnapshotOf, VoteOf};
 use queenright_protocol::id::NodeId;
@@ -250,6 +250,16 @@ impl RaftNetworkV2<C> for Client {
     async fn pre_vote(&mut self, request: VoteRequest<C>, option: RPCOption) -> Result<VoteResponse<C>, RPCError<C>> {
         let body = encode(&VoteMessage { pre: true, request });
         self.ask(Lane::Urgent, Kind::VoteRequest, body, option.hard_ttl(), RPCTypes::Vote)
+            .await
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<C>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<C>, RPCError<C>> {
+        let (body, timeout) = (encode(&request), option.hard_ttl());
+        self.ask(Lane::Urgent, Kind::LeadRequest, body, timeout, RPCTypes::TransferLeader)
             .await
     }
 

@@ -36,7 +36,6 @@ pub(crate) use self::ballast::{free_bytes, release as release_ballast};
 use self::reports::Reports;
 pub use self::room::DiskLimits;
 use self::room::{BallastMove, Room};
-use crate::founding::place_of;
 
 /// How long a node waits for the answer to its report, and after which it reports again to one that did not answer or
 /// while somebody is low.
@@ -74,8 +73,8 @@ pub(crate) struct Disk {
     own: watch::Sender<DiskReport>,
     // A mutex: noted by whoever hears a report, read by the task that looks. Held for one step of plain code.
     reports: Mutex<Reports>,
-    /// By place in the configuration.
-    names: Vec<Arc<str>>,
+    /// The name of a node.
+    names: Names,
     /// Why growing commands are refused, if they are.
     refusal: ArcSwapOption<DiskLow>,
     /// Whether any node is low, so that all keep telling.
@@ -83,6 +82,9 @@ pub(crate) struct Disk {
     ballast_bytes: AtomicU64,
     behind: Behind,
 }
+
+/// How a node is called.
+pub(crate) type Names = Box<dyn Fn(NodeId) -> Arc<str> + Send + Sync>;
 
 /// Looks at the disk again and again; made before the node has its number.
 pub(crate) struct Looker {
@@ -130,16 +132,14 @@ impl Looker {
 }
 
 impl Disk {
-    /// The disks of `members`, of which this node is `me`.
-    pub(crate) fn new(folder: &Path, first: DiskReport, me: NodeId, members: &[(String, NodeId)]) -> Disk {
-        let names = members.iter().map(|(name, _)| name.as_str().into());
-        let voters = members.iter().map(|(_, number)| *number).collect();
+    /// The disks of `voters`, of which this node is `me`.
+    pub(crate) fn new(folder: &Path, first: DiskReport, me: NodeId, voters: BTreeSet<NodeId>, names: Names) -> Disk {
         let disk = Disk {
             folder: folder.to_owned(),
             started: Instant::now(),
             own: watch::Sender::new(first),
             reports: Mutex::new(Reports::new(me, voters)),
-            names: names.collect(),
+            names,
             refusal: ArcSwapOption::empty(),
             any_low: watch::Sender::new(false),
             ballast_bytes: AtomicU64::new(0),
@@ -198,7 +198,7 @@ impl Disk {
             .send_if_modified(|before| std::mem::replace(before, any_low) != any_low);
         let refusal = verdict.map(|(node, report)| {
             Arc::new(DiskLow {
-                node: self.names.get(place_of(node)).cloned().unwrap_or_default(),
+                node: (self.names)(node),
                 free_bytes: report.free_bytes,
                 watermark_bytes: report.watermark_bytes,
             })

@@ -186,8 +186,8 @@ fn the_ballast_takes_up_its_room_and_gives_it_back() {
     assert!(!file.exists());
     // Letting go of what is not there is nothing.
     release_ballast(folder.path());
-    let members: Vec<(String, NodeId)> = vec![("n1".into(), NodeId(1))];
-    let disk = Disk::new(folder.path(), report(5), NodeId(1), &members);
+    let names = Box::new(|node: NodeId| format!("n{}", node.0).into());
+    let disk = Disk::new(folder.path(), report(5), NodeId(1), [NodeId(1)].into(), names);
     let low = disk.refusal().expect("the only node is low");
     assert_eq!((&*low.node, low.free_bytes, low.watermark_bytes), ("n1", 5, 100));
     assert_eq!(disk.hear(NodeId(2), report(0)), report(5));

@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
+use queenright_protocol::colony::PLACES_MAX;
 use queenright_protocol::id::ClusterId;
 use queenright_protocol::wire::Kind;
 
 use super::build::Build;
 use super::decisions::compare;
-use super::{FirstStart, Founded, Founding, FoundingAck, FoundingError, Hello, Join, JoinRefused, Members, send};
+use super::{FirstStart, Founded, Founding, FoundingAck, FoundingError, Hello, JoinRefused, Members, send};
 use crate::body::decode;
 use crate::epochs::Epochs;
 use crate::router::{FoundingInbox, Router};
@@ -19,7 +20,7 @@ pub(crate) async fn answer_hellos(
     hello: AnsweringHello,
     router: Arc<Router>,
     mut inbox: FoundingInbox,
-    join: impl Fn(u16, Join),
+    join: impl Fn(u16, u64),
     stranger: impl Fn(FoundingError),
 ) -> FoundingError {
     let mut newest = hello.epochs.follow();
@@ -27,7 +28,7 @@ pub(crate) async fn answer_hellos(
         tokio::select! {
             changed = newest.changed() => {
                 changed.expect("the hello has the sender");
-                for link in 0..hello.hello.nodes.len() as u16 {
+                for link in 0..PLACES_MAX as u16 {
                     // Those that are not linked hear it when they are.
                     send(&router, link, Kind::Hello, &hello.now());
                 }
@@ -50,7 +51,7 @@ pub(crate) async fn answer_hellos(
                             Ok(()) if theirs.identity.is_none() => {
                                 // It may not have heard this node's hello, which says to which cluster it would belong.
                                 send(&router, link, Kind::Hello, &hello.now());
-                                join(link, Join { place: link, attempt: theirs.attempt });
+                                join(link, theirs.attempt as u64);
                             }
                             Ok(()) => {
                                 if let Some(epoch) = &theirs.epoch {

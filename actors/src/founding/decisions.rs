@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use queenright_protocol::id::ClusterId;
+use queenright_protocol::colony::first_number;
+use queenright_protocol::id::{ClusterId, NodeId};
 
 use super::build::Build;
-use super::numbers::number_of;
 use super::{FOUNDER, Founded, Founding, FoundingAck, FoundingError, Hello, JoinRefused};
 
 /// What happens to the first start of a node. Links are numbered by the place of the node at their end.
@@ -146,15 +146,17 @@ impl Decisions {
             return Ok(());
         }
         let theirs: Vec<&str> = members.iter().map(|(name, _)| name.as_str()).collect();
-        if theirs != self.nodes {
+        let mine = members.iter().find(|(name, _)| *name == self.nodes[self.me]);
+        // Of a cluster that there is already the members say who they are.
+        let Some((_, number)) = mine.filter(|_| joins || theirs == self.nodes) else {
             return Err(FoundingError::Configuration {
                 peer: self.nodes[link as usize].clone(),
                 field: "nodes",
                 theirs: theirs.join(", "),
                 ours: self.nodes.join(", "),
             });
-        }
-        let number = members[self.me].1;
+        };
+        let number = *number;
         let founded = Founded {
             cluster,
             me: number,
@@ -214,7 +216,8 @@ pub(super) fn compare(ours: &Hello, theirs: &Hello) -> Result<(), FoundingError>
     if ours.cluster_name != theirs.cluster_name {
         return differ("cluster.name", theirs.cluster_name.clone(), ours.cluster_name.clone());
     }
-    if ours.nodes != theirs.nodes {
+    let is_settled = |hello: &Hello| hello.identity.is_some() && !hello.unfinished;
+    if ours.nodes != theirs.nodes && !is_settled(ours) && !is_settled(theirs) {
         return differ("nodes", theirs.nodes.join(", "), ours.nodes.join(", "));
     }
     ours.build.check(&ours.name, &theirs.build)?;
@@ -233,4 +236,9 @@ pub(super) fn compare(ours: &Hello, theirs: &Hello) -> Result<(), FoundingError>
         }),
         _ => Ok(()),
     }
+}
+
+/// The number that a place has when a cluster begins.
+pub(super) fn number_of(place: usize) -> NodeId {
+    first_number(place, 0)
 }

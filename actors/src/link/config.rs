@@ -18,6 +18,9 @@ const NAME_BYTES_MAX: usize = 64;
 /// cookie offline. 32 random bytes put that out of reach.
 const COOKIE_BYTES_MIN: usize = 32;
 
+/// What the key of proofs is for: nothing else is keyed with it.
+const PROOF_CONTEXT: &str = "queenright 2026-11-29 what is said at a door by who knows the cookie";
+
 /// ractor_cluster pings at random intervals of 1 to 5 s. A shorter idle timeout would close healthy links.
 const IDLE_TIMEOUT_MIN: Duration = Duration::from_secs(6);
 
@@ -160,6 +163,17 @@ impl Cookie {
 
     pub(crate) fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// Shows, to whoever knows the cookie as well, that it was known to who says `words`: BLAKE3 over them, keyed.
+    pub fn proof(&self, words: &[u8]) -> [u8; 32] {
+        let key = blake3::derive_key(PROOF_CONTEXT, self.0.as_bytes());
+        *blake3::keyed_hash(&key, words).as_bytes()
+    }
+
+    /// Whether this is [`Cookie::proof`] of the words. Takes as long whether it is or not.
+    pub fn is_proof(&self, proof: &[u8; 32], words: &[u8]) -> bool {
+        blake3::Hash::from_bytes(self.proof(words)) == blake3::Hash::from_bytes(*proof)
     }
 }
 

@@ -140,7 +140,11 @@ impl Hangar {
             }
         };
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        let node = shown.and_then(|shown| tls.node_of(shown, self.sessions.peer_names()).map(Arc::<str>::from));
+        let names = self.sessions.peer_names();
+        let node = shown.and_then(|shown| {
+            tls.node_of(shown, names.iter().map(String::as_str))
+                .map(Arc::<str>::from)
+        });
         let Some(node) = node else {
             refusals.note(Why::Name, label, "its certificate is for no neighbour of this node");
             return None;

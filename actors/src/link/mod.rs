@@ -7,6 +7,7 @@
 //! | `inbox` | frames of a neighbour: session, sequence, fragments |
 //! | `gateway` | the actor at this end of a link, and the task that drains its outbox |
 //! | `supervisor` | starts and restarts gateways |
+//! | `peers` | the neighbours, which come and go |
 //! | `wants` | which links are wanted: who is dialled, what is closed, how long a guest stays |
 //! | `connect`, `stream`, `sessions` | connections: accept and dial, TLS, deadlines and bounds, who is on the other side |
 //! | `greeting` | the first exchange on a connection: which version both ends speak |
@@ -39,6 +40,7 @@ mod greeting;
 mod inbox;
 mod lane_queue;
 mod outbox;
+mod peers;
 mod refusals;
 mod round_trip;
 mod sessions;
@@ -52,7 +54,7 @@ mod wants;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use queenright_protocol::wire::{Envelope, Greeting};
 use ractor::{Actor, ActorRef};
@@ -72,9 +74,10 @@ pub use stats::{LaneStats, LinkSign, LinkStats, LinksStats};
 
 use connect::Hangar;
 use gateway::Link;
+use peers::{Entry, Maker};
+use refusals::Why;
 use sessions::{Sessions, Subscription};
-use supervisor::{Never, Supervisor};
-use wants::Keeper;
+use supervisor::{Order, Supervisor};
 
 /// A neighbour, as it is named to the receiver of its envelopes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,12 +106,15 @@ pub trait Deliver: Send + Sync + 'static {
 
 /// The links of this node. At most one per process. Dropping it leaves the links running; [`Links::stop`] ends them.
 pub struct Links {
-    links: Vec<Arc<Link>>,
+    // A mutex: neighbours come and go with the epoch. Held for a look, or while some are replaced.
+    entries: Mutex<Vec<Entry>>,
+    maker: Maker,
+    hangar: Hangar,
     sessions: Arc<Sessions>,
     address: SocketAddr,
-    supervisor: ActorRef<Never>,
+    supervisor: ActorRef<Order>,
     supervisor_task: JoinHandle<()>,
-    tasks: Vec<JoinHandle<()>>,
+    accepting: JoinHandle<()>,
 }
 
 impl Links {
@@ -127,7 +133,19 @@ impl Links {
             config.peers.iter().map(|peer| (peer.name.clone(), peer.index)),
             config.speaks,
         );
-        let links = new_links(&config, &sessions, &deliver);
+        let maker = Maker {
+            me: (config.name.clone(), config.index),
+            incarnation: rand::random_range(1..=u32::MAX),
+            sessions: sessions.clone(),
+            deliver,
+            outbox_bytes: config.limits.outbox_bytes,
+            window_bytes: config.limits.window_bytes,
+            compression: config.limits.compression,
+        };
+        let wanted = |peer: &PeerConfig| config.wanted.as_ref().is_none_or(|wanted| wanted.contains(&peer.index));
+        let mut peers: Vec<&PeerConfig> = config.peers.iter().collect();
+        peers.sort_by_key(|peer| peer.index);
+        let links: Vec<Arc<Link>> = peers.iter().map(|peer| maker.link(peer, wanted(peer))).collect();
         let (started, server) = oneshot::channel();
         let arguments = supervisor::Arguments {
             server: node_server(&config),
@@ -151,34 +169,26 @@ impl Links {
         let hangar = Hangar {
             server,
             sessions: sessions.clone(),
-            deliver: deliver.clone(),
             greeting: Greeting {
                 speaks: config.speaks,
-                name: config.name,
+                name: config.name.clone(),
                 build: BUILD.to_owned(),
             },
-            limits: config.limits,
-            tls: config.tls,
+            limits: config.limits.clone(),
+            tls: config.tls.clone(),
         };
-        let mut tasks: Vec<_> = links.iter().map(|link| tokio::spawn(link.clone().drain())).collect();
-        tasks.push(tokio::spawn(hangar.clone().accept(listener)));
-        for peer in config.peers {
-            let link = links.iter().find(|link| link.peer.index == peer.index);
-            let keeper = Keeper {
-                link: link.expect("each peer has its link").clone(),
-                hangar: hangar.clone(),
-                address: peer.address,
-                dials: peer.index < config.index,
-            };
-            tasks.push(tokio::spawn(keeper.run()));
-        }
+        let accepting = tokio::spawn(hangar.clone().accept(listener));
+        let keep = |(link, peer): (Arc<Link>, &&PeerConfig)| maker.keep(link, peer.address.clone(), &hangar);
+        let entries = links.into_iter().zip(&peers).map(keep).collect();
         Ok(Links {
-            links,
+            entries: Mutex::new(entries),
+            maker,
+            hangar,
             sessions,
             address,
             supervisor,
             supervisor_task,
-            tasks,
+            accepting,
         })
     }
 
@@ -187,98 +197,89 @@ impl Links {
         self.address
     }
 
+    /// These are the neighbours from now on. The link of one that is none any more, or has another name or address, is
+    /// closed; one that is new is linked when [`Links::set_wanted`] says so.
+    pub fn set_peers(&self, peers: &[PeerConfig]) {
+        peers::replace(&mut self.entries(), peers, &self.maker, &self.supervisor, &self.hangar);
+    }
+
+    /// Counts somebody who does not know the cookie and has asked elsewhere than on a link.
+    pub fn refuse_stranger(&self, from: &str) {
+        let detail = "it asked to be let in, and does not know the cookie";
+        self.sessions.refusals().note(Why::Handshake, from, detail);
+    }
+
     /// What to send to a neighbour with. None if there is no neighbour of this index.
-    pub fn outbox(&self, index: u16) -> Option<&Arc<Outbox>> {
-        Some(&self.link(index)?.outbox)
+    pub fn outbox(&self, index: u16) -> Option<Arc<Outbox>> {
+        self.of(index, |link| link.outbox.clone())
     }
 
     /// The neighbours, by index.
-    pub fn peers(&self) -> impl Iterator<Item = &Peer> {
-        self.links.iter().map(|link| &link.peer)
+    pub fn peers(&self) -> Vec<Peer> {
+        self.each(|link| link.peer.clone())
     }
 
     /// Follows whether a neighbour is linked. None if there is no neighbour of this index.
     pub fn watch(&self, index: u16) -> Option<watch::Receiver<bool>> {
-        Some(self.link(index)?.watch())
+        self.of(index, Link::watch)
     }
 
     /// Says which neighbours are to be linked, by index: the others are not dialled, and a link with one of them is closed
     /// when what waits for it is gone.
     pub fn set_wanted(&self, wanted: &BTreeSet<u16>) {
-        for link in &self.links {
-            link.set_wanted(wanted.contains(&link.peer.index));
-        }
+        self.each(|link| link.set_wanted(wanted.contains(&link.peer.index)));
     }
 
     /// What was counted so far.
     pub fn stats(&self) -> LinksStats {
         LinksStats {
-            links: self.links.iter().map(|link| link.stats()).collect(),
+            links: self.each(Link::stats),
             refused: self.sessions.refusals().stats(),
         }
     }
 
     /// When something came on each link.
     pub fn signs(&self) -> Vec<LinkSign> {
-        let links = self.links.iter();
-        links.map(|link| link.sign()).collect()
+        self.each(Link::sign)
     }
 
     /// Closes the connection with a neighbour, which is then made anew: its other end does not live.
     pub fn close(&self, index: u16) {
-        if let Some(link) = self.link(index) {
-            link.close("its other end does not live");
-        }
+        self.of(index, |link| link.close("its other end does not live"));
     }
 
     /// Closes all links and the listener; what waits in outboxes is lost. Returns when the port is free and nothing is delivered any more.
     pub async fn stop(self) {
-        for task in &self.tasks {
-            task.abort();
-        }
-        for task in self.tasks {
-            // An aborted task always says so.
-            let _ = task.await;
+        self.accepting.abort();
+        // An aborted task always says so.
+        let _ = self.accepting.await;
+        let entries = self.entries.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let links: Vec<_> = entries.iter().map(|entry| entry.link.clone()).collect();
+        for entry in entries {
+            entry.end().await;
         }
         self.supervisor.stop(None);
         // Fails only if the supervisor panicked, and then it has ended as well.
         let _ = self.supervisor_task.await;
         // A gateway that hung in its last frame has not said goodbye.
-        self.links.iter().for_each(|link| link.disconnect());
+        links.iter().for_each(|link| link.disconnect());
     }
 
-    fn link(&self, index: u16) -> Option<&Arc<Link>> {
-        let at = self.links.binary_search_by_key(&index, |link| link.peer.index).ok()?;
-        Some(&self.links[at])
+    fn each<T>(&self, of: impl Fn(&Link) -> T) -> Vec<T> {
+        self.entries().iter().map(|entry| of(&entry.link)).collect()
     }
-}
 
-fn new_links(config: &LinkConfig, sessions: &Arc<Sessions>, deliver: &Arc<dyn Deliver>) -> Vec<Arc<Link>> {
-    let incarnation = rand::random_range(1..=u32::MAX);
-    let new_link = |peer: &PeerConfig| {
-        let wanted = config.wanted.as_ref().is_none_or(|wanted| wanted.contains(&peer.index));
-        let outbox = Arc::new(Outbox::new(
-            config.limits.outbox_bytes,
-            config.limits.window_bytes,
-            config.limits.compression,
-        ));
-        let peer = Peer {
-            name: peer.name.as_str().into(),
-            index: peer.index,
-        };
-        Link::new(
-            &config.name,
-            peer,
-            outbox,
-            incarnation,
-            sessions.clone(),
-            deliver.clone(),
-            wanted,
-        )
-    };
-    let mut links: Vec<_> = config.peers.iter().map(new_link).collect();
-    links.sort_by_key(|link| link.peer.index);
-    links
+    fn of<T>(&self, index: u16, of: impl FnOnce(&Link) -> T) -> Option<T> {
+        let entries = self.entries();
+        let at = entries
+            .binary_search_by_key(&index, |entry| entry.link.peer.index)
+            .ok()?;
+        Some(of(&entries[at].link))
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Isolated: links are those of the topology and no others. Never format a server, its `Debug` shows the cookie.

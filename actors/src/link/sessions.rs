@@ -18,8 +18,6 @@ use super::stream::Connection;
 /// A mutex since ractor_cluster reports from its own actor and gateways ask from theirs; held for a map access.
 #[derive(Debug)]
 pub(super) struct Sessions {
-    /// The index of each neighbour, by the name that ractor_cluster knows it by.
-    peers: HashMap<String, u16>,
     refusals: Arc<Refusals>,
     /// The versions of frames that may come.
     speaks: Versions,
@@ -28,6 +26,8 @@ pub(super) struct Sessions {
 
 #[derive(Debug, Default)]
 struct State {
+    /// The index of each neighbour, by the name that ractor_cluster knows it by.
+    peers: HashMap<String, u16>,
     connections: HashMap<String, Arc<Connection>>,
     /// By ractor_cluster's number for the session, which is part of the id of each remote actor.
     authenticated: HashMap<u64, Session>,
@@ -54,10 +54,12 @@ impl Sessions {
     pub(super) fn new(peers: impl Iterator<Item = (String, u16)>, speaks: Versions) -> Arc<Self> {
         let peers = peers.map(|(name, index)| (full_name(&name), index)).collect();
         Arc::new(Sessions {
-            peers,
             refusals: Arc::default(),
             speaks,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                peers,
+                ..State::default()
+            }),
         })
     }
 
@@ -68,8 +70,9 @@ impl Sessions {
 
     /// Notes why the neighbour of this name could not be linked, and gives its index.
     pub(super) fn trouble(&self, name: &str, why: impl fmt::Display) -> Option<u16> {
-        let index = self.peers.get(&full_name(name)).copied()?;
-        self.lock().problems.insert(index, why.to_string());
+        let mut state = self.lock();
+        let index = state.peers.get(&full_name(name)).copied()?;
+        state.problems.insert(index, why.to_string());
         Some(index)
     }
 
@@ -83,16 +86,28 @@ impl Sessions {
         self.lock().problems.get(&index).cloned()
     }
 
+    /// One more neighbour.
+    pub(super) fn add_peer(&self, name: &str, index: u16) {
+        self.lock().peers.insert(full_name(name), index);
+    }
+
+    /// A neighbour less. Its sessions are closed by whoever has its link.
+    pub(super) fn remove_peer(&self, name: &str) {
+        self.lock().peers.remove(&full_name(name));
+    }
+
     /// Where refused connections are counted.
     pub(super) fn refusals(&self) -> &Arc<Refusals> {
         &self.refusals
     }
 
     /// The names of the neighbours.
-    pub(super) fn peer_names(&self) -> impl Iterator<Item = &str> {
-        self.peers
-            .keys()
-            .map(|name| name.split_once('@').map_or(name.as_str(), |(name, _)| name))
+    pub(super) fn peer_names(&self) -> Vec<String> {
+        let state = self.lock();
+        let names = state.peers.keys();
+        names
+            .map(|name| name.split_once('@').map_or(name.as_str(), |(name, _)| name).to_owned())
+            .collect()
     }
 
     /// Must be called before the connection is handed over.
@@ -127,7 +142,7 @@ impl Sessions {
         {
             return Err(Why::Name);
         }
-        self.peers.get(name).copied().ok_or(Why::Stranger)
+        self.lock().peers.get(name).copied().ok_or(Why::Stranger)
     }
 
     /// Closes all sessions with a neighbour.
@@ -165,8 +180,7 @@ impl NodeEventSubscription for Subscription {
             .as_ref()
             .map(|peer| peer.name.as_str())
             .unwrap_or_default();
-        let mut state = self.0.lock();
-        let connection = state.connections.get(&session.peer_addr).cloned();
+        let connection = self.0.lock().connections.get(&session.peer_addr).cloned();
         let checked = self.0.check(name, connection.as_deref());
         let (peer, connection) = match (checked, connection) {
             (Ok(peer), Some(connection)) => (peer, connection),
@@ -187,7 +201,7 @@ impl NodeEventSubscription for Subscription {
             version: connection.version,
             actor: session.actor,
         };
-        state.authenticated.insert(session.node_id, known);
+        self.0.lock().authenticated.insert(session.node_id, known);
     }
 
     fn node_session_disconnected(&self, session: NodeServerSessionInformation) {

@@ -22,10 +22,16 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) struct Supervisor;
 
-/// Nothing is sent to the supervisor. Not `()`, which ractor_cluster would announce to every neighbour.
-pub(super) enum Never {}
+/// A neighbour has come or gone.
+pub(super) enum Order {
+    /// Start the gateway of a link.
+    Spawn(Arc<Link>),
+    /// End it for good.
+    Retire(Arc<Link>),
+}
 
-impl Message for Never {}
+// Not serialised, so ractor_cluster does not announce the supervisor to every neighbour.
+impl Message for Order {}
 
 pub(super) struct Arguments {
     pub(super) server: NodeServer,
@@ -36,16 +42,16 @@ pub(super) struct Arguments {
 
 pub(super) struct State {
     server: ActorId,
-    gateways: HashMap<ActorId, Arc<Link>>,
+    gateways: HashMap<ActorId, (Arc<Link>, ActorRef<Vec<u8>>)>,
     restarts: VecDeque<Instant>,
 }
 
 impl Actor for Supervisor {
-    type Msg = Never;
+    type Msg = Order;
     type State = State;
     type Arguments = Arguments;
 
-    async fn pre_start(&self, myself: ActorRef<Never>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(&self, myself: ActorRef<Order>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
         let Arguments { server, links, started } = arguments;
         let (server, _) = Actor::spawn_linked(None, server, (), myself.get_cell()).await?;
         let mut state = State {
@@ -61,9 +67,17 @@ impl Actor for Supervisor {
         Ok(state)
     }
 
+    async fn handle(&self, myself: ActorRef<Order>, order: Order, state: &mut State) -> Result<(), ActorProcessingErr> {
+        match order {
+            Order::Spawn(link) => state.spawn(&myself, link).await?,
+            Order::Retire(link) => state.retire(&link),
+        }
+        Ok(())
+    }
+
     async fn handle_supervisor_evt(
         &self,
-        myself: ActorRef<Never>,
+        myself: ActorRef<Order>,
         event: SupervisionEvent,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
@@ -72,7 +86,7 @@ impl Actor for Supervisor {
             SupervisionEvent::ActorTerminated(actor, _, reason) => (actor.get_id(), reason.unwrap_or_default()),
             _ => return Ok(()),
         };
-        if let Some(link) = state.gateways.remove(&id) {
+        if let Some((link, _)) = state.gateways.remove(&id) {
             // A gateway that panicked could not say goodbye itself.
             link.disconnect();
             tracing::error!(peer = %link.peer.name, reason, "the gateway of a link failed");
@@ -90,7 +104,7 @@ impl Actor for Supervisor {
         Ok(())
     }
 
-    async fn post_stop(&self, myself: ActorRef<Never>, _: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn post_stop(&self, myself: ActorRef<Order>, _: &mut State) -> Result<(), ActorProcessingErr> {
         // Otherwise they would be killed, and gateways would not report that their links are down.
         myself.get_cell().stop_children_and_wait(None, Some(STOP_TIMEOUT)).await;
         Ok(())
@@ -98,10 +112,19 @@ impl Actor for Supervisor {
 }
 
 impl State {
-    async fn spawn(&mut self, myself: &ActorRef<Never>, link: Arc<Link>) -> Result<(), ActorProcessingErr> {
+    async fn spawn(&mut self, myself: &ActorRef<Order>, link: Arc<Link>) -> Result<(), ActorProcessingErr> {
         let (gateway, _) = Actor::spawn_linked(None, Gateway, link.clone(), myself.get_cell()).await?;
-        self.gateways.insert(gateway.get_id(), link);
+        self.gateways.insert(gateway.get_id(), (link, gateway));
         Ok(())
+    }
+
+    /// Forgotten before it ends, so that it is not started again.
+    fn retire(&mut self, link: &Arc<Link>) {
+        let known = self.gateways.iter().find(|(_, (known, _))| Arc::ptr_eq(known, link));
+        let id = known.map(|(id, _)| *id);
+        if let Some((_, gateway)) = id.and_then(|id| self.gateways.remove(&id)) {
+            gateway.stop(None);
+        }
     }
 
     fn may_restart(&mut self, now: Instant) -> bool {

@@ -17,6 +17,7 @@ use super::detector::{Detector, Input, Output, Seen};
 use super::places::Places;
 use super::{DatagramCounts, Liveness, Opinion, Opinions, Pace, View, Who};
 use crate::consensus::Membership;
+use crate::roster::Roster;
 use crate::router::{NeighbourSign, Router};
 
 /// So many datagrams are read in a row, before the timers have their turn.
@@ -37,8 +38,8 @@ pub(crate) struct ShellOptions {
     pub(crate) pace: Pace,
     pub(crate) members: watch::Receiver<Membership>,
     pub(crate) router: Arc<Router>,
-    /// What the others dial for a member's links: `host:port`.
-    pub(crate) advertised: Box<dyn Fn(NodeId) -> Option<String> + Send>,
+    /// Where the members' links are dialled.
+    pub(crate) roster: Arc<Roster>,
 }
 
 /// The task, before it runs.
@@ -106,6 +107,7 @@ impl Shell {
         self.started = Instant::now();
         self.set_members().await;
         let mut buffer = [0; DATAGRAM_BYTES_MAX + 1];
+        let mut seats = self.options.roster.follow();
         loop {
             if self.socket.is_none() && !self.opinions.borrow().is_empty() {
                 self.bind().await;
@@ -125,6 +127,8 @@ impl Shell {
                     // Consensus has ended, and soon so will this task.
                     Err(_) => tokio::time::sleep_until(wake).await,
                 },
+                // Its sender is here as well.
+                _ = seats.changed() => self.set_members().await,
                 changed = self.places.answered() => if changed {
                     self.tell_members();
                 },
@@ -196,7 +200,7 @@ impl Shell {
         let me = self.options.router.me();
         let others = nodes.into_iter().filter(|node| *node != me);
         let others: BTreeMap<NodeId, String> = others
-            .filter_map(|node| Some((node, (self.options.advertised)(node)?)))
+            .filter_map(|node| Some((node, self.options.roster.of(node)?.links)))
             .collect();
         let alone = others.is_empty();
         self.places.set(others);

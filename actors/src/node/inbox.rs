@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Node;
 use super::comparison::Compare;
+use super::leaving::Change;
 use super::status::STATUS_TIMEOUT;
 use crate::agent::Signals;
 use crate::body::{decode, encode};
@@ -38,6 +39,8 @@ pub(super) enum Control {
     Rules,
     /// These of my links are cut, or up again.
     Cuts(CutReport),
+    /// Drain a member, or let it go.
+    Change(Change),
 }
 
 /// The parts that envelopes from other nodes reach; complete once the node is.
@@ -117,6 +120,7 @@ impl Node {
             Ok(Control::Join(join)) => encode(&self.steward.admit(join).await),
             Ok(Control::Rules) => encode(&RULES),
             Ok(Control::Cuts(report)) => encode(&self.detours.hear(envelope.from, report)),
+            Ok(Control::Change(change)) => encode(&self.steward.carry_out(change, |node| self.answers(node)).await),
             Ok(Control::Disk(report)) => encode(&self.disk.hear(envelope.from, report)),
             Err(_) => return,
         };

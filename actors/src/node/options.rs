@@ -13,8 +13,9 @@ use crate::agent::Kinds;
 use crate::consensus::{CompactionOptions, ConsensusError, LogError, LogOptions, Timing};
 use crate::disk::DiskLimits;
 use crate::founding::FoundingError;
-use crate::link::{Cookie, LinkConfig, LinkError, LinkLimits, PeerConfig};
+use crate::link::{Cookie, LinkConfig, LinkError, LinkLimits};
 use crate::queen::RoundLimits;
+use crate::roster::Roster;
 use crate::store::StoreError;
 use crate::tls::Tls;
 
@@ -36,7 +37,7 @@ pub struct Member {
 pub struct NodeOptions {
     /// The name of the cluster.
     pub cluster: String,
-    /// All nodes, in the order of the cluster file.
+    /// The nodes that its cluster file lists, in its order: those of a cluster that begins; itself at least.
     pub nodes: Vec<Member>,
     /// The place of this node among them.
     pub me: usize,
@@ -103,24 +104,13 @@ pub enum StartError {
     BrokenOff(#[from] tokio::task::JoinError),
 }
 
-pub(super) fn link_config(options: &NodeOptions, wanted: Option<BTreeSet<u16>>) -> LinkConfig {
+pub(super) fn link_config(options: &NodeOptions, roster: &Roster, wanted: Option<BTreeSet<u16>>) -> LinkConfig {
     let me = &options.nodes[options.me];
-    let peers = options
-        .nodes
-        .iter()
-        .enumerate()
-        .filter(|(place, _)| *place != options.me);
     LinkConfig {
         name: me.name.clone(),
-        index: options.me as u16,
+        index: roster.me(),
         listen: me.links,
-        peers: peers
-            .map(|(place, peer)| PeerConfig {
-                name: peer.name.clone(),
-                index: place as u16,
-                address: peer.links_advertised.clone(),
-            })
-            .collect(),
+        peers: roster.peers(),
         wanted,
         cookie: options.cookie.clone(),
         limits: options.links.clone(),

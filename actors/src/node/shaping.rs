@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use queenright_protocol::colony::{Body, Outcome, TopologyCommand};
+use queenright_protocol::colony::{Body, Epoch, Outcome, TopologyCommand, place_of};
 use queenright_protocol::id::NodeId;
 use queenright_protocol::topology;
 use ractor::ActorRef;
@@ -16,9 +16,9 @@ use super::replacement::with_me;
 use crate::agent::submit;
 use crate::consensus::Consensus;
 use crate::epochs::{self, Epochs};
-use crate::founding::place_of;
 use crate::queen::{QueenMessage, Request};
 use crate::replica::Replica;
+use crate::roster::Roster;
 use crate::router::Router;
 use crate::shape::{Seen, Shape, Shaped};
 use crate::store::DataFolder;
@@ -36,7 +36,7 @@ const PROJECT: &str = "default";
 /// What the tasks are made of.
 pub(super) struct Shaping {
     me: NodeId,
-    places: u16,
+    roster: Arc<Roster>,
     /// The members that the first start has told, until consensus does.
     told: BTreeSet<NodeId>,
     // A mutex: the task changes it, whoever asks for the status looks. Held for a look.
@@ -50,23 +50,24 @@ impl Shaping {
     pub(super) fn new(
         shape: Shape,
         me: NodeId,
-        places: usize,
+        roster: Arc<Roster>,
         members: &BTreeSet<NodeId>,
         router: Arc<Router>,
         epochs: Arc<Epochs>,
     ) -> Shaping {
         let mut shape = shape;
+        router.set_peers(&roster.peers());
         let shaped = shape.look(&Seen {
             epoch: epochs.present(),
+            places: roster.places(),
             members: with_me(members, me),
             ..Seen::default()
         });
-        let places = places as u16;
         router.set_view(shaped.view.clone());
-        router.set_wanted(&shaped.wanted(places, place_of(me) as u16));
+        router.set_wanted(&shaped.wanted());
         Shaping {
             me,
-            places,
+            roster,
             told: members.clone(),
             shape: Mutex::new((shape, shaped)),
             router,
@@ -100,6 +101,11 @@ impl Shaping {
             if let Some(epoch) = epoch.clone().filter(|epoch| epoch.number > noted) {
                 noted = epoch.number;
                 tracing::info!(epoch = epoch.number, kind = %epoch.kind, members = epoch.members.len(), "an epoch begins");
+                if self.roster.learn(&epoch) {
+                    self.router.set_peers(&self.roster.peers());
+                    // What is wanted of those who are new is said below, though nothing else may have changed.
+                    self.again();
+                }
                 let folder = folder.clone();
                 tokio::task::spawn_blocking(move || epochs::note(&folder, &epoch));
             }
@@ -107,7 +113,11 @@ impl Shaping {
             if membership.nodes.is_empty() {
                 membership.nodes.clone_from(&self.told);
             }
-            let others = (0..self.places).filter(|place| usize::from(*place) != place_of(self.me));
+            let places = self.roster.places();
+            let others = places
+                .iter()
+                .copied()
+                .filter(|place| usize::from(*place) != place_of(self.me));
             self.look(&Seen {
                 now_ms: started.elapsed().as_millis() as u64,
                 epoch,
@@ -115,6 +125,7 @@ impl Shaping {
                 voters: membership.voters(),
                 suspects: suspects.borrow_and_update().clone(),
                 up: others.filter(|place| self.router.is_up(*place)).collect(),
+                places: places.clone(),
                 silence_ms: consensus.leader_silence().as_millis() as u64,
             });
             let changed = tokio::select! {
@@ -148,19 +159,26 @@ impl Shaping {
         if shaped.view != before.view {
             self.router.set_view(shaped.view.clone());
         }
-        let me = place_of(self.me) as u16;
-        self.router.set_wanted(&shaped.wanted(self.places, me));
+        self.router.set_wanted(&shaped.wanted());
         *before = shaped;
+    }
+
+    /// What is wanted of the present links.
+    fn again(&self) {
+        let known = self.shape.lock().expect("nothing panics under this lock");
+        self.router.set_wanted(&known.1.wanted());
     }
 }
 
 /// Begins an epoch whenever the members are others than those of the present one, for as long as it is polled and this
-/// node leads. `first` is the kind of the first one.
+/// node leads. `first` is the kind of the first one, and `voters` how many should vote, where the cluster file says so.
 pub(super) async fn keep_epoch(
     consensus: Arc<Consensus>,
     replica: Arc<Replica>,
     queen: ActorRef<QueenMessage>,
+    roster: Arc<Roster>,
     first: topology::Kind,
+    voters: Option<u8>,
 ) {
     let (mut leadership, mut members) = (consensus.leadership(), consensus.members());
     let mut applied = replica.follow_epoch();
@@ -170,7 +188,8 @@ pub(super) async fn keep_epoch(
         let (after, same) = {
             let epoch = applied.borrow_and_update();
             let number = epoch.as_ref().map_or(0, |epoch| epoch.number);
-            (number, epoch.as_ref().is_some_and(|epoch| epoch.members == nodes))
+            let is_so = |epoch: &Epoch| epoch.members == nodes && (voters.is_none() || epoch.voters == voters);
+            (number, epoch.as_ref().is_some_and(is_so))
         };
         let mut again = false;
         if leads && !same && !nodes.is_empty() {
@@ -179,9 +198,11 @@ pub(super) async fn keep_epoch(
                 author: AUTHOR.into(),
                 idempotency_key: None,
                 body: Body::Topology(TopologyCommand::Members {
+                    places: roster.places_of(&nodes),
                     members: nodes,
                     first,
                     after,
+                    voters,
                 }),
             };
             match submit(&queen, request, EPOCH_TIMEOUT).await {

@@ -1,6 +1,7 @@
 //! How a node starts: its parts in the order in which they need each other.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use queenright_protocol::colony::ImageError;
@@ -22,13 +23,14 @@ use super::shaping::{Shaping, keep_epoch};
 use super::tasks::{compare_with_others, follow_leader, log_end_of_hellos, run_until, tell_recovered, watch_disk};
 use super::{Node, comparison};
 use crate::agent::{Agents, Signals};
-use crate::consensus::{Consensus, Library, LogStore, Snapshots, Timing, prepare, voting_places};
+use crate::consensus::{Consensus, Library, LogStore, Snapshots, Timing, prepare};
 use crate::disk::{Disk, Looker};
 use crate::epochs::Epochs;
-use crate::founding::{AnsweringHello, FirstStart, Founded, place_of, store_members};
+use crate::founding::{AnsweringHello, FirstStart, Founded, left, store_members};
 use crate::liveness::{Liveness, Pace, Shell, ShellOptions, Who};
 use crate::queen::{Queen, QueenArguments, QueenCounts, QueenMessage, RoundLimits};
 use crate::replica::{Replica, RestoreError};
+use crate::roster::Roster;
 use crate::router::Router;
 use crate::shape::{Seen, Shape};
 use crate::store::{DataFolder, Store, StoreError, StoreOptions};
@@ -37,6 +39,9 @@ use crate::topic::Topics;
 /// How many bytes of outcomes all nodes together may have kept: they stand in one value of the store, which takes 64 MiB,
 /// beside the names of the projects (10 MiB at most).
 const OUTCOMES_BYTES: usize = 48 << 20;
+
+/// So many nodes share that at least: some may join.
+const NODES_SHARING: usize = 8;
 
 impl Node {
     /// Starts a node. At its first start it returns when all nodes of the cluster have met.
@@ -55,17 +60,21 @@ impl Node {
             opened.await??
         };
         let epochs = Arc::new(Epochs::open(&folder)?);
-        let shape = |me| Shape::new(me, options.nodes.len(), options.routed, seeks_after_ms(options.timing));
+        left(&folder, &name)?;
+        let number = folder.identity().map(|identity| identity.number);
+        let roster = Roster::new(options.nodes.clone(), options.me, number, epochs.present().as_ref());
+        let roster = Arc::new(roster);
+        let shape = |me| Shape::new(me, options.routed, seeks_after_ms(options.timing));
         // A node that starts again begins with the links of the epoch that it knows.
-        let wanted = folder.identity().map(|identity| {
+        let wanted = number.map(|number| {
             let seen = Seen {
                 epoch: epochs.present(),
+                places: roster.places(),
                 ..Seen::default()
             };
-            let shaped = shape(identity.number).look(&seen);
-            shaped.wanted(options.nodes.len() as u16, options.me as u16)
+            shape(number).look(&seen).wanted()
         });
-        let (router, mut inbox) = Router::start(link_config(&options, wanted)).await?;
+        let (router, mut inbox) = Router::start(link_config(&options, &roster, wanted)).await?;
         let first_start = FirstStart {
             folder: &folder,
             router: &router,
@@ -76,10 +85,22 @@ impl Node {
         let founded = first_start.run(&mut inbox).await?;
         let numbers = founded.members.iter().map(|(_, number)| *number);
         let numbers: BTreeSet<NodeId> = numbers.filter(|number| *number != NodeId::NONE).collect();
-        let places = options.nodes.len();
-        let shaping = Shaping::new(shape(founded.me), founded.me, places, &numbers, router.clone(), epochs);
+        let shaping = Shaping::new(
+            shape(founded.me),
+            founded.me,
+            roster.clone(),
+            &numbers,
+            router.clone(),
+            epochs,
+        );
         let shaping = Arc::new(shaping);
-        if let Some(epoch) = shaping.epochs.present().filter(|epoch| epoch.kind != options.topology) {
+        // Who has joined later was not asked.
+        let asked = usize::from(roster.me()) == options.me;
+        if let Some(epoch) = shaping
+            .epochs
+            .present()
+            .filter(|epoch| asked && epoch.kind != options.topology)
+        {
             let (file, kind) = (options.topology, epoch.kind);
             tracing::warn!(
                 "cluster.topology is {file} in the file, but the cluster has been a {kind} since epoch {}: the file only says \
@@ -88,7 +109,11 @@ impl Node {
             );
         }
 
-        let disk = Arc::new(Disk::new(folder.path(), room, founded.me, &founded.members));
+        let disk = {
+            let roster = roster.clone();
+            let names = Box::new(move |node| roster.name_of(node));
+            Arc::new(Disk::new(folder.path(), room, founded.me, numbers.clone(), names))
+        };
         // The log first: if it is damaged, this node must not go on, whatever else there is.
         let log = {
             let (path, options) = (folder.log_path(), log_options(&options.compaction));
@@ -123,17 +148,18 @@ impl Node {
             None => error.into(),
         })?;
         let consensus = Arc::new(consensus);
-        let (shell, liveness) = watch_the_others(&options, &folder, &founded, &router, &consensus);
+        let (shell, liveness) = watch_the_others(&options, &folder, &founded, &router, &consensus, &roster);
         let liveness = Arc::new(liveness);
         let signals = Arc::new(Signals::new(router.clone()));
         let topics = Arc::new(Topics::new(Some(router.clone())));
         let agents = Agents::new(options.kinds, replica.clone(), signals.clone(), topics.clone());
         let agents = Arc::new(agents);
         let queen_counts = Arc::new(QueenCounts::default());
+        let sharing = options.nodes.len().max(roster.seats().len()).max(NODES_SHARING);
         let arguments = QueenArguments {
             incarnation: folder.incarnation(),
             limits: RoundLimits {
-                outcome_bytes: options.rounds.outcome_bytes.min(OUTCOMES_BYTES / options.nodes.len()),
+                outcome_bytes: options.rounds.outcome_bytes.min(OUTCOMES_BYTES / sharing),
                 ..options.rounds
             },
             replica: replica.clone(),
@@ -193,29 +219,34 @@ impl Node {
             stop.clone(),
             tell_unstored(replica.clone(), consensus.clone(), router.clone()),
         )));
-        let names: Vec<String> = options.nodes.iter().map(|node| node.name.clone()).collect();
-        let voting = voting_places(names.len(), options.voters);
-        let steward = Steward::new(consensus.clone(), replica.clone(), names.clone(), voting);
+        let steward = Steward::new(
+            consensus.clone(),
+            replica.clone(),
+            queen.clone(),
+            roster.clone(),
+            founded.cluster,
+            options.voters,
+        );
         let steward = Arc::new(steward);
         tasks.push(tokio::spawn(run_until(stop.clone(), steward.clone().watch())));
         let joins = Joins {
             router: router.clone(),
             consensus: consensus.clone(),
             steward: steward.clone(),
-            cluster: founded.cluster,
+            roster: roster.clone(),
         };
         tasks.push(tokio::spawn(run_until(
             stop.clone(),
-            log_end_of_hellos(hello, joins, outlived.clone(), inbox),
+            log_end_of_hellos(hello, joins.clone(), outlived.clone(), inbox),
         )));
-        tasks.extend(watch_disk(&disk, looker, &router, &replica, &store, names.len(), &stop));
+        tasks.extend(watch_disk(&disk, looker, &router, &replica, &store, &roster, &stop));
         let folder = Arc::new(folder);
         tasks.push(tokio::spawn(follow_members(consensus.clone(), stop.clone(), {
-            let (disk, folder, names, me) = (disk.clone(), folder.clone(), names.clone(), founded.me);
+            let (disk, folder, roster, me) = (disk.clone(), folder.clone(), roster.clone(), founded.me);
             move |members| {
                 let nodes = with_me(&members.nodes, me);
                 disk.set_voters(members.voters());
-                let (folder, known) = (folder.clone(), newest(&names, &nodes));
+                let (folder, known) = (folder.clone(), newest(&roster, &nodes));
                 // The next start begins with these, until its log tells more.
                 tokio::task::spawn_blocking(move || store_members(&folder, &known));
             }
@@ -228,7 +259,14 @@ impl Node {
         )));
         tasks.push(tokio::spawn(run_until(
             stop.clone(),
-            keep_epoch(consensus.clone(), replica.clone(), queen.clone(), options.topology),
+            keep_epoch(
+                consensus.clone(),
+                replica.clone(),
+                queen.clone(),
+                roster.clone(),
+                options.topology,
+                options.voters.map(|voters| voters as u8),
+            ),
         )));
         let detours = Arc::new(Detours::new());
         tasks.push(tokio::spawn(run_until(
@@ -257,9 +295,8 @@ impl Node {
         tasks.push(tokio::spawn(run_until(stop.clone(), keeper.clone().watch())));
         let node = Arc::new(Node {
             cluster: options.cluster,
-            cluster_id: founded.cluster.to_string(),
-            names,
-            doors: options.nodes.iter().map(|node| node.http_advertised.clone()).collect(),
+            cluster_id: founded.cluster,
+            roster,
             topology: options.topology,
             shaping,
             detours,
@@ -279,8 +316,11 @@ impl Node {
             liveness,
             judge,
             steward,
+            joins,
             keeper,
             outlived,
+            ended: Arc::default(),
+            leaves: AtomicBool::new(false),
             stop,
             tasks: std::sync::Mutex::new(tasks),
         });
@@ -301,6 +341,7 @@ fn watch_the_others(
     founded: &Founded,
     router: &Arc<Router>,
     consensus: &Consensus,
+    roster: &Arc<Roster>,
 ) -> (Shell, Liveness) {
     let who = Who {
         me: founded.me,
@@ -308,14 +349,12 @@ fn watch_the_others(
         start: folder.incarnation(),
         cookie: options.cookie.reveal().as_bytes(),
     };
-    let dialled = options.nodes.iter().map(|node| node.links_advertised.clone());
-    let dialled: Vec<String> = dialled.collect();
     let shell = ShellOptions {
         address: options.nodes[options.me].links,
         pace: Pace::of(options.timing.heartbeat),
         members: consensus.members(),
         router: router.clone(),
-        advertised: Box::new(move |node| dialled.get(place_of(node)).cloned()),
+        roster: roster.clone(),
     };
     Shell::new(who, rand::random(), shell)
 }

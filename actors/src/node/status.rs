@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use queenright_protocol::colony::Epoch;
 use queenright_protocol::id::NodeId;
 use queenright_protocol::wire::{Kind, Lane};
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,6 @@ use crate::agent::SignalCounts;
 use crate::body::{decode, encode};
 use crate::consensus::Recovery;
 use crate::disk::DiskStatus;
-use crate::founding::place_of;
 use crate::link::{BUILD, LaneStats, RefusedStats, RoundTrip};
 use crate::liveness::{DatagramCounts, View};
 use crate::router::TransitCounts;
@@ -80,6 +80,29 @@ pub struct NodeStatus {
     /// What its build is called.
     #[serde(default)]
     pub build: Option<String>,
+    /// What is to become of it, as the node that was asked knows it; absent for one that simply is a member.
+    #[serde(default)]
+    pub standing: Option<Standing>,
+}
+
+/// What is to become of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It takes no new work.
+    Drained,
+    /// It is to go for good.
+    Leaving,
+}
+
+impl Standing {
+    fn of(number: NodeId, epoch: &Epoch) -> Option<Standing> {
+        match (epoch.leaving.contains(&number), epoch.drained.contains(&number)) {
+            (true, _) => Some(Standing::Leaving),
+            (false, true) => Some(Standing::Drained),
+            (false, false) => None,
+        }
+    }
 }
 
 /// What a link is for.
@@ -271,7 +294,7 @@ impl Node {
                 seq: None,
                 digest: None,
                 agents: None,
-                http: self.doors[place_of(number)].clone(),
+                http: self.roster.of(number).map(|seat| seat.http).unwrap_or_default(),
                 pid: None,
                 disk: None,
                 recovery: None,
@@ -281,9 +304,16 @@ impl Node {
                 opinions: None,
                 datagrams: None,
                 build: None,
+                standing: None,
             })
         });
-        let nodes = futures::future::join_all(others).await;
+        let mut nodes = futures::future::join_all(others).await;
+        let epoch = self.shaping.epochs.present();
+        for node in &mut nodes {
+            node.standing = epoch
+                .as_ref()
+                .and_then(|epoch| Standing::of(NodeId(node.number), epoch));
+        }
         let leadership = self.consensus.current();
         let voters = self.consensus.members().borrow().voters();
         let votes = |node: &&NodeStatus| voters.contains(&NodeId(node.number));
@@ -307,7 +337,7 @@ impl Node {
         let cuts = cuts.collect();
         ClusterStatus {
             cluster: self.cluster.clone(),
-            cluster_id: Some(self.cluster_id.clone()),
+            cluster_id: Some(self.cluster_id.to_string()),
             node: self.name().to_string(),
             queenright,
             leader: leadership.leader.map(|leader| self.name_of(leader).to_string()),
@@ -331,7 +361,7 @@ impl Node {
             seq: Some(seq),
             digest: Some(digest.to_string()),
             agents: Some(self.agents.live()),
-            http: self.doors[place_of(me)].clone(),
+            http: self.roster.of(me).map(|seat| seat.http).unwrap_or_default(),
             pid: Some(std::process::id()),
             disk: Some(self.disk.status()),
             recovery: Some(self.consensus.recovered_by()),
@@ -341,6 +371,7 @@ impl Node {
             opinions: Some(self.opinions()),
             datagrams: Some(self.liveness.counts()),
             build: Some(BUILD.to_owned()),
+            standing: None,
         }
     }
 

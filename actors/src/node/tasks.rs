@@ -1,12 +1,17 @@
 //! What runs beside a node until it stops, each in a task of its own.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use queenright_protocol::colony::place_of;
+use queenright_protocol::id::NodeId;
 use queenright_protocol::wire::{Kind, Lane};
 use ractor::ActorRef;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -15,15 +20,19 @@ use super::inbox::Control;
 use super::joins::Joins;
 use crate::body::{decode, encode};
 use crate::consensus::Consensus;
-use crate::disk::{Disk, Looker};
-use crate::founding::{AnsweringHello, FoundingError, answer_hellos, place_of};
+use crate::disk::{Disk, DiskReport, Looker};
+use crate::founding::{AnsweringHello, FoundingError, answer_hellos};
 use crate::queen::QueenMessage;
 use crate::replica::Replica;
+use crate::roster::Roster;
 use crate::router::Router;
 use crate::store::Store;
 
 /// How long one wait for what a restarted node applies again lasts; it is repeated.
 const RECOVERY_WAIT: Duration = Duration::from_secs(60);
+
+/// The answer of a node that was told of a disk.
+type Asked = BoxFuture<'static, Option<(NodeId, DiskReport)>>;
 
 /// Why this node cannot go on in its cluster, if it cannot: that has ended, or follows rules that its build does not know.
 pub(super) type Outlived = watch::Sender<Option<String>>;
@@ -48,9 +57,9 @@ pub(super) fn watch_disk(
     router: &Arc<Router>,
     replica: &Arc<Replica>,
     store: &Arc<Store>,
-    nodes: usize,
+    roster: &Arc<Roster>,
     stop: &CancellationToken,
-) -> Vec<JoinHandle<()>> {
+) -> [JoinHandle<()>; 2] {
     let (replica, store) = (replica.clone(), store.clone());
     let watching = disk.clone().watch(
         looker,
@@ -58,28 +67,50 @@ pub(super) fn watch_disk(
         move || replica.counts().bytes,
         move || store.passes(),
     );
-    let mut tasks = vec![tokio::spawn(run_until(stop.clone(), watching))];
-    for place in (0..nodes).filter(|place| *place != place_of(router.me())) {
-        let router = router.clone();
-        let ask = move |report, timeout| {
-            let (router, question) = (router.clone(), encode(&Control::Disk(report)));
-            async move {
-                let peer = router
-                    .members()
-                    .into_iter()
-                    .filter(|member| place_of(*member) == place)
-                    .max();
-                let Some(peer) = peer else {
-                    tokio::time::sleep(timeout).await;
-                    return None;
-                };
-                let answer = router.ask(peer, Lane::Command, Kind::Control, question, timeout).await;
-                Some((peer, decode(&answer.ok()?).ok()?))
+    let telling = tell_of_disk(disk.clone(), router.clone(), roster.clone());
+    [
+        tokio::spawn(run_until(stop.clone(), watching)),
+        tokio::spawn(run_until(stop.clone(), telling)),
+    ]
+}
+
+/// Keeps the nodes of all other places informed of this node's disk, also those that come later.
+async fn tell_of_disk(disk: Arc<Disk>, router: Arc<Router>, roster: Arc<Roster>) {
+    let mut seats = roster.follow();
+    let (mut told, mut telling) = (BTreeSet::from([roster.me()]), JoinSet::new());
+    loop {
+        let places: Vec<u16> = seats.borrow_and_update().keys().copied().collect();
+        for place in places {
+            if told.insert(place) {
+                // Dropped with this task. A place that nobody has any more costs a look a second.
+                telling.spawn(disk.clone().inform(ask_of_disk(router.clone(), usize::from(place))));
             }
-        };
-        tasks.push(tokio::spawn(run_until(stop.clone(), disk.clone().inform(ask))));
+        }
+        if seats.changed().await.is_err() {
+            return;
+        }
     }
-    tasks
+}
+
+/// How the node of a place is told of this node's disk, and asked for its own.
+fn ask_of_disk(router: Arc<Router>, place: usize) -> impl Fn(DiskReport, Duration) -> Asked {
+    move |report, timeout| {
+        let (router, question) = (router.clone(), encode(&Control::Disk(report)));
+        async move {
+            let peer = router
+                .members()
+                .into_iter()
+                .filter(|member| place_of(*member) == place)
+                .max();
+            let Some(peer) = peer else {
+                tokio::time::sleep(timeout).await;
+                return None;
+            };
+            let answer = router.ask(peer, Lane::Command, Kind::Control, question, timeout).await;
+            Some((peer, decode(&answer.ok()?).ok()?))
+        }
+        .boxed()
+    }
 }
 
 pub(super) async fn follow_leader(consensus: Arc<Consensus>, queen: ActorRef<QueenMessage>) {
@@ -126,9 +157,9 @@ pub(super) async fn log_end_of_hellos(
             outlived.send_replace(Some(error.to_string()));
         }
     };
-    let join = |link, join| {
+    let join = |link, attempt| {
         // One for each link that came up: an empty node says hello no oftener.
-        tokio::spawn(joins.clone().join(link, join));
+        tokio::spawn(joins.clone().join(link, attempt));
     };
     let error = answer_hellos(hello, router, inbox, join, stranger).await;
     tracing::debug!(%error, "no hello is answered any more");

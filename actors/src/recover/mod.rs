@@ -24,13 +24,13 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use queenright_protocol::colony::{ImageError, TooManyRecoveries};
+use queenright_protocol::colony::{ImageError, TooManyRecoveries, first_number, place_of};
 use queenright_protocol::id::{ClusterId, NodeId};
 
 use self::folders::{Work, io_error, put_in_place};
 use crate::consensus::salvage::{self, Salvaged};
 use crate::consensus::{ConsensusError, Library, LogOptions, LogStore};
-use crate::founding::{FoundingError, begin_alone, first_number, stored_members};
+use crate::founding::{FoundingError, begin_alone, stored_members};
 use crate::node::noted_difference;
 use crate::replica::{Replica, RestoreError};
 use crate::store::{DataFolder, Identity, Store, StoreError, StoreOptions};
@@ -199,7 +199,7 @@ impl Survivor {
         let findings = Findings {
             cluster: identity.cluster,
             number: identity.number,
-            next_number: first_number(me, recoveries + 1),
+            next_number: first_number(place_of(identity.number), recoveries + 1),
             entry,
             committed: salvaged.committed,
             wall_ms: salvaged.colony.wall_ms(),
@@ -249,13 +249,8 @@ impl Survivor {
         let log = self.copy.log_path();
         salvage::write(&self.salvaged, colony, self.findings.next_number, &log, &library).await?;
         drop(library);
-        let number = begin_alone(
-            &self.copy,
-            &self.options.nodes,
-            self.me,
-            cluster,
-            self.findings.recoveries + 1,
-        )?;
+        let number = self.findings.next_number;
+        begin_alone(&self.copy, &self.options.nodes, self.me, number, cluster)?;
         let set_aside = put_in_place(self.work, &self.options.folder)?;
         Ok(Recovered {
             cluster,
@@ -273,7 +268,10 @@ fn identity_of(copy: &DataFolder, options: &RecoverOptions) -> Result<Identity, 
         return Err(RecoverError::NotAMember { folder, name });
     };
     let theirs: Vec<&str> = members.iter().map(|(name, _)| name.as_str()).collect();
-    if theirs != *nodes {
+    // Nodes may have joined that the file does not list, or gone that it still does.
+    let listed = |name: &&str| nodes.iter().any(|node| node == name);
+    let all_listed = theirs.iter().all(listed);
+    if !theirs.contains(&name.as_str()) || !(all_listed || nodes.iter().all(|node| theirs.contains(&node.as_str()))) {
         let (ours, theirs) = (nodes.join(", "), theirs.join(", "));
         return Err(RecoverError::OtherNodes { ours, theirs });
     }

@@ -231,5 +231,7 @@ fn is_consensus(kind: Kind) -> bool {
             | Kind::AppendReply
             | Kind::ReadIndexRequest
             | Kind::ReadIndexReply
+            | Kind::LeadRequest
+            | Kind::LeadReply
     )
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use queenright_protocol::topology::{self, FanOut, Pair, Topology};
 
 use super::*;
-use crate::link::LinksStats;
+use crate::link::{LinksStats, PeerConfig};
 
 /// What is between the nodes.
 #[derive(Default)]
@@ -63,6 +63,8 @@ impl Transport for Wire {
     fn has_room(&self, link: u16, _: Lane, _: usize) -> bool {
         !self.wires.lock().unwrap().full.contains(&(self.me, link))
     }
+
+    fn set_peers(&self, _: &[PeerConfig]) {}
 
     fn set_wanted(&self, _: &BTreeSet<u16>) {}
 

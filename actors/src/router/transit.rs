@@ -189,6 +189,7 @@ pub(super) fn is_answer(kind: Kind) -> bool {
             | Kind::SnapshotBlocks
             | Kind::ReadIndexReply
             | Kind::ControlReply
+            | Kind::LeadReply
     )
 }
 
@@ -202,5 +203,6 @@ pub(super) fn is_question(kind: Kind) -> bool {
             | Kind::SnapshotBlocksWanted
             | Kind::ReadIndexRequest
             | Kind::Control
+            | Kind::LeadRequest
     )
 }

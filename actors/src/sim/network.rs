@@ -21,7 +21,7 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::Notify;
 
 use super::trace::{Trace, mark};
-use crate::link::{LinkSign, LinksStats, SendError};
+use crate::link::{LinkSign, LinksStats, PeerConfig, SendError};
 use crate::transport::Transport;
 
 /// How many bytes may be under way on one lane of one way.
@@ -326,6 +326,8 @@ impl Transport for SimTransport {
         let waits = way.map_or(0, |way| way.bytes[lane.index()]);
         waits == 0 || waits + bytes <= LANE_BYTES
     }
+
+    fn set_peers(&self, _: &[PeerConfig]) {}
 
     /// The simulator opens and cuts links by itself.
     fn set_wanted(&self, _: &BTreeSet<u16>) {}

@@ -7,6 +7,7 @@
 mod error;
 mod follow;
 mod memory;
+mod node;
 mod project;
 mod request;
 mod reservation;
@@ -31,6 +32,7 @@ use rustls::ClientConfig;
 pub use self::error::ClientError;
 pub use self::follow::{Filter, Watched};
 pub use self::memory::{Found, Guard, ListQuery, Lookup, PutOptions, decode_tags, encode_tags};
+pub use self::node::ChangedNode;
 pub use self::project::ProjectQuery;
 use self::request::unsendable;
 pub use self::reservation::{AcquireOutcome, ReservationQuery};

@@ -28,17 +28,6 @@ impl Client {
         self.fetch(self.request(Method::GET, "/v1/status")?).await
     }
 
-    /// Allows a node that has lost its disk to come back with an empty folder.
-    ///
-    /// # Errors
-    /// [`ClientError`], such as a problem with code `CONFLICT` when the node runs.
-    pub async fn replace_node(&self, name: &str) -> Result<(), ClientError> {
-        let path = path_of("/v1/nodes", "the name of the node", name)?;
-        self.send(self.request(Method::POST, &format!("{path}/replace"))?)
-            .await
-            .map(drop)
-    }
-
     /// What the node counts and measures.
     ///
     /// # Errors

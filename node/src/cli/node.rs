@@ -1,6 +1,7 @@
 //! `queenright up` and `queenright node`: nodes as processes of this host.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
@@ -37,6 +38,8 @@ pub struct UpArgs {
 Examples:
   queenright node --config cluster-configs/mesh-3.toml --name n1
   queenright node replace n2
+  queenright node drain n2
+  queenright node remove n2
 
 QUEENRIGHT_LOG sets what is logged on stderr, for instance QUEENRIGHT_LOG=debug."
 )]
@@ -69,6 +72,119 @@ pub struct NodeArgs {
 pub enum NodeCommand {
     /// Let a node that has lost its disk, or whose log is damaged, come back as a new one
     Replace(ReplaceArgs),
+    /// Let a node take no new work, or take some again
+    Drain(DrainArgs),
+    /// Let a dead node go for good
+    Remove(RemoveArgs),
+}
+
+/// `queenright node drain`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  queenright node drain n2
+  queenright node drain n2 --off
+
+Its door takes no claims, sessions and agents any more, and says so; what it has goes on. If it leads it hands over, and
+if another node can vote in its stead, that one does. It lasts over restarts, until --off.")]
+pub struct DrainArgs {
+    /// The node
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Let it take work again
+    #[arg(long)]
+    pub off: bool,
+    /// A node, which is asked.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `queenright node remove`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  queenright node remove n2
+
+Refused while the node answers (let it leave), and while the others would have no majority without it. Its number is never
+used again, its sessions end, its place is free. If it comes back it is told so, and ends.")]
+pub struct RemoveArgs {
+    /// The node
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Another node, which is asked.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `queenright join`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  queenright join 10.0.0.1:7201 --config n4.toml
+
+The file is a cluster file that lists the new node, and may list no other:
+
+  [cluster]
+  name = \"mesh-3\"          # as the cluster is called
+  topology = \"mesh\"        # the cluster has one already
+  [[nodes]]
+  name = \"n4\"
+  links = \"10.0.0.4:7101\"
+  http = \"10.0.0.4:7201\"
+
+[consensus], [limits], [tls] and [doors] are as in the file of the others. The cookie of the cluster is the permission: copy
+that of a member, with the certificates or to where the error says. The same command starts the node again later; so does
+`queenright node --config n4.toml --name n4`.")]
+pub struct JoinArgs {
+    /// The door of any member
+    #[arg(value_name = "HOST:PORT")]
+    pub door: String,
+    /// The cluster file with the new node
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Which of its nodes joins, if it lists several
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Keep the cluster's state in DIR instead of the user's state folder
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Open what others can reach without TLS or tokens all the same: for networks that you trust
+    #[arg(long)]
+    pub insecure: bool,
+    /// End when stdin ends, and say on stdout in one line of JSON that the node is ready
+    #[arg(long, hide = true)]
+    pub parent_pipe: bool,
+    /// Record the running node in DIR
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub registry: Option<PathBuf>,
+}
+
+/// `queenright leave`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  queenright leave --node 10.0.0.4:7201
+  queenright leave --node 10.0.0.4:7201 --wait 60
+
+The node takes no new work, waits until its sessions hold nothing, hands over what it has in consensus, and ends with
+code 0. Its folder then says that it has left, and does not start as that node again.")]
+pub struct LeaveArgs {
+    /// How long the work of its sessions may take to be done, in seconds
+    #[arg(long, value_name = "SECS", default_value = "10", value_parser = patience)]
+    pub wait: Duration,
+    /// The node that leaves.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Longest `--wait`: what a request may take.
+const WAIT_SECONDS_MAX: u64 = 100;
+
+fn patience(text: &str) -> Result<Duration, String> {
+    match text.strip_suffix('s').unwrap_or(text).parse::<u64>() {
+        Ok(seconds) if seconds <= WAIT_SECONDS_MAX => Ok(Duration::from_secs(seconds)),
+        _ => Err(format!("expected whole seconds, at most {WAIT_SECONDS_MAX}")),
+    }
 }
 
 /// `queenright node replace`

@@ -11,6 +11,7 @@ mod error;
 pub mod events;
 mod import;
 mod input;
+pub mod join;
 pub mod memory;
 pub mod node;
 pub mod prime;
@@ -52,6 +53,8 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
     match cli.command {
         Command::Up(args) => up::run(args, context).await,
         Command::Node(args) => node::run(args, context).await,
+        Command::Join(args) => join::run(args, context).await,
+        Command::Leave(args) => join::leave(args, context).await,
         Command::Recover(args) => recover::run(args, context).await,
         Command::Config(args) => config::run(args, context).await,
         Command::Status(args) => status::run(args, context).await,

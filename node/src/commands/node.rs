@@ -1,9 +1,10 @@
-//! `queenright node`: one node in the foreground; and `queenright node replace`, which lets one come back as a new one.
+//! `queenright node`: one node in the foreground; and what becomes of members: `queenright node replace`, which lets one
+//! come back as a new one, `node drain` and `node remove`.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing_subscriber::EnvFilter;
 
@@ -11,7 +12,7 @@ use serde_json::json;
 
 use super::door::client;
 use super::{CliError, Context};
-use crate::cli::{NodeArgs, NodeCommand, ReplaceArgs};
+use crate::cli::{DrainArgs, NodeArgs, NodeCommand, RemoveArgs, ReplaceArgs};
 use crate::config::{Auth, ClusterConfig};
 use crate::exit::Exit;
 use crate::server::{self, NodePlan};
@@ -22,13 +23,21 @@ use crate::up::{Announcement, StopSignals};
 /// under it: at `info` each link tells its life, at `debug` ractor_cluster formats the content of every message.
 const LOG_DEFAULT: &str = "info,ractor=warn,ractor_cluster=warn,openraft=warn,sled=warn";
 
+/// How long `node remove` waits until the node is gone.
+const GONE_WITHIN: Duration = Duration::from_secs(60);
+/// How often it looks.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+
 /// Runs a node until it is told to end.
 ///
 /// # Errors
 /// [`CliError`] says why it could not start or go on. A process that started it with `--parent-pipe` is told too.
 pub async fn run(mut args: NodeArgs, context: &Context) -> Result<Exit, CliError> {
-    if let Some(NodeCommand::Replace(args)) = args.command.take() {
-        return replace(args, context).await;
+    match args.command.take() {
+        None => {}
+        Some(NodeCommand::Replace(args)) => return replace(args, context).await,
+        Some(NodeCommand::Drain(args)) => return drain(args, context).await,
+        Some(NodeCommand::Remove(args)) => return remove(args, context).await,
     }
     let parent_pipe = args.parent_pipe;
     let result = run_node(args).await;
@@ -42,8 +51,36 @@ pub async fn run(mut args: NodeArgs, context: &Context) -> Result<Exit, CliError
 }
 
 async fn run_node(args: NodeArgs) -> Result<Exit, CliError> {
+    let (file, name) = (
+        args.config.expect("clap demands it"),
+        args.name.expect("clap demands it"),
+    );
+    let runs = Runs {
+        data: args.data,
+        insecure: args.insecure,
+        parent_pipe: args.parent_pipe,
+        registry: args.registry,
+        makes_cookie: true,
+    };
+    let plan = plan(ClusterConfig::load(&file)?, name, runs)?;
+    server::run(plan).await?;
+    Ok(Exit::Ok)
+}
+
+/// How a node is run.
+pub(super) struct Runs {
+    pub(super) data: Option<PathBuf>,
+    pub(super) insecure: bool,
+    pub(super) parent_pipe: bool,
+    pub(super) registry: Option<PathBuf>,
+    /// Whether it makes the cookie of its cluster if there is none.
+    pub(super) makes_cookie: bool,
+}
+
+/// Prepares a node of a cluster file to run in this process.
+pub(super) fn plan(config: ClusterConfig, name: String, runs: Runs) -> Result<NodePlan, CliError> {
     // First of all, so that neither a signal nor the parent's end is missed.
-    let stop = if args.parent_pipe {
+    let stop = if runs.parent_pipe {
         StopSignals::listen_with_parent_pipe()
     } else {
         StopSignals::listen()
@@ -53,32 +90,80 @@ async fn run_node(args: NodeArgs) -> Result<Exit, CliError> {
         source: source.into(),
     })?;
     start_log()?;
-    let (file, name) = (
-        args.config.expect("clap demands it"),
-        args.name.expect("clap demands it"),
-    );
-    let config = ClusterConfig::load(&file)?;
     config.node(&name)?;
-    for warning in config.check_exposure(args.insecure)? {
+    for warning in config.check_exposure(runs.insecure)? {
         tracing::warn!("{warning}");
     }
-    let StateFolders { cluster, registry } = StateFolders::find(&config.name, args.data.as_deref())?;
+    let StateFolders { cluster, registry } = StateFolders::find(&config.name, runs.data.as_deref())?;
+    if !runs.makes_cookie {
+        let path = cluster.cookie_path(config.tls.as_deref());
+        if !path.exists() {
+            return Err(CliError::Refused {
+                exit: Exit::Unauthorized,
+                code: "NO_COOKIE".to_owned(),
+                message: format!(
+                    "the cookie of cluster {} is not here: copy that of a member to {}",
+                    config.name,
+                    path.display()
+                ),
+            });
+        }
+    }
     cluster.create([name.as_str()])?;
-    let plan = NodePlan {
+    Ok(NodePlan {
         data_dir: cluster.node(&name),
         cookie: cluster.cookie(config.tls.as_deref())?,
         admin_token: match config.auth {
             Auth::None => None,
             Auth::Token => Some(cluster.admin_token()?),
         },
-        registry: args.registry.map_or(registry, Registry::at),
-        parent_pipe: args.parent_pipe,
+        registry: runs.registry.map_or(registry, Registry::at),
+        parent_pipe: runs.parent_pipe,
         name,
         config,
         stop,
+        quiet: false,
+    })
+}
+
+/// Lets a node take no new work, or take some again.
+async fn drain(args: DrainArgs, context: &Context) -> Result<Exit, CliError> {
+    let client = client(&args.client)?;
+    let (changed, text) = match args.off {
+        false => (client.drain_node(&args.name).await?, "takes no new work"),
+        true => (client.undrain_node(&args.name).await?, "takes work again"),
     };
-    server::run(plan).await?;
+    let text = format!("node {} {text}, from epoch {} on", changed.node, changed.epoch);
+    let value = json!({ "node": changed.node, "epoch": changed.epoch, "drained": !args.off });
+    context.answer(&value, text)?;
     Ok(Exit::Ok)
+}
+
+/// Lets a dead node go for good, and waits until it is gone.
+async fn remove(args: RemoveArgs, context: &Context) -> Result<Exit, CliError> {
+    let client = client(&args.client)?;
+    let changed = client.remove_node(&args.name).await?;
+    let until = tokio::time::Instant::now() + GONE_WITHIN;
+    loop {
+        let status = client.status().await?;
+        if !status.nodes.iter().any(|node| node.name == changed.node) {
+            let text = format!("node {} is removed: epoch {} is without it", changed.node, status.epoch);
+            let value = json!({ "node": changed.node, "epoch": status.epoch, "removed": true });
+            context.answer(&value, text)?;
+            return Ok(Exit::Ok);
+        }
+        if tokio::time::Instant::now() >= until {
+            return Err(CliError::Refused {
+                exit: Exit::Timeout,
+                code: "UNKNOWN_OUTCOME".to_owned(),
+                message: format!(
+                    "node {} is to go by epoch {}, and is still there after {GONE_WITHIN:?}: whoever leads goes on with it",
+                    changed.node, changed.epoch
+                ),
+            });
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// Lets a node come back with an empty folder, and sets aside what its folder holds if it is on this host.

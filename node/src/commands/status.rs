@@ -1,6 +1,6 @@
 //! `queenright status`: whether the cluster has a leader, and how its nodes are.
 
-use queenright_actors::node::{ClusterStatus, NodeStatus, RecoveredBy, Recovery, Role};
+use queenright_actors::node::{ClusterStatus, NodeStatus, RecoveredBy, Recovery, Role, Standing};
 
 use super::door::{client, of_read};
 use super::table::{Table, or_dash};
@@ -58,6 +58,14 @@ fn text(status: &ClusterStatus) -> String {
         }
     }
     text.extend(builds(status));
+    for node in &status.nodes {
+        let name = &node.name;
+        match node.standing {
+            None => {}
+            Some(Standing::Drained) => text.push_str(&format!("\n{name}: drained, takes no new work")),
+            Some(Standing::Leaving) => text.push_str(&format!("\n{name}: on its way out")),
+        }
+    }
     for line in status.nodes.iter().filter_map(refused) {
         text.push('\n');
         text.push_str(&line);
@@ -167,6 +175,7 @@ mod tests {
             opinions: None,
             datagrams: None,
             build: None,
+            standing: None,
         }
     }
 
@@ -239,6 +248,11 @@ n2    unreachable  -        -    -                 -       127.0.0.1:7202";
         mixed.nodes[1].build = Some("0.2.0".to_owned());
         let line = "\nbuilds: n1 0.1.0, n2 0.2.0; version 1 of the rules is in force";
         assert_eq!(text(&mixed), format!("{expected}{line}"));
+        let mut going = status.clone();
+        going.nodes[0].standing = Some(Standing::Drained);
+        going.nodes[1].standing = Some(Standing::Leaving);
+        let lines = "\nn1: drained, takes no new work\nn2: on its way out";
+        assert_eq!(text(&going), format!("{expected}{lines}"));
         let alone = ClusterStatus {
             queenright: false,
             cluster_id: None,

@@ -105,6 +105,7 @@ mod tests {
             datagrams: opinions.is_some().then_some(datagrams),
             opinions,
             build: None,
+            standing: None,
         }
     }
 

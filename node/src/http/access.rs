@@ -7,6 +7,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use queenright_actors::link::Cookie;
 use queenright_actors::tls::Tls;
 use queenright_bench::client::wire::{Code, Problem};
 use queenright_protocol::colony::Access;
@@ -43,6 +44,8 @@ pub struct DoorAccess {
     pub tokens: Option<AdminToken>,
     /// Whether it may listen on addresses that others can reach.
     pub beyond_loopback: bool,
+    /// What nodes prove that they know who are not linked with this one; `None` if there are none.
+    pub cookie: Option<Cookie>,
     /// The host by which others call it, besides IP addresses, if it listens beyond loopback.
     pub name: Option<String>,
 }
@@ -71,7 +74,8 @@ pub(super) async fn authorise(State(door): State<Door>, request: Request, next: 
 fn needed(method: &Method, path: Option<&str>) -> Option<Access> {
     // That there is no such route is told to those who may look.
     let Some(path) = path else { return Some(Access::Read) };
-    if matches!(path, "/healthz" | "/readyz") {
+    // And what nodes ask, who prove that they know the cookie of the cluster.
+    if matches!(path, "/healthz" | "/readyz" | "/v1/nodes:ask") {
         return None;
     }
     if path.starts_with("/v1/tokens") {
@@ -153,7 +157,7 @@ mod tests {
             let (method, path) = line.split_once(' ').unwrap();
             assert_eq!(needed(&method.parse().unwrap(), Some(path)), access, "{line}");
         };
-        for free in ["GET /healthz", "GET /readyz"] {
+        for free in ["GET /healthz", "GET /readyz", "POST /v1/nodes:ask"] {
             check(free, None);
         }
         for look in [
@@ -190,6 +194,8 @@ mod tests {
             "DELETE /v1/projects/{project}",
             "PUT /v1/projects/{project}/limits",
             "POST /v1/nodes/{name}/replace",
+            "POST /v1/nodes/{name}/remove",
+            "POST /v1/nodes/{name}/leave",
             "POST /v1/agents",
             "DELETE /v1/agents/{name}",
             "GET /v1/tokens",

@@ -15,6 +15,7 @@ use super::problem::{Refused, no_answer, of_submit};
 
 /// `POST /v1/agents`
 pub(super) async fn spawn(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
+    door.takes_work()?;
     let caller = call.caller()?;
     let spec: AgentSpec = call.json(door.limits.body_bytes, caller.deadline).await?;
     let status = change(&caller, door.backend.spawn_agent(spec)).await?;

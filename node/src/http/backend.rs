@@ -44,6 +44,10 @@ pub(super) trait Backend: Send + Sync + 'static {
     fn agent<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<AgentStatus, AgentError>>;
     fn stop_agent<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), AgentError>>;
     fn replace_node<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ReplaceError>>;
+    /// The node itself, for what only one in a cluster can do.
+    fn node(&self) -> Option<&Node> {
+        None
+    }
 }
 
 impl Backend for Node {
@@ -129,5 +133,9 @@ impl Backend for Node {
 
     fn replace_node<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ReplaceError>> {
         Box::pin(Node::replace(self, name))
+    }
+
+    fn node(&self) -> Option<&Node> {
+        Some(self)
     }
 }

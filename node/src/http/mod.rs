@@ -11,6 +11,8 @@
 //! | `GET`, `PUT`, `DELETE /v1/memory/{key}` | the value of a key, as raw bytes; its revision is the `ETag` |
 //! | `GET /v1/memory` | keys by prefix |
 //! | `POST /v1/memory:change` | increment, max, append, set_add |
+//! | `POST /v1/nodes/{name}/replace`, `/drain`, `/undrain`, `/remove`, `/leave` | let a node come back as a new one; take no new work, take some again; let a dead one go for good; leave by its own door |
+//! | `POST /v1/nodes:ask` | what a node asks that is not linked: to come in, or what became of it; by the cookie, without a token |
 //! | `POST /v1/proposals`, `POST /v1/proposal-batches` | atomic changes of several keys |
 //! | `POST`, `GET /v1/tasks`, `GET /v1/tasks/{task}` | add tasks, list them, show one |
 //! | `POST /v1/tasks:claim`, `POST /v1/tasks/{task}:accept`, `POST /v1/tasks/{task}:finish` | take tasks, or wait for one; say that work goes on, end it |
@@ -41,6 +43,7 @@ mod events;
 mod guard;
 mod listener;
 mod memory;
+mod nodes;
 mod prime;
 mod problem;
 mod projects;

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use queenright_actors::agent::AgentError;
-use queenright_actors::node::{ReadError, ReplaceError};
+use queenright_actors::node::{ChangeError, JoinError, ReadError, ReplaceError};
 use queenright_actors::queen::SubmitError;
 use queenright_actors::store::StoreError;
 use queenright_actors::topic::{PublishError, SubscribeError};
@@ -297,6 +297,28 @@ impl From<ReplaceError> for Refused {
             ReplaceError::Unknown { .. } => Code::NotFound,
             ReplaceError::Runs { .. } => Code::Conflict,
             ReplaceError::Suspect { .. } | ReplaceError::NoLeader => Code::Unavailable,
+        };
+        Problem::new(code, error.to_string()).into()
+    }
+}
+
+impl From<ChangeError> for Refused {
+    fn from(error: ChangeError) -> Refused {
+        let code = match &error {
+            ChangeError::Unknown { .. } => Code::NotFound,
+            ChangeError::Runs { .. } | ChangeError::Last { .. } | ChangeError::Majority { .. } => Code::Conflict,
+            ChangeError::Refused(_) => Code::Conflict,
+            ChangeError::NoLeader => Code::Unavailable,
+        };
+        Problem::new(code, error.to_string()).into()
+    }
+}
+
+impl From<JoinError> for Refused {
+    fn from(error: JoinError) -> Refused {
+        let code = match &error {
+            JoinError::Refused(_) => Code::Conflict,
+            JoinError::NotNow(_) => Code::Unavailable,
         };
         Problem::new(code, error.to_string()).into()
     }

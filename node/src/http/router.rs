@@ -8,15 +8,20 @@ use queenright_bench::client::wire::{Code, Problem};
 
 use super::problem::Refused;
 use super::{
-    Door, access, agents, events, guard, memory, prime, projects, proposals, replay, reservations, sessions, status,
-    tasks, tokens, topics, topology,
+    Door, access, agents, events, guard, memory, nodes, prime, projects, proposals, replay, reservations, sessions,
+    status, tasks, tokens, topics, topology,
 };
 
 pub(super) fn router(door: Door) -> Router {
     let node = Router::new()
         .route("/v1/status", get(status::status))
         .route("/v1/figures", get(status::figures))
-        .route("/v1/nodes/{name}/replace", post(status::replace))
+        .route("/v1/nodes/{name}/replace", post(nodes::replace))
+        .route("/v1/nodes/{name}/drain", post(nodes::drain))
+        .route("/v1/nodes/{name}/undrain", post(nodes::undrain))
+        .route("/v1/nodes/{name}/remove", post(nodes::remove))
+        .route("/v1/nodes/{name}/leave", post(nodes::leave))
+        .route("/v1/nodes:ask", post(nodes::ask))
         .route("/v1/topology", get(topology::show).put(topology::set))
         .route("/v1/agents", get(agents::list).post(agents::spawn))
         .route("/v1/agents/{name}", get(agents::show).delete(agents::stop))

@@ -45,6 +45,7 @@ pub(super) fn token_of(caller: &Caller, token: Option<String>) -> Result<String,
 
 /// `POST /v1/sessions`
 pub(super) async fn open(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
+    door.takes_work()?;
     let caller = call.caller()?;
     let mut request: OpenSession = call.json(door.limits.body_bytes, caller.deadline).await?;
     let token = token_of(&caller, request.token.take())?;

@@ -37,11 +37,3 @@ pub(super) async fn figures(State(door): State<Door>, mut call: Call) -> Result<
     let figures = figures.map_err(|_| no_answer(caller.timeout_ms()))??;
     Ok(Json(figures).into_response())
 }
-
-/// `POST /v1/nodes/{name}/replace`
-pub(super) async fn replace(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
-    let caller = call.caller()?;
-    let allowed = tokio::time::timeout_at(caller.deadline, door.backend.replace_node(call.path("name"))).await;
-    allowed.map_err(|_| no_answer(caller.timeout_ms()))??;
-    Ok(Json(json!({ "node": call.path("name"), "may_join": true })).into_response())
-}

@@ -59,6 +59,7 @@ pub(super) async fn add(State(door): State<Door>, mut call: Call) -> Result<Resp
 /// `POST /v1/tasks:claim`
 pub(super) async fn claim(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
     let at_work = door.at_work()?;
+    door.takes_work()?;
     let caller = call.caller()?;
     let request: ClaimTasks = call.json(door.limits.body_bytes, caller.deadline).await?;
     let (token, owner) = claimant(&caller, &request)?;

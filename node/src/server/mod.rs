@@ -1,6 +1,8 @@
 //! One node, from its start to its end.
 
 mod certificates;
+mod fate;
+mod progress;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -18,8 +20,10 @@ use queenright_actors::tls::{AUTHORITY_FILE, Tls, TlsError};
 use queenright_protocol::topology::{self, FanOut};
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use self::progress::JoinStep;
 use crate::config::{ClusterConfig, Compression, ControlLinks, NodeConfig, Projects, Topology};
 use crate::http::{self, DoorAccess, DoorError, DoorLimits};
 use crate::replay;
@@ -48,6 +52,8 @@ pub struct NodePlan {
     pub parent_pipe: bool,
     /// What tells it to end.
     pub stop: StopSignals,
+    /// Whether whoever started it says by itself what there is to say.
+    pub quiet: bool,
 }
 
 impl NodePlan {
@@ -89,6 +95,8 @@ impl NodePlan {
         // Whoever started the node may have stopped reading; the record says the same.
         let _ = if self.parent_pipe {
             Announcement::Ready(running).print()
+        } else if self.quiet {
+            Ok(())
         } else {
             let (name, cluster, door) = (&self.name, &self.config.name, running.door());
             writeln!(
@@ -137,7 +145,25 @@ pub enum ServerError {
 ///
 /// # Errors
 /// [`ServerError`] says why it could not start or go on.
-pub async fn run(mut plan: NodePlan) -> Result<(), ServerError> {
+pub async fn run(plan: NodePlan) -> Result<(), ServerError> {
+    run_node(plan, None::<fn(JoinStep)>).await
+}
+
+/// As [`run`], for a node that joins: `tell` is told of its steps.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_telling(
+    plan: NodePlan,
+    tell: impl Fn(JoinStep) + Clone + Send + Sync + 'static,
+) -> Result<(), ServerError> {
+    run_node(plan, Some(tell)).await
+}
+
+async fn run_node(
+    mut plan: NodePlan,
+    tell: Option<impl Fn(JoinStep) + Clone + Send + Sync + 'static>,
+) -> Result<(), ServerError> {
     let address = plan.node().http;
     let place = plan.place();
     // Bound before anything else: a port in use must not leave a half-started node behind.
@@ -159,13 +185,28 @@ pub async fn run(mut plan: NodePlan) -> Result<(), ServerError> {
     if let Some(tls) = &tls {
         tokio::spawn(certificates::follow(tls.clone(), closing.clone()));
     }
-    let serving = http::serve(listener, node.clone(), limits, door_access(&plan, tls), async move {
-        shutdown.cancelled().await
-    });
+    let cookie = LinkCookie::new(plan.cookie.as_hex())?;
+    let serving = http::serve(
+        listener,
+        node.clone(),
+        limits,
+        door_access(&plan, tls, cookie.clone()),
+        async move { shutdown.cancelled().await },
+    );
     let mut door = tokio::spawn(serving);
     let registration = plan.announce_ready()?;
     service::ready();
+    let beside = tell_of(&node, tell.clone(), registration.node());
+    let config = plan.config.clone();
     let result = tokio::select! {
+        () = fate::watch(node.clone(), &config, cookie) => unreachable!("it watches for ever"),
+        () = node.left() => {
+            tracing::info!("this node has left its cluster");
+            if let Some(tell) = &tell {
+                tell(JoinStep::Left);
+            }
+            Ok(())
+        }
         cause = plan.stop.next() => {
             tracing::info!(?cause, "stopping");
             Ok(())
@@ -178,6 +219,7 @@ pub async fn run(mut plan: NodePlan) -> Result<(), ServerError> {
         },
     };
     service::stopping();
+    drop(beside);
     drop(registration);
     closing.cancel();
     // Long polls and followers end with the node; they are not waited for longer than this.
@@ -188,12 +230,28 @@ pub async fn run(mut plan: NodePlan) -> Result<(), ServerError> {
     result
 }
 
-fn door_access(plan: &NodePlan, tls: Option<Arc<Tls>>) -> DoorAccess {
+/// Follows a node that joins, for as long as what this returns is kept.
+fn tell_of(
+    node: &Arc<Node>,
+    tell: Option<impl Fn(JoinStep) + Clone + Send + Sync + 'static>,
+    running: &RunningNode,
+) -> JoinSet<()> {
+    let mut beside = JoinSet::new();
+    if let Some(tell) = tell {
+        let (name, door) = (running.node.clone(), running.door().url(""));
+        tell(JoinStep::Ready { node: name, door });
+        beside.spawn(progress::follow(node.clone(), tell));
+    }
+    beside
+}
+
+fn door_access(plan: &NodePlan, tls: Option<Arc<Tls>>, cookie: LinkCookie) -> DoorAccess {
     let node = plan.node();
     let advertised = node.advertise_http.as_deref().and_then(|text| text.rsplit_once(':'));
     DoorAccess {
         tls,
         tokens: plan.admin_token.clone(),
+        cookie: Some(cookie),
         // What that demands was checked before the plan was made.
         beyond_loopback: !node.http.ip().is_loopback(),
         name: advertised.map(|(host, _)| host.to_owned()),

@@ -115,6 +115,17 @@ impl ClusterFolder {
         Cookie::read_or_create(&self.path.join(Cookie::FILE))
     }
 
+    /// Where the cookie lies that the node would use: beside its certificates, or else in this folder.
+    pub fn cookie_path(&self, tls: Option<&Path>) -> PathBuf {
+        let shared = tls.map(|folder| folder.join(Cookie::FILE));
+        let own = self.path.join(Cookie::FILE);
+        match shared {
+            // Where both are missing, that of the certificates is the one to bring.
+            Some(shared) if shared.exists() || !own.exists() => shared,
+            _ => own,
+        }
+    }
+
     /// The token of scope admin that the nodes of this host take: read, or made by the first process that needs it.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ mod hold;
 mod image;
 mod memory;
 mod once;
+mod place;
 mod project;
 mod projects;
 mod proposal;
@@ -50,7 +51,7 @@ pub use self::digest::Digest;
 pub use self::door_token::{
     Access, DOOR_TOKEN_NAME_BYTES_MAX, DOOR_TOKENS_MAX, DoorToken, DoorTokenCommand, DoorTokens, SecretHash,
 };
-pub use self::epoch::{CUTS_MAX, Epoch, MEMBERS_MAX, TopologyCommand};
+pub use self::epoch::{CUTS_MAX, Epoch, GONE_MAX, MEMBERS_MAX, TopologyCommand};
 pub use self::event::{
     Cursor, CursorError, EVENT_BYTES_KEPT_MAX, EVENTS_KEPT_MAX, EVENTS_KEPT_MS, Event, Events, Subject, What,
 };
@@ -68,6 +69,7 @@ use self::memory::malformed;
 pub use self::memory::{KEPT_BYTES_MIN, Kept, Memory, PINNED_TAG, Record, Value};
 use self::once::Seen;
 pub use self::once::{DedupSession, DedupSessions, IDEMPOTENCY_MS, IdempotencyKeys, Remembered};
+pub use self::place::{ADDRESS_BYTES_MAX, NODE_NAME_CHARS_MAX, PLACES_MAX, Place, first_number, next_number, place_of};
 use self::project::Scope;
 pub use self::project::{Project, check_name};
 pub use self::projects::{About, COMMANDS_PER_S_MAX, Holdings, ProjectCommand, ProjectLimits};

@@ -20,6 +20,8 @@
 //! | round_refused | 21 | a node that does not lead; names the leader | the queen that sent the round | nothing | command |
 //! | read_index_request | 22 | any node | the leader | read_index_reply | command |
 //! | read_index_reply | 23 | the leader, or a node that names it | the node that asked | nothing | command |
+//! | lead_request | 25 | a leader that hands over | each voter | lead_reply | urgent |
+//! | lead_reply | 26 | a voter | the leader | nothing | urgent |
 //! | signal | 30 | an agent's node | another agent's node | nothing; as a question signal_answer or signal_refused | signal |
 //! | signal_refused | 31 | the node that could not deliver a question | the node of the one who asked | nothing | signal |
 //! | signal_answer | 32 | the node of an agent that was asked | the node of the one who asked | nothing | signal |
@@ -110,6 +112,10 @@ kinds! {
     ReadIndexReply = 23, "read_index_reply", Command;
     /// How many changes the store of a node has not taken yet.
     Unstored = 24, "unstored", Urgent;
+    /// A leader asks another node to lead.
+    LeadRequest = 25, "lead_request", Urgent;
+    /// A voter's answer to that.
+    LeadReply = 26, "lead_reply", Urgent;
     /// A volatile message from agent to agent.
     Signal = 30, "signal", Signal;
     /// A question from agent to agent was not delivered, and why.

@@ -219,7 +219,7 @@ impl Near {
         Near { links, events }
     }
 
-    fn outbox(&self) -> &Arc<Outbox> {
+    fn outbox(&self) -> Arc<Outbox> {
         self.links.outbox(FAR).expect("the far node")
     }
 
@@ -540,7 +540,7 @@ async fn three() {
     let third = FarProcess::start_as(("third", THIRD), "127.0.0.1:0", &near.links.address().to_string());
     near.up().await;
     near.signals(0..1_000).await;
-    let outbox = near.links.outbox(THIRD).expect("the third node").clone();
+    let outbox = near.links.outbox(THIRD).expect("the third node");
     for number in 0..10 {
         outbox.send(Lane::Signal, &signal(number)).expect("room");
     }
@@ -608,7 +608,7 @@ async fn guest() {
     near.down().await;
     near.up().await;
     near.links.set_wanted(&BTreeSet::from([THIRD]));
-    let outbox = near.links.outbox(THIRD).expect("the third node").clone();
+    let outbox = near.links.outbox(THIRD).expect("the third node");
     let question = Envelope {
         kind: Kind::Control,
         ..signal(0)

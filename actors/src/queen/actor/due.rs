@@ -151,7 +151,15 @@ impl QueenState {
             let (silence, opinion) = (silence.get(node).copied(), opinions.get(node).copied());
             is_lost(silence, opinion, leading.elapsed())
         };
-        let lost: Vec<NodeId> = others.into_iter().filter(is_lost).collect();
+        let epoch = self.replica.follow_epoch();
+        // Who is a member no more is watched by nobody, and does not come back.
+        let gone: Vec<NodeId> = epoch
+            .borrow()
+            .iter()
+            .flat_map(|epoch| epoch.gone.keys().copied())
+            .collect();
+        let lost: BTreeSet<NodeId> = others.into_iter().filter(is_lost).chain(gone).collect();
+        let lost: Vec<NodeId> = lost.into_iter().collect();
         for (node, incarnation) in self.replica.with_agents(&lost) {
             tracing::warn!(%node, incarnation, "the node does not answer: its agents have ended");
             self.tell(AgentCommand::NodeLost { node, incarnation });

@@ -4,6 +4,7 @@
 
 mod event;
 mod memory;
+mod node;
 mod prime;
 mod problem;
 mod project;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::event::{EventCursor, EventPage, ParseCursorError, WireEvent, WireState, WireWhat};
 pub use self::memory::{ChangeOp, ChangeRequest, Changed, KeyInfo, KeyList, RangeList};
+pub use self::node::{NodeAnswer, NodeQuestion, Sealed};
 pub use self::prime::{Happening, Happenings, HeldReservation, HeldTask, Listed, NextCall, Pinned, Prime};
 pub use self::problem::{Code, Problem};
 pub use self::project::{CreateProject, DestroyedProject, ProjectList, ProjectSet, ProjectState, WireProject};

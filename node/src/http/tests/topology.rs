@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use queenright_actors::queen::Request;
@@ -27,6 +28,8 @@ async fn a_topology_is_set_once_there_is_an_epoch_and_a_dry_run_changes_nothing(
             members: (1..=4).map(NodeId).collect(),
             first: Kind::Star,
             after: 0,
+            places: BTreeMap::new(),
+            voters: None,
         }),
     };
     rig.alone.submit(named, Duration::from_secs(1)).await.unwrap();

@@ -224,4 +224,13 @@ pub enum Outcome {
         /// Their version.
         version: u32,
     },
+    /// The node has a number, and is to come in.
+    NodeAdmitted {
+        /// The position of the command in the order of all commands.
+        seq: u64,
+        /// The number.
+        number: NodeId,
+        /// The number of the present epoch.
+        epoch: u64,
+    },
 }

@@ -15,7 +15,53 @@ fn named(numbers: &[u64], after: u64) -> Body {
         members: members(numbers),
         first: Kind::Star,
         after,
+        places: numbers
+            .iter()
+            .map(|number| (NodeId(*number), place(*number, 0)))
+            .collect(),
+        voters: None,
     })
+}
+
+fn place(number: u64, attempt: u64) -> Place {
+    Place {
+        name: format!("n{}", place_of(NodeId(number)) + 1),
+        links: format!("h{number}:7101"),
+        http: format!("h{number}:7201"),
+        attempt,
+    }
+}
+
+fn admit(number: u64, attempt: u64, replaces: bool) -> Body {
+    Body::Topology(TopologyCommand::Admit {
+        place: place(number, attempt),
+        at: place_of(NodeId(number)) as u16,
+        replaces,
+    })
+}
+
+fn remove(node: u64) -> Body {
+    let node = NodeId(node);
+    Body::Topology(TopologyCommand::Remove { node })
+}
+
+fn drain(node: u64, on: bool) -> Body {
+    let node = NodeId(node);
+    Body::Topology(TopologyCommand::Drain { node, on })
+}
+
+fn number_of(outcome: Outcome) -> u64 {
+    match outcome {
+        Outcome::NodeAdmitted { number, .. } => number.0,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn problem_of(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Refused(Refusal::Malformed { field, problem }) => format!("{field}: {problem}"),
+        other => panic!("{other:?}"),
+    }
 }
 
 fn set(kind: Kind) -> Body {
@@ -75,6 +121,91 @@ fn a_leader_that_saw_another_epoch_changes_nothing() {
         "{refused:?}"
     );
     assert_eq!(rig.colony.epoch(), before.as_ref());
+}
+
+#[test]
+fn a_node_is_let_in_once_however_often_it_asks_and_its_number_comes_with_its_place() {
+    let mut rig = Rig::default();
+    let too_early = rig.run(admit(4, 1, false));
+    assert_eq!(
+        problem_of(too_early),
+        "topology: nobody has named the members yet: try again"
+    );
+    rig.run(named(&[1, 2, 3], 0));
+    assert_eq!(number_of(rig.run(admit(4, 1, false))), 4);
+    assert_eq!(number_of(rig.run(admit(4, 1, false))), 4);
+    let epoch = rig.colony.epoch().expect("it has begun");
+    assert_eq!((epoch.number, epoch.last), (2, NodeId(4)));
+    assert_eq!(epoch.coming().collect::<Vec<_>>(), [NodeId(4)]);
+    assert_eq!(epoch.places[&NodeId(4)], place(4, 1));
+    assert_eq!(
+        problem_of(rig.run(admit(4, 2, false))),
+        "name: a node of this name is a member"
+    );
+    rig.run(named(&[1, 2, 3, 4], 2));
+    assert_eq!(rig.colony.epoch().expect("it has begun").coming().count(), 0);
+    let other = TopologyCommand::Admit {
+        place: Place {
+            name: "other".into(),
+            ..place(4, 3)
+        },
+        at: 3,
+        replaces: true,
+    };
+    assert_eq!(
+        problem_of(rig.run(Body::Topology(other))),
+        "at: another node has this place"
+    );
+}
+
+#[test]
+fn who_replaces_a_member_gets_the_next_number_of_its_place_and_the_old_one_is_gone_for_good() {
+    let mut rig = Rig::default();
+    rig.run(named(&[1, 2, 3], 0));
+    rig.run(admit(4, 1, false));
+    assert_eq!(number_of(rig.run(admit(2, 1, true))), 66);
+    rig.run(named(&[1, 2, 3, 66, 4], 3));
+    rig.run(named(&[1, 3, 66, 4], 4));
+    let epoch = rig.colony.epoch().expect("it has begun");
+    assert_eq!(epoch.number_of("n2"), Some(NodeId(66)));
+    assert_eq!(epoch.gone, [(NodeId(2), "n2".to_owned())].into());
+}
+
+#[test]
+fn who_is_removed_stays_until_consensus_has_let_it_go_and_its_number_is_never_given_again() {
+    let mut rig = Rig::default();
+    rig.run(named(&[1, 2, 3, 4], 0));
+    assert_eq!(epoch_of(rig.run(drain(4, true))), (2, true));
+    assert_eq!(epoch_of(rig.run(drain(4, true))), (2, false));
+    assert_eq!(epoch_of(rig.run(drain(4, false))), (3, true));
+    assert_eq!(epoch_of(rig.run(remove(4))), (4, true));
+    assert_eq!(epoch_of(rig.run(remove(4))), (4, false));
+    assert_eq!(problem_of(rig.run(drain(4, false))), "node: is on its way out");
+    let again = "name: a node of this name is on its way out: try again";
+    assert_eq!(problem_of(rig.run(admit(4, 9, true))), again);
+    let epoch = rig.colony.epoch().expect("it has begun");
+    assert!(epoch.members.contains(&NodeId(4)) && epoch.drained.contains(&NodeId(4)));
+    rig.run(named(&[1, 2, 3], 4));
+    let epoch = rig.colony.epoch().expect("it has begun");
+    assert_eq!(epoch.gone, [(NodeId(4), "n4".to_owned())].into());
+    assert!(epoch.leaving.is_empty() && epoch.drained.is_empty() && !epoch.places.contains_key(&NodeId(4)));
+    assert_eq!(problem_of(rig.run(remove(4))), "node: is no member");
+    // The place is free, for a node of another name too.
+    assert_eq!(number_of(rig.run(admit(4, 10, false))), 68);
+    // It has not come yet, and need not.
+    rig.run(remove(68));
+    let epoch = rig.colony.epoch().expect("it has begun");
+    assert_eq!(epoch.gone.len(), 2);
+    assert_eq!(number_of(rig.run(admit(4, 11, false))), 132);
+}
+
+#[test]
+fn the_last_member_that_stays_is_not_removed() {
+    let mut rig = Rig::default();
+    rig.run(named(&[1, 2], 0));
+    rig.run(remove(1));
+    assert_eq!(problem_of(rig.run(remove(2))), "node: is the only one that stays");
+    assert_eq!(problem_of(rig.run(drain(9, true))), "node: is no member");
 }
 
 #[test]

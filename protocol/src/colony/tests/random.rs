@@ -96,8 +96,9 @@ impl Seeded {
         let kinds = ["mesh", "star", "ring", "hierarchical:2", "hierarchical:3"];
         let kind = self.pick(&kinds).parse().expect("it is one");
         let present = colony.epoch().map_or(0, |epoch| epoch.number);
+        let numbers = [1, 2, 3, 4, 5, 65, 66, 68, 130].map(NodeId);
         match self.below(12) {
-            0..5 => TopologyCommand::Set { kind },
+            0 => TopologyCommand::Set { kind },
             10.. => {
                 let cuts = (0..self.below(4)).map(|_| Pair::of(NodeId(1 + self.below(5)), NodeId(1 + self.below(4))));
                 TopologyCommand::Cuts {
@@ -106,20 +107,59 @@ impl Seeded {
                 }
             }
             // Refused: by rules that are not known no state is read.
-            5 => TopologyCommand::Rules {
+            9 => TopologyCommand::Rules {
                 to: self.below(2) as u32,
                 after: self.below(3) as u32,
             },
-            _ => TopologyCommand::Members {
+            1..4 => TopologyCommand::Members {
                 members: match self.below(12) {
                     0 => BTreeSet::new(),
                     1 => (0..3).map(NodeId).collect(),
                     2 => (1..=MEMBERS_MAX as u64 + 1).map(NodeId).collect(),
-                    _ => (1..=2 + self.below(3)).map(NodeId).collect(),
+                    3..6 => (1..=2 + self.below(3)).map(NodeId).collect(),
+                    // As consensus follows what was admitted, and what is to go.
+                    _ => colony.epoch().map_or_else(BTreeSet::new, |epoch| {
+                        let places = epoch.places.keys().copied().chain(epoch.members.iter().copied());
+                        places.filter(|number| !epoch.leaving.contains(number)).collect()
+                    }),
                 },
                 first: kind,
                 after: self.pick(&[present, present, present, present + 1]),
+                places: numbers[..5]
+                    .iter()
+                    .map(|number| (*number, self.place(number.0)))
+                    .collect(),
+                voters: self.pick(&[None, None, Some(3), Some(5)]),
             },
+            4 | 5 => {
+                let (name, at) = (1 + self.below(6), self.below(8) as u16);
+                TopologyCommand::Admit {
+                    place: self.place(name),
+                    at: self.pick(&[name as u16 - 1, name as u16 - 1, at, 64]),
+                    replaces: self.pick(&[false, true]),
+                }
+            }
+            6 => TopologyCommand::Drain {
+                node: self.pick(&numbers),
+                on: self.pick(&[true, true, false]),
+            },
+            _ => TopologyCommand::Remove {
+                node: self.pick(&numbers),
+            },
+        }
+    }
+
+    fn place(&mut self, number: u64) -> Place {
+        let port = self.pick(&[7_100, 7_100, 7_100, 7_100, 7_100, 7_100, 7_100, 0]);
+        Place {
+            name: match self.below(24) {
+                0 => "N".repeat(41),
+                1 => "-".to_owned(),
+                _ => format!("n{number}"),
+            },
+            links: format!("h{number}:{port}"),
+            http: format!("h{number}:7200"),
+            attempt: self.below(3),
         }
     }
 

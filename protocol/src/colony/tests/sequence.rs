@@ -516,6 +516,7 @@ fn random_sequences_reach_every_kind_of_outcome() {
         "Judged",
         "Left",
         "Lost",
+        "NodeAdmitted",
         "ProjectDestroyed",
         "ProjectSet",
         "QueueSet",
