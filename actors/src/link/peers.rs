@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ractor::ActorRef;
 use tokio::task::JoinHandle;
 
-use super::config::PeerConfig;
+use super::config::{Compression, PeerConfig};
 use super::connect::Hangar;
 use super::gateway::Link;
 use super::outbox::Outbox;
@@ -30,12 +30,13 @@ pub(super) struct Maker {
     pub(super) deliver: Arc<dyn Deliver>,
     pub(super) outbox_bytes: usize,
     pub(super) window_bytes: usize,
+    pub(super) compression: Compression,
 }
 
 impl Maker {
     /// A link, without a gateway yet.
     pub(super) fn link(&self, peer: &PeerConfig, wanted: bool) -> Arc<Link> {
-        let outbox = Arc::new(Outbox::new(self.outbox_bytes, self.window_bytes));
+        let outbox = Arc::new(Outbox::new(self.outbox_bytes, self.window_bytes, self.compression));
         let peer = Peer {
             name: peer.name.as_str().into(),
             index: peer.index,
