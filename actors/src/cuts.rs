@@ -116,10 +116,8 @@ mod tests {
 
     fn epoch(cuts: &[Pair]) -> Epoch {
         Epoch {
-            number: 1,
-            kind: Kind::Ring,
-            members: (1..=5).map(NodeId).collect(),
             cuts: cuts.iter().copied().collect(),
+            ..Epoch::of(1, Kind::Ring, (1..=5).map(NodeId).collect())
         }
     }
 

@@ -26,9 +26,7 @@ pub(crate) use self::transit::Notice;
 use self::transit::{Counters, Notices, add, is_answer, is_question};
 pub use self::transit::{Loss, TransitCounts};
 use crate::body::{decode, encode};
-use crate::link::{
-    Deliver, Incompatible, LinkConfig, LinkError, LinkSign, LinksStats, Peer, PeerConfig, SendError,
-};
+use crate::link::{Deliver, Incompatible, LinkConfig, LinkError, LinkSign, LinksStats, Peer, PeerConfig, SendError};
 use crate::transport::{Gateways, Transport};
 
 /// How many envelopes of the first start may wait to be read.

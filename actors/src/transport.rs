@@ -129,7 +129,8 @@ impl Transport for Gateways {
     }
 
     fn has_room(&self, link: u16, lane: Lane, bytes: usize) -> bool {
-        self.outbox(link).map_or(true, |outbox| outbox.has_room(lane, bytes))
+        self.with(link, |outbox| Ok(outbox.has_room(lane, bytes)))
+            .unwrap_or(true)
     }
 
     fn set_wanted(&self, wanted: &BTreeSet<u16>) {

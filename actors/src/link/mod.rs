@@ -137,7 +137,7 @@ impl Links {
             me: (config.name.clone(), config.index),
             incarnation: rand::random_range(1..=u32::MAX),
             sessions: sessions.clone(),
-            deliver,
+            deliver: deliver.clone(),
             outbox_bytes: config.limits.outbox_bytes,
             window_bytes: config.limits.window_bytes,
             compression: config.limits.compression,
@@ -169,6 +169,7 @@ impl Links {
         let hangar = Hangar {
             server,
             sessions: sessions.clone(),
+            deliver,
             greeting: Greeting {
                 speaks: config.speaks,
                 name: config.name.clone(),

@@ -137,7 +137,8 @@ impl Epoch {
         let places = &self.places;
         self.drained.retain(|number| places.contains_key(number));
         self.leaving.retain(|number| places.contains_key(number));
-        self.cuts.retain(|cut| cut.ends().iter().all(|end| members.contains(end)));
+        self.cuts
+            .retain(|cut| cut.ends().iter().all(|end| members.contains(end)));
         Ok(())
     }
 
@@ -324,9 +325,9 @@ impl Colony {
             }
             TopologyCommand::Drain { node, on } => next.drain(*node, *on)?,
             TopologyCommand::Remove { node } => next.remove(*node)?,
-        }
             TopologyCommand::Cuts { cuts, after } => next.set_cuts(cuts, *after)?,
             TopologyCommand::Rules { .. } => unreachable!("it begins no epoch"),
+        }
         if self.epoch.as_ref() != Some(&next) {
             next.number = present + 1;
             applied.epoch = Some(next.clone());

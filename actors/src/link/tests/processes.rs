@@ -431,7 +431,7 @@ async fn stop() {
 
 async fn malformed() {
     let (_far, mut near) = linked().await;
-    let remote = near.links.links[0].remote().expect("linked");
+    let remote = near.links.entries()[0].link.remote().expect("linked");
     remote.gateway.cast(vec![1, 2, 3]).expect("sent");
     near.down().await;
     near.up().await;

@@ -72,11 +72,14 @@ fn kind(body: &Body) -> &'static str {
             TopologyCommand::Members { .. } => "topology members",
             TopologyCommand::Rules { .. } => "topology rules",
             TopologyCommand::Cuts { .. } => "topology cuts",
+            TopologyCommand::Admit { .. } => "topology admit",
+            TopologyCommand::Drain { .. } => "topology drain",
+            TopologyCommand::Remove { .. } => "topology remove",
         },
     }
 }
 
-const KINDS: [&str; 36] = [
+const KINDS: [&str; 39] = [
     "agent ended",
     "agent node lost",
     "agent node started",
@@ -108,8 +111,11 @@ const KINDS: [&str; 36] = [
     "task leave",
     "task queue",
     "task update",
+    "topology admit",
     "topology cuts",
+    "topology drain",
     "topology members",
+    "topology remove",
     "topology rules",
     "topology set",
     "withheld",

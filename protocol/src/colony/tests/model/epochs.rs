@@ -104,7 +104,8 @@ impl Model {
         }
         // Those between members stay.
         let members = next.members.clone();
-        next.cuts.retain(|cut| cut.ends().iter().all(|end| members.contains(end)));
+        next.cuts
+            .retain(|cut| cut.ends().iter().all(|end| members.contains(end)));
         let changed = self.epoch.as_ref() != Some(&next);
         next.number += u64::from(changed);
         let epoch = next.number;
