@@ -523,7 +523,7 @@ fn kinds_and_lanes_are_told_by_their_numbers() {
             Err(error) => assert_eq!(error, WireError::UnknownKind { found: number }),
         }
     }
-    assert_eq!(Kind::ALL.len(), 26);
+    assert_eq!(Kind::ALL.len(), 28);
     assert!(Lane::ALL.iter().enumerate().all(|(index, lane)| lane.index() == index));
     assert_eq!(
         envelope(Kind::Signal, 4, vec![0; 3]).to_string(),

@@ -131,7 +131,7 @@ impl Seeded {
                     .collect(),
                 voters: self.pick(&[None, None, Some(3), Some(5)]),
             },
-            4 | 5 => {
+            4..7 => {
                 let (name, at) = (1 + self.below(6), self.below(8) as u16);
                 TopologyCommand::Admit {
                     place: self.place(name),
@@ -139,7 +139,7 @@ impl Seeded {
                     replaces: self.pick(&[false, true]),
                 }
             }
-            6 => TopologyCommand::Drain {
+            7 => TopologyCommand::Drain {
                 node: self.pick(&numbers),
                 on: self.pick(&[true, true, false]),
             },

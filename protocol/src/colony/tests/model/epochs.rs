@@ -45,7 +45,6 @@ impl Model {
             (TopologyCommand::Members { after, .. }, _) if *after != number => {
                 return Err(bad("after", "another epoch has begun"));
             }
-            (TopologyCommand::Cuts { .. }, None) => return Err(bad("after", "another epoch has begun")),
             (_, Some(epoch)) => epoch,
             (TopologyCommand::Members { first, .. }, None) => Epoch::of(0, *first, BTreeSet::new()),
             (_, None) => return Err(bad("topology", "nobody has named the members yet: try again")),
