@@ -37,7 +37,7 @@ impl Seeded {
         let nothing = Project::default();
         let here = colony.project(project).unwrap_or(&nothing);
         let memory = here.memory();
-        match self.below(63) {
+        match self.below(65) {
             62.. => Body::Topology(self.topology_command(colony)),
             61 => Body::DoorToken(self.door_token_command(colony)),
             60 => Body::Project(self.project_command()),
