@@ -181,8 +181,8 @@ pub enum PairProblem {
     #[error(transparent)]
     Decode(#[from] bincode::Error),
     /// What it reserves is nothing that can be reserved.
-    #[error(transparent)]
-    Resource(#[from] Refusal),
+    #[error("{0}")]
+    Resource(Box<Refusal>),
     /// What it reserves can be, written in another way.
     #[error("{0:?} is not in its one form")]
     Form(Arc<str>),

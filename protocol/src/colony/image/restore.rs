@@ -354,7 +354,7 @@ fn stored_reservation(place: &[u8], value: &[u8]) -> Result<Reservation, PairPro
     let stored: StoredReservation = decode(value)?;
     let mut resources = Vec::with_capacity(stored.resources.len());
     for (text, mode) in stored.resources {
-        let resource = Resource::parse(&text)?;
+        let resource = Resource::parse(&text).map_err(|refusal| PairProblem::Resource(refusal.into()))?;
         if resource.text() != text {
             return Err(PairProblem::Form(text));
         }
