@@ -196,7 +196,7 @@ impl Routes {
 
     /// The neighbour whose link stands that is nearest to the target, which is not reached the way it should be.
     fn past_it(&self, to: NodeId, stands: impl Fn(u16) -> bool) -> Option<u16> {
-        if !matches!(self.view.kind, topology::Kind::Mesh | topology::Kind::Ring) {
+        if !matches!(self.view.kind, topology::Kind::Mesh | topology::Kind::Ring) || !self.knows(to) {
             return None;
         }
         let near = self.topology.neighbours(self.view.me).into_iter();
