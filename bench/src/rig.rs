@@ -6,6 +6,7 @@
 //! that ends, since `up` watches a pipe that this process holds.
 
 mod kills;
+mod node;
 mod shape;
 
 use std::collections::BTreeMap;
@@ -16,21 +17,20 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use futures::stream;
-use queenright_actors::agent::{AgentSpec, AgentState, AgentStatus, RestartPolicy};
-use queenright_actors::node::{ClusterStatus, NodeFigures};
+use queenright_actors::agent::AgentStatus;
+use queenright_actors::node::ClusterStatus;
 use queenright_protocol::id::NodeId;
 use rustix::process::{Pid, Signal, kill_process};
-use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
+pub use self::node::RigNode;
+use self::node::{Summary, nodes};
 pub use self::shape::Shape;
-use crate::client::{Client, ClientError, ClientOptions};
+use crate::client::ClientError;
 use crate::{BenchError, Options};
 
-/// Who works, in the records.
-const AUTHOR: &str = "bench";
 /// How often a cluster is started when another process takes one of its ports in between.
 const STARTS_MAX: u32 = 3;
 /// How long the nodes may take until they are ready.
@@ -60,32 +60,6 @@ pub struct Rig {
     nodes: Vec<RigNode>,
     /// Nodes that were killed and started again, by hand: each with its standard input, which ends it when it is closed.
     restarted: BTreeMap<String, (Child, Option<ChildStdin>)>,
-}
-
-/// A node of a rig.
-#[derive(Clone, Debug)]
-pub struct RigNode {
-    /// Its name.
-    pub name: String,
-    /// Its number, by which agents address it.
-    pub id: NodeId,
-    /// Its process.
-    pub pid: u32,
-    /// The client of its door.
-    pub client: Client,
-}
-
-/// What `up --json` prints once all nodes are ready; it prints more than this.
-#[derive(Debug, Deserialize)]
-struct Summary {
-    nodes: Vec<SummaryNode>,
-}
-
-#[derive(Debug, Deserialize)]
-struct SummaryNode {
-    name: String,
-    pid: Option<u32>,
-    door: String,
 }
 
 impl Rig {
@@ -292,84 +266,6 @@ impl Rig {
     }
 }
 
-impl RigNode {
-    /// The resident memory of its process in MiB, where the system tells it.
-    pub fn resident_mib(&self) -> Option<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        let kib: f64 = line.trim().trim_end_matches(" kB").parse().ok()?;
-        Some(kib / 1024.0)
-    }
-
-    /// The processor time that it has used, where the system tells it.
-    pub fn processor_time(&self) -> Option<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
-        // The name, which is the second field, may hold anything, but ends with the last bracket; see proc_pid_stat(5).
-        let (_, fields) = stat.rsplit_once(')')?;
-        let ticks = fields.split_ascii_whitespace().skip(11).take(2);
-        let ticks: u64 = ticks.map(|ticks| ticks.parse().unwrap_or(0)).sum();
-        let a_second = rustix::param::clock_ticks_per_second();
-        Some(Duration::from_millis(ticks * 1_000 / a_second))
-    }
-
-    /// What the node counts.
-    ///
-    /// # Errors
-    /// [`BenchError::Door`].
-    pub async fn figures(&self) -> Result<NodeFigures, BenchError> {
-        let figures = self.client.figures().await;
-        figures.map_err(|error| door(format!("read the figures of {}", self.name), error))
-    }
-
-    /// Starts an agent of a kind.
-    ///
-    /// # Errors
-    /// [`BenchError::Door`].
-    pub async fn spawn(&self, name: &str, kind: &str, arguments: serde_json::Value) -> Result<AgentStatus, BenchError> {
-        let spec = AgentSpec {
-            name: name.to_owned(),
-            kind: kind.to_owned(),
-            arguments,
-            // A load that begins again in the middle would measure something else.
-            restart: RestartPolicy::never(),
-        };
-        let spawned = self.client.spawn_agent(&spec).await;
-        spawned.map_err(|error| door(format!("start agent {name} on {}", self.name), error))
-    }
-
-    /// How an agent is.
-    ///
-    /// # Errors
-    /// [`BenchError::Door`], and [`BenchError::Agent`] for one that failed or was stopped.
-    pub async fn agent(&self, name: &str) -> Result<AgentStatus, BenchError> {
-        let asked = self.client.agent(name).await;
-        let status = asked.map_err(|error| door(format!("ask for agent {name} on {}", self.name), error))?;
-        match status.state {
-            AgentState::Starting | AgentState::Working | AgentState::Done => Ok(status),
-            AgentState::Restarting | AgentState::Failed | AgentState::Stopped => Err(BenchError::Agent {
-                name: status.name,
-                problem: status.reason.unwrap_or_else(|| "was stopped".to_owned()),
-            }),
-        }
-    }
-
-    /// Waits until an agent has done its work, and gives its report.
-    ///
-    /// # Errors
-    /// As [`RigNode::agent`], and [`BenchError::Late`].
-    pub async fn done(&self, name: &str, within: Duration) -> Result<AgentStatus, BenchError> {
-        let started = Instant::now();
-        while started.elapsed() < within {
-            let status = self.agent(name).await?;
-            if status.state == AgentState::Done {
-                return Ok(status);
-            }
-            tokio::time::sleep(POLL).await;
-        }
-        Err(late(format!("agent {name} still works"), started))
-    }
-}
-
 /// Does the same for all of `items`, some at a time; the answers come in the order of the items.
 ///
 /// # Errors
@@ -427,70 +323,11 @@ pub fn late(what: impl Into<String>, started: Instant) -> BenchError {
     }
 }
 
-/// Why a summary is none of the cluster that was to be started.
-#[derive(Debug, thiserror::Error)]
-enum BadSummary {
-    #[error("{found} nodes instead of {expected}")]
-    Nodes { found: usize, expected: usize },
-    #[error("node {name} has no process")]
-    NoProcess { name: String },
-    #[error(transparent)]
-    Door(#[from] ClientError),
-}
-
-fn nodes(summary: Summary, expected: usize) -> Result<Vec<RigNode>, BadSummary> {
-    let nodes = summary
-        .nodes
-        .into_iter()
-        .map(node)
-        .collect::<Result<Vec<RigNode>, _>>()?;
-    match nodes.len() {
-        found if found == expected => Ok(nodes),
-        found => Err(BadSummary::Nodes { found, expected }),
-    }
-}
-
-fn node(SummaryNode { name, pid, door }: SummaryNode) -> Result<RigNode, BadSummary> {
-    let options = ClientOptions {
-        agent: AUTHOR.to_owned(),
-        timeout: REQUEST_WITHIN,
-        ..ClientOptions::default()
-    };
-    let client = Client::new(&door, options)?;
-    let Some(pid) = pid else {
-        return Err(BadSummary::NoProcess { name });
-    };
-    Ok(RigNode {
-        name,
-        id: NodeId::NONE,
-        pid,
-        client,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-
-    #[test]
-    fn a_summary_must_have_all_nodes_with_their_processes() {
-        let check = |json: &str| nodes(serde_json::from_str(json).unwrap(), 3);
-        let one =
-            |name: &str| format!(r#"{{"name":"{name}","pid":7,"door":"http://127.0.0.1:72","log":"l","data":"d"}}"#);
-        let three = format!(
-            r#"{{"cluster":"c","nodes":[{},{},{}]}}"#,
-            one("n1"),
-            one("n2"),
-            one("n3")
-        );
-        let nodes = check(&three).unwrap();
-        assert_eq!(nodes[2].name, "n3");
-        assert_eq!(nodes[0].client.base_url(), "http://127.0.0.1:72");
-        assert!(check(&three.replacen("\"pid\":7", "\"pid\":null", 1)).is_err());
-        assert!(check(&format!(r#"{{"nodes":[{}]}}"#, one("n1"))).is_err());
-    }
 
     /// What is said of a program that does `script` instead of starting a cluster.
     fn refusal(script: &str) -> String {

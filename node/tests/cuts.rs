@@ -100,7 +100,7 @@ impl Cuttable {
         link.expect("it is a link of the topology").state
     }
 
-    fn is_cut_and_heals(self) {
+    fn cuts_and_heals(self) {
         let (one, other) = self.names();
         until("the link is up", || self.colony.is_linked(&one, &other).then_some(()));
         self.link.set(LinkMode::Cut);
@@ -138,15 +138,15 @@ async fn pass_datagrams(from: SocketAddr, to: SocketAddr) {
 
 #[test]
 fn two_nodes_of_a_mesh_whose_link_is_cut_go_on_over_the_third() {
-    Cuttable::start("mesh-3", "cut-mesh", (0, 1)).is_cut_and_heals();
+    Cuttable::start("mesh-3", "cut-mesh", (0, 1)).cuts_and_heals();
 }
 
 #[test]
 fn two_neighbours_of_a_ring_whose_link_is_cut_go_on_the_other_way_round() {
-    Cuttable::start("ring-5", "cut-ring", (0, 1)).is_cut_and_heals();
+    Cuttable::start("ring-5", "cut-ring", (0, 1)).cuts_and_heals();
 }
 
 #[test]
 fn a_node_whose_link_with_the_hub_is_cut_is_hung_up_below_another_one() {
-    Cuttable::start("star-5", "cut-star", (0, 4)).is_cut_and_heals();
+    Cuttable::start("star-5", "cut-star", (0, 4)).cuts_and_heals();
 }

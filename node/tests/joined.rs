@@ -194,10 +194,8 @@ impl Load {
 
     /// Waits until much more is done.
     pub(crate) fn goes_on(&self) {
-        let before = self.done.load(Ordering::Relaxed);
-        until("the load goes on", || {
-            (self.done.load(Ordering::Relaxed) > before + 20).then_some(())
-        });
+        let before = self.done();
+        until("the load goes on", || (self.done() > before + 20).then_some(()));
     }
 
     /// No command has failed.

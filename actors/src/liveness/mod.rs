@@ -36,7 +36,7 @@ mod shell;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use queenright_protocol::id::NodeId;
 use tokio::sync::watch;
@@ -65,8 +65,7 @@ pub(crate) type Opinions = Arc<BTreeMap<NodeId, Opinion>>;
 /// What the shell tells.
 pub(crate) struct Liveness {
     opinions: watch::Receiver<Opinions>,
-    // A mutex: the shell writes, who wants to know reads.
-    counts: Arc<Mutex<DatagramCounts>>,
+    counts: watch::Receiver<DatagramCounts>,
 }
 
 impl Liveness {
@@ -77,6 +76,6 @@ impl Liveness {
 
     /// What was counted since the start.
     pub(crate) fn counts(&self) -> DatagramCounts {
-        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.counts.borrow()
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use queenright_protocol::id::NodeId;
@@ -50,7 +50,7 @@ pub(crate) struct Shell {
     started: Instant,
     socket: Option<UdpSocket>,
     opinions: watch::Sender<Opinions>,
-    counts: Arc<Mutex<DatagramCounts>>,
+    counts: watch::Sender<DatagramCounts>,
     out: Vec<Output>,
     log: Log,
 }
@@ -83,7 +83,7 @@ impl Shell {
     /// Makes the task and what it tells. `seed` decides whom it probes first.
     pub(crate) fn new(who: Who<'_>, seed: u64, options: ShellOptions) -> (Shell, Liveness) {
         let (opinions, receiver) = watch::channel(Opinions::default());
-        let counts = Arc::new(Mutex::default());
+        let (counts, counted) = watch::channel(DatagramCounts::default());
         let shell = Shell {
             detector: Detector::new(who, options.pace, seed),
             places: Places::new(options.address),
@@ -91,13 +91,13 @@ impl Shell {
             started: Instant::now(),
             socket: None,
             opinions,
-            counts: counts.clone(),
+            counts,
             out: Vec::new(),
             log: Log::default(),
         };
         let liveness = Liveness {
             opinions: receiver,
-            counts,
+            counts: counted,
         };
         (shell, liveness)
     }
@@ -142,7 +142,7 @@ impl Shell {
                 self.look_up_the_silent();
                 self.log_refused();
             }
-            *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = self.detector.counts();
+            self.counts.send_replace(self.detector.counts());
         }
     }
 

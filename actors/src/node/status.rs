@@ -105,6 +105,32 @@ impl Standing {
     }
 }
 
+impl NodeStatus {
+    /// That of a node that has not answered.
+    pub fn unreachable(name: String, number: u64, http: String) -> NodeStatus {
+        NodeStatus {
+            name,
+            number,
+            role: Role::Unreachable,
+            applied: None,
+            seq: None,
+            digest: None,
+            agents: None,
+            http,
+            pid: None,
+            disk: None,
+            recovery: None,
+            subscribers: None,
+            refused: None,
+            traffic: None,
+            opinions: None,
+            datagrams: None,
+            build: None,
+            standing: None,
+        }
+    }
+}
+
 /// What a link is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -286,25 +312,12 @@ impl Node {
                 .ask(number, Lane::Command, Kind::Control, question, STATUS_TIMEOUT)
                 .await;
             let status = answer.ok().and_then(|body| decode(&body).ok());
-            status.unwrap_or_else(|| NodeStatus {
-                name: self.name_of(number).to_string(),
-                number: number.0,
-                role: Role::Unreachable,
-                applied: None,
-                seq: None,
-                digest: None,
-                agents: None,
-                http: self.roster.of(number).map(|seat| seat.http).unwrap_or_default(),
-                pid: None,
-                disk: None,
-                recovery: None,
-                subscribers: None,
-                refused: None,
-                traffic: None,
-                opinions: None,
-                datagrams: None,
-                build: None,
-                standing: None,
+            status.unwrap_or_else(|| {
+                let (name, http) = (
+                    self.name_of(number).to_string(),
+                    self.roster.of(number).map(|seat| seat.http).unwrap_or_default(),
+                );
+                NodeStatus::unreachable(name, number.0, http)
             })
         });
         let mut nodes = futures::future::join_all(others).await;

@@ -28,8 +28,9 @@ of what the command printed on stderr.
 The checks of a task run after its command, each by `sh -c` with the same input and environment. Unless each exits with 0 the
 task is not done: it has failed with class `check`, and is tried again as far as its retry policy says.
 
-When the task is lost the command is killed, with all that it has started; likewise when this worker dies. Ctrl-C lets
-what runs end within the grace, a second one gives it back at once.
+When the task is lost the command is killed, with all that it has started; likewise when this worker dies. When no node
+answers for as long as the session surely lives it is killed too, and the task is given back once a node answers. Ctrl-C
+lets what runs end within the grace, a second one gives it back at once.
 
 Exit code 0 when the worker has ended as it should, 5 if it found nothing to do, 7 if no node answers at its start.")]
 pub struct RunArgs {

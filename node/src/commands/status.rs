@@ -158,24 +158,12 @@ mod tests {
 
     fn node(number: u64, role: Role, seq: Option<u64>) -> NodeStatus {
         NodeStatus {
-            name: format!("n{number}"),
-            number,
             role,
             applied: seq.map(|seq| seq + 5),
             seq,
             digest: seq.map(|_| "0123456789abcdef0123456789abcdef".to_owned()),
             agents: seq.map(|_| 8),
-            http: format!("127.0.0.1:720{number}"),
-            pid: None,
-            disk: None,
-            recovery: None,
-            subscribers: None,
-            refused: None,
-            traffic: None,
-            opinions: None,
-            datagrams: None,
-            build: None,
-            standing: None,
+            ..NodeStatus::unreachable(format!("n{number}"), number, format!("127.0.0.1:720{number}"))
         }
     }
 

@@ -88,24 +88,10 @@ mod tests {
             ..DatagramCounts::default()
         };
         NodeStatus {
-            name: format!("n{number}"),
-            number,
             role: Role::Follower,
-            applied: None,
-            seq: None,
-            digest: None,
-            agents: None,
-            http: String::new(),
-            pid: None,
-            disk: None,
-            recovery: None,
-            subscribers: None,
-            refused: None,
-            traffic: None,
             datagrams: opinions.is_some().then_some(datagrams),
             opinions,
-            build: None,
-            standing: None,
+            ..NodeStatus::unreachable(format!("n{number}"), number, String::new())
         }
     }
 
