@@ -86,6 +86,7 @@ struct Hello {
 struct Founding {
     cluster: ClusterId,
     members: Members,
+    attempts: Attempts,
 }
 
 /// An empty node may not join.
@@ -114,6 +115,10 @@ struct FoundingAck {
 
 /// The members of a cluster: names in the order of the configuration, with their numbers.
 pub(crate) type Members = Vec<(String, NodeId)>;
+
+/// Which starts were given their numbers by the founder: one of these has asked for nothing else when its hello comes to a
+/// member late.
+pub(crate) type Attempts = BTreeMap<NodeId, u64>;
 
 /// Why a node cannot join in.
 #[derive(Debug, thiserror::Error)]
@@ -222,6 +227,9 @@ pub(crate) struct Founded {
     pub(crate) members: Members,
     /// Whether this node is the founder and has to make the members the voters.
     pub(crate) unfinished: bool,
+    /// Which starts were given these numbers, at the first start of a cluster. Not on disk: at the next start no hello from
+    /// before it is on its way.
+    pub(crate) attempts: Attempts,
 }
 
 /// The first start on one node.
@@ -245,7 +253,7 @@ impl FirstStart<'_> {
             me: self.me,
             stored: self.stored()?,
             minted: ClusterId(rand::random()),
-            empty: BTreeSet::new(),
+            empty: BTreeMap::new(),
             acknowledged: BTreeSet::new(),
             belong: BTreeMap::new(),
         };
@@ -301,6 +309,7 @@ impl FirstStart<'_> {
             me: identity.number,
             members,
             unfinished,
+            attempts: Attempts::new(),
         }))
     }
 

@@ -124,8 +124,12 @@ impl Roster {
         peers.collect()
     }
 
-    /// Where these members are, as an epoch says it.
-    pub(crate) fn places_of(&self, members: &BTreeSet<NodeId>) -> BTreeMap<NodeId, Place> {
+    /// Where these members are, as an epoch says it, with the starts that were given these numbers, as far as they are known.
+    pub(crate) fn places_of(
+        &self,
+        members: &BTreeSet<NodeId>,
+        attempts: &BTreeMap<NodeId, u64>,
+    ) -> BTreeMap<NodeId, Place> {
         let seats = self.seats();
         let known = members.iter().filter_map(|member| {
             let seat = seats.get(&(place_of(*member) as u16))?;
@@ -133,7 +137,7 @@ impl Roster {
                 name: seat.name.to_string(),
                 links: seat.links.clone(),
                 http: seat.http.clone(),
-                attempt: 0,
+                attempt: attempts.get(member).copied().unwrap_or_default(),
             };
             Some((*member, place))
         });

@@ -195,6 +195,12 @@ fn in_a_star_the_hub_is_linked_with_all_and_voters_with_each_other() {
     );
     colony.puts_through(&FIVE, "then");
     colony.same_digest();
+    // n4 asks n5 over the hub, whoever leads.
+    until("n4 knows how n5 is", || {
+        let status = colony.status("n4")?;
+        let n5 = status.nodes.iter().find(|node| node.name == "n5")?;
+        (n5.role != Role::Unreachable).then_some(())
+    });
     let hub = &colony.traffic()["n1"];
     assert!(hub.transit.forwarded > 0 && hub.transit.lost_hops == 0, "{hub:?}");
 }

@@ -9,7 +9,7 @@ use queenright_protocol::wire::Kind;
 
 use super::build::Build;
 use super::decisions::compare;
-use super::{FirstStart, Founded, Founding, FoundingAck, FoundingError, Hello, JoinRefused, Members, send};
+use super::{Attempts, FirstStart, Founded, Founding, FoundingAck, FoundingError, Hello, JoinRefused, Members, send};
 use crate::body::decode;
 use crate::epochs::Epochs;
 use crate::router::{FoundingInbox, Router};
@@ -132,7 +132,16 @@ impl AnsweringHello {
 
 /// Tells an empty node what it is from now on.
 pub(crate) fn let_in(router: &Router, link: u16, cluster: ClusterId, members: Members) {
-    send(router, link, Kind::Founding, &Founding { cluster, members });
+    send(
+        router,
+        link,
+        Kind::Founding,
+        &Founding {
+            cluster,
+            members,
+            attempts: Attempts::new(),
+        },
+    );
 }
 
 /// Tells an empty node why it may not join.

@@ -49,8 +49,8 @@ pub(super) struct Decisions {
     pub(super) stored: Option<Founded>,
     /// What the cluster is called if this node founds it.
     pub(super) minted: ClusterId,
-    /// The neighbours that belong to no cluster, by link.
-    pub(super) empty: BTreeSet<u16>,
+    /// The neighbours that belong to no cluster, by link, with which start of theirs it is.
+    pub(super) empty: BTreeMap<u16, u64>,
     /// The neighbours that have stored their numbers, by link.
     pub(super) acknowledged: BTreeSet<u16>,
     /// The neighbours that belong to a cluster, by link, with whether the founding is surely over.
@@ -109,11 +109,17 @@ impl Decisions {
             self.empty.remove(&link);
         } else {
             self.belong.remove(&link);
-            self.empty.insert(link);
+            self.empty.insert(link, hello.attempt as u64);
         }
-        match &self.stored {
+        match &mut self.stored {
             // Also to one that has its number: a founder that was interrupted needs its acknowledgement.
-            Some(founded) if self.is_founder() => out.push(hand_out(link, founded)),
+            Some(founded) if self.me == FOUNDER as usize => {
+                if hello.identity.is_none() {
+                    let number = number_of(usize::from(link));
+                    founded.attempts.insert(number, hello.attempt as u64);
+                }
+                out.push(hand_out(link, founded));
+            }
             Some(_) => {}
             None => self.found_if_all_are_empty(out),
         }
@@ -126,20 +132,27 @@ impl Decisions {
             return;
         }
         let numbered = self.nodes.iter().enumerate();
+        let empty = self.empty.iter();
+        let attempts = empty.map(|(link, attempt)| (number_of(usize::from(*link)), *attempt));
         let founded = Founded {
             cluster: self.minted,
             me: number_of(self.me),
             members: numbered.map(|(place, name)| (name.clone(), number_of(place))).collect(),
             unfinished: true,
+            attempts: attempts.collect(),
         };
         out.push(Effect::Store(founded.clone()));
-        out.extend(self.empty.iter().map(|&link| hand_out(link, &founded)));
+        out.extend(self.empty.keys().map(|&link| hand_out(link, &founded)));
         self.stored = Some(founded);
     }
 
     /// Takes the founding, stores it and acknowledges.
     fn accept(&mut self, link: u16, founding: Founding, out: &mut Vec<Effect>) -> Result<(), FoundingError> {
-        let Founding { cluster, members } = founding;
+        let Founding {
+            cluster,
+            members,
+            attempts,
+        } = founding;
         let joins = self.stored.is_none() && self.belong.get(&link).is_some_and(|(_, theirs, _)| *theirs == cluster);
         if !joins && (link != FOUNDER || self.is_founder()) {
             tracing::warn!(link, "a founding comes from a node that does not found");
@@ -162,6 +175,7 @@ impl Decisions {
             me: number,
             members,
             unfinished: false,
+            attempts,
         };
         out.push(Effect::Store(founded.clone()));
         self.stored = Some(founded);
@@ -200,6 +214,7 @@ fn hand_out(link: u16, founded: &Founded) -> Effect {
     let founding = Founding {
         cluster: founded.cluster,
         members: founded.members.clone(),
+        attempts: founded.attempts.clone(),
     };
     Effect::SendFounding(link, founding)
 }

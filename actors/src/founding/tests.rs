@@ -19,7 +19,7 @@ fn node(me: usize, stored: Option<Founded>) -> Decisions {
         me,
         stored,
         minted: cluster(100 + me as u8),
-        empty: BTreeSet::new(),
+        empty: BTreeMap::new(),
         acknowledged: BTreeSet::new(),
         belong: BTreeMap::new(),
     }
@@ -34,7 +34,14 @@ fn founded(id: u8, me: usize, unfinished: bool) -> Founded {
             .map(|(place, name)| (name.to_string(), number_of(place)))
             .collect(),
         unfinished,
+        attempts: Attempts::new(),
     }
+}
+
+/// The starts that `node` makes of the second and the third.
+fn attempts() -> Attempts {
+    let attempt = |me: usize| u128::from_le_bytes(cluster(100 + me as u8).0) as u64;
+    [1, 2].map(|me| (number_of(me), attempt(me))).into()
 }
 
 fn hello_of(me: usize, stored: Option<Founded>) -> Input {
@@ -45,6 +52,7 @@ fn founding(id: u8) -> Founding {
     Founding {
         cluster: cluster(id),
         members: founded(id, 0, true).members,
+        attempts: attempts(),
     }
 }
 
@@ -70,8 +78,12 @@ fn the_founder_mints_once_all_are_empty_and_stores_before_it_sends() {
     assert_eq!(begun(&mut founder), []);
     assert_eq!(step(&mut founder, hello_of(1, None)), []);
     assert_eq!(step(&mut founder, hello_of(1, None)), [], "the same node once more");
+    let stored = Founded {
+        attempts: attempts(),
+        ..founded(100, 0, true)
+    };
     let handed = [
-        Effect::Store(founded(100, 0, true)),
+        Effect::Store(stored),
         Effect::SendFounding(1, founding(100)),
         Effect::SendFounding(2, founding(100)),
     ];
@@ -97,8 +109,12 @@ fn a_node_takes_its_number_from_the_founder_only() {
     assert_eq!(step(&mut second, hello_of(0, None)), []);
     assert_eq!(step(&mut second, Input::Founding(2, founding(9))), []);
     let number = number_of(1);
+    let stored = Founded {
+        attempts: attempts(),
+        ..founded(100, 1, false)
+    };
     let taken = [
-        Effect::Store(founded(100, 1, false)),
+        Effect::Store(stored),
         Effect::SendAck(
             0,
             FoundingAck {
@@ -136,9 +152,19 @@ fn one_node_alone_founds_at_once_and_a_member_asks_nobody() {
 fn an_interrupted_founder_goes_on_with_what_it_handed_out() {
     let mut founder = node(0, Some(founded(5, 0, true)));
     assert_eq!(begun(&mut founder), []);
-    let handed = |place| [Effect::SendFounding(place, founding(5))];
-    assert_eq!(step(&mut founder, hello_of(1, Some(founded(5, 1, false)))), handed(1));
-    assert_eq!(step(&mut founder, hello_of(2, None)), handed(2));
+    let handed = |place, attempts| {
+        let founding = Founding {
+            attempts,
+            ..founding(5)
+        };
+        [Effect::SendFounding(place, founding)]
+    };
+    let hello = hello_of(1, Some(founded(5, 1, false)));
+    assert_eq!(step(&mut founder, hello), handed(1, Attempts::new()));
+    // Which start has no number yet is told to all whom it is still handed to.
+    let mut third = attempts();
+    third.remove(&number_of(1));
+    assert_eq!(step(&mut founder, hello_of(2, None)), handed(2, third));
 }
 
 #[test]
@@ -182,10 +208,12 @@ fn an_empty_node_takes_a_new_number_from_any_member_of_the_cluster() {
         let handed = Founding {
             cluster,
             members: members.clone(),
+            attempts: Attempts::new(),
         };
         let other = Founding {
             cluster: self::cluster(6),
             members: members.clone(),
+            attempts: Attempts::new(),
         };
         // The first one founds, and is believed as well when it has not said who it is.
         if member != 0 {
@@ -200,6 +228,7 @@ fn an_empty_node_takes_a_new_number_from_any_member_of_the_cluster() {
             me: number,
             members,
             unfinished: false,
+            attempts: Attempts::new(),
         };
         let taken = [
             Effect::Store(stored),

@@ -16,6 +16,7 @@ use super::replacement::with_me;
 use crate::agent::submit;
 use crate::consensus::Consensus;
 use crate::epochs::{self, Epochs};
+use crate::founding::Attempts;
 use crate::queen::{QueenMessage, Request};
 use crate::replica::Replica;
 use crate::roster::Roster;
@@ -171,7 +172,8 @@ impl Shaping {
 }
 
 /// Begins an epoch whenever the members are others than those of the present one, for as long as it is polled and this
-/// node leads. `first` is the kind of the first one, and `voters` how many should vote, where the cluster file says so.
+/// node leads. `first` is the kind of the first one, `voters` how many should vote, where the cluster file says so, and
+/// `attempts` which starts were given the numbers of the first one.
 pub(super) async fn keep_epoch(
     consensus: Arc<Consensus>,
     replica: Arc<Replica>,
@@ -179,6 +181,7 @@ pub(super) async fn keep_epoch(
     roster: Arc<Roster>,
     first: topology::Kind,
     voters: Option<u8>,
+    attempts: Attempts,
 ) {
     let (mut leadership, mut members) = (consensus.leadership(), consensus.members());
     let mut applied = replica.follow_epoch();
@@ -198,7 +201,7 @@ pub(super) async fn keep_epoch(
                 author: AUTHOR.into(),
                 idempotency_key: None,
                 body: Body::Topology(TopologyCommand::Members {
-                    places: roster.places_of(&nodes),
+                    places: roster.places_of(&nodes, &attempts),
                     members: nodes,
                     first,
                     after,

@@ -266,6 +266,7 @@ impl Node {
                 roster.clone(),
                 options.topology,
                 options.voters.map(|voters| voters as u8),
+                founded.attempts.clone(),
             ),
         )));
         let detours = Arc::new(Detours::new());

@@ -72,8 +72,8 @@ pub(super) async fn remove(State(door): State<Door>, mut call: Call) -> Result<R
 
 /// `POST /v1/nodes/{name}/leave`: of the node itself.
 pub(super) async fn leave(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
-    let caller = call.caller()?;
     let patience_ms = call.number("patience_ms", 0..=PATIENCE_MS_MAX)?.unwrap_or_default();
+    let caller = call.caller()?;
     let node = door.node()?;
     if call.path("name") != node.name() {
         let problem = format!("this is the door of node {}: a node leaves by its own", node.name());

@@ -97,7 +97,7 @@ pub(crate) fn write_file_of(
     for ((low, _), link) in links.iter().filter(|((_, high), _)| *high == place) {
         own.nodes[*low].links = link.address();
     }
-    fs::write(folder.join(format!("{}.toml", NODES[place])), own.to_toml()).unwrap();
+    fs::write(folder.join(format!("{}.toml", config.nodes[place].name)), own.to_toml()).unwrap();
 }
 
 /// A program that starts a node as `up` asks for it, with a cluster file of its own.

@@ -29,8 +29,8 @@ pub struct Place {
     pub links: String,
     /// Where its door is dialled: `host:port`.
     pub http: String,
-    /// Drawn by the node when it asked to be let in, so that it is let in once however often it asks; 0 for one that was
-    /// there when the cluster began.
+    /// Drawn by the node when it asked to be let in, so that it is let in once however often it asks; 0 where that is not
+    /// known of one that was there when the cluster began.
     pub attempt: u64,
 }
 
