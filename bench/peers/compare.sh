@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # Queenright beside its peers on this machine, in one run: etcd (durable puts, claims), Redis (tasks from a stream and a
-# list), Erlang (messages between two nodes).
+# list), Erlang and ractor_cluster (messages between two nodes).
 # usage: bench/peers/compare.sh DATA_DIR [ROUNDS]
 #
 # In each round, in turn: etcd, puts of 1 client and of 64, claims of 64, a fresh cluster of three each; Redis with 64
-# clients, one server; Erlang; `queenright bench run B3 B5 B13`. Then a table of medians with ratios. Exit code: 0 all floors met, 1 some missed, 2 it could not be run.
+# clients, one server; Erlang; ractor_cluster; `queenright bench run B3 B5 B13`. Then a table of medians with ratios. Exit
+# code: 0 all floors met, 1 some missed, 2 it could not be run.
 # DATA_DIR is a folder on the disk that all of them write to; what was measured is kept in DATA_DIR/compare-*.
 #
 #   QUEENRIGHT     the program to measure; built from this checkout if unset
-#   PEERS_TARGET   where the drivers of etcd and Redis are built; outside the checkout, below the user's cache folder if
+#   PEERS_TARGET   where the drivers in Rust are built; outside the checkout, below the user's cache folder if
 #                  unset
-#   ONLY           `claims`: only claims of etcd, Redis and B5
+#   ONLY           `claims`: only claims of etcd, Redis and B5; `messages`: only Erlang, ractor_cluster and B13
 set -uo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -32,21 +33,26 @@ need() { # COMMAND PACKAGE
     command -v "$1" >/dev/null || missing+=("$2")
 }
 only=${ONLY:-all}
-[[ $only == all || $only == claims ]] || die "ONLY: $only is neither unset nor claims"
-need etcd etcd-server
-need redis-server redis-server
-if [[ $only == all ]]; then
+[[ $only == all || $only == claims || $only == messages ]] || die "ONLY: $only is neither unset, claims nor messages"
+drivers=()
+if [[ $only != messages ]]; then
+    drivers+=(etcd redis)
+    need etcd etcd-server
+    need redis-server redis-server
+fi
+if [[ $only != claims ]]; then
+    drivers+=(ractor)
     need erlc erlang-base
     need erl erlang-base
     need epmd erlang-base
 fi
 need python3 python3
 need cargo "rustup (https://rustup.rs)"
-if [[ ! -x ${PEERS_TARGET:-}/release/peer-etcd ]]; then
+if [[ $only != messages && ! -x ${PEERS_TARGET:-}/release/peer-etcd ]]; then
     need protoc protobuf-compiler
     [[ -e /usr/include/google/protobuf/descriptor.proto ]] || missing+=(libprotobuf-dev)
 fi
-if [[ $only == all ]] && command -v erl >/dev/null; then
+if [[ $only != claims ]] && command -v erl >/dev/null; then
     for application in crypto:erlang-crypto tools:erlang-tools; do
         erl -noshell -eval "halt(case code:lib_dir(${application%%:*}) of {error, _} -> 1; _ -> 0 end)." ||
             missing+=("${application##*:}")
@@ -70,12 +76,12 @@ trap 'exit 2' INT TERM
 out=$(mktemp -d "$data/compare-$(date +%Y%m%d-%H%M%S)-XXXX") || die "cannot write to $data"
 
 target=${PEERS_TARGET:-${XDG_CACHE_HOME:-$HOME/.cache}/queenright-peers}
-for peer in etcd redis; do
+for peer in "${drivers[@]}"; do
     echo "building the driver of $peer in $target"
     CARGO_TARGET_DIR=$target cargo build --release --quiet --locked --manifest-path "$here/$peer/Cargo.toml" ||
         die "the driver of $peer was not built"
 done
-if [[ $only == all ]]; then
+if [[ $only != claims ]]; then
     erlc -o "$out" "$here/erlang/bench.erl" || die "the driver of Erlang was not built"
 fi
 if [[ -z ${QUEENRIGHT:-} ]]; then
@@ -170,22 +176,39 @@ erlang_round() {
     return $result
 }
 
+ractor_round() {
+    local ports result=1
+    read -ra ports <<<"$(free_ports 2)"
+    "$target/release/peer-ractor" server "${ports[0]}" >>"$out/ractor-server.log" 2>&1 &
+    started+=($!)
+    timeout 240 "$target/release/peer-ractor" client "${ports[@]}" >>"$out/peers.txt" 2>>"$out/ractor-client.log" && result=0
+    end_started
+    return $result
+}
+
 echo "results go to $out"
 workloads=(B3 B5 B13)
 [[ $only == claims ]] && workloads=(B5)
+[[ $only == messages ]] && workloads=(B13)
 for ((round = 1; round <= rounds; round++)); do
-    echo "round $round of $rounds (load average $(cut -d' ' -f1 /proc/loadavg 2>/dev/null || echo unknown)): etcd"
+    echo "round $round of $rounds (load average $(cut -d' ' -f1 /proc/loadavg 2>/dev/null || echo unknown))"
     if [[ $only == all ]]; then
+        echo "round $round of $rounds: etcd, puts"
         etcd_round put 1 || die "etcd with 1 client failed; see $out"
         etcd_round put 64 || die "etcd with 64 clients failed; see $out"
     fi
-    etcd_round claim 64 || die "claims of etcd failed; see $out"
-    echo "round $round of $rounds: Redis"
-    redis_round stream 64 || die "Redis with a stream failed; see $out"
-    redis_round list 64 || die "Redis with a list failed; see $out"
-    if [[ $only == all ]]; then
+    if [[ $only != messages ]]; then
+        echo "round $round of $rounds: etcd, claims"
+        etcd_round claim 64 || die "claims of etcd failed; see $out"
+        echo "round $round of $rounds: Redis"
+        redis_round stream 64 || die "Redis with a stream failed; see $out"
+        redis_round list 64 || die "Redis with a list failed; see $out"
+    fi
+    if [[ $only != claims ]]; then
         echo "round $round of $rounds: Erlang"
         erlang_round || die "Erlang failed; see $out"
+        echo "round $round of $rounds: ractor_cluster"
+        ractor_round || die "ractor_cluster failed; see $out"
     fi
     echo "round $round of $rounds: queenright"
     timeout 600 "$QUEENRIGHT" bench run "${workloads[@]}" --repeats 1 --json --quiet --data "$out" >>"$out/queenright.jsonl" ||

@@ -23,6 +23,10 @@ COMPARED = [
     ("128 B one way/s, 8 senders", "erlang", "dist.cast.delivered", "senders=8", "B13", "one way, 8 senders to 8 agents", True, None, 5.0),
     ("call p50 us, 1 caller", "erlang", "dist.call.p50", "callers=1", "B13", "call latency, 1 caller", False, None, 1.0),
     ("calls/s, 100 callers", "erlang", "dist.callmany.rate", "callers=100", "B13", "call rate, 100 callers", True, None, 5.0),
+    ("128 B one way/s, 1 sender", "ractor_cluster", "cast.delivered", "senders=1", "B13", "one way, 1 sender", True, None, None),
+    ("128 B one way/s, 8 senders", "ractor_cluster", "cast.delivered", "senders=8", "B13", "one way, 8 senders to 8 agents", True, None, None),
+    ("call p50 us, 1 caller", "ractor_cluster", "call.p50", "callers=1", "B13", "call latency, 1 caller", False, None, None),
+    ("calls/s, 100 callers", "ractor_cluster", "callmany.rate", "callers=100", "B13", "call rate, 100 callers", True, None, None),
 ]
 HEAD = ["", "peer", "its median", "its range", "ours", "our range", "ours/peer", "floor", "target"]
 

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use queenright::certificates::{Validity, init};
 use queenright::config::NodeConfig;
 use queenright_actors::node::Role;
-use queenright_bench::client::wire::Code;
+use queenright_bench::client::wire::{ClaimTasks, Code};
 use queenright_bench::client::{Client, PutOptions};
 use rustix::process::Signal;
 
@@ -242,6 +243,20 @@ fn a_drained_node_hands_over_and_takes_no_new_work_until_it_does_again() {
     let colony = Colony::start("drained");
     let leader = colony.leader_at("n1", None);
     let other = NODES.into_iter().find(|node| *node != leader).unwrap();
+    // A claim waits there far longer than this takes.
+    let (begun, wait) = (Instant::now(), Duration::from_secs(60));
+    let waits = patient(&colony, &leader);
+    let waits = colony.spawn(async move {
+        let claim = ClaimTasks {
+            wait_ms: Some(wait.as_millis() as u64),
+            ..ClaimTasks::default()
+        };
+        waits.claim_tasks(&claim, None).await
+    });
+    until("a claim waits", || {
+        let queues = colony.at(other, &["queue", "list", "--json"]).with_code(0).json();
+        (queues["queues"][0]["waiting"] == 1).then_some(())
+    });
     let drained = colony
         .at(other, &["node", "drain", &leader, "--json"])
         .with_code(0)
@@ -249,6 +264,11 @@ fn a_drained_node_hands_over_and_takes_no_new_work_until_it_does_again() {
     assert_eq!(
         (&drained["node"], &drained["drained"]),
         (&leader.as_str().into(), &true.into())
+    );
+    let answered = colony.block_on(waits).unwrap().unwrap();
+    assert!(
+        answered.tasks.is_empty() && begun.elapsed() < wait,
+        "it is told at once"
     );
     colony.leader_at(other, Some(&leader));
     let client = patient(&colony, &leader);

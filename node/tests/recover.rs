@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use queenright_actors::node::Role;
 use serde_json::Value;
 
 use crate::colony::{Colony, NODES, Ran, until};
@@ -66,16 +67,19 @@ impl Colony {
         (task, claim["tasks"][0]["fence"].as_u64().unwrap())
     }
 
-    /// Waits until these are the numbers of all nodes, and all of them vote.
-    fn all_vote(&self, at: &str, mut numbers: [u64; 3]) {
-        numbers.sort_unstable();
+    /// Waits until all nodes vote under numbers of a cluster that was recovered so often: those of n1, n2 and n3.
+    fn all_vote(&self, at: &str, recoveries: u64) -> [u64; 3] {
         until("all vote under their new numbers", || {
             let status = self.status(at).filter(|status| status.queenright)?;
-            let found: Vec<u64> = status.nodes.iter().map(|node| node.number).collect();
-            let voting = |role: String| ["Leader", "Follower"].contains(&&*role);
-            let all = status.nodes.iter().all(|node| voting(format!("{:?}", node.role)));
-            (found == numbers && all).then_some(())
-        });
+            let all = status
+                .nodes
+                .iter()
+                .all(|node| matches!(node.role, Role::Leader | Role::Follower));
+            let number = |name| Some(status.nodes.iter().find(|node| node.name == name)?.number);
+            let numbers = [number("n1")?, number("n2")?, number("n3")?];
+            let of_these = |number: &u64| number / NUMBERS == recoveries;
+            (all && numbers.iter().all(of_these)).then_some(numbers)
+        })
     }
 }
 
@@ -168,7 +172,7 @@ fn a_cluster_goes_on_from_the_one_node_that_is_left() {
 
     // The others come back with empty folders, under new numbers.
     colony.start_all();
-    colony.all_vote("n1", [1, 2, 3].map(|number| number + NUMBERS));
+    let numbers = colony.all_vote("n1", 1);
     colony.same_digest();
     for node in NODES {
         colony.has(node, "first", "1");
@@ -223,7 +227,15 @@ fn a_cluster_goes_on_from_the_one_node_that_is_left() {
     });
     fs::create_dir(&place).unwrap();
     colony.start_node("n2");
-    colony.all_vote("n1", [1 + NUMBERS, 2 + 64 + NUMBERS, 3 + NUMBERS]);
+    let second = until("n2 has a number that nobody had", || {
+        let [first, second, third] = colony.all_vote("n1", 1);
+        assert_eq!((first, third), (numbers[0], numbers[2]), "those of the others stay");
+        (second != numbers[1]).then_some(second)
+    });
+    assert!(
+        numbers.iter().all(|number| second > *number),
+        "{second} after {numbers:?}"
+    );
     colony.same_digest();
     colony.kill("n1");
     until("the two go on", || {
@@ -266,8 +278,7 @@ fn it_can_be_interrupted_and_done_again_from_another_node_and_with_a_damaged_log
     colony.lose("n1");
     colony.lose("n3");
     colony.start_all();
-    let numbers = |times: u64| [1, 2, 3].map(|number| number + times * NUMBERS);
-    colony.all_vote("n2", numbers(times));
+    colony.all_vote("n2", times);
     colony.has("n1", "first", "1");
     colony.put("n3", "second", "2");
     let before = colony.same_digest();
@@ -280,7 +291,7 @@ fn it_can_be_interrupted_and_done_again_from_another_node_and_with_a_damaged_log
     assert_eq!(number(&again["to"], "recoveries"), times + 1);
     assert_eq!(again["from"]["cluster_id"], recovered["to"]["cluster_id"]);
     colony.start_all();
-    colony.all_vote("n3", numbers(times + 1));
+    colony.all_vote("n3", times + 1);
     assert_ne!(colony.same_digest(), before);
     for node in NODES {
         colony.has(node, "first", "1");
@@ -303,7 +314,7 @@ fn it_can_be_interrupted_and_done_again_from_another_node_and_with_a_damaged_log
     colony.lose("n1");
     colony.lose("n3");
     colony.start_all();
-    colony.all_vote("n2", numbers(times + 2));
+    colony.all_vote("n2", times + 2);
     colony.same_digest();
     colony.has("n1", "second", "2");
     colony.put("n1", "third", "3");

@@ -256,6 +256,14 @@ impl Node {
         epoch.as_ref().is_some_and(|epoch| epoch.drained.contains(&me))
     }
 
+    /// Resolves once this node takes no new work.
+    pub async fn drained(&self) {
+        let me = self.router.me();
+        let mut applied = self.replica.follow_epoch();
+        let drained = applied.wait_for(|epoch| epoch.as_ref().is_some_and(|epoch| epoch.drained.contains(&me)));
+        drained.await.expect("the replica has the sender");
+    }
+
     /// Whether a session that lives here holds anything.
     fn has_work(&self) -> bool {
         let snapshot = self.replica.snapshot();

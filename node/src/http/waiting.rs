@@ -1,5 +1,6 @@
 //! A caller whose claim waits at this door. It is told by what its own node applies, and asks nobody meanwhile.
 
+use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,12 +39,18 @@ impl Waiter {
         }
     }
 
-    /// What the claim is offered; `None` when its time is over, or the door closes.
+    /// What the claim is offered; `None` when its time is over, the node takes no new work any more, or the door closes.
     pub(super) async fn offer(mut self, wait: Duration) -> Option<Arc<Wait>> {
         let (backend, project) = (self.door.backend.clone(), self.caller.project.clone());
         let mut closing = self.door.closing.clone();
         let until = Instant::now() + wait + CLAIM_WAIT_SLACK;
         let mut offer = pin!(backend.wait_offer(&project, self.id));
+        let mut drained = pin!(async {
+            match backend.node() {
+                Some(node) => node.drained().await,
+                None => pending().await,
+            }
+        });
         loop {
             tokio::select! {
                 offer = &mut offer => {
@@ -53,6 +60,7 @@ impl Waiter {
                 // An error says that the sender is gone, with the door.
                 _ = closing.wait_for(|closing| *closing) => return None,
                 () = sleep_until(until) => return None,
+                () = &mut drained => return None,
                 () = sleep(SIGN_EVERY) => backend.connected(&project, self.token),
             }
         }

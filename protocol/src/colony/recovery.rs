@@ -6,7 +6,8 @@
 //! no position in common: the lineage of a cursor is the range that it lies in. All nodes of the old cluster are gone,
 //! and so are their dedup sessions, their agents, and the claims that waited there: nobody hears an answer. What lived on
 //! them as a session has its grace to be re-opened, with what it holds and its places among those who wait for a
-//! reservation. The nodes of the new one get numbers that were never used (see [`Colony::past`]).
+//! reservation. The nodes of the new one get numbers that were never used (see [`Colony::past`]), also those whose earlier
+//! numbers were replaced: nobody is barred.
 
 use std::collections::BTreeSet;
 
@@ -66,6 +67,10 @@ impl Colony {
             resumed: self.seq,
         });
         self.end_all_waits();
+        if let Some(epoch) = &mut self.epoch {
+            // Who comes back as one of these is told that their cluster has ended.
+            epoch.gone.clear();
+        }
         Ok(())
     }
 

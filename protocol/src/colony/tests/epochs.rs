@@ -218,6 +218,34 @@ fn a_recovered_colony_counts_its_epochs_on() {
     assert_eq!(epoch_of(rig.run(named(&[64_001], 1))), (2, true));
 }
 
+#[test]
+fn in_a_recovered_colony_nobody_is_barred_whose_earlier_number_was_replaced() {
+    let mut rig = Rig::default();
+    rig.run(named(&[1, 2, 3], 0));
+    assert_eq!(number_of(rig.run(admit(2, 1, true))), 66);
+    rig.run(named(&[1, 3, 66], 2));
+    let gone = |rig: &Rig| rig.colony.epoch().expect("it has begun").gone.clone();
+    assert_eq!(gone(&rig), [(NodeId(2), "n2".to_owned())].into());
+    let (ended, begun) = (ClusterId([1; 16]), ClusterId([2; 16]));
+    rig.colony.recover(ended, begun, rig.colony.seq()).unwrap();
+    rig.number = 0;
+    rig.run(named(&[64_001], 3));
+    // The one whose place has another number already.
+    assert_eq!(gone(&rig), [(NodeId(1), "n1".to_owned())].into());
+}
+
+#[test]
+fn the_start_that_has_its_number_from_the_beginning_asks_for_no_other() {
+    let mut rig = Rig::default();
+    let mut begins = named(&[1, 2, 3], 0);
+    if let Body::Topology(TopologyCommand::Members { places, .. }) = &mut begins {
+        places.insert(NodeId(3), place(3, 7));
+    }
+    rig.run(begins);
+    assert_eq!(number_of(rig.run(admit(3, 7, true))), 3, "its hello came late");
+    assert_eq!(number_of(rig.run(admit(3, 8, true))), 67, "its disk is lost");
+}
+
 fn cut(pairs: &[(u64, u64)], after: u64) -> Body {
     let cuts = pairs.iter().map(|&(one, other)| Pair::of(NodeId(one), NodeId(other)));
     Body::Topology(TopologyCommand::Cuts {
