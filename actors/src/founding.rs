@@ -33,12 +33,14 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use queenright_protocol::colony::Epoch;
 use queenright_protocol::id::{ClusterId, NodeId};
 use queenright_protocol::version::Versions;
 use queenright_protocol::wire::{Envelope, Kind};
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, interval_at};
 
 pub(crate) use self::answers::{AnsweringHello, answer_hellos, let_in, turn_away};
 use self::build::Build;
@@ -53,6 +55,9 @@ use crate::store::{DataFolder, Identity, StoreError};
 
 /// The link to the founder: the node listed first.
 const FOUNDER: u16 = 0;
+/// When it is said that the first start waits for somebody, and how often again.
+const REMIND_AFTER: Duration = Duration::from_secs(5);
+const REMIND_EVERY: Duration = Duration::from_secs(60);
 /// The note that holds the members' names and numbers.
 const MEMBERS: &str = "members";
 /// The note that says that the founder has not heard from everybody yet.
@@ -259,6 +264,7 @@ impl FirstStart<'_> {
         };
         let mut effects = Vec::new();
         decisions.begin(&mut effects);
+        let mut reminders = interval_at(Instant::now() + REMIND_AFTER, REMIND_EVERY);
         loop {
             if let Some(founded) = self.carry_out(&decisions, &mut effects)? {
                 return Ok(founded);
@@ -274,6 +280,14 @@ impl FirstStart<'_> {
                     if decisions.stored.is_none() {
                         return Err(FoundingError::Incompatible { reason });
                     }
+                    None
+                }
+                _ = reminders.tick() => {
+                    tracing::warn!(
+                        unheard = decisions.unheard().join(", "),
+                        "the first start waits: all nodes of the cluster file must have been heard once. A node that a \
+                         running cluster does not know comes in by `queenright join`"
+                    );
                     None
                 }
             };

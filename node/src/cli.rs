@@ -29,7 +29,9 @@ pub use self::bench::BenchCommand;
 pub use self::events::{EventsArgs, PrimeArgs};
 pub use self::import::{ImportArgs, WatchArgs};
 pub use self::memory::{ConditionArgs, MemoryCommand};
-pub use self::node::{DrainArgs, JoinArgs, LeaveArgs, NodeArgs, NodeCommand, RemoveArgs, ReplaceArgs, UpArgs};
+pub use self::node::{
+    DrainArgs, JoinArgs, LeaveArgs, NodeArgs, NodeCommand, ProcessArgs, RemoveArgs, ReplaceArgs, UpArgs,
+};
 pub use self::project::{LimitArgs, LimitedArgs, ProjectCommand};
 pub use self::propose::{BranchArgs, ProposeArgs};
 pub use self::recover::RecoverArgs;

@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use crate::colony::{Colony, Ran, until};
 use crate::namespaces::load::{Load, Notes, longest_gap, lost};
-use crate::namespaces::{Hosts, Weather};
+use crate::namespaces::{Beside, Hosts, Weather};
 
 /// What the lines do in the scenario of that name: the round trip takes twice as long.
 const ROUGH: Weather = Weather {
@@ -282,7 +282,10 @@ fn nothing_at_the_minority(notes: &[Notes], apart: &Apart) -> Option<String> {
 }
 
 /// `queenright replay` of a generated repository, killed if the test ends before it.
-struct Replay(Option<Child>);
+struct Replay {
+    child: Option<Child>,
+    _ends_with_us: Beside,
+}
 
 impl Replay {
     fn start(colony: &Colony, commits: usize) -> Replay {
@@ -291,13 +294,17 @@ impl Replay {
         let (repository, agents) = (repository.to_str().unwrap(), (2 * colony.names().len()).to_string());
         let mut command = colony.command_at("n1", &["replay", repository, "--json", "--agents", &agents]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        Replay(Some(command.spawn().unwrap()))
+        let child = command.spawn().unwrap();
+        Replay {
+            _ends_with_us: Beside::new(child.id()),
+            child: Some(child),
+        }
     }
 
     /// Waits for its end, and that every node ended with the tree that git has.
     fn wait(mut self) -> String {
         let output = self
-            .0
+            .child
             .take()
             .expect("it is waited for once")
             .wait_with_output()
@@ -317,7 +324,7 @@ impl Replay {
 
 impl Drop for Replay {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
+        if let Some(child) = &mut self.child {
             let _ = child.kill();
             let _ = child.wait();
         }

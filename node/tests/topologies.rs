@@ -326,6 +326,26 @@ fn when_the_hub_dies_the_others_go_on_and_when_it_comes_back_the_star_is_whole_a
 }
 
 #[test]
+fn two_neighbours_of_a_ring_die_and_the_other_three_go_on_with_the_epoch_that_there_was() {
+    let mut colony = Colony::start_shipped("ring-5", "two-die", |_| {});
+    colony.links_settle("ring", 5);
+    colony.puts_through(&FIVE, "before");
+    // Between n2 and n5, which are left with one neighbour each. They come and go, and no epoch begins for that.
+    for round in ["once", "twice"] {
+        colony.kill("n3");
+        colony.kill("n4");
+        colony.leader_at("n1", None);
+        colony.puts_through(&["n1", "n2", "n5"], round);
+        colony.start_node("n3");
+        colony.start_node("n4");
+        let status = colony.links_settle("ring", 5);
+        assert_eq!(status.epoch, 1);
+    }
+    colony.puts_through(&FIVE, "again");
+    colony.same_digest();
+}
+
+#[test]
 fn a_node_that_hangs_with_its_links_open_is_led_around() {
     let colony = Colony::start_shipped("ring-5", "hangs", three_voters);
     colony.links_settle("ring", 3);
@@ -498,12 +518,18 @@ fn links_account_for_what_they_carried(colony: &Colony) {
 }
 
 #[test]
-fn seven_nodes_of_a_hierarchy_start_and_two_of_them_only_learn() {
-    let colony = Colony::start_shipped("hierarchical-7", "tree-7", |_| {});
+fn seven_nodes_of_a_hierarchy_start_two_of_them_only_learn_and_go_on_when_their_parent_dies() {
+    let mut colony = Colony::start_shipped("hierarchical-7", "tree-7", |_| {});
     let status = colony.links_settle("hierarchical:2", 5);
     let learners = status.nodes.iter().filter(|node| node.role == Role::Learner);
     assert_eq!(learners.map(|node| &*node.name).collect::<Vec<_>>(), ["n6", "n7"]);
     let seven = ["n1", "n2", "n3", "n4", "n5", "n6", "n7"];
     colony.puts_through(&seven, "then");
+    // The parent of n6 and n7, which have no other link.
+    colony.kill("n3");
+    colony.puts_through(&["n1", "n2", "n4", "n5", "n6", "n7"], "without their parent");
+    colony.start_node("n3");
+    colony.links_settle("hierarchical:2", 5);
+    colony.puts_through(&seven, "again");
     colony.same_digest();
 }

@@ -80,6 +80,18 @@ impl Decisions {
         Ok(())
     }
 
+    /// The names of the other nodes that have said nothing yet.
+    pub(super) fn unheard(&self) -> Vec<&str> {
+        let heard = |link: &u16| self.empty.contains_key(link) || self.belong.contains_key(link);
+        let others = (0_u16..)
+            .zip(&self.nodes)
+            .filter(|(link, _)| usize::from(*link) != self.me);
+        others
+            .filter(|(link, _)| !heard(link))
+            .map(|(_, name)| name.as_str())
+            .collect()
+    }
+
     fn is_founder(&self) -> bool {
         self.me == FOUNDER as usize
     }

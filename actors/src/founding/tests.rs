@@ -76,8 +76,10 @@ fn begun(node: &mut Decisions) -> Vec<Effect> {
 fn the_founder_mints_once_all_are_empty_and_stores_before_it_sends() {
     let mut founder = node(0, None);
     assert_eq!(begun(&mut founder), []);
+    assert_eq!(founder.unheard(), ["n2", "n3"]);
     assert_eq!(step(&mut founder, hello_of(1, None)), []);
     assert_eq!(step(&mut founder, hello_of(1, None)), [], "the same node once more");
+    assert_eq!(founder.unheard(), ["n3"]);
     let stored = Founded {
         attempts: attempts(),
         ..founded(100, 0, true)

@@ -53,6 +53,14 @@ pub struct NodeArgs {
     /// Which of its nodes to run
     #[arg(long, required = true)]
     pub name: Option<String>,
+    /// How it runs.
+    #[command(flatten)]
+    pub run: ProcessArgs,
+}
+
+/// How a node runs in this process.
+#[derive(Args, Debug)]
+pub struct ProcessArgs {
     /// Keep the cluster's state in DIR instead of the user's state folder
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -85,8 +93,9 @@ Examples:
   queenright node drain n2
   queenright node drain n2 --off
 
-Its door takes no claims, sessions and agents any more, and says so; what it has goes on. If it leads it hands over, and
-if another node can vote in its stead, that one does. It lasts over restarts, until --off.")]
+Its door takes no claims, sessions and agents any more, and says so; claims that wait there are answered, and what it has
+goes on. If it leads it hands over, and if another node can vote in its stead, that one does. It lasts over restarts, until
+--off.")]
 pub struct DrainArgs {
     /// The node
     #[arg(value_name = "NAME")]
@@ -145,18 +154,9 @@ pub struct JoinArgs {
     /// Which of its nodes joins, if it lists several
     #[arg(long)]
     pub name: Option<String>,
-    /// Keep the cluster's state in DIR instead of the user's state folder
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
-    /// Open what others can reach without TLS or tokens all the same: for networks that you trust
-    #[arg(long)]
-    pub insecure: bool,
-    /// End when stdin ends, and say on stdout in one line of JSON that the node is ready
-    #[arg(long, hide = true)]
-    pub parent_pipe: bool,
-    /// Record the running node in DIR
-    #[arg(long, value_name = "DIR", hide = true)]
-    pub registry: Option<PathBuf>,
+    /// How it runs.
+    #[command(flatten)]
+    pub run: ProcessArgs,
 }
 
 /// `queenright leave`

@@ -13,14 +13,13 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::door::{Way, client};
-use super::node::{Runs, plan};
+use super::node::{plan, tell_parent};
 use super::{CliError, Context};
 use crate::cli::{AccessArgs, JoinArgs, LeaveArgs};
 use crate::config::ClusterConfig;
 use crate::exit::Exit;
 use crate::server::{self, JoinStep};
 use crate::state::Door;
-use crate::up::Announcement;
 
 /// How long a member may take to let a node in: an election, and some changes of members before this one.
 const LET_IN_WITHIN: Duration = Duration::from_secs(60);
@@ -34,21 +33,14 @@ const ENDS_WITHIN: Duration = Duration::from_secs(60);
 /// # Errors
 /// [`CliError`] says why it was not let in, could not start or go on.
 pub async fn run(args: JoinArgs, context: &Context) -> Result<Exit, CliError> {
-    let parent_pipe = args.parent_pipe;
-    let result = run_joining(args, context).await;
-    if let Err(error) = &result
-        && parent_pipe
-    {
-        // If the parent is gone, main still prints the error to the log.
-        let _ = Announcement::Failed(error.line()).print();
-    }
-    result
+    let parent_pipe = args.run.parent_pipe;
+    tell_parent(parent_pipe, run_joining(args, context).await)
 }
 
 async fn run_joining(args: JoinArgs, context: &Context) -> Result<Exit, CliError> {
     let told = Told {
         context: *context,
-        to_parent: args.parent_pipe,
+        to_parent: args.run.parent_pipe,
     };
     let config = ClusterConfig::load(&args.config)?;
     let name = match (&args.name, &config.nodes[..]) {
@@ -64,14 +56,7 @@ async fn run_joining(args: JoinArgs, context: &Context) -> Result<Exit, CliError
         }
     };
     let door = Door::parse(&args.door)?;
-    let runs = Runs {
-        data: args.data.clone(),
-        insecure: args.insecure,
-        parent_pipe: args.parent_pipe,
-        registry: args.registry.clone(),
-        makes_cookie: false,
-    };
-    let mut plan = plan(config, name, runs)?;
+    let mut plan = plan(config, name, args.run, false)?;
     plan.quiet = true;
     let cookie = Cookie::new(plan.cookie.as_hex()).map_err(server::ServerError::from)?;
     if let Some(folder) = &plan.config.tls {

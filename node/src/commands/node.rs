@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::door::client;
 use super::{CliError, Context};
-use crate::cli::{DrainArgs, NodeArgs, NodeCommand, RemoveArgs, ReplaceArgs};
+use crate::cli::{DrainArgs, NodeArgs, NodeCommand, ProcessArgs, RemoveArgs, ReplaceArgs};
 use crate::config::{Auth, ClusterConfig};
 use crate::exit::Exit;
 use crate::server::{self, NodePlan};
@@ -39,10 +39,14 @@ pub async fn run(mut args: NodeArgs, context: &Context) -> Result<Exit, CliError
         Some(NodeCommand::Drain(args)) => return drain(args, context).await,
         Some(NodeCommand::Remove(args)) => return remove(args, context).await,
     }
-    let parent_pipe = args.parent_pipe;
-    let result = run_node(args).await;
+    let parent_pipe = args.run.parent_pipe;
+    tell_parent(parent_pipe, run_node(args).await)
+}
+
+/// Tells the parent, if that waits for word, why a node does not run.
+pub(super) fn tell_parent(waits: bool, result: Result<Exit, CliError>) -> Result<Exit, CliError> {
     if let Err(error) = &result
-        && parent_pipe
+        && waits
     {
         // If the parent is gone, main still prints the error to the log.
         let _ = Announcement::Failed(error.line()).print();
@@ -55,32 +59,21 @@ async fn run_node(args: NodeArgs) -> Result<Exit, CliError> {
         args.config.expect("clap demands it"),
         args.name.expect("clap demands it"),
     );
-    let runs = Runs {
-        data: args.data,
-        insecure: args.insecure,
-        parent_pipe: args.parent_pipe,
-        registry: args.registry,
-        makes_cookie: true,
-    };
-    let plan = plan(ClusterConfig::load(&file)?, name, runs)?;
+    let plan = plan(ClusterConfig::load(&file)?, name, args.run, true)?;
     server::run(plan).await?;
     Ok(Exit::Ok)
 }
 
-/// How a node is run.
-pub(super) struct Runs {
-    pub(super) data: Option<PathBuf>,
-    pub(super) insecure: bool,
-    pub(super) parent_pipe: bool,
-    pub(super) registry: Option<PathBuf>,
-    /// Whether it makes the cookie of its cluster if there is none.
-    pub(super) makes_cookie: bool,
-}
-
-/// Prepares a node of a cluster file to run in this process.
-pub(super) fn plan(config: ClusterConfig, name: String, runs: Runs) -> Result<NodePlan, CliError> {
+/// Prepares a node of a cluster file to run in this process; one that `makes_cookie` makes that of its cluster if there is
+/// none.
+pub(super) fn plan(
+    config: ClusterConfig,
+    name: String,
+    run: ProcessArgs,
+    makes_cookie: bool,
+) -> Result<NodePlan, CliError> {
     // First of all, so that neither a signal nor the parent's end is missed.
-    let stop = if runs.parent_pipe {
+    let stop = if run.parent_pipe {
         StopSignals::listen_with_parent_pipe()
     } else {
         StopSignals::listen()
@@ -91,11 +84,11 @@ pub(super) fn plan(config: ClusterConfig, name: String, runs: Runs) -> Result<No
     })?;
     start_log()?;
     config.node(&name)?;
-    for warning in config.check_exposure(runs.insecure)? {
+    for warning in config.check_exposure(run.insecure)? {
         tracing::warn!("{warning}");
     }
-    let StateFolders { cluster, registry } = StateFolders::find(&config.name, runs.data.as_deref())?;
-    if !runs.makes_cookie {
+    let StateFolders { cluster, registry } = StateFolders::find(&config.name, run.data.as_deref())?;
+    if !makes_cookie {
         let path = cluster.cookie_path(config.tls.as_deref());
         if !path.exists() {
             return Err(CliError::Refused {
@@ -117,8 +110,8 @@ pub(super) fn plan(config: ClusterConfig, name: String, runs: Runs) -> Result<No
             Auth::None => None,
             Auth::Token => Some(cluster.admin_token()?),
         },
-        registry: runs.registry.map_or(registry, Registry::at),
-        parent_pipe: runs.parent_pipe,
+        registry: run.registry.map_or(registry, Registry::at),
+        parent_pipe: run.parent_pipe,
         name,
         config,
         stop,

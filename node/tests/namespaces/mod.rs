@@ -7,6 +7,7 @@
 mod cable;
 pub(crate) mod load;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
@@ -19,6 +20,7 @@ use std::thread;
 use std::time::Duration;
 
 use queenright::config::ClusterConfig;
+use rustix::process::{Pid, Signal, kill_process};
 
 use self::cable::Cables;
 
@@ -372,6 +374,28 @@ fn remove_what_is_left() {
 }
 
 /// Removes what this process has made when it is told to end. Its nodes end with it: they watch a pipe that it holds.
+/// The processes that are ended with this one when it is told to end.
+fn beside() -> MutexGuard<'static, BTreeSet<u32>> {
+    static BESIDE: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+    BESIDE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A process that the test has started and not waited for yet.
+pub(crate) struct Beside(u32);
+
+impl Beside {
+    pub(crate) fn new(process: u32) -> Beside {
+        beside().insert(process);
+        Beside(process)
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        beside().remove(&self.0);
+    }
+}
+
 fn remove_on_signals() {
     static WATCHES: Once = Once::new();
     WATCHES.call_once(|| {
@@ -388,6 +412,10 @@ fn remove_on_signals() {
                     _ = terminated.recv() => {}
                 }
             });
+            for process in beside().iter().filter_map(|id| Pid::from_raw(id.cast_signed())) {
+                // It may have ended by itself.
+                let _ = kill_process(process, Signal::KILL);
+            }
             let ours = format!("{PREFIX}{}x", std::process::id());
             remove(|name| name.starts_with(&ours));
             std::process::exit(130);
