@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use futures::stream;
 use queenright_actors::agent::AgentStatus;
-use queenright_actors::node::ClusterStatus;
+use queenright_actors::node::{ClusterStatus, LinkRole, LinkStatus, Role};
 use queenright_protocol::id::NodeId;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
@@ -37,6 +37,9 @@ const STARTS_MAX: u32 = 3;
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How long they may take to stop before they are killed.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// How long a cluster may take to be whole, and how many entries its nodes may be apart then.
+const WHOLE_WITHIN: Duration = Duration::from_secs(120);
+const BEHIND_MAX: u64 = 16;
 /// How long a request may take.
 const REQUEST_WITHIN: Duration = Duration::from_secs(60);
 /// How often it is looked at what is waited for: seldom enough to cost nothing.
@@ -182,7 +185,29 @@ impl Rig {
             let listed = status.nodes.iter().find(|listed| listed.name == node.name);
             node.id = NodeId(listed.map_or(0, |listed| listed.number));
         }
+        // What goes over links while the first epoch begins may be lost.
+        self.whole().await?;
         Ok(())
+    }
+
+    /// Waits until all nodes answer, know the epoch, have their links and are at nearly the same place, and one leads.
+    /// Returns its name.
+    ///
+    /// # Errors
+    /// [`BenchError::Door`], or [`BenchError::Late`].
+    pub async fn whole(&self) -> Result<String, BenchError> {
+        let started = Instant::now();
+        while started.elapsed() < WHOLE_WITHIN {
+            let asked = for_all(&self.nodes, async |node| Ok(node.client.status().await.ok())).await?;
+            let told: Option<Vec<ClusterStatus>> = asked.into_iter().collect();
+            if let Some([first, ..]) = told.as_deref().filter(|told| told.iter().all(is_whole))
+                && let Some(leader) = &first.leader
+            {
+                return Ok(leader.clone());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Err(late("the cluster is not whole", started))
     }
 
     /// The nodes, in the order of the cluster file.
@@ -321,6 +346,19 @@ pub fn late(what: impl Into<String>, started: Instant) -> BenchError {
         what: what.into(),
         waited: started.elapsed(),
     }
+}
+
+/// Whether nothing is missing as one node sees it.
+fn is_whole(status: &ClusterStatus) -> bool {
+    let applied = || status.nodes.iter().filter_map(|node| node.applied);
+    let answer = status.nodes.iter().all(|node| node.role != Role::Unreachable);
+    let is_so = |link: &LinkStatus| link.up == matches!(link.role, LinkRole::Data | LinkRole::Control);
+    let linked = status.nodes.iter().all(|node| {
+        let traffic = node.traffic.as_ref();
+        traffic.is_some_and(|traffic| traffic.links.iter().all(is_so))
+    });
+    let behind = applied().max().unwrap_or_default() - applied().min().unwrap_or_default();
+    status.queenright && status.epoch > 0 && answer && linked && behind < BEHIND_MAX
 }
 
 #[cfg(test)]

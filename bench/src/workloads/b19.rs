@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hdrhistogram::Histogram;
-use queenright_actors::node::{ClusterStatus, Consistency, LinkRole, LinkStatus, Role};
+use queenright_actors::node::Consistency;
 use queenright_protocol::topology::Kind;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -24,15 +24,13 @@ pub const TITLE: &str = "from kill -9 to the next acknowledged write: follower, 
 
 /// Bytes of each value.
 const VALUE_BYTES: usize = 256;
-/// How long a write may take to be acknowledged after a kill, and a cluster to be whole again.
+/// How long a write may take to be acknowledged after a kill.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(60);
-const WHOLE_WITHIN: Duration = Duration::from_secs(120);
 /// How long a whole cluster works before somebody is killed.
 const CALM: Duration = Duration::from_secs(1);
 /// How many acknowledged writes are kept until the first after a kill is found: one client has far fewer in that time.
 const ACKNOWLEDGED_MAX: usize = 1 << 16;
-/// How often it is looked whether a cluster is whole, and how long the client waits after a write without an outcome.
-const POLL: Duration = Duration::from_millis(50);
+/// How long the client waits after a write without an outcome.
 const PAUSE: Duration = Duration::from_millis(10);
 /// How many keys a page of a list has.
 const LIST_KEYS: u64 = 1_000;
@@ -128,7 +126,7 @@ struct Kills {
 
 impl Kills {
     async fn kill(&mut self, rig: &mut Rig, victim: Victim) -> Result<(), BenchError> {
-        let leader = whole(rig).await?;
+        let leader = rig.whole().await?;
         let hub = rig.nodes()[0].name.clone();
         let plain = |node: &&RigNode| node.name != leader && node.name != hub;
         let killed = match victim {
@@ -198,31 +196,6 @@ impl Kills {
             .counts(self.counts)
             .note(format!("{} kills; lost: outcome unknown{both}", self.times.len()))
     }
-}
-
-/// Waits until all nodes answer and are at nearly the same place, and one leads. Returns its name.
-async fn whole(rig: &Rig) -> Result<String, BenchError> {
-    let started = Instant::now();
-    while started.elapsed() < WHOLE_WITHIN {
-        let status = rig.status().await?;
-        if let Some(leader) = status.leader.clone().filter(|_| is_whole(&status)) {
-            return Ok(leader);
-        }
-        tokio::time::sleep(POLL).await;
-    }
-    Err(late("the cluster is not whole", started))
-}
-
-fn is_whole(status: &ClusterStatus) -> bool {
-    let applied = || status.nodes.iter().filter_map(|node| node.applied);
-    let answer = status.nodes.iter().all(|node| node.role != Role::Unreachable);
-    let is_up = |link: &LinkStatus| link.up || !matches!(link.role, LinkRole::Data | LinkRole::Control);
-    let linked = status.nodes.iter().all(|node| {
-        let traffic = node.traffic.as_ref();
-        traffic.is_some_and(|traffic| traffic.links.iter().all(is_up))
-    });
-    let behind = applied().max().unwrap_or_default() - applied().min().unwrap_or_default();
-    status.queenright && answer && linked && behind < 16
 }
 
 /// A client that puts one value after the other.
