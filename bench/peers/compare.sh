@@ -11,7 +11,7 @@
 #   QUEENRIGHT     the program to measure; built from this checkout if unset
 #   PEERS_TARGET   where the drivers in Rust are built; outside the checkout, below the user's cache folder if
 #                  unset
-#   ONLY           `claims`: only claims of etcd, Redis and B5; `messages`: only Erlang, ractor_cluster and B13
+#   ONLY           `claims`: only claims of etcd, Redis and B5; `messages`: only Erlang, ractor_cluster, B1 and B13
 set -uo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -189,7 +189,7 @@ ractor_round() {
 echo "results go to $out"
 workloads=(B3 B5 B13)
 [[ $only == claims ]] && workloads=(B5)
-[[ $only == messages ]] && workloads=(B13)
+[[ $only == messages ]] && workloads=(B1 B13)
 for ((round = 1; round <= rounds; round++)); do
     echo "round $round of $rounds (load average $(cut -d' ' -f1 /proc/loadavg 2>/dev/null || echo unknown))"
     if [[ $only == all ]]; then

@@ -44,14 +44,16 @@ def peers(path):
 
 def ours(path):
     values, lost, reports = collections.defaultdict(list), collections.Counter(), []
+    units = {}
     with open(path) as lines:
         for line in lines:
             report = json.loads(line)
             reports.append(report)
             for row in report["rows"]:
+                units[report["workload"], row["name"]] = row["unit"]
                 values[report["workload"], row["name"]].append(row["value"])
                 lost[report["workload"], row["name"]] += row.get("counts", {}).get("lost", 0)
-    return values, lost, reports
+    return values, lost, reports, units
 
 
 def number(value):
@@ -74,7 +76,7 @@ def main():
         sys.exit(__doc__)
     ran = sys.argv[3:]
     theirs = peers(sys.argv[1])
-    values, lost, reports = ours(sys.argv[2])
+    values, lost, reports, units = ours(sys.argv[2])
     table, good = [HEAD], True
     for what, peer, name, parameter, workload, row, more_is_better, floor, target in COMPARED:
         if workload not in ran:
@@ -104,6 +106,14 @@ def main():
     widths = [max(len(cells[column]) for cells in table if column < len(cells)) for column in range(len(HEAD))]
     for cells in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths)).rstrip())
+    compared = {workload for _, _, _, _, workload, *_ in COMPARED}
+    for workload in ran:
+        if workload in compared:
+            continue
+        print(f"\n{workload}, which no peer has:")
+        for (of, row), found in values.items():
+            if of == workload:
+                print(f"  {row}: {number(statistics.median(found))} {units[of, row]} ({spread(found)})")
     gone = {f"{workload} {row}": count for (workload, row), count in lost.items() if count}
     print("\nlost: " + (json.dumps(gone) if gone else "0 in all rows"))
     sys.exit(0 if good and not gone else 1)
