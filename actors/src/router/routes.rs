@@ -11,7 +11,8 @@
 //!    anybody suspects it.
 //!
 //! 5. in a mesh or a ring another neighbour, the one that is nearest to the target: its link is cut, and no epoch leads around
-//!    it yet. In a star or a hierarchy nothing else leads there.
+//!    it yet. In a star or a hierarchy nothing else leads there. One that is suspected has no cut link: the others do not
+//!    reach it either, and whoever sends to it is told so.
 //!
 //! An envelope never goes back over the link that it came on, but at the end of a ring that is cut: the other way round begins
 //! there. Nodes with different epochs or suspects may pass one on in a
@@ -196,7 +197,8 @@ impl Routes {
 
     /// The neighbour whose link stands that is nearest to the target, which is not reached the way it should be.
     fn past_it(&self, to: NodeId, stands: impl Fn(u16) -> bool) -> Option<u16> {
-        if !matches!(self.view.kind, topology::Kind::Mesh | topology::Kind::Ring) || !self.knows(to) {
+        let may = matches!(self.view.kind, topology::Kind::Mesh | topology::Kind::Ring) && self.knows(to);
+        if !may || self.suspects.contains(&to) {
             return None;
         }
         let near = self.topology.neighbours(self.view.me).into_iter();

@@ -417,6 +417,20 @@ fn a_cut_link_is_led_around_before_an_epoch_does_and_by_one_that_does() {
 }
 
 #[test]
+fn whoever_sends_to_a_suspect_that_is_not_linked_is_told_so() {
+    for (kind, nodes) in [(topology::Kind::Mesh, 3), (topology::Kind::Ring, 5)] {
+        let rig = Rig::new(kind, nodes);
+        (0..nodes)
+            .filter(|other| *other != 1)
+            .for_each(|other| rig.cut(1, other));
+        rig.routers[0].set_suspects([number(1)].into());
+        let refused = rig.signal(0, 1).unwrap_err();
+        assert_eq!(refused.to_string(), "the link is down", "{kind}");
+        assert_eq!(rig.sum(|counts| counts.forwarded), 0, "{kind}");
+    }
+}
+
+#[test]
 fn whoever_is_cut_off_in_a_star_is_reached_by_the_one_below_which_it_is_hung_up() {
     let rig = Rig::new(topology::Kind::Star, 4);
     rig.cut(0, 2);
