@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use queenright::certificates::{Validity, init};
 use queenright::config::{Auth, Topology};
 use queenright::git::generate::hard;
+use queenright_actors::node::Role;
 use serde_json::Value;
 
 use crate::colony::{Colony, Ran, until};
@@ -196,13 +197,16 @@ impl Stage {
         longest
     }
 
-    /// Splits the leader, and as many others as a minority may have, from the rest.
+    /// Splits the leader, and as many others as a minority of the voters may have, from the rest.
     fn split(&mut self, load: &Load, remarks: &mut Vec<String>) -> Duration {
         let leader = self.colony.leader_at("n1", None);
         let mut names = self.colony.names();
         // The leader first, then the first of the file: those that vote.
         names.sort_by_key(|node| *node != leader);
-        let minority = names[..(names.len() - 1) / 2].to_vec();
+        let status = until("the voters", || self.colony.status("n1"));
+        let votes = |role| matches!(role, Role::Leader | Role::Follower);
+        let voters = status.nodes.iter().filter(|node| votes(node.role)).count();
+        let minority = names[..(voters - 1) / 2].to_vec();
         let majority = &names[minority.len()..];
         self.hosts.split(&minority);
         let split = (Instant::now(), load.now());
