@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
 
@@ -152,11 +153,19 @@ fn field(text: &str, name: &str) -> Option<String> {
     Some(value.trim().to_owned())
 }
 
+/// The commit of the sources. A program that was built before the tree came to it was built from an earlier one.
 fn commit() -> Option<String> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR"));
     let commit = git(source, &["rev-parse", "HEAD"])?;
     let clean = git(source, &["status", "--porcelain"])?.is_empty();
-    Some(if clean { commit } else { format!("{commit}-dirty") })
+    let committed: u64 = git(source, &["log", "-1", "--format=%ct"])?.parse().ok()?;
+    let built = std::env::current_exe().ok()?.metadata().ok()?.modified().ok()?;
+    let is_earlier = built < UNIX_EPOCH + Duration::from_secs(committed);
+    Some(match (is_earlier, clean) {
+        (true, _) => format!("one before {commit}"),
+        (false, true) => commit,
+        (false, false) => format!("{commit}-dirty"),
+    })
 }
 
 fn git(tree: &Path, arguments: &[&str]) -> Option<String> {
