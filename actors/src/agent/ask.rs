@@ -159,7 +159,7 @@ impl Signals {
             question,
         };
         let told = self.put(from, to, payload, question);
-        asker.pairs().with(to).told(told.is_ok());
+        asker.pairs.with(to).told(told.is_ok());
         told?;
         let waited_ms = deadline.as_millis() as u64;
         match tokio::time::timeout(deadline, receiver).await {
@@ -188,7 +188,7 @@ impl Signals {
         let pending = self.asks.take(question, |to| to == from);
         let read = pending.and_then(|Pending { asker, answer, .. }| {
             answer.send(Ok(payload)).ok()?;
-            asker.pairs().with(from).delivered += 1;
+            asker.pairs.with(from).delivered(1);
             Some(())
         });
         let counter = match read {

@@ -208,7 +208,7 @@ impl AgentContext {
 
     /// Counts a signal in the accounts of this agent.
     fn told(&self, to: AgentAddress, told: Result<(), TellError>) -> Result<(), TellError> {
-        self.entry.pairs().with(to).told(told.is_ok());
+        self.entry.pairs.with(to).told(told.is_ok());
         told
     }
 

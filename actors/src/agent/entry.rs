@@ -31,7 +31,7 @@ pub(crate) struct Entry {
     /// The generation that takes signals now; none before the first and while a restart is waited for.
     present: ArcSwapOption<Generation>,
     /// The accounts with other agents, of all generations.
-    pairs: Arc<Mutex<Pairs>>,
+    pub(super) pairs: Arc<Pairs>,
 }
 
 /// One generation of an agent: from a start to the end of its actor.
@@ -42,8 +42,8 @@ pub(crate) struct Generation {
     /// Letters in the mailbox.
     waiting: AtomicUsize,
     pub(super) registration: Registration,
-    // A mutex: the agent counts what it sends, gateways what arrives for it. Held for some additions.
-    pairs: Arc<Mutex<Pairs>>,
+    /// The accounts of its agent.
+    pub(super) pairs: Arc<Pairs>,
 }
 
 /// What a generation said about its end, before its actor ended.
@@ -167,11 +167,6 @@ impl Entry {
         self.life().state.is_live()
     }
 
-    /// Its accounts with other agents.
-    pub(super) fn pairs(&self) -> MutexGuard<'_, Pairs> {
-        self.pairs.lock().expect("nothing panics under this lock")
-    }
-
     /// How it is, without its accounts.
     pub(super) fn status(&self) -> AgentStatus {
         let life = self.life();
@@ -212,11 +207,6 @@ impl Generation {
     /// Letters have left the mailbox.
     pub(super) fn taken(&self, letters: usize) {
         self.waiting.fetch_sub(letters, Ordering::Relaxed);
-    }
-
-    /// The accounts of its agent.
-    pub(super) fn pairs(&self) -> MutexGuard<'_, Pairs> {
-        self.pairs.lock().expect("nothing panics under this lock")
     }
 }
 

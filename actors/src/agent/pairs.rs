@@ -7,13 +7,18 @@
 //! The first [`PAIRS_MAX`] others that an agent has to do with have an account each, for as long as the agent lives; all
 //! others share one. An account once begun is complete: it is never closed to make room.
 
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use queenright_protocol::id::NodeId;
 use serde::{Deserialize, Serialize};
 
-use super::signal::AgentAddress;
+use super::signal::{AgentAddress, Signal};
 
-/// With how many others an agent has accounts of their own: 1.5 KiB of them.
+/// With how many others an agent has accounts of their own: 2 KiB of them.
 pub const PAIRS_MAX: usize = 32;
+/// So many accounts are made room for together: most agents have to do with few.
+const BLOCK_ACCOUNTS: usize = 4;
 
 /// What an agent counts of its signals to another one, and of those from it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,16 +31,6 @@ pub struct PairCounts {
     pub delivered: u64,
     /// From the other, dropped at this agent's mailbox: it was full, or the generation had ended.
     pub lost: u64,
-}
-
-impl PairCounts {
-    /// Counts a signal to the other, which was taken or not.
-    pub(super) fn told(&mut self, taken: bool) {
-        match taken {
-            true => self.sent += 1,
-            false => self.refused += 1,
-        }
-    }
 }
 
 /// An agent's account with another one.
@@ -59,58 +54,134 @@ pub struct AgentAccounts {
     pub others: PairCounts,
 }
 
-/// The accounts while they are kept.
+/// The accounts while they are kept. Without a lock: every signal counts in them, on whichever thread it is.
 #[derive(Debug, Default)]
 pub(super) struct Pairs {
-    accounts: AgentAccounts,
-    /// The place of the one that was asked for last: most agents send many to the same.
-    last: usize,
+    first: OnceLock<Box<Block>>,
+    others: Counts,
+}
+
+/// Some accounts, in the order in which they were begun, and those begun after them.
+#[derive(Debug, Default)]
+struct Block {
+    accounts: [OnceLock<Account>; BLOCK_ACCOUNTS],
+    next: OnceLock<Box<Block>>,
+}
+
+#[derive(Debug)]
+struct Account {
+    node: NodeId,
+    number: u64,
+    counts: Counts,
+}
+
+/// The counts of an account; see [`PairCounts`].
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    sent: AtomicU64,
+    refused: AtomicU64,
+    delivered: AtomicU64,
+    lost: AtomicU64,
+}
+
+impl Counts {
+    /// Counts a signal to the other, which was taken or not.
+    pub(super) fn told(&self, taken: bool) {
+        let counter = match taken {
+            true => &self.sent,
+            false => &self.refused,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts signals from the other that were handed over.
+    pub(super) fn delivered(&self, signals: usize) {
+        self.delivered.fetch_add(signals as u64, Ordering::Relaxed);
+    }
+
+    /// Counts signals from the other that were dropped.
+    pub(super) fn lost(&self, signals: usize) {
+        self.lost.fetch_add(signals as u64, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> PairCounts {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        PairCounts {
+            sent: get(&self.sent),
+            refused: get(&self.refused),
+            delivered: get(&self.delivered),
+            lost: get(&self.lost),
+        }
+    }
 }
 
 impl Pairs {
-    /// The account with another agent, whichever generation of it.
-    pub(super) fn with(&mut self, other: AgentAddress) -> &mut PairCounts {
-        let is_other = |pair: &AgentPair| (pair.number, pair.node) == (other.number, other.node);
-        let pairs = &mut self.accounts.pairs;
-        if !pairs.get(self.last).is_some_and(is_other) {
-            match pairs.iter().position(is_other) {
-                Some(place) => self.last = place,
-                None if pairs.len() < PAIRS_MAX => {
-                    self.last = pairs.len();
-                    pairs.push(AgentPair {
-                        node: other.node,
-                        number: other.number,
-                        counts: PairCounts::default(),
-                    });
+    /// The account with another agent, whichever generation of it; begun if there is none and room for one.
+    pub(super) fn with(&self, other: AgentAddress) -> &Counts {
+        let mut block = &self.first;
+        for _ in 0..PAIRS_MAX / BLOCK_ACCOUNTS {
+            let Block { accounts, next } = &**block.get_or_init(Box::default);
+            for account in accounts {
+                // Of two that begin their first account here at once, one finds the other's and goes on.
+                let account = account.get_or_init(|| Account {
+                    node: other.node,
+                    number: other.number,
+                    counts: Counts::default(),
+                });
+                if (account.number, account.node) == (other.number, other.node) {
+                    return &account.counts;
                 }
-                None => return &mut self.accounts.others,
             }
+            block = next;
         }
-        &mut pairs[self.last].counts
+        &self.others
     }
 
-    pub(super) fn accounts(&self) -> &AgentAccounts {
-        &self.accounts
+    /// Hands the signals of each sender together to `count`, with the account that they belong to.
+    pub(super) fn each(&self, signals: &[Signal], count: impl Fn(&Counts, usize)) {
+        for same in signals.chunk_by(|a, b| a.from == b.from) {
+            count(self.with(same[0].from), same.len());
+        }
+    }
+
+    pub(super) fn accounts(&self) -> AgentAccounts {
+        let blocks = std::iter::successors(self.first.get(), |block| block.next.get());
+        let accounts = blocks.flat_map(|block| &block.accounts).filter_map(OnceLock::get);
+        let pairs = accounts.map(|account| AgentPair {
+            node: account.node,
+            number: account.number,
+            counts: account.counts.read(),
+        });
+        AgentAccounts {
+            pairs: pairs.collect(),
+            others: self.others.read(),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
-    #[test]
-    fn the_first_others_have_accounts_of_their_own_and_the_rest_share_one() {
-        let mut pairs = Pairs::default();
-        let other = |number| AgentAddress {
+    fn other(number: u64) -> AgentAddress {
+        AgentAddress {
             node: NodeId(number % 3),
             number,
             generation: number,
-        };
-        for round in 1..=3_u64 {
+        }
+    }
+
+    #[test]
+    fn the_first_others_have_accounts_of_their_own_and_the_rest_share_one() {
+        let pairs = Pairs::default();
+        assert_eq!(pairs.accounts(), AgentAccounts::default());
+        for round in 1..=3 {
             for number in 0..PAIRS_MAX as u64 + 10 {
                 let account = pairs.with(other(number));
-                account.sent += 1;
-                account.delivered += round;
+                account.told(true);
+                account.delivered(round);
             }
         }
         let accounts = pairs.accounts();
@@ -121,6 +192,31 @@ mod tests {
             ..PairCounts::default()
         };
         assert!(accounts.pairs.iter().all(|pair| pair.counts == own), "{accounts:?}");
+        let numbers: Vec<u64> = accounts.pairs.iter().map(|pair| pair.number).collect();
+        assert!(numbers.iter().copied().eq(0..PAIRS_MAX as u64), "{numbers:?}");
         assert_eq!((accounts.others.sent, accounts.others.delivered), (30, 60));
+    }
+
+    #[test]
+    fn threads_that_begin_the_same_accounts_at_once_share_them() {
+        let pairs = Pairs::default();
+        std::thread::scope(|scope| {
+            for first in 0..4 {
+                let pairs = &pairs;
+                scope.spawn(move || {
+                    for signal in 0..40_000_u64 {
+                        pairs.with(other((first + signal) % 40)).lost(1);
+                    }
+                });
+            }
+        });
+        let accounts = pairs.accounts();
+        let numbers: BTreeSet<u64> = accounts.pairs.iter().map(|pair| pair.number).collect();
+        assert_eq!(numbers.len(), PAIRS_MAX, "{accounts:?}");
+        assert!(
+            accounts.pairs.iter().all(|pair| pair.counts.lost == 4_000),
+            "{accounts:?}"
+        );
+        assert_eq!(accounts.others.lost, 8 * 4_000);
     }
 }

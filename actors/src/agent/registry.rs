@@ -259,7 +259,7 @@ impl Agents {
     /// One agent, with its accounts.
     pub(crate) fn status(&self, name: &str) -> Result<AgentStatus, AgentError> {
         let entry = self.entry(name)?;
-        let accounts = Some(entry.pairs().accounts().clone());
+        let accounts = Some(entry.pairs.accounts());
         Ok(AgentStatus {
             accounts,
             ..entry.status()

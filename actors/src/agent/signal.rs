@@ -22,6 +22,7 @@ use super::actor::AgentMessage;
 use super::ask::{Asks, Refusal};
 use super::entry::{Entry, Generation};
 use super::mailbox::{Delivery, Handed, Handing, Letter, hand};
+use super::pairs::Counts;
 use crate::router::{RouteError, Router};
 
 /// What stands in front of the payload.
@@ -115,13 +116,11 @@ impl Letter for Signal {
     }
 
     fn taken(signals: &[Signal], to: &Generation) {
-        let mut pairs = to.pairs();
-        signals.iter().for_each(|signal| pairs.with(signal.from).delivered += 1);
+        to.pairs.each(signals, Counts::delivered);
     }
 
     fn unread(signals: &[Signal], to: &Generation) {
-        let mut pairs = to.pairs();
-        signals.iter().for_each(|signal| pairs.with(signal.from).lost += 1);
+        to.pairs.each(signals, Counts::lost);
     }
 }
 
@@ -294,9 +293,8 @@ impl Signals {
         if late {
             self.handed.late.fetch_add(missed.len() as u64, Ordering::Relaxed);
         }
-        if let Some(entry) = entry.filter(|_| !missed.is_empty()) {
-            let mut pairs = entry.pairs();
-            missed.iter().for_each(|signal| pairs.with(signal.from).lost += 1);
+        if let Some(entry) = entry {
+            entry.pairs.each(&missed, Counts::lost);
         }
         let refusal = match entry {
             Some(_) if !late => Refusal::Busy,

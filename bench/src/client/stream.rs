@@ -1,6 +1,7 @@
 //! Events as the door pushes them: server-sent events over one connection.
 
 use std::collections::VecDeque;
+use std::str::FromStr;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -73,16 +74,13 @@ impl Client {
     }
 }
 
-/// What becomes of a message that is no error, or what is wrong with it.
-pub(super) type Read<T> = fn(&Message) -> Result<T, String>;
+/// What becomes of a message that is no error.
+pub(super) type Read<T> = fn(&Message) -> Result<T, NoMessage>;
 
-fn watched(message: &Message) -> Result<Watched, String> {
+fn watched(message: &Message) -> Result<Watched, NoMessage> {
     match message.kind.as_str() {
         "state" => message.data().map(Watched::State),
-        "current" => {
-            let cursor = message.id.parse::<EventCursor>();
-            cursor.map(Watched::Current).map_err(|error| error.to_string())
-        }
+        "current" => Ok(Watched::Current(message.id.parse()?)),
         _ => message.data().map(Watched::Event),
     }
 }
@@ -112,7 +110,7 @@ impl<T> Subscribed<T> {
     }
 
     fn read(&self, message: &Message) -> Result<T, ClientError> {
-        let malformed = |error: String| self.client.bad_response(error);
+        let malformed = |error: NoMessage| self.client.bad_response(error.to_string());
         if message.kind == "error" {
             let problem: Problem = message.data().map_err(malformed)?;
             return Err(ClientError::Problem(Box::new(problem)));
@@ -131,18 +129,22 @@ pub(super) struct Message {
 
 impl Message {
     /// What its JSON holds.
-    pub(super) fn data<T: DeserializeOwned>(&self) -> Result<T, String> {
-        serde_json::from_str(&self.data).map_err(|error| error.to_string())
+    pub(super) fn data<T: DeserializeOwned>(&self) -> Result<T, NoMessage> {
+        Ok(serde_json::from_str(&self.data)?)
     }
 }
 
-/// What makes a stream none of messages.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-enum NoMessage {
+/// What makes a stream none of messages that are known.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoMessage {
     #[error("a message is longer than {MESSAGE_BYTES_MAX} B")]
     TooLong,
     #[error("a line is not UTF-8")]
     NotText,
+    #[error(transparent)]
+    Data(#[from] serde_json::Error),
+    #[error(transparent)]
+    Cursor(#[from] <EventCursor as FromStr>::Err),
 }
 
 /// Takes a stream of bytes apart, as the HTML standard says of `text/event-stream`; lines end with a line feed.
@@ -228,8 +230,11 @@ mod tests {
     fn a_message_without_end_is_refused() {
         let (mut messages, mut ready) = (Messages::default(), VecDeque::new());
         let piece = vec![b'x'; MESSAGE_BYTES_MAX + 1];
-        assert_eq!(messages.take(&piece, &mut ready), Err(NoMessage::TooLong));
+        assert!(matches!(messages.take(&piece, &mut ready), Err(NoMessage::TooLong)));
         let mut messages = Messages::default();
-        assert_eq!(messages.take(b"data: \xff\n", &mut ready), Err(NoMessage::NotText));
+        assert!(matches!(
+            messages.take(b"data: \xff\n", &mut ready),
+            Err(NoMessage::NotText)
+        ));
     }
 }

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde::Deserialize;
 
 use super::request::path_of;
-use super::stream::Message;
+use super::stream::{Message, NoMessage};
 use super::wire::WireMessage;
 use super::{Client, ClientError};
 
@@ -49,7 +49,7 @@ struct Dropped {
     messages: u64,
 }
 
-fn news(message: &Message) -> Result<TopicNews, String> {
+fn news(message: &Message) -> Result<TopicNews, NoMessage> {
     match message.kind.as_str() {
         "dropped" => message.data().map(|Dropped { messages }| TopicNews::Dropped(messages)),
         _ => message.data().map(TopicNews::Message),
