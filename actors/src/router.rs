@@ -1,16 +1,17 @@
 //! Where envelopes go: from this node to the next hop, from the links to those who wait for them here, and on to the next
 //! node if they are for another. Owns the transport.
 //!
-//! Which way is `routes`', what passes through is `transit`'s.
+//! Which way is `routes`', what comes in is `inbound`'s, what passes through is `transit`'s.
 
+mod inbound;
 mod routes;
 #[cfg(test)]
 pub(crate) mod tests;
 mod transit;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -18,19 +19,17 @@ use bytes::Bytes;
 use queenright_protocol::id::NodeId;
 use queenright_protocol::topology::Branch;
 use queenright_protocol::wire::{Envelope, Kind, Lane};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 
+pub(crate) use self::inbound::{FoundingInbox, Inbound, Services};
 use self::routes::Routes;
 pub(crate) use self::routes::View;
 pub(crate) use self::transit::Notice;
-use self::transit::{Counters, Notices, add, is_answer, is_question};
 pub use self::transit::{Loss, TransitCounts};
-use crate::body::{decode, encode};
-use crate::link::{Deliver, Incompatible, LinkConfig, LinkError, LinkSign, LinksStats, Peer, PeerConfig, SendError};
+use self::transit::{Notices, add};
+use crate::body::encode;
+use crate::link::{LinkConfig, LinkError, LinkSign, LinksStats, PeerConfig, SendError};
 use crate::transport::{Gateways, Transport};
-
-/// How many envelopes of the first start may wait to be read.
-const FOUNDING_QUEUE: usize = 1024;
 
 /// Why an envelope was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,43 +68,6 @@ pub(crate) enum AskError {
     },
 }
 
-/// What the router does with envelopes that answer nothing it asked for.
-pub(crate) trait Services: Send + Sync + 'static {
-    /// Takes an envelope for this node. Called from a gateway: must not block.
-    fn receive(&self, envelope: Envelope);
-    /// Takes the signals of one frame, in order. Called from a gateway: must not block.
-    fn signals(&self, signals: Vec<Envelope>);
-    /// Takes the messages of topics of one frame, in order. Called from a gateway: must not block.
-    fn topics(&self, messages: Vec<Envelope>);
-}
-
-/// A question that waits for its answer, the link it went out on, and who was asked.
-struct Pending {
-    link: u16,
-    node: NodeId,
-    answer: oneshot::Sender<Result<Bytes, Loss>>,
-}
-
-/// The state that the transport reaches.
-pub(crate) struct Inbound {
-    // A mutex: asked from many tasks, answered from gateways. Held for one look-up. Ordered, so that those whose link went
-    // down are told in the order in which they asked.
-    pending: Mutex<BTreeMap<u64, Pending>>,
-    services: OnceLock<Arc<dyn Services>>,
-    founding: mpsc::Sender<(u16, Envelope)>,
-    /// Links that came up since the founding asked last.
-    came_up: mpsc::Sender<u16>,
-    /// Why other nodes cannot be linked.
-    incompatible: mpsc::Sender<String>,
-    /// Envelopes that nobody here could take.
-    unclaimed: AtomicU64,
-    transit: Counters,
-    /// Grows with each link that comes up or goes down.
-    links: watch::Sender<u64>,
-    /// Passes on what is for others.
-    router: OnceLock<Weak<Router>>,
-}
-
 /// How the link to a member is: one that stands, or should.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NeighbourSign {
@@ -116,6 +78,14 @@ pub(crate) struct NeighbourSign {
     pub(crate) silent: Option<Duration>,
 }
 
+/// What routes are made of.
+#[derive(Default)]
+struct Known {
+    view: Option<View>,
+    /// The members that are taken for dead.
+    suspects: BTreeSet<NodeId>,
+}
+
 /// Sends envelopes, and ties answers to questions.
 pub(crate) struct Router {
     transport: Box<dyn Transport>,
@@ -123,18 +93,10 @@ pub(crate) struct Router {
     /// Replaced as a whole when the members, the epoch or the suspects change.
     routes: ArcSwapOption<Routes>,
     // A mutex: what routes are made of changes from several tasks. Held while they are made.
-    view: Mutex<Option<View>>,
-    /// The members that are taken for dead.
-    suspects: watch::Sender<BTreeSet<NodeId>>,
+    known: Mutex<Known>,
+    /// Grows whenever other members are taken for dead.
+    suspects_changed: watch::Sender<u64>,
     next_correlation: AtomicU64,
-}
-
-/// What the first start reads: envelopes of its kinds with the link they came on, and links that came up.
-pub(crate) struct FoundingInbox {
-    pub(crate) envelopes: mpsc::Receiver<(u16, Envelope)>,
-    pub(crate) came_up: mpsc::Receiver<u16>,
-    /// That another node speaks no version of this one.
-    pub(crate) incompatible: mpsc::Receiver<String>,
 }
 
 impl RouteError {
@@ -161,8 +123,8 @@ impl Router {
             transport,
             inbound,
             routes: ArcSwapOption::empty(),
-            view: Mutex::new(None),
-            suspects: watch::Sender::new(BTreeSet::new()),
+            known: Mutex::default(),
+            suspects_changed: watch::Sender::new(0),
             next_correlation: AtomicU64::new(1),
         });
         let known = router.inbound.router.set(Arc::downgrade(&router));
@@ -172,29 +134,41 @@ impl Router {
 
     /// Sets the members and the epoch, once the first start has given them their numbers and whenever they change.
     pub(crate) fn set_view(&self, view: View) {
-        let mut known = self.view.lock().expect("nothing panics under this lock");
-        let routes = Routes::new(view.clone(), &self.suspects.borrow());
-        self.routes.store(Some(Arc::new(routes)));
-        *known = Some(view);
+        let mut known = self.known();
+        known.view = Some(view);
+        self.make_routes(&known);
     }
 
     /// Says which members are taken for dead, until it is said again: routes lead around them.
     pub(crate) fn set_suspects(&self, suspects: BTreeSet<NodeId>) {
-        let view = self.view.lock().expect("nothing panics under this lock");
-        let changed = self.suspects.send_if_modified(|known| {
-            let differs = *known != suspects;
-            *known = suspects;
-            differs
-        });
-        if let Some(view) = view.as_ref().filter(|_| changed) {
-            let routes = Routes::new(view.clone(), &self.suspects.borrow());
-            self.routes.store(Some(Arc::new(routes)));
+        let mut known = self.known();
+        if known.suspects == suspects {
+            return;
+        }
+        known.suspects = suspects;
+        self.make_routes(&known);
+        drop(known);
+        self.suspects_changed.send_modify(|changes| *changes += 1);
+    }
+
+    fn make_routes(&self, known: &Known) {
+        if let Some(view) = known.view.clone() {
+            self.routes.store(Some(Arc::new(Routes::new(view, &known.suspects))));
         }
     }
 
-    /// Follows which members are taken for dead.
-    pub(crate) fn follow_suspects(&self) -> watch::Receiver<BTreeSet<NodeId>> {
-        self.suspects.subscribe()
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().expect("nothing panics under this lock")
+    }
+
+    /// The members that are taken for dead.
+    pub(crate) fn suspects(&self) -> BTreeSet<NodeId> {
+        self.known().suspects.clone()
+    }
+
+    /// Follows which members are taken for dead: the number grows whenever others are.
+    pub(crate) fn follow_suspects(&self) -> watch::Receiver<u64> {
+        self.suspects_changed.subscribe()
     }
 
     /// These are the neighbours from now on (see [`crate::link::Links::set_peers`]).
@@ -215,6 +189,13 @@ impl Router {
     /// Whether a link is up.
     pub(crate) fn is_up(&self, link: u16) -> bool {
         self.transport.is_up(link)
+    }
+
+    /// Whether a link to a member is up.
+    pub(crate) fn is_linked(&self, node: NodeId) -> bool {
+        let routes = self.routes.load();
+        let link = routes.as_ref().and_then(|routes| routes.link(node));
+        link.is_some_and(|link| self.transport.is_up(link))
     }
 
     /// Follows links that come up and go down: the number grows with each.
@@ -389,20 +370,11 @@ impl Router {
         timeout: Duration,
     ) -> Result<Bytes, AskError> {
         let correlation = self.next_correlation.fetch_add(1, Ordering::Relaxed);
-        let (answer, receiver) = oneshot::channel();
         let envelope = self.envelope(to, kind, correlation, body);
         let link = self.choose(&envelope)?;
-        let node = to;
-        self.inbound
-            .pending()
-            .insert(correlation, Pending { link, node, answer });
-        let forget = Forget {
-            inbound: &self.inbound,
-            correlation,
-        };
+        let mut question = self.inbound.expect(correlation, link, to);
         self.transport.send(link, lane, &envelope).map_err(RouteError::from)?;
-        let answer = tokio::time::timeout(timeout, receiver).await;
-        drop(forget);
+        let answer = tokio::time::timeout(timeout, &mut question.answer).await;
         match answer {
             Ok(Ok(Ok(body))) => Ok(body),
             Ok(Ok(Err(loss))) => Err(AskError::Lost { loss }),
@@ -455,165 +427,5 @@ impl Router {
     /// How many envelopes nobody here could take.
     pub(crate) fn unclaimed(&self) -> u64 {
         self.inbound.unclaimed.load(Ordering::Relaxed)
-    }
-}
-
-/// Forgets a question when its asker goes away.
-struct Forget<'a> {
-    inbound: &'a Inbound,
-    correlation: u64,
-}
-
-impl Drop for Forget<'_> {
-    fn drop(&mut self) {
-        self.inbound.pending().remove(&self.correlation);
-    }
-}
-
-impl Inbound {
-    /// What the transport delivers to, and what of it the first start reads.
-    pub(crate) fn new() -> (Arc<Inbound>, FoundingInbox) {
-        let (founding, envelopes) = mpsc::channel(FOUNDING_QUEUE);
-        let (came_up, came_up_receiver) = mpsc::channel(FOUNDING_QUEUE);
-        let (incompatible, reasons) = mpsc::channel(1);
-        let inbound = Arc::new(Inbound {
-            pending: Mutex::new(BTreeMap::new()),
-            services: OnceLock::new(),
-            founding,
-            came_up,
-            incompatible,
-            unclaimed: AtomicU64::new(0),
-            transit: Counters::default(),
-            links: watch::Sender::new(0),
-            router: OnceLock::new(),
-        });
-        let inbox = FoundingInbox {
-            envelopes,
-            came_up: came_up_receiver,
-            incompatible: reasons,
-        };
-        (inbound, inbox)
-    }
-
-    fn one(&self, link: u16, envelope: Envelope) {
-        let taken = match envelope.kind {
-            Kind::Hello | Kind::Founding | Kind::FoundingAck | Kind::JoinRefused => {
-                self.founding.try_send((link, envelope)).is_ok()
-            }
-            // An answer that comes too late is nobody's.
-            kind if is_answer(kind) => {
-                let pending = self.pending().remove(&envelope.correlation);
-                pending.is_some_and(|pending| pending.answer.send(Ok(envelope.body)).is_ok())
-            }
-            Kind::Unreachable => self.told(envelope),
-            _ => self.serve(envelope),
-        };
-        if !taken {
-            self.unclaimed.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn serve(&self, envelope: Envelope) -> bool {
-        match self.services.get() {
-            Some(services) => {
-                services.receive(envelope);
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Something was lost on its way. Who waits for an answer need not wait any longer.
-    fn told(&self, envelope: Envelope) -> bool {
-        let Ok(Notice {
-            kind,
-            correlation,
-            node,
-            loss,
-            count,
-        }) = decode(&envelope.body)
-        else {
-            return false;
-        };
-        self.transit.told_lost.fetch_add(count, Ordering::Relaxed);
-        match Kind::try_from(kind) {
-            Ok(kind) if is_question(kind) || is_answer(kind) => {
-                let mut pending = self.pending();
-                if pending.get(&correlation).is_some_and(|pending| pending.node == node) {
-                    let pending = pending.remove(&correlation).expect("it was just there");
-                    // Whoever asked may have gone away.
-                    let _ = pending.answer.send(Err(loss));
-                }
-                true
-            }
-            // An agent waits for an answer.
-            Ok(Kind::Signal | Kind::SignalAnswer) if correlation != 0 => self.serve(envelope),
-            // The stream of log entries that it belongs to has a gap now.
-            Ok(Kind::AppendRequest | Kind::AppendReply) => self.serve(envelope),
-            _ => true,
-        }
-    }
-
-    fn pending(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Pending>> {
-        self.pending.lock().expect("nothing panics under this lock")
-    }
-}
-
-impl Deliver for Inbound {
-    fn envelopes(&self, from: &Peer, batch: Vec<Envelope>) {
-        let link = from.index;
-        let router = self.router.get().and_then(Weak::upgrade);
-        let routes = router.as_ref().and_then(|router| router.routes.load_full());
-        let (mut signals, mut topics) = (Vec::new(), Vec::new());
-        let mut notices = Notices::default();
-        for mut envelope in batch {
-            let to = envelope.to;
-            match (&router, &routes) {
-                (Some(router), Some(routes)) if to != routes.me() && to != NodeId::NONE => {
-                    if let Err(loss) = router.forward(routes, link, &mut envelope) {
-                        notices.add(&envelope, loss);
-                    }
-                }
-                _ if envelope.kind == Kind::Signal => signals.push(envelope),
-                _ if envelope.kind == Kind::Topic => topics.push(envelope),
-                _ => self.one(link, envelope),
-            }
-        }
-        if let Some(router) = &router {
-            router.tell(notices);
-        }
-        let count = (signals.len() + topics.len()) as u64;
-        match self.services.get() {
-            _ if count == 0 => {}
-            Some(services) => {
-                if !signals.is_empty() {
-                    services.signals(signals);
-                }
-                if !topics.is_empty() {
-                    services.topics(topics);
-                }
-            }
-            None => {
-                self.unclaimed.fetch_add(count, Ordering::Relaxed);
-            }
-        }
-    }
-
-    fn link_up(&self, peer: &Peer) {
-        tracing::info!(peer = %peer.name, "link up");
-        self.links.send_modify(|changes| *changes += 1);
-        // Nobody listens any more once the first start is complete.
-        let _ = self.came_up.try_send(peer.index);
-    }
-
-    fn link_down(&self, peer: &Peer) {
-        tracing::info!(peer = %peer.name, "link down");
-        self.links.send_modify(|changes| *changes += 1);
-        self.pending().retain(|_, pending| pending.link != peer.index);
-    }
-
-    fn incompatible(&self, _: &Peer, why: &Incompatible) {
-        // Told again at the next attempt; nobody listens once the first start is complete.
-        let _ = self.incompatible.try_send(why.to_string());
     }
 }

@@ -90,14 +90,14 @@ pub(super) async fn keep_cuts(
     router: Arc<Router>,
     queen: ActorRef<QueenMessage>,
 ) {
-    let (epochs, suspects) = (replica.follow_epoch(), router.follow_suspects());
+    let epochs = replica.follow_epoch();
     loop {
         tokio::time::sleep(EVERY).await;
         if consensus.current().role != Role::Leader {
             continue;
         }
         let Some(epoch) = epochs.borrow().clone() else { continue };
-        let suspects = suspects.borrow().clone();
+        let suspects = router.suspects();
         let now_ms = detours.now_ms();
         let Some(cuts) = detours.cuts().look(&epoch, &suspects, now_ms) else {
             continue;

@@ -251,16 +251,14 @@ impl Node {
     pub fn is_drained(&self) -> bool {
         let me = self.router.me();
         // As applied here: who was told that it takes work again finds that it does.
-        let applied = self.replica.follow_epoch();
-        let epoch = applied.borrow();
-        epoch.as_ref().is_some_and(|epoch| epoch.drained.contains(&me))
+        drains(&self.replica.follow_epoch().borrow(), me)
     }
 
     /// Resolves once this node takes no new work.
     pub async fn drained(&self) {
         let me = self.router.me();
         let mut applied = self.replica.follow_epoch();
-        let drained = applied.wait_for(|epoch| epoch.as_ref().is_some_and(|epoch| epoch.drained.contains(&me)));
+        let drained = applied.wait_for(|epoch| drains(epoch, me));
         drained.await.expect("the replica has the sender");
     }
 
@@ -384,6 +382,10 @@ impl Node {
 
 /// How a node has ended as a member, if it has.
 pub(super) type EndedSender = Arc<watch::Sender<Option<Ended>>>;
+
+fn drains(epoch: &Option<Epoch>, node: NodeId) -> bool {
+    epoch.as_ref().is_some_and(|epoch| epoch.drained.contains(&node))
+}
 
 #[cfg(test)]
 mod tests {

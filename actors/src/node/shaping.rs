@@ -98,6 +98,7 @@ impl Shaping {
                 self.epochs.learn(epoch);
             }
             links.mark_unchanged();
+            suspects.mark_unchanged();
             let epoch = newest.borrow_and_update().clone();
             if let Some(epoch) = epoch.clone().filter(|epoch| epoch.number > noted) {
                 noted = epoch.number;
@@ -124,7 +125,7 @@ impl Shaping {
                 epoch,
                 members: with_me(&membership.nodes, self.me),
                 voters: membership.voters(),
-                suspects: suspects.borrow_and_update().clone(),
+                suspects: self.router.suspects(),
                 up: others.filter(|place| self.router.is_up(*place)).collect(),
                 places: places.clone(),
                 silence_ms: consensus.leader_silence().as_millis() as u64,

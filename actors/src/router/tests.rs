@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use queenright_protocol::topology::{self, FanOut, Pair, Topology};
 
 use super::*;
+use crate::link::{Deliver, Peer};
 use crate::link::{LinksStats, PeerConfig};
 
 /// What is between the nodes.
@@ -318,6 +319,26 @@ async fn whoever_waits_for_an_answer_that_is_lost_is_told() {
     };
     let (answer, ()) = tokio::join!(asking, answering);
     assert_eq!(answer, Err(AskError::Lost { loss: Loss::Busy }));
+}
+
+#[tokio::test]
+async fn whoever_asks_a_node_that_still_starts_is_told() {
+    let mut rig = Rig::new(topology::Kind::Mesh, 2);
+    let wire = Wire {
+        me: 1,
+        wires: rig.wires.clone(),
+    };
+    let starting = Router::over(Box::new(wire), Inbound::new().0);
+    starting.set_view(view(1, topology::Kind::Mesh, 2));
+    rig.routers[1] = starting;
+    let hour = Duration::from_secs(3_600);
+    let asking = rig.routers[0].ask(number(1), Lane::Command, Kind::Control, Bytes::new(), hour);
+    let (answer, ()) = tokio::join!(asking, async { rig.settle() });
+    assert_eq!(answer, Err(AskError::Lost { loss: Loss::Starting }));
+    rig.signal(0, 1).unwrap();
+    rig.settle();
+    assert_eq!(rig.routers[0].transit().told_lost, 2);
+    assert_eq!(rig.routers[1].unclaimed(), 2);
 }
 
 #[test]

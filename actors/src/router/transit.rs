@@ -33,6 +33,9 @@ pub enum Loss {
     /// The target is no member, as far as is known there.
     #[error("it is no member")]
     Unknown,
+    /// The target has a link, but its parts do not run yet.
+    #[error("it is still starting")]
+    Starting,
 }
 
 /// The body of [`Kind::Unreachable`].
@@ -87,7 +90,7 @@ pub struct TransitCounts {
 #[derive(Default)]
 pub(super) struct Counters {
     pub(super) forwarded: AtomicU64,
-    lost: [AtomicU64; 4],
+    lost: [AtomicU64; 5],
     pub(super) signals_forwarded: AtomicU64,
     signals_lost: AtomicU64,
     topics_lost: AtomicU64,
