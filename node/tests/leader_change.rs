@@ -11,7 +11,7 @@ use queenright_bench::history::{
 };
 use rustix::process::Signal;
 
-use crate::colony::NODES;
+use crate::colony::{Colony, NODES};
 use crate::histories::proxy::LinkMode;
 use crate::histories::stage::Stage;
 
@@ -146,4 +146,22 @@ fn clients_of_nodes_that_live_see_a_pause_and_no_error_when_the_leader_goes() {
         .sum();
     assert_eq!(counted, increments);
     stage.colony.same_digest();
+}
+
+#[test]
+fn a_leader_that_is_killed_is_replaced_long_before_its_lease_ends() {
+    // By its lease alone that would take two minutes, which is longer than anything is waited for here.
+    let mut colony = Colony::start_prepared("lease", |config, _| {
+        config.consensus.election_min = Duration::from_secs(59);
+        config.consensus.election_max = Duration::from_secs(60);
+    });
+    for _ in 0..2 {
+        let leader = colony.leader_at(NODES[0], None);
+        let witness = NODES.into_iter().find(|node| *node != leader).unwrap();
+        colony.kill(&leader);
+        colony.leader_at(witness, Some(&leader));
+        colony.at(witness, &["memory", "put", "key", "value"]).with_code(0);
+        colony.start_node(&leader);
+        colony.leader_at(&leader, None);
+    }
 }

@@ -9,6 +9,7 @@ mod recovery;
 pub(crate) mod salvage;
 mod snapshot;
 pub mod types;
+mod vacancy;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -42,6 +43,7 @@ use self::snapshot::compaction::Compaction;
 pub use self::snapshot::compaction::CompactionOptions;
 use self::snapshot::serve::Server;
 use self::types::{EntryBytes, TypeConfig};
+use self::vacancy::Vacancy;
 use crate::body::{decode, encode};
 use crate::node::Role;
 use crate::replica::Replica;
@@ -186,6 +188,15 @@ impl Consensus {
         let leadership = watch_leadership(&raft, &stop);
         let members = watch_members(&raft, &stop);
         let recovered = watch_recovery(&raft, &replica, &recovery, &stop);
+        let vacancy = Vacancy {
+            raft: raft.clone(),
+            router: router.clone(),
+            leadership: leadership.clone(),
+            members: members.clone(),
+            patience: timing.heartbeat,
+        };
+        let until = stop.clone();
+        tokio::spawn(async move { until.run_until_cancelled(vacancy.watch()).await });
         let snapshot_wanted = Arc::new(Notify::new());
         if let (Some(library), Some(log)) = (library, compacted) {
             let compaction = Compaction {
