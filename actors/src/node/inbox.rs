@@ -68,8 +68,13 @@ impl Services for Inbox {
                     bytes: envelope.body,
                 });
             }
-            // The sender's timer repeats the round: this only says that nothing else will come of it.
-            Kind::RoundRefused => tracing::debug!(from = %envelope.from, "a round was refused"),
+            Kind::RoundRefused => {
+                tracing::debug!(from = %envelope.from, "a round was refused");
+                // The timer repeats what a leader has no room for.
+                if let Ok(false) = decode(&envelope.body) {
+                    let _ = self.queen.cast(QueenMessage::RoundRefused(envelope.from));
+                }
+            }
             Kind::Unstored => match decode(&envelope.body) {
                 Ok(records) => drop(self.queen.cast(QueenMessage::Unstored {
                     from: envelope.from,

@@ -23,6 +23,7 @@ use self::due::Duties;
 use super::request::{Request, SubmitError};
 use super::rounds::{Effect, Input, RoundLimits, Rounds};
 use crate::agent::{AgentError, AgentSpec, AgentStatus, Agents};
+use crate::body::encode;
 use crate::consensus::Consensus;
 use crate::disk::Disk;
 use crate::liveness::Liveness;
@@ -62,6 +63,8 @@ pub(crate) enum QueenMessage {
         /// The encoded round.
         bytes: Bytes,
     },
+    /// From another queen, who does not lead: she has taken no round.
+    RoundRefused(NodeId),
     /// From consensus: an entry of hers was applied, or will not be.
     EntryApplied,
     /// From her timer: the pause after it is over.
@@ -200,6 +203,7 @@ impl Actor for Queen {
                 state.look_at_due(&me).await;
             }
             QueenMessage::Round { from, bytes } => state.step(Input::Round { from, bytes }),
+            QueenMessage::RoundRefused(from) => state.step(Input::Refused { from }),
             QueenMessage::EntryApplied => {
                 match state.commanded() {
                     Duration::ZERO => state.step(Input::EntryDone),
@@ -370,8 +374,9 @@ impl QueenState {
                             self.step(Input::NotSent { first });
                         }
                     }
-                    Effect::Refuse { to } => {
-                        let _ = self.router.send(to, Lane::Command, Kind::RoundRefused, 0, Bytes::new());
+                    Effect::Refuse { to, leads } => {
+                        let kind = Kind::RoundRefused;
+                        let _ = self.router.send(to, kind.lane(), kind, 0, encode(&leads));
                     }
                     Effect::Append { rounds } => self.append(rounds, || QueenMessage::EntryApplied, me).await,
                 }

@@ -8,6 +8,7 @@
 //! | [`Input::Applied`] | the replica | outcomes go to those who wait for them |
 //! | [`Input::Leader`] | consensus | rounds without outcome are sent to the new leader |
 //! | [`Input::Round`] | a queen | it joins the next entry, or is refused when this node does not lead |
+//! | [`Input::Refused`] | a queen | the rounds that were sent to her go again at the next tick, if she will lead |
 //! | [`Input::EntryDone`] | consensus | the next entry may follow |
 //! | [`Input::Tick`] | a timer, while rounds are under way | rounds without outcome are sent again |
 
@@ -36,6 +37,8 @@ const ROUND_ALONE_BYTES_MAX: usize = ROUND_BYTES_MAX as usize - ROUND_HEAD_BYTES
 /// Each costs every node some tenths of a millisecond, whatever it holds: without this the next would go for the first
 /// command that comes, and a busy cluster would spend its time on small ones. An idle cluster never holds back what waits.
 const WORTH_MORE: usize = 2;
+/// How often a round was sent that still goes again at once when it was refused by who does not lead.
+pub(super) const SENT_SOON_MAX: u32 = 8;
 
 /// Bounds of the machine.
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +111,11 @@ pub(crate) enum Input<T> {
         /// The number of its first command.
         first: u64,
     },
+    /// A queen to whom rounds were sent does not lead, or does not know yet that she does.
+    Refused {
+        /// Whose queen.
+        from: NodeId,
+    },
     /// An entry was applied, or will never be.
     EntryDone,
     /// Time goes on.
@@ -126,10 +134,12 @@ pub(crate) enum Effect<T> {
         /// The round.
         bytes: Bytes,
     },
-    /// Tell a queen that this node does not lead.
+    /// Tell a queen that her round was not taken.
     Refuse {
         /// Who sent the round.
         to: NodeId,
+        /// Whether this node leads all the same.
+        leads: bool,
     },
     /// Append these rounds as one entry.
     Append {
@@ -162,6 +172,8 @@ struct Flight {
     sent_ms: u64,
     /// How often it was sent.
     sends: u32,
+    /// Whether the one it was sent to last does not lead.
+    refused: bool,
 }
 
 /// The machine.
@@ -236,6 +248,7 @@ impl<T> Rounds<T> {
             Input::Leader(leader) => self.leader(now_ms, leader, out),
             Input::Round { from, bytes } => self.round(from, bytes, out),
             Input::NotSent { first } => self.not_sent(first),
+            Input::Refused { from } => self.refused(from),
             Input::EntryDone => drop(self.entries.pop_front()),
             Input::Tick => self.tick(now_ms, out),
         }
@@ -364,6 +377,7 @@ impl<T> Rounds<T> {
                 open,
                 sent_ms: now_ms,
                 sends: 0,
+                refused: false,
             },
         );
         self.send_flight(first, now_ms, out);
@@ -409,6 +423,7 @@ impl<T> Rounds<T> {
         flight.sent_ms = now_ms;
         self.repeated += u64::from(flight.sends > 0);
         flight.sends += 1;
+        flight.refused = false;
         let bytes = flight.bytes.clone();
         if leader == self.me {
             // Refused like any other when too much waits: the next tick tries again.
@@ -510,12 +525,21 @@ impl<T> Rounds<T> {
         }
     }
 
+    /// A new leader is often heard of before she knows herself: she is asked again soon, but not for ever.
+    fn refused(&mut self, from: NodeId) {
+        if self.leader == Some(from) {
+            let soon = self.flights.values_mut().filter(|flight| flight.sends < SENT_SOON_MAX);
+            soon.for_each(|flight| flight.refused = true);
+        }
+    }
+
     fn round(&mut self, from: NodeId, bytes: Bytes, out: &mut Vec<Effect<T>>) {
         // An entry that no node decodes would stop them all: what cannot be a round goes no further.
         let fits = bytes.len() <= ROUND_ALONE_BYTES_MAX && bytes.first() == Some(&ROUND_VERSION);
         // A full leader refuses too: the sender repeats the round later.
-        if self.leader != Some(self.me) || !fits || !self.take_in(bytes) {
-            out.push(Effect::Refuse { to: from });
+        let leads = self.leader == Some(self.me);
+        if !leads || !fits || !self.take_in(bytes) {
+            out.push(Effect::Refuse { to: from, leads });
         }
     }
 
@@ -526,7 +550,7 @@ impl<T> Rounds<T> {
             .iter()
             .filter(|(_, flight)| {
                 let patience = limits.repeat_ms << flight.sends.saturating_sub(1).min(3);
-                flight.sends == 0 || now_ms >= flight.sent_ms + patience
+                flight.sends == 0 || flight.refused || now_ms >= flight.sent_ms + patience
             })
             .map(|(first, _)| *first)
             .collect();

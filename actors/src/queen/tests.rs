@@ -10,7 +10,7 @@ use queenright_protocol::colony::{
 use queenright_protocol::id::NodeId;
 
 use super::request::{Request, SubmitError};
-use super::rounds::{Effect, Input, RoundLimits, Rounds};
+use super::rounds::{Effect, Input, RoundLimits, Rounds, SENT_SOON_MAX};
 
 const ME: NodeId = NodeId(1);
 const OTHER: NodeId = NodeId(2);
@@ -413,6 +413,25 @@ fn a_round_for_which_there_was_no_link_goes_with_the_next_tick() {
 }
 
 #[test]
+fn a_leader_who_does_not_know_it_yet_is_asked_again_with_the_next_tick_but_not_for_ever() {
+    let mut rig = Rig::following(RoundLimits::default());
+    rig.submit(append(1));
+    let [round] = &rig.drain()[..] else {
+        panic!("it fits one round")
+    };
+    assert_eq!(rig.step(Input::Refused { from: ME }), []);
+    assert_eq!(rig.step(Input::Tick), [], "it was not sent to that one");
+    for _ in 1..SENT_SOON_MAX {
+        assert_eq!(rig.step(Input::Refused { from: OTHER }), []);
+        let again: Vec<Round> = rig.step(Input::Tick).into_iter().map(sent).collect();
+        assert_eq!(again, std::slice::from_ref(round));
+        assert_eq!(rig.step(Input::Tick), [], "once for each refusal");
+    }
+    assert_eq!(rig.step(Input::Refused { from: OTHER }), []);
+    assert_eq!(rig.step(Input::Tick), []);
+}
+
+#[test]
 fn a_leader_takes_a_waiting_round_once_and_refuses_what_it_cannot_take() {
     let round = |incarnation, bytes| {
         let author = "a".repeat(bytes).into();
@@ -459,7 +478,7 @@ fn a_leader_refuses_a_round_that_no_entry_can_carry() {
             from: OTHER,
             bytes: bytes.clone().into()
         }),
-        [Effect::Refuse { to: OTHER }]
+        [Effect::Refuse { to: OTHER, leads: true }]
     );
     bytes.truncate(ROUND_BYTES_MAX as usize - 58);
     assert_eq!(

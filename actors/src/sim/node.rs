@@ -18,6 +18,7 @@ use super::history::PROJECT;
 use super::network::Network;
 use super::queen::{Mailbox, Message, SimQueen};
 use super::runtime::Seeded;
+use crate::body::decode;
 use crate::consensus::{Consensus, Timing};
 use crate::link::{Deliver, Peer};
 use crate::queen::{Request, SubmitError};
@@ -89,7 +90,12 @@ impl Services for Inbox {
                 from: envelope.from,
                 bytes: envelope.body,
             }),
-            Kind::RoundRefused | Kind::Unstored => {}
+            Kind::RoundRefused => {
+                if let Ok(false) = decode(&envelope.body) {
+                    self.mailbox.put(Message::Refused(envelope.from));
+                }
+            }
+            Kind::Unstored => {}
             _ => self.consensus.receive(envelope),
         }
     }

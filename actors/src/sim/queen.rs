@@ -12,6 +12,7 @@ use queenright_protocol::wire::{Kind, Lane};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::body::encode;
 use crate::consensus::Consensus;
 use crate::queen::{Effect, Input, Request, RoundLimits, Rounds, SubmitError};
 use crate::replica::Replica;
@@ -30,6 +31,7 @@ const MAILBOX: usize = 65_536;
 pub(super) enum Message {
     Submit(u64, Request),
     Round { from: NodeId, bytes: Bytes },
+    Refused(NodeId),
     Applied(Vec<Answer>),
     Leader(Option<NodeId>),
     EntryDone,
@@ -140,6 +142,7 @@ impl SimQueen {
                 expires_ms: self.replica.cluster_ms_estimate() + COMMAND_LIFE_MS,
             },
             Message::Round { from, bytes } => Input::Round { from, bytes },
+            Message::Refused(from) => Input::Refused { from },
             Message::Applied(answers) => Input::Applied(answers),
             Message::Leader(leader) => {
                 self.leads = leader == Some(self.router.me());
@@ -178,8 +181,10 @@ impl SimQueen {
                         self.rounds.step(now_ms, Input::NotSent { first }, &mut Vec::new());
                     }
                 }
-                Effect::Refuse { to } => {
-                    let _ = self.router.send(to, Lane::Command, Kind::RoundRefused, 0, Bytes::new());
+                Effect::Refuse { to, leads } => {
+                    let _ = self
+                        .router
+                        .send(to, Lane::Command, Kind::RoundRefused, 0, encode(&leads));
                 }
                 Effect::Append { rounds } => self.append(rounds, Message::EntryDone).await,
             }
