@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
+use openraft::errors::ClientWriteError;
 use openraft::raft::ReadPolicy;
 use openraft::raft::responder::ProgressResponder;
 use openraft::storage::RaftLogStorage;
@@ -119,6 +120,15 @@ pub(crate) struct Snapshots {
     /// The log that is cut.
     pub(crate) log: LogStore,
     pub(crate) recovery: RecoveryNote,
+}
+
+/// What became of an entry that was handed to openraft.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It was applied here, or this node lost sight of it.
+    Over,
+    /// It was not taken: this node does not lead, or no quorum has acknowledged yet that it does.
+    NotTaken,
 }
 
 /// Consensus of this node.
@@ -278,18 +288,20 @@ impl Consensus {
     }
 
     /// Hands an entry to openraft, in order; `done` is called when it was applied here, or will not be. Only a leader's
-    /// entries are taken.
-    pub(crate) async fn append(&self, entry: Bytes, done: impl FnOnce() + Send + 'static) {
+    /// entries are taken, once a quorum has acknowledged her.
+    pub(crate) async fn append(&self, entry: Bytes, done: impl FnOnce(Fate) + Send + 'static) {
         let (responder, receiver) = ProgressResponder::complete_only();
         let handed = self.raft.client_write_ff(EntryBytes(entry), Some(responder)).await;
         if handed.is_err() {
-            done();
+            done(Fate::Over);
             return;
         }
         tokio::spawn(async move {
             // Applied, refused, or forgotten by a stopping consensus: in each case the next entry may follow.
-            let _ = receiver.await;
-            done();
+            done(match receiver.await {
+                Ok(Err(ClientWriteError::ForwardToLeader(_))) => Fate::NotTaken,
+                _ => Fate::Over,
+            });
         });
     }
 

@@ -24,7 +24,7 @@ use super::request::{Request, SubmitError};
 use super::rounds::{Effect, Input, RoundLimits, Rounds};
 use crate::agent::{AgentError, AgentSpec, AgentStatus, Agents};
 use crate::body::encode;
-use crate::consensus::Consensus;
+use crate::consensus::{Consensus, Fate};
 use crate::disk::Disk;
 use crate::liveness::Liveness;
 use crate::replica::Replica;
@@ -35,6 +35,9 @@ use crate::router::Router;
 const COMMAND_LIFE_MS: u64 = 60_000;
 /// How often rounds under way are looked at, to send again those without outcome.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How long to wait after consensus has not taken an entry: about as long as a quorum takes to acknowledge a new leader.
+pub(crate) const NOT_TAKEN_PAUSE: Duration = Duration::from_millis(10);
 
 /// By which a caller gets its outcome.
 type Reply = oneshot::Sender<Result<Outcome, SubmitError>>;
@@ -67,6 +70,8 @@ pub(crate) enum QueenMessage {
     RoundRefused(NodeId),
     /// From consensus: an entry of hers was applied, or will not be.
     EntryApplied,
+    /// From consensus, after a pause: it has not taken an entry with these rounds.
+    EntryNotTaken(Vec<Bytes>),
     /// From her timer: the pause after it is over.
     EntryDone,
     /// From her timer.
@@ -212,6 +217,7 @@ impl Actor for Queen {
                 state.look_at_due(&me).await;
             }
             QueenMessage::EntryDone => state.step(Input::EntryDone),
+            QueenMessage::EntryNotTaken(rounds) => state.step(Input::EntryNotTaken { rounds }),
             QueenMessage::Unstored { from, records } => state.hear_unstored(from, records),
             QueenMessage::Due => {
                 state.due_again(false);
@@ -378,7 +384,14 @@ impl QueenState {
                         let kind = Kind::RoundRefused;
                         let _ = self.router.send(to, kind.lane(), kind, 0, encode(&leads));
                     }
-                    Effect::Append { rounds } => self.append(rounds, || QueenMessage::EntryApplied, me).await,
+                    Effect::Append { rounds } => {
+                        let again = rounds.clone();
+                        let done = |fate| match fate {
+                            Fate::Over => QueenMessage::EntryApplied,
+                            Fate::NotTaken => QueenMessage::EntryNotTaken(again),
+                        };
+                        self.append(rounds, done, me).await;
+                    }
                 }
             }
         }
@@ -402,8 +415,13 @@ impl QueenState {
         base_ms + since.elapsed().as_millis() as u64
     }
 
-    /// Appends an entry; `done` is what the queen is told when it was applied, or will not be.
-    async fn append(&mut self, rounds: Vec<Bytes>, done: fn() -> QueenMessage, me: &ActorRef<QueenMessage>) {
+    /// Appends an entry; `done` is what the queen is told of its fate: when it was applied, or will not be.
+    async fn append(
+        &mut self,
+        rounds: Vec<Bytes>,
+        done: impl FnOnce(Fate) -> QueenMessage + Send + 'static,
+        me: &ActorRef<QueenMessage>,
+    ) {
         let cluster_ms = self.leaders_time();
         let rounds = match self.disk.refusal() {
             None => rounds,
@@ -418,9 +436,10 @@ impl QueenState {
         }
         .encode();
         let queen = me.clone();
-        let done = move || {
+        let done = move |fate| match fate {
             // A queen that has stopped appends nothing more.
-            let _ = queen.cast(done());
+            Fate::Over => drop(queen.cast(done(fate))),
+            Fate::NotTaken => drop(queen.send_after(NOT_TAKEN_PAUSE, move || done(fate))),
         };
         self.consensus.append(entry, done).await;
     }

@@ -6,6 +6,8 @@ mod rounds;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use self::actor::NOT_TAKEN_PAUSE;
 pub(crate) use self::actor::{Queen, QueenArguments, QueenCounts, QueenMessage};
 pub use self::request::{Request, SubmitError};
 pub use self::rounds::RoundLimits;

@@ -10,6 +10,7 @@
 //! | [`Input::Round`] | a queen | it joins the next entry, or is refused when this node does not lead |
 //! | [`Input::Refused`] | a queen | the rounds that were sent to her go again at the next tick, if she will lead |
 //! | [`Input::EntryDone`] | consensus | the next entry may follow |
+//! | [`Input::EntryNotTaken`] | consensus | its rounds go again, if this node leads |
 //! | [`Input::Tick`] | a timer, while rounds are under way | rounds without outcome are sent again |
 
 use std::collections::{BTreeMap, VecDeque};
@@ -118,6 +119,11 @@ pub(crate) enum Input<T> {
     },
     /// An entry was applied, or will never be.
     EntryDone,
+    /// Consensus did not take an entry: this node does not lead, or no quorum has acknowledged yet that it does.
+    EntryNotTaken {
+        /// Its rounds.
+        rounds: Vec<Bytes>,
+    },
     /// Time goes on.
     Tick,
 }
@@ -250,6 +256,7 @@ impl<T> Rounds<T> {
             Input::NotSent { first } => self.not_sent(first),
             Input::Refused { from } => self.refused(from),
             Input::EntryDone => drop(self.entries.pop_front()),
+            Input::EntryNotTaken { rounds } => self.not_taken(rounds),
             Input::Tick => self.tick(now_ms, out),
         }
     }
@@ -466,6 +473,21 @@ impl<T> Rounds<T> {
         }
         self.entries.push_back(before - self.inbox_bytes);
         out.push(Effect::Append { rounds });
+    }
+
+    /// A new leader knows of her election before a quorum has acknowledged it: until then consensus takes nothing, and
+    /// what was on its way to the log waits here, ahead of what came after it.
+    fn not_taken(&mut self, rounds: Vec<Bytes>) {
+        self.entries.pop_front();
+        if self.leader != Some(self.me) {
+            return;
+        }
+        for bytes in rounds.into_iter().rev() {
+            if !self.inbox.contains(&bytes) {
+                self.inbox_bytes += bytes.len();
+                self.inbox.push_front(bytes);
+            }
+        }
     }
 
     fn applied(&mut self, answers: Vec<Answer>, out: &mut Vec<Effect<T>>) {

@@ -355,6 +355,49 @@ fn an_entry_joins_rounds_up_to_their_bytes() {
 }
 
 #[test]
+fn what_consensus_does_not_take_from_a_new_leader_goes_again_ahead_of_what_came_after_it() {
+    let mut rig = Rig::new(RoundLimits::default());
+    rig.step(Input::Leader(Some(ME)));
+    let rounds: Vec<Bytes> = (1..=3)
+        .map(|incarnation| {
+            let round = Round {
+                node: OTHER,
+                incarnation,
+                commands: Vec::new(),
+            };
+            round.encode()
+        })
+        .collect();
+    let arrive = |rig: &mut Rig, place: usize| {
+        let bytes = rounds[place].clone();
+        assert_eq!(rig.step(Input::Round { from: OTHER, bytes }), []);
+    };
+    arrive(&mut rig, 0);
+    arrive(&mut rig, 1);
+    let entry = |rounds: &[Bytes]| {
+        vec![Effect::Append {
+            rounds: rounds.to_vec(),
+        }]
+    };
+    assert_eq!(rig.step(Input::Drain), entry(&rounds[..2]));
+    // Another one comes, and one of those under way is sent again meanwhile.
+    arrive(&mut rig, 2);
+    arrive(&mut rig, 1);
+    let not_taken = Input::EntryNotTaken {
+        rounds: rounds[..2].to_vec(),
+    };
+    assert_eq!(rig.step(not_taken), []);
+    let again = [rounds[0].clone(), rounds[2].clone(), rounds[1].clone()];
+    assert_eq!(rig.step(Input::Drain), entry(&again));
+    // Whoever leads no more keeps none: those who sent them send them to the next one.
+    rig.step(Input::Leader(Some(OTHER)));
+    let not_taken = Input::EntryNotTaken { rounds: again.to_vec() };
+    assert_eq!(rig.step(not_taken), []);
+    rig.step(Input::Leader(Some(ME)));
+    assert_eq!(rig.step(Input::Drain), []);
+}
+
+#[test]
 fn rounds_wait_for_a_leader_and_go_to_each_new_one_at_once() {
     let mut rig = Rig::new(RoundLimits::default());
     rig.submit(append(1));

@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::body::encode;
-use crate::consensus::Consensus;
-use crate::queen::{Effect, Input, Request, RoundLimits, Rounds, SubmitError};
+use crate::consensus::{Consensus, Fate};
+use crate::queen::{Effect, Input, NOT_TAKEN_PAUSE, Request, RoundLimits, Rounds, SubmitError};
 use crate::replica::Replica;
 use crate::router::Router;
 
@@ -35,6 +35,7 @@ pub(super) enum Message {
     Applied(Vec<Answer>),
     Leader(Option<NodeId>),
     EntryDone,
+    EntryNotTaken(Vec<Bytes>),
     DueDone,
 }
 
@@ -152,6 +153,7 @@ impl SimQueen {
                 Input::Leader(leader)
             }
             Message::EntryDone => Input::EntryDone,
+            Message::EntryNotTaken(rounds) => Input::EntryNotTaken { rounds },
             Message::DueDone => {
                 self.proposed = false;
                 return;
@@ -186,7 +188,14 @@ impl SimQueen {
                         .router
                         .send(to, Lane::Command, Kind::RoundRefused, 0, encode(&leads));
                 }
-                Effect::Append { rounds } => self.append(rounds, Message::EntryDone).await,
+                Effect::Append { rounds } => {
+                    let again = rounds.clone();
+                    let done = |fate| match fate {
+                        Fate::Over => Message::EntryDone,
+                        Fate::NotTaken => Message::EntryNotTaken(again),
+                    };
+                    self.append(rounds, done).await;
+                }
             }
         }
     }
@@ -204,7 +213,7 @@ impl SimQueen {
             incarnation: self.incarnation,
             commands: Vec::new(),
         };
-        self.append(vec![round.encode()], Message::DueDone).await;
+        self.append(vec![round.encode()], |_| Message::DueDone).await;
     }
 
     /// Cluster time, as long as this node leads.
@@ -215,7 +224,7 @@ impl SimQueen {
         base_ms + since.elapsed().as_millis() as u64
     }
 
-    async fn append(&mut self, rounds: Vec<Bytes>, done: Message) {
+    async fn append(&mut self, rounds: Vec<Bytes>, done: impl FnOnce(Fate) -> Message + Send + 'static) {
         let cluster_ms = self.cluster_ms();
         let entry = Batch {
             cluster_ms,
@@ -226,6 +235,16 @@ impl SimQueen {
         }
         .encode();
         let mailbox = self.mailbox.clone();
-        self.consensus.append(entry, move || mailbox.put(done)).await;
+        let done = move |fate| {
+            if fate == Fate::Over {
+                mailbox.put(done(fate));
+                return;
+            }
+            tokio::spawn(async move {
+                tokio::time::sleep(NOT_TAKEN_PAUSE).await;
+                mailbox.put(done(fate));
+            });
+        };
+        self.consensus.append(entry, done).await;
     }
 }

@@ -137,7 +137,7 @@ impl QueenState {
             incarnation: self.incarnation,
             commands: Vec::new(),
         };
-        self.append(vec![round.encode()], || QueenMessage::DueDone, me).await;
+        self.append(vec![round.encode()], |_| QueenMessage::DueDone, me).await;
     }
 
     /// Tells the colony of nodes that have acknowledged nothing for too long and have agents there.
