@@ -6,6 +6,7 @@ pub mod commands;
 pub mod config;
 pub mod exit;
 pub mod git;
+pub mod hosted;
 pub mod http;
 pub mod replay;
 pub mod secret;

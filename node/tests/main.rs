@@ -14,6 +14,7 @@ mod divergence;
 mod failures;
 mod git;
 mod histories;
+mod hosted;
 mod joined;
 mod landing;
 mod leader_change;

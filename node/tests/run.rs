@@ -28,20 +28,20 @@ echo "hashed $file" >&2
 printf '{"sha256": "%s"}' "${sum%% *}""#;
 
 /// Says who it is in the file `who`, starts others in the group, out of it and without a parent, and waits.
-const FAMILY: &str = r#"sleep 1001 & (sleep 1002 &) 
+pub(crate) const FAMILY: &str = r#"sleep 1001 & (sleep 1002 &) 
 if command -v setsid >/dev/null; then (setsid sleep 1003 &); fi
 echo "$QUEENRIGHT_TASK $QUEENRIGHT_FENCE $QUEENRIGHT_TOKEN" > who.new && mv who.new who
 trap '' TERM
 while :; do sleep 1; done"#;
 
-fn add(colony: &Colony, task: AddTask) -> String {
+pub(crate) fn add(colony: &Colony, task: AddTask) -> String {
     let added = colony
         .block_on(colony.client("n1", "test").add_tasks(vec![task], None))
         .unwrap();
     added.tasks[0].task.to_string()
 }
 
-fn titled(title: &str, payload: Value) -> AddTask {
+pub(crate) fn titled(title: &str, payload: Value) -> AddTask {
     AddTask {
         title: title.into(),
         payload,
@@ -54,20 +54,20 @@ fn titled(title: &str, payload: Value) -> AddTask {
     }
 }
 
-fn show(colony: &Colony, node: &str, task: &str) -> WireTask {
+pub(crate) fn show(colony: &Colony, node: &str, task: &str) -> WireTask {
     let task = task.parse().unwrap();
     let shown = colony.client(node, "test");
     colony.block_on(shown.task(task, Consistency::Linearizable)).unwrap()
 }
 
-fn until_state(colony: &Colony, node: &str, task: &str, state: StateName) -> WireTask {
+pub(crate) fn until_state(colony: &Colony, node: &str, task: &str, state: StateName) -> WireTask {
     until(&format!("{task} is {state}"), || {
         Some(show(colony, node, task)).filter(|task| task.state == state)
     })
 }
 
 /// How many tasks are finished, by a node that answers.
-fn finished(colony: &Colony) -> u64 {
+pub(crate) fn finished(colony: &Colony) -> u64 {
     until("the counts of tasks", || {
         let query = TaskQuery {
             limit: Some(1),

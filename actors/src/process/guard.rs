@@ -1,10 +1,10 @@
 //! The guard of a command: a process that starts it, and kills all of it once the leash ends.
 //!
-//! It is this program again, without a runtime: three threads that wait. The leash is its stdin, a socket; stdout and
+//! It is this program again, without a runtime: threads that wait. The leash is its stdin, a socket; stdout and
 //! stderr are the command's. Signals go out only while the leader of the group has not been waited for, so the number of
 //! the group is surely its own.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::fd::AsFd as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -17,10 +17,14 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group, waitid};
 use serde::{Deserialize, Serialize};
 
+#[cfg(target_os = "linux")]
+use super::memory;
 use super::{End, STDIN_BYTES_MAX, find_program};
 
-/// The first argument of a guard; the command follows.
+/// The first argument of a guard; how much memory the command may use, or [`UNBOUNDED`], and the command follow.
 const GUARD: &str = "process-guard";
+/// Instead of a number of bytes: as much memory as there is.
+const UNBOUNDED: &str = "-";
 /// The first argument of the command before it becomes the command; the number of its guard and the command follow.
 #[cfg(target_os = "linux")]
 const STAGE: &str = "process-stage";
@@ -45,13 +49,17 @@ pub(super) enum Said {
     Started(i32),
     /// It was not started, and why.
     Refused(String),
+    /// It used more memory than it may, and is killed.
+    OverMemory { used: u64, limit: u64 },
     /// It has ended, and nothing of it is left.
     Ended(End),
 }
 
 /// The arguments that make a guard of a program that calls [`entry`].
-pub(super) fn arguments(command: &[OsString]) -> impl Iterator<Item = OsString> {
-    [OsString::from(GUARD)].into_iter().chain(command.iter().cloned())
+pub(super) fn arguments(command: &[OsString], memory_bytes_max: Option<u64>) -> impl Iterator<Item = OsString> {
+    let memory = memory_bytes_max.map_or(UNBOUNDED.to_owned(), |bytes| bytes.to_string());
+    let first = [GUARD.into(), memory.into()];
+    first.into_iter().chain(command.iter().cloned())
 }
 
 /// What `main` calls before anything else: if this process is to be a guard it is one until its end, and the exit code
@@ -59,7 +67,8 @@ pub(super) fn arguments(command: &[OsString]) -> impl Iterator<Item = OsString> 
 pub fn entry(mut arguments: impl Iterator<Item = OsString>) -> Option<u8> {
     let first = arguments.nth(1)?;
     if first == GUARD {
-        return Some(guard(arguments.collect()));
+        let memory = arguments.next().unwrap_or_default();
+        return Some(guard(&memory, arguments.collect()));
     }
     #[cfg(target_os = "linux")]
     if first == STAGE {
@@ -73,29 +82,65 @@ enum Event {
     Leash(u8),
     LeashEnded,
     CommandEnded(End),
+    #[cfg(target_os = "linux")]
+    OverMemory {
+        used: u64,
+        limit: u64,
+    },
 }
 
-fn guard(command: Vec<OsString>) -> u8 {
+fn guard(memory: &OsStr, command: Vec<OsString>) -> u8 {
     // What leaves the group and loses its parent becomes a child of the guard, which so finds it.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
-    let started = match start(&command) {
+    let started = match bound(memory).and_then(|memory| Ok((memory, start(&command)?))) {
         Ok(started) => started,
         Err(error) => {
             say(&Said::Refused(error.to_string()));
             return 1;
         }
     };
+    let (memory, started) = started;
     let group = Pid::from_child(&started);
     say(&Said::Started(group.as_raw_nonzero().get()));
     let (tell, told) = sync_channel(4);
     watch_leash(tell.clone());
+    #[cfg(target_os = "linux")]
+    if let Some(limit) = memory {
+        watch_memory(limit, tell.clone());
+    }
+    #[cfg(not(target_os = "linux"))]
+    let () = memory;
     watch_command(group, tell);
     let end = hold(group, &told);
     if let Some(end) = end {
         say(&Said::Ended(end));
     }
     0
+}
+
+/// How much memory the command may use.
+#[cfg(target_os = "linux")]
+fn bound(memory: &OsStr) -> io::Result<Option<u64>> {
+    if memory == UNBOUNDED {
+        return Ok(None);
+    }
+    let bytes = memory.to_str().and_then(|text| text.parse().ok());
+    let problem = || format!("memory: {memory:?} is no number of bytes");
+    bytes
+        .map(Some)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, problem()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn bound(memory: &OsStr) -> io::Result<()> {
+    match memory == UNBOUNDED {
+        true => Ok(()),
+        false => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "the memory of commands is bounded on Linux only",
+        )),
+    }
 }
 
 /// Starts the command, and a thread that feeds it.
@@ -207,6 +252,26 @@ fn watch_leash(tell: SyncSender<Event>) {
         .expect("a process that starts can make a thread");
 }
 
+/// Looks at the memory of all that the command has started, and tells once it is too much.
+#[cfg(target_os = "linux")]
+fn watch_memory(limit: u64, tell: SyncSender<Event>) {
+    let watch = move || {
+        loop {
+            thread::sleep(memory::LOOK_EVERY);
+            let used = memory::of_descendants();
+            if used > limit {
+                // An error says that it has ended by now.
+                let _ = tell.send(Event::OverMemory { used, limit });
+                return;
+            }
+        }
+    };
+    thread::Builder::new()
+        .name("memory".to_owned())
+        .spawn(watch)
+        .expect("a process that starts can make a thread");
+}
+
 /// Tells of the command's end and leaves it unwaited for: its number, and that of its group, stay its own.
 fn watch_command(command: Pid, tell: SyncSender<Event>) {
     let watch = move || {
@@ -238,6 +303,11 @@ fn hold(group: Pid, told: &Receiver<Event>) -> Option<End> {
                 let _ = kill_process_group(group, Signal::TERM);
             }
             Ok(Event::CommandEnded(ended)) => end = Some(ended),
+            #[cfg(target_os = "linux")]
+            Ok(Event::OverMemory { used, limit }) => {
+                say(&Said::OverMemory { used, limit });
+                break;
+            }
             // Whatever else is on the leash, it ends here.
             Ok(Event::Leash(_) | Event::LeashEnded) | Err(_) => break,
         }

@@ -10,12 +10,15 @@
 //! | length and bytes | runner | guard | `started` or `refused` | start the command with these bytes on its stdin |
 //! | `t` | runner | guard | nothing | SIGTERM for the group |
 //! | `k`, or the end of the leash | runner | guard | `ended` | SIGKILL for all of them |
+//! | `over_memory` | guard | runner | nothing | the command used more memory than it may, and was killed; `ended` follows |
 //! | `ended` | guard | runner | nothing | how the command ended; nothing of it is left |
 //!
 //! What the command prints is read to its end, whatever it is, and kept within bounds ([`Head`], [`Tail`]).
 
 mod capture;
 pub mod guard;
+#[cfg(target_os = "linux")]
+mod memory;
 mod running;
 #[cfg(test)]
 mod tests;
@@ -34,6 +37,8 @@ pub use self::running::run;
 pub const LOG_BYTES_MAX: usize = 64 << 10;
 /// The most that may be given to a command on its stdin, in bytes.
 pub const STDIN_BYTES_MAX: usize = 16 << 20;
+/// Whether this system can bound the memory of a command.
+pub const MEMORY_LIMITS: bool = cfg!(target_os = "linux");
 
 /// What to run, and within which bounds.
 #[derive(Clone, Debug)]
@@ -44,6 +49,8 @@ pub struct Job {
     pub command: Vec<OsString>,
     /// What its environment has besides that of this process.
     pub environment: Vec<(String, String)>,
+    /// What it does not have of the environment of this process.
+    pub hidden: Vec<&'static str>,
     /// Its working folder; that of this process if there is none.
     pub folder: Option<PathBuf>,
     /// What it reads on its stdin.
@@ -52,6 +59,10 @@ pub struct Job {
     pub time_limit: Option<Duration>,
     /// How long it has between SIGTERM and SIGKILL when its time is up.
     pub grace: Duration,
+    /// How much memory it may use with all that it has started, in bytes: where it is more it is killed. What is resident
+    /// counts, looked at ten times a second, and what several of its processes share counts for each. On Linux only
+    /// ([`MEMORY_LIMITS`]): elsewhere nothing is started.
+    pub memory_bytes_max: Option<u64>,
     /// How many bytes of its stdout are kept.
     pub stdout_bytes_max: usize,
     /// How many bytes of its stderr are kept, the last ones.
@@ -90,6 +101,13 @@ pub enum Stopped {
     TimeLimit,
     /// The caller wanted it.
     Asked,
+    /// It used more memory than it may.
+    Memory {
+        /// How much it used, in bytes.
+        used: u64,
+        /// How much it may use.
+        limit: u64,
+    },
 }
 
 /// Why there is no report.

@@ -91,8 +91,11 @@ impl Running {
         if let Some(folder) = &job.folder {
             command.current_dir(folder);
         }
+        command.args(guard::arguments(&job.command, job.memory_bytes_max));
+        for name in &job.hidden {
+            command.env_remove(name);
+        }
         let mut guard = command
-            .args(guard::arguments(&job.command))
             .envs(job.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::piped())
@@ -157,6 +160,9 @@ impl Running {
                     command: self.program.clone(),
                     problem,
                 });
+            }
+            Some(Said::OverMemory { used, limit }) => {
+                self.stopped.get_or_insert(Stopped::Memory { used, limit });
             }
             Some(Said::Ended(end)) => self.end = Some((end, Instant::now())),
             None => {

@@ -22,6 +22,7 @@ mod token;
 mod topic;
 mod topology;
 pub mod wire;
+mod within;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,7 @@ pub use self::session::SessionQuery;
 pub use self::swarm::agent_path;
 pub use self::task::{FinishOutcome, TaskQuery};
 pub use self::topic::TopicNews;
+pub use self::within::Within;
 
 /// The longest time that a door lets a request take.
 pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(120);
@@ -112,6 +114,8 @@ impl Default for ClientOptions {
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
+    /// The door itself, where it is in this process.
+    within: Option<Arc<dyn Within>>,
     /// The address, without a path.
     base: String,
     options: ClientOptions,
@@ -153,6 +157,7 @@ impl Client {
             .map_err(|error| no_door(error.to_string()))?;
         Ok(Client {
             http,
+            within: None,
             base: base_url.trim_end_matches('/').to_owned(),
             options,
         })

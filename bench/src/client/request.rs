@@ -57,7 +57,10 @@ impl Client {
 
     /// Sends the request; an answer that is no success is an error.
     pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
-        let response = request.send().await.map_err(|error| self.failure(&error))?;
+        let response = match &self.within {
+            None => request.send().await.map_err(|error| self.failure(&error))?,
+            Some(door) => self.send_within(&**door, request).await?,
+        };
         if response.status().is_success() {
             return Ok(response);
         }

@@ -1,5 +1,8 @@
 //! `queenright agent`.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use clap::{Args, Subcommand, ValueEnum};
 use queenright_actors::agent::{RestartKind, RestartPolicy};
 
@@ -15,6 +18,7 @@ Examples:
   queenright agent list
   queenright agent spawn e1 --kind load-echo
   queenright agent spawn e2 --kind load-echo --restart permanent --restart-limit 10 --restart-within 600
+  queenright agent exec builder --kind build --slots 4 -- ./build.sh
   queenright agent show e1
   queenright agent stop e1")]
 pub enum AgentCommand {
@@ -49,6 +53,8 @@ pub enum AgentCommand {
         #[command(flatten)]
         client: ClientArgs,
     },
+    /// Start an agent that runs a command for each task
+    Exec(Box<ExecArgs>),
     /// Stop an agent
     Stop {
         /// Its name
@@ -57,6 +63,90 @@ pub enum AgentCommand {
         #[command(flatten)]
         client: ClientArgs,
     },
+}
+
+/// `queenright agent exec`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  queenright agent exec hasher --kind hash --slots 8 -- sh -c 'sha256sum \"$(jq -r .payload.file)\"'
+  queenright agent exec builder --queue builds --folder ~/project --max-runtime 5m --memory 2G -- ./build.sh
+  queenright agent exec reviewer --kind review --environment MODEL=small --retry -- python3 review.py
+
+The node starts the command once for each task, as `queenright run` does (see there): the task on stdin as JSON, what it is
+in QUEENRIGHT_TASK, QUEENRIGHT_ATTEMPT, QUEENRIGHT_FENCE and others, the result on stdout, the end by the exit code; the end of
+what it printed on stderr is kept with the attempt. The command runs as the user of the node, with the environment of the
+node, and paths are paths of its host.
+
+A task that is lost or cancelled kills its command with all that it has started. `agent stop` lets commands go on for the
+grace, then gives their tasks back; a node that stops gives them back at once; the commands of a node that was killed are
+killed too. An agent lives as long as its node's process: start it again after the node was.
+
+`queenright agent show NAME` tells what it has done. The same agent by its arguments: `agent spawn NAME --kind exec`.")]
+pub struct ExecArgs {
+    /// Its name; no other agent of the node may have it
+    pub name: String,
+    /// Where the command runs; where the node does if it is not given
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+    /// What the environment of the command has besides that of the node; give it again for more
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    pub environment: Vec<(String, String)>,
+    /// How long the command may run for one task, such as 90, 90s, 5m or 2h; up to seven days
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    pub max_runtime: Option<Duration>,
+    /// How much memory all of its processes may have resident together, such as 512M or 2G; on Linux
+    #[arg(long, value_name = "SIZE", value_parser = mebibytes)]
+    pub memory: Option<u64>,
+    /// Which tasks, and how many.
+    #[command(flatten)]
+    pub worker: WorkerArgs,
+    /// When it is started again.
+    #[command(flatten)]
+    pub restart: RestartArgs,
+    /// The node that hosts it.
+    #[command(flatten)]
+    pub client: ClientArgs,
+    /// The program to run for each task, and its arguments
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// Which tasks a hosted worker takes, and how many.
+#[derive(Debug, Args)]
+pub struct WorkerArgs {
+    /// In which project
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub project: String,
+    /// Tasks of this queue instead of `default`
+    #[arg(long, value_name = "NAME")]
+    pub queue: Option<String>,
+    /// Only tasks of this kind; give it again, or several with commas, for more
+    #[arg(long = "kind", alias = "kinds", value_name = "KIND", value_delimiter = ',')]
+    pub kinds: Vec<String>,
+    /// What it is capable of; give it again, or several with commas, for more
+    #[arg(
+        long = "capability",
+        alias = "capabilities",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub capabilities: Vec<String>,
+    /// Where and what it is, for a queue whose policy is locality; give it again, or several with commas, for more
+    #[arg(long = "label", alias = "labels", value_name = "LABEL", value_delimiter = ',')]
+    pub labels: Vec<String>,
+    /// How many tasks at a time, up to 1000
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    pub slots: u64,
+    /// A task that fails has not failed for good: it is tried again as far as its retry policy says
+    #[arg(long)]
+    pub retry: bool,
+    /// How long what is under way may go on after the agent was stopped, up to an hour
+    #[arg(long, value_name = "TIME", default_value = "10", value_parser = span)]
+    pub grace: Duration,
+    /// For how long the tasks are held while the node has no contact to a quorum, from 10 seconds to a day
+    #[arg(long, value_name = "TIME", default_value = "30", value_parser = span)]
+    pub lease: Duration,
 }
 
 /// When an agent is started again after it has ended.
@@ -113,6 +203,38 @@ fn millis(text: &str) -> Result<u64, String> {
     }
 }
 
+/// `NAME=VALUE`.
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// A time, in seconds unless it says otherwise. Its bounds are the node's.
+fn span(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.len() - text.ends_with(['s', 'm', 'h']) as usize);
+    let seconds = match unit {
+        "h" => 3_600.0,
+        "m" => 60.0,
+        _ => 1.0,
+    };
+    let span = number.parse::<f64>().ok();
+    let span = span.and_then(|number| Duration::try_from_secs_f64(number * seconds).ok());
+    span.ok_or_else(|| "expected a time such as 90, 90s, 5m or 2h".to_owned())
+}
+
+/// A number of MiB. Its bounds are the node's.
+fn mebibytes(text: &str) -> Result<u64, String> {
+    let (number, unit) = text.split_at(text.len() - text.ends_with(['M', 'G', 'T']) as usize);
+    let mebibytes = match unit {
+        "M" => Some(1),
+        "G" => Some(1 << 10),
+        "T" => Some(1 << 20),
+        _ => None,
+    };
+    let size = mebibytes.and_then(|unit| number.parse::<u64>().ok()?.checked_mul(unit));
+    size.ok_or_else(|| "expected a size such as 512M, 2G or 1T".to_owned())
+}
+
 fn json(text: &str) -> Result<serde_json::Value, serde_json::Error> {
     serde_json::from_str(text)
 }
@@ -133,6 +255,23 @@ mod tests {
         let words = std::iter::once(&"alone").chain(words);
         let parsed = Alone::try_parse_from(words).map_err(|error| error.to_string())?;
         Ok(parsed.restart.into())
+    }
+
+    #[test]
+    fn times_and_sizes_have_units() {
+        assert_eq!(span("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(span("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(span("2h"), Ok(Duration::from_secs(7_200)));
+        assert_eq!(mebibytes("512M"), Ok(512));
+        assert_eq!(mebibytes("2G"), Ok(2_048));
+        for wrong in ["", "m", "-1s", "5d", "NaN", "1e300h"] {
+            assert!(span(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["", "512", "M", "1.5G", "99999999999999999999T", "18446744073709551615T"] {
+            assert!(mebibytes(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(variable("A=b=c"), Ok(("A".to_owned(), "b=c".to_owned())));
+        assert!(variable("A").is_err());
     }
 
     #[test]

@@ -2,14 +2,16 @@
 
 use std::fmt::Write as _;
 
-use queenright_actors::agent::{AgentAccounts, AgentSpec, AgentState, AgentStatus, PairCounts};
+use queenright_actors::agent::{AgentAccounts, AgentSpec, AgentState, AgentStatus, PairCounts, RestartPolicy};
 use queenright_bench::client::wire::AgentList;
+use serde_json::{Map, Value, json};
 
 use super::door::{client, of_read};
 use super::table::{Table, shown};
 use super::{CliError, Context};
-use crate::cli::AgentCommand;
+use crate::cli::{AgentCommand, ExecArgs, WorkerArgs};
 use crate::exit::Exit;
+use crate::hosted::exec;
 
 /// Looks at agents, starts or stops one.
 ///
@@ -44,6 +46,11 @@ pub async fn run(command: AgentCommand, context: &Context) -> Result<Exit, CliEr
             let status = client(&args)?.spawn_agent(&spec).await?;
             context.answer(&status, text(&status))?;
         }
+        AgentCommand::Exec(args) => {
+            let client = client(&args.client)?;
+            let status = client.spawn_agent(&exec_spec(*args)?).await?;
+            context.answer(&status, text(&status))?;
+        }
         AgentCommand::Stop { name, client: args } => {
             client(&args)?.stop_agent(&name).await?;
             let stopped = serde_json::json!({ "name": name, "state": AgentState::Stopped });
@@ -51,6 +58,58 @@ pub async fn run(command: AgentCommand, context: &Context) -> Result<Exit, CliEr
         }
     }
     Ok(Exit::Ok)
+}
+
+/// The agent that `agent exec` asks for.
+fn exec_spec(args: ExecArgs) -> Result<AgentSpec, CliError> {
+    let folder = args.folder.map(std::path::absolute).transpose();
+    let folder = folder.map_err(|source| CliError::Failed {
+        message: "--folder: it is not known where that is".to_owned(),
+        source: source.into(),
+    })?;
+    let mut arguments = worker(args.worker);
+    let environment = args.environment.into_iter().map(|(name, value)| (name, value.into()));
+    arguments.extend([
+        ("command".to_owned(), args.command.into()),
+        ("environment".to_owned(), Value::Object(environment.collect())),
+        ("folder".to_owned(), json!(folder)),
+        (
+            "timeout_s".to_owned(),
+            json!(args.max_runtime.map(|time| time.as_secs_f64())),
+        ),
+        ("memory_mb".to_owned(), json!(args.memory)),
+    ]);
+    Ok(spec(args.name, exec::KIND, arguments, args.restart.into()))
+}
+
+/// What all workers are told.
+fn worker(args: WorkerArgs) -> Map<String, Value> {
+    let fields = [
+        ("project", json!(args.project)),
+        ("queue", json!(args.queue)),
+        ("kinds", json!(args.kinds)),
+        ("capabilities", json!(args.capabilities)),
+        ("labels", json!(args.labels)),
+        ("slots", json!(args.slots)),
+        ("retry", json!(args.retry)),
+        ("grace_s", json!(args.grace.as_secs_f64())),
+        ("lease_s", json!(args.lease.as_secs_f64())),
+    ];
+    fields
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+/// What is not said has its default at the node.
+fn spec(name: String, kind: &str, arguments: Map<String, Value>, restart: RestartPolicy) -> AgentSpec {
+    let said = arguments.into_iter().filter(|(_, value)| !value.is_null());
+    AgentSpec {
+        name,
+        kind: kind.to_owned(),
+        arguments: Value::Object(said.collect()),
+        restart,
+    }
 }
 
 fn table(agents: &[AgentStatus]) -> Table<6> {

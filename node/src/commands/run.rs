@@ -1,7 +1,7 @@
 //! `queenright run`: any program as a worker.
 
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::cli::RunArgs;
 use crate::exit::Exit;
 use crate::state::{Door, Registry};
 use crate::up::StopSignals;
-use crate::worker::{Doors, Happening, How, Plan, Summary, Wanted, Worker, WorkerError};
+use crate::worker::{Commands, Doors, Happening, How, Plan, Summary, Wanted, Work, Worker, WorkerError, this_program};
 
 /// How long one request may take before it is repeated at another door: longer than an election.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,9 +51,14 @@ pub async fn run(args: RunArgs, context: &Context) -> Result<Exit, CliError> {
     };
     let mut signals = StopSignals::listen().map_err(|source| failed("cannot listen for signals", source))?;
     let plan = Plan {
-        guard: this_program().map_err(|source| failed("cannot find this program", source))?,
-        command: args.command,
+        work: Work::Command(args.command),
+        commands: Commands {
+            guard: this_program().map_err(|source| failed("cannot find this program", source))?,
+            time_limit: args.max_runtime,
+            ..Commands::default()
+        },
         name: args.name,
+        program: "queenright run",
         project: args.project,
         wanted: Wanted {
             queue: args.queue.map(Into::into),
@@ -64,7 +69,6 @@ pub async fn run(args: RunArgs, context: &Context) -> Result<Exit, CliError> {
         retry: args.retry,
         concurrency: args.concurrency.into(),
         lease: args.lease,
-        time_limit: args.max_runtime,
         grace: args.grace,
         max_tasks: args.max_tasks,
         exit_when_empty: args.exit_when_empty,
@@ -98,14 +102,6 @@ pub async fn run(args: RunArgs, context: &Context) -> Result<Exit, CliError> {
         0 => Exit::Nothing,
         _ => Exit::Ok,
     })
-}
-
-/// This program as it is, even if its file is replaced meanwhile.
-fn this_program() -> std::io::Result<PathBuf> {
-    match cfg!(target_os = "linux") {
-        true => Ok("/proc/self/exe".into()),
-        false => std::env::current_exe(),
-    }
 }
 
 /// The doors that were named, or else those of all nodes of the one cluster that runs here, beginning with one that
@@ -180,26 +176,7 @@ impl Line {
     fn tell(&self, happening: &Happening<'_>) {
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
         let (running, summary) = &mut *now;
-        match happening {
-            Happening::Started { .. } => *running += 1,
-            Happening::Finished { how, .. } => {
-                *running -= 1;
-                match how {
-                    How::Done => summary.done += 1,
-                    How::Failed => summary.failed += 1,
-                    How::Released => summary.released += 1,
-                }
-            }
-            Happening::GivenBack { .. } => {
-                *running = running.saturating_sub(1);
-                summary.released += 1;
-            }
-            Happening::Lost { .. } => {
-                *running = running.saturating_sub(1);
-                summary.lost += 1;
-            }
-            Happening::Draining { .. } => {}
-        }
+        summary.note(running, happening);
         self.bar.set_message(format!("{running} running, {}", counts(summary)));
         if self.context.json {
             // Whoever reads this may have gone; the work goes on.

@@ -41,6 +41,7 @@ mod call;
 mod connection;
 mod events;
 mod guard;
+mod inside;
 mod listener;
 mod memory;
 mod nodes;
@@ -78,6 +79,7 @@ pub use self::access::DoorAccess;
 use self::backend::Backend;
 use self::call::Caller;
 use self::connection::{Ended, Switch};
+pub use self::inside::Inside;
 use self::listener::Doorway;
 use self::problem::Refused;
 use crate::config::Limits;
@@ -141,7 +143,7 @@ pub enum DoorError {
 }
 
 /// Serves a node until `shutdown` completes; then requests at work have five seconds, and those who wait for events are
-/// answered at once.
+/// answered at once. `opened` gets the same door without a connection, for those who work in this process.
 ///
 /// # Errors
 /// [`DoorError`].
@@ -150,9 +152,10 @@ pub async fn serve(
     node: Arc<Node>,
     limits: DoorLimits,
     access: DoorAccess,
+    opened: impl FnOnce(Inside),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), DoorError> {
-    serve_backend(listener, node, limits, access, shutdown).await
+    serve_backend(listener, node, limits, access, opened, shutdown).await
 }
 
 async fn serve_backend(
@@ -160,6 +163,7 @@ async fn serve_backend(
     backend: Arc<dyn Backend>,
     limits: DoorLimits,
     access: DoorAccess,
+    opened: impl FnOnce(Inside),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), DoorError> {
     let address = listener.local_addr()?;
@@ -168,7 +172,9 @@ async fn serve_backend(
     }
     let (close, mut closing) = watch::channel(false);
     let listener = Doorway::open(listener, access.tls.clone())?;
-    let router = router::router(Door::new(backend, limits, access, closing.clone()));
+    let door = Door::new(backend, limits, access, closing.clone());
+    opened(Inside::of(&door));
+    let router = router::router(door);
     let service = router.into_make_service_with_connect_info::<Switch>();
     let server = axum::serve(Ended(listener), service).with_graceful_shutdown(async move {
         // An error says that the sender is gone, with the door.

@@ -25,9 +25,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::progress::JoinStep;
 use crate::config::{ClusterConfig, Compression, ControlLinks, NodeConfig, Projects, Topology};
+use crate::hosted::Hosted;
 use crate::http::{self, DoorAccess, DoorError, DoorLimits};
 use crate::replay;
-use crate::state::{AdminToken, Cookie, Registration, Registry, RunningNode, StateError};
+use crate::state::{AdminToken, Cookie, Door, Registration, Registry, RunningNode, StateError};
 use crate::up::{Announcement, StopSignals, service};
 
 /// How long the door may take to close.
@@ -174,7 +175,8 @@ async fn run_node(
     let tls = tls
         .map(|folder| Tls::load(folder, &plan.config.name, &plan.name))
         .transpose()?;
-    let options = options(&plan, tls.clone())?;
+    let hosted = hosted(&plan, tls.is_some());
+    let options = options(&plan, tls.clone(), &hosted)?;
     let node = tokio::select! {
         node = Node::start(options) => node?,
         _ = plan.stop.next() => return Ok(()),
@@ -191,6 +193,10 @@ async fn run_node(
         node.clone(),
         limits,
         door_access(&plan, tls, cookie.clone()),
+        {
+            let hosted = hosted.clone();
+            move |inside| hosted.open(inside)
+        },
         async move { shutdown.cancelled().await },
     );
     let mut door = tokio::spawn(serving);
@@ -221,6 +227,8 @@ async fn run_node(
     service::stopping();
     drop(beside);
     drop(registration);
+    // While the door is still open: what they have in hand is given back by it.
+    hosted.stop().await;
     closing.cancel();
     // Long polls and followers end with the node; they are not waited for longer than this.
     if !door.is_finished() {
@@ -258,7 +266,18 @@ fn door_access(plan: &NodePlan, tls: Option<Arc<Tls>>, cookie: LinkCookie) -> Do
     }
 }
 
-fn options(plan: &NodePlan, tls: Option<Arc<Tls>>) -> Result<NodeOptions, ServerError> {
+/// What the workers of the node share.
+fn hosted(plan: &NodePlan, in_tls: bool) -> Arc<Hosted> {
+    let address = plan.node().http;
+    // Whoever reaches such a door would run what they like as the user of the node.
+    let open = !address.ip().is_loopback() && plan.admin_token.is_none();
+    let forbidden = open.then(|| {
+        format!("commands cannot be run for others: the door at {address} is open to all who reach it, and asks for no token")
+    });
+    Hosted::new(Door::from(address).in_tls(in_tls).url(""), forbidden)
+}
+
+fn options(plan: &NodePlan, tls: Option<Arc<Tls>>, hosted: &Arc<Hosted>) -> Result<NodeOptions, ServerError> {
     let ClusterConfig {
         name,
         nodes,
@@ -279,6 +298,7 @@ fn options(plan: &NodePlan, tls: Option<Arc<Tls>>) -> Result<NodeOptions, Server
     let mut kinds = Kinds::default();
     queenright_bench::load::add_kinds(&mut kinds);
     replay::add_kind(&mut kinds);
+    hosted.add_kinds(&mut kinds);
     Ok(NodeOptions {
         cluster: name.clone(),
         nodes: members.collect(),

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use queenright_actors::process::{self, Job, LOG_BYTES_MAX, ProcessError, Report};
 use queenright_bench::client::wire::WireEnding;
-use serde_json::json;
 use tokio::sync::{oneshot, watch};
 
 use super::envelope::{STDOUT_BYTES_MAX, failed_check, outcome, retried};
 use super::hold::{Ending, Held, Lost, margin};
-use super::{Happening, How, Phase, Worker};
+use super::{Happening, How, Phase, Plan, Work, Worker};
 
 /// How long a command has between SIGTERM and SIGKILL when its time is up.
 const KILL_GRACE: Duration = Duration::from_secs(5);
@@ -55,7 +54,8 @@ impl Worker {
             attempt: held.task.attempt,
             title: &held.task.title,
         });
-        let ran = self.work(&held, self.plan.command.clone(), &mut phase).await;
+        let Work::Command(command) = &self.plan.work;
+        let ran = self.work(&held, command.clone(), &mut phase).await;
         let (report, ending) = match ran {
             Ran::Ended(report) => match self.checked(&held, &report, &mut phase).await {
                 Ok(ending) => (report, ending),
@@ -158,34 +158,19 @@ impl Worker {
     }
 
     fn job(&self, held: &Held, command: Vec<OsString>) -> Job {
-        let task = &held.task;
-        let plan = &self.plan;
-        let stdin = json!({
-            "task": held.id(),
-            "attempt": task.attempt,
-            "fence": task.fence,
-            "title": task.title,
-            "kind": task.kind,
-            "payload": task.payload,
-            "project": plan.project,
-        });
-        let environment = [
-            ("QUEENRIGHT_TASK", held.id().to_string()),
-            ("QUEENRIGHT_ATTEMPT", task.attempt.to_string()),
-            ("QUEENRIGHT_FENCE", task.fence.to_string()),
-            ("QUEENRIGHT_KIND", task.kind.as_deref().unwrap_or_default().to_owned()),
-            ("QUEENRIGHT_PROJECT", plan.project.clone()),
-            ("QUEENRIGHT_NODE", self.doors.client().base_url().to_owned()),
-            ("QUEENRIGHT_TOKEN", held.session.token().to_owned()),
-        ];
+        let Plan { commands, project, .. } = &self.plan;
+        let mut environment = commands.environment.clone();
+        environment.extend(held.environment(project, self.doors.client().base_url()));
         Job {
-            guard: plan.guard.clone(),
+            guard: commands.guard.clone(),
             command,
-            environment: environment.map(|(name, value)| (name.to_owned(), value)).to_vec(),
-            folder: None,
-            stdin: stdin.to_string().into_bytes(),
-            time_limit: plan.time_limit,
+            environment,
+            hidden: commands.hidden.clone(),
+            folder: commands.folder.clone(),
+            stdin: held.envelope(project).to_string().into_bytes(),
+            time_limit: commands.time_limit,
             grace: KILL_GRACE,
+            memory_bytes_max: commands.memory_bytes_max,
             stdout_bytes_max: STDOUT_BYTES_MAX,
             log_bytes_max: LOG_BYTES_MAX,
         }

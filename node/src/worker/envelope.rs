@@ -48,8 +48,8 @@ pub(super) fn outcome(report: &Report) -> (WireEnding, Value) {
         .stdout
         .value()
         .filter(|value| json_bytes(value) <= STDOUT_BYTES_MAX);
-    let error = if report.stopped == Some(Stopped::TimeLimit) {
-        Some(format!("its time was up after {:.1} s", report.ran.as_secs_f64()))
+    let error = if let Some((_, why)) = why_stopped(report) {
+        Some(why)
     } else if result.is_none() {
         let total = report.stdout.total();
         Some(format!("stdout: {total} B are over the limit of {STDOUT_BYTES_MAX}"))
@@ -102,13 +102,26 @@ pub(super) fn failed_check(report: &Report, place: usize, check: &str) -> Option
     Some((failure, envelope.with_log(report, RETRIED_BYTES_MAX)))
 }
 
+/// The class of a failure by a bound that the command was over, and what it was in words.
+fn why_stopped(report: &Report) -> Option<(&'static str, String)> {
+    match report.stopped? {
+        Stopped::TimeLimit => {
+            let why = format!("its time was up after {:.1} s", report.ran.as_secs_f64());
+            Some(("timeout", why))
+        }
+        Stopped::Memory { used, limit } => {
+            let why = format!("memory: {used} B are over the limit of {limit}");
+            Some(("memory", why))
+        }
+        // Whoever asked says why.
+        Stopped::Asked => None,
+    }
+}
+
 /// The class of a failure, and how the command ended in words.
 fn how_it_ended(report: &Report) -> (&'static str, String) {
-    if report.stopped == Some(Stopped::TimeLimit) {
-        return (
-            "timeout",
-            format!("its time was up after {:.1} s", report.ran.as_secs_f64()),
-        );
+    if let Some(why) = why_stopped(report) {
+        return why;
     }
     match report.end {
         End::Exit(0) => (
@@ -228,6 +241,9 @@ mod tests {
         let mut late = report(End::Signal(15), b"", b"");
         late.stopped = Some(Stopped::TimeLimit);
         check(&late, "timeout", "its time was up after 1.5 s");
+        let mut large = report(End::Signal(9), b"", b"");
+        large.stopped = Some(Stopped::Memory { used: 70, limit: 64 });
+        check(&large, "memory", "memory: 70 B are over the limit of 64");
     }
 
     #[test]

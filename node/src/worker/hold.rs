@@ -13,11 +13,12 @@ use queenright_bench::client::wire::{
 };
 use queenright_bench::client::{Client, ClientError, FinishOutcome};
 use queenright_protocol::colony::SessionId;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::Plan;
 use super::doors::{Doors, Unanswered, rest};
 
 /// The longest time between two signs of life: so long may a lost task go on being worked on.
@@ -34,6 +35,17 @@ const FINISH_WITHIN: Duration = Duration::from_secs(600);
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 /// How long a worker rests that finds no place among those who wait, until it claims without one.
 const CROWDED_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the environment of every command has, by which it finds its task, and speaks to the colony about it.
+pub const ENVIRONMENT: [&str; 7] = [
+    "QUEENRIGHT_TASK",
+    "QUEENRIGHT_ATTEMPT",
+    "QUEENRIGHT_FENCE",
+    "QUEENRIGHT_KIND",
+    "QUEENRIGHT_PROJECT",
+    "QUEENRIGHT_NODE",
+    "QUEENRIGHT_TOKEN",
+];
 
 /// [`MARGIN`], or less where a session lives for a short time.
 pub(super) fn margin(ttl: Duration) -> Duration {
@@ -128,17 +140,13 @@ impl Drop for Session {
 
 impl Session {
     /// Opens one, of which there is no other, and keeps it alive for as long as the returned value lives.
-    pub(super) async fn open(
-        doors: &Arc<Doors>,
-        name: &str,
-        ttl: Duration,
-        wanted: &Wanted,
-    ) -> Result<Session, Unanswered> {
+    pub(super) async fn open(doors: &Arc<Doors>, plan: &Plan) -> Result<Session, Unanswered> {
+        let (ttl, wanted) = (plan.lease, &plan.wanted);
         let token = format!("{:032x}", rand::random::<u128>());
         let keys = format!("run-{:032x}", rand::random::<u128>());
         let open = OpenSession {
-            name: Some(name.into()),
-            program: Some("queenright run".into()),
+            name: Some(plan.name.as_str().into()),
+            program: Some(plan.program.into()),
             ttl_ms: Some(ttl.as_millis() as u64),
             token: Some(token.clone()),
             capabilities: wanted.capabilities.clone(),
@@ -175,11 +183,6 @@ impl Session {
         let sure = |beat: &Beat| beat.ended.is_some() || beat.until > Instant::now() + margin;
         // Without signs of life it has ended.
         let _ = self.beat.clone().wait_for(sure).await;
-    }
-
-    /// The token, for the environment of commands.
-    pub(super) fn token(&self) -> &str {
-        &self.token
     }
 
     /// Takes up to `limit` tasks, or waits for one. After one that was broken off the limit must be what that one had.
@@ -329,6 +332,35 @@ impl Held {
     /// Its id.
     pub(super) fn id(&self) -> WireTaskId {
         self.task.task
+    }
+
+    /// The task as whoever works on it is told of it.
+    pub(super) fn envelope(&self, project: &str) -> Value {
+        let task = &self.task;
+        json!({
+            "task": self.id(),
+            "attempt": task.attempt,
+            "fence": task.fence,
+            "title": task.title,
+            "kind": task.kind,
+            "payload": task.payload,
+            "project": project,
+        })
+    }
+
+    /// The environment of its commands, besides what is there already: see [`ENVIRONMENT`].
+    pub(super) fn environment(&self, project: &str, node: &str) -> Vec<(String, String)> {
+        let task = &self.task;
+        let values = [
+            self.id().to_string(),
+            task.attempt.to_string(),
+            task.fence.to_string(),
+            task.kind.as_deref().unwrap_or_default().to_owned(),
+            project.to_owned(),
+            node.to_owned(),
+            self.session.token.clone(),
+        ];
+        ENVIRONMENT.into_iter().map(str::to_owned).zip(values).collect()
     }
 
     /// Resolves when the task is lost: by what the colony says, or because nobody has said anything for so long that it

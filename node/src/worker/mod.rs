@@ -26,6 +26,7 @@ mod hold;
 mod run;
 
 use std::ffi::OsString;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -38,6 +39,7 @@ use tokio::sync::mpsc;
 
 pub use self::doors::Doors;
 pub use self::envelope::{EXIT_RELEASED, STDOUT_BYTES_MAX};
+pub use self::hold::ENVIRONMENT;
 use self::hold::Session;
 pub use self::hold::Wanted;
 use self::run::Run;
@@ -45,12 +47,14 @@ use self::run::Run;
 /// What a worker does.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The program that guards commands: this one.
-    pub guard: PathBuf,
-    /// The program and its arguments, for each task.
-    pub command: Vec<OsString>,
+    /// What is done for each task.
+    pub work: Work,
+    /// How commands are run, those of checks too.
+    pub commands: Commands,
     /// What it is called; others may be called the same.
     pub name: String,
+    /// What it is, for those who look at its session.
+    pub program: &'static str,
     /// In which project.
     pub project: String,
     /// Which tasks.
@@ -61,14 +65,47 @@ pub struct Plan {
     pub concurrency: usize,
     /// How long the session of the worker lives without a sign of life.
     pub lease: Duration,
-    /// How long a command may run.
-    pub time_limit: Option<Duration>,
     /// How long commands may go on after the first signal.
     pub grace: Duration,
     /// How many tasks to take before the end.
     pub max_tasks: Option<u64>,
     /// Whether to end once no task is ready and none is under way here.
     pub exit_when_empty: bool,
+}
+
+/// What is done for each task.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// This program is run, with its arguments.
+    Command(Vec<OsString>),
+}
+
+/// How commands are run.
+#[derive(Clone, Debug, Default)]
+pub struct Commands {
+    /// The program that guards them: this one.
+    pub guard: PathBuf,
+    /// Where they run; where this process does if it does not say.
+    pub folder: Option<PathBuf>,
+    /// What their environment has besides that of this process and [`ENVIRONMENT`].
+    pub environment: Vec<(String, String)>,
+    /// What it does not have of that of this process.
+    pub hidden: Vec<&'static str>,
+    /// How long one may run.
+    pub time_limit: Option<Duration>,
+    /// How much memory one may use, in bytes.
+    pub memory_bytes_max: Option<u64>,
+}
+
+/// This program as it is, even if its file is replaced meanwhile: the guard of commands.
+///
+/// # Errors
+/// When the system does not say where it is.
+pub fn this_program() -> io::Result<PathBuf> {
+    match cfg!(target_os = "linux") {
+        true => Ok("/proc/self/exe".into()),
+        false => std::env::current_exe(),
+    }
 }
 
 /// What a worker tells while it works.
@@ -148,6 +185,25 @@ pub struct Summary {
     pub released: u64,
     /// How many were lost to others.
     pub lost: u64,
+}
+
+impl Summary {
+    /// Counts what happens, but for what is taken, and keeps how many attempts are under way.
+    pub fn note(&mut self, running: &mut u64, happening: &Happening<'_>) {
+        match happening {
+            Happening::Started { .. } => {
+                *running += 1;
+                return;
+            }
+            Happening::Draining { .. } => return,
+            Happening::Finished { how: How::Done, .. } => self.done += 1,
+            Happening::Finished { how: How::Failed, .. } => self.failed += 1,
+            Happening::Finished { how: How::Released, .. } | Happening::GivenBack { .. } => self.released += 1,
+            Happening::Lost { .. } => self.lost += 1,
+        }
+        // What is given back at once was never begun.
+        *running = running.saturating_sub(1);
+    }
 }
 
 /// Why a worker ended before it should.

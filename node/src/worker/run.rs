@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use super::attempt::Became;
 use super::doors::{Unanswered, jittered, rest};
 use super::hold::{Held, Patience, Session, margin};
-use super::{Happening, Phase, Plan, Summary, Worker, WorkerError};
+use super::{Happening, Phase, Summary, Worker, WorkerError};
 
 /// How long a worker waits after its command gave a task back, at first and at most; doubles while nothing else happens.
 const RELEASED_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
@@ -218,10 +218,7 @@ impl Worker {
                 Some(session) => session.clone(),
                 None if patience == Patience::BrokenOff => return Ok(Vec::new()),
                 None => {
-                    let Plan {
-                        name, lease, wanted, ..
-                    } = &self.plan;
-                    let opened = Session::open(&self.doors, name, *lease, wanted).await?;
+                    let opened = Session::open(&self.doors, &self.plan).await?;
                     slot.insert(Arc::new(opened)).clone()
                 }
             };

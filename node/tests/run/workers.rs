@@ -15,7 +15,7 @@ const MARK: &str = "QUEENRIGHT_TEST_MARK";
 /// Workers on a cluster; all that they start carries the mark of their test.
 pub(crate) struct Workers {
     mark: String,
-    pub(super) folder: PathBuf,
+    pub(crate) folder: PathBuf,
     running: Vec<Child>,
 }
 
@@ -29,6 +29,11 @@ impl Workers {
             folder,
             running: Vec::new(),
         }
+    }
+
+    /// The variable that what others start must have to carry the mark.
+    pub(crate) fn variable(&self) -> String {
+        format!("{MARK}={}", self.mark)
     }
 
     /// The command line of a worker that works for these nodes.
@@ -80,7 +85,7 @@ impl Workers {
 
     /// The processes that carry the mark, with their command lines.
     pub(crate) fn processes(&self) -> Vec<String> {
-        marked(&format!("{MARK}={}", self.mark))
+        marked(&self.variable())
     }
 
     pub(crate) fn nothing_is_left(&self) {

@@ -36,7 +36,7 @@ pub(super) async fn served(limits: DoorLimits) -> Served {
                 std::future::pending().await
             }
         };
-        serve_backend(listener, backend, limits, DoorAccess::default(), shutdown).await
+        serve_backend(listener, backend, limits, DoorAccess::default(), drop, shutdown).await
     });
     let options = ClientOptions {
         agent: "tester".to_owned(),
@@ -230,6 +230,7 @@ async fn an_address_that_others_can_reach_is_not_served() {
         Arc::new(Alone::default()),
         DoorLimits::default(),
         DoorAccess::default(),
+        drop,
         std::future::pending(),
     );
     let error = served.await.unwrap_err();

@@ -1,0 +1,142 @@
+//! The behaviour of an agent that works through tasks. The queen supervises the agent; the worker itself is a task beside
+//! it, since it outlives the agent until what that had in hand is ended.
+
+use std::error::Error as _;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use queenright_actors::agent::{AgentContext, Behaviour, BehaviourError, Step};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{AtWork, Hosted};
+use crate::worker::{Doors, Happening, Plan, Summary, Worker, WorkerError};
+
+/// An agent that works through tasks.
+pub(super) struct WorkerAgent {
+    hosted: Arc<Hosted>,
+    plan: Plan,
+    /// Tells its worker that the agent has ended.
+    gone: CancellationToken,
+}
+
+/// What a worker tells of itself.
+#[derive(Clone, Debug, Default)]
+struct Told {
+    running: u64,
+    summary: Summary,
+    /// The last thing that went wrong with a task.
+    trouble: Option<String>,
+}
+
+type Ended = Result<Summary, WorkerError>;
+
+impl WorkerAgent {
+    pub(super) fn new(hosted: Arc<Hosted>, plan: Plan) -> WorkerAgent {
+        let gone = CancellationToken::new();
+        WorkerAgent { hosted, plan, gone }
+    }
+
+    /// Starts the worker. It ends by itself if its work is over, else after the agent or the node.
+    fn start(&self, tell: watch::Sender<Told>) -> Result<JoinHandle<Ended>, BehaviourError> {
+        let doors = Doors::new(vec![self.hosted.client(&self.plan)?]);
+        let listener = move |happening: &Happening<'_>| tell.send_modify(|told| told.note(happening));
+        let worker = Worker::new(self.plan.clone(), doors, Box::new(listener));
+        let (at_work, gone, stop) = (self.hosted.begin(), self.gone.clone(), self.hosted.stop.clone());
+        Ok(tokio::spawn(until_told(worker, at_work, gone, stop)))
+    }
+}
+
+impl Drop for WorkerAgent {
+    fn drop(&mut self) {
+        self.gone.cancel();
+    }
+}
+
+/// Lets a worker work until its agent is gone, then end what it has within its grace, and at once when the node stops.
+async fn until_told(worker: Worker, at_work: AtWork, gone: CancellationToken, stop: CancellationToken) -> Ended {
+    let (signal, signals) = mpsc::channel(2);
+    let mut ended = std::pin::pin!(worker.run(signals));
+    let mut told = 0;
+    let ended = loop {
+        tokio::select! {
+            ended = &mut ended => break ended,
+            () = stop.cancelled(), if told < 2 => {
+                while told < 2 {
+                    // There is room for two.
+                    let _ = signal.try_send(());
+                    told += 1;
+                }
+            }
+            () = gone.cancelled(), if told == 0 => {
+                let _ = signal.try_send(());
+                told = 1;
+            }
+        }
+    };
+    drop(at_work);
+    ended
+}
+
+impl Behaviour for WorkerAgent {
+    fn step<'a>(&'a mut self, context: &'a AgentContext) -> BoxFuture<'a, Result<Step, BehaviourError>> {
+        Box::pin(async move {
+            let (tell, mut told) = watch::channel(Told::default());
+            let mut worker = self.start(tell)?;
+            report(context, &Told::default());
+            let ended = loop {
+                tokio::select! {
+                    ended = &mut worker => break ended,
+                    Ok(()) = told.changed() => report(context, &told.borrow_and_update()),
+                }
+            };
+            report(context, &told.borrow());
+            match ended {
+                Ok(Ok(_)) => Ok(Step::Done),
+                Ok(Err(error)) => Err(BehaviourError(with_causes(&error))),
+                Err(error) => Err(BehaviourError(format!("the worker ended: {error}"))),
+            }
+        })
+    }
+}
+
+fn report(context: &AgentContext, told: &Told) {
+    let Told {
+        running,
+        summary,
+        trouble,
+    } = told;
+    context.report("running", *running);
+    context.report("done", summary.done);
+    context.report("failed", summary.failed);
+    context.report("given_back", summary.released);
+    context.report("lost", summary.lost);
+    if let Some(trouble) = trouble {
+        context.report("last_trouble", trouble.as_str());
+    }
+}
+
+impl Told {
+    fn note(&mut self, happening: &Happening<'_>) {
+        self.summary.note(&mut self.running, happening);
+        match happening {
+            Happening::GivenBack { task, reason, .. } => {
+                self.trouble = Some(format!("{task} was given back: {reason}"));
+            }
+            Happening::Lost { task, reason, .. } => self.trouble = Some(format!("{task} was lost: {reason}")),
+            _ => {}
+        }
+    }
+}
+
+fn with_causes(error: &WorkerError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}

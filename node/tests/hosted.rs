@@ -1,0 +1,281 @@
+//! Hosted agents that work through tasks: `queenright agent exec`. What their commands leave with the tasks, and that nothing of
+//! a command stays behind, whatever ends its agent, its node or its lease.
+
+use std::fs;
+
+use queenright_bench::client::wire::{AddTask, WireTask};
+use queenright_protocol::colony::StateName;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::colony::{Colony, NODES, Ran, refused, until};
+use crate::run::{FAMILY, Workers, add, show, titled, until_state};
+
+/// Agents on a cluster, and all that their commands have started.
+struct Rig {
+    colony: Colony,
+    workers: Workers,
+}
+
+impl Rig {
+    fn start(name: &str) -> Rig {
+        let colony = Colony::start(name);
+        let workers = Workers::new(&colony);
+        Rig { colony, workers }
+    }
+
+    /// Starts an agent that runs this script for each task.
+    fn exec(&self, node: &str, name: &str, flags: &[&str], script: &str) -> Value {
+        let mut command = self.colony.command_at(node, &["agent", "exec", name, "--json"]);
+        command.arg("--folder").arg(&self.workers.folder);
+        command.args(["--environment", &self.workers.variable()]);
+        command.args(flags).args(["--", "sh", "-c", script]);
+        Ran::of(&mut command).with_code(0).json()
+    }
+
+    fn agent(&self, node: &str, name: &str) -> Value {
+        self.colony
+            .at(node, &["agent", "show", name, "--json"])
+            .with_code(0)
+            .json()
+    }
+
+    /// Waits until the agent of this name has a command at work that has started others; returns the task, the fence and the
+    /// token.
+    fn until_family(&self) -> [String; 3] {
+        let who = self.workers.folder.join("who");
+        let words = until("a family", || fs::read_to_string(&who).ok());
+        // The guard, the shell, those in the group, and one out of it where there is a way out.
+        let least = if cfg!(target_os = "linux") { 6 } else { 5 };
+        until("all of the family", || {
+            (self.workers.processes().len() >= least).then_some(())
+        });
+        fs::remove_file(&who).unwrap();
+        let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+        words.try_into().unwrap()
+    }
+}
+
+fn result(task: &WireTask) -> Value {
+    let mut result = task.finished.as_ref().unwrap().result.clone();
+    assert!(result["ran_ms"].take().is_u64(), "{result}");
+    result
+}
+
+fn kept(mut value: Value) -> Value {
+    value["ran_ms"] = Value::Null;
+    value
+}
+
+#[test]
+fn the_commands_of_an_agent_end_its_tasks_and_their_output_is_kept() {
+    let rig = Rig::start("exec");
+    let script = r#"input=$(cat); printf '%s' "$input" > "$QUEENRIGHT_TASK.json"
+case "$input" in
+*'"well"'*) echo "{\"n\": 1, \"who\": \"$WHO\"}"; echo log >&2;;
+*'"ill"'*) seq 1 100000 >&2; echo half; exit 3;;
+*'"again"'*) if [ "$QUEENRIGHT_ATTEMPT" = 1 ]; then exit 75; fi; echo "$QUEENRIGHT_FENCE";;
+*'"slow"'*) sleep 1000;;
+esac"#;
+    let task = |title: &str| {
+        let task = AddTask {
+            kind: Some("k".into()),
+            queue: Some("builds".into()),
+            ..titled(title, Value::Null)
+        };
+        add(&rig.colony, task)
+    };
+    let [well, ill, again, slow] = ["well", "ill", "again", "slow"].map(task);
+    let flags = [
+        "--queue",
+        "builds",
+        "--kind",
+        "k,other",
+        "--slots",
+        "2",
+        "--max-runtime",
+        "2s",
+        "--environment",
+        "WHO=me",
+    ];
+    let spawned = rig.exec("n2", "e1", &flags, script);
+    assert_eq!(
+        (&spawned["kind"], &spawned["state"]),
+        (&json!("exec"), &json!("working"))
+    );
+
+    let done = until_state(&rig.colony, "n1", &well, StateName::Done);
+    let expected = json!({"exit": 0, "result": {"n": 1, "who": "me"}, "log": "log\n"});
+    assert_eq!(result(&done), kept(expected));
+    let failed = result(&until_state(&rig.colony, "n3", &ill, StateName::Failed));
+    assert_eq!((&failed["exit"], &failed["result"]), (&json!(3), &json!("half")));
+    let log = failed["log"].as_str().unwrap();
+    assert!(log.contains(" B before this are not kept]\n") && log.ends_with("\n100000\n"));
+    let done = until_state(&rig.colony, "n1", &again, StateName::Done);
+    assert_eq!(done.history[0].reason, "its owner gave it back");
+    assert_eq!(result(&done)["result"], done.finished.as_ref().unwrap().fence);
+    let late = result(&until_state(&rig.colony, "n1", &slow, StateName::Failed));
+    let error = late["error"].as_str().unwrap();
+    assert!(error.starts_with("its time was up after 2."), "{error}");
+    let stdin = fs::read(rig.workers.folder.join(format!("{well}.json"))).unwrap();
+    let stdin: Value = serde_json::from_slice(&stdin).unwrap();
+    assert_eq!((&stdin["task"], &stdin["attempt"]), (&json!(well), &json!(1)));
+    assert_eq!(done.attempts, 2);
+
+    let told = until("the agent to tell of all", || {
+        let agent = rig.agent("n2", "e1");
+        (agent["report"]["running"] == 0 && agent["report"]["failed"] == 2).then_some(agent)
+    });
+    assert_eq!(
+        (&told["report"]["done"], &told["report"]["given_back"]),
+        (&json!(2), &json!(1))
+    );
+    let sessions = rig.colony.at("n3", &["session", "list", "--json"]).with_code(0).json();
+    let session = &sessions["sessions"][0];
+    assert_eq!(
+        (&session["name"], &session["program"]),
+        (&json!("e1"), &json!("queenright agent"))
+    );
+
+    // One that is stopped takes no more and leaves no session.
+    rig.colony.at("n2", &["agent", "stop", "e1"]).with_code(0);
+    until("no session", || {
+        let sessions = rig.colony.at("n1", &["session", "list", "--json"]).with_code(0).json();
+        (sessions["sessions"] == json!([])).then_some(())
+    });
+    let later = task("well");
+    rig.workers.nothing_is_left();
+    assert_eq!(show(&rig.colony, "n1", &later).state, StateName::Pending);
+}
+
+#[test]
+fn an_agent_that_cannot_work_is_refused_by_the_name_of_the_argument() {
+    let rig = Rig::start("exec-refused");
+    let check = |arguments: &[&str], expected: &str| {
+        let arguments = [&["agent"], arguments].concat();
+        let node = ["--node", &rig.colony.config().node("n1").unwrap().http.to_string()].map(str::to_owned);
+        let mut command = rig.colony.command();
+        let (before, after): (Vec<&str>, Vec<&str>) = match arguments.iter().position(|word| *word == "--") {
+            Some(place) => (arguments[..place].to_vec(), arguments[place..].to_vec()),
+            None => (arguments, Vec::new()),
+        };
+        let line = refused(command.args(before).args(node).args(after), 1);
+        assert!(line.contains(expected), "{line}");
+    };
+    check(
+        &["exec", "e", "--", "no-such-program"],
+        "arguments of agent \"e\": command: cannot run no-such-program: no folder of PATH has it",
+    );
+    check(
+        &["exec", "e", "--folder", "/no/such/folder", "--", "true"],
+        "folder: \"/no/such/folder\": No such file",
+    );
+    check(
+        &["exec", "e", "--lease", "1s", "--", "true"],
+        "lease_s: 1.0 is not a number of seconds from 10 to 86400",
+    );
+    check(
+        &["spawn", "e", "--kind", "exec", "--arguments", r#"{"comand": ["true"]}"#],
+        "comand: no field is called so (known: capabilities, command, environment",
+    );
+}
+
+#[test]
+fn whatever_ends_an_agent_or_its_lease_nothing_of_its_command_stays_behind() {
+    let mut rig = Rig::start("exec-families");
+    let task = add(&rig.colony, titled("t", Value::Null));
+    let flags = ["--lease", "10", "--grace", "1"];
+
+    // The agent is stopped: after the grace its task is given back.
+    rig.exec("n1", "e", &flags, FAMILY);
+    let [held, fence, _] = rig.until_family();
+    assert_eq!(held, task);
+    rig.colony.at("n1", &["agent", "stop", "e"]).with_code(0);
+    let back = until_state(&rig.colony, "n2", &task, StateName::Pending);
+    let last = back.history.last().unwrap();
+    assert_eq!(
+        (last.fence.to_string(), &*last.reason),
+        (fence, "its owner gave it back")
+    );
+    rig.workers.nothing_is_left();
+
+    // Fenced: its command is killed, and the agent goes on with what there is.
+    rig.exec("n1", "e", &flags, FAMILY);
+    let [_, fence, token] = rig.until_family();
+    let owned = ["--fence", &fence, "--token", &token];
+    let release = [&["task", "finish", &task, "--outcome", "released"], &owned[..]].concat();
+    rig.colony.at("n1", &release).with_code(0);
+    let [_, later, _] = rig.until_family();
+    assert_ne!(later, fence);
+    until("the loss is told of", || {
+        (rig.agent("n1", "e")["report"]["lost"] == 1).then_some(())
+    });
+
+    // Cancelled by somebody else.
+    rig.colony.at("n2", &["task", "cancel", &task]).with_code(0);
+    rig.workers.nothing_is_left();
+
+    // The node stops: its tasks are given back before it has ended.
+    let task = add(&rig.colony, titled("t", Value::Null));
+    rig.until_family();
+    rig.colony.stop_node("n1");
+    assert_eq!(rig.workers.processes(), [""; 0]);
+    let back = show(&rig.colony, "n2", &task);
+    assert_eq!((back.state, back.deaths), (StateName::Pending, 0));
+    rig.colony.start_node("n1");
+
+    // The node is killed: its commands die, and its task is another's.
+    rig.exec("n3", "e", &flags, FAMILY);
+    let [_, fence, _] = rig.until_family();
+    kill_process(rig.colony.pid("n3"), Signal::STOP).unwrap();
+    rig.colony.kill("n3");
+    rig.workers.nothing_is_left();
+    rig.exec("n2", "other", &["--lease", "10"], "cat >/dev/null; echo 1");
+    rig.colony.start_node("n3");
+    let done = until_state(&rig.colony, "n1", &task, StateName::Done);
+    assert!(done.finished.unwrap().fence.to_string() != fence);
+
+    // The guard is killed: the agent kills the group, gives the task back, and takes it again.
+    rig.colony.at("n2", &["agent", "stop", "other"]).with_code(0);
+    let close = FAMILY.replace("command -v setsid", "false");
+    let task = add(&rig.colony, titled("t", Value::Null));
+    rig.exec("n2", "e", &flags, &close);
+    let who = rig.workers.folder.join("who");
+    until("a command", || fs::read_to_string(&who).ok());
+    let guards = rig.workers.processes();
+    let guard = guards.iter().find(|process| process.contains("process-guard")).unwrap();
+    let guard = guard.split_whitespace().next().unwrap().parse().unwrap();
+    kill_process(Pid::from_raw(guard).unwrap(), Signal::KILL).unwrap();
+    until("a new attempt", || {
+        (show(&rig.colony, "n1", &task).attempts > 1).then_some(())
+    });
+    rig.colony.at("n2", &["agent", "stop", "e"]).with_code(0);
+    rig.workers.nothing_is_left();
+    for node in NODES {
+        assert!(rig.colony.status(node).is_some());
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_command_that_takes_more_memory_than_it_may_fails_its_task() {
+    let rig = Rig::start("exec-memory");
+    let [little, much] = ["little", "much"].map(|title| add(&rig.colony, titled(title, Value::Null)));
+    // `tail` keeps what has no line break, in a process of its own.
+    let script = r#"case "$(cat)" in
+*'"much"'*) head -c 400000000 /dev/zero | tail -c 399999999 | wc -c; sleep 100;;
+*) echo 1;;
+esac"#;
+    rig.exec("n1", "e", &["--memory", "64M", "--retry"], script);
+    until_state(&rig.colony, "n1", &little, StateName::Done);
+    let failed = until("a failure", || {
+        let task = show(&rig.colony, "n2", &much);
+        task.history.first().map(|attempt| attempt.reason.to_string())
+    });
+    assert!(
+        failed.starts_with("it failed: memory: memory: ") && failed.contains(" B are over the limit of 67108864"),
+        "{failed}"
+    );
+    rig.colony.at("n1", &["agent", "stop", "e"]).with_code(0);
+    rig.workers.nothing_is_left();
+}
