@@ -28,6 +28,7 @@
 //! | [`node`] | starts the parts in order, stops them in reverse; what a door may ask | decide anything on its own |
 //! | [`queen`] | numbers, rounds and entries as a plain machine; the actor that drives it and supervises agents | wait for disk or network |
 //! | [`agent`] | behaviours hosted by the node, each as an actor; signals between agents | keep a signal whose link broke |
+//! | [`explorer`] | active inference: minds with beliefs and plans, worlds for them, the agents that have them | decide anything for a colony |
 //! | [`topic`] | who has subscribed to which topics here; messages along the tree of a broadcast | send one twice to a node, or keep one for later |
 //! | [`process`] | runs a command for a task, with a guard that leaves nothing of it behind | know what a task is |
 //! | [`disk`] | the room on the disks, and whether growing commands are admitted; the ballast | remove anything but the ballast |
@@ -55,6 +56,7 @@ pub mod consensus;
 mod cuts;
 pub mod disk;
 mod epochs;
+pub mod explorer;
 mod founding;
 pub mod link;
 mod liveness;

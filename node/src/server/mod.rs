@@ -297,6 +297,7 @@ fn options(plan: &NodePlan, tls: Option<Arc<Tls>>, hosted: &Arc<Hosted>) -> Resu
     });
     let mut kinds = Kinds::default();
     queenright_bench::load::add_kinds(&mut kinds);
+    queenright_actors::explorer::add_kinds(&mut kinds);
     replay::add_kind(&mut kinds);
     hosted.add_kinds(&mut kinds);
     Ok(NodeOptions {
