@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use self::agent::{AgentCommand, ExecArgs, WorkerArgs};
+pub use self::agent::{AgentCommand, ExecArgs, HttpArgs, WorkerArgs};
 pub use self::bench::BenchCommand;
 pub use self::events::{EventsArgs, PrimeArgs};
 pub use self::import::{ImportArgs, WatchArgs};

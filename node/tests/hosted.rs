@@ -1,15 +1,21 @@
 //! Hosted agents that work through tasks: `queenright agent exec`. What their commands leave with the tasks, and that nothing of
-//! a command stays behind, whatever ends its agent, its node or its lease.
+//! a command stays behind, whatever ends its agent, its node or its lease. `queenright agent http` is in `posts`.
+
+mod posts;
 
 use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use queenright_bench::client::wire::{AddTask, WireTask};
 use queenright_protocol::colony::StateName;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::colony::{Colony, NODES, Ran, refused, until};
-use crate::run::{FAMILY, Workers, add, show, titled, until_state};
+use crate::run::{FAMILY, Files, HASH, Workers, add, finished, show, titled, until_state};
 
 /// Agents on a cluster, and all that their commands have started.
 struct Rig {
@@ -176,7 +182,7 @@ fn an_agent_that_cannot_work_is_refused_by_the_name_of_the_argument() {
     );
     check(
         &["spawn", "e", "--kind", "exec", "--arguments", r#"{"comand": ["true"]}"#],
-        "comand: no field is called so (known: capabilities, command, environment",
+        "comand: no field is called so (known: base, capabilities, checks, command, environment",
     );
 }
 
@@ -278,4 +284,170 @@ esac"#;
     );
     rig.colony.at("n1", &["agent", "stop", "e"]).with_code(0);
     rig.workers.nothing_is_left();
+}
+
+/// How much is hashed, how often a node is killed on the way, and with which seed.
+pub(crate) struct Kills {
+    pub(crate) tasks: usize,
+    pub(crate) kills: usize,
+    pub(crate) seed: u64,
+}
+
+/// Hashes files by agents of all nodes, while nodes are killed at random and started again. All processes of commands are
+/// looked at after each kill: those of the node that died must go.
+pub(crate) fn tasks_and_kills(name: &str, scale: &Kills) {
+    let mut rig = Rig::start(name);
+    let files = Files::write(rig.colony.folder(), scale.tasks);
+    let mut random = StdRng::seed_from_u64(scale.seed);
+    eprintln!("{} tasks, {} kills, seed {}", scale.tasks, scale.kills, scale.seed);
+    // Slow enough that commands are under way whenever a node is killed.
+    let script = format!("{HASH}\nsleep 0.5");
+    // By this the processes are found that a node has started.
+    let of_node = |rig: &Rig, node: &str| format!("QUEENRIGHT_TEST_NODE={node}-{}", rig.workers.variable());
+    let start = |rig: &Rig, node: &str| {
+        let flags = ["--kind", "hash", "--slots", "8", "--lease", "10"];
+        let of_node = of_node(rig, node);
+        rig.exec(
+            node,
+            "hasher",
+            &[&flags[..], &["--environment", &of_node]].concat(),
+            &script,
+        );
+    };
+    for node in NODES {
+        start(&rig, node);
+    }
+    files.add_tasks(&rig.colony, "hash");
+    let (mut at_work, mut longest) = (0, Duration::ZERO);
+    for kill in 0..scale.kills {
+        let reached = (scale.tasks * (kill + 1) / (scale.kills + 2)) as u64;
+        until(&format!("{reached} tasks are finished"), || {
+            (finished(&rig.colony) >= reached).then_some(())
+        });
+        let victim = NODES[random.random_range(0..NODES.len())];
+        let mark = of_node(&rig, victim);
+        let guards = rig.workers.with(&mark);
+        at_work += guards.len();
+        rig.colony.kill(victim);
+        let killed = Instant::now();
+        until("the end of all that the node has started", || {
+            rig.workers.with(&mark).is_empty().then_some(())
+        });
+        longest = longest.max(killed.elapsed());
+        rig.colony.start_node(victim);
+        // It may have no leader yet; a name is free on a node that has just begun.
+        rig.colony.leader_at(victim, None);
+        start(&rig, victim);
+    }
+    until("all tasks are finished", || {
+        (finished(&rig.colony) == scale.tasks as u64).then_some(())
+    });
+    for node in NODES {
+        rig.colony.at(node, &["agent", "stop", "hasher"]).with_code(0);
+    }
+    rig.workers.nothing_is_left();
+    rig.colony.same_digest();
+    files.all_hashed_once(&rig.colony, |result| result["result"]["sha256"].as_str());
+    assert!(at_work > 0, "no kill has hit a command");
+    eprintln!("{at_work} processes of commands were under way at the kills; all were gone within {longest:?}");
+}
+
+fn git(folder: &std::path::Path, arguments: &[&str]) -> String {
+    let mut command = std::process::Command::new("git");
+    command
+        .arg("-C")
+        .arg(folder)
+        .args(["-c", "user.name=t", "-c", "user.email=t@t"]);
+    let output = command.args(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn tasks_are_done_once_by_agents_of_nodes_of_which_one_is_killed() {
+    let scale = Kills {
+        tasks: 40,
+        kills: 1,
+        seed: 40,
+    };
+    tasks_and_kills("exec-40", &scale);
+}
+
+#[test]
+fn each_attempt_has_a_worktree_that_is_kept_unless_it_is_done() {
+    let rig = Rig::start("exec-trees");
+    let repository = rig.colony.folder().join("repository");
+    fs::create_dir(&repository).unwrap();
+    git(&repository, &["init", "--quiet"]);
+    fs::write(repository.join("file"), "first").unwrap();
+    git(&repository, &["add", "."]);
+    git(&repository, &["commit", "--quiet", "-m", "first"]);
+    let script = r#"input=$(cat); [ "$PWD" = "$(cd "$QUEENRIGHT_WORKTREE" && pwd -P)" ] || exit 9
+case "$input" in
+*'"well"'*) git switch --quiet -c well && echo second > file && git -c user.name=t -c user.email=t@t commit --quiet -am second
+    cat file; pwd -P;;
+*'"again"'*) [ "$QUEENRIGHT_ATTEMPT" = 1 ] && exit 75; pwd -P;;
+*) echo half > left; exit 3;;
+esac"#;
+    let mut command = rig
+        .colony
+        .command_at("n1", &["agent", "exec", "coder", "--json", "--worktree"]);
+    command
+        .arg("--repository")
+        .arg(&repository)
+        .args(["--keep-worktrees", "2", "--slots", "2"]);
+    command.args(["--environment", &rig.workers.variable(), "--", "sh", "-c", script]);
+    let spawned = Ran::of(&mut command).with_code(0).json();
+    assert_eq!(spawned["state"], "working");
+    let task = |title: &str| add(&rig.colony, titled(title, Value::Null));
+    let [well, again] = ["well", "again"].map(task);
+    let trees = rig.colony.data("n1").join("worktrees/coder");
+    for done in [&well, &again] {
+        until_state(&rig.colony, "n2", done, StateName::Done);
+    }
+    // What it has committed to a branch is in the repository; the folders are gone.
+    assert_eq!(git(&repository, &["show", "well:file"]), "second\n");
+    until("no worktree", || {
+        fs::read_dir(&trees).ok()?.next().is_none().then_some(())
+    });
+    assert_eq!(git(&repository, &["worktree", "list"]).lines().count(), 1);
+
+    // Of those that fail the last two are kept, and named.
+    let ill: Vec<String> = ["ill", "ill", "ill"].map(task).to_vec();
+    let mut kept = Vec::new();
+    for ill in &ill {
+        let failed = result(&until_state(&rig.colony, "n2", ill, StateName::Failed));
+        assert_eq!(failed["exit"], 3, "{failed}");
+        let folder = PathBuf::from(failed["worktree"].as_str().unwrap());
+        assert!(folder.starts_with(&trees), "{folder:?}");
+        let named = folder.file_name().unwrap().to_str().unwrap().to_owned();
+        assert!(
+            named.starts_with(&format!("default-task-{ill}-attempt-1-fence-")),
+            "{named}"
+        );
+        kept.push(folder);
+    }
+    until("two worktrees", || {
+        (kept.iter().filter(|folder| folder.join("left").exists()).count() == 2).then_some(())
+    });
+    rig.colony.at("n1", &["agent", "stop", "coder"]).with_code(0);
+    rig.workers.nothing_is_left();
+
+    // A repository that is none is told of by the agent.
+    let mut command = rig
+        .colony
+        .command_at("n1", &["agent", "exec", "lost", "--restart", "temporary", "--worktree"]);
+    command
+        .arg("--repository")
+        .arg(&rig.workers.folder)
+        .args(["--", "true"]);
+    Ran::of(&mut command).with_code(0);
+    let failed = until("its failure", || {
+        Some(rig.agent("n1", "lost")).filter(|agent| agent["state"] == "failed")
+    });
+    let reason = failed["reason"].as_str().unwrap();
+    assert!(
+        reason.starts_with("no worktree can be made: ") && reason.ends_with("not a git repository"),
+        "{reason}"
+    );
 }

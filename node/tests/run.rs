@@ -22,7 +22,7 @@ pub(crate) use self::workers::Workers;
 use crate::colony::{Colony, NODES, Ran, until};
 
 /// Prints the hash of the file that the payload names, as JSON.
-const HASH: &str = r#"file=$(sed -n 's/.*"file":"\([^"]*\)".*/\1/p')
+pub(crate) const HASH: &str = r#"file=$(sed -n 's/.*"file":"\([^"]*\)".*/\1/p')
 sum=$(sha256sum "$file" 2>/dev/null || shasum -a 256 "$file") || exit 1
 echo "hashed $file" >&2
 printf '{"sha256": "%s"}' "${sum%% *}""#;

@@ -19,6 +19,7 @@ Examples:
   queenright agent spawn e1 --kind load-echo
   queenright agent spawn e2 --kind load-echo --restart permanent --restart-limit 10 --restart-within 600
   queenright agent exec builder --kind build --slots 4 -- ./build.sh
+  queenright agent http labels http://127.0.0.1:8080/label --kind label --secret-file ~/label.secret
   queenright agent show e1
   queenright agent stop e1")]
 pub enum AgentCommand {
@@ -55,6 +56,8 @@ pub enum AgentCommand {
     },
     /// Start an agent that runs a command for each task
     Exec(Box<ExecArgs>),
+    /// Start an agent that posts each task to an address, and takes the answer for its result
+    Http(Box<HttpArgs>),
     /// Stop an agent
     Stop {
         /// Its name
@@ -72,6 +75,7 @@ Examples:
   queenright agent exec hasher --kind hash --slots 8 -- sh -c 'sha256sum \"$(jq -r .payload.file)\"'
   queenright agent exec builder --queue builds --folder ~/project --max-runtime 5m --memory 2G -- ./build.sh
   queenright agent exec reviewer --kind review --environment MODEL=small --retry -- python3 review.py
+  queenright agent exec coder --kind code --worktree --repository ~/project --slots 4 -- sh -c 'git switch -c \"task-$QUEENRIGHT_TASK\" && ./edit.sh'
 
 The node starts the command once for each task, as `queenright run` does (see there): the task on stdin as JSON, what it is
 in QUEENRIGHT_TASK, QUEENRIGHT_ATTEMPT, QUEENRIGHT_FENCE and others, the result on stdout, the end by the exit code; the end of
@@ -82,6 +86,10 @@ A task that is lost or cancelled kills its command with all that it has started.
 grace, then gives their tasks back; a node that stops gives them back at once; the commands of a node that was killed are
 killed too. An agent lives as long as its node's process: start it again after the node was.
 
+With --worktree each attempt runs in a git worktree of its own, without a branch, whose folder is also in QUEENRIGHT_WORKTREE.
+It is removed when the task is done, so that what is to stay must be committed to a branch, or be the result. After any other
+end it is kept, for the last 16 such attempts or as many as --keep-worktrees says, and the attempt's result names it.
+
 `queenright agent show NAME` tells what it has done. The same agent by its arguments: `agent spawn NAME --kind exec`.")]
 pub struct ExecArgs {
     /// Its name; no other agent of the node may have it
@@ -89,6 +97,21 @@ pub struct ExecArgs {
     /// Where the command runs; where the node does if it is not given
     #[arg(long, value_name = "DIR")]
     pub folder: Option<PathBuf>,
+    /// Run each attempt in a git worktree of its own
+    #[arg(long, requires = "repository", conflicts_with = "folder")]
+    pub worktree: bool,
+    /// Of this repository
+    #[arg(long, value_name = "DIR", requires = "worktree")]
+    pub repository: Option<PathBuf>,
+    /// With which commit a worktree begins: HEAD unless this says otherwise
+    #[arg(long, value_name = "REFERENCE", requires = "worktree")]
+    pub base: Option<String>,
+    /// How many worktrees of attempts that were not done are kept, the last ones; 16 unless this says otherwise
+    #[arg(long, value_name = "N", requires = "worktree")]
+    pub keep_worktrees: Option<u64>,
+    /// Run no checks of tasks: whoever may add tasks may otherwise run any command by them. A task that has some then fails
+    #[arg(long)]
+    pub no_checks: bool,
     /// What the environment of the command has besides that of the node; give it again for more
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     pub environment: Vec<(String, String)>,
@@ -110,6 +133,56 @@ pub struct ExecArgs {
     /// The program to run for each task, and its arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
+}
+
+/// `queenright agent http`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  queenright agent http labels http://127.0.0.1:8080/label --kind label --slots 16
+  queenright agent http builds https://builds.example.com/run --queue builds --secret-file ~/builds.secret --deadline 10m --retry
+
+The node posts each task as JSON, {task, attempt, fence, title, kind, payload, project}. An answer with status 2xx ends the
+task as done: its body is the result, JSON or else text, up to 48 KiB. After 408, 425, 429, 5xx or no answer it is posted again,
+after a pause that doubles from half a second, or after Retry-After, within the deadline. Any other status fails it for good.
+A task that is lost or cancelled ends its request.
+
+With --secret-file each request has Queenright-Timestamp, in seconds since 1970, and Queenright-Signature: `v1=` and the
+HMAC-SHA256 of timestamp, a point and the body under the secret, in hexadecimal. Whoever answers should refuse old timestamps.
+Idempotency-Key is the same for each try of one attempt. The paths are paths of the node's host.")]
+pub struct HttpArgs {
+    /// Its name; no other agent of the node may have it
+    pub name: String,
+    /// Where tasks are posted
+    pub url: String,
+    /// How long an answer may take with all tries, such as 90, 90s, 5m or 2h; up to a day
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = span)]
+    pub deadline: Duration,
+    /// How many tries there are after the first, up to 100
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(0..=100))]
+    pub retries: u64,
+    /// Sign with the secret in this file
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+    /// Trust the authorities in this file alone, instead of those of the system
+    #[arg(long, value_name = "FILE")]
+    pub trust: Option<PathBuf>,
+    /// Run the checks of tasks on the node: whoever may add tasks may then run any command by them. Without it a task that
+    /// has some fails
+    #[arg(long)]
+    pub checks: bool,
+    /// Where checks run; where the node does if it is not given
+    #[arg(long, value_name = "DIR", requires = "checks")]
+    pub folder: Option<PathBuf>,
+    /// Which tasks, and how many.
+    #[command(flatten)]
+    pub worker: WorkerArgs,
+    /// When it is started again.
+    #[command(flatten)]
+    pub restart: RestartArgs,
+    /// The node that hosts it.
+    #[command(flatten)]
+    pub client: ClientArgs,
 }
 
 /// Which tasks a hosted worker takes, and how many.

@@ -1,6 +1,7 @@
 //! `queenright agent`: the agents of a node.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use queenright_actors::agent::{AgentAccounts, AgentSpec, AgentState, AgentStatus, PairCounts, RestartPolicy};
 use queenright_bench::client::wire::AgentList;
@@ -9,9 +10,9 @@ use serde_json::{Map, Value, json};
 use super::door::{client, of_read};
 use super::table::{Table, shown};
 use super::{CliError, Context};
-use crate::cli::{AgentCommand, ExecArgs, WorkerArgs};
+use crate::cli::{AgentCommand, ExecArgs, HttpArgs, WorkerArgs};
 use crate::exit::Exit;
-use crate::hosted::exec;
+use crate::hosted::{exec, post};
 
 /// Looks at agents, starts or stops one.
 ///
@@ -51,6 +52,11 @@ pub async fn run(command: AgentCommand, context: &Context) -> Result<Exit, CliEr
             let status = client.spawn_agent(&exec_spec(*args)?).await?;
             context.answer(&status, text(&status))?;
         }
+        AgentCommand::Http(args) => {
+            let client = client(&args.client)?;
+            let status = client.spawn_agent(&http_spec(*args)?).await?;
+            context.answer(&status, text(&status))?;
+        }
         AgentCommand::Stop { name, client: args } => {
             client(&args)?.stop_agent(&name).await?;
             let stopped = serde_json::json!({ "name": name, "state": AgentState::Stopped });
@@ -62,17 +68,19 @@ pub async fn run(command: AgentCommand, context: &Context) -> Result<Exit, CliEr
 
 /// The agent that `agent exec` asks for.
 fn exec_spec(args: ExecArgs) -> Result<AgentSpec, CliError> {
-    let folder = args.folder.map(std::path::absolute).transpose();
-    let folder = folder.map_err(|source| CliError::Failed {
-        message: "--folder: it is not known where that is".to_owned(),
-        source: source.into(),
-    })?;
+    let folder = absolute("--folder", args.folder)?;
+    let repository = absolute("--repository", args.repository)?;
     let mut arguments = worker(args.worker);
     let environment = args.environment.into_iter().map(|(name, value)| (name, value.into()));
     arguments.extend([
         ("command".to_owned(), args.command.into()),
         ("environment".to_owned(), Value::Object(environment.collect())),
         ("folder".to_owned(), json!(folder)),
+        ("worktree".to_owned(), json!(args.worktree)),
+        ("repository".to_owned(), json!(repository)),
+        ("base".to_owned(), json!(args.base)),
+        ("keep_worktrees".to_owned(), json!(args.keep_worktrees)),
+        ("checks".to_owned(), json!(!args.no_checks)),
         (
             "timeout_s".to_owned(),
             json!(args.max_runtime.map(|time| time.as_secs_f64())),
@@ -80,6 +88,33 @@ fn exec_spec(args: ExecArgs) -> Result<AgentSpec, CliError> {
         ("memory_mb".to_owned(), json!(args.memory)),
     ]);
     Ok(spec(args.name, exec::KIND, arguments, args.restart.into()))
+}
+
+/// The agent that `agent http` asks for.
+fn http_spec(args: HttpArgs) -> Result<AgentSpec, CliError> {
+    let mut arguments = worker(args.worker);
+    arguments.extend([
+        ("url".to_owned(), args.url.into()),
+        ("deadline_s".to_owned(), json!(args.deadline.as_secs_f64())),
+        ("retries".to_owned(), json!(args.retries)),
+        (
+            "secret_file".to_owned(),
+            json!(absolute("--secret-file", args.secret_file)?),
+        ),
+        ("ca_file".to_owned(), json!(absolute("--trust", args.trust)?)),
+        ("checks".to_owned(), json!(args.checks)),
+        ("folder".to_owned(), json!(absolute("--folder", args.folder)?)),
+    ]);
+    Ok(spec(args.name, post::KIND, arguments, args.restart.into()))
+}
+
+/// A path from the root, since the node runs elsewhere.
+fn absolute(flag: &str, path: Option<PathBuf>) -> Result<Option<PathBuf>, CliError> {
+    let path = path.map(std::path::absolute).transpose();
+    path.map_err(|source| CliError::Failed {
+        message: format!("{flag}: it is not known where that is"),
+        source: source.into(),
+    })
 }
 
 /// What all workers are told.

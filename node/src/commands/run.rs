@@ -55,6 +55,7 @@ pub async fn run(args: RunArgs, context: &Context) -> Result<Exit, CliError> {
         commands: Commands {
             guard: this_program().map_err(|source| failed("cannot find this program", source))?,
             time_limit: args.max_runtime,
+            checks: true,
             ..Commands::default()
         },
         name: args.name,
@@ -89,7 +90,7 @@ pub async fn run(args: RunArgs, context: &Context) -> Result<Exit, CliError> {
     line.bar.finish_and_clear();
     let summary = summary.map_err(|error| match error {
         WorkerError::Claim(error) => error.into(),
-        WorkerError::Process(_) => CliError::Failed {
+        WorkerError::Process(_) | WorkerError::Worktree(_) | WorkerError::Post(_) => CliError::Failed {
             message: "commands cannot be run here; the tasks were given back".to_owned(),
             source: error.into(),
         },

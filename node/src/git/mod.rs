@@ -1,7 +1,7 @@
 //! Reads a git repository by plumbing alone, as `queenright replay` needs it: the first-parent commits with what each
 //! changed, the tree of a commit, and the bytes of blobs.
 //!
-//! Nothing here writes to a repository that it reads, asks the network, or depends on the user's configuration
+//! Nothing here writes to a repository that it reads, but for `worktree.rs`, which is told to, asks the network, or depends on the user's configuration
 //! (`process.rs` lists what is neutralised). All calls block; an async caller makes them from a blocking task.
 //! [`generate`] makes repositories to replay where no suitable checkout exists.
 
@@ -19,6 +19,7 @@ mod object;
 mod process;
 #[cfg(test)]
 mod tests;
+mod worktree;
 
 pub use blobs::BlobReader;
 pub use error::GitError;

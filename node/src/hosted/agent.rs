@@ -84,6 +84,11 @@ impl Behaviour for WorkerAgent {
     fn step<'a>(&'a mut self, context: &'a AgentContext) -> BoxFuture<'a, Result<Step, BehaviourError>> {
         Box::pin(async move {
             let (tell, mut told) = watch::channel(Told::default());
+            let prepared = self.plan.prepare().await;
+            prepared.map_err(|error| BehaviourError(with_causes(&error)))?;
+            if let Some(trees) = &self.plan.commands.worktrees {
+                context.report("worktrees", trees.folder.display().to_string());
+            }
             let mut worker = self.start(tell)?;
             report(context, &Told::default());
             let ended = loop {

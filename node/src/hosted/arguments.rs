@@ -59,10 +59,10 @@ impl Arguments {
         }
     }
 
-    pub(super) fn flag(&mut self, field: &'static str) -> Read<bool> {
+    pub(super) fn flag(&mut self, field: &'static str) -> Read<Option<bool>> {
         match self.take(field) {
-            None => Ok(false),
-            Some(Value::Bool(flag)) => Ok(flag),
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(flag)),
             Some(other) => Err(not(field, &other, "true or false")),
         }
     }

@@ -4,6 +4,10 @@
 //! |---|---|---|
 //! | `command` | | the program and its arguments, 1 to 1,024 texts |
 //! | `folder` | that of the node | where it runs, an absolute path |
+//! | `worktree` | `false` | whether each attempt runs in a git worktree of its own instead: made before it, removed when it is done or given back by exit code 75, else kept |
+//! | `repository` | | of which repository, an absolute path; only and always with `worktree` |
+//! | `base` | `HEAD` | with which commit a worktree begins, up to 256 bytes |
+//! | `keep_worktrees` | 16 | how many of those that are kept there may be, the last ones, 0 to 10,000 |
 //! | `environment` | `{}` | what its environment has besides that of the node, up to 256 texts |
 //! | `timeout_s` | none | how long it may run for one task, 0.1 to 604,800 s; then the attempt has failed with class `timeout` |
 //! | `memory_mb` | none | how many MiB all of its processes may have resident, 1 to 16,777,216; then it has failed with class `memory`. On Linux only |
@@ -11,6 +15,7 @@
 //! | `project`, `queue` | `default` | which tasks |
 //! | `kinds` | all | only tasks of these kinds, up to 16 |
 //! | `capabilities`, `labels` | `[]` | what it is capable of, where and what it is, up to 64 each |
+//! | `checks` | `true` | whether the checks of tasks are run, by `sh -c` as the command is; else a task that has some fails with class `check` |
 //! | `retry` | `false` | whether a task whose command fails may be tried again, as far as its own retry policy says |
 //! | `lease_s` | 30 | how long its session lives without a sign of life of the node, 10 to 86,400 s |
 //! | `grace_s` | 10 | how long commands may go on after the agent was stopped, 0 to 3,600 s |
@@ -25,7 +30,7 @@ use queenright_bench::client::wire::sorted;
 use queenright_protocol::colony::{self, Refusal, SESSION_TTL_MS_MAX, SESSION_TTL_MS_MIN};
 
 use super::arguments::{Arguments, wrong};
-use crate::worker::{Commands, ENVIRONMENT, Plan, Wanted, Work, this_program};
+use crate::worker::{Commands, ENVIRONMENT, Plan, WORKTREE, Wanted, Work, Worktrees, this_program};
 
 /// How the kind is called.
 pub const KIND: &str = "exec";
@@ -45,6 +50,9 @@ pub(crate) const SLOTS_MAX: u64 = 1_000;
 pub(crate) const TIMEOUT_SECONDS: std::ops::RangeInclusive<f64> = 0.1..=604_800.0;
 /// 16 TiB.
 pub(crate) const MEMORY_MB_MAX: u64 = 16 << 20;
+const BASE_BYTES_MAX: usize = 256;
+const WORKTREES_MAX: u64 = 10_000;
+const WORKTREES_DEFAULT: u64 = 16;
 const GRACE_SECONDS_MAX: f64 = 3_600.0;
 const LEASE_DEFAULT: Duration = Duration::from_secs(30);
 const GRACE_DEFAULT: Duration = Duration::from_secs(10);
@@ -56,17 +64,22 @@ const HIDDEN: [&str; 4] = [
     "QUEENRIGHT_LOG",
 ];
 
-/// What an agent of this kind is told to do. `forbidden` says why nobody may run commands here.
+/// What an agent of this kind is told to do. Its worktrees are made below `worktrees`; `forbidden` says why nobody may run
+/// commands here.
 ///
 /// # Errors
 /// Which argument is wrong, and what is.
-pub(super) fn plan(spec: &AgentSpec, forbidden: Option<&str>) -> Result<Plan, BehaviourError> {
+pub(super) fn plan(spec: &AgentSpec, worktrees: &Path, forbidden: Option<&str>) -> Result<Plan, BehaviourError> {
     if let Some(why) = forbidden {
         return Err(BehaviourError(why.to_owned()));
     }
     let mut arguments = Arguments::of(&spec.arguments)?;
     let command = arguments.texts("command", COMMAND_WORDS_MAX, COMMAND_BYTES_MAX)?;
-    let commands = commands(&mut arguments)?;
+    let commands = Commands {
+        checks: arguments.flag("checks")?.unwrap_or(true),
+        worktrees: worktrees_of(spec, &mut arguments, worktrees)?,
+        ..commands(&mut arguments)?
+    };
     let command: Vec<OsString> = command.into_iter().map(Into::into).collect();
     let plan = plan_of(spec, &mut arguments, Work::Command(command.clone()), commands)?;
     arguments.end()?;
@@ -77,8 +90,8 @@ pub(super) fn plan(spec: &AgentSpec, forbidden: Option<&str>) -> Result<Plan, Be
     Ok(plan)
 }
 
-/// How the commands of an agent are run.
-fn commands(arguments: &mut Arguments) -> Result<Commands, BehaviourError> {
+/// How the commands of an agent are run, where nothing else is said.
+pub(super) fn commands(arguments: &mut Arguments) -> Result<Commands, BehaviourError> {
     let folder = arguments.text("folder")?.map(PathBuf::from);
     if let Some(folder) = &folder {
         check_folder("folder", folder)?;
@@ -91,7 +104,7 @@ fn commands(arguments: &mut Arguments) -> Result<Commands, BehaviourError> {
                 format_args!("{name:?} cannot be the name of a variable"),
             ));
         }
-        if ENVIRONMENT.contains(&name.as_str()) {
+        if ENVIRONMENT.contains(&name.as_str()) || name == WORKTREE {
             return Err(wrong("environment", format_args!("{name} is set for each task")));
         }
     }
@@ -107,7 +120,40 @@ fn commands(arguments: &mut Arguments) -> Result<Commands, BehaviourError> {
         hidden: HIDDEN.to_vec(),
         time_limit: arguments.seconds("timeout_s", TIMEOUT_SECONDS)?,
         memory_bytes_max: memory.map(|mib| mib << 20),
+        worktrees: None,
+        checks: false,
     })
+}
+
+/// From what the attempts of an agent get folders of their own, if they do. Git is asked when the agent starts.
+fn worktrees_of(
+    spec: &AgentSpec,
+    arguments: &mut Arguments,
+    folder: &Path,
+) -> Result<Option<Worktrees>, BehaviourError> {
+    let wanted = arguments.flag("worktree")?.unwrap_or(false);
+    let repository = arguments.text("repository")?.map(PathBuf::from);
+    let base = arguments.text("base")?;
+    let keep = arguments.number("keep_worktrees", 0..=WORKTREES_MAX)?;
+    let repository = match (wanted, repository) {
+        (true, Some(repository)) => repository,
+        (true, None) => return Err(wrong("repository", "missing (worktree is true)")),
+        (false, Some(_)) => return Err(wrong("repository", "is of no use (worktree is false)")),
+        (false, None) => return Ok(None),
+    };
+    check_folder("repository", &repository)?;
+    let base = base.unwrap_or_else(|| "HEAD".to_owned());
+    if base.is_empty() || base.len() > BASE_BYTES_MAX {
+        let bytes = base.len();
+        return Err(wrong(
+            "base",
+            format_args!("{bytes} bytes are not 1 to {BASE_BYTES_MAX}"),
+        ));
+    }
+    let keep = keep.unwrap_or(WORKTREES_DEFAULT) as usize;
+    // The name of an agent may be that of a folder, but for its length and what a system does not like.
+    let folder = folder.join(Worktrees::plain(&spec.name));
+    Ok(Some(Worktrees::new(repository, base, folder, keep)))
 }
 
 /// What all kinds of workers are told, and what this one does.
@@ -147,7 +193,7 @@ pub(super) fn plan_of(
             capabilities: sorted(capabilities.into_iter().map(Into::into).collect()),
             labels: sorted(labels.into_iter().map(Into::into).collect()),
         },
-        retry: arguments.flag("retry")?,
+        retry: arguments.flag("retry")?.unwrap_or(false),
         concurrency: arguments.number("slots", 1..=SLOTS_MAX)?.unwrap_or(1) as usize,
         lease: arguments.seconds("lease_s", lease_bounds)?.unwrap_or(LEASE_DEFAULT),
         grace: arguments
@@ -204,9 +250,9 @@ mod tests {
             "command": ["sh", "-c", "cat"], "folder": "/", "environment": {"A": "b"}, "timeout_s": 1.5, "slots": 3,
             "queue": "builds", "kinds": ["k"], "capabilities": ["b", "a", "b"], "retry": true, "lease_s": 10,
         });
-        let plan = plan(&spec(arguments), None).unwrap();
-        let Work::Command(command) = &plan.work;
-        assert_eq!(command, &["sh", "-c", "cat"]);
+        let plan = plan(&spec(arguments), Path::new("/t"), None).unwrap();
+        assert!(matches!(&plan.work, Work::Command(command) if command == &["sh", "-c", "cat"]));
+        assert!(plan.commands.checks && plan.commands.worktrees.is_none());
         assert_eq!(plan.commands.folder.as_deref(), Some(Path::new("/")));
         assert_eq!(plan.commands.time_limit, Some(Duration::from_millis(1_500)));
         assert_eq!(plan.wanted.capabilities, ["a".into(), "b".into()]);
@@ -220,7 +266,7 @@ mod tests {
     #[test]
     fn a_wrong_argument_is_refused_by_name() {
         let check = |arguments: Value, expected: &str| {
-            let problem = plan(&spec(arguments), None).err().unwrap().0;
+            let problem = plan(&spec(arguments), Path::new("/t"), None).err().unwrap().0;
             assert!(problem.starts_with(expected), "{problem}");
         };
         check(json!({}), "command: names no program");
@@ -267,13 +313,19 @@ mod tests {
             "queue: \"\" is not 1 to 128 bytes",
         );
         check(
-            json!({"command": ["sh"], "worktee": true}),
-            "worktee: no field is called so (known: ",
+            json!({"command": ["sh"], "worktrees": true}),
+            "worktrees: no field is called so (known: base, ",
         );
-        let problem = plan(&spec(json!({"command": ["sh"]})), Some("not here"))
-            .err()
-            .unwrap()
-            .0;
+        check(
+            json!({"command": ["sh"], "worktree": true}),
+            "repository: missing (worktree is true)",
+        );
+        check(
+            json!({"command": ["sh"], "repository": "/"}),
+            "repository: is of no use (worktree is false)",
+        );
+        let problem = plan(&spec(json!({"command": ["sh"]})), Path::new("/t"), Some("not here"));
+        let problem = problem.err().unwrap().0;
         assert_eq!(problem, "not here");
     }
 }

@@ -1,8 +1,9 @@
-//! Hosted agents that work through tasks: for each task a command of its own, as `queenright run` starts it.
+//! Hosted agents that work through tasks: for each task a command of its own, as `queenright run` starts it, or a POST.
 //!
 //! | kind | for each task | its arguments |
 //! |---|---|---|
 //! | `exec` | runs a command | [`exec`] |
+//! | `http` | posts it | [`post`] |
 //!
 //! Such an agent is a worker of [`crate::worker`] in the node: it has a session of its own, claims by the door of its node
 //! without a connection, and its commands are guarded in the same way. What it has in hand when it ends:
@@ -13,11 +14,15 @@
 //! | the node stops | are killed at once | given back, if that takes no longer than [`STOPS_WITHIN`] |
 //! | the node is killed | are killed by their guards | are others' when its session has ended |
 //! | the task is lost | is killed | is another's |
+//!
+//! A request is dropped where a command is killed.
 
 mod agent;
 mod arguments;
 pub mod exec;
+pub mod post;
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -41,6 +46,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Hosted {
     /// Where others reach the door of the node, for the environment of commands.
     url: String,
+    /// Where the worktrees of its agents are.
+    worktrees: PathBuf,
     /// Why no commands may be run here, if so.
     forbidden: Option<String>,
     /// The door, once it is open.
@@ -52,10 +59,11 @@ pub struct Hosted {
 }
 
 impl Hosted {
-    /// For a node whose door others reach at `url`. `forbidden` says why nobody may run commands on it.
-    pub fn new(url: String, forbidden: Option<String>) -> Arc<Hosted> {
+    /// For a node whose door others reach at `url`, with a folder for worktrees of its own. `forbidden` says why nobody may run commands on it.
+    pub fn new(url: String, worktrees: PathBuf, forbidden: Option<String>) -> Arc<Hosted> {
         Arc::new(Hosted {
             url,
+            worktrees,
             forbidden,
             door: OnceLock::new(),
             at_work: watch::Sender::new(0),
@@ -67,7 +75,12 @@ impl Hosted {
     pub fn add_kinds(self: &Arc<Hosted>, kinds: &mut Kinds) {
         let hosted = self.clone();
         kinds.add(exec::KIND, move |spec| {
-            let plan = exec::plan(spec, hosted.forbidden.as_deref())?;
+            let plan = exec::plan(spec, &hosted.worktrees, hosted.forbidden.as_deref())?;
+            Ok(Box::new(WorkerAgent::new(hosted.clone(), plan)) as Box<dyn Behaviour>)
+        });
+        let hosted = self.clone();
+        kinds.add(post::KIND, move |spec| {
+            let plan = post::plan(spec, hosted.forbidden.as_deref())?;
             Ok(Box::new(WorkerAgent::new(hosted.clone(), plan)) as Box<dyn Behaviour>)
         });
     }

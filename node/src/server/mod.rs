@@ -274,7 +274,8 @@ fn hosted(plan: &NodePlan, in_tls: bool) -> Arc<Hosted> {
     let forbidden = open.then(|| {
         format!("commands cannot be run for others: the door at {address} is open to all who reach it, and asks for no token")
     });
-    Hosted::new(Door::from(address).in_tls(in_tls).url(""), forbidden)
+    let worktrees = plan.data_dir.join("worktrees");
+    Hosted::new(Door::from(address).in_tls(in_tls).url(""), worktrees, forbidden)
 }
 
 fn options(plan: &NodePlan, tls: Option<Arc<Tls>>, hosted: &Arc<Hosted>) -> Result<NodeOptions, ServerError> {

@@ -1,15 +1,18 @@
-//! One attempt at a task: the command runs while the task is held, and is killed when it is lost.
+//! One attempt at a task: its work goes on while the task is held, and is broken off when it is lost.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::time::Duration;
 
-use queenright_actors::process::{self, Job, LOG_BYTES_MAX, ProcessError, Report};
-use queenright_bench::client::wire::WireEnding;
+use queenright_actors::process::{self, End, Job, LOG_BYTES_MAX, ProcessError, Report};
+use queenright_bench::client::wire::{WireEnding, WireFailure};
 use tokio::sync::{oneshot, watch};
 
-use super::envelope::{STDOUT_BYTES_MAX, failed_check, outcome, retried};
+use super::envelope::{CHECK_CLASS, STDOUT_BYTES_MAX, failed_check, outcome, retried};
 use super::hold::{Ending, Held, Lost, margin};
-use super::{Happening, How, Phase, Plan, Work, Worker};
+use super::post::Post;
+use super::worktree::WORKTREE;
+use super::{Happening, How, Phase, Plan, Work, Worker, WorkerError};
 
 /// How long a command has between SIGTERM and SIGKILL when its time is up.
 const KILL_GRACE: Duration = Duration::from_secs(5);
@@ -31,16 +34,32 @@ pub(super) enum Became {
     Lost,
 }
 
-/// How the command ended.
-enum Ran {
-    /// By itself, or by its time limit.
-    Ended(Report),
-    /// It was killed, since the task is no longer held.
+impl Became {
+    /// Whether somebody may want to see how far it was.
+    fn is_unfinished(self) -> bool {
+        match self {
+            Became::Done | Became::Released => false,
+            Became::Failed | Became::GivenBack | Became::Lost => true,
+        }
+    }
+}
+
+/// Work that was done to its end.
+struct Worked {
+    ending: Ending,
+    /// How the command ended, if there was one.
+    end: Option<End>,
+    ran: Duration,
+}
+
+/// Why work was broken off.
+enum Cut {
+    /// The task is no longer held.
     Lost(Lost),
-    /// It was killed, since the worker ends.
+    /// The worker ends.
     Stopped,
-    /// It could not be run here.
-    Unable(ProcessError),
+    /// It cannot be done here.
+    Unable(WorkerError),
 }
 
 impl Worker {
@@ -54,82 +73,117 @@ impl Worker {
             attempt: held.task.attempt,
             title: &held.task.title,
         });
-        let Work::Command(command) = &self.plan.work;
-        let ran = self.work(&held, command.clone(), &mut phase).await;
-        let (report, ending) = match ran {
-            Ran::Ended(report) => match self.checked(&held, &report, &mut phase).await {
-                Ok(ending) => (report, ending),
-                Err(ran) => return self.cut_short(&held, ran, &mut phase).await,
-            },
-            ran => return self.cut_short(&held, ran, &mut phase).await,
+        let Some(worktrees) = &self.plan.commands.worktrees else {
+            return self.attempt_in(&held, None, &mut phase).await;
         };
-        self.ended(&held, &report, ending).await
+        match worktrees.make(&self.plan.project, &held).await {
+            Ok(tree) => {
+                let became = self.attempt_in(&held, Some(&tree.folder), &mut phase).await;
+                worktrees.end(tree, became.is_unfinished()).await;
+                became
+            }
+            Err(error) => self.cut_short(&held, Cut::Unable(error.into()), &mut phase).await,
+        }
     }
 
-    /// How an attempt ends whose command has ended so: done only after all checks of the task.
-    async fn checked(&self, held: &Held, report: &Report, phase: &mut watch::Receiver<Phase>) -> Result<Ending, Ran> {
-        let (outcome, result) = outcome(report);
-        let mut ending = Ending {
-            outcome,
-            result,
-            ..Ending::default()
-        };
-        match outcome {
-            WireEnding::Done => {}
-            WireEnding::Failed if self.plan.retry => {
-                let (failure, result) = retried(report);
-                (ending.failure, ending.result) = (Some(failure), result);
-                return Ok(ending);
+    async fn attempt_in(&self, held: &Held, tree: Option<&Path>, phase: &mut watch::Receiver<Phase>) -> Became {
+        match self.worked(held, tree, phase).await {
+            Ok(worked) => self.ended(held, worked).await,
+            Err(cut) => self.cut_short(held, cut, phase).await,
+        }
+    }
+
+    /// Does the work: done only after all checks of the task.
+    async fn worked(
+        &self,
+        held: &Held,
+        tree: Option<&Path>,
+        phase: &mut watch::Receiver<Phase>,
+    ) -> Result<Worked, Cut> {
+        if !self.plan.commands.checks && !held.task.checks.is_empty() {
+            let ending = unchecked();
+            let (end, ran) = (None, Duration::ZERO);
+            return Ok(Worked { ending, end, ran });
+        }
+        let mut worked = match &self.plan.work {
+            Work::Command(command) => {
+                let report = self.run_command(held, command.clone(), tree, phase).await?;
+                let (outcome, result) = outcome(&report, tree);
+                let mut ending = Ending {
+                    outcome,
+                    result,
+                    ..Ending::default()
+                };
+                if outcome == WireEnding::Failed && self.plan.retry {
+                    let (failure, result) = retried(&report, tree);
+                    (ending.failure, ending.result) = (Some(failure), result);
+                }
+                Worked {
+                    ending,
+                    end: Some(report.end),
+                    ran: report.ran,
+                }
             }
-            _ => return Ok(ending),
+            Work::Post(post) => {
+                let (ending, ran) = self.post(held, post, phase).await?;
+                Worked { ending, end: None, ran }
+            }
+        };
+        if worked.ending.outcome != WireEnding::Done {
+            return Ok(worked);
         }
         for (place, check) in held.task.checks.iter().enumerate() {
             let command = ["sh", "-c", &**check].map(OsString::from).to_vec();
-            match self.work(held, command, phase).await {
-                Ran::Ended(report) => match failed_check(&report, place, check) {
-                    None => ending.checks.push(0),
-                    Some((failure, result)) => {
-                        return Ok(Ending {
-                            outcome: WireEnding::Failed,
-                            result,
-                            failure: Some(failure),
-                            checks: Vec::new(),
-                        });
-                    }
-                },
-                ran => return Err(ran),
+            let report = self.run_command(held, command, tree, phase).await?;
+            match failed_check(&report, place, check, tree) {
+                None => worked.ending.checks.push(0),
+                Some((failure, result)) => {
+                    worked.ending = Ending {
+                        outcome: WireEnding::Failed,
+                        result,
+                        failure: Some(failure),
+                        checks: Vec::new(),
+                    };
+                    break;
+                }
             }
         }
-        Ok(ending)
+        Ok(worked)
     }
 
-    /// The command, or a check, did not end by itself.
-    async fn cut_short(&self, held: &Held, ran: Ran, phase: &mut watch::Receiver<Phase>) -> Became {
-        match ran {
+    /// The work was broken off.
+    async fn cut_short(&self, held: &Held, cut: Cut, phase: &mut watch::Receiver<Phase>) -> Became {
+        match cut {
             // The session may have lived on, and would keep the task from others for good.
-            Ran::Lost(lost @ Lost::Silence) => {
+            Cut::Lost(lost @ Lost::Silence) => {
                 let reason = lost.to_string();
                 tokio::select! {
                     became = self.give_back(held, &reason, None) => became,
                     () = until_giving_back(phase) => self.give_back(held, &reason, Some(RELEASE_WITHIN)).await,
                 }
             }
-            Ran::Lost(lost) => self.dropped(held, &lost),
-            Ran::Stopped => self.give_back(held, "the worker ends", Some(RELEASE_WITHIN)).await,
-            Ran::Unable(error) => {
+            Cut::Lost(lost) => self.dropped(held, &lost),
+            Cut::Stopped => self.give_back(held, "the worker ends", Some(RELEASE_WITHIN)).await,
+            Cut::Unable(error) => {
                 let reason = error.to_string();
                 // A guard that somebody killed says nothing about the next one.
-                if !matches!(error, ProcessError::GuardLost { .. }) {
+                if !matches!(error, WorkerError::Process(ProcessError::GuardLost { .. })) {
                     self.unable(error);
                 }
                 self.give_back(held, &reason, Some(RELEASE_WITHIN)).await
             }
-            Ran::Ended(_) => unreachable!("it ended by itself"),
         }
     }
 
-    async fn work(&self, held: &Held, command: Vec<OsString>, phase: &mut watch::Receiver<Phase>) -> Ran {
-        let (job, margin) = (self.job(held, command), margin(self.plan.lease));
+    /// Runs a command to its end.
+    async fn run_command(
+        &self,
+        held: &Held,
+        command: Vec<OsString>,
+        tree: Option<&Path>,
+        phase: &mut watch::Receiver<Phase>,
+    ) -> Result<Report, Cut> {
+        let (job, margin) = (self.job(held, command, tree), margin(self.plan.lease));
         let (stop, stopped) = oneshot::channel::<()>();
         let mut stop = Some(stop);
         let mut why = None;
@@ -143,30 +197,47 @@ impl Worker {
         let report = loop {
             tokio::select! {
                 report = &mut command => break report,
-                lost = &mut lost, if stop.is_some() => why = Some(Ran::Lost(lost)),
-                () = until_giving_back(phase), if stop.is_some() => why = Some(Ran::Stopped),
+                lost = &mut lost, if stop.is_some() => why = Some(Cut::Lost(lost)),
+                () = until_giving_back(phase), if stop.is_some() => why = Some(Cut::Stopped),
             }
             if let Some(stop) = stop.take() {
                 let _ = stop.send(());
             }
         };
         match (why, report) {
-            (Some(why), _) => why,
-            (None, Ok(report)) => Ran::Ended(report),
-            (None, Err(error)) => Ran::Unable(error),
+            (Some(why), _) => Err(why),
+            (None, Ok(report)) => Ok(report),
+            (None, Err(error)) => Err(Cut::Unable(error.into())),
         }
     }
 
-    fn job(&self, held: &Held, command: Vec<OsString>) -> Job {
+    /// Posts the task and waits for the answer. The request ends with this: whoever works on it sees that.
+    async fn post(
+        &self,
+        held: &Held,
+        post: &Post,
+        phase: &mut watch::Receiver<Phase>,
+    ) -> Result<(Ending, Duration), Cut> {
+        tokio::select! {
+            answered = post.answer(held, &self.plan) => Ok(answered),
+            lost = held.lost(&self.doors, margin(self.plan.lease)) => Err(Cut::Lost(lost)),
+            () = until_giving_back(phase) => Err(Cut::Stopped),
+        }
+    }
+
+    fn job(&self, held: &Held, command: Vec<OsString>, tree: Option<&Path>) -> Job {
         let Plan { commands, project, .. } = &self.plan;
         let mut environment = commands.environment.clone();
         environment.extend(held.environment(project, self.doors.client().base_url()));
+        if let Some(tree) = tree {
+            environment.push((WORKTREE.to_owned(), tree.display().to_string()));
+        }
         Job {
             guard: commands.guard.clone(),
             command,
             environment,
             hidden: commands.hidden.clone(),
-            folder: commands.folder.clone(),
+            folder: tree.or(commands.folder.as_deref()).map(Path::to_owned),
             stdin: held.envelope(project).to_string().into_bytes(),
             time_limit: commands.time_limit,
             grace: KILL_GRACE,
@@ -177,23 +248,23 @@ impl Worker {
     }
 
     /// Tells the colony how it ended.
-    async fn ended(&self, held: &Held, report: &Report, ending: Ending) -> Became {
-        let outcome = ending.outcome;
-        if let Err(lost) = held.finish(&self.doors, ending, None).await {
+    async fn ended(&self, held: &Held, worked: Worked) -> Became {
+        let outcome = worked.ending.outcome;
+        if let Err(lost) = held.finish(&self.doors, worked.ending, None).await {
             return self.dropped(held, &lost);
         }
         let (became, how) = match outcome {
             WireEnding::Done => (Became::Done, How::Done),
             WireEnding::Failed => (Became::Failed, How::Failed),
             WireEnding::Released => (Became::Released, How::Released),
-            WireEnding::Blocked | WireEnding::Cancelled => unreachable!("no exit code means that"),
+            WireEnding::Blocked | WireEnding::Cancelled => unreachable!("no work ends so"),
         };
         self.tell(Happening::Finished {
             task: held.id(),
             attempt: held.task.attempt,
             how,
-            end: Some(report.end),
-            ran_ms: report.ran.as_millis() as u64,
+            end: worked.end,
+            ran_ms: worked.ran.as_millis() as u64,
         });
         became
     }
@@ -224,6 +295,19 @@ impl Worker {
             reason: &lost.to_string(),
         });
         Became::Lost
+    }
+}
+
+/// How an attempt ends at a task with checks by a worker that runs none: nothing was done.
+fn unchecked() -> Ending {
+    Ending {
+        outcome: WireEnding::Failed,
+        failure: Some(WireFailure {
+            retryable: true,
+            class: Some(CHECK_CLASS.into()),
+            message: "this worker runs no checks, and the task has some".into(),
+        }),
+        ..Ending::default()
     }
 }
 

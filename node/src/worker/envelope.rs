@@ -1,6 +1,8 @@
 //! What a worker leaves with a task: the result of its command, how it ended, and its log.
 
-use queenright_actors::process::{End, Report, Stopped};
+use std::path::Path;
+
+use queenright_actors::process::{End, Report, Stopped, Tail};
 use queenright_bench::client::wire::{WireEnding, WireFailure};
 use queenright_protocol::colony::{RESULT_BYTES_MAX, TASK_REASON_BYTES_MAX};
 use serde::Serialize;
@@ -13,7 +15,7 @@ pub const EXIT_RELEASED: i32 = 75;
 /// How much is kept of an attempt that is not the last, in bytes of JSON: a task keeps the results of some of them.
 const RETRIED_BYTES_MAX: usize = 12 << 10;
 /// The class of the failure of a check.
-const CHECK_CLASS: &str = "check";
+pub(super) const CHECK_CLASS: &str = "check";
 /// What else stands in the envelope, at most.
 const FRAME_BYTES: usize = 512;
 
@@ -37,13 +39,16 @@ struct Envelope {
     log: String,
     /// How long it ran.
     ran_ms: u64,
+    /// Where what it has left lies, if it is kept: on the host of its worker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    worktree: Option<String>,
     /// The check of which all of this is told, instead of the task's command.
     #[serde(skip_serializing_if = "Option::is_none")]
     check: Option<String>,
 }
 
 /// How a task ends whose command has ended so, and what is kept of it.
-pub(super) fn outcome(report: &Report) -> (WireEnding, Value) {
+pub(super) fn outcome(report: &Report, tree: Option<&Path>) -> (WireEnding, Value) {
     let result = report
         .stdout
         .value()
@@ -61,28 +66,34 @@ pub(super) fn outcome(report: &Report) -> (WireEnding, Value) {
         End::Exit(0) if error.is_none() => WireEnding::Done,
         _ => WireEnding::Failed,
     };
+    let kept = tree.filter(|_| outcome == WireEnding::Failed);
     let envelope = Envelope {
         error,
         result: result.unwrap_or_default(),
-        ..Envelope::of(report)
+        ..Envelope::of(report, kept)
     };
     (outcome, envelope.with_log(report, RESULT_BYTES_MAX))
 }
 
 /// What went wrong with a command that has failed and whose task may be tried again, and what is kept of it: not its
 /// result, for which there is no room.
-pub(super) fn retried(report: &Report) -> (WireFailure, Value) {
+pub(super) fn retried(report: &Report, tree: Option<&Path>) -> (WireFailure, Value) {
     let (class, message) = how_it_ended(report);
     let failure = WireFailure {
         retryable: true,
         class: Some(class.into()),
         message: message.into(),
     };
-    (failure, Envelope::of(report).with_log(report, RETRIED_BYTES_MAX))
+    (failure, Envelope::of(report, tree).with_log(report, RETRIED_BYTES_MAX))
 }
 
 /// The same of a check of the task, if it has failed.
-pub(super) fn failed_check(report: &Report, place: usize, check: &str) -> Option<(WireFailure, Value)> {
+pub(super) fn failed_check(
+    report: &Report,
+    place: usize,
+    check: &str,
+    tree: Option<&Path>,
+) -> Option<(WireFailure, Value)> {
     if report.end == End::Exit(0) && report.stopped.is_none() {
         return None;
     }
@@ -97,7 +108,7 @@ pub(super) fn failed_check(report: &Report, place: usize, check: &str) -> Option
     };
     let envelope = Envelope {
         check: Some(check.to_owned()),
-        ..Envelope::of(report)
+        ..Envelope::of(report, tree)
     };
     Some((failure, envelope.with_log(report, RETRIED_BYTES_MAX)))
 }
@@ -135,7 +146,7 @@ fn how_it_ended(report: &Report) -> (&'static str, String) {
 
 impl Envelope {
     /// Without a result and a log.
-    fn of(report: &Report) -> Envelope {
+    fn of(report: &Report, tree: Option<&Path>) -> Envelope {
         let (exit, signal) = match report.end {
             End::Exit(code) => (Some(code), None),
             End::Signal(signal) => (None, Some(signal)),
@@ -147,26 +158,27 @@ impl Envelope {
             result: Value::Null,
             log: String::new(),
             ran_ms: report.ran.as_millis() as u64,
+            worktree: tree.map(|tree| tree.display().to_string()),
             check: None,
         }
     }
 
     /// With as much of the end of the log as there is room for.
     fn with_log(mut self, report: &Report, bytes_max: usize) -> Value {
-        let taken = FRAME_BYTES + json_bytes(&self.result) + json_bytes(&self.check);
-        self.log = log_within(report, bytes_max.saturating_sub(taken));
+        let taken = FRAME_BYTES + json_bytes(&self.result) + json_bytes(&self.check) + json_bytes(&self.worktree);
+        self.log = log_within(&report.log, bytes_max.saturating_sub(taken));
         serde_json::to_value(&self).expect("an envelope is always JSON")
     }
 }
 
 /// As much of the end of the log as is no longer than that as JSON, where line breaks take two bytes and others six.
-fn log_within(report: &Report, room: usize) -> String {
+pub(super) fn log_within(log: &Tail, room: usize) -> String {
     let mut bytes_max = room;
     loop {
-        let log = report.log.text(bytes_max);
-        let needed = json_bytes(&log);
+        let text = log.text(bytes_max);
+        let needed = json_bytes(&text);
         if needed <= room {
-            return log;
+            return text;
         }
         if bytes_max == 0 {
             return String::new();
@@ -176,7 +188,7 @@ fn log_within(report: &Report, room: usize) -> String {
     }
 }
 
-fn json_bytes(value: &impl Serialize) -> usize {
+pub(super) fn json_bytes(value: &impl Serialize) -> usize {
     serde_json::to_vec(value).expect("text is always JSON").len()
 }
 
@@ -184,7 +196,7 @@ fn json_bytes(value: &impl Serialize) -> usize {
 mod tests {
     use std::time::Duration;
 
-    use queenright_actors::process::{Head, LOG_BYTES_MAX, Tail};
+    use queenright_actors::process::{Head, LOG_BYTES_MAX};
     use serde_json::json;
 
     use super::*;
@@ -205,7 +217,7 @@ mod tests {
     #[test]
     fn the_exit_code_says_how_a_task_ends() {
         let check = |end, expected: WireEnding, envelope: Value| {
-            assert_eq!(outcome(&report(end, b"{\"n\": 1}", b"a\n")), (expected, envelope));
+            assert_eq!(outcome(&report(end, b"{\"n\": 1}", b"a\n"), None), (expected, envelope));
         };
         let kept = |name: &str, number: i32| json!({name: number, "result": {"n": 1}, "log": "a\n", "ran_ms": 1_500});
         check(End::Exit(0), WireEnding::Done, kept("exit", 0));
@@ -217,22 +229,23 @@ mod tests {
     #[test]
     fn a_check_that_fails_says_which_and_why_and_leaves_room_for_other_attempts() {
         let lines = "line\n".repeat(20_000);
-        let (failure, kept) = failed_check(&report(End::Exit(2), b"", lines.as_bytes()), 1, "cargo\ttest").unwrap();
+        let (failure, kept) =
+            failed_check(&report(End::Exit(2), b"", lines.as_bytes()), 1, "cargo\ttest", None).unwrap();
         assert_eq!(failure.message, "check 1: exit code 2: cargo test".into());
         assert_eq!((failure.retryable, failure.class), (true, Some("check".into())));
         assert_eq!((&kept["check"], &kept["exit"]), (&json!("cargo\ttest"), &json!(2)));
         assert!(json_bytes(&kept) <= RETRIED_BYTES_MAX && kept["log"].as_str().unwrap().ends_with("line\n"));
         let long = "x".repeat(1_024);
-        let (failure, kept) = failed_check(&report(End::Signal(9), b"", lines.as_bytes()), 0, &long).unwrap();
+        let (failure, kept) = failed_check(&report(End::Signal(9), b"", lines.as_bytes()), 0, &long, None).unwrap();
         assert_eq!(failure.message.len(), TASK_REASON_BYTES_MAX);
         assert!(json_bytes(&kept) <= RETRIED_BYTES_MAX);
-        assert_eq!(failed_check(&report(End::Exit(0), b"", b""), 0, "true"), None);
+        assert_eq!(failed_check(&report(End::Exit(0), b"", b""), 0, "true", None), None);
     }
 
     #[test]
     fn a_failure_that_may_be_tried_again_has_a_class() {
         let check = |report: &Report, class: &str, message: &str| {
-            let (failure, kept) = retried(report);
+            let (failure, kept) = retried(report, None);
             assert_eq!((failure.class.as_deref(), &*failure.message), (Some(class), message));
             assert!(failure.retryable && kept["result"].is_null());
         };
@@ -248,11 +261,11 @@ mod tests {
 
     #[test]
     fn a_result_that_is_too_large_fails_its_task_and_says_so() {
-        let (ending, envelope) = outcome(&report(End::Exit(0), &vec![b'x'; STDOUT_BYTES_MAX + 1], b""));
+        let (ending, envelope) = outcome(&report(End::Exit(0), &vec![b'x'; STDOUT_BYTES_MAX + 1], b""), None);
         assert_eq!(ending, WireEnding::Failed);
         assert_eq!(envelope["error"], "stdout: 49153 B are over the limit of 49152");
         // What is short as bytes may be long as JSON.
-        let (ending, _) = outcome(&report(End::Exit(0), &vec![1; STDOUT_BYTES_MAX], b""));
+        let (ending, _) = outcome(&report(End::Exit(0), &vec![1; STDOUT_BYTES_MAX], b""), None);
         assert_eq!(ending, WireEnding::Failed);
     }
 
@@ -260,7 +273,7 @@ mod tests {
     fn a_time_limit_is_a_failure_even_if_the_command_then_says_that_all_is_well() {
         let mut late = report(End::Exit(0), b"", b"");
         late.stopped = Some(Stopped::TimeLimit);
-        let (ending, envelope) = outcome(&late);
+        let (ending, envelope) = outcome(&late, None);
         assert_eq!(ending, WireEnding::Failed);
         assert_eq!(envelope["error"], "its time was up after 1.5 s");
     }
@@ -273,7 +286,7 @@ mod tests {
             (&[b'y'; STDOUT_BYTES_MAX - 2][..], lines.as_bytes()),
             (&b"1"[..], &[1; 2 * LOG_BYTES_MAX][..]),
         ] {
-            let (_, envelope) = outcome(&report(End::Exit(1), stdout, log));
+            let (_, envelope) = outcome(&report(End::Exit(1), stdout, log), None);
             let bytes = json_bytes(&envelope);
             assert!(bytes <= RESULT_BYTES_MAX, "{bytes}");
             let kept = envelope["log"].as_str().unwrap();

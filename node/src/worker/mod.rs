@@ -23,7 +23,9 @@ mod attempt;
 mod doors;
 mod envelope;
 mod hold;
+pub mod post;
 mod run;
+mod worktree;
 
 use std::ffi::OsString;
 use std::io;
@@ -36,13 +38,16 @@ use queenright_bench::client::ClientError;
 use queenright_bench::client::wire::WireTaskId;
 use serde::Serialize;
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 
 pub use self::doors::Doors;
 pub use self::envelope::{EXIT_RELEASED, STDOUT_BYTES_MAX};
 pub use self::hold::ENVIRONMENT;
 use self::hold::Session;
 pub use self::hold::Wanted;
+pub use self::post::{Post, PostError};
 use self::run::Run;
+pub use self::worktree::{WORKTREE, WorktreeError, Worktrees};
 
 /// What a worker does.
 #[derive(Clone, Debug)]
@@ -73,11 +78,35 @@ pub struct Plan {
     pub exit_when_empty: bool,
 }
 
+impl Plan {
+    /// Reads what the work needs and looks whether it is there, before a worker starts.
+    ///
+    /// # Errors
+    /// [`WorkerError::Worktree`] or [`WorkerError::Post`].
+    pub async fn prepare(&mut self) -> Result<(), WorkerError> {
+        if let Some(worktrees) = &self.commands.worktrees {
+            worktrees.open().await?;
+        }
+        if let Work::Post(post) = &mut self.work {
+            let mut opened = post.clone();
+            let opening = spawn_blocking(move || opened.open().map(|()| opened));
+            // A bug in there is one of the worker.
+            let opened = opening
+                .await
+                .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+            *post = opened?;
+        }
+        Ok(())
+    }
+}
+
 /// What is done for each task.
 #[derive(Clone, Debug)]
 pub enum Work {
     /// This program is run, with its arguments.
     Command(Vec<OsString>),
+    /// It is posted.
+    Post(Box<Post>),
 }
 
 /// How commands are run.
@@ -95,6 +124,10 @@ pub struct Commands {
     pub time_limit: Option<Duration>,
     /// How much memory one may use, in bytes.
     pub memory_bytes_max: Option<u64>,
+    /// From what each attempt gets a folder of its own, instead of `folder`.
+    pub worktrees: Option<Worktrees>,
+    /// Whether the checks of tasks are run. Without them a task that has some has failed.
+    pub checks: bool,
 }
 
 /// This program as it is, even if its file is replaced meanwhile: the guard of commands.
@@ -215,6 +248,12 @@ pub enum WorkerError {
     /// Commands cannot be run here. What it had was given back.
     #[error(transparent)]
     Process(#[from] ProcessError),
+    /// No folder can be made for a command. What it had was given back.
+    #[error("no worktree can be made")]
+    Worktree(#[from] WorktreeError),
+    /// Nothing can be posted. It had nothing.
+    #[error(transparent)]
+    Post(#[from] PostError),
 }
 
 /// How far a worker is.
@@ -237,8 +276,8 @@ pub struct Worker {
     /// Opened by the first claim, and anew when it has ended.
     session: tokio::sync::Mutex<Option<Arc<Session>>>,
     listener: Box<Listener>,
-    /// Why commands cannot be run here, from the first attempt that found out. Attempts and the worker meet here only.
-    broken: Mutex<Option<ProcessError>>,
+    /// Why work cannot be done here, from the first attempt that found out. Attempts and the worker meet here only.
+    broken: Mutex<Option<WorkerError>>,
 }
 
 impl Worker {
@@ -266,8 +305,8 @@ impl Worker {
         (self.listener)(&happening);
     }
 
-    /// Notes that commands cannot be run here.
-    fn unable(&self, error: ProcessError) {
+    /// Notes that work cannot be done here.
+    fn unable(&self, error: WorkerError) {
         let mut broken = self.broken.lock().expect("nobody panics with it");
         broken.get_or_insert(error);
     }

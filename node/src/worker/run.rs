@@ -111,7 +111,7 @@ impl Run {
         let broken = self.worker.broken.lock().expect("nobody panics with it").take();
         match (refused, broken) {
             (Some(error), _) => Err(WorkerError::Claim(error)),
-            (None, Some(error)) => Err(error.into()),
+            (None, Some(error)) => Err(error),
             (None, None) => Ok(self.summary),
         }
     }

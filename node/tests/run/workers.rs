@@ -88,6 +88,11 @@ impl Workers {
         marked(&self.variable())
     }
 
+    /// The processes that have this variable, with their command lines.
+    pub(crate) fn with(&self, variable: &str) -> Vec<String> {
+        marked(variable)
+    }
+
     pub(crate) fn nothing_is_left(&self) {
         let mut left = Vec::new();
         let gone = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
