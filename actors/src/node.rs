@@ -51,7 +51,7 @@ pub use self::status::{
 };
 pub use self::subscribers::{SubscriberCounts, Subscribers, Subscription};
 use self::tasks::{Outlived, outlived};
-use crate::agent::{AgentError, AgentSpec, AgentStatus, Agents, Signals, submit};
+use crate::agent::{AgentError, AgentFilter, AgentOrder, AgentPage, AgentSpec, AgentStatus, Agents, Signals, submit};
 use crate::consensus::{Consensus, LogStore};
 pub use crate::consensus::{RecoveredBy, Recovery};
 use crate::disk::Disk;
@@ -288,9 +288,11 @@ impl Node {
         answer.await.unwrap_or(Err(AgentError::Stopping))
     }
 
-    /// The agents of this node, by name.
-    pub fn agents(&self) -> Vec<AgentStatus> {
-        self.agents.all()
+    /// A page of the agents of this node that a filter chooses, by name.
+    pub async fn agents(&self, filter: AgentFilter) -> AgentPage {
+        let agents = self.agents.clone();
+        let page = tokio::task::spawn_blocking(move || agents.page(&filter)).await;
+        page.expect("looking at agents does not panic")
     }
 
     /// One agent, with its report.
@@ -308,6 +310,17 @@ impl Node {
     pub async fn stop_agent(&self, name: &str) -> Result<(), AgentError> {
         let (reply, answer) = oneshot::channel();
         let message = QueenMessage::StopAgent(name.to_string(), reply);
+        self.queen.cast(message).map_err(|_| AgentError::Stopping)?;
+        answer.await.unwrap_or(Err(AgentError::Stopping))
+    }
+
+    /// Tells an agent to do something else than to stop, and says how it is then; a restart is under way then.
+    ///
+    /// # Errors
+    /// When there is no such agent, or it has ended and is not to be restarted.
+    pub async fn order_agent(&self, name: &str, order: AgentOrder) -> Result<AgentStatus, AgentError> {
+        let (reply, answer) = oneshot::channel();
+        let message = QueenMessage::OrderAgent(name.to_string(), order, reply);
         self.queen.cast(message).map_err(|_| AgentError::Stopping)?;
         answer.await.unwrap_or(Err(AgentError::Stopping))
     }

@@ -1,6 +1,7 @@
 //! Tests of the real binary, one module for each subject.
 
 mod acknowledged;
+mod agents;
 mod bench;
 mod branches;
 mod colony;

@@ -57,6 +57,7 @@ impl Races<'_> {
             kind: kind.to_owned(),
             arguments,
             restart: RestartPolicy::default(),
+            ..AgentSpec::default()
         };
         let client = self.colony.client(node, "test");
         self.colony.block_on(client.spawn_agent(&spec)).unwrap()

@@ -268,7 +268,11 @@ fn an_interrupted_replay_says_how_far_it_came_and_goes_on_when_it_is_run_again()
         "{ran}"
     );
     let agents = colony.at("n2", &["agent", "list", "--json"]).with_code(0).json();
-    let working = |agent: &Value| agent["state"] == "working";
+    let working = |agent: &Value| {
+        ["starting", "idle", "busy", "waiting"]
+            .iter()
+            .any(|state| agent["state"] == *state)
+    };
     assert!(!agents["agents"].as_array().unwrap().iter().any(working), "{agents}");
 
     let report = replayed(&colony, &repository, &[]);

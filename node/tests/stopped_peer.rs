@@ -72,6 +72,7 @@ fn a_stopped_peer_costs_its_sender_little_memory_and_the_others_no_election() {
             kind: kind.to_owned(),
             arguments,
             restart: RestartPolicy::default(),
+            ..AgentSpec::default()
         };
         colony.block_on(colony.client(node, "test").spawn_agent(&spec)).unwrap()
     };

@@ -72,14 +72,14 @@ fn a_queen_restarts_what_fails_gives_it_up_past_the_limit_and_stops_what_waits()
         "86400",
     ];
     rig.spawn("patient", &patient);
-    let waiting = rig.until_state("patient", "restarting");
+    let waiting = rig.until_state("patient", "recovering");
     assert!(waiting["next_restart_ms"].as_u64() <= Some(1_800_000), "{waiting}");
     assert_eq!(rig.live(), Some(1));
     let list = rig.0.at("n1", &["agent", "list"]).with_code(0);
     let list = String::from_utf8(list.stdout).unwrap();
     assert!(
         list.lines()
-            .any(|line| line.starts_with("patient ") && line.contains(" restarting in ")),
+            .any(|line| line.starts_with("patient ") && line.contains(" recovering in ")),
         "{list}"
     );
     rig.0.at("n1", &["agent", "stop", "patient"]).with_code(0);
@@ -115,6 +115,7 @@ fn spawn(colony: &Colony, node: &str, name: &str, kind: &str, arguments: Value) 
             backoff_ms: 10,
             ..RestartPolicy::default()
         },
+        ..AgentSpec::default()
     };
     colony.block_on(colony.client(node, "test").spawn_agent(&spec)).unwrap();
 }
@@ -228,6 +229,7 @@ fn a_replay_in_which_one_task_in_twenty_panics_its_agent_ends_equal() {
                 limit: 0,
                 ..RestartPolicy::default()
             },
+            ..AgentSpec::default()
         };
         colony.block_on(colony.client(node, "test").spawn_agent(&spec)).unwrap();
     }

@@ -420,6 +420,7 @@ fn every_signal_over_a_star_and_a_ring_is_accounted_for() {
                 kind: kind.to_owned(),
                 arguments,
                 restart: RestartPolicy::default(),
+                ..AgentSpec::default()
             };
             colony.block_on(colony.patient(node).spawn_agent(&spec)).unwrap()
         };

@@ -1,11 +1,21 @@
-//! The actor around a behaviour: one generation of an agent. The queen supervises it: a panic ends the generation, not
-//! the node, and she starts the next one if the agent's policy says so.
+//! The actor around a behaviour: one generation of an agent, or what of it lies between two times of being passive. The
+//! queen supervises it: a panic ends the generation, not the node, and she starts the next one if the agent's policy says
+//! so.
 
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, MessagingErr};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::behaviour::{AgentContext, Behaviour, BehaviourError, Step};
 use super::entry::Said;
+use super::kin::ChildEnded;
 use super::mailbox::Delivery;
+use super::passive::PASSIVE_BYTES_MAX;
+use super::population::Population;
 use super::signal::Signal;
 use crate::topic::Heard;
 
@@ -17,6 +27,14 @@ pub(crate) enum AgentMessage {
     Signals(Delivery<Signal>),
     /// Messages of topics that it has subscribed to.
     Topics(Delivery<Heard>),
+    /// From the queen: take a step.
+    Nudge,
+    /// From the queen: a child has ended for good.
+    ChildEnded(Box<ChildEnded>),
+    /// From its timer: it may have had nothing to do for long.
+    Idle,
+    /// From the queen, and from itself while more is left: take up what came while it was paused.
+    Resume,
 }
 
 impl ractor::Message for AgentMessage {}
@@ -24,12 +42,39 @@ impl ractor::Message for AgentMessage {}
 /// The actor.
 pub(super) struct Agent;
 
+/// How an actor begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// With a step.
+    First,
+    /// With what waits for it.
+    Woken,
+}
+
 /// An agent at work.
 pub(super) struct AtWork {
     pub(super) behaviour: Box<dyn Behaviour>,
     pub(super) context: AgentContext,
+    pub(super) start: Start,
+    /// After how long without anything to do it becomes passive.
+    pub(super) passivate_after: Option<Duration>,
+    pub(super) population: Arc<Population>,
     /// Whether a step is in the mailbox already.
-    pub(super) stepping: bool,
+    stepping: bool,
+    /// What came while it was paused, first come first.
+    kept_back: VecDeque<AgentMessage>,
+    /// When it last had something to do.
+    active_at: Instant,
+    idle: Option<IdleTimer>,
+}
+
+/// A timer that does not outlive its agent.
+struct IdleTimer(JoinHandle<Result<(), MessagingErr<AgentMessage>>>);
+
+impl Drop for IdleTimer {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Actor for Agent {
@@ -39,8 +84,10 @@ impl Actor for Agent {
 
     async fn pre_start(&self, me: ActorRef<AgentMessage>, mut at_work: AtWork) -> Result<AtWork, ActorProcessingErr> {
         // Here already: whoever the first step speaks to may answer.
-        at_work.context.generation.set_actor(me.clone());
-        at_work.stepping = me.cast(AgentMessage::Step).is_ok();
+        at_work.context.generation.open(me.clone());
+        if at_work.start == Start::First {
+            at_work.stepping = me.cast(AgentMessage::Step).is_ok();
+        }
         Ok(at_work)
     }
 
@@ -50,6 +97,12 @@ impl Actor for Agent {
         message: AgentMessage,
         at_work: &mut AtWork,
     ) -> Result<(), ActorProcessingErr> {
+        let Some(message) = at_work.in_turn(message) else {
+            return Ok(());
+        };
+        let generation = at_work.context.generation.clone();
+        let busy = generation.busy();
+        let timer = matches!(message, AgentMessage::Idle);
         let next = match message {
             AgentMessage::Step => {
                 at_work.stepping = false;
@@ -57,27 +110,114 @@ impl Actor for Agent {
             }
             AgentMessage::Signals(delivery) => at_work.behaviour.signals(delivery.take(), &at_work.context),
             AgentMessage::Topics(delivery) => at_work.behaviour.topics(delivery.take(), &at_work.context),
+            AgentMessage::Nudge => {
+                generation.taken(1);
+                at_work.behaviour.step(&at_work.context).await
+            }
+            AgentMessage::ChildEnded(child) => {
+                generation.taken(1);
+                at_work.behaviour.child_ended(*child, &at_work.context)
+            }
+            AgentMessage::Idle => at_work.idle_for_long(),
+            AgentMessage::Resume => Ok(Step::Wait),
         };
+        drop(busy);
+        if !timer {
+            at_work.active_at = Instant::now();
+        }
         at_work.follow(next, &me);
         Ok(())
     }
 }
 
 impl AtWork {
+    pub(super) fn new(
+        (behaviour, start): (Box<dyn Behaviour>, Start),
+        context: AgentContext,
+        population: Arc<Population>,
+    ) -> AtWork {
+        AtWork {
+            behaviour,
+            start,
+            passivate_after: context.entry.plan.passivate_after_ms.map(Duration::from_millis),
+            context,
+            population,
+            stepping: false,
+            kept_back: VecDeque::new(),
+            active_at: Instant::now(),
+            idle: None,
+        }
+    }
+
+    /// The message whose turn it is, if any is: while it is paused all are kept back, and afterwards those that came first
+    /// go first.
+    fn in_turn(&mut self, message: AgentMessage) -> Option<AgentMessage> {
+        let paused = self.context.generation.is_paused();
+        match message {
+            AgentMessage::Resume if paused => None,
+            AgentMessage::Resume => self.kept_back.pop_front(),
+            message if paused || !self.kept_back.is_empty() => {
+                self.kept_back.push_back(message);
+                None
+            }
+            message => Some(message),
+        }
+    }
+
     fn follow(&mut self, next: Result<Step, BehaviourError>, me: &ActorRef<AgentMessage>) {
         let said = match next {
             Ok(Step::Again) => {
                 if !self.stepping {
                     self.stepping = me.cast(AgentMessage::Step).is_ok();
                 }
-                return;
+                None
             }
-            Ok(Step::Wait) => return,
-            Ok(Step::Done) => Said::Done,
-            Err(BehaviourError(reason)) => Said::Failed(reason),
+            Ok(Step::Wait) => None,
+            Ok(Step::Passivate) => self.rest(),
+            Ok(Step::Done) => Some(Said::Done),
+            Err(BehaviourError(reason)) => Some(Said::Failed(reason)),
         };
-        // The queen hears of the end from the runtime, after this.
-        self.context.entry.say(said);
-        me.stop(None);
+        if let Some(said) = said {
+            // The queen hears of the end from the runtime, after this.
+            self.context.entry.say(said);
+            me.stop(None);
+            return;
+        }
+        if !self.kept_back.is_empty() {
+            // An actor that has ended keeps nothing back.
+            let _ = me.cast(AgentMessage::Resume);
+        }
+        if let Some(after) = self.passivate_after.filter(|_| self.idle.is_none()) {
+            let left = after.saturating_sub(self.active_at.elapsed());
+            // One that could not become passive when it was time tries again as much later.
+            let left = if left.is_zero() { after } else { left };
+            self.idle = Some(IdleTimer(me.send_after(left, || AgentMessage::Idle)));
+        }
+    }
+
+    /// Its timer has fired.
+    fn idle_for_long(&mut self) -> Result<Step, BehaviourError> {
+        self.idle = None;
+        let after = self.passivate_after.expect("only such an agent has a timer");
+        match self.active_at.elapsed() >= after {
+            true => Ok(Step::Passivate),
+            false => Ok(Step::Wait),
+        }
+    }
+
+    /// Becomes passive, if its behaviour can and nothing waits for it.
+    fn rest(&mut self) -> Option<Said> {
+        if self.stepping || !self.kept_back.is_empty() || !self.population.has_room_for_passive() {
+            return None;
+        }
+        let state = self.behaviour.passivate()?;
+        if state.len() > PASSIVE_BYTES_MAX {
+            let bytes = state.len();
+            let reason =
+                format!("its state of {bytes} B is over the limit of {PASSIVE_BYTES_MAX} B of a passive agent");
+            return Some(Said::Failed(reason));
+        }
+        let generation = &self.context.generation;
+        generation.hold().then(|| Said::Passive(state.into_boxed_slice()))
     }
 }

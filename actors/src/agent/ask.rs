@@ -20,7 +20,7 @@ use bytes::Bytes;
 use queenright_protocol::wire::{Envelope, Kind};
 use tokio::sync::oneshot;
 
-use super::entry::Generation;
+use super::generation::Generation;
 use super::signal::{AgentAddress, Signal, Signals, TellError, parse};
 use crate::router::{Loss, Notice};
 

@@ -12,11 +12,13 @@ use queenright_protocol::topic::{Pattern, Topic};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::AgentSpec;
 use super::ask::AskError;
-use super::entry::{Entry, Generation};
+use super::entry::Entry;
+use super::generation::Generation;
+use super::kin::ChildEnded;
 use super::registration::{Whose, claims_for_agent};
 use super::signal::{AgentAddress, Signal, Signals, TellError};
+use super::{AgentError, AgentSpec, AgentStatus};
 use crate::queen::{QueenMessage, Request, SubmitError};
 use crate::replica::Replica;
 use crate::topic::{Heard, Publication, PublishError, Published, SubscribeError, Topics};
@@ -28,6 +30,9 @@ pub enum Step {
     Again,
     /// It waits for signals.
     Wait,
+    /// It has nothing to do, and becomes passive if its [`Behaviour::passivate`] gives its state; else, or when something
+    /// waits for it already, as [`Step::Wait`].
+    Passivate,
     /// It has done what it was to do.
     Done,
 }
@@ -39,7 +44,8 @@ pub struct BehaviourError(pub String);
 
 /// What an agent does. Each call runs alone: an agent is an actor.
 pub trait Behaviour: Send + 'static {
-    /// Does one piece of work. Called at the start, and as long as it says [`Step::Again`].
+    /// Does one piece of work. Called at the start, as long as it says [`Step::Again`], and when somebody nudges it. An agent
+    /// that is woken is not at its start.
     fn step<'a>(&'a mut self, context: &'a AgentContext) -> BoxFuture<'a, Result<Step, BehaviourError>>;
 
     /// Takes signals, in the order in which each sender sent them.
@@ -52,6 +58,28 @@ pub trait Behaviour: Send + 'static {
     fn topics(&mut self, messages: Vec<Heard>, context: &AgentContext) -> Result<Step, BehaviourError> {
         let _ = (messages, context);
         Ok(Step::Wait)
+    }
+
+    /// Hears that an agent whose parent it is has ended for good.
+    fn child_ended(&mut self, child: ChildEnded, context: &AgentContext) -> Result<Step, BehaviourError> {
+        let _ = (child, context);
+        Ok(Step::Wait)
+    }
+
+    /// Its state, in up to [`super::PASSIVE_BYTES_MAX`] bytes from which [`Behaviour::wake`] makes it again, or none if it
+    /// cannot become passive now. It may go on as it is afterwards: something may have come meanwhile.
+    fn passivate(&mut self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Takes up the state that an earlier actor of the same generation gave. Called once, on a behaviour just made, before
+    /// anything else.
+    ///
+    /// # Errors
+    /// When it cannot go on: the generation fails, and what waits for it is lost.
+    fn wake(&mut self, state: &[u8]) -> Result<(), BehaviourError> {
+        let _ = state;
+        Ok(())
     }
 }
 
@@ -123,7 +151,7 @@ pub struct AgentContext {
 impl AgentContext {
     /// The agent's name.
     pub fn name(&self) -> &str {
-        &self.entry.spec.name
+        &self.entry.name
     }
 
     /// Where signals reach this agent.
@@ -154,6 +182,7 @@ impl AgentContext {
     /// # Errors
     /// When she does not take it, or no outcome came before the deadline: then it is unknown.
     pub async fn submit(&self, request: Request, deadline: Duration) -> Result<Outcome, SubmitError> {
+        let _waits = self.generation.waits();
         let mut left = deadline;
         if claims_for_agent(&request.body) {
             let asked = Instant::now();
@@ -185,6 +214,7 @@ impl AgentContext {
         revision: u64,
         deadline: Duration,
     ) -> Result<u64, WaitError> {
+        let _waits = self.generation.waits();
         let reached = self.replica.wait_revision(project, key, revision);
         let waited_ms = deadline.as_millis() as u64;
         match tokio::time::timeout(deadline, reached).await {
@@ -229,6 +259,7 @@ impl AgentContext {
     /// deadline. In the last two cases it may have been read.
     pub async fn ask(&self, to: AgentAddress, payload: &[u8], deadline: Duration) -> Result<Bytes, AskError> {
         let asker = (self.address(), &self.generation);
+        let _waits = self.generation.waits();
         self.signals.ask(asker, to, payload, deadline).await
     }
 
@@ -291,6 +322,18 @@ impl AgentContext {
             from: Some(self.address()),
             payload,
         }
+    }
+
+    /// Starts an agent on this node. It is a child of this one if its specification says so.
+    ///
+    /// # Errors
+    /// When its kind is unknown, its name is taken, its arguments do not fit or the node has no room for it.
+    pub async fn spawn(&self, spec: AgentSpec) -> Result<AgentStatus, AgentError> {
+        let (reply, answer) = oneshot::channel();
+        self.queen
+            .cast(QueenMessage::SpawnAgent(spec, reply))
+            .map_err(|_| AgentError::Stopping)?;
+        answer.await.unwrap_or(Err(AgentError::Stopping))
     }
 
     /// Puts a figure into the agent's report, for those who look at it from outside.

@@ -2,8 +2,7 @@
 //! and the doors read.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -11,38 +10,28 @@ use ractor::ActorRef;
 use serde_json::Value;
 use tokio::task::AbortHandle;
 
-use super::actor::AgentMessage;
+use super::generation::Generation;
 use super::pairs::Pairs;
-use super::registration::Registration;
+use super::plan::Plan;
 use super::restart::Restarts;
-use super::{AgentSpec, AgentState, AgentStatus};
+use super::{AgentState, AgentStatus};
+use crate::queen::QueenMessage;
 
-/// How many signals and messages of topics may wait in one agent's mailbox.
-const MAILBOX_LETTERS_MAX: usize = 65_536;
 /// How much of the reason for an end is kept, in bytes: it is shown, and a behaviour or a panic may say anything.
 const REASON_BYTES_MAX: usize = 1_024;
 
 /// One agent.
 pub(crate) struct Entry {
-    pub(super) spec: AgentSpec,
+    pub(super) name: Arc<str>,
+    pub(super) plan: Arc<Plan>,
     pub(super) number: u64,
+    /// The number of its parent; 0 for none.
+    pub(super) parent: u64,
     // A mutex: the agent's actor and its queen write it, doors read it. Held for a copy.
     life: Mutex<Life>,
     /// The generation that takes signals now; none before the first and while a restart is waited for.
     present: ArcSwapOption<Generation>,
     /// The accounts with other agents, of all generations.
-    pub(super) pairs: Arc<Pairs>,
-}
-
-/// One generation of an agent: from a start to the end of its actor.
-pub(crate) struct Generation {
-    /// Grows with each start of an agent of this name.
-    pub(crate) number: u64,
-    actor: OnceLock<ActorRef<AgentMessage>>,
-    /// Letters in the mailbox.
-    waiting: AtomicUsize,
-    pub(super) registration: Registration,
-    /// The accounts of its agent.
     pub(super) pairs: Arc<Pairs>,
 }
 
@@ -53,35 +42,90 @@ pub(super) enum Said {
     Done,
     /// It cannot go on, for this reason.
     Failed(String),
+    /// It goes on as a record, with this state.
+    Passive(Box<[u8]>),
+}
+
+/// Where in its life an agent is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Starting,
+    AtWork,
+    Passive,
+    Recovering,
+    Done,
+    Failed,
+    Stopped,
+}
+
+impl Phase {
+    pub(super) fn is_live(self) -> bool {
+        !matches!(self, Phase::Done | Phase::Failed | Phase::Stopped)
+    }
 }
 
 pub(super) struct Life {
-    pub(super) state: AgentState,
+    pub(super) phase: Phase,
+    /// Somebody has paused it, whatever generation it has.
+    pub(super) paused: bool,
     /// The number of the last generation.
     pub(super) generation: u64,
-    pub(super) restarts: Restarts,
+    /// While it is passive: its state.
+    kept: Box<[u8]>,
+    more: Option<Box<More>>,
+}
+
+/// What most passive agents do not have.
+#[derive(Default)]
+struct More {
+    restarts: Restarts,
     /// Why the last generation that ended by itself ended.
     reason: Option<String>,
     said: Option<Said>,
+    /// The present generation ends since somebody wants the next one.
+    again: bool,
     /// While a restart is waited for: when it will be, and its timer.
     next: Option<(Instant, AbortHandle)>,
     report: BTreeMap<String, Value>,
 }
 
+impl Life {
+    fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+
+    pub(super) fn restarts(&mut self) -> &mut Restarts {
+        &mut self.more().restarts
+    }
+
+    fn state(&self, present: Option<&Generation>) -> AgentState {
+        match self.phase {
+            Phase::Done => AgentState::Done,
+            Phase::Failed => AgentState::Failed,
+            Phase::Stopped => AgentState::Stopped,
+            _ if self.paused => AgentState::Paused,
+            Phase::Starting => AgentState::Starting,
+            Phase::AtWork => present.map_or(AgentState::Idle, Generation::activity),
+            Phase::Passive => AgentState::Passive,
+            Phase::Recovering => AgentState::Recovering,
+        }
+    }
+}
+
 impl Entry {
     /// An agent whose first generation, the one after `generation`, is still to be started.
-    pub(super) fn new(spec: AgentSpec, number: u64, generation: u64) -> Entry {
+    pub(super) fn new((name, plan): (Arc<str>, Arc<Plan>), (number, parent): (u64, u64), generation: u64) -> Entry {
         Entry {
-            spec,
+            name,
+            plan,
             number,
+            parent,
             life: Mutex::new(Life {
-                state: AgentState::Starting,
+                phase: Phase::Starting,
+                paused: false,
                 generation,
-                restarts: Restarts::default(),
-                reason: None,
-                said: None,
-                next: None,
-                report: BTreeMap::new(),
+                kept: Box::default(),
+                more: None,
             }),
             present: ArcSwapOption::empty(),
             pairs: Arc::default(),
@@ -98,115 +142,141 @@ impl Entry {
     }
 
     /// Begins the next generation. What the one before reported is gone.
-    pub(super) fn begin(&self) -> Arc<Generation> {
+    pub(super) fn begin(&self, queen: &ActorRef<QueenMessage>) -> Arc<Generation> {
         let mut life = self.life();
         life.generation += 1;
-        life.state = AgentState::Starting;
-        life.next = None;
-        life.said = None;
-        life.report.clear();
-        let generation = Arc::new(Generation {
-            number: life.generation,
-            actor: OnceLock::new(),
-            waiting: AtomicUsize::new(0),
-            registration: Registration::default(),
-            pairs: self.pairs.clone(),
-        });
+        life.phase = Phase::Starting;
+        if let Some(more) = &mut life.more {
+            (more.next, more.said, more.again) = (None, None, false);
+            more.report.clear();
+        }
+        let owner = (self.number, self.pairs.clone());
+        let generation = Arc::new(Generation::new(life.generation, owner, life.paused, queen.clone()));
         self.present.store(Some(generation.clone()));
         generation
     }
 
-    /// The actor of the generation that was begun last works, unless it was stopped meanwhile.
+    /// The actor of the present generation works, unless it was stopped meanwhile.
     pub(super) fn works(&self) {
         let mut life = self.life();
-        if life.state == AgentState::Starting {
-            life.state = AgentState::Working;
+        if life.phase == Phase::Starting {
+            life.phase = Phase::AtWork;
         }
     }
 
-    /// The actor of the present generation has ended: whatever comes for it from now on comes too late. Returns that
-    /// generation, and what it said.
-    pub(super) fn ended(&self) -> (Option<Arc<Generation>>, Option<Said>) {
-        (self.present.swap(None), self.life().said.take())
+    /// What the present generation said about the end of its actor, and whether somebody wants the next one.
+    pub(super) fn hear(&self) -> (Option<Said>, bool) {
+        match &mut self.life().more {
+            Some(more) => (more.said.take(), std::mem::take(&mut more.again)),
+            None => (None, false),
+        }
+    }
+
+    /// Whatever comes for the present generation from now on comes too late.
+    pub(super) fn close(&self) -> Option<Arc<Generation>> {
+        self.present.swap(None)
+    }
+
+    /// It goes on as a record.
+    pub(super) fn rest(&self, state: Box<[u8]>) {
+        let mut life = self.life();
+        life.phase = Phase::Passive;
+        life.kept = state;
+        let nothing = |more: &More| more.restarts.total() == 0 && more.reason.is_none() && more.report.is_empty();
+        if life.more.as_deref().is_some_and(nothing) {
+            life.more = None;
+        }
+    }
+
+    /// It is about to have an actor again, which is given this state.
+    pub(super) fn wake(&self) -> Box<[u8]> {
+        let mut life = self.life();
+        life.phase = Phase::Starting;
+        std::mem::take(&mut life.kept)
     }
 
     /// Waits for a restart.
     pub(super) fn wait(&self, reason: String, after: Duration, timer: AbortHandle) {
         let mut life = self.life();
-        life.state = AgentState::Restarting;
-        life.reason = Some(cut(reason));
-        life.next = Some((Instant::now() + after, timer));
+        life.phase = Phase::Recovering;
+        life.more().reason = Some(cut(reason));
+        life.more().next = Some((Instant::now() + after, timer));
     }
 
-    /// Ends it for good. `false` when it had ended before: the first end counts.
-    pub(super) fn finish(&self, state: AgentState, reason: Option<String>) -> bool {
+    /// Is restarted as soon as the queen comes to it.
+    pub(super) fn recover_now(&self) {
         let mut life = self.life();
-        if !life.state.is_live() {
-            return false;
-        }
-        life.state = state;
-        if let Some(reason) = reason {
-            life.reason = Some(cut(reason));
-        }
-        if let Some((_, timer)) = life.next.take() {
+        life.phase = Phase::Recovering;
+        life.kept = Box::default();
+        if let Some((_, timer)) = life.more.as_mut().and_then(|more| more.next.take()) {
             timer.abort();
         }
-        true
+    }
+
+    /// The present generation is about to end since somebody wants the next one.
+    pub(super) fn again(&self) {
+        self.life().more().again = true;
+    }
+
+    /// Ends it for good. Says in which phase it was, unless it had ended before: the first end counts.
+    pub(super) fn finish(&self, phase: Phase, reason: Option<String>) -> Option<Phase> {
+        let mut life = self.life();
+        let before = Some(life.phase).filter(|phase| phase.is_live())?;
+        life.phase = phase;
+        life.kept = Box::default();
+        if let Some(reason) = reason {
+            life.more().reason = Some(cut(reason));
+        }
+        if let Some((_, timer)) = life.more.as_mut().and_then(|more| more.next.take()) {
+            timer.abort();
+        }
+        Some(before)
     }
 
     /// Notes what the present generation says about its end.
     pub(super) fn say(&self, said: Said) {
-        self.life().said = Some(said);
+        self.life().more().said = Some(said);
     }
 
     pub(super) fn report(&self, name: &str, value: Value) {
-        self.life().report.insert(name.to_string(), value);
+        self.life().more().report.insert(name.to_string(), value);
     }
 
     pub(super) fn is_live(&self) -> bool {
-        self.life().state.is_live()
+        self.life().phase.is_live()
     }
 
-    /// How it is, without its accounts.
+    pub(super) fn reason(&self) -> Option<String> {
+        self.life().more.as_ref().and_then(|more| more.reason.clone())
+    }
+
+    /// In which state it is.
+    pub(super) fn state(&self) -> AgentState {
+        self.life().state(self.present().as_deref())
+    }
+
+    /// How it is, without its accounts and its children.
     pub(super) fn status(&self) -> AgentStatus {
+        let present = self.present();
         let life = self.life();
         let left = |(at, _): &(Instant, AbortHandle)| at.saturating_duration_since(Instant::now()).as_millis() as u64;
+        let more = life.more.as_deref();
         AgentStatus {
-            name: self.spec.name.clone(),
-            kind: self.spec.kind.clone(),
+            name: self.name.to_string(),
+            kind: self.plan.kind.clone(),
             number: self.number,
             generation: life.generation,
-            state: life.state,
-            restarts: life.restarts.total(),
-            next_restart_ms: life.next.as_ref().map(left),
-            reason: life.reason.clone(),
-            report: life.report.clone(),
+            state: life.state(present.as_deref()),
+            restarts: more.map_or(0, |more| more.restarts.total()),
+            next_restart_ms: more.and_then(|more| more.next.as_ref()).map(left),
+            reason: more.and_then(|more| more.reason.clone()),
+            report: more.map(|more| more.report.clone()).unwrap_or_default(),
+            labels: self.plan.labels.clone(),
+            parent: self.plan.parent.clone(),
+            letters: present.as_ref().map_or(0, |present| present.letters() as u64),
+            children: None,
             accounts: None,
         }
-    }
-}
-
-impl Generation {
-    pub(super) fn set_actor(&self, actor: ActorRef<AgentMessage>) {
-        assert!(self.actor.set(actor).is_ok(), "a generation is started once");
-    }
-
-    /// The actor, once it has started.
-    pub(super) fn actor(&self) -> Option<&ActorRef<AgentMessage>> {
-        self.actor.get()
-    }
-
-    /// Makes room in the count of the mailbox for as many letters as fit, and says how many.
-    pub(super) fn admit(&self, letters: usize) -> usize {
-        let before = self.waiting.fetch_add(letters, Ordering::Relaxed);
-        let room = MAILBOX_LETTERS_MAX.saturating_sub(before).min(letters);
-        self.waiting.fetch_sub(letters - room, Ordering::Relaxed);
-        room
-    }
-
-    /// Letters have left the mailbox.
-    pub(super) fn taken(&self, letters: usize) {
-        self.waiting.fetch_sub(letters, Ordering::Relaxed);
     }
 }
 

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ractor::MessagingErr;
-
 use super::actor::AgentMessage;
-use super::entry::Generation;
+use super::generation::Generation;
 
 /// Counts of what was for mailboxes.
 #[derive(Default)]
@@ -86,32 +84,30 @@ impl<T: Letter> Drop for Delivery<T> {
 
 /// Hands letters to a generation of an agent. Those that it does not take are not counted here.
 pub(crate) fn hand<T: Letter>(to: &Arc<Generation>, mut letters: Vec<T>, counts: &Arc<Handed>) -> Handing<T> {
-    let room = to.admit(letters.len());
+    let (room, held) = to.admit(letters.len());
     let missed = letters.split_off(room);
     if room == 0 {
         let (taken, late) = (0, false);
         return Handing { taken, missed, late };
     }
-    let mut delivery = Delivery {
+    let delivery = Delivery {
         letters,
         to: to.clone(),
         counts: counts.clone(),
     };
     // Before they are in the mailbox: those that are never taken out of it are subtracted again.
     counts.delivered.fetch_add(room as u64, Ordering::Relaxed);
-    if let Some(actor) = to.actor() {
-        match actor.cast(T::message(delivery)) {
-            Err(MessagingErr::SendErr(message)) => {
-                delivery = T::delivery(message).expect("what comes back is what was sent");
-            }
-            _ => {
-                let (taken, late) = (room, false);
-                return Handing { taken, missed, late };
-            }
+    match to.post(T::message(delivery), held) {
+        Ok(()) => {
+            let (taken, late) = (room, false);
+            Handing { taken, missed, late }
+        }
+        Err(message) => {
+            counts.delivered.fetch_sub(room as u64, Ordering::Relaxed);
+            let mut delivery = T::delivery(*message).expect("what comes back is what was sent");
+            let mut all = delivery.empty();
+            all.extend(missed);
+            Handing::late(all)
         }
     }
-    counts.delivered.fetch_sub(room as u64, Ordering::Relaxed);
-    let mut all = delivery.empty();
-    all.extend(missed);
-    Handing::late(all)
 }

@@ -16,7 +16,8 @@ use ractor::ActorRef;
 use tokio::sync::watch;
 
 use super::behaviour::submit;
-use super::entry::{Entry, Generation};
+use super::entry::Entry;
+use super::generation::Generation;
 use crate::queen::{QueenMessage, Request, SubmitError};
 
 /// How long one attempt waits for its outcome; it is repeated until it has one.
@@ -86,7 +87,7 @@ impl Whose {
     pub(super) fn of(entry: &Entry, generation: &Generation, queen: &ActorRef<QueenMessage>) -> Whose {
         Whose {
             queen: queen.clone(),
-            name: entry.spec.name.as_str().into(),
+            name: entry.name.clone(),
             generation: generation.number,
         }
     }

@@ -10,34 +10,39 @@ use std::time::{Duration, Instant};
 use queenright_protocol::colony::{AGENT_DONE, AGENT_STOPPED};
 use ractor::{Actor, ActorId, ActorRef};
 
-use super::actor::{Agent, AtWork};
+use super::actor::{Agent, AgentMessage, AtWork, Start};
 use super::behaviour::{AgentContext, Behaviour, Kinds};
-use super::entry::{Entry, Said};
+use super::entry::{Entry, Phase, Said};
+use super::generation::Generation;
+use super::kin::{ChildEnded, Kin};
+use super::plan::Plans;
+use super::population::Population;
 use super::registration::Whose;
 use super::restart::{End, Verdict};
 use super::signal::Signals;
-use super::{AgentError, AgentSpec, AgentState, AgentStatus};
+use super::{AgentCounts, AgentError, AgentFilter, AgentOrder, AgentPage, AgentSpec, AgentState, AgentStatus};
 use crate::queen::QueenMessage;
 use crate::replica::Replica;
 use crate::topic::Topics;
 
-/// How many agents a node hosts, those that have ended and are still shown included.
-const AGENTS_MAX: usize = 100_000;
+/// Why a generation ended that somebody wanted to begin again.
+const RESTARTED: &str = "was restarted";
 
 /// The agents of a node.
 pub(crate) struct Agents {
     kinds: Kinds,
     replica: Arc<Replica>,
-    signals: Arc<Signals>,
+    pub(super) signals: Arc<Signals>,
     topics: Arc<Topics>,
     started: Instant,
     next_number: AtomicU64,
     /// No agent whose name is forgotten had a later generation: a generation of a name never comes twice.
     generation_floor: AtomicU64,
-    /// How many agents live.
-    live: AtomicU64,
-    // A mutex: the queen writes, doors read. Held for a look-up, or to note the agents that there are.
-    by_name: Mutex<BTreeMap<String, Arc<Entry>>>,
+    pub(super) population: Arc<Population>,
+    plans: Plans,
+    kin: Kin,
+    // A mutex: the queen writes, doors read. Held for a look-up, or to note some of the agents that there are.
+    by_name: Mutex<BTreeMap<Arc<str>, Arc<Entry>>>,
     // A mutex: only the queen comes here, one message at a time. Held for a look-up.
     by_actor: Mutex<HashMap<ActorId, Arc<Entry>>>,
 }
@@ -52,13 +57,15 @@ impl Agents {
             started: Instant::now(),
             next_number: AtomicU64::new(1),
             generation_floor: AtomicU64::new(0),
-            live: AtomicU64::new(0),
+            population: Arc::default(),
+            plans: Plans::default(),
+            kin: Kin::default(),
             by_name: Mutex::new(BTreeMap::new()),
             by_actor: Mutex::new(HashMap::new()),
         }
     }
 
-    fn by_name(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Entry>>> {
+    fn by_name(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Arc<Entry>>> {
         self.by_name.lock().expect("nothing panics under this lock")
     }
 
@@ -77,18 +84,24 @@ impl Agents {
             let (kind, known) = (spec.kind, self.kinds.names());
             return Err(AgentError::UnknownKind { kind, known });
         }
-        let behaviour = self.make(&spec).map_err(|problem| AgentError::Arguments {
+        let behaviour = self.make_of(&spec).map_err(|problem| AgentError::Arguments {
             name: spec.name.clone(),
             problem,
         })?;
         let entry = self.enter(spec)?;
         self.signals.add(entry.clone());
+        self.kin.born(&entry);
         self.launch(&entry, behaviour, queen).await;
         Ok(entry.status())
     }
 
-    /// Makes the behaviour of an agent. Runs in the queen: a panic must not end her.
-    fn make(&self, spec: &AgentSpec) -> Result<Box<dyn Behaviour>, String> {
+    /// Makes the behaviour of an agent.
+    pub(super) fn make(&self, entry: &Entry) -> Result<Box<dyn Behaviour>, String> {
+        self.make_of(&entry.plan.spec(&entry.name))
+    }
+
+    /// Runs in the queen: a panic must not end her.
+    fn make_of(&self, spec: &AgentSpec) -> Result<Box<dyn Behaviour>, String> {
         let make = self.kinds.get(&spec.kind).ok_or("there is no such kind")?;
         match catch_unwind(AssertUnwindSafe(|| make(spec))) {
             Ok(made) => made.map_err(|error| error.to_string()),
@@ -98,36 +111,40 @@ impl Agents {
 
     fn enter(&self, spec: AgentSpec) -> Result<Arc<Entry>, AgentError> {
         let mut by_name = self.by_name();
-        let before = by_name.get(&spec.name);
+        let before = by_name.get(&*spec.name);
         if before.is_some_and(|entry| entry.is_live()) {
             return Err(AgentError::NameTaken { name: spec.name });
         }
+        let parent = match &spec.parent {
+            None => 0,
+            Some(parent) => match by_name.get(&**parent).filter(|entry| entry.is_live()) {
+                Some(entry) => entry.number,
+                None => return Err(AgentError::NoParent { parent: parent.clone() }),
+            },
+        };
         let floor = self.generation_floor.load(Ordering::Relaxed);
         let generation = before.map_or(floor, |entry| entry.life().generation);
-        if before.is_none() && by_name.len() >= AGENTS_MAX {
-            let live = self.live();
-            if live >= AGENTS_MAX as u64 {
-                return Err(AgentError::TooMany {
-                    agents: live,
-                    limit: AGENTS_MAX as u64,
-                });
-            }
-            by_name.retain(|_, entry| {
-                let life = entry.life();
-                self.generation_floor.fetch_max(life.generation, Ordering::Relaxed);
-                life.state.is_live()
-            });
-        }
+        self.population.enter()?;
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-        let entry = Arc::new(Entry::new(spec, number, generation));
-        by_name.insert(entry.spec.name.clone(), entry.clone());
-        self.live.fetch_add(1, Ordering::Relaxed);
+        let entry = Arc::new(Entry::new(self.plans.take(spec), (number, parent), generation));
+        by_name.insert(entry.name.clone(), entry.clone());
         Ok(entry)
     }
 
     /// Starts the next generation of an agent.
     async fn launch(&self, entry: &Arc<Entry>, behaviour: Box<dyn Behaviour>, queen: &ActorRef<QueenMessage>) {
-        let generation = entry.begin();
+        let generation = entry.begin(queen);
+        self.start(entry, generation, (behaviour, Start::First), queen).await;
+    }
+
+    /// Starts the actor of a generation of an agent.
+    pub(super) async fn start(
+        &self,
+        entry: &Arc<Entry>,
+        generation: Arc<Generation>,
+        behaviour: (Box<dyn Behaviour>, Start),
+        queen: &ActorRef<QueenMessage>,
+    ) {
         let context = AgentContext {
             entry: entry.clone(),
             generation,
@@ -136,11 +153,7 @@ impl Agents {
             signals: self.signals.clone(),
             topics: self.topics.clone(),
         };
-        let at_work = AtWork {
-            behaviour,
-            context,
-            stepping: false,
-        };
+        let at_work = AtWork::new(behaviour, context, self.population.clone());
         // Its end comes to the queen as a message, after this: she finds the agent by its actor then.
         match Actor::spawn_linked(None, Agent, at_work, queen.get_cell()).await {
             Ok((actor, _)) => {
@@ -148,8 +161,9 @@ impl Agents {
                 entry.works();
             }
             Err(error) => {
-                entry.ended();
-                self.judge(entry, End::Failed, format!("was not started: {error}"), queen);
+                let reason = format!("was not started: {error}");
+                self.end_generation(entry, &reason, queen);
+                self.judge(entry, End::Failed, reason, queen);
             }
         }
     }
@@ -159,10 +173,10 @@ impl Agents {
         let Some(entry) = self.signals.entry(number) else {
             return;
         };
-        if entry.life().state != AgentState::Restarting {
+        if entry.life().phase != Phase::Recovering {
             return;
         }
-        match self.make(&entry.spec) {
+        match self.make(&entry) {
             Ok(behaviour) => self.launch(&entry, behaviour, queen).await,
             Err(problem) => self.judge(&entry, End::Failed, problem, queen),
         }
@@ -173,43 +187,52 @@ impl Agents {
         let Some(entry) = self.by_actor().remove(&actor) else {
             return;
         };
-        let (generation, said) = entry.ended();
+        let (said, again) = entry.hear();
         let stopped = !entry.is_live();
         let (end, reason) = match (panic, said) {
+            (None, Some(Said::Passive(state))) if !stopped && !again => return self.rest(&entry, state, queen),
+            (_, _) if again => (End::Done, RESTARTED.to_owned()),
             (Some(panic), _) => (End::Failed, panicked(&panic)),
             (None, Some(Said::Failed(reason))) => (End::Failed, reason),
             (None, Some(Said::Done)) => (End::Done, AGENT_DONE.to_owned()),
-            (None, None) if stopped => (End::Failed, AGENT_STOPPED.to_owned()),
-            (None, None) => (End::Failed, "its actor ended, and nobody had asked for it".to_owned()),
+            (None, None | Some(Said::Passive(_))) if stopped => (End::Failed, AGENT_STOPPED.to_owned()),
+            (None, _) => (End::Failed, "its actor ended, and nobody had asked for it".to_owned()),
         };
-        if let Some(generation) = generation {
-            self.topics.forget(entry.number, generation.number);
-            let whose = Whose::of(&entry, &generation, queen);
-            generation.registration.end(whose, &reason);
-        }
-        match stopped {
-            true => self.signals.remove(entry.number),
-            false => self.judge(&entry, end, reason, queen),
+        self.end_generation(&entry, &reason, queen);
+        match (stopped, again) {
+            (true, _) => self.signals.remove(entry.number),
+            (false, true) => self.recover_now(&entry, queen),
+            (false, false) => self.judge(&entry, end, reason, queen),
         }
     }
 
+    /// The present generation of an agent has ended: nothing that was for it reaches it any more, and its children end too.
+    pub(super) fn end_generation(&self, entry: &Entry, reason: &str, queen: &ActorRef<QueenMessage>) {
+        let Some(generation) = entry.close() else { return };
+        generation.close();
+        self.topics.forget(entry.number, generation.number);
+        let whose = Whose::of(entry, &generation, queen);
+        generation.registration.end(whose, reason);
+        self.stop_children(entry, queen);
+    }
+
     /// Does what the policy of an agent says about an end.
-    fn judge(&self, entry: &Arc<Entry>, end: End, reason: String, queen: &ActorRef<QueenMessage>) {
-        let policy = &entry.spec.restart;
+    pub(super) fn judge(&self, entry: &Arc<Entry>, end: End, reason: String, queen: &ActorRef<QueenMessage>) {
+        let policy = &entry.plan.restart;
         let now_ms = self.started.elapsed().as_millis() as u64;
-        let verdict = entry.life().restarts.judge(policy, end, now_ms);
-        let agent = &entry.spec.name;
+        let verdict = entry.life().restarts().judge(policy, end, now_ms);
+        let agent = &*entry.name;
         match verdict {
-            Verdict::Done => self.finish(entry, AgentState::Done, None),
+            Verdict::Done => self.finish(entry, Phase::Done, None, queen),
             Verdict::Failed => {
                 tracing::warn!(agent, %reason, "agent failed");
-                self.finish(entry, AgentState::Failed, Some(reason));
+                self.finish(entry, Phase::Failed, Some(reason), queen);
             }
             Verdict::TooMany => {
                 let (limit, within_ms) = (policy.limit, policy.within_ms);
                 tracing::warn!(agent, %reason, limit, within_ms, "agent failed, and was restarted too often before");
                 let reason = format!("{reason} (after {limit} restarts within {within_ms} ms, the limit)");
-                self.finish(entry, AgentState::Failed, Some(reason));
+                self.finish(entry, Phase::Failed, Some(reason), queen);
             }
             Verdict::Restart { after_ms } => {
                 tracing::warn!(agent, %reason, after_ms, "agent ended and is restarted");
@@ -221,9 +244,16 @@ impl Agents {
     }
 
     /// Ends an agent for good.
-    fn finish(&self, entry: &Entry, state: AgentState, reason: Option<String>) {
-        if entry.finish(state, reason) {
-            self.live.fetch_sub(1, Ordering::Relaxed);
+    fn finish(&self, entry: &Arc<Entry>, phase: Phase, reason: Option<String>, queen: &ActorRef<QueenMessage>) {
+        if let Some(before) = entry.finish(phase, reason) {
+            if before == Phase::Passive {
+                self.end_generation(entry, AGENT_STOPPED, queen);
+            }
+            self.population.leave(before);
+            self.kin.gone(entry);
+            self.tell_parent(entry);
+            self.forget_for(entry);
+            self.wake_next(queen);
         }
         // An actor that still runs takes no more signals once it has ended.
         if entry.present().is_none() {
@@ -231,22 +261,139 @@ impl Agents {
         }
     }
 
-    /// Stops an agent: what it is doing is broken off, and a restart that it waits for is called off.
-    pub(crate) fn stop(&self, name: &str) -> Result<(), AgentError> {
-        self.stop_entry(&*self.entry(name)?);
+    /// Forgets the agent that ended longest ago, if too many are remembered now.
+    fn forget_for(&self, entry: &Entry) {
+        let Some((name, number)) = self.population.ended(entry.name.clone(), entry.number) else {
+            return;
+        };
+        let mut by_name = self.by_name();
+        if let Some(old) = by_name.get(&name).filter(|old| old.number == number) {
+            let generation = old.life().generation;
+            self.generation_floor.fetch_max(generation, Ordering::Relaxed);
+            by_name.remove(&name);
+        }
+    }
+
+    fn tell_parent(&self, child: &Entry) {
+        let Some(parent) = Some(child.parent).filter(|parent| *parent != 0) else {
+            return;
+        };
+        let parent = self.signals.entry(parent).filter(|parent| parent.is_live());
+        let Some(present) = parent.and_then(|parent| parent.present().clone()) else {
+            return;
+        };
+        present.post_one(AgentMessage::ChildEnded(Box::new(ChildEnded {
+            name: child.name.to_string(),
+            number: child.number,
+            state: child.state(),
+            reason: Some(child.state())
+                .filter(|state| *state == AgentState::Failed)
+                .and_then(|_| child.reason()),
+        })));
+    }
+
+    fn stop_children(&self, entry: &Entry, queen: &ActorRef<QueenMessage>) {
+        for below in self.kin.below(entry.number) {
+            self.stop_alone(&below, queen);
+        }
+    }
+
+    /// Stops an agent, its children before it: what it is doing is broken off, and a restart that it waits for is called
+    /// off.
+    pub(crate) fn stop(&self, name: &str, queen: &ActorRef<QueenMessage>) -> Result<(), AgentError> {
+        let entry = self.entry(name)?;
+        self.stop_children(&entry, queen);
+        self.stop_alone(&entry, queen);
         Ok(())
     }
 
-    pub(crate) fn stop_all(&self) {
-        let entries: Vec<_> = self.by_name().values().cloned().collect();
-        entries.iter().for_each(|entry| self.stop_entry(entry));
+    pub(crate) fn stop_all(&self, queen: &ActorRef<QueenMessage>) {
+        let mut entries: Vec<_> = self.by_name().values().cloned().collect();
+        // Children have larger numbers than their parents.
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.number));
+        entries.iter().for_each(|entry| self.stop_alone(entry, queen));
     }
 
-    fn stop_entry(&self, entry: &Entry) {
-        self.finish(entry, AgentState::Stopped, None);
-        if let Some(actor) = entry.present().as_ref().and_then(|present| present.actor()) {
-            actor.kill();
+    fn stop_alone(&self, entry: &Arc<Entry>, queen: &ActorRef<QueenMessage>) {
+        self.finish(entry, Phase::Stopped, None, queen);
+        kill(entry);
+    }
+
+    /// Does what somebody asks of an agent.
+    pub(crate) async fn order(
+        &self,
+        name: &str,
+        order: AgentOrder,
+        queen: &ActorRef<QueenMessage>,
+    ) -> Result<AgentStatus, AgentError> {
+        let entry = self.entry(name)?;
+        if !entry.is_live() {
+            return match order {
+                AgentOrder::Restart => self.spawn(entry.plan.spec(name), queen).await,
+                _ => Err(AgentError::NotLive {
+                    name: name.to_owned(),
+                    state: entry.state(),
+                    order,
+                }),
+            };
         }
+        match order {
+            AgentOrder::Pause => self.pause(&entry, true),
+            AgentOrder::Resume => {
+                self.pause(&entry, false);
+                match entry
+                    .present()
+                    .as_ref()
+                    .map(|present| (present.actor(), present.letters()))
+                {
+                    // One that has ended takes up nothing.
+                    Some((Some(actor), _)) => drop(actor.cast(AgentMessage::Resume)),
+                    Some((None, 1..)) => self.wake_later(entry.number, queen),
+                    _ => {}
+                }
+            }
+            AgentOrder::Restart => self.begin_again(&entry, queen)?,
+            AgentOrder::Nudge => {
+                // One that waits for a restart begins with a step anyway.
+                if let Some(present) = entry.present().as_ref() {
+                    present.post_one(AgentMessage::Nudge);
+                }
+            }
+        }
+        Ok(entry.status())
+    }
+
+    fn pause(&self, entry: &Entry, paused: bool) {
+        let mut life = entry.life();
+        life.paused = paused;
+        if let Some(present) = entry.present().as_ref() {
+            present.set_paused(paused);
+        }
+    }
+
+    /// Ends the present generation of an agent that lives, and starts the next one.
+    fn begin_again(&self, entry: &Arc<Entry>, queen: &ActorRef<QueenMessage>) -> Result<(), AgentError> {
+        let phase = entry.life().phase;
+        match phase {
+            Phase::Passive => {
+                self.population.enter()?;
+                self.population.leave(Phase::Passive);
+                self.end_generation(entry, RESTARTED, queen);
+                self.recover_now(entry, queen);
+            }
+            Phase::Recovering => self.recover_now(entry, queen),
+            _ => {
+                entry.again();
+                kill(entry);
+            }
+        }
+        Ok(())
+    }
+
+    fn recover_now(&self, entry: &Entry, queen: &ActorRef<QueenMessage>) {
+        entry.recover_now();
+        // A queen that has ended starts nothing.
+        let _ = queen.cast(QueenMessage::RestartAgent(entry.number));
     }
 
     fn entry(&self, name: &str) -> Result<Arc<Entry>, AgentError> {
@@ -256,33 +403,44 @@ impl Agents {
             .ok_or_else(|| AgentError::NotFound { name: name.to_string() })
     }
 
-    /// One agent, with its accounts.
+    /// One agent, with its accounts and children.
     pub(crate) fn status(&self, name: &str) -> Result<AgentStatus, AgentError> {
         let entry = self.entry(name)?;
-        let accounts = Some(entry.pairs.accounts());
         Ok(AgentStatus {
-            accounts,
+            accounts: Some(entry.pairs.accounts()),
+            children: Some(self.kin.shown(entry.number)),
             ..entry.status()
         })
     }
 
-    /// All agents, by name, without their accounts.
-    pub(crate) fn all(&self) -> Vec<AgentStatus> {
-        let entries: Vec<_> = self.by_name().values().cloned().collect();
-        entries.iter().map(|entry| entry.status()).collect()
+    /// A page of the agents that a filter chooses, by name, without their accounts. Takes long when there are many.
+    pub(crate) fn page(&self, filter: &AgentFilter) -> AgentPage {
+        filter.page(&self.by_name)
+    }
+
+    pub(crate) fn counts(&self) -> AgentCounts {
+        self.population.counts()
     }
 
     /// How many agents live: work, or will again.
     pub(crate) fn live(&self) -> u64 {
-        self.live.load(Ordering::Relaxed)
+        let counts = self.counts();
+        counts.active + counts.passive
     }
 }
 
-fn panicked(message: &str) -> String {
+/// Ends the actor of an agent at once.
+fn kill(entry: &Entry) {
+    if let Some(actor) = entry.present().as_ref().and_then(|present| present.actor()) {
+        actor.kill();
+    }
+}
+
+pub(super) fn panicked(message: &str) -> String {
     format!("panicked: {message}")
 }
 
-fn text(panic: &(dyn Any + Send)) -> String {
+pub(super) fn text(panic: &(dyn Any + Send)) -> String {
     let literal = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = literal.or_else(|| panic.downcast_ref::<String>().cloned());
     text.unwrap_or_else(|| "with what is no text".to_owned())

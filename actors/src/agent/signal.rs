@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -20,13 +21,18 @@ use serde::{Deserialize, Serialize};
 
 use super::actor::AgentMessage;
 use super::ask::{Asks, Refusal};
-use super::entry::{Entry, Generation};
+use super::entry::Entry;
+use super::generation::Generation;
 use super::mailbox::{Delivery, Handed, Handing, Letter, hand};
 use super::pairs::Counts;
 use crate::router::{RouteError, Router};
 
 /// What stands in front of the payload.
 const HEAD_BYTES: usize = 32;
+/// So many turns of others one waits for room in a mailbox, and then a while each time: its agent may be paused.
+const TURNS_WAITED: u64 = 1_000;
+/// How long a while is.
+const WHILE: Duration = Duration::from_millis(1);
 
 /// Where signals reach an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -213,9 +219,14 @@ impl Signals {
         // Taken after all: it does not count as refused.
         self.refused.fetch_sub(1, Ordering::Relaxed);
         if to.node == self.me() {
+            let mut turns = 0_u64;
             loop {
                 // The mailbox has room when its agent has had a turn.
-                tokio::task::yield_now().await;
+                match turns < TURNS_WAITED {
+                    true => tokio::task::yield_now().await,
+                    false => tokio::time::sleep(WHILE).await,
+                }
+                turns += 1;
                 match self.put_here(from, to, payload, 0) {
                     Err(TellError::Busy { .. }) => {}
                     told => return self.count(told),

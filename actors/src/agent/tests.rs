@@ -1,6 +1,9 @@
 //! Agents under a keeper that does what the queen does for them, without rounds: commands go to the test.
 
 mod asks;
+mod kin;
+mod orders;
+mod passive;
 mod registration;
 mod topics;
 
@@ -39,15 +42,28 @@ enum Act {
     Answer,
     /// Asks this agent, and reports what came of it.
     Ask(AgentAddress),
+    /// Notes all that comes for it, keeps it as its state, and becomes passive each time unless told to stay.
+    Note,
+    /// As [`Act::Note`], but becomes passive only when it has been idle for long.
+    NoteIdle,
+    /// Says that it becomes passive, and cannot be woken.
+    NeverWake,
+    /// Gives a state that is too large.
+    Large,
+    /// Starts an agent of its own at each step, as its child.
+    Parent,
 }
 
-struct Scripted(Act);
+struct Scripted {
+    act: Act,
+    noted: Vec<String>,
+}
 
 impl Behaviour for Scripted {
     fn step<'a>(&'a mut self, context: &'a AgentContext) -> BoxFuture<'a, Result<Step, BehaviourError>> {
         Box::pin(async {
             context.report("generation", context.generation());
-            match self.0 {
+            match self.act {
                 Act::Fail => Err(BehaviourError("cannot go on".to_owned())),
                 Act::Panic => panic!("boom {}", context.generation()),
                 Act::Done => Ok(Step::Done),
@@ -60,20 +76,69 @@ impl Behaviour for Scripted {
                 Act::Subscribe(patterns) => topics::subscribe(context, patterns),
                 Act::Answer => Ok(Step::Wait),
                 Act::Ask(to) => asks::ask(context, to).await,
+                Act::Note | Act::NoteIdle => Ok(self.note("step".to_owned(), context)),
+                Act::NeverWake | Act::Large => Ok(Step::Passivate),
+                Act::Parent => kin::spawn(context).await,
             }
         })
     }
 
     fn signals(&mut self, signals: Vec<Signal>, context: &AgentContext) -> Result<Step, BehaviourError> {
-        match self.0 {
+        match self.act {
             Act::PanicWhenTold => panic!("told"),
             Act::Answer => asks::answer(context, &signals),
+            Act::Note | Act::NoteIdle => {
+                let texts = signals
+                    .iter()
+                    .map(|signal| String::from_utf8_lossy(&signal.payload).into_owned());
+                Ok(texts.fold(Step::Wait, |_, text| self.note(text, context)))
+            }
             _ => Ok(Step::Wait),
         }
     }
 
+    fn child_ended(&mut self, child: ChildEnded, context: &AgentContext) -> Result<Step, BehaviourError> {
+        Ok(self.note(format!("{} {}", child.name, child.state), context))
+    }
+
+    fn passivate(&mut self) -> Option<Vec<u8>> {
+        match self.act {
+            Act::Note | Act::NoteIdle | Act::Parent => Some(self.noted.join(" ").into_bytes()),
+            Act::NeverWake => Some(Vec::new()),
+            Act::Large => Some(vec![0; PASSIVE_BYTES_MAX + 1]),
+            _ => None,
+        }
+    }
+
+    fn wake(&mut self, state: &[u8]) -> Result<(), BehaviourError> {
+        let state = String::from_utf8(state.to_vec()).map_err(|error| BehaviourError(error.to_string()))?;
+        self.noted = state.split_whitespace().map(str::to_owned).collect();
+        match self.act {
+            Act::NeverWake => Err(BehaviourError("sleeps on".to_owned())),
+            _ => Ok(()),
+        }
+    }
+
     fn topics(&mut self, messages: Vec<Heard>, context: &AgentContext) -> Result<Step, BehaviourError> {
+        if matches!(self.act, Act::Note) {
+            let texts = messages
+                .iter()
+                .map(|message| String::from_utf8_lossy(&message.payload).into_owned());
+            return Ok(texts.fold(Step::Wait, |_, text| self.note(text, context)));
+        }
         topics::hear(context, &messages)
+    }
+}
+
+impl Scripted {
+    /// Notes something, and reports all that it has noted.
+    fn note(&mut self, what: String, context: &AgentContext) -> Step {
+        self.noted.push(what);
+        context.report("noted", self.noted.join(" "));
+        match self.act {
+            Act::Note => Step::Passivate,
+            _ => Step::Wait,
+        }
     }
 }
 
@@ -101,7 +166,11 @@ impl Actor for Keeper {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             QueenMessage::SpawnAgent(spec, reply) => drop(reply.send(self.agents.spawn(spec, &me).await)),
-            QueenMessage::StopAgent(name, reply) => drop(reply.send(self.agents.stop(&name))),
+            QueenMessage::StopAgent(name, reply) => drop(reply.send(self.agents.stop(&name, &me))),
+            QueenMessage::OrderAgent(name, order, reply) => {
+                drop(reply.send(self.agents.order(&name, order, &me).await))
+            }
+            QueenMessage::WakeAgent(number) => self.agents.wake(number, &me).await,
             QueenMessage::RestartAgent(number) => self.agents.restart(number, &me).await,
             QueenMessage::Submit(request, ticket) => self.submitted.try_send((request, ticket)).unwrap(),
             _ => unreachable!("agents of these tests want nothing else"),
@@ -174,7 +243,10 @@ impl Rig {
             match spec.arguments.as_str() {
                 Some("refused") => Err(BehaviourError("refused: not these".to_owned())),
                 Some("panics") => panic!("while it is made"),
-                _ => Ok(Box::new(Scripted(acts.lock().unwrap().pop().unwrap_or(Act::Wait)))),
+                _ => Ok(Box::new(Scripted {
+                    act: acts.lock().unwrap().pop().unwrap_or(Act::Wait),
+                    noted: Vec::new(),
+                })),
             }
         });
         let agents = Arc::new(Agents::new(kinds, Replica::new(me), signals.clone(), topics.clone()));
@@ -209,11 +281,23 @@ impl Rig {
         answer.await.unwrap()
     }
 
+    async fn order(&self, name: &str, order: AgentOrder) -> Result<AgentStatus, AgentError> {
+        let (reply, answer) = oneshot::channel();
+        self.queen
+            .cast(QueenMessage::OrderAgent(name.to_owned(), order, reply))
+            .unwrap();
+        answer.await.unwrap()
+    }
+
     /// Waits until the agent `a` is as asked for.
     async fn until(&self, wanted: impl Fn(&AgentStatus) -> bool) -> AgentStatus {
+        self.until_of("a", wanted).await
+    }
+
+    async fn until_of(&self, name: &str, wanted: impl Fn(&AgentStatus) -> bool) -> AgentStatus {
         let reached = async {
             loop {
-                let status = self.agents.status("a").unwrap();
+                let status = self.agents.status(name).unwrap();
                 if wanted(&status) {
                     return status;
                 }
@@ -221,7 +305,7 @@ impl Rig {
             }
         };
         let reached = tokio::time::timeout(Duration::from_secs(20), reached).await;
-        reached.unwrap_or_else(|_| panic!("{:?}", self.agents.status("a")))
+        reached.unwrap_or_else(|_| panic!("{:?}", self.agents.status(name)))
     }
 
     async fn until_state(&self, state: AgentState) -> AgentStatus {
@@ -237,7 +321,17 @@ impl Rig {
     }
 
     fn tell(&self, to: AgentAddress) -> Result<(), TellError> {
-        self.signals.tell(to, to, b"hello")
+        self.say(to, "hello")
+    }
+
+    fn say(&self, to: AgentAddress, text: &str) -> Result<(), TellError> {
+        self.signals.tell(to, to, text.as_bytes())
+    }
+
+    /// Waits until the agent `a` has noted this.
+    async fn until_noted(&self, noted: &str) -> AgentStatus {
+        self.until(|status| status.report.get("noted").is_some_and(|found| found == noted))
+            .await
     }
 }
 
@@ -253,6 +347,7 @@ fn spec(kind: RestartKind, limit: u32, backoff_ms: u64) -> AgentSpec {
             backoff_ms,
             backoff_max_ms: backoff_ms,
         },
+        ..AgentSpec::default()
     }
 }
 
@@ -263,7 +358,8 @@ async fn an_agent_that_fails_or_panics_is_started_again_as_the_next_generation()
     let status = rig
         .until(|status| status.generation == 3 && status.report.contains_key("generation"))
         .await;
-    assert_eq!((status.state, status.restarts), (AgentState::Working, 2));
+    assert!(status.state.is_at_work(), "{status:?}");
+    assert_eq!(status.restarts, 2);
     assert_eq!(status.reason.as_deref(), Some("panicked: boom 2"));
     assert_eq!(status.report["generation"], 3);
     assert_eq!(rig.agents.live(), 1);
@@ -308,7 +404,7 @@ async fn an_agent_that_waits_for_its_restart_can_be_stopped() {
     rig.spawn(spec(RestartKind::Transient, 5, BACKOFF_MS_MAX))
         .await
         .unwrap();
-    let status = rig.until_state(AgentState::Restarting).await;
+    let status = rig.until_state(AgentState::Recovering).await;
     assert!(status.next_restart_ms.is_some_and(|left_ms| left_ms <= BACKOFF_MS_MAX));
     assert_eq!((status.generation, rig.agents.live()), (1, 1));
     // It has its name while it waits.
@@ -333,7 +429,7 @@ async fn what_is_sent_to_an_earlier_generation_is_dropped_and_counted() {
     let address = rig.address(&first);
     rig.tell(address).unwrap();
     let second = rig.until(|status| status.generation == 2).await;
-    rig.until_state(AgentState::Working).await;
+    rig.until(|status| status.state.is_at_work()).await;
     let refused = rig.tell(address).unwrap_err();
     assert_eq!(refused, TellError::Unknown { to: address });
     // It does not wait for an agent that will never come back.
@@ -355,7 +451,7 @@ async fn signals_that_wait_in_the_mailbox_of_a_generation_that_ends_count_as_los
     // On one thread: the agent has no turn before all of them wait.
     let told = (0..100).filter(|_| rig.tell(rig.address(&first)).is_ok()).count() as u64;
     assert_eq!(told, 100);
-    rig.until_state(AgentState::Restarting).await;
+    rig.until_state(AgentState::Recovering).await;
     let counts = rig.signals.counts();
     assert_eq!(
         (counts.sent, counts.delivered, counts.lost, counts.late),
@@ -398,7 +494,10 @@ async fn what_cannot_be_an_agent_is_refused_and_leaves_nothing() {
         refused(told("panics")).await,
         r#"arguments of agent "a": panicked: while it is made"#
     );
-    assert_eq!((rig.agents.live(), rig.agents.all()), (0, Vec::new()));
+    assert_eq!(
+        (rig.agents.live(), rig.agents.page(&AgentFilter::default()).agents),
+        (0, Vec::new())
+    );
     // The queen is none the worse for it.
     rig.spawn(named("b")).await.unwrap();
     assert_eq!(rig.agents.live(), 1);

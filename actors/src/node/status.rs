@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Node;
 use super::inbox::Control;
 use super::subscribers::SubscriberCounts;
-use crate::agent::SignalCounts;
+use crate::agent::{AgentCounts, SignalCounts};
 use crate::body::{decode, encode};
 use crate::consensus::Recovery;
 use crate::disk::DiskStatus;
@@ -270,6 +270,9 @@ pub struct NodeFigures {
     pub links: serde_json::Value,
     /// Envelopes that nobody here could take: answers that came too late, and what arrived before the node was ready.
     pub unclaimed: u64,
+    /// Agents of this node that live: those that are active and those that are passive.
+    #[serde(default)]
+    pub agents: AgentCounts,
     /// Signals of this node's agents.
     pub signals: SignalCounts,
     /// Size of the log, in bytes.
@@ -463,6 +466,7 @@ impl Node {
             rounds_repeated: self.queen_counts.rounds_repeated.load(Ordering::Relaxed),
             links: serde_json::to_value(self.router.link_stats()).unwrap_or_default(),
             unclaimed: self.router.unclaimed(),
+            agents: self.agents.counts(),
             signals: self.signals.counts(),
             log_bytes: log.bytes_on_disk,
             log_syncs: log.syncs,

@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use self::due::Duties;
 use super::request::{Request, SubmitError};
 use super::rounds::{Effect, Input, RoundLimits, Rounds};
-use crate::agent::{AgentError, AgentSpec, AgentStatus, Agents};
+use crate::agent::{AgentError, AgentOrder, AgentSpec, AgentStatus, Agents};
 use crate::body::encode;
 use crate::consensus::{Consensus, Fate};
 use crate::disk::Disk;
@@ -80,6 +80,10 @@ pub(crate) enum QueenMessage {
     SpawnAgent(AgentSpec, oneshot::Sender<Result<AgentStatus, AgentError>>),
     /// From a door: stop an agent.
     StopAgent(String, oneshot::Sender<Result<(), AgentError>>),
+    /// From a door: tell an agent to do something else.
+    OrderAgent(String, AgentOrder, oneshot::Sender<Result<AgentStatus, AgentError>>),
+    /// From whoever sent something to the passive agent with this number, and from herself: wake it.
+    WakeAgent(u64),
     /// From another node: how many changes its store has not taken yet.
     Unstored { from: NodeId, records: u64 },
     /// From her timer: a lease may have ended.
@@ -242,8 +246,12 @@ impl Actor for Queen {
                 let _ = reply.send(spawned);
             }
             QueenMessage::StopAgent(name, reply) => {
-                let _ = reply.send(state.agents.stop(&name));
+                let _ = reply.send(state.agents.stop(&name, &me));
             }
+            QueenMessage::OrderAgent(name, order, reply) => {
+                let _ = reply.send(state.agents.order(&name, order, &me).await);
+            }
+            QueenMessage::WakeAgent(number) => state.agents.wake(number, &me).await,
             QueenMessage::RestartAgent(number) => state.agents.restart(number, &me).await,
         }
         state.carry_out(&me).await;
@@ -267,8 +275,8 @@ impl Actor for Queen {
         Ok(())
     }
 
-    async fn post_stop(&self, _: ActorRef<QueenMessage>, state: &mut QueenState) -> Result<(), ActorProcessingErr> {
-        state.agents.stop_all();
+    async fn post_stop(&self, me: ActorRef<QueenMessage>, state: &mut QueenState) -> Result<(), ActorProcessingErr> {
+        state.agents.stop_all(&me);
         Ok(())
     }
 }

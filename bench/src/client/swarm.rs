@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use queenright_actors::agent::{AgentSpec, AgentStatus};
+use queenright_actors::agent::{AgentFilter, AgentOrder, AgentSpec, AgentStatus};
 use queenright_actors::node::{ClusterStatus, NodeFigures};
 use reqwest::Method;
 use serde::de::DeserializeOwned;
@@ -53,13 +53,52 @@ impl Client {
         self.fetch(self.request(Method::POST, "/v1/agents")?.json(spec)).await
     }
 
-    /// The agents of the node, by name.
+    /// All agents of the node, by name, read page by page.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn agents(&self) -> Result<Vec<AgentStatus>, ClientError> {
-        let list: AgentList = self.fetch(self.request(Method::GET, "/v1/agents")?).await?;
-        Ok(list.agents)
+        let (mut agents, mut filter) = (Vec::new(), AgentFilter::default());
+        loop {
+            let page = self.agents_page(&filter).await?;
+            agents.extend(page.agents);
+            match page.next {
+                Some(next) => filter.after = Some(next),
+                None => return Ok(agents),
+            }
+        }
+    }
+
+    /// A page of the agents of the node that a filter chooses, by name.
+    ///
+    /// # Errors
+    /// [`ClientError`], such as a problem with code `INVALID` for a filter that cannot be one.
+    pub async fn agents_page(&self, filter: &AgentFilter) -> Result<AgentList, ClientError> {
+        let AgentFilter {
+            state,
+            kind,
+            labels,
+            parent,
+            name,
+            after,
+            limit,
+        } = filter;
+        let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let fields = [
+            ("state", state.map(|state| state.name().to_owned())),
+            ("kind", kind.clone()),
+            ("labels", Some(labels.join(",")).filter(|labels| !labels.is_empty())),
+            ("parent", parent.clone()),
+            ("name", name.as_deref().map(str::to_owned)),
+            ("after", after.clone()),
+            ("limit", limit.map(|limit| limit.to_string())),
+        ];
+        let fields: Vec<(&str, String)> = fields
+            .into_iter()
+            .filter_map(|(field, value)| Some((field, value?)))
+            .collect();
+        self.fetch(self.request(Method::GET, "/v1/agents")?.query(&fields))
+            .await
     }
 
     /// One agent of the node.
@@ -68,6 +107,15 @@ impl Client {
     /// [`ClientError`], such as a problem with code `NOT_FOUND`.
     pub async fn agent(&self, name: &str) -> Result<AgentStatus, ClientError> {
         self.fetch(self.request(Method::GET, &agent_path(name)?)?).await
+    }
+
+    /// Tells an agent of the node to do something else than to stop, and says how it is then.
+    ///
+    /// # Errors
+    /// As [`Client::agent`]; a problem with code `CONFLICT` when it has ended.
+    pub async fn order_agent(&self, name: &str, order: AgentOrder) -> Result<AgentStatus, ClientError> {
+        let path = format!("{}/{order}", agent_path(name)?);
+        self.fetch(self.request(Method::POST, &path)?).await
     }
 
     /// Stops an agent of the node.

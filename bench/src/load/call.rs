@@ -173,4 +173,8 @@ impl Behaviour for Echo {
             Step::Again
         })
     }
+
+    fn passivate(&mut self) -> Option<Vec<u8>> {
+        self.waiting.is_empty().then(Vec::new)
+    }
 }

@@ -80,6 +80,7 @@ impl RigNode {
             arguments,
             // A load that begins again in the middle would measure something else.
             restart: RestartPolicy::never(),
+            ..AgentSpec::default()
         };
         let spawned = self.client.spawn_agent(&spec).await;
         spawned.map_err(|error| door(format!("start agent {name} on {}", self.name), error))
@@ -93,11 +94,11 @@ impl RigNode {
         let asked = self.client.agent(name).await;
         let status = asked.map_err(|error| door(format!("ask for agent {name} on {}", self.name), error))?;
         match status.state {
-            AgentState::Starting | AgentState::Working | AgentState::Done => Ok(status),
-            AgentState::Restarting | AgentState::Failed | AgentState::Stopped => Err(BenchError::Agent {
+            AgentState::Recovering | AgentState::Failed | AgentState::Stopped => Err(BenchError::Agent {
                 name: status.name,
                 problem: status.reason.unwrap_or_else(|| "was stopped".to_owned()),
             }),
+            _ => Ok(status),
         }
     }
 

@@ -1,10 +1,11 @@
 //! `queenright agent`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use queenright_actors::agent::{RestartKind, RestartPolicy};
+use queenright_actors::agent::{AgentFilter, AgentState, LIST_MAX, RestartKind, RestartPolicy};
 
 use super::ClientArgs;
 
@@ -16,15 +17,27 @@ const SPAN_SECONDS_MAX: f64 = 86_400.0;
 #[command(after_help = "\
 Examples:
   queenright agent list
+  queenright agent list --state busy --label team=red --name 'crawler-*' --limit 20
   queenright agent spawn e1 --kind load-echo
   queenright agent spawn e2 --kind load-echo --restart permanent --restart-limit 10 --restart-within 600
   queenright agent exec builder --kind build --slots 4 -- ./build.sh
   queenright agent http labels http://127.0.0.1:8080/label --kind label --secret-file ~/label.secret
+  queenright agent spawn e3 --kind load-echo --parent e1 --label team=red --passivate-after 30
   queenright agent show e1
-  queenright agent stop e1")]
+  queenright agent pause e1     # it keeps its tasks; what is sent to it waits
+  queenright agent resume e1
+  queenright agent restart e1   # the next generation, without counting as a failure
+  queenright agent nudge e1     # a step although nobody sent anything; wakes one that is passive
+  queenright agent stop e1      # its children first
+
+States: starting, idle, busy, waiting (for an outcome or an answer), paused, passive (a record
+that what comes for it wakes), recovering (its back-off runs), done, failed, stopped.")]
 pub enum AgentCommand {
     /// List the agents of a node
     List {
+        /// Which ones.
+        #[command(flatten)]
+        which: WhichAgents,
         /// The node to ask.
         #[command(flatten)]
         client: ClientArgs,
@@ -50,6 +63,15 @@ pub enum AgentCommand {
         /// When it is started again.
         #[command(flatten)]
         restart: RestartArgs,
+        /// What lists may be filtered by; up to 16
+        #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+        labels: Vec<(String, String)>,
+        /// An agent of the node: this one is stopped when the present generation of that one ends
+        #[arg(long, value_name = "NAME")]
+        parent: Option<String>,
+        /// Keep it as a record after so long without anything to do, if its kind can; at most a day
+        #[arg(long, value_name = "SECS", value_parser = millis)]
+        passivate_after: Option<u64>,
         /// The node to ask.
         #[command(flatten)]
         client: ClientArgs,
@@ -58,7 +80,39 @@ pub enum AgentCommand {
     Exec(Box<ExecArgs>),
     /// Start an agent that posts each task to an address, and takes the answer for its result
     Http(Box<HttpArgs>),
-    /// Stop an agent
+    /// Let an agent do nothing until it is resumed; what it does now goes on to its end
+    Pause {
+        /// Its name
+        name: String,
+        /// The node to ask.
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Let a paused agent go on
+    Resume {
+        /// Its name
+        name: String,
+        /// The node to ask.
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Begin an agent again, as its next generation; also one that has ended
+    Restart {
+        /// Its name
+        name: String,
+        /// The node to ask.
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Let an agent take a step
+    Nudge {
+        /// Its name
+        name: String,
+        /// The node to ask.
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Stop an agent, and its children before it
     Stop {
         /// Its name
         name: String,
@@ -222,6 +276,46 @@ pub struct WorkerArgs {
     pub lease: Duration,
 }
 
+/// Which agents are listed: those that all of it fits.
+#[derive(Clone, Debug, Args)]
+pub struct WhichAgents {
+    /// In this state, such as idle or failed
+    #[arg(long, value_name = "STATE")]
+    state: Option<AgentState>,
+    /// Of this kind
+    #[arg(long, value_name = "KIND")]
+    kind: Option<String>,
+    /// With this label; may be given several times
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// The children of this agent
+    #[arg(long, value_name = "NAME")]
+    parent: Option<String>,
+    /// Whose names match: * stands for any characters, ? for one
+    #[arg(long, value_name = "GLOB")]
+    name: Option<String>,
+    /// At most N
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=LIST_MAX as u64))]
+    limit: u64,
+    /// Behind this name: what the page before says
+    #[arg(long, value_name = "NAME")]
+    after: Option<String>,
+}
+
+impl From<WhichAgents> for AgentFilter {
+    fn from(which: WhichAgents) -> AgentFilter {
+        AgentFilter {
+            state: which.state,
+            kind: which.kind,
+            labels: which.labels.into_iter().collect::<BTreeMap<_, _>>(),
+            parent: which.parent,
+            name: which.name.map(Into::into),
+            after: which.after,
+            limit: Some(which.limit as usize),
+        }
+    }
+}
+
 /// When an agent is started again after it has ended.
 #[derive(Clone, Debug, Args)]
 pub struct RestartArgs {
@@ -306,6 +400,13 @@ fn mebibytes(text: &str) -> Result<u64, String> {
     };
     let size = mebibytes.and_then(|unit| number.parse::<u64>().ok()?.checked_mul(unit));
     size.ok_or_else(|| "expected a size such as 512M, 2G or 1T".to_owned())
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("not NAME=VALUE".to_owned()),
+    }
 }
 
 fn json(text: &str) -> Result<serde_json::Value, serde_json::Error> {

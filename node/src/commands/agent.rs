@@ -3,14 +3,16 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use queenright_actors::agent::{AgentAccounts, AgentSpec, AgentState, AgentStatus, PairCounts, RestartPolicy};
+use queenright_actors::agent::{
+    AgentAccounts, AgentChildren, AgentOrder, AgentSpec, AgentState, AgentStatus, PairCounts, RestartPolicy,
+};
 use queenright_bench::client::wire::AgentList;
 use serde_json::{Map, Value, json};
 
 use super::door::{client, of_read};
 use super::table::{Table, shown};
 use super::{CliError, Context};
-use crate::cli::{AgentCommand, ExecArgs, HttpArgs, WorkerArgs};
+use crate::cli::{AgentCommand, ClientArgs, ExecArgs, HttpArgs, WorkerArgs};
 use crate::exit::Exit;
 use crate::hosted::{exec, post};
 
@@ -20,11 +22,10 @@ use crate::hosted::{exec, post};
 /// [`CliError`], such as a refusal by the node.
 pub async fn run(command: AgentCommand, context: &Context) -> Result<Exit, CliError> {
     match command {
-        AgentCommand::List { client: args } => {
-            let agents = client(&args)?.agents().await.map_err(of_read)?;
-            let list = AgentList { agents };
+        AgentCommand::List { which, client: args } => {
+            let list = client(&args)?.agents_page(&which.into()).await.map_err(of_read)?;
             if context.json || !list.agents.is_empty() {
-                context.answer(&list, table(&list.agents))?;
+                context.answer(&list, listed(&list))?;
             }
         }
         AgentCommand::Show { name, client: args } => {
@@ -36,6 +37,9 @@ pub async fn run(command: AgentCommand, context: &Context) -> Result<Exit, CliEr
             kind,
             arguments,
             restart,
+            labels,
+            parent,
+            passivate_after,
             client: args,
         } => {
             let spec = AgentSpec {
@@ -43,6 +47,9 @@ pub async fn run(command: AgentCommand, context: &Context) -> Result<Exit, CliEr
                 kind,
                 arguments,
                 restart: restart.into(),
+                labels: labels.into_iter().collect(),
+                parent,
+                passivate_after_ms: passivate_after,
             };
             let status = client(&args)?.spawn_agent(&spec).await?;
             context.answer(&status, text(&status))?;
@@ -57,6 +64,10 @@ pub async fn run(command: AgentCommand, context: &Context) -> Result<Exit, CliEr
             let status = client.spawn_agent(&http_spec(*args)?).await?;
             context.answer(&status, text(&status))?;
         }
+        AgentCommand::Pause { name, client: args } => order(&name, AgentOrder::Pause, &args, context).await?,
+        AgentCommand::Resume { name, client: args } => order(&name, AgentOrder::Resume, &args, context).await?,
+        AgentCommand::Restart { name, client: args } => order(&name, AgentOrder::Restart, &args, context).await?,
+        AgentCommand::Nudge { name, client: args } => order(&name, AgentOrder::Nudge, &args, context).await?,
         AgentCommand::Stop { name, client: args } => {
             client(&args)?.stop_agent(&name).await?;
             let stopped = serde_json::json!({ "name": name, "state": AgentState::Stopped });
@@ -144,6 +155,20 @@ fn spec(name: String, kind: &str, arguments: Map<String, Value>, restart: Restar
         kind: kind.to_owned(),
         arguments: Value::Object(said.collect()),
         restart,
+        ..AgentSpec::default()
+    }
+}
+
+async fn order(name: &str, order: AgentOrder, args: &ClientArgs, context: &Context) -> Result<(), CliError> {
+    let status = client(args)?.order_agent(name, order).await?;
+    context.answer(&status, text(&status))
+}
+
+fn listed(list: &AgentList) -> String {
+    let table = table(&list.agents);
+    match &list.next {
+        Some(next) => format!("{table}\nThere may be more: --after {}", shown(next)),
+        None => table.to_string(),
     }
 }
 
@@ -181,6 +206,21 @@ fn text(agent: &AgentStatus) -> String {
             "last reason"
         };
         let _ = write!(text, "\n  {which}: {}", shown(reason));
+    }
+    if let Some(parent) = &agent.parent {
+        let _ = write!(text, "\n  child of {}", shown(parent));
+    }
+    for (name, value) in &agent.labels {
+        let _ = write!(text, "\n  label {}={}", shown(name), shown(value));
+    }
+    if agent.letters > 0 {
+        let _ = write!(text, "\n  {} waiting in its mailbox", agent.letters);
+    }
+    if let Some(AgentChildren { total: 1.., first }) = &agent.children {
+        let names: Vec<String> = first.iter().map(|name| shown(name)).collect();
+        let total = agent.children.as_ref().map_or(0, |children| children.total);
+        let more = if total > first.len() as u64 { ", …" } else { "" };
+        let _ = write!(text, "\n  {total} children: {}{more}", names.join(", "));
     }
     for (name, value) in &agent.report {
         let _ = write!(text, "\n  {}: {value}", shown(name));
@@ -221,17 +261,10 @@ fn account_table(accounts: &AgentAccounts) -> Table<5> {
 }
 
 fn state(agent: &AgentStatus) -> String {
-    let state = match agent.state {
-        AgentState::Starting => "starting",
-        AgentState::Working => "working",
-        AgentState::Restarting => "restarting",
-        AgentState::Done => "done",
-        AgentState::Failed => "failed",
-        AgentState::Stopped => "stopped",
-    };
+    let state = agent.state;
     match agent.next_restart_ms {
         Some(left_ms) => format!("{state} in {left_ms} ms"),
-        None => state.to_owned(),
+        None => state.to_string(),
     }
 }
 
@@ -253,6 +286,10 @@ mod tests {
             next_restart_ms: None,
             reason: Some("no\nblob".to_owned()),
             report: [("commits".to_owned(), 7.into())].into(),
+            labels: Default::default(),
+            parent: None,
+            letters: 0,
+            children: None,
             accounts: None,
         }
     }
@@ -298,9 +335,36 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_is_shown_with_its_family_and_what_waits_for_it() {
+        let parent = AgentStatus {
+            state: AgentState::Paused,
+            reason: None,
+            report: Default::default(),
+            labels: [("team".to_owned(), "red".to_owned())].into(),
+            parent: Some("r0".to_owned()),
+            letters: 3,
+            children: Some(AgentChildren {
+                total: 3,
+                first: vec!["a".to_owned(), "b".to_owned()],
+            }),
+            ..failed()
+        };
+        assert_eq!(
+            text(&parent),
+            "r1 (kind replay, number 4, generation 3): paused, 2 restarts\n  child of r0\n  label team=red\n  \
+             3 waiting in its mailbox\n  3 children: a, b, …"
+        );
+        let list = AgentList {
+            agents: vec![failed()],
+            next: Some("r1".to_owned()),
+        };
+        assert!(listed(&list).ends_with("\nThere may be more: --after r1"));
+    }
+
+    #[test]
     fn an_agent_that_waits_shows_for_how_long() {
         let waiting = AgentStatus {
-            state: AgentState::Restarting,
+            state: AgentState::Recovering,
             restarts: 1,
             next_restart_ms: Some(1_600),
             report: Default::default(),
@@ -308,7 +372,7 @@ mod tests {
         };
         assert_eq!(
             text(&waiting),
-            "r1 (kind replay, number 4, generation 3): restarting in 1600 ms, 1 restart\n  last reason: no\\nblob"
+            "r1 (kind replay, number 4, generation 3): recovering in 1600 ms, 1 restart\n  last reason: no\\nblob"
         );
     }
 }

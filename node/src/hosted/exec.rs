@@ -230,7 +230,6 @@ fn check_program(program: &Path, commands: &Commands) -> Result<(), BehaviourErr
 
 #[cfg(test)]
 mod tests {
-    use queenright_actors::agent::RestartPolicy;
     use serde_json::{Value, json};
 
     use super::*;
@@ -240,7 +239,7 @@ mod tests {
             name: "e1".to_owned(),
             kind: KIND.to_owned(),
             arguments,
-            restart: RestartPolicy::default(),
+            ..AgentSpec::default()
         }
     }
 

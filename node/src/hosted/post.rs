@@ -96,7 +96,6 @@ fn file(arguments: &mut Arguments, field: &'static str) -> Result<Option<PathBuf
 
 #[cfg(test)]
 mod tests {
-    use queenright_actors::agent::RestartPolicy;
     use serde_json::{Value, json};
 
     use super::*;
@@ -108,7 +107,7 @@ mod tests {
                 name: "h".to_owned(),
                 kind: KIND.to_owned(),
                 arguments,
-                restart: RestartPolicy::default(),
+                ..AgentSpec::default()
             };
             plan(&spec, Some("not here"))
         };

@@ -198,6 +198,7 @@ mod tests {
             "POST /v1/nodes/{name}/leave",
             "POST /v1/agents",
             "DELETE /v1/agents/{name}",
+            "POST /v1/agents/{name}/pause",
             "GET /v1/tokens",
             "POST /v1/tokens",
             "DELETE /v1/tokens/{name}",

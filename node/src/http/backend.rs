@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use queenright_actors::agent::{AgentError, AgentSpec, AgentStatus};
+use queenright_actors::agent::{AgentError, AgentFilter, AgentOrder, AgentPage, AgentSpec, AgentStatus};
 use queenright_actors::node::{
     ClusterStatus, Consistency, Heartbeat, Node, NodeFigures, ReadError, ReplaceError, Subscribers,
 };
@@ -40,9 +40,10 @@ pub(super) trait Backend: Send + Sync + 'static {
     fn figures(&self) -> BoxFuture<'_, Result<NodeFigures, StoreError>>;
     fn stored_tree<'a>(&'a self, project: &'a str) -> BoxFuture<'a, Result<StoredTree, StoreError>>;
     fn spawn_agent(&self, spec: AgentSpec) -> BoxFuture<'_, Result<AgentStatus, AgentError>>;
-    fn agents(&self) -> BoxFuture<'_, Result<Vec<AgentStatus>, AgentError>>;
+    fn agents(&self, filter: AgentFilter) -> BoxFuture<'_, AgentPage>;
     fn agent<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<AgentStatus, AgentError>>;
     fn stop_agent<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), AgentError>>;
+    fn order_agent<'a>(&'a self, name: &'a str, order: AgentOrder) -> BoxFuture<'a, Result<AgentStatus, AgentError>>;
     fn replace_node<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ReplaceError>>;
     /// The node itself, for what only one in a cluster can do.
     fn node(&self) -> Option<&Node> {
@@ -119,8 +120,8 @@ impl Backend for Node {
         Box::pin(Node::spawn_agent(self, spec))
     }
 
-    fn agents(&self) -> BoxFuture<'_, Result<Vec<AgentStatus>, AgentError>> {
-        Box::pin(async { Ok(Node::agents(self)) })
+    fn agents(&self, filter: AgentFilter) -> BoxFuture<'_, AgentPage> {
+        Box::pin(Node::agents(self, filter))
     }
 
     fn agent<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<AgentStatus, AgentError>> {
@@ -129,6 +130,10 @@ impl Backend for Node {
 
     fn stop_agent<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), AgentError>> {
         Box::pin(Node::stop_agent(self, name))
+    }
+
+    fn order_agent<'a>(&'a self, name: &'a str, order: AgentOrder) -> BoxFuture<'a, Result<AgentStatus, AgentError>> {
+        Box::pin(Node::order_agent(self, name, order))
     }
 
     fn replace_node<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ReplaceError>> {

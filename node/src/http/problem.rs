@@ -338,14 +338,18 @@ impl From<AgentError> for Refused {
             AgentError::Name { .. } => Some("name"),
             AgentError::Restart(_) => Some("restart"),
             AgentError::Arguments { .. } => Some("arguments"),
+            AgentError::Field { field, .. } => Some(*field),
+            AgentError::NoParent { .. } => Some("parent"),
             _ => None,
         };
         let code = match &error {
             AgentError::UnknownKind { .. }
             | AgentError::Name { .. }
             | AgentError::Restart(_)
+            | AgentError::Field { .. }
+            | AgentError::NoParent { .. }
             | AgentError::Arguments { .. } => Code::Invalid,
-            AgentError::NameTaken { .. } => Code::Conflict,
+            AgentError::NameTaken { .. } | AgentError::NotLive { .. } => Code::Conflict,
             AgentError::NotFound { .. } => Code::NotFound,
             AgentError::TooMany { .. } => Code::Quota,
             AgentError::Stopping => Code::Unavailable,

@@ -234,6 +234,7 @@ impl Job {
                 "project": self.options.project, "commits": commits, "panic_every": self.options.panic_every,
             }),
             restart: RestartPolicy::default(),
+            ..AgentSpec::default()
         };
         (0..self.options.agents).map(spec).collect()
     }

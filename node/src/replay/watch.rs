@@ -222,7 +222,6 @@ impl<'a> Swarm<'a> {
         let (spec, at) = self.agents[agent].clone();
         match there.get(&spec.name) {
             Some(status) => match status.state {
-                AgentState::Starting | AgentState::Working | AgentState::Restarting => {}
                 AgentState::Done => {
                     self.reports.insert(spec.name, status.clone());
                 }
@@ -233,6 +232,7 @@ impl<'a> Swarm<'a> {
                         reason: status.reason.clone().unwrap_or_else(|| "it was stopped".to_string()),
                     });
                 }
+                _ => {}
             },
             None => {
                 let moved = self.spawn(&spec, at + 1).await?;

@@ -137,8 +137,11 @@ pub fn sorted_tags<T: AsRef<str>>(tags: impl IntoIterator<Item = T>) -> Vec<Arc<
 /// The answer to `GET /v1/agents`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AgentList {
-    /// The agents of the node, by name.
+    /// Agents of the node, by name.
     pub agents: Vec<AgentStatus>,
+    /// What the next page comes `after`, if there may be one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 fn is_false(flag: &bool) -> bool {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, ready};
-use queenright_actors::agent::{AgentError, AgentSpec, AgentState, AgentStatus};
+use queenright_actors::agent::{AgentError, AgentFilter, AgentOrder, AgentPage, AgentSpec, AgentState, AgentStatus};
 use queenright_actors::node::{
     ClusterStatus, Consistency, Heartbeat, NodeFigures, ReadError, ReplaceError, Subscribers,
 };
@@ -214,11 +214,15 @@ impl Backend for Alone {
             kind: spec.kind,
             number: agents.len() as u64,
             generation: 1,
-            state: AgentState::Working,
+            state: AgentState::Idle,
             restarts: 0,
             next_restart_ms: None,
             reason: None,
             report: BTreeMap::new(),
+            labels: spec.labels,
+            parent: spec.parent,
+            letters: 0,
+            children: None,
             accounts: None,
         };
         let taken = agents.contains_key(&spec.name);
@@ -231,9 +235,17 @@ impl Backend for Alone {
         ready(answer).boxed()
     }
 
-    fn agents(&self) -> BoxFuture<'_, Result<Vec<AgentStatus>, AgentError>> {
+    fn agents(&self, filter: AgentFilter) -> BoxFuture<'_, AgentPage> {
+        // It knows of names and pages only.
         let agents = self.agents.lock().expect("no test panics under this lock");
-        ready(Ok(agents.values().cloned().collect())).boxed()
+        let behind = |name: &&String| filter.after.as_ref().is_none_or(|after| *name > after);
+        let limit = filter.limit.unwrap_or(usize::MAX);
+        let names: Vec<&String> = agents.keys().filter(behind).collect();
+        let page = AgentPage {
+            agents: names.iter().take(limit).map(|name| agents[*name].clone()).collect(),
+            next: names.get(limit - 1).map(|name| (*name).clone()),
+        };
+        ready(page).boxed()
     }
 
     fn agent<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<AgentStatus, AgentError>> {
@@ -246,6 +258,18 @@ impl Backend for Alone {
         let mut agents = self.agents.lock().expect("no test panics under this lock");
         let gone = agents.remove(name).map(drop);
         ready(gone.ok_or_else(|| AgentError::NotFound { name: name.to_owned() })).boxed()
+    }
+
+    fn order_agent<'a>(&'a self, name: &'a str, order: AgentOrder) -> BoxFuture<'a, Result<AgentStatus, AgentError>> {
+        let mut agents = self.agents.lock().expect("no test panics under this lock");
+        let ordered = agents.get_mut(name).map(|status| {
+            status.state = match order {
+                AgentOrder::Pause => AgentState::Paused,
+                _ => AgentState::Idle,
+            };
+            status.clone()
+        });
+        ready(ordered.ok_or_else(|| AgentError::NotFound { name: name.to_owned() })).boxed()
     }
 
     fn replace_node<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ReplaceError>> {

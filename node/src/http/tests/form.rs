@@ -204,7 +204,7 @@ async fn agents_come_and_go() {
     );
     rig.post("/v1/agents", spec).await.problem(409, "CONFLICT");
     assert_eq!(rig.get("/v1/agents").await.json()["agents"][0]["name"], "a b");
-    assert_eq!(rig.get("/v1/agents/a%20b").await.json()["state"], "working");
+    assert_eq!(rig.get("/v1/agents/a%20b").await.json()["state"], "idle");
     let stopped = rig.call("DELETE /v1/agents/a%20b", &[], "").await;
     assert_eq!(stopped.status, StatusCode::NO_CONTENT);
     rig.get("/v1/agents/a%20b").await.problem(404, "NOT_FOUND");

@@ -1,7 +1,7 @@
 //! Client and door over a real socket.
 
 use futures::StreamExt as _;
-use queenright_actors::agent::{AgentSpec, RestartPolicy};
+use queenright_actors::agent::{AgentFilter, AgentOrder, AgentSpec, AgentState, RestartPolicy};
 use queenright_actors::node::Consistency;
 use queenright_bench::client::wire::{
     BatchRequest, BatchVerdict, ChangeOp, ChangeRequest, Code, ProposalOutcome, ProposalRequest, ReadRequest, WireWhat,
@@ -179,10 +179,25 @@ async fn agents_through_the_client() {
         kind: "echo".to_owned(),
         arguments: serde_json::Value::Null,
         restart: RestartPolicy::never(),
+        ..AgentSpec::default()
     };
     let status = client.spawn_agent(&spec).await.unwrap();
     assert_eq!(client.agents().await.unwrap(), std::slice::from_ref(&status));
     assert_eq!(client.agent(&spec.name).await.unwrap(), status);
+    let paused = client.order_agent(&spec.name, AgentOrder::Pause).await.unwrap();
+    assert_eq!(paused.state, AgentState::Paused);
+    let other = AgentSpec {
+        name: "b".to_owned(),
+        ..spec.clone()
+    };
+    client.spawn_agent(&other).await.unwrap();
+    let page = AgentFilter {
+        limit: Some(1),
+        ..AgentFilter::default()
+    };
+    let page = client.agents_page(&page).await.unwrap();
+    assert_eq!((page.agents.len(), page.next.as_ref()), (1, Some(&spec.name)));
+    assert_eq!(client.agents().await.unwrap().len(), 2);
     client.stop_agent(&spec.name).await.unwrap();
     assert_eq!(client.status().await.unwrap().cluster, "alone");
 }

@@ -1,0 +1,88 @@
+//! Passive agents. An agent becomes passive when its behaviour says so, or has had nothing to do for as long as its
+//! specification says, if the behaviour gives up its state as bytes. Its actor ends, its generation goes on: addresses of
+//! it and its subscriptions stay valid, and what it holds of the colony stays held.
+//!
+//! What comes for it, a signal, a question, a message of a topic, a nudge or the end of a child, waits in its record and
+//! wakes it: the behaviour is made anew and given the bytes, and then what waits, in its order. It takes no first step.
+//! Nothing is lost but what the bound of the mailbox refuses. When the node is full of active agents, those to be woken
+//! stand in line.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use ractor::ActorRef;
+
+use super::actor::Start;
+use super::behaviour::Behaviour;
+use super::entry::{Entry, Phase};
+use super::registry::{Agents, panicked, text};
+use super::restart::End;
+use crate::queen::QueenMessage;
+
+/// How large the state of a passive agent may be, in bytes: more belongs into the memory of its project.
+pub const PASSIVE_BYTES_MAX: usize = 16 * 1024;
+
+impl Agents {
+    /// The actor of an agent has ended since the agent becomes passive.
+    pub(super) fn rest(&self, entry: &Entry, state: Box<[u8]>, queen: &ActorRef<QueenMessage>) {
+        entry.rest(state);
+        self.population.passivated();
+        let waited_for = entry.present().as_ref().is_some_and(|present| present.rest());
+        if waited_for {
+            self.wake_later(entry.number, queen);
+        }
+        self.wake_next(queen);
+    }
+
+    /// Something waits for the agent with this number: wakes it, unless it is paused or there is no room.
+    pub(crate) async fn wake(&self, number: u64, queen: &ActorRef<QueenMessage>) {
+        let Some(entry) = self.signals.entry(number) else {
+            return;
+        };
+        let Some(generation) = entry.present().as_ref().cloned() else {
+            return;
+        };
+        if !entry.is_to_be_woken() || !self.population.woken(number) {
+            return;
+        }
+        let state = entry.wake();
+        let woken = self.make(&entry).and_then(|behaviour| awake(behaviour, &state));
+        match woken {
+            Ok(behaviour) => self.start(&entry, generation, (behaviour, Start::Woken), queen).await,
+            Err(problem) => {
+                let problem = format!("was not woken: {problem}");
+                self.end_generation(&entry, &problem, queen);
+                self.judge(&entry, End::Failed, problem, queen);
+            }
+        }
+    }
+
+    /// There may be room for one of those that stand in line.
+    pub(super) fn wake_next(&self, queen: &ActorRef<QueenMessage>) {
+        if let Some(next) = self.population.next_wake() {
+            self.wake_later(next, queen);
+        }
+    }
+
+    pub(super) fn wake_later(&self, number: u64, queen: &ActorRef<QueenMessage>) {
+        // A queen that has ended wakes nobody.
+        let _ = queen.cast(QueenMessage::WakeAgent(number));
+    }
+}
+
+impl Entry {
+    /// Whether it is passive and nobody has paused it.
+    fn is_to_be_woken(&self) -> bool {
+        let life = self.life();
+        life.phase == Phase::Passive && !life.paused
+    }
+}
+
+/// Gives a behaviour its state. Runs in the queen: a panic must not end her.
+fn awake(mut behaviour: Box<dyn Behaviour>, state: &[u8]) -> Result<Box<dyn Behaviour>, String> {
+    let woken = catch_unwind(AssertUnwindSafe(|| behaviour.wake(state)));
+    match woken {
+        Ok(Ok(())) => Ok(behaviour),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(panic) => Err(panicked(&text(&*panic))),
+    }
+}
