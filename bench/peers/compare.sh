@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Queenright beside its peers on this machine, in one run: etcd (durable puts, claims), Redis (tasks from a stream and a
-# list), Erlang and ractor_cluster (messages between two nodes).
+# list), Erlang and ractor_cluster (messages between two nodes), and by itself pymdp (explorers).
 # usage: bench/peers/compare.sh DATA_DIR [ROUNDS]
 #
 # In each round, in turn: etcd, puts of 1 client and of 64, claims of 64, a fresh cluster of three each; Redis with 64
@@ -11,7 +11,9 @@
 #   QUEENRIGHT     the program to measure; built from this checkout if unset
 #   PEERS_TARGET   where the drivers in Rust are built; outside the checkout, below the user's cache folder if
 #                  unset
-#   ONLY           `claims`: only claims of etcd, Redis and B5; `messages`: only Erlang, ractor_cluster, B1 and B13
+#   ONLY           `claims`: only claims of etcd, Redis and B5; `messages`: only Erlang, ractor_cluster, B1 and B13;
+#                  `explorers`: only pymdp, B12 and B14, which are not part of the whole
+#   PYMDP_PYTHON   the python that has pymdp, for `explorers`; python3 if unset
 set -uo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -33,14 +35,16 @@ need() { # COMMAND PACKAGE
     command -v "$1" >/dev/null || missing+=("$2")
 }
 only=${ONLY:-all}
-[[ $only == all || $only == claims || $only == messages ]] || die "ONLY: $only is neither unset, claims nor messages"
+[[ $only == all || $only == claims || $only == messages || $only == explorers ]] ||
+    die "ONLY: $only is neither unset, claims, messages nor explorers"
+pymdp_python=${PYMDP_PYTHON:-python3}
 drivers=()
-if [[ $only != messages ]]; then
+if [[ $only == all || $only == claims ]]; then
     drivers+=(etcd redis)
     need etcd etcd-server
     need redis-server redis-server
 fi
-if [[ $only != claims ]]; then
+if [[ $only == all || $only == messages ]]; then
     drivers+=(ractor)
     need erlc erlang-base
     need erl erlang-base
@@ -48,11 +52,11 @@ if [[ $only != claims ]]; then
 fi
 need python3 python3
 need cargo "rustup (https://rustup.rs)"
-if [[ $only != messages && ! -x ${PEERS_TARGET:-}/release/peer-etcd ]]; then
+if [[ ($only == all || $only == claims) && ! -x ${PEERS_TARGET:-}/release/peer-etcd ]]; then
     need protoc protobuf-compiler
     [[ -e /usr/include/google/protobuf/descriptor.proto ]] || missing+=(libprotobuf-dev)
 fi
-if [[ $only != claims ]] && command -v erl >/dev/null; then
+if [[ $only == all || $only == messages ]] && command -v erl >/dev/null; then
     for application in crypto:erlang-crypto tools:erlang-tools; do
         erl -noshell -eval "halt(case code:lib_dir(${application%%:*}) of {error, _} -> 1; _ -> 0 end)." ||
             missing+=("${application##*:}")
@@ -60,6 +64,11 @@ if [[ $only != claims ]] && command -v erl >/dev/null; then
 fi
 if [[ ${#missing[@]} -gt 0 ]]; then
     die "missing Debian packages (nothing is installed by this script): $(printf '%s\n' "${missing[@]}" | sort -u | paste -sd' ')"
+fi
+
+if [[ $only == explorers ]]; then
+    "$pymdp_python" -c 'import sys, importlib.metadata as m; sys.exit(m.version("inferactively-pymdp") != "0.0.7.1")' 2>/dev/null ||
+        die "$pymdp_python has no pymdp: pip install inferactively-pymdp==0.0.7.1 in a virtual environment, and name its python in PYMDP_PYTHON"
 fi
 
 # Only what this script started is ended by it, by its process id.
@@ -81,7 +90,7 @@ for peer in "${drivers[@]}"; do
     CARGO_TARGET_DIR=$target cargo build --release --quiet --locked --manifest-path "$here/$peer/Cargo.toml" ||
         die "the driver of $peer was not built"
 done
-if [[ $only != claims ]]; then
+if [[ $only == all || $only == messages ]]; then
     erlc -o "$out" "$here/erlang/bench.erl" || die "the driver of Erlang was not built"
 fi
 if [[ -z ${QUEENRIGHT:-} ]]; then
@@ -186,10 +195,18 @@ ractor_round() {
     return $result
 }
 
+pymdp_round() {
+    local case
+    for case in 5-1 5-2 5-4 10-1 {1,5,10,50}-agents-{5,25}; do
+        timeout 60 "$pymdp_python" "$here/pymdp/bench_pymdp.py" "$case" 5 >>"$out/peers.txt" 2>>"$out/pymdp.log" || return
+    done
+}
+
 echo "results go to $out"
 workloads=(B3 B5 B13)
 [[ $only == claims ]] && workloads=(B5)
 [[ $only == messages ]] && workloads=(B1 B13)
+[[ $only == explorers ]] && workloads=(B12 B14)
 for ((round = 1; round <= rounds; round++)); do
     echo "round $round of $rounds (load average $(cut -d' ' -f1 /proc/loadavg 2>/dev/null || echo unknown))"
     if [[ $only == all ]]; then
@@ -197,14 +214,18 @@ for ((round = 1; round <= rounds; round++)); do
         etcd_round put 1 || die "etcd with 1 client failed; see $out"
         etcd_round put 64 || die "etcd with 64 clients failed; see $out"
     fi
-    if [[ $only != messages ]]; then
+    if [[ $only == all || $only == claims ]]; then
         echo "round $round of $rounds: etcd, claims"
         etcd_round claim 64 || die "claims of etcd failed; see $out"
         echo "round $round of $rounds: Redis"
         redis_round stream 64 || die "Redis with a stream failed; see $out"
         redis_round list 64 || die "Redis with a list failed; see $out"
     fi
-    if [[ $only != claims ]]; then
+    if [[ $only == explorers ]]; then
+        echo "round $round of $rounds: pymdp"
+        pymdp_round || die "pymdp failed; see $out"
+    fi
+    if [[ $only == all || $only == messages ]]; then
         echo "round $round of $rounds: Erlang"
         erlang_round || die "Erlang failed; see $out"
         echo "round $round of $rounds: ractor_cluster"

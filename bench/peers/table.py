@@ -27,6 +27,18 @@ COMPARED = [
     ("128 B one way/s, 8 senders", "ractor_cluster", "cast.delivered", "senders=8", "B13", "one way, 8 senders to 8 agents", True, None, None),
     ("call p50 us, 1 caller", "ractor_cluster", "call.p50", "callers=1", "B13", "call latency, 1 caller", False, None, None),
     ("calls/s, 100 callers", "ractor_cluster", "callmany.rate", "callers=100", "B13", "call rate, 100 callers", True, None, None),
+    ("1 core, 25 states, policy length 1", "pymdp", "steps", "case=5-1", "B12", "1 core, 25 states, policy length 1", True, 50.0, None),
+    ("1 core, 25 states, policy length 2", "pymdp", "steps", "case=5-2", "B12", "1 core, 25 states, policy length 2", True, 50.0, None),
+    ("1 core, 25 states, policy length 4", "pymdp", "steps", "case=5-4", "B12", "1 core, 25 states, policy length 4", True, 50.0, None),
+    ("1 core, 100 states, policy length 1", "pymdp", "steps", "case=10-1", "B12", "1 core, 100 states, policy length 1", True, 50.0, None),
+    ("1 agents, 5 observations; pymdp: 1 thread", "pymdp", "steps", "case=1-agents-5", "B12", "1 agents, 5 observations, beliefs every step", True, None, None),
+    ("5 agents, 5 observations; pymdp: 1 thread", "pymdp", "steps", "case=5-agents-5", "B12", "5 agents, 5 observations, beliefs every step", True, None, None),
+    ("10 agents, 5 observations; pymdp: 1 thread", "pymdp", "steps", "case=10-agents-5", "B12", "10 agents, 5 observations, beliefs every step", True, None, None),
+    ("50 agents, 5 observations; pymdp: 1 thread", "pymdp", "steps", "case=50-agents-5", "B12", "50 agents, 5 observations, beliefs every step", True, None, None),
+    ("1 agents, 25 observations; pymdp: 1 thread", "pymdp", "steps", "case=1-agents-25", "B12", "1 agents, 25 observations, beliefs every step", True, None, None),
+    ("5 agents, 25 observations; pymdp: 1 thread", "pymdp", "steps", "case=5-agents-25", "B12", "5 agents, 25 observations, beliefs every step", True, None, None),
+    ("10 agents, 25 observations; pymdp: 1 thread", "pymdp", "steps", "case=10-agents-25", "B12", "10 agents, 25 observations, beliefs every step", True, None, None),
+    ("50 agents, 25 observations; pymdp: 1 thread", "pymdp", "steps", "case=50-agents-25", "B12", "50 agents, 25 observations, beliefs every step", True, None, None),
 ]
 HEAD = ["", "peer", "its median", "its range", "ours", "our range", "ours/peer", "floor", "target"]
 

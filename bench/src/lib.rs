@@ -6,6 +6,7 @@
 //! | [`client`] | the HTTP client of a node's door, for workloads and the command line |
 //! | [`conditions`] | the machine, the build and the disk that a report was made on |
 //! | [`disk`] | the file system of a folder and the cost of `fdatasync` there |
+//! | [`expedition`] | explorers of one world on the nodes of a cluster, in lock-step or free |
 //! | [`load`] | agents that make load on the nodes that host them |
 //! | [`rig`] | a cluster for a workload, started as a user starts one |
 //! | [`timing`] | repeated timing of a function |
@@ -17,6 +18,7 @@
 pub mod client;
 pub mod conditions;
 pub mod disk;
+pub mod expedition;
 pub mod history;
 pub mod load;
 pub mod report;
@@ -63,12 +65,14 @@ pub struct Options {
     pub kills: u32,
     /// How long all nodes of a ring send as much as they can, in milliseconds.
     pub saturated_ms: u64,
+    /// How long explorers step in a steady state, in milliseconds, for each figure.
+    pub steady_ms: u64,
 }
 
 impl Options {
     /// The full run, with data in `data`: seed 1, 15 repeats, batches of up to 1,000,000 proposals, 5,000 syncs; on
     /// clusters of the running program 3 repeats, 4 s of puts by up to 256 agents, 1,000 gets, 2,000,000 signals and
-    /// 20,000 calls, 20 kills and 30 s of a saturated ring; the history of the repository around the current folder.
+    /// 20,000 calls, 20 kills and 30 s of a saturated ring; 10 s of explorers; the history of the repository around the current folder.
     pub fn full(data: PathBuf) -> Self {
         Self {
             data,
@@ -86,6 +90,7 @@ impl Options {
             calls: 20_000,
             kills: 20,
             saturated_ms: 30_000,
+            steady_ms: 10_000,
         }
     }
 }

@@ -349,7 +349,7 @@ pub fn late(what: impl Into<String>, started: Instant) -> BenchError {
 }
 
 /// Whether nothing is missing as one node sees it.
-fn is_whole(status: &ClusterStatus) -> bool {
+pub fn is_whole(status: &ClusterStatus) -> bool {
     let applied = || status.nodes.iter().filter_map(|node| node.applied);
     let answer = status.nodes.iter().all(|node| node.role != Role::Unreachable);
     let is_so = |link: &LinkStatus| link.up == matches!(link.role, LinkRole::Data | LinkRole::Control);

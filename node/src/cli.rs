@@ -3,6 +3,7 @@
 mod agent;
 mod bench;
 mod events;
+mod explore;
 mod import;
 mod memory;
 mod node;
@@ -27,6 +28,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use self::agent::{AgentCommand, ExecArgs, HttpArgs, WorkerArgs};
 pub use self::bench::BenchCommand;
 pub use self::events::{EventsArgs, PrimeArgs};
+pub use self::explore::ExploreArgs;
 pub use self::import::{ImportArgs, WatchArgs};
 pub use self::memory::{ConditionArgs, MemoryCommand};
 pub use self::node::{
@@ -168,6 +170,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Start three nodes, replay this checkout's history, print the report, stop everything
     Demo(DemoArgs),
+    /// Let explorers find a goal on a grid by active inference, show them, draw the run
+    Explore(Box<ExploreArgs>),
     /// Measure
     #[command(subcommand)]
     Bench(BenchCommand),

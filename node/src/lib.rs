@@ -5,6 +5,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod exit;
+pub mod explore;
 pub mod git;
 pub mod hosted;
 pub mod http;

@@ -21,6 +21,7 @@ fn small(data: &Path) -> Options {
         calls: 200,
         kills: 2,
         saturated_ms: 2_000,
+        steady_ms: 20,
         ..Options::full(data.to_owned())
     }
 }
@@ -125,6 +126,19 @@ fn no_signal_and_no_call_of_b13_is_lost() {
         "look-up among 100 agents with 5 of 20 topics each",
     ];
     check("B13", &rows);
+}
+
+#[test]
+fn all_explorers_of_b14_do_all_steps_and_hear_all_that_is_told() {
+    let rows = [
+        "1 node, 50 agents",
+        "1 node, 50 agents: efficiency",
+        "mesh of 3, 10 agents",
+        "star of 3, 50 agents",
+        "ring of 3, 5 agents",
+        "hierarchical:2 of 3, 50 agents",
+    ];
+    check("B14", &rows);
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod damage;
 mod demo;
 mod disturbed;
 mod divergence;
+mod explore;
 mod failures;
 mod git;
 mod histories;

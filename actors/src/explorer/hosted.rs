@@ -14,8 +14,8 @@ use super::scratch::Scratch;
 use super::world::{World, WorldError, WorldSpec};
 use crate::agent::{AgentContext, AgentSpec, Behaviour, BehaviourError, Kinds, Signal, Step, TellError};
 
-/// The most steps that an explorer whose history is kept does: 8 bytes of places and entropies each.
-pub const HISTORY_STEPS_MAX: u64 = 10_000;
+/// The most steps that an explorer whose history is kept does: it reports some 15 bytes for each, and a node may host hundreds.
+pub const HISTORY_STEPS_MAX: u64 = 2_000;
 /// How many beliefs wait at most that were heard ahead of their step; the oldest goes first.
 const AHEAD_MAX: usize = 2 * super::message::TOLD_MAX;
 /// How many worlds a node knows at the same time before it looks which of them nobody needs any more.
@@ -84,7 +84,7 @@ impl Worlds {
 struct Exploring {
     explorer: Explorer,
     number: u32,
-    wiring: Option<Wiring>,
+    wiring: Option<Arc<Wiring>>,
     /// Up to which step it may go.
     until: u64,
     /// The question that is answered when it is there, and for which step.
@@ -243,7 +243,7 @@ impl Exploring {
                 self.unreadable += 1;
             }
             Some(Message::Wire(wiring)) => {
-                self.wiring = Some(wiring);
+                self.wiring = Some(Arc::new(wiring));
                 self.answer(signal, context);
             }
             Some(Message::Begin { step }) => {

@@ -13,6 +13,31 @@
 //!
 //! The numbers are those of pymdp 0.0.7.1 (fixed-point inference, negative expected free energy, marginal choice of actions,
 //! Dirichlet learning): `tests` compares them to 1e-9 with vectors that it computed.
+//!
+//! # A swarm
+//!
+//! Twelve explorers look for the goal of a world. After each step each hears what its two neighbours on a ring believe.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use queenright_actors::explorer::{Explorer, ExplorerSpec, Scratch, World, WorldError, WorldSpec};
+//!
+//! let world = Arc::new(World::new(WorldSpec { side: 8, ..WorldSpec::default() })?);
+//! let explorer = |number| Explorer::new(world.clone(), &ExplorerSpec { number, ..ExplorerSpec::default() });
+//! let mut swarm = (0..12).map(explorer).collect::<Result<Vec<Explorer>, _>>()?;
+//! let mut scratch = Scratch::default();
+//! for _ in 0..30 {
+//!     let said: Vec<Vec<f64>> = swarm.iter().map(|explorer| explorer.goal_belief().to_vec()).collect();
+//!     for (at, explorer) in swarm.iter_mut().enumerate() {
+//!         let heard = [(at + 11) % 12, (at + 1) % 12].map(|neighbour| &said[neighbour][..]);
+//!         explorer.step(heard.into_iter(), &mut scratch)?;
+//!     }
+//! }
+//! let there = swarm.iter().filter(|explorer| explorer.is_at_goal()).count();
+//! assert!(there >= 11, "{there} of 12 have found it");
+//! # Ok::<(), WorldError>(())
+//! ```
 
 mod conductor;
 #[allow(clippy::module_inception)]

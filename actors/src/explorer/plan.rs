@@ -21,7 +21,7 @@ impl Plan<'_> {
         scratch.ahead.resize(belief.len() * (steps + 1), 0.0);
         scratch.ahead[..belief.len()].copy_from_slice(belief);
         scratch.joint.resize(self.model.tables().joint_states, 0.0);
-        scratch.outcomes.clear();
+        // All are zero, now as after each use.
         scratch.outcomes.resize(self.model.tables().joint_outcomes, 0.0);
         self.look(0, 0.0, gains, scratch);
         let terms = gains.iter().zip(&self.model.tables().log_habits);
@@ -105,6 +105,28 @@ fn states_gain(model: &Model, joint: &[f64], outcomes: &mut [f64], touched: &mut
             }
             for outcome in outcomes {
                 gain -= *outcome * (*outcome + LOG_FLOOR).ln();
+                *outcome = 0.0;
+            }
+        }
+        Outcomes::Level {
+            levels,
+            begins,
+            entries,
+        } => {
+            let mut level_of_all = 0.0;
+            for (state, (&q, certainty)) in joint.iter().zip(&tables.certainty).enumerate() {
+                if q > floor {
+                    gain += q * certainty;
+                    level_of_all += q * levels[state];
+                    for &(outcome, apart) in &entries[begins[state] as usize..begins[state + 1] as usize] {
+                        outcomes[outcome as usize] += q * apart;
+                    }
+                }
+            }
+            for outcome in outcomes {
+                // Rounding may make it a little less than nothing.
+                let probable = (*outcome + level_of_all).max(0.0);
+                gain -= probable * (probable + LOG_FLOOR).ln();
                 *outcome = 0.0;
             }
         }

@@ -6,7 +6,7 @@ use super::model::{ModelError, OUTCOMES_MAX, Parts, bound};
 
 /// Added to what a logarithm is taken of, as pymdp does.
 pub(super) const LOG_FLOOR: f64 = 1e-16;
-/// Above this share of possible outcomes all of them are kept: then no index is needed.
+/// Above this share of outcomes that must be told one by one all of them are kept: then no index is needed.
 const DENSE_SHARE: f64 = 0.25;
 
 /// The tables.
@@ -43,6 +43,13 @@ pub(super) struct Moves {
 pub(super) enum Outcomes {
     /// `[state][outcome]`.
     Dense(Vec<f64>),
+    /// What most outcomes of a state have in common, and how far the others are from that.
+    Level {
+        levels: Vec<f64>,
+        /// Where the entries of each state begin; one more at the end.
+        begins: Vec<u32>,
+        entries: Vec<(u32, f64)>,
+    },
     /// Those that are possible.
     Sparse {
         /// Where the entries of each state begin; one more at the end.
@@ -154,13 +161,41 @@ fn outcomes(parts: &Parts, states: usize, outcomes: usize) -> Result<(Outcomes, 
     if !dense {
         return Ok((Outcomes::Sparse { begins, entries }, certainty));
     }
-    let mut full = vec![0.0; all];
+    Ok((of_many(&begins, &entries, states, outcomes), certainty))
+}
+
+/// Outcomes of which many are possible.
+fn of_many(begins: &[u32], entries: &[(u32, f64)], states: usize, outcomes: usize) -> Outcomes {
+    let mut full = vec![0.0; states * outcomes];
     for (state, bounds) in begins.windows(2).enumerate() {
         for &(outcome, probable) in &entries[bounds[0] as usize..bounds[1] as usize] {
             full[state * outcomes + outcome as usize] = probable;
         }
     }
-    Ok((Outcomes::Dense(full), certainty))
+    let levels: Vec<f64> = full.chunks_exact(outcomes).map(most_common).collect();
+    let mut begins = vec![0];
+    let mut entries = Vec::new();
+    for (row, level) in full.chunks_exact(outcomes).zip(&levels) {
+        let others = row.iter().enumerate().filter(|(_, probable)| **probable != *level);
+        entries.extend(others.map(|(outcome, probable)| (outcome as u32, probable - level)));
+        if entries.len() as f64 > DENSE_SHARE * full.len() as f64 {
+            return Outcomes::Dense(full);
+        }
+        begins.push(entries.len() as u32);
+    }
+    Outcomes::Level {
+        levels,
+        begins,
+        entries,
+    }
+}
+
+/// The number that comes most often.
+fn most_common(numbers: &[f64]) -> f64 {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let runs = sorted.chunk_by(|one, other| one == other);
+    runs.max_by_key(|run| run.len()).map_or(0.0, |run| run[0])
 }
 
 /// How much what is to be observed in each state is preferred: the preferences as log probabilities, expected.

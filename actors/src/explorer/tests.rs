@@ -137,6 +137,42 @@ fn beliefs_policies_actions_and_counts_are_those_of_pymdp() {
     }
 }
 
+/// With noise that is the same for most outcomes, with noise of its own for each, and with few outcomes, a model says the same.
+#[test]
+fn what_is_gained_does_not_depend_on_how_outcomes_are_kept() {
+    let gains = |apart: f64| -> Vec<f64> {
+        let mut likelihood = vec![0.1 / 9.0; 100];
+        (0..10).for_each(|state| likelihood[state * 11] = 0.9);
+        // So that no two outcomes of a state are equally probable.
+        for (at, likely) in likelihood.iter_mut().enumerate() {
+            let (row, column) = (at / 10, at % 10);
+            *likely += apart * ((row * 3 + column) % 10) as f64 - apart * 4.5;
+        }
+        let mut transitions = vec![0.0; 200];
+        for state in 0..10 {
+            transitions[(state * 10 + state) * 2] = 1.0;
+            transitions[((state + 1) % 10 * 10 + state) * 2 + 1] = 1.0;
+        }
+        let parts = Parts {
+            observations: vec![10],
+            states: vec![10],
+            controls: vec![2],
+            likelihood: vec![likelihood],
+            transitions: vec![transitions],
+            preferences: vec![vec![0.0; 10]],
+            prior: vec![vec![0.1; 10]],
+            habits: None,
+            policy_length: 2,
+        };
+        let mut mind = Mind::new(Arc::new(Model::new(parts).unwrap()), Settings::default(), 1);
+        let mut scratch = Scratch::default();
+        mind.observe(&[3], &mut scratch).unwrap();
+        mind.plan(&mut scratch);
+        mind.gains().to_vec()
+    };
+    near("kept one by one", &gains(1e-13), &gains(0.0));
+}
+
 /// Two states that are seen as they are, with 90 %, and two actions: stay, change.
 fn two_states() -> Parts {
     Parts {

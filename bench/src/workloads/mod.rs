@@ -4,7 +4,9 @@ mod alone;
 pub mod b1;
 pub mod b10;
 pub mod b11;
+pub mod b12;
 pub mod b13;
+pub mod b14;
 pub mod b16;
 pub mod b17;
 pub mod b18;
@@ -93,10 +95,22 @@ pub fn workloads() -> &'static [Workload] {
             run: b11::run,
         },
         Workload {
+            id: b12::ID,
+            title: b12::TITLE,
+            needs: Needs::Nothing,
+            run: b12::run,
+        },
+        Workload {
             id: b13::ID,
             title: b13::TITLE,
             needs: Needs::Cluster,
             run: b13::run,
+        },
+        Workload {
+            id: b14::ID,
+            title: b14::TITLE,
+            needs: Needs::Cluster,
+            run: b14::run,
         },
         Workload {
             id: b16::ID,
@@ -157,6 +171,7 @@ mod tests {
             repeats: 1,
             proposals_max: 1_000,
             syncs: 5,
+            steady_ms: 20,
             ..Options::full(dir.path().to_owned())
         };
         // The others are run by the tests of the program, which they start.

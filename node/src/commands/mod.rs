@@ -9,6 +9,7 @@ pub mod demo;
 mod door;
 mod error;
 pub mod events;
+pub mod explore;
 mod import;
 mod input;
 pub mod join;
@@ -76,6 +77,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Token(command) => token::run(command, context).await,
         Command::Replay(args) => replay::run(args, context).await,
         Command::Demo(args) => demo::run(args, context).await,
+        Command::Explore(args) => explore::run(*args, context).await,
         Command::Bench(args) => bench::run(args, context).await,
     }
 }
