@@ -226,6 +226,7 @@ impl Expedition {
             kind: kind.to_owned(),
             arguments,
             restart: RestartPolicy::never(),
+            ..AgentSpec::default()
         };
         let spawned = host.client.spawn_agent(&spec).await;
         spawned.map_err(|error| door(format!("start agent {name} on {}", host.name), error))
@@ -263,8 +264,8 @@ impl Expedition {
         let named = (0..self.plan.explorers).map(|number| {
             let name = self.explorer(number);
             let problem = match by_name.remove(&name) {
-                Some(agent) if agent.state == AgentState::Working => return Ok(agent),
-                Some(agent) => agent.reason.unwrap_or_else(|| format!("is {:?}", agent.state)),
+                Some(agent) if agent.state.is_live() => return Ok(agent),
+                Some(agent) => agent.reason.unwrap_or_else(|| format!("is {}", agent.state)),
                 None => "is not there any more".to_owned(),
             };
             Err(BenchError::Agent { name, problem })
@@ -284,7 +285,7 @@ impl Expedition {
             let status = asked.map_err(|error| door("ask for the conductor", error))?;
             match status.state {
                 AgentState::Done => return self.outcome(&status).await,
-                AgentState::Starting | AgentState::Working => {}
+                state if state.is_live() => {}
                 _ => {
                     return Err(BenchError::Agent {
                         name: conductor,
