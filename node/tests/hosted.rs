@@ -68,6 +68,11 @@ fn result(task: &WireTask) -> Value {
     result
 }
 
+/// Whether an agent is said to be at work, whatever it does at the moment.
+pub(crate) fn is_at_work(agent: &Value) -> bool {
+    ["idle", "busy", "waiting"].contains(&agent["state"].as_str().unwrap())
+}
+
 fn kept(mut value: Value) -> Value {
     value["ran_ms"] = Value::Null;
     value
@@ -105,10 +110,8 @@ esac"#;
         "WHO=me",
     ];
     let spawned = rig.exec("n2", "e1", &flags, script);
-    assert_eq!(
-        (&spawned["kind"], &spawned["state"]),
-        (&json!("exec"), &json!("working"))
-    );
+    assert_eq!(spawned["kind"], "exec");
+    assert!(is_at_work(&spawned), "{spawned}");
 
     let done = until_state(&rig.colony, "n1", &well, StateName::Done);
     let expected = json!({"exit": 0, "result": {"n": 1, "who": "me"}, "log": "log\n"});
@@ -152,6 +155,54 @@ esac"#;
     let later = task("well");
     rig.workers.nothing_is_left();
     assert_eq!(show(&rig.colony, "n1", &later).state, StateName::Pending);
+}
+
+#[test]
+fn a_paused_agent_ends_what_it_has_and_takes_no_more_until_it_is_resumed() {
+    let rig = Rig::start("exec-paused");
+    let gate = rig.workers.folder.join("gate");
+    let script = r#"case "$(cat)" in
+*'"gated"'*) while ! [ -e gate ]; do sleep 0.05; done;;
+esac
+echo "\"$WHO\"""#;
+    let gated = add(&rig.colony, titled("gated", Value::Null));
+    rig.exec("n1", "e1", &["--environment", "WHO=e1"], script);
+    until("the command", || {
+        (rig.agent("n1", "e1")["report"]["running"] == 1).then_some(())
+    });
+    let paused = rig
+        .colony
+        .at("n1", &["agent", "pause", "e1", "--json"])
+        .with_code(0)
+        .json();
+    assert_eq!(paused["state"], "paused");
+    fs::write(gate, "").unwrap();
+    let by = |task: &WireTask| result(task)["result"].clone();
+    assert_eq!(by(&until_state(&rig.colony, "n2", &gated, StateName::Done)), "e1");
+
+    // All that comes now is the other's.
+    rig.exec("n3", "e2", &["--environment", "WHO=e2"], script);
+    let open: Vec<String> = (0..20).map(|_| add(&rig.colony, titled("open", Value::Null))).collect();
+    for task in &open {
+        assert_eq!(by(&until_state(&rig.colony, "n2", task, StateName::Done)), "e2");
+    }
+    rig.colony.at("n3", &["agent", "stop", "e2"]).with_code(0);
+    let later = add(&rig.colony, titled("open", Value::Null));
+    assert_eq!(rig.agent("n1", "e1")["state"], "paused");
+    rig.colony.at("n1", &["agent", "resume", "e1"]).with_code(0);
+    assert_eq!(by(&until_state(&rig.colony, "n2", &later, StateName::Done)), "e1");
+    until("it waits", || {
+        (rig.agent("n1", "e1")["state"] == "waiting").then_some(())
+    });
+
+    // One that waits for tasks breaks that off, and can be stopped while it is paused.
+    rig.colony.at("n1", &["agent", "pause", "e1"]).with_code(0);
+    rig.colony.at("n1", &["agent", "stop", "e1"]).with_code(0);
+    until("no session", || {
+        let sessions = rig.colony.at("n1", &["session", "list", "--json"]).with_code(0).json();
+        (sessions["sessions"] == json!([])).then_some(())
+    });
+    rig.workers.nothing_is_left();
 }
 
 #[test]
@@ -398,7 +449,7 @@ esac"#;
         .args(["--keep-worktrees", "2", "--slots", "2"]);
     command.args(["--environment", &rig.workers.variable(), "--", "sh", "-c", script]);
     let spawned = Ran::of(&mut command).with_code(0).json();
-    assert_eq!(spawned["state"], "working");
+    assert!(is_at_work(&spawned), "{spawned}");
     let task = |title: &str| add(&rig.colony, titled(title, Value::Null));
     let [well, again] = ["well", "again"].map(task);
     let trees = rig.colony.data("n1").join("worktrees/coder");

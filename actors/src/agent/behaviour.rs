@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use queenright_protocol::colony::{Caller, Key, Outcome};
 use queenright_protocol::topic::{Pattern, Topic};
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::ask::AskError;
 use super::entry::Entry;
@@ -196,6 +196,18 @@ impl AgentContext {
             left = deadline.saturating_sub(asked.elapsed());
         }
         submit(&self.queen, request, left).await
+    }
+
+    /// Whether somebody has paused the agent, now and from now on. A step that goes on for long follows it: while its agent
+    /// is paused it begins nothing new.
+    pub fn pauses(&self) -> watch::Receiver<bool> {
+        self.generation.pauses()
+    }
+
+    /// Awaits something within a step; meanwhile the agent is shown as waiting, not as busy.
+    pub async fn waiting<T>(&self, awaited: impl Future<Output = T>) -> T {
+        let _waits = self.generation.waits();
+        awaited.await
     }
 
     /// This node's copy of the colony.

@@ -6,10 +6,11 @@
 //! whoever sees the bit takes the lock and looks again. The next actor is given what was held before the bit goes.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use ractor::{ActorRef, MessagingErr};
+use tokio::sync::watch;
 
 use super::AgentState;
 use super::actor::AgentMessage;
@@ -41,6 +42,8 @@ pub(crate) struct Generation {
     held: Mutex<Held>,
     activity: AtomicU8,
     paused: AtomicBool,
+    /// Tells of pauses whoever has asked.
+    pauses: OnceLock<watch::Sender<bool>>,
     pub(super) registration: Registration,
     /// The accounts of its agent.
     pub(super) pairs: Arc<Pairs>,
@@ -69,6 +72,7 @@ impl Generation {
             held: Mutex::default(),
             activity: AtomicU8::new(IDLE),
             paused: AtomicBool::new(paused),
+            pauses: OnceLock::new(),
             registration: Registration::default(),
             pairs,
         }
@@ -178,11 +182,29 @@ impl Generation {
     }
 
     pub(super) fn set_paused(&self, paused: bool) {
-        self.paused.store(paused, Ordering::Release);
+        self.paused.store(paused, Ordering::SeqCst);
+        self.tell_of_pauses();
     }
 
     pub(super) fn is_paused(&self) -> bool {
-        self.paused.load(Ordering::Acquire)
+        self.paused.load(Ordering::SeqCst)
+    }
+
+    /// Whether it is paused, now and from now on.
+    pub(super) fn pauses(&self) -> watch::Receiver<bool> {
+        let pauses = self.pauses.get_or_init(|| watch::Sender::new(false)).subscribe();
+        self.tell_of_pauses();
+        pauses
+    }
+
+    /// What was set before or while somebody asked is told: each of the two looks at what the other has done.
+    fn tell_of_pauses(&self) {
+        if let Some(pauses) = self.pauses.get() {
+            pauses.send_if_modified(|told| {
+                let before = std::mem::replace(told, self.is_paused());
+                before != *told
+            });
+        }
     }
 
     /// It is in a step, or handles what came, until this is dropped.

@@ -10,7 +10,7 @@ use queenright_actors::process::{self, End};
 use queenright_bench::client::wire::sorted;
 use queenright_bench::client::{Client, ClientOptions};
 use queenright_protocol::colony::{SESSION_TTL_MS_MAX, SESSION_TTL_MS_MIN};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::door::{Way, named, of_read};
 use super::table::shown;
@@ -85,7 +85,9 @@ pub async fn run(args: RunArgs, context: &Context) -> Result<Exit, CliError> {
     let line = Arc::new(Line::new(context));
     let teller = line.clone();
     let worker = Worker::new(plan, doors, Box::new(move |happening| teller.tell(happening)));
-    let summary = worker.run(stops).await;
+    // Nobody pauses it: whoever could has gone.
+    let pauses = watch::Sender::new(false).subscribe();
+    let summary = worker.run(stops, pauses).await;
     forward.abort();
     line.bar.finish_and_clear();
     let summary = summary.map_err(|error| match error {

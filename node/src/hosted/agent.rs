@@ -40,12 +40,16 @@ impl WorkerAgent {
     }
 
     /// Starts the worker. It ends by itself if its work is over, else after the agent or the node.
-    fn start(&self, tell: watch::Sender<Told>) -> Result<JoinHandle<Ended>, BehaviourError> {
+    fn start(
+        &self,
+        tell: watch::Sender<Told>,
+        pauses: watch::Receiver<bool>,
+    ) -> Result<JoinHandle<Ended>, BehaviourError> {
         let doors = Doors::new(vec![self.hosted.client(&self.plan)?]);
         let listener = move |happening: &Happening<'_>| tell.send_modify(|told| told.note(happening));
         let worker = Worker::new(self.plan.clone(), doors, Box::new(listener));
         let (at_work, gone, stop) = (self.hosted.begin(), self.gone.clone(), self.hosted.stop.clone());
-        Ok(tokio::spawn(until_told(worker, at_work, gone, stop)))
+        Ok(tokio::spawn(until_told(worker, pauses, at_work, gone, stop)))
     }
 }
 
@@ -56,9 +60,15 @@ impl Drop for WorkerAgent {
 }
 
 /// Lets a worker work until its agent is gone, then end what it has within its grace, and at once when the node stops.
-async fn until_told(worker: Worker, at_work: AtWork, gone: CancellationToken, stop: CancellationToken) -> Ended {
+async fn until_told(
+    worker: Worker,
+    pauses: watch::Receiver<bool>,
+    at_work: AtWork,
+    gone: CancellationToken,
+    stop: CancellationToken,
+) -> Ended {
     let (signal, signals) = mpsc::channel(2);
-    let mut ended = std::pin::pin!(worker.run(signals));
+    let mut ended = std::pin::pin!(worker.run(signals, pauses));
     let mut told = 0;
     let ended = loop {
         tokio::select! {
@@ -89,12 +99,22 @@ impl Behaviour for WorkerAgent {
             if let Some(trees) = &self.plan.commands.worktrees {
                 context.report("worktrees", trees.folder.display().to_string());
             }
-            let mut worker = self.start(tell)?;
-            report(context, &Told::default());
+            let mut worker = self.start(tell, context.pauses())?;
             let ended = loop {
-                tokio::select! {
-                    ended = &mut worker => break ended,
-                    Ok(()) = told.changed() => report(context, &told.borrow_and_update()),
+                report(context, &told.borrow_and_update());
+                let running = told.borrow().running;
+                let next = async {
+                    tokio::select! {
+                        ended = &mut worker => Some(ended),
+                        Ok(()) = told.changed() => None,
+                    }
+                };
+                let next = match running {
+                    0 => context.waiting(next).await,
+                    _ => next.await,
+                };
+                if let Some(ended) = next {
+                    break ended;
                 }
             };
             report(context, &told.borrow());

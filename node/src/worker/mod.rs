@@ -37,7 +37,7 @@ use queenright_actors::process::{End, ProcessError};
 use queenright_bench::client::ClientError;
 use queenright_bench::client::wire::WireTaskId;
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 
 pub use self::doors::Doors;
@@ -293,12 +293,13 @@ impl Worker {
     }
 
     /// Works until it is told to stop, or the plan says that it is over. The first of `signals` lets what runs end within
-    /// the grace, the second gives it back at once.
+    /// the grace, the second gives it back at once. While `pauses` says that it is paused it takes no tasks; what runs
+    /// goes on.
     ///
     /// # Errors
     /// [`WorkerError`].
-    pub async fn run(self, signals: mpsc::Receiver<()>) -> Result<Summary, WorkerError> {
-        Run::new(Arc::new(self)).until_the_end(signals).await
+    pub async fn run(self, signals: mpsc::Receiver<()>, pauses: watch::Receiver<bool>) -> Result<Summary, WorkerError> {
+        Run::new(Arc::new(self), pauses).until_the_end(signals).await
     }
 
     fn tell(&self, happening: Happening<'_>) {

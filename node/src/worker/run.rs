@@ -58,10 +58,12 @@ pub(super) struct Run {
     /// No claim before this.
     not_before: Instant,
     phase: watch::Sender<Phase>,
+    /// Whether it is paused.
+    pauses: watch::Receiver<bool>,
 }
 
 impl Run {
-    pub(super) fn new(worker: Arc<Worker>) -> Run {
+    pub(super) fn new(worker: Arc<Worker>, pauses: watch::Receiver<bool>) -> Run {
         Run {
             worker,
             attempts: JoinSet::new(),
@@ -71,6 +73,7 @@ impl Run {
             releases: 0,
             not_before: Instant::now(),
             phase: watch::Sender::new(Phase::Working),
+            pauses,
         }
     }
 
@@ -82,6 +85,11 @@ impl Run {
             tokio::select! {
                 Some(()) = signals.recv() => {
                     self.enter(if phase == Phase::Working { Phase::Draining } else { Phase::GivingBack });
+                }
+                Ok(()) = self.pauses.changed() => {
+                    if self.is_paused() {
+                        self.break_off();
+                    }
                 }
                 () = at(grace_ends), if phase == Phase::Draining => self.enter(Phase::GivingBack),
                 () = at(gives_up), if matches!(self.next, Next::Claim(_)) => self.next = Next::Idle,
@@ -122,19 +130,29 @@ impl Run {
 
     fn enter(&mut self, phase: Phase) {
         self.phase.send_replace(phase);
-        // It takes no more, but what it has it must know of.
-        if let Next::Wait(_, limit) = self.next {
-            self.next = Next::Claim(self.claim(limit, Patience::BrokenOff));
-        }
+        self.break_off();
         if phase == Phase::Draining {
             let running = self.attempts.len();
             self.worker.tell(Happening::Draining { running });
         }
     }
 
+    /// It takes no more, but what it was granted it must know of.
+    fn break_off(&mut self) {
+        if let Next::Wait(_, limit) = self.next {
+            self.next = Next::Claim(self.claim(limit, Patience::BrokenOff));
+        }
+    }
+
+    /// Takes no tasks for now; it is not to end.
+    fn is_paused(&self) -> bool {
+        self.phase() == Phase::Working && *self.pauses.borrow()
+    }
+
     /// Decides how to come to the next task. False once all is over.
     fn prepare(&mut self) -> bool {
-        if self.phase() == Phase::Working && matches!(self.next, Next::Idle) {
+        let paused = self.is_paused();
+        if self.phase() == Phase::Working && !paused && matches!(self.next, Next::Idle) {
             let (room, empty) = (self.room(), self.vain > 0 && self.worker.plan.exit_when_empty);
             if room > 0 && !empty {
                 self.next = match self.worker.plan.exit_when_empty {
@@ -143,7 +161,7 @@ impl Run {
                 };
             }
         }
-        !matches!(self.next, Next::Idle) || !self.attempts.is_empty()
+        paused || !matches!(self.next, Next::Idle) || !self.attempts.is_empty()
     }
 
     /// How many tasks may be taken now.
