@@ -9,6 +9,7 @@ mod memory;
 mod node;
 mod project;
 mod propose;
+mod rate;
 mod recover;
 mod replay;
 mod reserve;
@@ -36,6 +37,7 @@ pub use self::node::{
 };
 pub use self::project::{LimitArgs, LimitedArgs, ProjectCommand};
 pub use self::propose::{BranchArgs, ProposeArgs};
+pub use self::rate::{Pace, RateCommand};
 pub use self::recover::RecoverArgs;
 pub use self::replay::{DemoArgs, ReplayArgs};
 pub use self::reserve::{ModeArgs, OnOff, ReserveCommand};
@@ -157,6 +159,9 @@ pub enum Command {
     /// Reserve files, keys and slots before work on them begins
     #[command(subcommand)]
     Reserve(ReserveCommand),
+    /// Set how many tasks that name a rate are begun in a time, such as 50/min
+    #[command(subcommand)]
+    Rate(RateCommand),
     /// Look at the agents of a node, start and stop them
     #[command(subcommand)]
     Agent(AgentCommand),

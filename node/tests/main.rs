@@ -26,6 +26,7 @@ mod processes;
 mod projects;
 mod proposals;
 mod races;
+mod rates;
 mod recover;
 mod recovery;
 mod refusals;

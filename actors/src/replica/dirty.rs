@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use queenright_protocol::colony::{
     Applied, Colony, ContentHash, Cursor, Event, HOLD_BYTES_MAX, Key, LifeKey, Pair, ReservationId, SessionId, TaskId,
-    WaitId, content_pair, event_pair, hold_key, hold_pair, life_key, life_pair, queue_key, queue_pair, record_key,
-    record_pair, remembered_key, remembered_pair, reservation_key, reservation_pair, reservation_settings_key,
-    reservation_settings_pair, session_key, session_pair, task_key, task_pair, wait_key, wait_pair,
+    WaitId, content_pair, event_pair, hold_key, hold_pair, life_key, life_pair, queue_key, queue_pair, rate_key,
+    rate_pair, record_key, record_pair, remembered_key, remembered_pair, reservation_key, reservation_pair,
+    reservation_settings_key, reservation_settings_pair, session_key, session_pair, task_key, task_pair, wait_key,
+    wait_pair,
 };
 
 /// How many changed records may wait for the store before applying waits for it.
@@ -41,6 +42,7 @@ pub(crate) struct Dirty {
     tasks: HashSet<(Name, TaskId)>,
     holds: HashSet<(Name, u64)>,
     queues: HashSet<(Name, Name)>,
+    rates: HashSet<(Name, Name)>,
     reservations: HashSet<(Name, ReservationId)>,
     /// The projects whose settings of reservations have changed.
     settings: HashSet<Name>,
@@ -71,6 +73,7 @@ impl Dirty {
         self.tasks.extend(applied.tasks.iter().cloned());
         self.holds.extend(applied.holds.iter().cloned());
         self.queues.extend(applied.queues.iter().cloned());
+        self.rates.extend(applied.rates.iter().cloned());
         self.reservations.extend(applied.reservations.iter().cloned());
         self.settings.extend(applied.reservation_settings.iter().cloned());
         self.waits.extend(applied.waits.iter().cloned());
@@ -103,7 +106,7 @@ impl Dirty {
     /// Whether what is left is to be written in parts, the store being a mixture until the last one.
     pub(crate) fn is_in_parts(&self) -> bool {
         let of_memory = self.records.len() + self.contents.len() + self.remembered.len();
-        let of_tasks = self.tasks.len() + self.queues.len() + self.waits.len();
+        let of_tasks = self.tasks.len() + self.queues.len() + self.rates.len() + self.waits.len();
         let held = of_tasks + self.reservations.len() + self.settings.len();
         let owners = self.lives.len() + self.sessions.len() + self.holds.len();
         self.replacing && self.removed.len() + of_memory + held + owners + self.events.len() > 0
@@ -149,6 +152,7 @@ impl Dirty {
         part.lives = room.fill(&mut self.lives, |_| 0);
         part.sessions = room.fill(&mut self.sessions, |_| 0);
         part.queues = room.fill(&mut self.queues, |_| TASK_BYTES);
+        part.rates = room.fill(&mut self.rates, |_| 0);
         part.tasks = room.fill(&mut self.tasks, |_| TASK_BYTES);
         part.reservations = room.fill(&mut self.reservations, |_| TASK_BYTES);
         part.settings = room.fill(&mut self.settings, |_| TASK_BYTES);
@@ -180,6 +184,8 @@ impl Dirty {
             dirty
                 .queues
                 .extend(queues.map(|(queue, _)| (name.clone(), queue.clone())));
+            let rates = project.rates().iter();
+            dirty.rates.extend(rates.map(|(rate, _)| (name.clone(), rate.clone())));
             let reservations = project.reservations().after(None);
             let reservations = reservations.map(|reservation| (name.clone(), reservation.id));
             dirty.reservations.extend(reservations);
@@ -222,6 +228,8 @@ impl Dirty {
         self.removed.extend(holds.map(|(name, seq)| hold_key(name, *seq)));
         let queues = before.queues.iter();
         self.removed.extend(queues.map(|(name, queue)| queue_key(name, queue)));
+        let rates = before.rates.iter();
+        self.removed.extend(rates.map(|(name, rate)| rate_key(name, rate)));
         let reservations = before.reservations.iter();
         self.removed
             .extend(reservations.map(|(name, reservation)| reservation_key(name, *reservation)));
@@ -280,6 +288,13 @@ impl Dirty {
             changes.push(match state {
                 Some(state) => some(queue_pair(name, queue, state)),
                 None => (queue_key(name, queue), None),
+            });
+        }
+        for (name, rate) in &self.rates {
+            let state = colony.remains(name).and_then(|project| project.rates().get(rate));
+            changes.push(match state {
+                Some(state) => some(rate_pair(name, rate, state)),
+                None => (rate_key(name, rate), None),
             });
         }
         for (name, id) in &self.reservations {

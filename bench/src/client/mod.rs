@@ -9,6 +9,7 @@ mod follow;
 mod memory;
 mod node;
 mod project;
+mod rate;
 mod request;
 mod reservation;
 mod secure;

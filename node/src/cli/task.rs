@@ -22,6 +22,7 @@ Examples:
   queenright task approve 12-0
   queenright task finish 17-0 --fence 18 --token 5f0c… --outcome failed --retry --message 'no network'
   queenright task cancel 17-0 --reason 'not needed any more'
+  queenright task add 'Ask the model' --resource rate:claude=2
   queenright task add 'Train' --resource slot:gpu --resource 'models/**' --shared-resource 'data/**'
 
 A claim opens a session, which holds the tasks, and prints its token, and for each task a fence; accept and finish take
@@ -429,7 +430,8 @@ pub struct TermsArgs {
     /// A command that the worker runs before the task may be done; give it again for more
     #[arg(long = "check", value_name = "COMMAND")]
     pub checks: Vec<String>,
-    /// A file pattern, key:KEY or slot:NAME that a claim reserves with it, for its owner alone; give it again for more
+    /// A file pattern, key:KEY or slot:NAME that a claim reserves with it, for its owner alone, or rate:NAME or rate:NAME=N,
+    /// tokens that a claim takes (see `queenright rate`); give it again for more
     #[arg(long = "resource", value_name = "RESOURCE")]
     pub resources: Vec<String>,
     /// The same, shared with others who share it

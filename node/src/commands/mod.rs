@@ -19,6 +19,7 @@ pub mod prime;
 pub mod project;
 pub mod propose;
 pub mod queue;
+pub mod rate;
 pub mod recover;
 pub mod replay;
 pub mod reserve;
@@ -68,6 +69,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Project(command) => project::run(command, context).await,
         Command::Session(command) => session::run(command, context).await,
         Command::Reserve(command) => reserve::run(command, context).await,
+        Command::Rate(command) => rate::run(command, context).await,
         Command::Propose(args) => propose::run(args, context).await,
         Command::Events(args) => events::run(args, context).await,
         Command::Topic(command) => topic::run(command, context).await,

@@ -198,7 +198,10 @@ fn millis(duration: Duration) -> u64 {
 
 /// A resource; one without a kind is a file.
 pub(super) fn resource_of(text: &str) -> String {
-    match ["file:", "key:", "slot:"].iter().any(|kind| text.starts_with(kind)) {
+    match ["file:", "key:", "slot:", "rate:"]
+        .iter()
+        .any(|kind| text.starts_with(kind))
+    {
         true => text.to_owned(),
         false => format!("file:{text}"),
     }

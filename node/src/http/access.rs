@@ -20,11 +20,12 @@ use crate::state::AdminToken;
 
 /// What belongs to a project: the first part of a path behind it. Whoever takes part may change this; everything else that
 /// is changed is the cluster's, also what a later version adds.
-const OF_PROJECTS: [&str; 10] = [
+const OF_PROJECTS: [&str; 11] = [
     "memory",
     "proposal-batches",
     "proposals",
     "queues",
+    "rates",
     "reservation-settings",
     "reservations",
     "sessions",
@@ -182,6 +183,7 @@ mod tests {
             "POST /v1/sessions",
             "POST /v1/queues/{queue}",
             "PUT /v1/slots/{name}",
+            "DELETE /v1/projects/{project}/rates/{name}",
             "POST /v1/projects/{project}/topics/{topic}",
             "PUT /v1/reservation-settings",
             "POST /v1/projects/{project}/reservations:release",

@@ -234,6 +234,13 @@ pub(super) fn of_refusal(refusal: &Refusal) -> Problem {
         }
         Refusal::DoorTokenExists { name } => Problem::new(Code::Conflict, detail).with_details(json!({ "token": name })),
         Refusal::UnknownDoorToken { name } => Problem::new(Code::NotFound, detail).with_details(json!({ "token": name })),
+        Refusal::UnknownRate { rate } => Problem::new(Code::NotFound, detail).with_details(json!({ "rate": rate })),
+        Refusal::RateInUse { rate, tasks } => {
+            Problem::new(Code::Conflict, detail).with_details(json!({ "rate": rate, "tasks": tasks }))
+        }
+        Refusal::RateSpent { rate, wanted, wait_ms } => Problem::new(Code::Quota, detail)
+            .with_details(json!({ "rate": rate, "wanted": wanted, "wait_ms": wait_ms }))
+            .retry_after(*wait_ms),
         Refusal::SessionEnded { session, why } => {
             session_over(detail, json!({ "session": session.to_string(), "why": why }))
         }

@@ -8,8 +8,8 @@ use queenright_bench::client::wire::{Code, Problem};
 
 use super::problem::Refused;
 use super::{
-    Door, access, agents, events, guard, memory, nodes, prime, projects, proposals, replay, reservations, sessions,
-    status, tasks, tokens, topics, topology,
+    Door, access, agents, events, guard, memory, nodes, prime, projects, proposals, rates, replay, reservations,
+    sessions, status, tasks, tokens, topics, topology,
 };
 
 pub(super) fn router(door: Door) -> Router {
@@ -73,6 +73,8 @@ fn of_project(door: &Door) -> Router<Door> {
         .route("/reservation-settings", put(reservations::set_settings))
         .route("/slots", get(reservations::slots))
         .route("/slots/{name}", put(reservations::set_slot))
+        .route("/rates", get(rates::list))
+        .route("/rates/{name}", get(rates::show).put(rates::set).delete(rates::delete))
         .route("/proposals", post(proposals::propose))
         .route("/proposal-batches", post(proposals::propose_batch))
         .route("/topics/{topic}", post(topics::publish))

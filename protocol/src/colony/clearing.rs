@@ -31,7 +31,7 @@ struct Part {
     clear: fn(&mut Remains<'_>),
 }
 
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     Part {
         left: |_, project, _| project.tasks.waits.len(),
         clear: clear_wait,
@@ -43,6 +43,10 @@ const PARTS: [Part; 10] = [
     Part {
         left: |_, project, _| project.tasks.queues.len(),
         clear: clear_queue,
+    },
+    Part {
+        left: |_, project, _| project.rates.len(),
+        clear: clear_rate,
     },
     Part {
         left: |_, project, _| project.holds.iter().count(),
@@ -104,6 +108,12 @@ fn clear_task(remains: &mut Remains<'_>) {
 fn clear_queue(remains: &mut Remains<'_>) {
     let name = remains.project.tasks.remove_first_queue().expect("there is one");
     remains.applied.queues.push((remains.name.clone(), name));
+}
+
+fn clear_rate(remains: &mut Remains<'_>) {
+    let name = remains.project.rates.iter().next().expect("there is one").0.clone();
+    remains.project.rates.set(&name, None);
+    remains.applied.rates.push((remains.name.clone(), name));
 }
 
 fn clear_hold(remains: &mut Remains<'_>) {

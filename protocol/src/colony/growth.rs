@@ -54,6 +54,8 @@ impl Body {
             Body::Project(_) => false,
             // So does a token, of which there are few; and who may come in must be said at any time.
             Body::DoorToken(_) => false,
+            // There are few rates, too.
+            Body::Rate(_) => false,
             // One epoch takes the place of another.
             Body::Topology(_) => false,
             // So do the settings of a queue, and what is said of a task from outside.

@@ -24,6 +24,7 @@ mod project;
 mod projects;
 mod proposal;
 mod range;
+mod rate;
 mod recovery;
 mod reservation;
 mod round;
@@ -61,9 +62,9 @@ pub use self::hold::{
 };
 pub use self::image::{
     ImageError, Meta, Pair, PairProblem, content_pair, content_prefix, event_pair, hold_key, hold_pair, life_key,
-    life_pair, queue_key, queue_pair, read_records, record_key, record_pair, remembered_key, remembered_pair,
-    reservation_key, reservation_pair, reservation_settings_key, reservation_settings_pair, session_key, session_pair,
-    task_key, task_pair, wait_key, wait_pair,
+    life_pair, queue_key, queue_pair, rate_key, rate_pair, read_records, record_key, record_pair, remembered_key,
+    remembered_pair, reservation_key, reservation_pair, reservation_settings_key, reservation_settings_pair,
+    session_key, session_pair, task_key, task_pair, wait_key, wait_pair,
 };
 use self::memory::malformed;
 pub use self::memory::{KEPT_BYTES_MIN, Kept, Memory, PINNED_TAG, Record, Value};
@@ -80,6 +81,9 @@ pub use self::proposal::{
 pub use self::range::{
     BATCH_RANGE_BYTES_MAX, BATCH_RANGE_KEYS_MAX, GLOB_BYTES_MAX, GLOB_LOOKED_AT_BYTES_MAX, PROPOSAL_RANGES_MAX,
     RANGE_DEPTH_MAX, RangeRead, RangeStamp, RangeState, Span,
+};
+pub use self::rate::{
+    RATE_INTERVAL_MS, RATE_TOKENS_MAX, RATES_MAX, Rate, RateCommand, RateSettings, Rates, TASK_RATES_MAX, Tokens,
 };
 pub use self::recovery::{Past, RECOVERIES_MAX, SEQ_JUMP, TooManyRecoveries};
 pub use self::reservation::{
@@ -201,6 +205,8 @@ pub struct Applied {
     pub holds: Vec<(Arc<str>, u64)>,
     /// The queues that came, changed or went.
     pub queues: Vec<(Arc<str>, Arc<str>)>,
+    /// The rates that came, changed or went.
+    pub rates: Vec<(Arc<str>, Arc<str>)>,
     /// The reservations that came, changed or went.
     pub reservations: Vec<(Arc<str>, ReservationId)>,
     /// The projects whose settings of reservations changed.

@@ -12,6 +12,7 @@ mod model;
 mod projects;
 mod proposals;
 mod random;
+mod rates;
 mod recorded;
 mod recovery;
 mod reservations;

@@ -9,6 +9,7 @@ mod prime;
 mod problem;
 mod project;
 mod proposal;
+mod rate;
 mod reservation;
 mod session;
 mod task;
@@ -35,6 +36,7 @@ pub use self::proposal::{
     BatchOutcome, BatchRequest, BatchVerdict, FenceRequest, Loss, MergeRequest, ProposalOutcome, ProposalRequest,
     RangeRequest, ReadRequest, Reread, WireConflict, WriteRequest,
 };
+pub use self::rate::{RateList, SetRate, WireRate};
 pub use self::reservation::ends as reservation_ends;
 pub use self::reservation::{
     AcquireRequest, Acquired, CheckRequest, ForceRequest, ReleaseRequest, ReleasedReservations, RenewRequest,

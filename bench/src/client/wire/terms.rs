@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use queenright_protocol::colony::{
     Breaker, BreakerSettings, Distribution, Need, NewTask, Priority, QUEUE_DEFAULT, Queue, QueueChange, Retry, Terms,
-    Tier, Unmet, Want,
+    Tier, Unmet,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{WireTaskId, WireWant, is_false, to_bytes};
+use super::{WireTaskId, WireWant, is_false, rate, to_bytes};
 
 /// A task that is to be added.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -68,7 +68,8 @@ pub struct AddTask {
     /// Commands that the worker runs before it may say that the task is done: each must exit with 0.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<Arc<str>>,
-    /// What a claim reserves for it in the same step: nobody gets the task while that is taken.
+    /// What a claim reserves for it in the same step, and what it takes from rates: nobody gets the task while that is taken
+    /// or spent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<WireWant>,
 }
@@ -149,6 +150,7 @@ pub(super) fn needs_of(needs: &[String]) -> Vec<Need> {
 
 impl From<AddTask> for NewTask {
     fn from(task: AddTask) -> NewTask {
+        let (resources, rates) = rate::split(task.resources);
         NewTask {
             title: task.title,
             kind: task.kind,
@@ -169,7 +171,8 @@ impl From<AddTask> for NewTask {
                 retry: task.retry.into(),
                 approval: task.approval,
                 checks: task.checks,
-                resources: task.resources.into_iter().map(Want::from).collect(),
+                resources,
+                rates,
             },
         }
     }
@@ -237,7 +240,10 @@ impl From<&Terms> for WireTerms {
             retry: WireRetry::from(&terms.retry),
             approval: terms.approval,
             checks: terms.checks.clone(),
-            resources: terms.resources.iter().map(WireWant::from).collect(),
+            resources: {
+                let reserved = terms.resources.iter().map(WireWant::from);
+                reserved.chain(terms.rates.iter().map(rate::resource_of)).collect()
+            },
         }
     }
 }

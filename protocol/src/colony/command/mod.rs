@@ -12,6 +12,7 @@
 //! | [`Body::Reservation`] | agent or door | colony | see [`super::reservation`] | take, release, renew or force reservations |
 //! | [`Body::Project`] | door | colony | see [`super::projects`] | make a project, limit or destroy it |
 //! | [`Body::DoorToken`] | door | colony | see [`super::door_token`] | let callers in at the doors, or no longer |
+//! | [`Body::Rate`] | door | colony | see [`super::rate`] | set a rate, or delete it |
 //! | [`Body::Topology`] | door, or the leader's node | colony | see [`super::epoch`] | begin an epoch |
 //!
 //! Any command may be answered by [`Outcome::Refused`]: nothing was changed. How large they are: [`size`].
@@ -36,6 +37,7 @@ use super::epoch::TopologyCommand;
 use super::growth::DiskLow;
 use super::projects::ProjectCommand;
 use super::proposal::{Proposal, ProposalBatch};
+use super::rate::RateCommand;
 use super::reservation::ReservationCommand;
 use super::session::{SessionCommand, TokenHash};
 use super::task::{Act, Caller, Control, TaskCommand};
@@ -134,6 +136,8 @@ pub enum Body {
     DoorToken(DoorTokenCommand),
     /// Link the members in another way, or say who they are. Belongs to no project; the name in the command is not used.
     Topology(TopologyCommand),
+    /// Set a rate, or delete it.
+    Rate(RateCommand),
 }
 
 impl Body {

@@ -289,6 +289,30 @@ pub enum Refusal {
         /// The name.
         name: Arc<str>,
     },
+    /// The project has no rate of this name. It must be set before tasks name it.
+    #[error("the project has no rate {rate:?}")]
+    UnknownRate {
+        /// The name.
+        rate: Arc<str>,
+    },
+    /// Open tasks name the rate: it is not deleted.
+    #[error("rate {rate:?} is named by {tasks} open tasks")]
+    RateInUse {
+        /// Its name.
+        rate: Arc<str>,
+        /// How many.
+        tasks: u64,
+    },
+    /// A claim names tasks whose tokens are not there yet.
+    #[error("rate:{rate}: it has {wanted} tokens in {wait_ms} ms")]
+    RateSpent {
+        /// The name of the rate.
+        rate: Arc<str>,
+        /// How many tokens the tasks take.
+        wanted: u64,
+        /// How long until it has them, if nobody takes any before, in milliseconds of cluster time.
+        wait_ms: u64,
+    },
 }
 
 fn held_text(blockers: &[Blocker], more: bool) -> String {
@@ -343,7 +367,10 @@ impl Refusal {
             | Refusal::ProjectExists { .. }
             | Refusal::Quota { .. }
             | Refusal::DoorTokenExists { .. }
-            | Refusal::UnknownDoorToken { .. } => 0,
+            | Refusal::UnknownDoorToken { .. }
+            | Refusal::UnknownRate { .. }
+            | Refusal::RateInUse { .. }
+            | Refusal::RateSpent { .. } => 0,
         }
     }
 

@@ -97,6 +97,8 @@ impl Body {
             }
             Body::Agent(_) => OUTCOME_BYTES + REFUSAL_BYTES,
             Body::Session(_) | Body::Project(_) | Body::Topology(_) => OUTCOME_BYTES + REFUSAL_BYTES,
+            // It names the rate.
+            Body::Rate(_) => OUTCOME_BYTES + REFUSAL_BYTES + NAME_BYTES_MAX,
             // It may name the token.
             Body::DoorToken(_) => OUTCOME_BYTES + REFUSAL_BYTES + DOOR_TOKEN_NAME_BYTES_MAX,
             Body::Reservation(command) => OUTCOME_BYTES + RESERVATION_REFUSAL_BYTES + reservation_bytes_max(command),

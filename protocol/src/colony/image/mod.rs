@@ -10,6 +10,7 @@
 //! | `h` project `\0` seq (8 B, big-endian) | a hold, granted at this position |
 //! | `i` project `\0` idempotency key | what is remembered under it |
 //! | `k` project `\0` | what the project says of reservations as a whole, unless that is nothing |
+//! | `l` project `\0` name | a rate |
 //! | `q` project `\0` queue | a queue of tasks |
 //! | `r` project `\0` key | a record; kept contents by hash only |
 //! | `t` project `\0` seq (8 B, big-endian) ordinal (4 B, big-endian) | a task |
@@ -32,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use self::pair::pair_key;
 pub use self::pair::{
     content_pair, content_prefix, event_pair, hold_key, hold_pair, life_key, life_pair, queue_key, queue_pair,
-    record_key, record_pair, remembered_key, remembered_pair, reservation_key, reservation_pair,
+    rate_key, rate_pair, record_key, record_pair, remembered_key, remembered_pair, reservation_key, reservation_pair,
     reservation_settings_key, reservation_settings_pair, session_key, session_pair, task_key, task_pair, wait_key,
     wait_pair,
 };
@@ -289,6 +290,10 @@ impl Colony {
             let queues = project.tasks.queues();
             queues.map(move |(queue, state)| queue_pair(name, queue, state))
         });
+        let rates = self.projects.iter().flat_map(|(name, project)| {
+            let rates = project.rates.iter();
+            rates.map(move |(rate, state)| rate_pair(name, rate, state))
+        });
         let records = self.projects.iter().flat_map(|(name, project)| {
             project
                 .memory
@@ -321,6 +326,7 @@ impl Colony {
             .chain(holds)
             .chain(remembered)
             .chain(settings)
+            .chain(rates)
             .chain(queues)
             .chain(records)
             .chain(tasks)
@@ -348,7 +354,8 @@ impl Colony {
                 let reservations = reservations.map(move |reservation| reservation_key(name, reservation.id));
                 let settings = reservation_settings_pair(name, project.reservations.settings()).map(|(key, _)| key);
                 let waits = project.tasks.waits().map(move |(id, _)| wait_key(name, id));
-                let contents = contents.chain(holds).chain(remembered).chain(settings);
+                let rates = project.rates.iter().map(move |(rate, _)| rate_key(name, rate));
+                let contents = contents.chain(holds).chain(remembered).chain(settings).chain(rates);
                 let open = queues.chain(records).chain(tasks);
                 contents.chain(open).chain(reservations).chain(waits)
             }))

@@ -11,6 +11,7 @@ use crate::colony::event::{Cursor, Event};
 use crate::colony::hold::Hold;
 use crate::colony::memory::Record;
 use crate::colony::once::Remembered;
+use crate::colony::rate::Rate;
 use crate::colony::reservation::{Reservation, ReservationId, ReservationSettings};
 use crate::colony::session::{Session, SessionId};
 use crate::colony::task::{Queue, Task, TaskId, Terms, Wait, WaitId};
@@ -92,6 +93,16 @@ pub fn queue_pair(project: &str, name: &str, queue: &Queue) -> Pair {
 /// The key of the pair of a queue of tasks: to remove it.
 pub fn queue_key(project: &str, name: &str) -> Vec<u8> {
     pair_key(b'q', project, name.as_bytes())
+}
+
+/// The pair of a rate.
+pub fn rate_pair(project: &str, name: &str, rate: &Rate) -> Pair {
+    (rate_key(project, name), encode(rate))
+}
+
+/// The key of the pair of a rate: to remove it.
+pub fn rate_key(project: &str, name: &str) -> Vec<u8> {
+    pair_key(b'l', project, name.as_bytes())
 }
 
 /// The pair of a reservation.

@@ -16,6 +16,7 @@ use crate::colony::event::{Event, Events};
 use crate::colony::hold::Hold;
 use crate::colony::memory::{Kept, Memory, Record, Value};
 use crate::colony::once::{DedupSession, Remembered};
+use crate::colony::rate::Rate;
 use crate::colony::reservation::{Reservation, ReservationId, Reserved, Resource};
 use crate::colony::session::Session;
 use crate::colony::task::{StoredQueue, Task, TaskId, Wait, WaitId};
@@ -141,6 +142,16 @@ impl Restorer {
                 project.holds.set(seq, hold);
             }
             b'i' => project.idempotency.restore(text()?, decode::<Remembered>(&value)?),
+            b'l' => {
+                let (rate, stored) = (text()?, decode::<Rate>(&value)?);
+                if project.rates.get(&rate).is_some() {
+                    return Err("it stands twice".into());
+                }
+                if !stored.is_sound() {
+                    return Err("its settings are out of their bounds".into());
+                }
+                project.rates.set(&rate, Some(stored));
+            }
             b'q' => {
                 let queue = text()?;
                 let owes_ms = project

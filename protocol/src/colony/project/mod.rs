@@ -17,6 +17,7 @@ use super::hold::Holds;
 use super::memory::{Memory, MergeRoom, Next, Record, Stamp, Unprepared, check_form, malformed, over_limit};
 use super::once::{IdempotencyKeys, Remembered, body_digest};
 use super::projects::About;
+use super::rate::Rates;
 use super::reservation::Reservations;
 use super::task::Tasks;
 use crate::id::NodeId;
@@ -36,6 +37,8 @@ pub struct Project {
     pub(crate) holds: Holds,
     /// Its reservations.
     pub(crate) reservations: Reservations,
+    /// Its rates.
+    pub(crate) rates: Rates,
     /// What is known of it beside all that.
     pub(crate) about: About,
 }
@@ -110,6 +113,11 @@ impl Project {
         &self.reservations
     }
 
+    /// Its rates.
+    pub fn rates(&self) -> &Rates {
+        &self.rates
+    }
+
     /// What is stored under an idempotency key, also when its time is over.
     pub fn remembered(&self, key: &str) -> Option<&Arc<Remembered>> {
         self.idempotency.stored(key)
@@ -124,7 +132,7 @@ impl Project {
     pub(crate) fn is_untouched(&self) -> bool {
         let told = !self.events.is_empty() || self.events.dropped().is_some();
         let nothing = self.memory.is_empty() && self.tasks.is_empty() && self.reservations.is_empty();
-        nothing && !told && self.idempotency.is_empty()
+        nothing && !told && self.idempotency.is_empty() && self.rates.is_empty()
     }
 
     /// The digest over all that a snapshot holds of it.
@@ -136,6 +144,7 @@ impl Project {
             self.tasks.digest,
             self.holds.digest,
             self.reservations.digest,
+            self.rates.digest,
         ];
         Digest::of(PROJECT_DIGEST, &(name, sums, self.events.dropped(), &self.about))
     }
@@ -201,6 +210,7 @@ impl Project {
             Body::Task(command) => step.task(command),
             Body::Session(command) => step.session(command),
             Body::Reservation(command) => step.reservation(command),
+            Body::Rate(command) => step.rate(command),
             Body::Agent(_) | Body::Project(_) | Body::DoorToken(_) | Body::Topology(_) => {
                 unreachable!("the colony carries these out itself")
             }

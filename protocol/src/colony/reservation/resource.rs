@@ -79,6 +79,13 @@ impl Resource {
                 check_name("slot", rest)?;
                 Ok(Resource::Slot(rest.into()))
             }
+            "rate" => {
+                let problem = format!(
+                    "{} is for tasks, as rate:NAME or rate:NAME=COUNT: a claim takes tokens, nobody reserves them",
+                    shown(text)
+                );
+                Err(malformed("resource", &problem))
+            }
             _ => {
                 let problem = format!("{} begins with none of file:, key:, slot:", shown(text));
                 Err(malformed("resource", &problem))

@@ -149,6 +149,7 @@ impl Step<'_> {
         if let Some(gone) = needs.iter().find(|need| self.project.tasks.get(**need).is_none()) {
             return Err(misplaced(&task, &format!("it needs {gone}, which is no longer kept")));
         }
+        self.check_rates(&task.terms.rates)?;
         task.unmet = self.not_done(needs);
         task.counts = Counts::default();
         task.not_until_ms = 0;

@@ -1,4 +1,4 @@
-//! The lines of a queue: ready tasks of one lane, kind and requirements, and which of them goes first.
+//! The lines of a queue: ready tasks of one lane, kind, requirements and rates, and which of them goes first.
 //!
 //! Most tasks have no cost of their own: those stand by age, and only the others are kept by cost as well.
 
@@ -9,6 +9,7 @@ use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
 use super::{COST_DEFAULT, Task, TaskId};
+use crate::colony::rate::Tokens;
 
 /// How many cheaper tasks that came later may pass the oldest task of a line, until it goes first.
 pub const CHEAPER_MAX: u64 = 16;
@@ -21,6 +22,8 @@ pub(crate) struct LineKey {
     pub(super) lane: u8,
     pub(super) kind: Option<Arc<str>>,
     pub(super) requires: Vec<Arc<str>>,
+    /// What a claim takes.
+    pub(super) rates: Vec<Tokens>,
 }
 
 impl LineKey {
@@ -29,6 +32,7 @@ impl LineKey {
             lane: task.terms.lane(),
             kind: task.kind.clone(),
             requires: task.terms.requires.clone(),
+            rates: task.terms.rates.clone(),
         }
     }
 

@@ -64,6 +64,7 @@ mod command;
 mod control;
 mod ending;
 mod form;
+mod gate;
 mod line;
 mod needs;
 mod offer;

@@ -64,7 +64,7 @@ impl Step<'_> {
             .project
             .tasks
             .queue(&queue)
-            .is_some_and(|queue| queue.closed(now_ms).is_some())
+            .is_some_and(|queue| queue.closed(now_ms).is_some() || queue.has_rates())
         {
             self.look_again(&queue);
         }
@@ -171,7 +171,8 @@ impl Step<'_> {
             return;
         }
         let queues = tasks.queues.iter();
-        let may = queues.filter(|(_, queue)| queue.owes_ms.is_none() && queue.offers_at_ms().is_some());
+        // One that waits for tokens is looked at now, and not only when they are there.
+        let may = queues.filter(|(_, queue)| queue.offers_at_ms().is_some() && queue.owes_ms != queue.offers_at_ms());
         let names: Vec<Arc<str>> = may.map(|(name, _)| name.clone()).collect();
         names.iter().for_each(|name| self.look_again(name));
     }
@@ -188,11 +189,9 @@ impl Step<'_> {
 
     /// Makes the next offer of a queue that may owe one, ends a wait that is over, or finds that it owes nothing.
     pub(in crate::colony) fn offer_next(&mut self, name: &Arc<str>) {
-        let Some((task, id)) = self.next_offer(name) else {
-            let queue = self.project.tasks.queue(name);
-            let closed = queue.filter(|queue| queue.closed(self.scope.cluster_ms).is_some());
-            let at_ms = closed.and_then(Queue::offers_at_ms);
-            return self.owe(name, at_ms);
+        let (task, id) = match self.next_offer(name) {
+            Ok(next) => next,
+            Err(at_ms) => return self.owe(name, at_ms),
         };
         let wait = self.project.tasks.waits.get(id).expect("it was just chosen").clone();
         if !self.still_waits(&wait) {
@@ -223,14 +222,18 @@ impl Step<'_> {
     }
 
     /// The best of the tasks for which claims wait, and the claim that is to get it.
-    fn next_offer(&self, name: &Arc<str>) -> Option<(TaskId, WaitId)> {
-        let queue = self.project.tasks.queue(name)?;
+    ///
+    /// # Errors
+    /// When there is none: cluster time in milliseconds at which the queue is to be looked at again, if by itself it may
+    /// have one then.
+    fn next_offer(&self, name: &Arc<str>) -> Result<(TaskId, WaitId), Option<u64>> {
+        let queue = self.project.tasks.queue(name).ok_or(None)?;
         if queue.closed(self.scope.cluster_ms).is_some() {
-            return None;
+            return Err(queue.offers_at_ms());
         }
         let passed = &mut Passed::of_offer();
         let mut chosen: Vec<(TaskId, WaitId)> = Vec::new();
-        let task = queue.choose_waited_for(&mut |id| match self.choose_wait(queue, id, passed) {
+        let task = queue.choose_waited_for(self.gate(), &mut |id| match self.choose_wait(queue, id, passed) {
             Ok(Some(wait)) => {
                 chosen.push((id, wait));
                 ControlFlow::Break(true)
@@ -238,7 +241,7 @@ impl Step<'_> {
             Ok(None) => ControlFlow::Continue(()),
             Err(Enough) => ControlFlow::Break(false),
         })?;
-        chosen.into_iter().find(|(id, _)| *id == task)
+        chosen.into_iter().find(|(id, _)| *id == task).ok_or(None)
     }
 
     /// The claim that a ready task is offered to: nothing if its resources are taken for all that it fits.

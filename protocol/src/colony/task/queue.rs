@@ -1,9 +1,10 @@
 //! The queues of a project: which of the ready tasks a claim gets, and when a queue hands out nothing.
 //!
-//! The ready tasks of a queue stand in **lines**, one for each (lane, kind, capabilities that are required), the cheapest
-//! first and the oldest of those; a lane is a priority and a latency tier. A claim looks at the heads of the lines that it
+//! The ready tasks of a queue stand in **lines**, one for each (lane, kind, capabilities that are required, tokens that a
+//! claim takes), the cheapest first and the oldest of those; a lane is a priority and a latency tier. A claim looks at the heads of the lines that it
 //! fits, and takes the one in the best lane, of those the cheapest, and of those the oldest: O(log n) in the tasks, and at
-//! most [`GROUPS_MAX`] kinds and requirements for each of the twelve lanes. A task that says no cost, or 0, counts as one of
+//! most [`GROUPS_MAX`] kinds, requirements and tokens for each of the twelve lanes. Lines whose tokens are not there hand
+//! out nothing ([`crate::colony::rate`]). A task that says no cost, or 0, counts as one of
 //! [`COST_DEFAULT`]: where nobody says any, the oldest goes first.
 //!
 //! **Nothing starves.** Each line counts the grants of cheaper tasks that came later than its oldest one, from 0 again with
@@ -32,16 +33,18 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
+use super::gate::{Gate, Open};
 use super::line::{Enough, Line, LineKey, Pick, Rank};
 use super::wait::{Distribution, Waiting};
-use super::{Task, TaskId};
+use super::{Task, TaskId, Terms};
 use crate::colony::command::Refusal;
 use crate::colony::digest::Digest;
 use crate::colony::memory::{malformed, over_limit};
+use crate::colony::rate::Tokens;
 
 /// How many queues of a project may have open tasks or settings.
 pub const QUEUES_MAX: usize = 1_024;
-/// How many different (kind, requirements) the open tasks of a queue may have.
+/// How many different (kind, requirements, tokens) the open tasks of a queue may have.
 pub const GROUPS_MAX: usize = 128;
 /// After how many grants for each line of the queue a line that others pass has its turn.
 pub const PASSES_MAX: u64 = 16;
@@ -100,7 +103,8 @@ impl Default for Breaker {
     }
 }
 
-type Group = (Option<Arc<str>>, Vec<Arc<str>>);
+/// What tasks ask for: a kind, capabilities, and tokens.
+type Group = (Option<Arc<str>>, Vec<Arc<str>>, Vec<Tokens>);
 
 /// A queue: made with its first open task or its first setting, gone with the last.
 #[derive(Clone, Debug, Default)]
@@ -112,7 +116,7 @@ pub struct Queue {
     /// The grants that were made while there was more than one line.
     grants: u64,
     lines: OrdMap<LineKey, Line>,
-    /// The open tasks of each kind and requirements.
+    /// The open tasks of each kind, requirements and tokens.
     groups: OrdMap<Group, usize>,
     open: usize,
     pub(super) distribution: Distribution,
@@ -239,19 +243,42 @@ impl Queue {
 
     /// The task that a claim with these kinds and capabilities gets, of those that `pick` takes: it says for each that it is
     /// asked of whether that is taken or passed, or that no more are looked at.
-    pub(super) fn choose_where(&self, kinds: &[Arc<str>], capabilities: &[Arc<str>], pick: Pick<'_>) -> Option<TaskId> {
-        self.choose_picked(&self.fitting(|key| key.fits(kinds, capabilities)), pick)
+    /// Nothing of the lines whose tokens are not there.
+    pub(super) fn choose_where(
+        &self,
+        (kinds, capabilities): (&[Arc<str>], &[Arc<str>]),
+        gate: Gate<'_>,
+        pick: Pick<'_>,
+    ) -> Option<TaskId> {
+        let open = self.open_at(gate, self.fitting(|key| key.fits(kinds, capabilities)));
+        self.choose_picked(&open.lines, pick)
     }
 
     /// The same for the claims that wait, whichever gets it.
-    pub(super) fn choose_waited_for(&self, pick: Pick<'_>) -> Option<TaskId> {
+    ///
+    /// # Errors
+    /// When there is none: cluster time in milliseconds at which there may be one because tokens are there.
+    pub(super) fn choose_waited_for(&self, gate: Gate<'_>, pick: Pick<'_>) -> Result<TaskId, Option<u64>> {
         // Lines of different lanes ask the same of a claim.
         let mut known = BTreeMap::new();
         let fitting = self.lines.iter().filter(|(key, _)| {
             let fits = known.entry((&key.kind, &key.requires));
             *fits.or_insert_with(|| self.waiting.fits(key))
         });
-        self.choose_picked(&fitting.collect::<Vec<_>>(), pick)
+        let open = self.open_at(gate, fitting.collect());
+        self.choose_picked(&open.lines, pick).ok_or(open.next_ms)
+    }
+
+    /// Those of these lines that have their tokens.
+    fn open_at<'q>(&'q self, gate: Gate<'_>, lines: Vec<(&'q LineKey, &'q Line)>) -> Open<'q> {
+        let turn = PASSES_MAX * self.lines.len() as u64;
+        // As they are chosen below.
+        gate.open(lines, |key, line| {
+            match self.grants.saturating_sub(line.since) >= turn {
+                true => (0, line.since, None),
+                false => (1, key.lane.into(), line.head()),
+            }
+        })
     }
 
     fn fitting(&self, fits: impl Fn(&LineKey) -> bool) -> Vec<(&LineKey, &Line)> {
@@ -305,12 +332,28 @@ impl Queue {
         best.map(|(_, (_, id))| id)
     }
 
-    /// Whether one of its open tasks is of the kind and requirements of this one.
+    /// Whether tasks are ready for which a claim takes tokens.
+    pub(super) fn has_rates(&self) -> bool {
+        self.lines.keys().any(|key| !key.rates.is_empty())
+    }
+
+    /// How many of its open tasks name a rate, and how many tokens one of them takes at most.
+    pub(super) fn uses_of_rate(&self, name: &str) -> (usize, u32) {
+        let uses = self.groups.iter().flat_map(|((.., rates), count)| {
+            let named = rates.iter().filter(|tokens| *tokens.rate == *name);
+            named.map(|tokens| (*count, tokens.count))
+        });
+        uses.fold((0, 0), |(tasks, most), (count, tokens)| {
+            (tasks + count, most.max(tokens))
+        })
+    }
+
+    /// Whether one of its open tasks is of the kind, requirements and tokens of this one.
     pub(super) fn knows_group(&self, task: &Task) -> bool {
         self.groups.contains_key(&group_of(task))
     }
 
-    /// How many kinds and requirements its open tasks have.
+    /// How many kinds, requirements and tokens its open tasks have.
     pub(super) fn groups(&self) -> usize {
         self.groups.len()
     }
@@ -374,14 +417,24 @@ impl Queue {
         empty && self.lines.remove(&key).is_some()
     }
 
-    /// The count of grants, and of each line (lane, kind, what is required) what it was at its last one, and how many
+    /// The count of grants, and of each line (lane, kind, what is required, tokens) what it was at its last one, and how many
     /// cheaper tasks have passed its oldest: for the tests.
     #[cfg(test)]
     #[allow(clippy::type_complexity, reason = "only tests take it apart")]
-    pub(crate) fn turns(&self) -> (u64, Vec<((u8, Option<Arc<str>>, Vec<Arc<str>>), (u64, u64))>) {
+    pub(crate) fn turns(
+        &self,
+    ) -> (
+        u64,
+        Vec<((u8, Option<Arc<str>>, Vec<Arc<str>>, Vec<Tokens>), (u64, u64))>,
+    ) {
         let turns = self.lines.iter().map(|(key, line)| {
-            let LineKey { lane, kind, requires } = key.clone();
-            ((lane, kind, requires), (line.since, line.passed))
+            let LineKey {
+                lane,
+                kind,
+                requires,
+                rates,
+            } = key.clone();
+            ((lane, kind, requires, rates), (line.since, line.passed))
         });
         (self.grants, turns.collect())
     }
@@ -483,7 +536,8 @@ impl Queue {
 }
 
 fn group_of(task: &Task) -> Group {
-    (task.kind.clone(), task.terms.requires.clone())
+    let Terms { requires, rates, .. } = &*task.terms;
+    (task.kind.clone(), requires.clone(), rates.clone())
 }
 
 impl BreakerSettings {

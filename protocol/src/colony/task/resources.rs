@@ -9,6 +9,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::gate::Gate;
 use super::{Owner, QUEUE_DEFAULT, State, Task, TaskId, WaitId, Wants};
 use crate::colony::command::Refusal;
 use crate::colony::project::Step;
@@ -126,7 +127,17 @@ impl Step<'_> {
         let queue = self.project.tasks.queue(queue)?;
         match queue.closed(self.scope.cluster_ms) {
             Some(_) => None,
-            None => queue.choose_where(kinds, capabilities, &mut |id| passed.look(self, id, owner)),
+            None => queue.choose_where((kinds, capabilities), self.gate(), &mut |id| {
+                passed.look(self, id, owner)
+            }),
+        }
+    }
+
+    /// The rates as they are now.
+    pub(super) fn gate(&self) -> Gate<'_> {
+        Gate {
+            rates: &self.project.rates,
+            now_ms: self.scope.cluster_ms,
         }
     }
 
@@ -150,7 +161,8 @@ impl Step<'_> {
         })
     }
 
-    /// Whether the resources of all these tasks are free for their new owner, once the leases that they have are over.
+    /// Whether the resources of all these tasks are free for their new owner, once the leases that they have are over, and
+    /// the tokens of all of them are there.
     pub(super) fn check_resources(&self, ids: &[TaskId], owner: &Owner) -> Result<(), Refusal> {
         let tasks = || ids.iter().filter_map(|id| self.project.tasks.get(*id));
         let leased: Vec<ReservationId> = tasks()
@@ -161,6 +173,7 @@ impl Step<'_> {
             .collect();
         let named = tasks().map(|task| &task.terms.resources[..]);
         let named = named.filter(|resources| !resources.is_empty());
-        self.check_may_reserve(named, owner, &leased, &mut Steps::new(LOOKUP_STEPS_MAX))
+        self.check_may_reserve(named, owner, &leased, &mut Steps::new(LOOKUP_STEPS_MAX))?;
+        self.check_tokens(tasks().map(|task| &task.terms.rates[..]))
     }
 }

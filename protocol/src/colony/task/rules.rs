@@ -123,7 +123,7 @@ impl Step<'_> {
             let queue = self.project.tasks.queue(&task.terms.queue);
             if queue.is_none_or(|queue| !queue.knows_group(task)) {
                 let groups = new_groups.entry(&task.terms.queue).or_default();
-                groups.insert((&task.kind, &task.terms.requires));
+                groups.insert((&task.kind, &task.terms.requires, &task.terms.rates));
             }
         }
         for (name, new) in &new_groups {
@@ -151,6 +151,7 @@ impl Step<'_> {
 
     fn new_task(&self, new: &NewTask, id: TaskId, here: &BTreeMap<Arc<str>, TaskId>) -> Result<Task, Refusal> {
         let needs = self.resolve_needs(&new.terms.needs, here)?;
+        self.check_rates(&new.terms.rates)?;
         let resources = match new.terms.resources.is_empty() {
             true => Vec::new(),
             false => canonical(&new.terms.resources)?,
@@ -337,6 +338,7 @@ impl Step<'_> {
     pub(super) fn lease(&mut self, id: TaskId, mut lease: Lease) -> Claimed {
         let mut task = Task::clone(self.project.tasks.get(id).expect("the caller looked it up"));
         self.count_grant(&task);
+        self.take_tokens(&task.terms.rates);
         task.attempts += 1;
         task.not_until_ms = 0;
         task.wakes_ms = None;

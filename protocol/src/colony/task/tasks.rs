@@ -182,6 +182,12 @@ impl Tasks {
         self.queues.get(name)
     }
 
+    /// How many open tasks name a rate, and how many tokens one of them takes at most.
+    pub(crate) fn uses_of_rate(&self, name: &str) -> (usize, u32) {
+        let uses = self.queues.values().map(|queue| queue.uses_of_rate(name));
+        uses.fold((0, 0), |all, one| (all.0 + one.0, all.1.max(one.1)))
+    }
+
     /// A claim that waits, or whose offer is not answered yet.
     pub fn wait(&self, id: WaitId) -> Option<&Arc<Wait>> {
         self.waits.get(id)

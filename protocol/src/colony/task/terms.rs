@@ -4,7 +4,7 @@
 //!
 //! 1. the queue that the claim names, and in it the kinds that it names, if it names any;
 //! 2. `requires`: all of it must be among the capabilities that the claim brings;
-//! 3. its resources must be free, see [`super::resources`];
+//! 3. its resources must be free, see [`super::resources`], and its tokens there, see [`crate::colony::rate`];
 //! 4. the priority, then the latency tier, then the cost, the cheapest first, then the age. A task that others pass has
 //!    its turn after a bounded number of them, see [`super::queue`].
 //!
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{TASK_NAME_BYTES_MAX, TASK_RESOURCES_MAX, TaskId, check_text};
 use crate::colony::command::{NAME_BYTES_MAX, Refusal};
 use crate::colony::memory::{malformed, over_limit};
+use crate::colony::rate::{Tokens, check_tokens_form};
 use crate::colony::reservation::{Want, parse};
 
 /// How many capabilities a task may require, and a claim may bring.
@@ -80,6 +81,9 @@ pub struct Terms {
     pub checks: Vec<Arc<str>>,
     /// What a claim reserves for it in the same step, and how: nobody gets the task while that is taken.
     pub resources: Vec<Want>,
+    /// The tokens that a claim takes for it in the same step, sorted by rate and of each once: nobody gets the task while
+    /// they are not there.
+    pub rates: Vec<Tokens>,
 }
 
 impl Default for Terms {
@@ -100,6 +104,7 @@ impl Default for Terms {
             approval: false,
             checks: Vec::new(),
             resources: Vec::new(),
+            rates: Vec::new(),
         }
     }
 }
@@ -256,7 +261,8 @@ impl Terms {
             &self.retry.only,
         ];
         let resources = self.resources.iter().map(|want| &want.resource);
-        let texts = lists.into_iter().flatten().chain(resources);
+        let rates = self.rates.iter().map(|tokens| &tokens.rate);
+        let texts = lists.into_iter().flatten().chain(resources).chain(rates);
         let texts = texts.map(|text| 32 + text.len());
         320 + self.queue.len() + texts.sum::<usize>() + 48 * self.needs.len()
     }
@@ -285,6 +291,7 @@ impl Terms {
         self.checks
             .iter()
             .try_for_each(|check| check_text("checks", check, CHECK_BYTES_MAX))?;
+        check_tokens_form(&self.rates)?;
         match self.resources.len() {
             0 => Ok(()),
             count if count > TASK_RESOURCES_MAX => Err(over_limit("resources", count, TASK_RESOURCES_MAX)),

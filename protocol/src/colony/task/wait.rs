@@ -25,7 +25,8 @@
 //! has its turn once the queue has made [`PASSES_MAX`] offers, since it began, for each claim that waits now.
 //!
 //! A queue that may owe something to the claims that wait says so itself ([`Queue::owes_ms`]), and is looked at at the end
-//! of that command, or, if there is more than a command may do or its breaker is open, by a later sweep.
+//! of that command, or, if there is more than a command may do, its breaker is open, or the tokens of its tasks are not there
+//! yet ([`crate::colony::rate`]), by a later sweep: when they are.
 //!
 //! [`PASSES_MAX`]: super::PASSES_MAX
 //! [`Queue::owes_ms`]: super::Queue::owes_ms

@@ -6,7 +6,7 @@ use super::*;
 
 /// A colony with some keys, and the model of it.
 fn prepared() -> (Colony, Model) {
-    let (mut generator, mut colony, mut model) = (Generator::new(77), Colony::default(), Model::default());
+    let (mut generator, mut colony, mut model) = (Generator::new(78), Colony::default(), Model::default());
     let few = |colony: &Colony| colony.project("p").is_none_or(|project| project.memory().len() <= 4);
     for steps in 0.. {
         if steps >= 140 && !few(&colony) {

@@ -9,6 +9,7 @@ mod forms;
 mod lives;
 mod projects;
 mod proposals;
+mod rates;
 mod reservations;
 mod sessions;
 mod tasks;
@@ -19,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) use self::lives::ModelLife;
 pub(super) use self::projects::{ModelAbout, counted};
 use self::proposals::{Cannot, Left, left_by, values};
+pub(super) use self::rates::ModelRate;
 pub(super) use self::reservations::{ANY, ModelReservation, ModelReservations, exclude};
 pub(super) use self::sessions::ModelSession;
 use self::tasks::ModelTasks;
@@ -55,6 +57,7 @@ pub(super) struct ModelProject {
     pub(super) holds: BTreeMap<u64, Hold>,
     pub(super) queues: BTreeMap<Arc<str>, ModelQueue>,
     pub(super) reservations: ModelReservations,
+    pub(super) rates: BTreeMap<Arc<str>, ModelRate>,
     /// The claims that wait, or whose offers are not answered yet.
     pub(super) waits: BTreeMap<WaitId, Wait>,
     pub(super) about: ModelAbout,
@@ -208,6 +211,7 @@ impl Model {
                 && project.queues.is_empty()
                 && project.waits.is_empty()
                 && project.reservations.is_empty()
+                && project.rates.is_empty()
                 && project.events.is_empty()
                 && project.once.is_empty())
         {
@@ -350,6 +354,7 @@ impl ModelProject {
             Body::Task(command) => self.task_command(command, at),
             Body::Session(command) => self.session_command(command, at),
             Body::Reservation(command) => self.reservation_command(command, at),
+            Body::Rate(command) => self.rate_command(command, at),
             Body::Agent(_) | Body::Project(_) | Body::DoorToken(_) | Body::Topology(_) => unreachable!(),
         }
     }

@@ -4,6 +4,7 @@
 mod memory;
 mod owners;
 mod proposals;
+mod rates;
 mod reservations;
 mod tasks;
 
@@ -37,8 +38,9 @@ impl Seeded {
         let nothing = Project::default();
         let here = colony.project(project).unwrap_or(&nothing);
         let memory = here.memory();
-        match self.below(65) {
-            62.. => Body::Topology(self.topology_command(colony)),
+        match self.below(67) {
+            65.. => Body::Rate(self.rate_command()),
+            62..65 => Body::Topology(self.topology_command(colony)),
             61 => Body::DoorToken(self.door_token_command(colony)),
             60 => Body::Project(self.project_command()),
             26..30 => Body::Propose(Proposal {
@@ -228,6 +230,8 @@ pub(super) struct Generator {
     sent: Vec<Step>,
     /// Most of the commands are about reservations.
     pub(super) of_reservations: bool,
+    /// Most of the commands are about tasks, many of which take tokens.
+    pub(super) of_rates: bool,
 }
 
 impl Generator {
@@ -238,6 +242,7 @@ impl Generator {
             nodes: [(1, 1, 0); NODES as usize],
             sent: Vec::new(),
             of_reservations: false,
+            of_rates: false,
         }
     }
 
@@ -326,6 +331,14 @@ impl Generator {
                 let nothing = Project::default();
                 let here = colony.project(project).unwrap_or(&nothing);
                 Body::Reservation(self.seeded.reservation_command(colony, (project, here), from))
+            }
+            _ if self.of_rates && !self.seeded.once_in(4) => {
+                let nothing = Project::default();
+                let here = colony.project(project).unwrap_or(&nothing);
+                match self.seeded.once_in(4) {
+                    true => Body::Task(self.seeded.task_command(colony, (project, here), from)),
+                    false => self.seeded.with_tokens(colony, (project, here)),
+                }
             }
             _ => self.seeded.body(colony, project, from),
         };

@@ -63,6 +63,10 @@ fn kind(body: &Body) -> &'static str {
             ProjectCommand::Destroy { .. } => "project destroy",
             ProjectCommand::Limit(_) => "project limit",
         },
+        Body::Rate(command) => match command {
+            RateCommand::Set { .. } => "rate set",
+            RateCommand::Delete { .. } => "rate delete",
+        },
         Body::DoorToken(command) => match command {
             DoorTokenCommand::Create { .. } => "door token create",
             DoorTokenCommand::Revoke { .. } => "door token revoke",
@@ -79,7 +83,7 @@ fn kind(body: &Body) -> &'static str {
     }
 }
 
-const KINDS: [&str; 39] = [
+const KINDS: [&str; 41] = [
     "agent ended",
     "agent node lost",
     "agent node started",
@@ -94,6 +98,8 @@ const KINDS: [&str; 39] = [
     "project limit",
     "propose",
     "propose batch",
+    "rate delete",
+    "rate set",
     "reservation acquire",
     "reservation advisory",
     "reservation force",

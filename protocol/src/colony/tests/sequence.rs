@@ -1,6 +1,8 @@
 //! Whole sequences of commands: against the plain model, and cut into rounds and entries in any way.
 
-use super::model::{ANY, Held, Model, ModelAbout, ModelQueue, ModelReservation, ModelTask, counted, exclude};
+use super::model::{
+    ANY, Held, Model, ModelAbout, ModelQueue, ModelRate, ModelReservation, ModelTask, counted, exclude,
+};
 use super::random::{Generator, NODES, Seeded, Step, each_seed, empty_round, sequence};
 use super::*;
 
@@ -55,6 +57,15 @@ fn queue(queue: &Queue) -> ModelQueue {
         offers,
         last,
         owes_ms,
+    }
+}
+
+fn rate(rate: &Rate) -> ModelRate {
+    let (settings, (left, since_ms)) = (rate.settings(), rate.bucket());
+    ModelRate {
+        settings,
+        left: (left / settings.interval_ms, left % settings.interval_ms),
+        since_ms,
     }
 }
 
@@ -188,6 +199,8 @@ pub(super) fn check_state(colony: &Colony, model: &Model) {
             .queues()
             .map(|(name, found)| (name.clone(), queue(found)));
         assert_eq!(queues.collect::<std::collections::BTreeMap<_, _>>(), expected.queues);
+        let rates = project.rates().iter().map(|(name, found)| (name.clone(), rate(found)));
+        assert_eq!(rates.collect::<std::collections::BTreeMap<_, _>>(), expected.rates);
         let reservations = project.reservations();
         let list: Vec<_> = reservations.after(None).map(|found| reservation(found)).collect();
         assert_eq!(list, expected.reservations.list);
@@ -229,13 +242,23 @@ fn reservations_are_those_of_the_plain_model() {
     });
 }
 
+#[test]
+fn rates_are_those_of_the_plain_model() {
+    each_seed(20_000..20_150, |seed| {
+        let mut generator = Generator::new(seed);
+        generator.of_rates = true;
+        check_sequence(generator, 120);
+    });
+}
+
 fn check_sequence(mut generator: Generator, steps: usize) {
     let (mut colony, mut model) = (Colony::default(), Model::default());
     for place in 0..steps {
         let step = generator.next(&colony);
         let digest = |colony: &Colony| {
             let project = colony.project(&step.command.project);
-            project.map(|project| project.reservations().digest).unwrap_or_default()
+            let digests = project.map(|project| (project.reservations().digest, project.rates().digest));
+            digests.unwrap_or_default()
         };
         let before = digest(&colony);
         let applied = step.apply(&mut colony);
@@ -485,6 +508,7 @@ fn random_sequences_reach_every_kind_of_outcome() {
     for seed in 0..1_500 {
         let (mut generator, mut colony) = (Generator::new(seed), Colony::default());
         generator.of_reservations = seed % 3 == 0;
+        generator.of_rates = seed % 3 == 1;
         for _ in 0..80 {
             let outcomes = generator.next(&colony).apply(&mut colony).outcomes;
             found.insert(
@@ -538,6 +562,8 @@ fn random_sequences_reach_every_kind_of_outcome() {
         "Refused(ProjectClearing",
         "Refused(ProjectExists",
         "Refused(Quota",
+        "Refused(RateInUse",
+        "Refused(RateSpent",
         "Refused(Reserved",
         "Refused(SessionEnded",
         "Refused(TaskFinished",
@@ -545,6 +571,7 @@ fn random_sequences_reach_every_kind_of_outcome() {
         "Refused(TaskNotReady",
         "Refused(UnknownDoorToken",
         "Refused(UnknownProject",
+        "Refused(UnknownRate",
         "Refused(UnknownReservation",
         "Refused(UnknownSession",
         "Refused(UnknownTask",

@@ -31,6 +31,7 @@ pub(super) fn bad_task(task: &NewTask) -> Option<Refusal> {
         .or(bad_list("requires", &terms.requires))
         .or(zero("start_ms", terms.start_ms))
         .or(zero("run_ms", terms.run_ms))
+        .or(super::rates::bad_tokens(&terms.rates))
         .or((terms.resources.len() > 16).then(|| over("resources", terms.resources.len(), 16)))
         .or(canonical(&terms.resources).err())
 }

@@ -85,6 +85,7 @@ impl ModelProject {
             self.waits.len(),
             self.tasks.len(),
             self.queues.len(),
+            self.rates.len(),
             self.holds.len(),
             self.reservations.list.len(),
             usize::from(self.reservations.are_set()),
@@ -268,7 +269,10 @@ impl Model {
             project.look_at_queue(&task.added.terms.queue);
             let reserved = lease(&task).and_then(|lease| lease.reservation);
             project.reservations.list.retain(|found| Some(found.id) != reserved);
-        } else if project.queues.pop_first().is_some() || project.holds.pop_first().is_some() {
+        } else if project.queues.pop_first().is_some()
+            || project.rates.pop_first().is_some()
+            || project.holds.pop_first().is_some()
+        {
         } else if !project.reservations.list.is_empty() {
             project.reservations.list.remove(0);
         } else if project.reservations.are_set() {

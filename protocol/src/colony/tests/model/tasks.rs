@@ -73,7 +73,12 @@ impl ModelTask {
     fn line(&self) -> LineOf {
         let terms = &self.added.terms;
         let lane = terms.priority as u8 * 3 + terms.tier as u8;
-        (lane, self.added.kind.clone(), terms.requires.clone())
+        (
+            lane,
+            self.added.kind.clone(),
+            terms.requires.clone(),
+            terms.rates.clone(),
+        )
     }
 
     fn cost(&self) -> u32 {

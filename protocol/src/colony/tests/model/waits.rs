@@ -46,7 +46,9 @@ impl ModelProject {
         };
         self.waits.insert(WaitId(at.seq), wait);
         self.look_at_queue(&queue);
-        if self.queues[&queue].closed(at.now_ms).is_some() {
+        let of_rates =
+            |task: &ModelTask| task.ready() && task.added.terms.queue == queue && !task.added.terms.rates.is_empty();
+        if self.queues[&queue].closed(at.now_ms).is_some() || self.tasks.values().any(of_rates) {
             self.look_again(&queue);
         }
         let session = match owner {
@@ -136,7 +138,7 @@ impl ModelProject {
 
     /// What is owed at once, after a command.
     pub(super) fn hand_out(&mut self, at: &At) {
-        for _ in 0..64 {
+        for _ in 0..4 {
             let owed = self.queues.iter().find(|(_, queue)| queue.owes_ms == Some(0));
             let Some(name) = owed.map(|(name, _)| name.clone()) else {
                 return;
@@ -154,21 +156,26 @@ impl ModelProject {
             let kind = task.added.kind.as_ref();
             let mut requires = task.added.terms.requires.iter();
             let right = wait.kinds.is_empty() || kind.is_some_and(|kind| wait.kinds.contains(kind));
-            let able = right && requires.all(|one| wait.capabilities.contains(one));
-            able && self.may_reserve(&task.added.terms.resources, &wait.holder.owner, at)
+            right && requires.all(|one| wait.capabilities.contains(one))
         };
-        let wanted = self.best_of(name, at, |task| waiting.iter().any(|id| takes(&id, task)));
-        let Some(task) = wanted else {
-            if closed {
-                self.look_again(name);
-            } else {
-                self.queues.get_mut(name).unwrap().owes_ms = None;
-            }
-            return;
+        let may = |id: &&WaitId, task: &ModelTask| {
+            let owner = &self.waits[*id].holder.owner;
+            takes(id, task) && self.may_reserve(&task.added.terms.resources, owner, at)
+        };
+        let wanted = self.best_of(
+            name,
+            at,
+            |task| waiting.iter().any(|id| takes(&id, task)),
+            |task| waiting.iter().any(|id| may(&id, task)),
+        );
+        let task = match wanted {
+            Ok(task) => task,
+            Err(_) if closed => return self.look_again(name),
+            Err(at_ms) => return self.queues.get_mut(name).unwrap().owes_ms = at_ms,
         };
         let fitting: Vec<WaitId> = waiting
             .iter()
-            .filter(|id| takes(id, &self.tasks[&task]))
+            .filter(|id| may(id, &self.tasks[&task]))
             .copied()
             .collect();
         let id = self.chosen(queue, waiting.len() as u64, &fitting, task, at);

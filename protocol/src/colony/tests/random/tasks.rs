@@ -56,6 +56,7 @@ impl Seeded {
                 true => (0..17).map(|_| self.want()).collect(),
                 false => (0..self.pick(&[0, 0, 0, 1, 1, 2])).map(|_| self.want()).collect(),
             },
+            rates: self.tokens(project),
         }
     }
 
@@ -86,6 +87,7 @@ impl Seeded {
                 // Many of one line.
                 2 | 3 => Terms {
                     cost: self.pick(&COSTS),
+                    rates: self.tokens(project),
                     ..Terms::default()
                 },
                 _ => Terms::default(),

@@ -24,6 +24,7 @@ impl ModelProject {
                     ways.push(self.check_free(*id, claim, &holder.owner, &ids[..place], at)?);
                 }
                 self.check_resources(ids, &holder.owner, at)?;
+                self.check_tokens(ids, at)?;
                 if !ids.is_empty() {
                     open(self);
                 }
@@ -71,41 +72,69 @@ impl ModelProject {
         at: &At,
     ) -> Option<TaskId> {
         let name: Arc<str> = wants.queue.clone().unwrap_or("default".into());
-        self.best_of(&name, at, |task| {
+        let fits = |task: &ModelTask| {
             let mut requires = task.added.terms.requires.iter();
             let kind = task.added.kind.as_ref();
             let right = kinds.is_empty() || kind.is_some_and(|kind| kinds.contains(kind));
-            let able = right && requires.all(|one| wants.capabilities.contains(one));
-            able && self.may_reserve(&task.added.terms.resources, owner, at)
-        })
+            right && requires.all(|one| wants.capabilities.contains(one))
+        };
+        let may = |task: &ModelTask| self.may_reserve(&task.added.terms.resources, owner, at);
+        self.best_of(&name, at, fits, may).ok()
     }
 
-    /// The task of a queue that goes first of those that fit.
+    /// The task of a queue that goes first of those that fit, or when there may be one because tokens are there.
     pub(in crate::colony::tests::model) fn best_of(
         &self,
         name: &Arc<str>,
         at: &At,
         fits: impl Fn(&ModelTask) -> bool,
-    ) -> Option<TaskId> {
-        let queue = self.queues.get(name)?;
+        may: impl Fn(&ModelTask) -> bool,
+    ) -> Result<TaskId, Option<u64>> {
+        let queue = self.queues.get(name).ok_or(None)?;
         if queue.closed(at.now_ms).is_some() {
-            return None;
+            return Err(None);
         }
         let mut fitting: Vec<(&TaskId, &ModelTask)> = self.tasks.iter().collect();
         fitting.retain(|(_, task)| task.ready() && task.added.terms.queue == *name && fits(task));
         let waited = |task: &ModelTask| queue.grants - queue.since[&task.line()];
         let turn = 16 * queue.since.len() as u64;
-        let due = fitting.iter().filter(|(_, task)| waited(task) >= turn);
         let rank = |id: TaskId, task: &ModelTask| match queue.passed[&task.line()] >= 16 {
             true if self.oldest_of_line(name, task).0 == id => (0, id),
             _ => (task.cost(), id),
         };
+        // From the line that goes first on: what one lacks is kept from those behind it.
+        let mut heads: BTreeMap<LineOf, (u32, TaskId)> = BTreeMap::new();
+        for (id, task) in &fitting {
+            let head = heads.entry(task.line()).or_insert(rank(**id, task));
+            *head = rank(**id, task).min(*head);
+        }
+        let mut heads: Vec<(LineOf, (u32, TaskId))> = heads.into_iter().collect();
+        heads.sort_by_key(|(line, head)| match queue.grants - queue.since[line] >= turn {
+            true => (false, queue.since[line], None),
+            false => (true, line.0.into(), Some(*head)),
+        });
+        let (mut kept, mut open, mut later) = (Vec::new(), BTreeSet::new(), Vec::new());
+        for (line, _) in heads {
+            let lacks = self.lacking(&line.3, at);
+            let is_kept = line.3.iter().any(|tokens| kept.contains(&tokens.rate));
+            let lacked: Vec<Arc<str>> = lacks.iter().map(|(rate, _)| Arc::clone(rate)).collect();
+            let last = lacks.iter().map(|(_, at_ms)| *at_ms).max();
+            match last {
+                Some(last) if !is_kept => later.push(last),
+                None if !is_kept => drop(open.insert(line)),
+                _ => {}
+            }
+            kept.extend(lacked);
+        }
+        fitting.retain(|(_, task)| open.contains(&task.line()) && may(task));
+        let due = fitting.iter().filter(|(_, task)| waited(task) >= turn);
         // The line that has waited longest, the first of them in the order of lines, and its first task.
         let due = due.min_by_key(|(id, task)| (queue.since[&task.line()], task.line(), rank(**id, task)));
         let best = fitting
             .iter()
             .min_by_key(|(id, task)| (task.line().0, rank(**id, task)));
-        due.or(best).map(|(id, _)| **id)
+        let found = due.or(best).map(|(id, _)| **id);
+        found.ok_or(later.into_iter().min())
     }
 
     /// The oldest ready task of the line of this one, and what it costs.
@@ -142,6 +171,7 @@ impl ModelProject {
         if let Breaker::Open { .. } = queue.breaker {
             queue.breaker = Breaker::HalfOpen { trial: id };
         }
+        self.take_tokens(&task.added.terms.rates, at);
         task.attempts += 1;
         (task.not_until_ms, task.wakes_ms) = (0, None);
         let mut lease = Lease {

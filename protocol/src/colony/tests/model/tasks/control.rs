@@ -90,6 +90,7 @@ impl ModelProject {
                 if let Some(gone) = task.needs().iter().find(|need| !self.tasks.contains_key(need)) {
                     return misplaced(format!("it needs {gone}, which is no longer kept"));
                 }
+                self.check_rates(&task.added.terms.rates)?;
                 task.unmet = self.not_done(task.needs());
                 (task.counts, task.not_until_ms) = (Counts::default(), 0);
                 self.settle(&mut task, at);

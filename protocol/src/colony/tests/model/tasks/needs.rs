@@ -29,6 +29,7 @@ impl ModelProject {
         let mut tasks = Vec::new();
         for (new, added) in new.iter().zip(&added).filter(|(_, added)| !added.existing) {
             let needs = self.find_needs(&new.terms.needs, &here)?;
+            self.check_rates(&new.terms.rates)?;
             let mut new = new.clone();
             new.terms.needs = needs.iter().copied().map(Need::Id).collect();
             new.terms.resources = canonical(&new.terms.resources)?;

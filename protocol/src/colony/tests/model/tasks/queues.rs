@@ -3,7 +3,7 @@
 use super::*;
 
 /// What the tasks of a line have in common.
-pub(in crate::colony::tests) type LineOf = (u8, Option<Arc<str>>, Vec<Arc<str>>);
+pub(in crate::colony::tests) type LineOf = (u8, Option<Arc<str>>, Vec<Arc<str>>, Vec<Tokens>);
 
 /// A queue.
 #[derive(Clone, Debug, Default, PartialEq)]
