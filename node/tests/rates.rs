@@ -28,7 +28,7 @@ fn a_rate_is_one_for_all_nodes_and_who_waits_gets_a_task_when_its_tokens_are_the
     let (first, second) = (add("Ask", "rate:api"), add("Ask again", "rate:api=1"));
     let shown = json("n3", &["task", "show", &second]);
     assert_eq!(
-        shown["resources"],
+        shown["terms"]["resources"],
         json!([{ "resource": "rate:api", "mode": "exclusive" }]),
         "{shown}"
     );
