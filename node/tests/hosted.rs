@@ -238,6 +238,31 @@ fn an_agent_that_cannot_work_is_refused_by_the_name_of_the_argument() {
 }
 
 #[test]
+fn a_node_whose_file_says_so_runs_no_commands() {
+    let colony = Colony::start_prepared("exec-off", |config, _| config.agent_commands = false);
+    let spawn = [
+        "agent",
+        "spawn",
+        "e",
+        "--kind",
+        "exec",
+        "--arguments",
+        r#"{"command": ["true"]}"#,
+    ];
+    let line = refused(&mut colony.command_at("n1", &spawn), 1);
+    assert!(
+        line.ends_with("the cluster file of this node says agents.commands = false"),
+        "{line}"
+    );
+    let url = r#"{"url": "http://127.0.0.1:9/", "checks": true}"#;
+    let line = refused(
+        &mut colony.command_at("n1", &["agent", "spawn", "e", "--kind", "http", "--arguments", url]),
+        1,
+    );
+    assert!(line.contains("checks: the cluster file"), "{line}");
+}
+
+#[test]
 fn whatever_ends_an_agent_or_its_lease_nothing_of_its_command_stays_behind() {
     let mut rig = Rig::start("exec-families");
     let task = add(&rig.colony, titled("t", Value::Null));
@@ -351,8 +376,9 @@ pub(crate) fn tasks_and_kills(name: &str, scale: &Kills) {
     let files = Files::write(rig.colony.folder(), scale.tasks);
     let mut random = StdRng::seed_from_u64(scale.seed);
     eprintln!("{} tasks, {} kills, seed {}", scale.tasks, scale.kills, scale.seed);
-    // Slow enough that commands are under way whenever a node is killed.
-    let script = format!("{HASH}\nsleep 0.5");
+    // The first ones are under way until a node is killed; later ones mostly are when one is.
+    let go = rig.workers.folder.join("go");
+    let script = format!("while [ ! -e go ]; do sleep 0.05; done\n{HASH}\nsleep 0.2");
     // By this the processes are found that a node has started.
     let of_node = |rig: &Rig, node: &str| format!("QUEENRIGHT_TEST_NODE={node}-{}", rig.workers.variable());
     let start = |rig: &Rig, node: &str| {
@@ -371,20 +397,25 @@ pub(crate) fn tasks_and_kills(name: &str, scale: &Kills) {
     files.add_tasks(&rig.colony, "hash");
     let (mut at_work, mut longest) = (0, Duration::ZERO);
     for kill in 0..scale.kills {
-        let reached = (scale.tasks * (kill + 1) / (scale.kills + 2)) as u64;
+        let reached = (scale.tasks * kill / (scale.kills + 1)) as u64;
         until(&format!("{reached} tasks are finished"), || {
             (finished(&rig.colony) >= reached).then_some(())
         });
         let victim = NODES[random.random_range(0..NODES.len())];
         let mark = of_node(&rig, victim);
-        let guards = rig.workers.with(&mark);
-        at_work += guards.len();
+        if kill == 0 {
+            until("several commands of the node", || {
+                (rig.workers.with(&mark).len() >= 8).then_some(())
+            });
+        }
+        at_work += rig.workers.with(&mark).len();
         rig.colony.kill(victim);
         let killed = Instant::now();
         until("the end of all that the node has started", || {
             rig.workers.with(&mark).is_empty().then_some(())
         });
         longest = longest.max(killed.elapsed());
+        fs::write(&go, "").unwrap();
         rig.colony.start_node(victim);
         // It may have no leader yet; a name is free on a node that has just begun.
         rig.colony.leader_at(victim, None);

@@ -17,9 +17,9 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group, waitid};
 use serde::{Deserialize, Serialize};
 
-#[cfg(target_os = "linux")]
-use super::memory;
 use super::{End, STDIN_BYTES_MAX, find_program};
+#[cfg(target_os = "linux")]
+use super::{can_bound_memory, memory};
 
 /// The first argument of a guard; how much memory the command may use, or [`UNBOUNDED`], and the command follow.
 const GUARD: &str = "process-guard";
@@ -124,6 +124,10 @@ fn guard(memory: &OsStr, command: Vec<OsString>) -> u8 {
 fn bound(memory: &OsStr) -> io::Result<Option<u64>> {
     if memory == UNBOUNDED {
         return Ok(None);
+    }
+    if !can_bound_memory() {
+        let problem = "this kernel does not list the children of processes, whose memory is to be bounded";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, problem));
     }
     let bytes = memory.to_str().and_then(|text| text.parse().ok());
     let problem = || format!("memory: {memory:?} is no number of bytes");

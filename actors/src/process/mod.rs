@@ -37,8 +37,6 @@ pub use self::running::run;
 pub const LOG_BYTES_MAX: usize = 64 << 10;
 /// The most that may be given to a command on its stdin, in bytes.
 pub const STDIN_BYTES_MAX: usize = 16 << 20;
-/// Whether this system can bound the memory of a command.
-pub const MEMORY_LIMITS: bool = cfg!(target_os = "linux");
 
 /// What to run, and within which bounds.
 #[derive(Clone, Debug)]
@@ -61,7 +59,7 @@ pub struct Job {
     pub grace: Duration,
     /// How much memory it may use with all that it has started, in bytes: where it is more it is killed. What is resident
     /// counts, looked at ten times a second, and what several of its processes share counts for each. On Linux only
-    /// ([`MEMORY_LIMITS`]): elsewhere nothing is started.
+    /// ([`can_bound_memory`]): elsewhere nothing is started.
     pub memory_bytes_max: Option<u64>,
     /// How many bytes of its stdout are kept.
     pub stdout_bytes_max: usize,
@@ -135,6 +133,11 @@ pub enum ProcessError {
         /// The program of the command.
         command: String,
     },
+}
+
+/// Whether this system can bound the memory of a command: Linux, with a kernel that lists the children of a thread.
+pub fn can_bound_memory() -> bool {
+    cfg!(target_os = "linux") && Path::new("/proc/thread-self/children").exists()
 }
 
 /// Where the program of a command is: where it says, or in the first folder of `PATH` that has it.

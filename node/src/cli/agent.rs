@@ -19,6 +19,7 @@ Examples:
   queenright agent list
   queenright agent list --state busy --label team=red --name 'crawler-*' --limit 20
   queenright agent spawn e1 --kind load-echo
+  queenright agent spawn w1 --kind exec --arguments '{\"command\": [\"./build.sh\"], \"folder\": \"/srv/project\", \"slots\": 4}'
   queenright agent spawn e2 --kind load-echo --restart permanent --restart-limit 10 --restart-within 600
   queenright agent exec builder --kind build --slots 4 -- ./build.sh
   queenright agent http labels http://127.0.0.1:8080/label --kind label --secret-file ~/label.secret

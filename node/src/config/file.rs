@@ -21,6 +21,7 @@ pub(super) struct ClusterFile {
     pub(super) log: Option<LogSection>,
     pub(super) tls: Option<TlsSection>,
     pub(super) doors: Option<DoorsSection>,
+    pub(super) agents: Option<AgentsSection>,
 }
 
 #[derive(Debug, DeriveDeserialize, Serialize)]
@@ -89,6 +90,12 @@ pub(super) struct TlsSection {
 #[serde(deny_unknown_fields, expecting = "a section")]
 pub(super) struct DoorsSection {
     pub(super) auth: Option<String>,
+}
+
+#[derive(Debug, Default, DeriveDeserialize, Serialize)]
+#[serde(deny_unknown_fields, expecting = "a section")]
+pub(super) struct AgentsSection {
+    pub(super) commands: Option<bool>,
 }
 
 /// A number of bytes: an integer, or text such as `"8 MiB"`.
@@ -229,6 +236,9 @@ impl ClusterFile {
             }),
             doors: Some(DoorsSection {
                 auth: Some(config.auth.to_string()),
+            }),
+            agents: Some(AgentsSection {
+                commands: Some(config.agent_commands),
             }),
         }
     }

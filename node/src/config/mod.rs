@@ -61,6 +61,10 @@ pub struct ClusterConfig {
     pub tls: Option<PathBuf>,
     /// `doors.auth`: who may use the doors.
     pub auth: Auth,
+    /// `agents.commands`: whether hosted agents may run commands on the nodes: `exec` agents, and the checks of tasks. On by
+    /// default: who may start agents is trusted with the cluster. A node that listens beyond loopback and asks for no tokens
+    /// runs none, whatever this says.
+    pub agent_commands: bool,
 }
 
 /// How projects begin.

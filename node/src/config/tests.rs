@@ -236,6 +236,13 @@ fn others_dial_what_is_advertised() {
 }
 
 #[test]
+fn agents_run_commands_unless_the_file_says_no() {
+    let config = |more: &str| parse(&format!("{MESH}{more}")).unwrap();
+    assert!(config("").agent_commands);
+    assert!(!config("[agents]\ncommands = false\n").agent_commands);
+}
+
+#[test]
 fn certificates_lie_beside_the_file_and_doors_say_who_may_come_in() {
     let config = ClusterConfig::parse(Path::new("/etc/queenright/c.toml"), &format!("{MESH}{TLS}{TOKENS}")).unwrap();
     assert_eq!(config.tls.as_deref(), Some(Path::new("/etc/queenright/certificates")));

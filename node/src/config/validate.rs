@@ -58,6 +58,7 @@ pub(super) fn cluster(file: &Path, raw: ClusterFile) -> Result<ClusterConfig, Co
         log: check.log(&raw.log.unwrap_or_default())?,
         tls: raw.tls.map(|tls| check.tls(&tls)).transpose()?,
         auth: check.auth(&raw.doors.unwrap_or_default())?,
+        agent_commands: raw.agents.unwrap_or_default().commands.unwrap_or(true),
     })
 }
 

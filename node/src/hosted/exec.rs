@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use queenright_actors::agent::{AgentSpec, BehaviourError};
-use queenright_actors::process::{self, MEMORY_LIMITS};
+use queenright_actors::process;
 use queenright_bench::client::wire::sorted;
 use queenright_protocol::colony::{self, Refusal, SESSION_TTL_MS_MAX, SESSION_TTL_MS_MIN};
 
@@ -109,8 +109,11 @@ pub(super) fn commands(arguments: &mut Arguments) -> Result<Commands, BehaviourE
         }
     }
     let memory = arguments.number("memory_mb", 1..=MEMORY_MB_MAX)?;
-    if memory.is_some() && !MEMORY_LIMITS {
-        return Err(wrong("memory_mb", "the memory of commands is bounded on Linux only"));
+    if memory.is_some() && !process::can_bound_memory() {
+        return Err(wrong(
+            "memory_mb",
+            "the memory of commands is bounded on Linux only, where /proc lists the children of threads",
+        ));
     }
     let guard = this_program().map_err(|error| BehaviourError(format!("cannot find this program: {error}")))?;
     Ok(Commands {

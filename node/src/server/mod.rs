@@ -268,14 +268,23 @@ fn door_access(plan: &NodePlan, tls: Option<Arc<Tls>>, cookie: LinkCookie) -> Do
 
 /// What the workers of the node share.
 fn hosted(plan: &NodePlan, in_tls: bool) -> Arc<Hosted> {
-    let address = plan.node().http;
+    let node = plan.node();
+    let address = node.http;
     // Whoever reaches such a door would run what they like as the user of the node.
     let open = !address.ip().is_loopback() && plan.admin_token.is_none();
-    let forbidden = open.then(|| {
-        format!("commands cannot be run for others: the door at {address} is open to all who reach it, and asks for no token")
-    });
+    let forbidden = if !plan.config.agent_commands {
+        Some("the cluster file of this node says agents.commands = false".to_owned())
+    } else if open {
+        Some(format!(
+            "the door at {address} is open to all who reach it and asks for no token: commands cannot be run for them"
+        ))
+    } else {
+        None
+    };
+    // An address of the file is one, and so is what it says instead of that.
+    let door = Door::parse(&node.http_advertised()).unwrap_or_else(|_| address.into());
     let worktrees = plan.data_dir.join("worktrees");
-    Hosted::new(Door::from(address).in_tls(in_tls).url(""), worktrees, forbidden)
+    Hosted::new(door.in_tls(in_tls).url(""), worktrees, forbidden)
 }
 
 fn options(plan: &NodePlan, tls: Option<Arc<Tls>>, hosted: &Arc<Hosted>) -> Result<NodeOptions, ServerError> {
