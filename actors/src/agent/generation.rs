@@ -39,7 +39,7 @@ pub(crate) struct Generation {
     /// Letters that wait, and [`HELD`].
     waiting: AtomicUsize,
     // A mutex: whoever sends to an agent that is passive, and its queen. Held for a place of the list, or to hand it over.
-    held: Mutex<Held>,
+    held: Mutex<Option<Box<Held>>>,
     activity: AtomicU8,
     paused: AtomicBool,
     /// Tells of pauses whoever has asked.
@@ -78,14 +78,14 @@ impl Generation {
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, Option<Box<Held>>> {
         self.held.lock().expect("nothing panics under this lock")
     }
 
     /// Its actor has started: it is given what was held.
     pub(super) fn open(&self, actor: ActorRef<AgentMessage>) {
         let mut held = self.held();
-        for message in std::mem::take(&mut held.messages) {
+        for message in held.take().unwrap_or_default().messages {
             // One that has ended already drops them, which counts them.
             let _ = actor.cast(message);
         }
@@ -104,16 +104,18 @@ impl Generation {
     pub(super) fn rest(&self) -> bool {
         self.actor.store(None);
         self.activity.store(IDLE, Ordering::Relaxed);
-        !self.held().messages.is_empty()
+        self.held().is_some()
     }
 
     /// It has ended: what is held, and what comes too late, is dropped.
     pub(super) fn close(&self) {
         let left = {
             let mut held = self.held();
-            held.closed = true;
             self.waiting.fetch_or(HELD, Ordering::AcqRel);
-            std::mem::take(&mut held.messages)
+            held.replace(Box::new(Held {
+                messages: Vec::new(),
+                closed: true,
+            }))
         };
         // Their end counts them, and comes back to this one's counts.
         drop(left);
@@ -151,6 +153,7 @@ impl Generation {
             let mut mail = self.held();
             // The next actor may have started since.
             if self.waiting.load(Ordering::Acquire) & HELD != 0 {
+                let mail = mail.get_or_insert_default();
                 if mail.closed {
                     return Err(Box::new(message));
                 }

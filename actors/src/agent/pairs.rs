@@ -58,7 +58,7 @@ pub struct AgentAccounts {
 #[derive(Debug, Default)]
 pub(super) struct Pairs {
     first: OnceLock<Box<Block>>,
-    others: Counts,
+    others: OnceLock<Box<Counts>>,
 }
 
 /// Some accounts, in the order in which they were begun, and those begun after them.
@@ -134,7 +134,7 @@ impl Pairs {
             }
             block = next;
         }
-        &self.others
+        self.others.get_or_init(Box::default)
     }
 
     /// Hands the signals of each sender together to `count`, with the account that they belong to.
@@ -154,7 +154,7 @@ impl Pairs {
         });
         AgentAccounts {
             pairs: pairs.collect(),
-            others: self.others.read(),
+            others: self.others.get().map(|counts| counts.read()).unwrap_or_default(),
         }
     }
 }

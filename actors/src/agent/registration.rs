@@ -34,7 +34,7 @@ type Begun = watch::Receiver<Option<Result<(), Refusal>>>;
 #[derive(Default)]
 pub(super) struct Registration {
     // A mutex: its agent begins it, the queen ends it. Held to look and to note.
-    begun: Mutex<Option<Begun>>,
+    begun: Mutex<Option<Box<Begun>>>,
 }
 
 /// Whose life it is, and who carries the word.
@@ -55,7 +55,9 @@ impl Registration {
             let mut begun = self.begun.lock().expect("nothing panics under this lock");
             // One that was refused, for want of room, is tried again.
             let known = begun.take().filter(|begun| !matches!(&*begun.borrow(), Some(Err(_))));
-            begun.insert(known.unwrap_or_else(|| whose().tell_start())).clone()
+            begun
+                .insert(known.unwrap_or_else(|| Box::new(whose().tell_start())))
+                .clone()
         };
         let outcome = begun
             .wait_for(Option::is_some)
