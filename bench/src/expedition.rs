@@ -23,6 +23,9 @@ const SETTLED_AFTER: Duration = Duration::from_millis(500);
 /// How long to wait for that at most.
 const SETTLED_WITHIN: Duration = Duration::from_secs(20);
 
+/// The most beliefs that are told in one step: whom each tells is sent to the conductor in one request.
+pub const BELIEFS_MAX: u64 = 1_000_000;
+
 /// Who tells whom what it believes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Neighbours {
@@ -33,6 +36,18 @@ pub enum Neighbours {
 }
 
 impl Neighbours {
+    /// To how many of so many explorers one tells its belief at most, and how many beliefs are told in a step at most.
+    fn told(self, explorers: u64) -> (u64, u64) {
+        let others = explorers.saturating_sub(1);
+        match self {
+            Neighbours::Kind(Kind::Mesh) => (others, explorers * others),
+            Neighbours::Kind(Kind::Star) => (others, 2 * others),
+            Neighbours::Kind(Kind::Ring) => (others.min(2), explorers * others.min(2)),
+            Neighbours::Kind(Kind::Hierarchical { fan_out }) => (others.min(fan_out.get() as u64 + 1), 2 * others),
+            Neighbours::Mod5 => (others.min(4), explorers * others.min(4)),
+        }
+    }
+
     /// For each explorer the numbers of those that it tells.
     pub fn of(self, explorers: usize) -> Vec<Vec<usize>> {
         match self {
@@ -103,14 +118,14 @@ impl Plan {
     /// What is wrong, with the field, its value and its bounds.
     pub fn check(&self) -> Result<(), String> {
         self.world.check().map_err(|error| error.to_string())?;
-        let told = self.neighbours.of(self.explorers.min(EXPLORERS_MAX).min(TOLD_MAX + 2));
-        let told = told.iter().map(Vec::len).max().unwrap_or_default();
+        let (told_by_one, told) = self.neighbours.told(self.explorers.min(EXPLORERS_MAX) as u64);
         let steps_max = if self.history { HISTORY_STEPS_MAX } else { u64::MAX };
         for (field, found, min, max) in [
             ("explorers", self.explorers as u64, 1, EXPLORERS_MAX as u64),
             ("steps", self.steps, 1, steps_max),
             ("update_every", self.update_every.into(), 1, u32::MAX.into()),
-            ("neighbours of one explorer", told as u64, 0, TOLD_MAX as u64),
+            ("neighbours of one explorer", told_by_one, 0, TOLD_MAX as u64),
+            ("beliefs told in a step", told, 0, BELIEFS_MAX),
         ] {
             if !(min..=max).contains(&found) {
                 return Err(format!("{field}: {found} is not {min} to {max}"));
@@ -409,5 +424,19 @@ mod tests {
         assert_eq!((freely[0].len(), &freely[9]), (0, &vec![0, 1, 2, 3]));
         assert_eq!(Neighbours::Mod5.of(1), [Vec::<usize>::new()]);
         assert_eq!(Neighbours::Mod5.of(2)[1], [0]);
+    }
+
+    #[test]
+    fn what_is_told_at_most_is_known_without_a_list() {
+        for neighbours in ["mesh", "star", "ring", "hierarchical:3"].map(|kind| Neighbours::Kind(kind.parse().unwrap()))
+        {
+            for explorers in 1..30 {
+                let told = neighbours.of(explorers);
+                let most = told.iter().map(Vec::len).max().unwrap() as u64;
+                let all = told.iter().map(Vec::len).sum::<usize>() as u64;
+                let (by_one, bound) = neighbours.told(explorers as u64);
+                assert!(most <= by_one && all <= bound, "{neighbours:?} of {explorers}");
+            }
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! B14, coordination in lock-step: explorers that tell others what they believe, and step all together.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use queenright_actors::explorer::WorldSpec;
+use queenright_actors::explorer::{Explorer, ExplorerSpec, Scratch, World, WorldSpec};
 use queenright_protocol::topology::Kind;
 use serde_json::json;
 
@@ -21,6 +22,8 @@ pub const TITLE: &str = "lock-step: explorers tell what they believe, then all s
 const AGENTS: [usize; 4] = [1, 5, 10, 50];
 /// How many steps each does: one for each 10,000 signals that the options allow, within these bounds.
 const STEPS: (u64, u64) = (20, 200);
+/// How many explorers step without messages, to know what there is to reach.
+const BARE: u32 = 10;
 /// The side of the grid: that of the original.
 const SIDE: usize = 10;
 /// How many nodes a topology links.
@@ -37,6 +40,7 @@ const RUN_WITHIN: Duration = Duration::from_secs(300);
 /// [`BenchError`]; [`BenchError::Mismatch`] if a belief is lost, late or refused, or an agent did not do all steps.
 pub fn run(options: &Options) -> Result<Report, BenchError> {
     let report = Report::begin(ID, TITLE, &options.data);
+    let bare = bare(options);
     let mut rows = Vec::new();
     let kinds = [
         (1, Kind::Mesh),
@@ -46,7 +50,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
         (NODES, "hierarchical".parse().expect("a kind of topology")),
     ];
     for (nodes, kind) in kinds {
-        rows.extend(block_on(on(options, Shape { nodes, kind }))?);
+        rows.extend(block_on(on(options, bare, Shape { nodes, kind }))?);
     }
     Ok(Report {
         config: json!({
@@ -64,7 +68,37 @@ fn steps(options: &Options) -> u64 {
     (options.signals / 10_000).clamp(STEPS.0, STEPS.1)
 }
 
-async fn on(options: &Options, shape: Shape) -> Result<Vec<Row>, BenchError> {
+fn world(options: &Options, repeat: u32) -> WorldSpec {
+    WorldSpec {
+        side: SIDE,
+        seed: options.seed + u64::from(repeat),
+        ..WorldSpec::default()
+    }
+}
+
+/// Steps a second of explorers of the same world in this thread, one after the other, that hear nobody.
+fn bare(options: &Options) -> f64 {
+    let good = "the specifications are constants within the bounds";
+    let world = Arc::new(World::new(world(options, 0)).expect(good));
+    let mut scratch = Scratch::default();
+    let (mut steps, mut took) = (0, Duration::ZERO);
+    for number in 0..BARE {
+        let spec = ExplorerSpec {
+            number,
+            ..ExplorerSpec::default()
+        };
+        let mut explorer = Explorer::new(world.clone(), &spec).expect(good);
+        let began = Instant::now();
+        for _ in 0..self::steps(options) {
+            explorer.step(std::iter::empty(), &mut scratch).expect(good);
+            steps += 1;
+        }
+        took += began.elapsed();
+    }
+    f64::from(steps) / took.as_secs_f64().max(1e-9)
+}
+
+async fn on(options: &Options, bare: f64, shape: Shape) -> Result<Vec<Row>, BenchError> {
     let rig = Rig::start_shaped(options, ID, shape).await?;
     let hosts: Vec<Host> = rig.nodes().iter().map(Host::from).collect();
     let name = match shape.nodes {
@@ -73,6 +107,7 @@ async fn on(options: &Options, shape: Shape) -> Result<Vec<Row>, BenchError> {
     };
     let mut rows = Vec::new();
     let mut alone = None;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     for agents in AGENTS {
         let mut runs = Vec::new();
         for repeat in 0..options.cluster_repeats.max(1) {
@@ -104,19 +139,22 @@ async fn on(options: &Options, shape: Shape) -> Result<Vec<Row>, BenchError> {
             .counts(counts)
             .note(note),
         );
-        if agents > 1 {
-            let share = 100.0 * rates.median() / (agents as f64 * alone);
-            let note = format!("of {agents} times the rate of 1 agent there");
-            rows.push(
-                Row::new(
-                    format!("{name}, {agents} agents: efficiency"),
-                    share,
-                    "%",
-                    rates.samples(),
-                )
-                .note(note),
-            );
-        }
+        let threads = agents.min(cores);
+        let share = 100.0 * rates.median() / (threads as f64 * bare);
+        let of_linear = 100.0 * rates.median() / (agents as f64 * alone);
+        let note = format!(
+            "of {threads} times the {bare:.0} steps/s of explorers in one thread without messages; it is {of_linear:.1} % of \
+             {agents} times the rate of 1 agent there"
+        );
+        rows.push(
+            Row::new(
+                format!("{name}, {agents} agents: efficiency"),
+                share,
+                "%",
+                rates.samples(),
+            )
+            .note(note),
+        );
     }
     rig.stop().await?;
     Ok(rows)
@@ -125,11 +163,7 @@ async fn on(options: &Options, shape: Shape) -> Result<Vec<Row>, BenchError> {
 async fn one(options: &Options, agents: usize, hosts: Vec<Host>, repeat: u32) -> Result<Outcome, BenchError> {
     let steps = steps(options);
     let plan = Plan {
-        world: WorldSpec {
-            side: SIDE,
-            seed: options.seed + u64::from(repeat),
-            ..WorldSpec::default()
-        },
+        world: world(options, repeat),
         explorers: agents,
         steps,
         neighbours: Neighbours::Mod5,
