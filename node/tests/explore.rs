@@ -95,10 +95,11 @@ fn an_expedition_that_is_interrupted_leaves_no_node_and_no_empty_drawing() {
 fn what_cannot_be_is_a_usage_error_that_names_the_bound() {
     let folder = tempfile::tempdir().unwrap();
     for (more, said) in [
-        (["--grid", "25"], "side: 25 is not 2 to 24"),
-        (["--policy-length", "5"], "policy_length: 5 is not 1 to 4"),
-        (["--trust", "1.5"], "trust: 1.5 is not 0 to 1"),
-        (["--sites", "9"], "sites: 9 is not 1 to 8"),
+        (["--grid", "25"], "--grid: 25 is not 2 to 24"),
+        (["--policy-length", "5"], "--policy-length: 5 is not 1 to 4"),
+        (["--trust", "1.5"], "--trust: 1.5 is not 0 to 1"),
+        (["--agents", "0"], "--agents: 0 is not 1 to 32768"),
+        (["--sites", "9"], "--sites: 9 is not 1 to 8"),
     ] {
         let mut command = queenright(folder.path());
         let ran = Ran::of(command.arg("explore").args(more)).with_code(2);

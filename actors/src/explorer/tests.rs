@@ -1,5 +1,6 @@
 //! The numbers are pymdp's; what does not fit is named.
 
+mod arguments;
 mod swarm;
 
 use std::sync::Arc;

@@ -41,8 +41,8 @@ const LINES: u64 = 10;
 /// [`CliError`] says what cannot be, could not be started or did not end. Nothing is left running.
 pub async fn run(args: ExploreArgs, context: &Context) -> Result<Exit, CliError> {
     let plan = plan(&args);
-    plan.check().map_err(CliError::Usage)?;
-    let world = World::new(plan.world.clone()).map_err(|error| CliError::Usage(error.to_string()))?;
+    plan.check().map_err(usage)?;
+    let world = World::new(plan.world.clone()).map_err(|error| usage(error.to_string()))?;
     let mut svg = Drawing::open(&args.svg)?;
     let mut stop = stop_signals()?;
     let (outcome, nodes) = match &args.client.node {
@@ -84,6 +84,19 @@ fn plan(args: &ExploreArgs) -> Plan {
         history: true,
         patience: if args.free { RUN_WITHIN } else { STEP_PATIENCE },
     }
+}
+
+/// A problem of a plan, with the flag that its field comes from.
+fn usage(problem: String) -> CliError {
+    let (field, rest) = problem.split_once(':').unwrap_or((&problem, ""));
+    CliError::Usage(match field {
+        "side" => format!("--grid:{rest}"),
+        "explorers" => format!("--agents:{rest}"),
+        "steps" | "sites" | "obstacles" | "noise" | "trust" | "policy_length" | "update_every" => {
+            format!("--{}:{rest}", field.replace('_', "-"))
+        }
+        _ => problem,
+    })
 }
 
 /// The file that the drawing goes to. Opened before an hour of walking, changed after it.
