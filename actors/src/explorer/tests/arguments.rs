@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::agent::{AgentSpec, Kinds, RestartPolicy};
+use crate::agent::{AgentSpec, Kinds};
 
 fn made(kind: &str, arguments: Value) -> Result<(), String> {
     let mut kinds = Kinds::default();
@@ -11,7 +11,7 @@ fn made(kind: &str, arguments: Value) -> Result<(), String> {
         name: "a".to_owned(),
         kind: kind.to_owned(),
         arguments,
-        restart: RestartPolicy::never(),
+        ..AgentSpec::default()
     };
     let make = kinds.get(kind).unwrap();
     make(&spec).map(drop).map_err(|error| error.to_string())

@@ -130,7 +130,7 @@ mod tests {
             mode: Mode::Exclusive,
         };
         let texts = ["slot:gpu", "rate:b=3", "rate:a", "rate:a=x", "file:rate:c"];
-        let (wants, rates) = split(texts.map(want).to_vec());
+        let (wants, rates) = split(Vec::from(texts.map(want)));
         let kept: Vec<&str> = wants.iter().map(|want| &*want.resource).collect();
         assert_eq!(kept, ["slot:gpu", "rate:a=x", "file:rate:c"]);
         let shown: Vec<WireWant> = rates.iter().map(resource_of).collect();
