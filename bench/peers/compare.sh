@@ -12,7 +12,8 @@
 #   PEERS_TARGET   where the drivers in Rust are built; outside the checkout, below the user's cache folder if
 #                  unset
 #   ONLY           `claims`: only claims of etcd, Redis and B5; `messages`: only Erlang, ractor_cluster, B1 and B13;
-#                  `explorers`: only pymdp, B12 and B14, which are not part of the whole
+#                  `agents`: only actors of ractor and B4, some minutes a round; `explorers`: only pymdp, B12 and B14,
+#                  which are not part of the whole
 #   PYMDP_PYTHON   the python that has pymdp, for `explorers`; python3 if unset
 set -uo pipefail
 
@@ -35,16 +36,20 @@ need() { # COMMAND PACKAGE
     command -v "$1" >/dev/null || missing+=("$2")
 }
 only=${ONLY:-all}
-[[ $only == all || $only == claims || $only == messages || $only == explorers ]] ||
-    die "ONLY: $only is neither unset, claims, messages nor explorers"
+[[ $only == all || $only == claims || $only == messages || $only == agents || $only == explorers ]] ||
+    die "ONLY: $only is neither unset, claims, messages, agents nor explorers"
+wants() { # PART
+    [[ $only == all || $only == "$1" ]]
+}
 pymdp_python=${PYMDP_PYTHON:-python3}
 drivers=()
-if [[ $only == all || $only == claims ]]; then
+[[ $only == agents ]] && drivers+=(ractor)
+if wants claims; then
     drivers+=(etcd redis)
     need etcd etcd-server
     need redis-server redis-server
 fi
-if [[ $only == all || $only == messages ]]; then
+if wants messages; then
     drivers+=(ractor)
     need erlc erlang-base
     need erl erlang-base
@@ -52,11 +57,11 @@ if [[ $only == all || $only == messages ]]; then
 fi
 need python3 python3
 need cargo "rustup (https://rustup.rs)"
-if [[ ($only == all || $only == claims) && ! -x ${PEERS_TARGET:-}/release/peer-etcd ]]; then
+if wants claims && [[ ! -x ${PEERS_TARGET:-}/release/peer-etcd ]]; then
     need protoc protobuf-compiler
     [[ -e /usr/include/google/protobuf/descriptor.proto ]] || missing+=(libprotobuf-dev)
 fi
-if [[ $only == all || $only == messages ]] && command -v erl >/dev/null; then
+if wants messages && command -v erl >/dev/null; then
     for application in crypto:erlang-crypto tools:erlang-tools; do
         erl -noshell -eval "halt(case code:lib_dir(${application%%:*}) of {error, _} -> 1; _ -> 0 end)." ||
             missing+=("${application##*:}")
@@ -90,7 +95,7 @@ for peer in "${drivers[@]}"; do
     CARGO_TARGET_DIR=$target cargo build --release --quiet --locked --manifest-path "$here/$peer/Cargo.toml" ||
         die "the driver of $peer was not built"
 done
-if [[ $only == all || $only == messages ]]; then
+if wants messages; then
     erlc -o "$out" "$here/erlang/bench.erl" || die "the driver of Erlang was not built"
 fi
 if [[ -z ${QUEENRIGHT:-} ]]; then
@@ -207,6 +212,7 @@ workloads=(B3 B5 B13)
 [[ $only == claims ]] && workloads=(B5)
 [[ $only == messages ]] && workloads=(B1 B13)
 [[ $only == explorers ]] && workloads=(B12 B14)
+[[ $only == agents ]] && workloads=(B4)
 for ((round = 1; round <= rounds; round++)); do
     echo "round $round of $rounds (load average $(cut -d' ' -f1 /proc/loadavg 2>/dev/null || echo unknown))"
     if [[ $only == all ]]; then
@@ -214,7 +220,7 @@ for ((round = 1; round <= rounds; round++)); do
         etcd_round put 1 || die "etcd with 1 client failed; see $out"
         etcd_round put 64 || die "etcd with 64 clients failed; see $out"
     fi
-    if [[ $only == all || $only == claims ]]; then
+    if wants claims; then
         echo "round $round of $rounds: etcd, claims"
         etcd_round claim 64 || die "claims of etcd failed; see $out"
         echo "round $round of $rounds: Redis"
@@ -225,14 +231,18 @@ for ((round = 1; round <= rounds; round++)); do
         echo "round $round of $rounds: pymdp"
         pymdp_round || die "pymdp failed; see $out"
     fi
-    if [[ $only == all || $only == messages ]]; then
+    if wants messages; then
         echo "round $round of $rounds: Erlang"
         erlang_round || die "Erlang failed; see $out"
         echo "round $round of $rounds: ractor_cluster"
         ractor_round || die "ractor_cluster failed; see $out"
     fi
+    if [[ $only == agents ]]; then
+        echo "round $round of $rounds: ractor"
+        timeout 240 "$target/release/peer-ractor" spawn 100000 >>"$out/peers.txt" || die "ractor failed; see $out"
+    fi
     echo "round $round of $rounds: queenright"
-    timeout 600 "$QUEENRIGHT" bench run "${workloads[@]}" --repeats 1 --json --quiet --data "$out" >>"$out/queenright.jsonl" ||
+    timeout 3600 "$QUEENRIGHT" bench run "${workloads[@]}" --repeats 1 --json --quiet --data "$out" >>"$out/queenright.jsonl" ||
         die "queenright failed; see $out"
 done
 

@@ -39,6 +39,8 @@ COMPARED = [
     ("5 agents, 25 observations; pymdp: 1 thread", "pymdp", "steps", "case=5-agents-25", "B12", "5 agents, 25 observations, beliefs every step", True, None, None),
     ("10 agents, 25 observations; pymdp: 1 thread", "pymdp", "steps", "case=10-agents-25", "B12", "10 agents, 25 observations, beliefs every step", True, None, None),
     ("50 agents, 25 observations; pymdp: 1 thread", "pymdp", "steps", "case=50-agents-25", "B12", "50 agents, 25 observations, beliefs every step", True, None, None),
+    ("actors started/s", "ractor_cluster", "spawn.rate", "n=100000", "B4", "spawn rate, active", True, 1.0, None),
+    ("memory of an active agent, B", "ractor_cluster", "spawn.bytes", "n=100000", "B4", "resident memory per active agent", False, None, None),
 ]
 HEAD = ["", "peer", "its median", "its range", "ours", "our range", "ours/peer", "floor", "target"]
 

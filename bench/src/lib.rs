@@ -67,12 +67,19 @@ pub struct Options {
     pub saturated_ms: u64,
     /// How long explorers step in a steady state, in milliseconds, for each figure.
     pub steady_ms: u64,
+    /// How many agents are active on one node at most, up to 100,000 less those that start them.
+    pub active_agents: u64,
+    /// How many are passive there.
+    pub passive_agents: u64,
+    /// How long short-lived agents come and go, in milliseconds.
+    pub churn_ms: u64,
 }
 
 impl Options {
     /// The full run, with data in `data`: seed 1, 15 repeats, batches of up to 1,000,000 proposals, 5,000 syncs; on
     /// clusters of the running program 3 repeats, 4 s of puts by up to 256 agents, 1,000 gets, 2,000,000 signals and
-    /// 20,000 calls, 20 kills and 30 s of a saturated ring; 10 s of explorers; the history of the repository around the current folder.
+    /// 20,000 calls, 20 kills and 30 s of a saturated ring; 10 s of explorers; 99,999 active and 1,000,000 passive agents and
+    /// 60 s of short-lived ones; the history of the repository around the current folder.
     pub fn full(data: PathBuf) -> Self {
         Self {
             data,
@@ -91,6 +98,9 @@ impl Options {
             kills: 20,
             saturated_ms: 30_000,
             steady_ms: 10_000,
+            active_agents: 99_999,
+            passive_agents: 1_000_000,
+            churn_ms: 60_000,
         }
     }
 }

@@ -22,6 +22,9 @@ fn small(data: &Path) -> Options {
         kills: 2,
         saturated_ms: 2_000,
         steady_ms: 20,
+        active_agents: 600,
+        passive_agents: 2_000,
+        churn_ms: 300,
         ..Options::full(data.to_owned())
     }
 }
@@ -70,6 +73,33 @@ fn every_acknowledged_put_of_b3_is_there() {
         "get latency, linearizable, follower's node",
     ];
     check("B3", &rows);
+}
+
+#[test]
+fn every_task_of_b2_is_handled_by_five_agents_and_committed() {
+    let rows = [
+        "project created and committed",
+        "agent spawned over HTTP, 500 in turn",
+        "agent spawned over HTTP, 100 at once",
+        "a task to 5 agents, committed",
+        "tasks handled and committed, 100 agents",
+    ];
+    check("B2", &rows);
+}
+
+#[test]
+fn every_agent_of_b4_is_counted_as_what_it_is_and_found() {
+    let rows = [
+        "resident memory, 500 active agents",
+        "spawn rate, active",
+        "signals among active agents",
+        "resident memory, 2000 passive agents",
+        "signals that wake passive agents",
+        "list among 2000 passive agents, one in a hundred by label",
+        "short-lived agents",
+        "resident memory, short-lived agents, end",
+    ];
+    check("B4", &rows);
 }
 
 #[test]

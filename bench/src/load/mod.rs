@@ -1,6 +1,8 @@
 //! Agents that make load and measure it: hosted on the nodes that are measured, as any other agents.
 
 mod call;
+mod crowd;
+mod foreman;
 mod peer;
 mod put;
 mod race;
@@ -11,6 +13,8 @@ mod topic;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use self::call::{Caller, Echo};
+pub use self::crowd::{Brief, Member, Spawner, Tokens};
+pub use self::foreman::{Foreman, Hand};
 pub use self::peer::{Conductor, Peer};
 pub use self::put::Put;
 pub use self::race::{Racer, Starter};
@@ -77,6 +81,24 @@ pub fn add_kinds(kinds: &mut Kinds) {
     kinds.add("load-subscriber", |spec| {
         Ok(Box::new(Subscriber::new(arguments(spec)?)?) as Box<dyn Behaviour>)
     });
+    kinds.add("load-spawner", |spec| {
+        Ok(Box::new(Spawner::new(arguments(spec)?)) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-brief", |_| Ok(Box::new(Brief) as Box<dyn Behaviour>));
+    kinds.add("load-member", |spec| {
+        let arguments = match spec.arguments {
+            Value::Null => crowd::MemberArguments::default(),
+            _ => arguments(spec)?,
+        };
+        Ok(Box::new(Member::new(arguments)) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-tokens", |spec| {
+        Ok(Box::new(Tokens::new(arguments(spec)?)) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-foreman", |spec| {
+        Ok(Box::new(Foreman::new(arguments(spec)?)) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-worker", |_| Ok(Box::new(Hand) as Box<dyn Behaviour>));
     kinds.add("load-echo", |_| Ok(Box::new(Echo::default()) as Box<dyn Behaviour>));
 }
 

@@ -11,8 +11,10 @@ pub mod b16;
 pub mod b17;
 pub mod b18;
 pub mod b19;
+pub mod b2;
 pub mod b20;
 pub mod b3;
+pub mod b4;
 pub mod b5;
 pub mod b7;
 pub mod b8;
@@ -59,10 +61,22 @@ pub fn workloads() -> &'static [Workload] {
             run: b1::run,
         },
         Workload {
+            id: b2::ID,
+            title: b2::TITLE,
+            needs: Needs::Cluster,
+            run: b2::run,
+        },
+        Workload {
             id: b3::ID,
             title: b3::TITLE,
             needs: Needs::Cluster,
             run: b3::run,
+        },
+        Workload {
+            id: b4::ID,
+            title: b4::TITLE,
+            needs: Needs::Cluster,
+            run: b4::run,
         },
         Workload {
             id: b5::ID,

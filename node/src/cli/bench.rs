@@ -11,6 +11,7 @@ Examples:
   queenright bench list
   queenright bench run B7 B8
   queenright bench run B3 --json > b3.json
+  queenright bench run B4 --churn 600
   queenright bench run B16 --repo ~/src/project")]
 pub enum BenchCommand {
     /// Run workloads and print what was measured, with its conditions
@@ -27,6 +28,9 @@ pub enum BenchCommand {
         /// Repeat each timing N times instead of as often as the workload does
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         repeats: Option<u32>,
+        /// How long B4 starts short-lived agents: 600 shows what ten minutes leave behind
+        #[arg(long, value_name = "SECS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+        churn: u64,
         /// The repository that B16 replays
         #[arg(long, value_name = "DIR", default_value = ".")]
         repo: PathBuf,

@@ -18,6 +18,7 @@ pub async fn run(command: BenchCommand, context: &Context) -> Result<Exit, CliEr
             seed,
             data,
             repeats,
+            churn,
             repo,
         } => {
             let chosen: Vec<_> = ids.iter().map(|id| find(id)).collect::<Result<_, _>>()?;
@@ -37,6 +38,7 @@ pub async fn run(command: BenchCommand, context: &Context) -> Result<Exit, CliEr
                     repeats: repeats.unwrap_or(full.repeats),
                     cluster_repeats: repeats.unwrap_or(full.cluster_repeats),
                     repository: repo.clone(),
+                    churn_ms: churn * 1_000,
                     ..full
                 };
                 let run = workload.run;

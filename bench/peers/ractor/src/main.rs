@@ -1,11 +1,13 @@
-//! Messages between two processes by ractor_cluster as it is: one way, calls, and calls of many callers.
+//! Messages between two processes by ractor_cluster as it is: one way, calls, and calls of many callers; and actors of one
+//! process, started one after the other.
 //!
-//! usage: peer-ractor server PORT | peer-ractor client PORT OWN_PORT
+//! usage: peer-ractor server PORT | peer-ractor client PORT OWN_PORT | peer-ractor spawn COUNT
 //!
 //! The server serves one actor at PORT on loopback until it is ended; the client listens at OWN_PORT and sends to that
 //! actor. 20,000 calls of one caller, 200,000 of 100, then 500,000 messages one way by 1 sender and by 8, to the one actor;
 //! a message counts when the actor has taken it. Nothing bounds what is on its way: `rss` is the memory of the client then.
-//! Every figure is one line: `METRIC ractor_cluster NAME VALUE UNIT PARAMETERS`.
+//! `spawn` starts COUNT actors, one after the other, as a supervisor does, and says how much memory each has: the growth of the
+//! resident memory. Every figure is one line: `METRIC ractor_cluster NAME VALUE UNIT PARAMETERS`.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -18,7 +20,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, pg};
 use ractor_cluster::node::NodeConnectionMode;
 use ractor_cluster::{IncomingEncryptionMode, NodeServer, NodeServerMessage, RactorClusterMessage};
 
-const USAGE: &str = "usage: peer-ractor server PORT | peer-ractor client PORT OWN_PORT";
+const USAGE: &str = "usage: peer-ractor server PORT | peer-ractor client PORT OWN_PORT | peer-ractor spawn COUNT";
 const BYTES: usize = 128;
 const CALLS: u64 = 20_000;
 const WARM_UP: u64 = 500;
@@ -202,11 +204,45 @@ async fn one_way(actor: &ActorRef<Message>, senders: u64) -> Result<(), Failure>
         "per_s",
         &parameters,
     );
-    if let Ok(status) = std::fs::read_to_string("/proc/self/status")
-        && let Some(line) = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))
-    {
-        let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
+    if let Some(kib) = resident_kib() {
         metric("rss", kib / 1_024.0, "MiB", &parameters);
+    }
+    Ok(())
+}
+
+/// The resident memory of this process, where the system tells it.
+fn resident_kib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().trim_end_matches(" kB").parse().ok()
+}
+
+/// An actor that has nothing to do.
+struct Idle;
+
+impl Actor for Idle {
+    type Msg = Message;
+    type State = u64;
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<Message>, (): ()) -> Result<u64, ActorProcessingErr> {
+        Ok(0)
+    }
+}
+
+async fn spawn(count: usize) -> Result<(), Failure> {
+    let (supervisor, _) = Actor::spawn(None, Idle, ()).await?;
+    let mut actors = Vec::with_capacity(count);
+    let before = resident_kib();
+    let begun = Instant::now();
+    for _ in 0..count {
+        actors.push(Actor::spawn_linked(None, Idle, (), supervisor.get_cell()).await?.0);
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    let parameters = format!("n={count}");
+    metric("spawn.rate", count as f64 / seconds, "per_s", &parameters);
+    if let (Some(before), Some(after)) = (before, resident_kib()) {
+        metric("spawn.bytes", (after - before) * 1_024.0 / count as f64, "B", &parameters);
     }
     Ok(())
 }
@@ -228,6 +264,7 @@ async fn run(arguments: Vec<String>) -> Result<(), Failure> {
             one_way(&actor, 1).await?;
             one_way(&actor, 8).await
         }
+        ["spawn", count] => spawn(count.parse()?).await,
         _ => Err(USAGE.into()),
     }
 }
