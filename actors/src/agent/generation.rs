@@ -104,6 +104,11 @@ impl Generation {
     pub(super) fn rest(&self) -> bool {
         self.actor.store(None);
         self.activity.store(IDLE, Ordering::Relaxed);
+        self.is_awaited()
+    }
+
+    /// Whether something is held for it.
+    pub(super) fn is_awaited(&self) -> bool {
         self.held().is_some()
     }
 

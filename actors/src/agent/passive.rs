@@ -35,13 +35,19 @@ impl Agents {
 
     /// Something waits for the agent with this number: wakes it, unless it is paused or there is no room.
     pub(crate) async fn wake(&self, number: u64, queen: &ActorRef<QueenMessage>) {
-        let Some(entry) = self.signals.entry(number) else {
+        let present = self.signals.entry(number).and_then(|entry| {
+            let generation = entry.present().as_ref().cloned()?;
+            Some((entry, generation))
+        });
+        // Said twice of one for which something came while its actor was ending: the second time nothing waits for it, and
+        // nothing would let it become passive again.
+        let due = present.filter(|(entry, generation)| entry.is_to_be_woken() && generation.is_awaited());
+        let Some((entry, generation)) = due else {
+            // Its turn is the next one's.
+            self.wake_next(queen);
             return;
         };
-        let Some(generation) = entry.present().as_ref().cloned() else {
-            return;
-        };
-        if !entry.is_to_be_woken() || !self.population.woken(number) {
+        if !self.population.woken(number) {
             return;
         }
         let state = entry.wake();

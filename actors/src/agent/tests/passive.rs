@@ -35,6 +35,19 @@ async fn a_passive_agent_has_no_actor_and_is_woken_with_its_state_by_what_comes(
 }
 
 #[tokio::test]
+async fn an_agent_for_which_nothing_waits_is_not_woken() {
+    let rig = Rig::new(&[Act::Note, Act::Note]).await;
+    let status = rig.spawn(spec(RestartKind::Transient, 5, 0)).await.unwrap();
+    until_passive(&rig).await;
+    // As she is told a second time, when something came while the actor was ending.
+    rig.queen.cast(QueenMessage::WakeAgent(status.number)).unwrap();
+    // She takes this after that.
+    rig.order("a", AgentOrder::Pause).await.unwrap();
+    let counts = rig.agents.counts();
+    assert_eq!((counts.active, counts.passive, counts.woken), (0, 1, 0));
+}
+
+#[tokio::test]
 async fn an_agent_becomes_passive_when_it_has_been_idle_for_as_long_as_it_says() {
     let rig = Rig::new(&[Act::NoteIdle, Act::NoteIdle, Act::Wait]).await;
     let patient = |name: &str| AgentSpec {
