@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -22,8 +23,18 @@ fn folder() -> (TempDir, DataFolder) {
     (temp, folder)
 }
 
+/// Opens a store that nobody has. A lock outlives its file for a moment while another test starts a process: until that
+/// executes its program it has all files of this one.
 fn open(folder: &DataFolder) -> (Store, Contents) {
-    Store::open(folder, &StoreOptions::default()).unwrap()
+    let begun = Instant::now();
+    loop {
+        match Store::open(folder, &StoreOptions::default()) {
+            Err(StoreError::InUse { .. }) if begun.elapsed() < Duration::from_secs(30) => {
+                thread::sleep(Duration::from_millis(10))
+            }
+            opened => return opened.unwrap(),
+        }
+    }
 }
 
 /// A source to which passes are given by hand, and its end for the store.
