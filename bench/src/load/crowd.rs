@@ -48,7 +48,7 @@ pub(super) struct SpawnerArguments {
     per_second: Option<u64>,
 }
 
-/// Starts agents. Reports how many it has `spawned`, how often the node was `full`, the `number` of the first, `millis`
+/// Starts agents. Reports how many it has `spawned`, how often the node was `full`, the `number` of the first, `micros`
 /// and `spawn_ns`.
 pub struct Spawner {
     arguments: SpawnerArguments,

@@ -99,19 +99,21 @@ fn random_settings(seeded: &mut Seeded) -> RateSettings {
     }
 }
 
+/// A colony with a rate `r`, and the model of it.
+fn with_a_rate(seeded: &mut Seeded) -> (Rig, Allows) {
+    let settings = random_settings(seeded);
+    let mut rig = rig();
+    rig.set_rate("r", settings.tokens, settings.interval_ms, settings.burst);
+    let taken = Vec::new();
+    (rig, Allows { settings, taken })
+}
+
 #[test]
 fn a_claim_gets_a_task_exactly_when_no_window_would_have_too_many_tokens() {
     each_seed(0..60, |seed| {
         let mut seeded = Seeded(seed);
-        let settings = random_settings(&mut seeded);
-        let (mut rig, mut allows) = (
-            rig(),
-            Allows {
-                settings,
-                taken: vec![],
-            },
-        );
-        rig.set_rate("r", settings.tokens, settings.interval_ms, settings.burst);
+        let (mut rig, mut allows) = with_a_rate(&mut seeded);
+        let settings = allows.settings;
         let mean_ms = settings.interval_ms.div_ceil(settings.tokens.into());
         for _ in 0..60 {
             rig.now_ms += seeded.below(3 * mean_ms);
@@ -140,15 +142,8 @@ fn a_claim_gets_a_task_exactly_when_no_window_would_have_too_many_tokens() {
 fn a_claim_that_waits_gets_its_task_at_the_very_time_at_which_the_tokens_are_there() {
     each_seed(100..140, |seed| {
         let mut seeded = Seeded(seed);
-        let settings = random_settings(&mut seeded);
-        let (mut rig, mut allows) = (
-            rig(),
-            Allows {
-                settings,
-                taken: vec![],
-            },
-        );
-        rig.set_rate("r", settings.tokens, settings.interval_ms, settings.burst);
+        let (mut rig, mut allows) = with_a_rate(&mut seeded);
+        let settings = allows.settings;
         for _ in 0..30 {
             let count = 1 + seeded.below(settings.burst.into()) as u32;
             // Either may come first.
