@@ -30,16 +30,30 @@ fn damage(file: &Path, at: usize, how: &str) {
     fs::write(file, bytes).unwrap();
 }
 
-/// The files of a folder that end like this, in order, with their bytes.
-fn files(folder: &Path, end: &str) -> BTreeMap<PathBuf, Vec<u8>> {
+/// The files of a folder that end like this.
+fn paths(folder: &Path, end: &str) -> Vec<PathBuf> {
     let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let named = paths.filter(|path| path.extension().is_some_and(|found| found == end));
-    named.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+    paths
+        .filter(|path| path.extension().is_some_and(|found| found == end))
+        .collect()
+}
+
+/// The files of a folder that end like this, in order, with their bytes. The node must not run: it removes old ones.
+fn files(folder: &Path, end: &str) -> BTreeMap<PathBuf, Vec<u8>> {
+    let read = |path: PathBuf| (path.clone(), fs::read(path).unwrap());
+    paths(folder, end).into_iter().map(read).collect()
+}
+
+/// Waits for a snapshot of a node that runs.
+fn until_a_snapshot(data: &Path) {
+    until("it has a snapshot", || {
+        (!paths(&data.join("snapshot"), "snapshot").is_empty()).then_some(())
+    });
 }
 
 /// Puts back the chunks of a log.
 fn restore(folder: &Path, chunks: &BTreeMap<PathBuf, Vec<u8>>) {
-    for path in files(folder, "wal").into_keys() {
+    for path in paths(folder, "wal") {
         fs::remove_file(path).unwrap();
     }
     for (path, bytes) in chunks {
@@ -85,10 +99,7 @@ fn prepared() -> (Colony, &'static str) {
     let leader = colony.leader_at(&first, None);
     let node = others.into_iter().find(|node| *node != leader).unwrap();
     colony.same_digest();
-    let folder = colony.data(node);
-    until("it has a snapshot", || {
-        (!files(&folder.join("snapshot"), "snapshot").is_empty()).then_some(())
-    });
+    until_a_snapshot(&colony.data(node));
     // What the vote stands in front of.
     colony.at(node, &["memory", "put", "last", "1"]).with_code(0);
     colony.same_digest();
@@ -166,8 +177,6 @@ fn a_damaged_log_or_vote_stops_the_node_and_a_damaged_snapshot_or_store_comes_ba
         // There is a whole snapshot again.
         put(&colony, node, round + 1);
         digest = colony.same_digest();
-        until("it has a snapshot", || {
-            (!files(&data.join("snapshot"), "snapshot").is_empty()).then_some(())
-        });
+        until_a_snapshot(&data);
     }
 }
