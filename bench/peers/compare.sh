@@ -12,7 +12,7 @@
 #   PEERS_TARGET   where the drivers in Rust are built; outside the checkout, below the user's cache folder if
 #                  unset
 #   ONLY           `claims`: only claims of etcd, Redis and B5; `messages`: only Erlang, ractor_cluster, B1 and B13;
-#                  `agents`: only actors of ractor and B4, some minutes a round; `explorers`: only pymdp, B12 and B14,
+#                  `agents`: only processes of Erlang, actors of ractor and B4, two minutes a round; `explorers`: only pymdp, B12 and B14,
 #                  which are not part of the whole
 #   PYMDP_PYTHON   the python that has pymdp, for `explorers`; python3 if unset
 set -uo pipefail
@@ -43,13 +43,13 @@ wants() { # PART
 }
 pymdp_python=${PYMDP_PYTHON:-python3}
 drivers=()
-[[ $only == agents ]] && drivers+=(ractor)
+wants_erlang() { [[ $only == agents ]] || wants messages; }
 if wants claims; then
     drivers+=(etcd redis)
     need etcd etcd-server
     need redis-server redis-server
 fi
-if wants messages; then
+if wants_erlang; then
     drivers+=(ractor)
     need erlc erlang-base
     need erl erlang-base
@@ -61,7 +61,7 @@ if wants claims && [[ ! -x ${PEERS_TARGET:-}/release/peer-etcd ]]; then
     need protoc protobuf-compiler
     [[ -e /usr/include/google/protobuf/descriptor.proto ]] || missing+=(libprotobuf-dev)
 fi
-if wants messages && command -v erl >/dev/null; then
+if wants_erlang && command -v erl >/dev/null; then
     for application in crypto:erlang-crypto tools:erlang-tools; do
         erl -noshell -eval "halt(case code:lib_dir(${application%%:*}) of {error, _} -> 1; _ -> 0 end)." ||
             missing+=("${application##*:}")
@@ -95,7 +95,7 @@ for peer in "${drivers[@]}"; do
     CARGO_TARGET_DIR=$target cargo build --release --quiet --locked --manifest-path "$here/$peer/Cargo.toml" ||
         die "the driver of $peer was not built"
 done
-if wants messages; then
+if wants_erlang; then
     erlc -o "$out" "$here/erlang/bench.erl" || die "the driver of Erlang was not built"
 fi
 if [[ -z ${QUEENRIGHT:-} ]]; then
@@ -238,6 +238,8 @@ for ((round = 1; round <= rounds; round++)); do
         ractor_round || die "ractor_cluster failed; see $out"
     fi
     if [[ $only == agents ]]; then
+        echo "round $round of $rounds: Erlang"
+        timeout 240 erl -noshell -pa "$out" -s bench spawns 100000 >>"$out/peers.txt" || die "Erlang failed; see $out"
         echo "round $round of $rounds: ractor"
         timeout 240 "$target/release/peer-ractor" spawn 100000 >>"$out/peers.txt" || die "ractor failed; see $out"
     fi

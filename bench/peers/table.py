@@ -41,6 +41,10 @@ COMPARED = [
     ("50 agents, 25 observations; pymdp: 1 thread", "pymdp", "steps", "case=50-agents-25", "B12", "50 agents, 25 observations, beliefs every step", True, None, None),
     ("actors started/s", "ractor_cluster", "spawn.rate", "n=100000", "B4", "spawn rate, active", True, 1.0, None),
     ("memory of an active agent, B", "ractor_cluster", "spawn.bytes", "n=100000", "B4", "resident memory per active agent", False, None, None),
+    ("signals among 100,000 actors/s", "ractor_cluster", "token.rate", "n=100000", "B4", "signals among active agents", True, None, None),
+    ("processes started/s", "erlang", "spawn.rate", "n=100000", "B4", "spawn rate, active", True, None, None),
+    ("memory of a process, B", "erlang", "spawn.bytes", "n=100000", "B4", "resident memory per active agent", False, None, None),
+    ("signals among 100,000 processes/s", "erlang", "token.rate", "n=100000", "B4", "signals among active agents", True, None, None),
 ]
 HEAD = ["", "peer", "its median", "its range", "ours", "our range", "ours/peer", "floor", "target"]
 

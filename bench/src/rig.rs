@@ -5,6 +5,7 @@
 //! logs. [`Rig::stop`] removes it; after a failure it stays. The cluster ends with the process that started it, however
 //! that ends, since `up` watches a pipe that this process holds.
 
+mod join;
 mod kills;
 mod node;
 mod shape;
@@ -25,6 +26,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
+pub use self::join::Joined;
 pub use self::node::RigNode;
 use self::node::{Summary, nodes};
 pub use self::shape::Shape;
@@ -58,11 +60,15 @@ pub struct Rig {
     /// Never written to: `up` stops its nodes and ends when this is closed.
     _parent_pipe: Option<ChildStdin>,
     program: PathBuf,
+    /// The name of the cluster.
+    name: String,
     folder: PathBuf,
     file: PathBuf,
     nodes: Vec<RigNode>,
     /// Nodes that were killed and started again, by hand: each with its standard input, which ends it when it is closed.
     restarted: BTreeMap<String, (Child, Option<ChildStdin>)>,
+    /// Nodes that have joined.
+    joined: Vec<Joined>,
 }
 
 impl Rig {
@@ -135,6 +141,8 @@ impl Rig {
             file,
             nodes: Vec::new(),
             restarted: BTreeMap::new(),
+            joined: Vec::new(),
+            name,
             up,
         };
         let summary = match timeout(READY_WITHIN, rig.summary()).await {
@@ -258,29 +266,25 @@ impl Rig {
     /// # Errors
     /// [`BenchError::Program`] when it does not end well; it is killed then and its folder stays.
     pub async fn stop(mut self) -> Result<(), BenchError> {
-        let problem = |rig: &Rig, problem: String| BenchError::Program {
-            program: rig.program.display().to_string(),
-            problem,
-            folder: rig.folder.clone(),
-        };
+        self.stop_joined().await?;
         if let Some(pid) = self.up.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
-            kill_process(pid, Signal::TERM).map_err(|error| problem(&self, format!("cannot be stopped: {error}")))?;
+            kill_process(pid, Signal::TERM).map_err(|error| self.problem(format!("cannot be stopped: {error}")))?;
         }
         match timeout(STOP_WITHIN, self.up.wait()).await {
             Ok(Ok(status)) if status.success() => {}
             // None of the nodes that it started is left: it has ended with the last of them.
             Ok(Ok(_)) if self.restarted.len() == self.nodes.len() => {}
-            Ok(Ok(status)) => return Err(problem(&self, format!("ended with {status}"))),
-            Ok(Err(error)) => return Err(problem(&self, format!("cannot be waited for: {error}"))),
+            Ok(Ok(status)) => return Err(self.problem(format!("ended with {status}"))),
+            Ok(Err(error)) => return Err(self.problem(format!("cannot be waited for: {error}"))),
             Err(_) => {
                 let waited = STOP_WITHIN.as_secs();
-                return Err(problem(&self, format!("did not stop within {waited} s")));
+                return Err(self.problem(format!("did not stop within {waited} s")));
             }
         }
         for (mut child, pipe) in std::mem::take(&mut self.restarted).into_values() {
             drop(pipe);
             if timeout(STOP_WITHIN, child.wait()).await.is_err() {
-                return Err(problem(&self, "left a node that was started again".to_owned()));
+                return Err(self.problem("left a node that was started again".to_owned()));
             }
         }
         std::fs::remove_dir_all(&self.folder).map_err(|source| BenchError::Disk {
@@ -288,6 +292,14 @@ impl Rig {
             path: self.folder.clone(),
             source,
         })
+    }
+
+    fn problem(&self, problem: String) -> BenchError {
+        BenchError::Program {
+            program: self.program.display().to_string(),
+            problem,
+            folder: self.folder.clone(),
+        }
     }
 }
 

@@ -88,6 +88,20 @@ fn every_task_of_b2_is_handled_by_five_agents_and_committed() {
 }
 
 #[test]
+fn the_tasks_of_b15_are_done_by_more_agents_on_more_nodes_and_while_a_node_joins() {
+    let rows = [
+        "10 agents on 3 nodes",
+        "efficiency, 10 agents on 3 nodes",
+        "5 nodes, 16 agents",
+        "efficiency, 5 nodes, 16 agents",
+        "16 agents, 3 nodes, while a fourth joins",
+        "16 agents afterwards, on 4 nodes",
+        "a node that joins is caught up",
+    ];
+    check("B15", &rows);
+}
+
+#[test]
 fn every_agent_of_b4_is_counted_as_what_it_is_and_found() {
     let rows = [
         "resident memory, 500 active agents",
@@ -97,6 +111,7 @@ fn every_agent_of_b4_is_counted_as_what_it_is_and_found() {
         "signals that wake passive agents",
         "list among 2000 passive agents, one in a hundred by label",
         "short-lived agents",
+        "short-lived agents, as fast as they come",
         "resident memory, short-lived agents, end",
     ];
     check("B4", &rows);

@@ -79,10 +79,15 @@ impl Drop for IdleTimer {
 
 impl Actor for Agent {
     type Msg = AgentMessage;
-    type State = AtWork;
-    type Arguments = AtWork;
+    // Boxed: the runtime keeps room for it in several places of each actor.
+    type State = Box<AtWork>;
+    type Arguments = Box<AtWork>;
 
-    async fn pre_start(&self, me: ActorRef<AgentMessage>, mut at_work: AtWork) -> Result<AtWork, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        me: ActorRef<AgentMessage>,
+        mut at_work: Box<AtWork>,
+    ) -> Result<Box<AtWork>, ActorProcessingErr> {
         // Here already: whoever the first step speaks to may answer.
         at_work.context.generation.open(me.clone());
         if at_work.start == Start::First {
@@ -91,42 +96,23 @@ impl Actor for Agent {
         Ok(at_work)
     }
 
-    async fn handle(
+    // No `async fn`: the runtime keeps room for this future in several places of each actor, so a message does not lie in it.
+    fn handle(
         &self,
         me: ActorRef<AgentMessage>,
         message: AgentMessage,
-        at_work: &mut AtWork,
-    ) -> Result<(), ActorProcessingErr> {
-        let Some(message) = at_work.in_turn(message) else {
-            return Ok(());
+        at_work: &mut Box<AtWork>,
+    ) -> impl Future<Output = Result<(), ActorProcessingErr>> + Send {
+        let steps = match at_work.in_turn(message) {
+            Some(message) => at_work.take(message, &me),
+            None => false,
         };
-        let generation = at_work.context.generation.clone();
-        let busy = generation.busy();
-        let timer = matches!(message, AgentMessage::Idle);
-        let next = match message {
-            AgentMessage::Step => {
-                at_work.stepping = false;
-                at_work.behaviour.step(&at_work.context).await
+        async move {
+            if steps {
+                at_work.step(&me).await;
             }
-            AgentMessage::Signals(delivery) => at_work.behaviour.signals(delivery.take(), &at_work.context),
-            AgentMessage::Topics(delivery) => at_work.behaviour.topics(delivery.take(), &at_work.context),
-            AgentMessage::Nudge => {
-                generation.taken(1);
-                at_work.behaviour.step(&at_work.context).await
-            }
-            AgentMessage::ChildEnded(child) => {
-                generation.taken(1);
-                at_work.behaviour.child_ended(*child, &at_work.context)
-            }
-            AgentMessage::Idle => at_work.idle_for_long(),
-            AgentMessage::Resume => Ok(Step::Wait),
-        };
-        drop(busy);
-        if !timer {
-            at_work.active_at = Instant::now();
+            Ok(())
         }
-        at_work.follow(next, &me);
-        Ok(())
     }
 }
 
@@ -135,8 +121,8 @@ impl AtWork {
         (behaviour, start): (Box<dyn Behaviour>, Start),
         context: AgentContext,
         population: Arc<Population>,
-    ) -> AtWork {
-        AtWork {
+    ) -> Box<AtWork> {
+        Box::new(AtWork {
             behaviour,
             start,
             passivate_after: context.entry.plan.passivate_after_ms.map(Duration::from_millis),
@@ -146,7 +132,7 @@ impl AtWork {
             kept_back: VecDeque::new(),
             active_at: Instant::now(),
             idle: None,
-        }
+        })
     }
 
     /// The message whose turn it is, if any is: while it is paused all are kept back, and afterwards those that came first
@@ -162,6 +148,44 @@ impl AtWork {
             }
             message => Some(message),
         }
+    }
+
+    /// Takes a message. Says whether a step is to be taken for it.
+    fn take(&mut self, message: AgentMessage, me: &ActorRef<AgentMessage>) -> bool {
+        let generation = self.context.generation.clone();
+        let timer = matches!(message, AgentMessage::Idle);
+        match message {
+            AgentMessage::Step => self.stepping = false,
+            AgentMessage::Nudge => generation.taken(1),
+            _ => {}
+        }
+        let busy = generation.busy();
+        let next = match message {
+            AgentMessage::Step | AgentMessage::Nudge => return true,
+            AgentMessage::Signals(delivery) => self.behaviour.signals(delivery.take(), &self.context),
+            AgentMessage::Topics(delivery) => self.behaviour.topics(delivery.take(), &self.context),
+            AgentMessage::ChildEnded(child) => {
+                generation.taken(1);
+                self.behaviour.child_ended(*child, &self.context)
+            }
+            AgentMessage::Idle => self.idle_for_long(),
+            AgentMessage::Resume => Ok(Step::Wait),
+        };
+        drop(busy);
+        if !timer {
+            self.active_at = Instant::now();
+        }
+        self.follow(next, me);
+        false
+    }
+
+    async fn step(&mut self, me: &ActorRef<AgentMessage>) {
+        let generation = self.context.generation.clone();
+        let busy = generation.busy();
+        let next = self.behaviour.step(&self.context).await;
+        drop(busy);
+        self.active_at = Instant::now();
+        self.follow(next, me);
     }
 
     fn follow(&mut self, next: Result<Step, BehaviourError>, me: &ActorRef<AgentMessage>) {

@@ -99,12 +99,4 @@ impl Rig {
         let place = self.nodes.iter().position(|node| node.name == name);
         place.ok_or_else(|| self.problem(format!("has no node {name}")))
     }
-
-    fn problem(&self, problem: String) -> BenchError {
-        BenchError::Program {
-            program: self.program.display().to_string(),
-            problem,
-            folder: self.folder.clone(),
-        }
-    }
 }

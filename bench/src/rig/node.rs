@@ -41,6 +41,21 @@ struct SummaryNode {
 }
 
 impl RigNode {
+    /// A node whose number is not known yet.
+    pub(super) fn new(name: String, pid: u32, door: &str) -> Result<RigNode, ClientError> {
+        let options = ClientOptions {
+            agent: AUTHOR.to_owned(),
+            timeout: REQUEST_WITHIN,
+            ..ClientOptions::default()
+        };
+        Ok(RigNode {
+            name,
+            id: NodeId::NONE,
+            pid,
+            client: Client::new(door, options)?,
+        })
+    }
+
     /// The resident memory of its process in MiB, where the system tells it.
     pub fn resident_mib(&self) -> Option<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
@@ -144,21 +159,10 @@ pub(super) fn nodes(summary: Summary, expected: usize) -> Result<Vec<RigNode>, B
 }
 
 fn node(SummaryNode { name, pid, door }: SummaryNode) -> Result<RigNode, BadSummary> {
-    let options = ClientOptions {
-        agent: AUTHOR.to_owned(),
-        timeout: REQUEST_WITHIN,
-        ..ClientOptions::default()
-    };
-    let client = Client::new(&door, options)?;
-    let Some(pid) = pid else {
-        return Err(BadSummary::NoProcess { name });
-    };
-    Ok(RigNode {
-        name,
-        id: NodeId::NONE,
-        pid,
-        client,
-    })
+    match pid {
+        Some(pid) => Ok(RigNode::new(name, pid, &door)?),
+        None => Err(BadSummary::NoProcess { name }),
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! How many nodes a cluster of a workload has, and how they are linked.
 
 use std::fmt;
-use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
 
 use queenright_protocol::topology::Kind;
@@ -43,18 +42,33 @@ impl Shape {
             Kind::Hierarchical { fan_out } => format!("\"hierarchical\"\nfan_out = {}", fan_out.get()),
             kind => format!("\"{kind}\""),
         };
-        let mut text = format!("[cluster]\nname = \"{name}\"\ntopology = {topology}\n");
+        let mut text = head(name, &topology);
         for (place, ports) in held.chunks(2).enumerate() {
-            let (links, http) = (ports[0].local_addr()?, ports[1].local_addr()?);
-            let number = place + 1;
-            // Writing to a string does not fail.
-            let _ = write!(
-                text,
-                "\n[[nodes]]\nname = \"n{number}\"\nlinks = \"{links}\"\nhttp = \"{http}\"\n"
+            text += &table(
+                &format!("n{}", place + 1),
+                ports[0].local_addr()?,
+                ports[1].local_addr()?,
             );
         }
         Ok(text)
     }
+}
+
+/// The file of one node that is to join a cluster, and its door; the ports were free a moment ago.
+pub(super) fn joining_file(cluster: &str, node: &str) -> std::io::Result<(String, SocketAddr)> {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let (links, http) = (TcpListener::bind(any)?, TcpListener::bind(any)?);
+    let (links, http) = (links.local_addr()?, http.local_addr()?);
+    // The cluster has a topology already: what this says is not looked at.
+    Ok((head(cluster, "\"mesh\"") + &table(node, links, http), http))
+}
+
+fn head(cluster: &str, topology: &str) -> String {
+    format!("[cluster]\nname = \"{cluster}\"\ntopology = {topology}\n")
+}
+
+fn table(node: &str, links: SocketAddr, http: SocketAddr) -> String {
+    format!("\n[[nodes]]\nname = \"{node}\"\nlinks = \"{links}\"\nhttp = \"{http}\"\n")
 }
 
 #[cfg(test)]

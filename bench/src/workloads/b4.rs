@@ -28,6 +28,8 @@ const WAKING_TOKENS: u64 = 100;
 const WAKING_HOPS: u64 = 100;
 /// Short-lived agents a second.
 const CHURN_PER_SECOND: u64 = 10_000;
+/// How many of them are started as fast as they come.
+const BRIEF_MAX: u64 = 200_000;
 /// How long a stage may take.
 const STAGE_WITHIN: Duration = Duration::from_secs(1_200);
 /// How long the memory of a node is left alone before it is read.
@@ -88,7 +90,9 @@ async fn active(options: &Options) -> Result<Vec<Row>, BenchError> {
         last = resident(&node).await?;
         rows.push(memory_row(agents, last));
         if agents == options.active_agents {
-            rows.push(rate_row("spawn rate, active", agents - there, &spawner)?);
+            rows.push(
+                rate_row("spawn rate, active", agents - there, &spawner)?.note("on memory that is new to the process"),
+            );
             rows.push(latency_row("spawn latency, active", &spawner)?);
         }
         there = agents;
@@ -161,6 +165,11 @@ async fn churn(options: &Options) -> Result<Vec<Row>, BenchError> {
     };
     BenchError::unless_equal(ID, "short-lived agents", reported(&spawner, "spawned")?, count)?;
     let mut rows = vec![rate_row("short-lived agents", count, &spawner)?];
+    let brief = spawn(&node, "at-once", (0, count.min(BRIEF_MAX)), "load-brief", false).await?;
+    rows.push(
+        rate_row("short-lived agents, as fast as they come", count.min(BRIEF_MAX), &brief)?
+            .note("each is started as an actor, takes one step and ends; their memory is used again"),
+    );
     // The first tenth fills what is remembered of those that have ended.
     for (name, place) in [
         ("start", memory.len() / 10),

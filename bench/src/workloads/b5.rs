@@ -1,16 +1,16 @@
 //! B5, tasks: agents on the nodes claim prepared tasks, say how far they have come and finish them; and races for one
 //! task.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use queenright_actors::agent::AgentStatus;
 use serde_json::json;
 
 use super::spread::Spread;
+use super::tasks::{Found, PAYLOAD_BYTES, Run, Tasks, Work, histogram, look, shared, spans, sum, work};
 use crate::disk::fdatasync_probe;
-use crate::report::{Claim, Counts, Percentiles, Report, Row, unix_ms};
-use crate::rig::{Rig, RigNode, block_on, for_all, late, reported};
+use crate::report::{Claim, Counts, Percentiles, Report, Row};
+use crate::rig::{Rig, block_on};
 use crate::{BenchError, Options, load};
 
 /// The id of the workload.
@@ -20,8 +20,6 @@ pub const TITLE: &str = "tasks: claim, progress, finish, and races for one task,
 
 /// How many workers share the prepared tasks.
 const WORKERS: [u64; 6] = [1, 2, 5, 10, 50, 200];
-/// How many tasks are prepared for them, and at most one for each millisecond of a load of rates: short runs are small.
-const TASKS: u64 = 1_000;
 /// How many agents work when rates are measured, as many as the clients of the peers.
 const AGENTS: u64 = 64;
 /// How many agents race for one task.
@@ -30,27 +28,8 @@ const RACERS: [u64; 3] = [2, 16, 64];
 const RACES_MAX: u64 = 100;
 /// From one race to the next: longer than a claim takes, so that all have come to the start.
 const RACE_EVERY: Duration = Duration::from_millis(20);
-/// Bytes of a task's payload.
-const PAYLOAD_BYTES: u64 = 256;
-/// How many tasks each agent may use up in a millisecond of a load of rates.
-const TASKS_PER_MS: u64 = 1;
-/// How many tasks a load of rates has at most: 29,000 a second, and a project keeps 1 GiB of open ones, of which one of
-/// these counts 784 B.
-const RATE_TASKS_MAX: u64 = 160_000;
-/// How long the stores of the nodes may take to write prepared tasks behind.
-const STORED_WITHIN: Duration = Duration::from_secs(60);
-/// How often they are asked.
-const STORED_LOOK: Duration = Duration::from_millis(200);
 /// How many tasks are used for what must be refused.
 const WRONG_TASKS: u64 = 20;
-/// How long a load of rates runs before it is measured, and after; at most as long as it is measured.
-const WARM_UP_MS: u64 = 1_000;
-const COOL_DOWN_MS: u64 = 500;
-/// From the order to begin to the beginning, for each agent that is started meanwhile.
-const START_EACH: Duration = Duration::from_millis(10);
-const START_ALL: Duration = Duration::from_millis(300);
-/// How long an agent may take beyond its time.
-const DONE_WITHIN: Duration = Duration::from_secs(120);
 /// Bytes and number of the syncs of the probe.
 const SYNC_BYTES: usize = 4096;
 const SYNCS_MAX: u32 = 2_000;
@@ -94,20 +73,9 @@ fn repeats(options: &Options) -> u32 {
     options.cluster_repeats.max(1)
 }
 
-/// How many tasks workers share.
-fn shared(options: &Options) -> u64 {
-    TASKS.min(options.load_ms.max(1))
-}
-
 /// How many tasks agents race for.
 fn races(options: &Options) -> u64 {
     (shared(options) / 10).clamp(1, RACES_MAX)
-}
-
-/// How long a load of rates runs before it is measured, while it is, and after, in milliseconds.
-fn spans(options: &Options) -> [u64; 3] {
-    let measured = options.load_ms.max(1);
-    [WARM_UP_MS.min(measured), measured, COOL_DOWN_MS.min(measured)]
 }
 
 async fn cluster(options: &Options) -> Result<Vec<Row>, BenchError> {
@@ -127,32 +95,26 @@ async fn cluster(options: &Options) -> Result<Vec<Row>, BenchError> {
             late: 0,
         })
         .collect();
+    let tasks = Tasks {
+        id: ID,
+        rig: &rig,
+        options,
+    };
     // Each load once, then all again: a disturbance of the machine falls on different loads.
     for repeat in 0..repeats(options) {
         for load in &mut loads {
-            let run = load.run(&rig, options, repeat).await?;
+            let run = tasks.run(load.work, load.agents, &repeat.to_string()).await?;
             load.runs.push(run);
         }
         for race in &mut races {
-            race.run(&rig, races_each, repeat).await?;
+            race.run(&tasks, races_each, repeat).await?;
         }
     }
     let mut rows: Vec<Row> = loads.iter().flat_map(Load::rows).collect();
     rows.extend(races.iter().map(Race::row));
-    rows.extend(wrong(&rig).await?);
+    rows.extend(wrong(&tasks).await?);
     rig.stop().await?;
     Ok(rows)
-}
-
-/// How far tasks are taken, and for how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Work {
-    /// Through all three steps, until the prepared tasks are done.
-    Shared,
-    /// Claimed only, for a time.
-    Claim,
-    /// Claimed and finished, for a time.
-    Finish,
 }
 
 /// A number of agents that work at the same time, and what was measured.
@@ -160,15 +122,6 @@ struct Load {
     work: Work,
     agents: u64,
     runs: Vec<Run>,
-}
-
-/// What one run of a load gave.
-struct Run {
-    per_second: f64,
-    measured: u64,
-    claim: Histogram<u64>,
-    task: Histogram<u64>,
-    counts: Counts,
 }
 
 impl Load {
@@ -188,73 +141,6 @@ impl Load {
             Work::Finish => "claim and finish",
         };
         format!("{what} rate, {} {agents}", self.agents)
-    }
-
-    async fn run(&self, rig: &Rig, options: &Options, repeat: u32) -> Result<Run, BenchError> {
-        let (extent, tasks) = match self.work {
-            Work::Shared => ("progress", shared(options)),
-            Work::Claim => ("claim", self.tasks(options)),
-            Work::Finish => ("finish", self.tasks(options)),
-        };
-        // A project that no load before has used.
-        let project = format!("b5-{extent}-{}-{repeat}", self.agents);
-        prepare(rig, &project, tasks).await?;
-        if self.work != Work::Shared {
-            stored(rig).await?;
-        }
-        let mut arguments = json!({ "project": project, "extent": extent });
-        if self.work != Work::Shared {
-            let [warm_up_ms, work_ms, cool_down_ms] = spans(options);
-            arguments["work_ms"] = work_ms.into();
-            arguments["warm_up_ms"] = warm_up_ms.into();
-            arguments["cool_down_ms"] = cool_down_ms.into();
-        }
-        let quiet = match self.work {
-            Work::Shared => Duration::ZERO,
-            Work::Claim | Work::Finish => Duration::from_millis(spans(options).iter().sum()),
-        };
-        let name = format!("{project}-worker");
-        let workers = work(rig, &name, "load-task", self.agents, arguments, quiet).await?;
-        let sum = |name: &str| sum(&workers, name);
-        let (claimed, finished) = (sum("claimed")?, sum("finished")?);
-        let counts = Counts {
-            sent: sum("sent")?,
-            delivered: sum("delivered")?,
-            refused: sum("refused")?,
-            lost: sum("unknown")?,
-        };
-        let (_, follower) = rig.leader_and_follower().await?;
-        let found = look(follower, &project).await?;
-        if counts.lost == 0 {
-            let expected = Found {
-                open: tasks - finished,
-                done: finished,
-                failed: 0,
-                attempts: claimed,
-            };
-            BenchError::unless_equal(ID, format!("tasks of {project} on {}", follower.name), found, expected)?;
-        }
-        let measured = sum("tasks")?;
-        let span_us = match self.work {
-            Work::Shared => {
-                BenchError::unless_equal(ID, format!("tasks of {project} finished"), finished, tasks)?;
-                let first = all(&workers, "first_at_us")?.into_iter().min().unwrap_or_default();
-                let last = all(&workers, "last_at_us")?.into_iter().max().unwrap_or_default();
-                last.saturating_sub(first).max(1)
-            }
-            Work::Claim | Work::Finish => spans(options)[1] * 1_000,
-        };
-        Ok(Run {
-            per_second: measured as f64 / (span_us as f64 / 1e6),
-            measured,
-            claim: histogram(&workers, "claim_ns")?,
-            task: histogram(&workers, "task_ns")?,
-            counts,
-        })
-    }
-
-    fn tasks(&self, options: &Options) -> u64 {
-        (spans(options).iter().sum::<u64>() * TASKS_PER_MS * self.agents).min(RATE_TASKS_MAX)
     }
 
     fn rows(&self) -> Vec<Row> {
@@ -302,12 +188,12 @@ struct Race {
 }
 
 impl Race {
-    async fn run(&mut self, rig: &Rig, races: u64, repeat: u32) -> Result<(), BenchError> {
+    async fn run(&mut self, tasks: &Tasks<'_>, races: u64, repeat: u32) -> Result<(), BenchError> {
         let project = format!("b5-race-{}-{repeat}", self.racers);
-        let ids = prepare(rig, &project, races).await?;
+        let ids = tasks.prepare(&project, races).await?;
         let arguments = json!({ "project": project, "ids": ids, "every_us": RACE_EVERY.as_micros() as u64 });
         let racers = work(
-            rig,
+            tasks.rig,
             &format!("{project}-racer"),
             "load-task-race",
             self.racers,
@@ -320,7 +206,7 @@ impl Race {
         let what = |what: &str| format!("{what} of {} racers for each of {races} tasks", self.racers);
         BenchError::unless_equal(ID, what("winners"), won, races)?;
         BenchError::unless_equal(ID, what("losers"), lost, races * (self.racers - 1))?;
-        let (_, follower) = rig.leader_and_follower().await?;
+        let (_, follower) = tasks.rig.leader_and_follower().await?;
         let expected = Found {
             open: 0,
             done: races,
@@ -358,11 +244,11 @@ impl Race {
 }
 
 /// What must be refused: all of it, or the workload fails.
-async fn wrong(rig: &Rig) -> Result<Vec<Row>, BenchError> {
+async fn wrong(tasks: &Tasks<'_>) -> Result<Vec<Row>, BenchError> {
     let project = "b5-wrong";
-    prepare(rig, project, WRONG_TASKS).await?;
+    tasks.prepare(project, WRONG_TASKS).await?;
     let told = work(
-        rig,
+        tasks.rig,
         project,
         "load-task-wrong",
         1,
@@ -387,119 +273,4 @@ async fn wrong(rig: &Rig) -> Result<Vec<Row>, BenchError> {
         Ok(Row::new(name, refused as f64, "calls", WRONG_TASKS).counts(counts))
     });
     rows.collect()
-}
-
-/// Adds tasks; returns the ids of the first thousand.
-async fn prepare(rig: &Rig, project: &str, tasks: u64) -> Result<Vec<serde_json::Value>, BenchError> {
-    let arguments = json!({ "project": project, "tasks": tasks, "payload_bytes": PAYLOAD_BYTES });
-    let (leader, _) = rig.leader_and_follower().await?;
-    let name = format!("{project}-add");
-    leader.spawn(&name, "load-task-add", arguments).await?;
-    let status = leader.done(&name, DONE_WITHIN).await?;
-    BenchError::unless_equal(
-        ID,
-        format!("tasks added to {project}"),
-        reported(&status, "added")?,
-        tasks,
-    )?;
-    let ids = status.report.get("ids").and_then(serde_json::Value::as_array);
-    ids.cloned().ok_or_else(|| BenchError::Agent {
-        name,
-        problem: "reports no ids".to_owned(),
-    })
-}
-
-/// Returns when the stores have written behind what was prepared, so that it is not measured beside the claims.
-async fn stored(rig: &Rig) -> Result<(), BenchError> {
-    let started = Instant::now();
-    for node in rig.nodes() {
-        while node.figures().await?.store_waits > 0 {
-            if started.elapsed() > STORED_WITHIN {
-                return Err(late(
-                    format!("the store of {} to write prepared tasks", node.name),
-                    started,
-                ));
-            }
-            tokio::time::sleep(STORED_LOOK).await;
-        }
-    }
-    Ok(())
-}
-
-/// Starts agents on all nodes in turn, lets them begin together, and waits until all have done their work; for a time
-/// after their beginning nobody is asked.
-async fn work(
-    rig: &Rig,
-    name: &str,
-    kind: &str,
-    agents: u64,
-    mut arguments: serde_json::Value,
-    quiet: Duration,
-) -> Result<Vec<AgentStatus>, BenchError> {
-    let nodes = rig.nodes();
-    let each = (0..agents).map(|agent| (format!("{name}-{agent}"), &nodes[agent as usize % nodes.len()]));
-    let spawning = Instant::now();
-    let start = START_ALL + START_EACH * agents as u32;
-    if kind != "load-task-wrong" {
-        arguments["start_at_us"] = (unix_ms() * 1_000 + start.as_micros() as u64).into();
-    }
-    for_all(each.clone(), async |(name, node)| {
-        node.spawn(&name, kind, arguments.clone()).await
-    })
-    .await?;
-    let spawned = spawning.elapsed();
-    if spawned > start {
-        tracing::warn!(?spawned, "agents were started so slowly that some began alone");
-    }
-    if quiet > Duration::ZERO {
-        tokio::time::sleep(start.saturating_sub(spawned) + quiet).await;
-    }
-    for_all(each, async |(name, node): (String, &RigNode)| {
-        node.done(&name, DONE_WITHIN).await
-    })
-    .await
-}
-
-/// The tasks of a project.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Found {
-    /// Pending or leased: a worker that has ended holds nothing, what it held returns.
-    open: u64,
-    done: u64,
-    failed: u64,
-    attempts: u64,
-}
-
-async fn look(node: &RigNode, project: &str) -> Result<Found, BenchError> {
-    let name = format!("{project}-look");
-    node.spawn(&name, "load-task-look", json!({ "project": project }))
-        .await?;
-    let status = node.done(&name, DONE_WITHIN).await?;
-    Ok(Found {
-        open: reported(&status, "pending")? + reported(&status, "leased")?,
-        done: reported(&status, "done")?,
-        failed: reported(&status, "failed")?,
-        attempts: reported(&status, "attempts")?,
-    })
-}
-
-fn all(agents: &[AgentStatus], name: &str) -> Result<Vec<u64>, BenchError> {
-    agents.iter().map(|agent| reported(agent, name)).collect()
-}
-
-fn sum(agents: &[AgentStatus], name: &str) -> Result<u64, BenchError> {
-    Ok(all(agents, name)?.into_iter().sum())
-}
-
-fn histogram(agents: &[AgentStatus], name: &str) -> Result<Histogram<u64>, BenchError> {
-    let mut histogram = load::histogram();
-    for agent in agents {
-        let pairs = agent.report.get(name);
-        let added = pairs.and_then(|pairs| load::add_report(&mut histogram, pairs));
-        added.ok_or_else(|| BenchError::Agent {
-            name: agent.name.clone(),
-            problem: format!("reports no {name}"),
-        })?;
-    }
-    Ok(histogram)
 }

@@ -7,6 +7,7 @@ pub mod b11;
 pub mod b12;
 pub mod b13;
 pub mod b14;
+pub mod b15;
 pub mod b16;
 pub mod b17;
 pub mod b18;
@@ -21,6 +22,7 @@ pub mod b8;
 mod keys;
 mod packs;
 mod spread;
+mod tasks;
 
 use crate::report::Report;
 use crate::{BenchError, Options};
@@ -125,6 +127,12 @@ pub fn workloads() -> &'static [Workload] {
             title: b14::TITLE,
             needs: Needs::Cluster,
             run: b14::run,
+        },
+        Workload {
+            id: b15::ID,
+            title: b15::TITLE,
+            needs: Needs::Cluster,
+            run: b15::run,
         },
         Workload {
             id: b16::ID,

@@ -7,11 +7,12 @@
 //! actor. 20,000 calls of one caller, 200,000 of 100, then 500,000 messages one way by 1 sender and by 8, to the one actor;
 //! a message counts when the actor has taken it. Nothing bounds what is on its way: `rss` is the memory of the client then.
 //! `spawn` starts COUNT actors, one after the other, as a supervisor does, and says how much memory each has: the growth of the
-//! resident memory. Every figure is one line: `METRIC ractor_cluster NAME VALUE UNIT PARAMETERS`.
+//! resident memory; then 1,000 tokens go round among them, each passed on 1,000 times. Every figure is one line: `METRIC ractor_cluster NAME VALUE UNIT PARAMETERS`.
 
 use std::fmt::Display;
 use std::future::Future;
 use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -19,6 +20,7 @@ use ractor::rpc::CallResult;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, pg};
 use ractor_cluster::node::NodeConnectionMode;
 use ractor_cluster::{IncomingEncryptionMode, NodeServer, NodeServerMessage, RactorClusterMessage};
+use tokio::sync::mpsc;
 
 const USAGE: &str = "usage: peer-ractor server PORT | peer-ractor client PORT OWN_PORT | peer-ractor spawn COUNT";
 const BYTES: usize = 128;
@@ -27,6 +29,9 @@ const WARM_UP: u64 = 500;
 const CALLERS: u64 = 100;
 const CALLS_OF_MANY: u64 = 200_000;
 const ONE_WAY: u64 = 500_000;
+/// Tokens among many actors, and how often each is passed on.
+const TOKENS: u64 = 1_000;
+const HOPS: u64 = 1_000;
 /// The group in which the client finds the actor.
 const GROUP: &str = "peer";
 /// The longest latency that is told apart, in nanoseconds: a minute.
@@ -217,26 +222,66 @@ fn resident_kib() -> Option<f64> {
     line.trim().trim_end_matches(" kB").parse().ok()
 }
 
-/// An actor that has nothing to do.
-struct Idle;
+/// Goes round among actors, each passing it on to any of them.
+struct Token {
+    /// How often it is still to be passed on.
+    hops: u64,
+    random: u64,
+}
 
-impl Actor for Idle {
-    type Msg = Message;
-    type State = u64;
-    type Arguments = ();
+impl ractor::Message for Token {}
 
-    async fn pre_start(&self, _: ActorRef<Message>, (): ()) -> Result<u64, ActorProcessingErr> {
-        Ok(0)
+/// All of them, once they are there, and where tokens go at their end.
+struct Crowd {
+    members: OnceLock<Vec<ActorRef<Token>>>,
+    home: mpsc::UnboundedSender<()>,
+}
+
+/// An actor that has nothing to do but to pass on tokens.
+struct Member;
+
+impl Actor for Member {
+    type Msg = Token;
+    type State = Arc<Crowd>;
+    type Arguments = Arc<Crowd>;
+
+    async fn pre_start(&self, _: ActorRef<Token>, crowd: Arc<Crowd>) -> Result<Arc<Crowd>, ActorProcessingErr> {
+        Ok(crowd)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Token>,
+        token: Token,
+        crowd: &mut Arc<Crowd>,
+    ) -> Result<(), ActorProcessingErr> {
+        match token.hops {
+            0 => crowd.home.send(())?,
+            _ => pass(token, crowd)?,
+        }
+        Ok(())
     }
 }
 
+/// Passes a token on; the next place is drawn as in the crowd of B4.
+fn pass(token: Token, crowd: &Crowd) -> Result<(), Failure> {
+    let random = token.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    let members = crowd.members.get().ok_or("nobody is there")?;
+    let next = &members[((random >> 33) % members.len() as u64) as usize];
+    let hops = token.hops - 1;
+    next.cast(Token { hops, random }).map_err(|error| error.to_string().into())
+}
+
 async fn spawn(count: usize) -> Result<(), Failure> {
-    let (supervisor, _) = Actor::spawn(None, Idle, ()).await?;
+    let (home, mut at_home) = mpsc::unbounded_channel();
+    let members = OnceLock::new();
+    let crowd = Arc::new(Crowd { members, home });
+    let (supervisor, _) = Actor::spawn(None, Member, crowd.clone()).await?;
     let mut actors = Vec::with_capacity(count);
     let before = resident_kib();
     let begun = Instant::now();
     for _ in 0..count {
-        actors.push(Actor::spawn_linked(None, Idle, (), supervisor.get_cell()).await?.0);
+        actors.push(Actor::spawn_linked(None, Member, crowd.clone(), supervisor.get_cell()).await?.0);
     }
     let seconds = begun.elapsed().as_secs_f64();
     let parameters = format!("n={count}");
@@ -244,6 +289,17 @@ async fn spawn(count: usize) -> Result<(), Failure> {
     if let (Some(before), Some(after)) = (before, resident_kib()) {
         metric("spawn.bytes", (after - before) * 1_024.0 / count as f64, "B", &parameters);
     }
+    crowd.members.set(actors).map_err(|_| "the members stand already")?;
+    let begun = Instant::now();
+    for number in 0..TOKENS {
+        let random = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        pass(Token { hops: HOPS, random }, &crowd)?;
+    }
+    for _ in 0..TOKENS {
+        at_home.recv().await.ok_or("the crowd has ended")?;
+    }
+    let signals = (TOKENS * HOPS) as f64;
+    metric("token.rate", signals / begun.elapsed().as_secs_f64(), "per_s", &parameters);
     Ok(())
 }
 
