@@ -132,14 +132,16 @@ async fn rows(options: &Options) -> Result<Vec<Row>, BenchError> {
             let run = tasks(&rig, options, many, &format!("nodes-{repeat}")).await?;
             measured.nodes[place].runs.push(run);
             if nodes == Shape::default().nodes {
-                for load in &mut measured.agents {
-                    let run = tasks(&rig, options, load.number, &repeat.to_string()).await?;
-                    load.runs.push(run);
-                }
                 measured.joining(&mut rig, options, many).await?;
             }
             rig.stop().await?;
         }
+        let rig = Rig::start(options, ID).await?;
+        for load in &mut measured.agents {
+            let run = tasks(&rig, options, load.number, &repeat.to_string()).await?;
+            load.runs.push(run);
+        }
+        rig.stop().await?;
     }
     Ok(measured.rows(many))
 }
