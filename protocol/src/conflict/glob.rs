@@ -26,6 +26,8 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 /// The longest pattern, in bytes.
 pub const GLOB_BYTES_MAX: usize = 512;
 /// How many segments a pattern may have.
@@ -39,13 +41,22 @@ pub const GLOB_EXPANDED_BYTES_MAX: usize = 2_048;
 #[derive(Clone, Debug)]
 pub struct Glob {
     text: Arc<str>,
-    alternatives: Vec<Pattern>,
+    alternatives: Alternatives,
+}
+
+/// What a pattern may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Alternatives {
+    /// This path alone: most are. Its text says all, and lies in one place.
+    Path(Arc<str>),
+    /// Each of these; one that matches a path alone only beside others.
+    Patterns(Box<[Pattern]>),
 }
 
 /// A pattern without braces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Pattern {
-    segments: Vec<Segment>,
+    segments: Box<[Segment]>,
     lead: Arc<Lead>,
 }
 
@@ -126,6 +137,27 @@ enum Segment {
     Open(Box<[Token]>),
 }
 
+/// A segment as it is compared.
+#[derive(Clone, Copy)]
+enum Part<'a> {
+    AnyNames,
+    Name(&'a str),
+    Open(&'a [Token]),
+}
+
+impl<'a> From<&'a Segment> for Part<'a> {
+    fn from(segment: &'a Segment) -> Part<'a> {
+        match segment {
+            Segment::AnyNames => Part::AnyNames,
+            Segment::Name(name) => Part::Name(name),
+            Segment::Open(tokens) => Part::Open(tokens),
+        }
+    }
+}
+
+/// The segments of one alternative; few are deeper than there is room for here.
+type Parts<'a> = SmallVec<[Part<'a>; 12]>;
+
 /// What the next characters of a name must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Token {
@@ -198,26 +230,28 @@ impl Glob {
     }
 
     /// The pattern that matches this path alone; `None` for a text that is no path in its one form.
-    pub fn of_path(path: &str) -> Option<Glob> {
-        let names: Vec<&str> = path.split('/').collect();
-        let plain = |name: &&str| !name.is_empty() && *name != "." && *name != "..";
-        names.iter().all(plain).then(|| Glob {
-            text: path.into(),
-            alternatives: vec![Pattern {
-                segments: names.into_iter().map(|name| Segment::Name(name.into())).collect(),
-                lead: Lead::of_path(path.into()).into(),
-            }],
+    pub fn of_path(path: &Arc<str>) -> Option<Glob> {
+        let plain = |name: &str| !name.is_empty() && name != "." && name != "..";
+        path.split('/').all(plain).then(|| Glob {
+            text: path.clone(),
+            alternatives: Alternatives::Path(path.clone()),
         })
     }
 
     /// The pattern that matches all paths inside this folder; `None` when it is no path in its one form.
     pub fn inside(folder: &str) -> Option<Glob> {
-        let mut glob = Glob::of_path(folder)?;
-        let pattern = &mut glob.alternatives[0];
-        pattern.segments.push(Segment::Open([Token::Star].into()));
-        pattern.segments.push(Segment::AnyNames);
-        pattern.lead = Lead::inside(folder).into();
-        Some(glob)
+        let Glob { text, .. } = Glob::of_path(&folder.into())?;
+        let names = folder.split('/').map(|name| Segment::Name(name.into()));
+        let pattern = Pattern {
+            segments: names
+                .chain([Segment::Open([Token::Star].into()), Segment::AnyNames])
+                .collect(),
+            lead: Lead::inside(folder).into(),
+        };
+        Some(Glob {
+            text,
+            alternatives: Alternatives::Patterns([pattern].into()),
+        })
     }
 
     /// Its one form.
@@ -226,8 +260,11 @@ impl Glob {
     }
 
     /// What the paths that it matches begin with; one for each of its alternatives.
-    pub fn leads(&self) -> impl Iterator<Item = &Arc<Lead>> {
-        self.alternatives.iter().map(|pattern| &pattern.lead)
+    pub fn leads(&self) -> Vec<Arc<Lead>> {
+        match &self.alternatives {
+            Alternatives::Path(path) => vec![Lead::of_path(path.clone()).into()],
+            Alternatives::Patterns(patterns) => patterns.iter().map(|pattern| pattern.lead.clone()).collect(),
+        }
     }
 
     /// Whether there is a path that both match.
@@ -235,14 +272,27 @@ impl Glob {
     /// # Errors
     /// When telling takes more steps than are left.
     pub fn meets(&self, other: &Glob, steps: &mut Steps) -> Result<bool, OverSteps> {
-        for mine in &self.alternatives {
-            for theirs in &other.alternatives {
-                if intersect::patterns(&mine.segments, &theirs.segments, steps)? {
+        for mine in self.each() {
+            for theirs in other.each() {
+                if intersect::patterns(&mine, &theirs, steps)? {
                     return Ok(true);
                 }
             }
         }
         Ok(false)
+    }
+
+    /// Its alternatives.
+    fn each(&self) -> impl Iterator<Item = Parts<'_>> {
+        let (path, patterns) = match &self.alternatives {
+            Alternatives::Path(path) => (Some(path), &[][..]),
+            Alternatives::Patterns(patterns) => (None, &patterns[..]),
+        };
+        let path = path.map(|path| path.split('/').map(Part::Name).collect());
+        let patterns = patterns
+            .iter()
+            .map(|pattern| pattern.segments.iter().map(Part::from).collect());
+        path.into_iter().chain(patterns)
     }
 }
 

@@ -12,11 +12,14 @@
 //! What is waited for stands here once for each resource and mode, in the name of the first who waits: see
 //! [`super::Reservations`].
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::radix::{Cursor, Radix};
-use super::{Mode, ReservationId, Resource};
+use super::{Mode, Reservation, ReservationId, Resource};
 use crate::conflict::glob::Lead;
 
 /// How far a look-up goes in each tree before it turns to the next: then that of the beginnings is looked through whole.
@@ -43,17 +46,61 @@ pub(super) type Place = (ReservationId, u32);
 
 /// What was found in the index.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Hit {
-    pub(super) place: Place,
+pub(super) struct Hit<'a> {
+    pub(super) reservation: &'a Reservation,
+    /// Which of its resources.
+    pub(super) place: u32,
     /// Whether it must be looked up: the last names may be seen not to agree.
     pub(super) near: bool,
 }
 
-/// What stands in a tree.
+/// What stands in a tree: the reservation itself, so that nothing else has to be fetched from memory than what is compared.
 #[derive(Clone, Debug)]
 struct Entry {
-    place: Place,
-    lead: Arc<Lead>,
+    reservation: Arc<Reservation>,
+    /// Which of its resources, and which alternative of that.
+    place: u32,
+    alternative: u32,
+    names: Names,
+}
+
+impl Entry {
+    fn lead(&self) -> Arc<Lead> {
+        let resource = &self.reservation.resources[self.place as usize].resource;
+        resource.leads().swap_remove(self.alternative as usize)
+    }
+}
+
+/// The first bytes of how a last name begins and ends: mostly they say whether two agree. What is shorter is filled up.
+#[derive(Clone, Copy, Debug)]
+struct Names {
+    start: [u8; 8],
+    end: [u8; 8],
+}
+
+impl Names {
+    fn of(lead: &Lead) -> Names {
+        let first = |text: &str| std::array::from_fn(|at| text.as_bytes().get(at).copied().unwrap_or(END));
+        Names {
+            start: first(&lead.name_start),
+            end: first(&lead.name_end),
+        }
+    }
+
+    /// What [`Lead::names_agree`] says of the leads, if these bytes tell.
+    fn agree(&self, other: &Names) -> Option<bool> {
+        match (go_on(self.start, other.start), go_on(self.end, other.end)) {
+            (Some(false), _) | (_, Some(false)) => Some(false),
+            (Some(true), Some(true)) => Some(true),
+            _ => None,
+        }
+    }
+}
+
+/// Whether one of two texts begins with the other, if their first bytes tell.
+fn go_on(a: [u8; 8], b: [u8; 8]) -> Option<bool> {
+    let differ = a.into_iter().zip(b).find(|(a, b)| a != b || *a == END)?;
+    Some(differ.0 == END || differ.1 == END)
 }
 
 /// Why a look-up in one tree ends before it has seen all.
@@ -68,9 +115,10 @@ enum Stop<B> {
 struct Visit<'a, B> {
     space: Space,
     lead: &'a Lead,
+    names: Names,
     /// How far it may go still.
     left: usize,
-    visitor: &'a mut dyn FnMut(Hit) -> ControlFlow<B>,
+    visitor: &'a mut dyn FnMut(Hit<'_>) -> ControlFlow<B>,
 }
 
 /// The index: trees whose keys are the number of the space, the last name's start or end where a tree is ordered by it, the
@@ -83,15 +131,23 @@ pub(super) struct Index {
 }
 
 impl Index {
-    pub(super) fn insert(&mut self, space: Space, resource: &Resource, place: Place) {
+    /// Puts in what stands at this place of a reservation.
+    pub(super) fn insert(&mut self, space: Space, reservation: &Arc<Reservation>, place: u32) {
+        let resource = &reservation.resources[place as usize].resource;
         for (alternative, lead) in (0..).zip(resource.leads()) {
-            for (tree, key) in self.keys(space, &lead, (place, alternative)) {
-                let lead = lead.clone();
-                tree.insert(&key, Entry { place, lead });
+            for (tree, key) in self.keys(space, &lead, ((reservation.id, place), alternative)) {
+                let entry = Entry {
+                    reservation: reservation.clone(),
+                    place,
+                    alternative,
+                    names: Names::of(&lead),
+                };
+                tree.insert(&key, entry);
             }
         }
     }
 
+    /// Takes out what stands at this place, which is this resource.
     pub(super) fn remove(&mut self, space: Space, resource: &Resource, place: Place) {
         for (alternative, lead) in (0..).zip(resource.leads()) {
             for (tree, key) in self.keys(space, &lead, (place, alternative)) {
@@ -114,11 +170,12 @@ impl Index {
         &self,
         space: Space,
         lead: &Lead,
-        visitor: &mut dyn FnMut(Hit) -> ControlFlow<B>,
+        visitor: &mut dyn FnMut(Hit<'_>) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         let mut visit = Visit {
             space,
             lead,
+            names: Names::of(lead),
             left: 0,
             visitor,
         };
@@ -161,15 +218,18 @@ impl Index {
 
 /// The key of an alternative of what stands at this place, in a tree that is ordered by the last name or not.
 fn key(space: Space, name: Option<&str>, lead: &Lead, ((id, place), alternative): (Place, u32)) -> Vec<u8> {
-    let mut key = vec![space.number()];
+    let mut key = Vec::with_capacity(64);
+    key.push(space.number());
     for text in name.into_iter().chain([&**lead.beginning()]) {
         key.extend_from_slice(text.as_bytes());
         key.push(END);
     }
-    key.extend_from_slice(&id.seq.to_be_bytes());
-    key.extend_from_slice(&id.ordinal.to_be_bytes());
-    key.extend_from_slice(&place.to_be_bytes());
-    key.extend_from_slice(&alternative.to_be_bytes());
+    for number in [id.seq, id.ordinal.into(), place.into(), alternative.into()] {
+        // In as few bytes as keep the order.
+        let zeros = number.leading_zeros() as usize / 8;
+        key.push((8 - zeros) as u8);
+        key.extend_from_slice(&number.to_be_bytes()[zeros..]);
+    }
     key
 }
 
@@ -238,9 +298,11 @@ impl<B> Visit<'_, B> {
 
     fn hit(&mut self, entry: &Entry) -> ControlFlow<Stop<B>> {
         self.step()?;
+        let agree = self.names.agree(&entry.names);
         let hit = Hit {
+            reservation: &entry.reservation,
             place: entry.place,
-            near: self.lead.names_agree(&entry.lead),
+            near: agree.unwrap_or_else(|| self.lead.names_agree(&entry.lead())),
         };
         match (self.visitor)(hit) {
             ControlFlow::Continue(()) => ControlFlow::Continue(()),
@@ -270,141 +332,4 @@ fn along<'a, B>(
         visitor(behind)?;
     }
     ControlFlow::Continue(Some(at))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-    use crate::conflict::glob::Steps;
-
-    const SPACE: Space = Space {
-        waiting: false,
-        mode: Mode::Exclusive,
-    };
-
-    /// All that meet are visited by each tree, whatever else is.
-    #[test]
-    fn no_resource_that_meets_is_missed() {
-        let texts = [
-            "file:**",
-            "file:src/",
-            "file:src/a.rs",
-            "file:src/*.rs",
-            "file:src/a*/x",
-            "file:src/ab/x",
-            "file:src/*/x",
-            "file:{src,doc}/a.rs",
-            "file:**/x",
-            "file:s*",
-            "file:sr",
-            "file:src-old/x",
-            "file:src",
-            "key:src/a.rs",
-            "key:src/",
-            "key:src//",
-            "key:src//b",
-            "key:/",
-            "key:/x",
-            "key:x",
-            "key:a/../b",
-            "key:a/",
-            "file:a/b",
-            "key:src/ab/",
-            "file:[s-t]rc/*.rs",
-            "key:src/ab/x/y",
-            "file:src/ab/**/y",
-            "file:*/{a,b}.rs",
-            "file:**/a*",
-            "file:src/é*é",
-            "file:src/éa",
-            "file:*/éxé",
-        ];
-        let resources: Vec<Resource> = texts.iter().map(|text| Resource::parse(text).unwrap()).collect();
-        let place = |place: usize| {
-            let seq = place as u64;
-            (ReservationId { seq, ordinal: 0 }, 0)
-        };
-        // Sparse and full, so that neighbours are missing in all ways.
-        for seed in 0..400_u64 {
-            let there = |place: usize| seed == 0 || (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (place * 2)) & 3 == 0;
-            let mut index = Index::default();
-            for (number, resource) in resources.iter().enumerate().filter(|(number, _)| there(*number)) {
-                index.insert(SPACE, resource, place(number));
-            }
-            for wanted in &resources {
-                let mut visited = [const { BTreeSet::new() }; 3];
-                for lead in wanted.leads() {
-                    visit_all(&index, &lead, &mut visited);
-                }
-                for (number, resource) in resources.iter().enumerate().filter(|(number, _)| there(*number)) {
-                    let meets = wanted.meets(resource, &mut Steps::new(100_000)).unwrap();
-                    for visited in &visited {
-                        let (text, seen) = (wanted.text(), visited.contains(&number));
-                        assert!(!meets || seen, "{text} misses {}", texts[number]);
-                    }
-                }
-            }
-            for (number, resource) in resources.iter().enumerate().filter(|(number, _)| there(*number)) {
-                index.remove(SPACE, resource, place(number));
-            }
-            assert!(index.is_empty());
-        }
-    }
-
-    /// What each of the trees finds by itself.
-    fn visit_all(index: &Index, lead: &Lead, visited: &mut [BTreeSet<usize>; 3]) {
-        let trees = [
-            (&index.by_beginning, None),
-            (&index.by_name_start, Some(&*lead.name_start)),
-            (&index.by_name_end, Some(&*lead.name_end)),
-        ];
-        for ((tree, name), visited) in trees.into_iter().zip(visited) {
-            let visitor: &mut dyn FnMut(Hit) -> ControlFlow<()> = &mut |hit| {
-                if hit.near {
-                    visited.insert(hit.place.0.seq as usize);
-                }
-                ControlFlow::Continue(())
-            };
-            let mut visit = Visit {
-                space: SPACE,
-                lead,
-                left: usize::MAX,
-                visitor,
-            };
-            assert!(visit.look_through(tree, name).is_continue());
-        }
-    }
-
-    #[test]
-    fn a_pattern_over_folders_is_found_by_the_name_that_it_ends_with() {
-        let mut index = Index::default();
-        for number in 0..20_000_u64 {
-            let text = format!("file:crates/c{}/src/f{number}.rs", number % 100);
-            let id = ReservationId {
-                seq: number,
-                ordinal: 0,
-            };
-            index.insert(SPACE, &Resource::parse(&text).unwrap(), (id, 0));
-        }
-        let steps = |text: &str| {
-            let (mut steps, mut near) = (0, Vec::new());
-            for lead in Resource::parse(text).unwrap().leads() {
-                let all = index.visit::<()>(SPACE, &lead, &mut |hit| {
-                    steps += 1;
-                    near.extend(hit.near.then_some(hit.place.0.seq));
-                    ControlFlow::Continue(())
-                });
-                assert!(all.is_continue());
-            }
-            (steps, near)
-        };
-        let (taken, near) = steps("file:crates/*/src/f1234.rs");
-        assert!(taken <= 65 && near == [1_234], "{taken} {near:?}");
-        for free in ["file:crates/*/src/f20000.rs", "file:**/*.md", "file:crates/*/src/g*"] {
-            let (free_steps, near) = steps(free);
-            assert!(free_steps <= 128 && near.is_empty(), "{free}: {free_steps} {near:?}");
-        }
-    }
 }

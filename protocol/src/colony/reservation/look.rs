@@ -15,7 +15,7 @@ use crate::colony::agent::Agents;
 use crate::colony::command::{Key, Refusal};
 use crate::colony::memory::over_limit;
 use crate::colony::task::{Holder, Owner, TaskId};
-use crate::conflict::glob::{OverSteps, Steps};
+use crate::conflict::glob::{Lead, OverSteps, Steps};
 
 /// What looking at one reservation costs of the steps of a look-up.
 const LOOK_STEPS: u64 = 16;
@@ -170,7 +170,8 @@ impl Reservations {
                 waiting: false,
                 mode: Mode::Intent,
             };
-            self.find(&asking, space, wanted, steps, &mut |reservation, theirs| {
+            let leads = wanted.resource.leads();
+            self.find(&asking, space, (wanted, &leads), steps, &mut |reservation, theirs| {
                 announced.note(place, reservation, theirs, BLOCKERS_LISTED_MAX)
             })
             .map_err(over_steps)?;
@@ -201,9 +202,9 @@ impl Reservations {
                     let found = self.index().visit(space, &lead, &mut |hit| {
                         let mut look = || {
                             if is_near(hit, steps)? {
-                                let theirs = self.reserved(hit.place);
+                                let theirs = &hit.reservation.resources[hit.place as usize];
                                 if wanted.meets(&theirs.resource, steps)? {
-                                    met.insert(hit.place.0);
+                                    met.insert(hit.reservation.id);
                                     met.extend(self.line_in(space, theirs).map(|(id, _)| id));
                                 }
                             }
@@ -238,10 +239,11 @@ impl Reservations {
                 self.look_at_slot(asking, (place, name, &wanted.text), list, steps, &mut found)?;
                 continue;
             }
+            let leads = wanted.resource.leads();
             for mode in wanted.mode.excludes() {
                 for waiting in [false, true] {
                     let space = Space { waiting, mode: *mode };
-                    self.find(asking, space, wanted, steps, &mut |reservation, theirs| {
+                    self.find(asking, space, (wanted, &leads), steps, &mut |reservation, theirs| {
                         found.note(place, reservation, theirs, list)
                     })?;
                 }
@@ -310,18 +312,18 @@ impl Reservations {
         &self,
         asking: &Asking<'_>,
         space: Space,
-        wanted: &Reserved,
+        (wanted, leads): (&Reserved, &[Arc<Lead>]),
         steps: &mut Steps,
         note: &mut dyn FnMut(&Reservation, &Reserved) -> bool,
     ) -> Result<(), OverSteps> {
-        for lead in wanted.resource.leads() {
-            let found = self.index().visit(space, &lead, &mut |hit| {
+        for lead in leads {
+            let found = self.index().visit(space, lead, &mut |hit| {
                 let mut look = || {
                     if !is_near(hit, steps)? {
                         return Ok(true);
                     }
-                    let holder = self.known(hit.place.0);
-                    let first = &holder.resources[hit.place.1 as usize];
+                    let holder = hit.reservation;
+                    let first = &holder.resources[hit.place as usize];
                     if !space.waiting {
                         let others = asking.owner != Some(&holder.holder.owner);
                         let stands = others && wanted.resource.meets(&first.resource, steps)? && asking.counts(holder);
@@ -391,7 +393,8 @@ impl Reservations {
             mode: Mode::Exclusive,
         };
         let mut first: Option<ReservationId> = None;
-        self.find(&asking, space, &wanted, steps, &mut |reservation, _| {
+        let leads = wanted.resource.leads();
+        self.find(&asking, space, (&wanted, &leads), steps, &mut |reservation, _| {
             first = Some(reservation.id);
             false
         })?;
@@ -426,12 +429,13 @@ impl Reservations {
                     }
                 }
             }
+            let leads = held.resource.leads();
             for mode in held.mode.excludes() {
                 let space = Space {
                     waiting: true,
                     mode: *mode,
                 };
-                self.find(&asking, space, held, steps, &mut |waiter, _| {
+                self.find(&asking, space, (held, &leads), steps, &mut |waiter, _| {
                     first = Some(waiter.id);
                     false
                 })?;
@@ -493,7 +497,7 @@ impl Reservations {
                     if !is_near(hit, steps)? {
                         return Ok(());
                     }
-                    let first = self.reserved(hit.place);
+                    let first = &hit.reservation.resources[hit.place as usize];
                     if !freed.resource.meets(&first.resource, steps)? {
                         return Ok(());
                     }
@@ -525,11 +529,6 @@ impl Reservations {
         Ok(())
     }
 
-    /// The resource at a place.
-    fn reserved(&self, (id, place): Place) -> &Reserved {
-        &self.known(id).resources[place as usize]
-    }
-
     /// Those who wait for this one, if that is what a space has.
     fn line_in(&self, space: Space, reserved: &Reserved) -> impl Iterator<Item = Place> {
         let line = space.waiting.then(|| self.line(&reserved.text, space.mode));
@@ -551,7 +550,7 @@ fn in_order(
 }
 
 /// Whether what was found must be looked up.
-fn is_near(hit: Hit, steps: &mut Steps) -> Result<bool, OverSteps> {
+fn is_near(hit: Hit<'_>, steps: &mut Steps) -> Result<bool, OverSteps> {
     steps.spend(1)?;
     if hit.near {
         steps.spend(LOOK_STEPS - 1)?;

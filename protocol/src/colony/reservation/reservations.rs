@@ -267,13 +267,16 @@ impl Reservations {
         reservation.digest = reservation.compute_digest();
         self.digest.add(reservation.digest);
         let id = reservation.id;
+        let reservation = Arc::new(reservation);
+        // First, since the index has what stands here.
+        self.by_id.insert(id, reservation.clone());
         for (place, reserved) in (0..).zip(&reservation.resources) {
             match &reserved.resource {
                 _ if reservation.is_waiting() => self.line_up(reserved, (id, place)),
                 Resource::Slot(name) => {
                     self.slots.entry(name.clone()).or_default().insert(id);
                 }
-                resource => self.index.insert(held(reserved.mode), resource, (id, place)),
+                _ => self.index.insert(held(reserved.mode), &reservation, place),
             }
         }
         if let Standing::Waiting { look, .. } = reservation.state {
@@ -289,7 +292,6 @@ impl Reservations {
         self.bytes += reservation.bytes();
         let owner = reservation.holder.owner.clone();
         self.by_owner.entry(owner).or_default().insert(id);
-        self.by_id.insert(id, Arc::new(reservation));
     }
 
     /// Takes a reservation out.
@@ -349,8 +351,9 @@ impl Reservations {
         if let Some(before) = before {
             self.index.remove(space, &reserved.resource, before);
         }
-        if let Some(after) = after {
-            self.index.insert(space, &reserved.resource, after);
+        if let Some((id, place)) = after {
+            let first = self.by_id.get(&id).expect("who stands in a line is there");
+            self.index.insert(space, first, place);
         }
     }
 }

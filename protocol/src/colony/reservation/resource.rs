@@ -112,7 +112,7 @@ impl Resource {
     /// What everything in it begins with. A slot is found by its name.
     pub(super) fn leads(&self) -> Vec<Arc<Lead>> {
         match self {
-            Resource::Files(glob) => glob.leads().cloned().collect(),
+            Resource::Files(glob) => glob.leads(),
             Resource::Key { key, .. } => vec![Lead::of_path(key.clone()).into()],
             Resource::Keys { prefix, .. } => vec![Lead::inside(&prefix[..prefix.len() - 1]).into()],
             Resource::Slot(_) => Vec::new(),

@@ -1,45 +1,52 @@
 //! Both patterns at once: a pair of places is reached if some beginning of a path leads both there. From one pair to the
 //! next at least one place grows, so each pair is looked at once, row by row.
 
-use super::{OverSteps, Segment, Steps, Token};
+use smallvec::SmallVec;
+
+use super::{OverSteps, Part, Steps, Token};
+
+/// A row of pairs, and characters of a name: more than most have.
+type Row = SmallVec<[bool; 32]>;
+type Chars = SmallVec<[char; 32]>;
 
 /// Whether there is a path that both match.
-pub(super) fn patterns(mut a: &[Segment], mut b: &[Segment], steps: &mut Steps) -> Result<bool, OverSteps> {
+pub(super) fn patterns(mut a: &[Part<'_>], mut b: &[Part<'_>], steps: &mut Steps) -> Result<bool, OverSteps> {
     steps.spend(1)?;
     if let ([.., a], [.., b]) = (a, b)
-        && ends_differ(a, b)
+        && ends_differ(*a, *b)
     {
         return Ok(false);
     }
     // Names that stand at the same end of both must be the same.
-    while let ([Segment::Name(mine), rest @ ..], [Segment::Name(theirs), others @ ..]) = (a, b) {
+    while let ([Part::Name(mine), rest @ ..], [Part::Name(theirs), others @ ..]) = (a, b) {
         if mine != theirs {
             return Ok(false);
         }
         (a, b) = (rest, others);
     }
-    while let ([rest @ .., Segment::Name(mine)], [others @ .., Segment::Name(theirs)]) = (a, b) {
+    while let ([rest @ .., Part::Name(mine)], [others @ .., Part::Name(theirs)]) = (a, b) {
         if mine != theirs {
             return Ok(false);
         }
         (a, b) = (rest, others);
     }
+    let many = |part: &Part<'_>| matches!(part, Part::AnyNames);
     match a.is_empty() && b.is_empty() {
         true => Ok(true),
-        false => meet(a, b, &Segment::AnyNames, steps, names),
+        false => meet((a, many), (b, many), steps, |a, b, steps| names(*a, *b, steps)),
     }
 }
 
 /// Whether no name can end as both say: the cheapest look, which most patterns of one folder do not outlive.
-fn ends_differ(a: &Segment, b: &Segment) -> bool {
+fn ends_differ(a: Part<'_>, b: Part<'_>) -> bool {
     match (a, b) {
-        (Segment::AnyNames, _) | (_, Segment::AnyNames) => false,
-        (Segment::Name(a), Segment::Name(b)) => a != b,
-        (Segment::Open(tokens), Segment::Name(name)) | (Segment::Name(name), Segment::Open(tokens)) => {
+        (Part::AnyNames, _) | (_, Part::AnyNames) => false,
+        (Part::Name(a), Part::Name(b)) => a != b,
+        (Part::Open(tokens), Part::Name(name)) | (Part::Name(name), Part::Open(tokens)) => {
             let mut chars = name.chars().rev();
             fixed_end(tokens).any(|c| chars.next() != Some(c))
         }
-        (Segment::Open(a), Segment::Open(b)) => fixed_end(a).zip(fixed_end(b)).any(|(a, b)| a != b),
+        (Part::Open(a), Part::Open(b)) => fixed_end(a).zip(fixed_end(b)).any(|(a, b)| a != b),
     }
 }
 
@@ -51,17 +58,16 @@ fn fixed_end(tokens: &[Token]) -> impl Iterator<Item = char> {
     })
 }
 
-/// Whether there is a sequence that both patterns match, of which `many` stands for any number of parts; `one` says whether
-/// there is a part that two other places match.
-fn meet<T: PartialEq>(
-    a: &[T],
-    b: &[T],
-    many: &T,
+/// Whether there is a sequence that both patterns match; of each is said what stands for any number of parts. `one` says
+/// whether there is a part that two other places match.
+fn meet<A, B>(
+    (a, many_of_a): (&[A], impl Fn(&A) -> bool),
+    (b, many_of_b): (&[B], impl Fn(&B) -> bool),
     steps: &mut Steps,
-    one: impl Fn(&T, &T, &mut Steps) -> Result<bool, OverSteps>,
+    one: impl Fn(&A, &B, &mut Steps) -> Result<bool, OverSteps>,
 ) -> Result<bool, OverSteps> {
     let wide = b.len() + 1;
-    let (mut row, mut next) = (vec![false; wide], vec![false; wide]);
+    let (mut row, mut next) = (Row::from_elem(false, wide), Row::from_elem(false, wide));
     row[0] = true;
     for i in 0..=a.len() {
         let mut any = false;
@@ -74,13 +80,13 @@ fn meet<T: PartialEq>(
             steps.spend(1)?;
             let (mine, theirs) = (a.get(i), b.get(j));
             // Any number of parts: none, or one more that the other side takes.
-            if mine == Some(many) {
+            if mine.is_some_and(&many_of_a) {
                 next[j] = true;
                 if theirs.is_some() {
                     row[j + 1] = true;
                 }
             }
-            if theirs == Some(many) {
+            if theirs.is_some_and(&many_of_b) {
                 row[j + 1] = true;
                 if mine.is_some() {
                     next[j] = true;
@@ -106,31 +112,33 @@ fn meet<T: PartialEq>(
 }
 
 /// Whether there is a name that both segments match.
-fn names(a: &Segment, b: &Segment, steps: &mut Steps) -> Result<bool, OverSteps> {
+fn names(a: Part<'_>, b: Part<'_>, steps: &mut Steps) -> Result<bool, OverSteps> {
     match (a, b) {
         // Both go on: said by the pairs on the way there.
-        (Segment::AnyNames, _) | (_, Segment::AnyNames) => Ok(false),
-        (Segment::Name(a), Segment::Name(b)) => {
+        (Part::AnyNames, _) | (_, Part::AnyNames) => Ok(false),
+        (Part::Name(a), Part::Name(b)) => {
             steps.spend(1)?;
             Ok(a == b)
         }
-        (Segment::Open(tokens), Segment::Name(_)) | (Segment::Name(_), Segment::Open(tokens))
-            if **tokens == [Token::Star] =>
-        {
+        (Part::Open([Token::Star]), Part::Name(_)) | (Part::Name(_), Part::Open([Token::Star])) => {
             steps.spend(1)?;
             Ok(true)
         }
-        (Segment::Open(tokens), Segment::Name(name)) | (Segment::Name(name), Segment::Open(tokens)) => {
-            let chars: Vec<Token> = name.chars().map(Token::Char).collect();
-            open(tokens, &chars, steps)
+        (Part::Open(tokens), Part::Name(name)) | (Part::Name(name), Part::Open(tokens)) => {
+            let chars: Chars = name.chars().collect();
+            meet(
+                (tokens, is_star),
+                (&chars[..], |_: &char| false),
+                steps,
+                |token, c, _| Ok(one(token, &Token::Char(*c))),
+            )
         }
-        (Segment::Open(a), Segment::Open(b)) => open(a, b, steps),
+        (Part::Open(a), Part::Open(b)) => meet((a, is_star), (b, is_star), steps, |a, b, _| Ok(one(a, b))),
     }
 }
 
-/// Whether there are characters that both match.
-fn open(a: &[Token], b: &[Token], steps: &mut Steps) -> Result<bool, OverSteps> {
-    meet(a, b, &Token::Star, steps, |a, b, _| Ok(one(a, b)))
+fn is_star(token: &Token) -> bool {
+    *token == Token::Star
 }
 
 /// Whether there is one character that both match; any number of them is said by the pairs on the way.

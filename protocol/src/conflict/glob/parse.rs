@@ -5,8 +5,8 @@ use std::str::Chars;
 use std::sync::Arc;
 
 use super::{
-    GLOB_ALTERNATIVES_MAX, GLOB_BYTES_MAX, GLOB_EXPANDED_BYTES_MAX, GLOB_SEGMENTS_MAX, Glob, GlobError, Lead, Pattern,
-    Segment, Token,
+    Alternatives, GLOB_ALTERNATIVES_MAX, GLOB_BYTES_MAX, GLOB_EXPANDED_BYTES_MAX, GLOB_SEGMENTS_MAX, Glob, GlobError,
+    Lead, Pattern, Segment, Token,
 };
 
 pub(super) fn glob(text: &str) -> Result<Glob, GlobError> {
@@ -18,16 +18,24 @@ pub(super) fn glob(text: &str) -> Result<Glob, GlobError> {
     }
     let written = braces(text)?;
     let mut alternatives: Vec<Pattern> = Vec::with_capacity(written.len());
+    let mut form = String::new();
     for text in &written {
-        let pattern = pattern(text)?.0;
+        let pattern;
+        (pattern, form) = self::pattern(text)?;
         if !alternatives.contains(&pattern) {
             alternatives.push(pattern);
         }
     }
     // With braces it stays as it was written: there is no shorter way to say it.
-    let text = match &written[..] {
-        [only] => pattern(only)?.1.into(),
+    let text: Arc<str> = match &written[..] {
+        [_] => form.into(),
         _ => text.into(),
+    };
+    let alternatives = match &alternatives[..] {
+        // Only where a character was escaped is it written in another way.
+        [only] if only.lead.whole && only.lead.names == text => Alternatives::Path(text.clone()),
+        [only] if only.lead.whole => Alternatives::Path(only.lead.names.clone()),
+        _ => Alternatives::Patterns(alternatives.into()),
     };
     Ok(Glob { text, alternatives })
 }
@@ -38,6 +46,9 @@ fn over(what: &'static str, value: usize, limit: usize) -> GlobError {
 
 /// The texts that a text with braces stands for.
 fn braces(text: &str) -> Result<Vec<String>, GlobError> {
+    if !text.contains(['{', '}']) {
+        return Ok(vec![text.to_owned()]);
+    }
     let mut chars = text.chars().peekable();
     let texts = choices(&mut chars, false)?;
     match chars.next() {
@@ -146,6 +157,7 @@ fn pattern(text: &str) -> Result<(Pattern, String), GlobError> {
         return Err(over("segments", segments.len(), GLOB_SEGMENTS_MAX));
     }
     let lead = lead(&segments).into();
+    let segments = segments.into();
     Ok((Pattern { segments, lead }, written.join("/")))
 }
 
@@ -195,6 +207,9 @@ fn lead(segments: &[Segment]) -> Lead {
 fn segment(part: &str) -> Result<Segment, GlobError> {
     if part == "**" {
         return Ok(Segment::AnyNames);
+    }
+    if part != ".." && !part.contains(['*', '?', '[', '\\']) {
+        return Ok(Segment::Name(part.into()));
     }
     let mut tokens: Vec<Token> = Vec::new();
     let mut chars = part.chars();
