@@ -2,6 +2,7 @@
 
 mod agent;
 mod bench;
+mod budget;
 mod events;
 mod explore;
 mod import;
@@ -28,6 +29,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::agent::{AgentCommand, ExecArgs, HttpArgs, WorkerArgs};
 pub use self::bench::BenchCommand;
+pub use self::budget::{BudgetCommand, SpentArgs, UsageArgs};
 pub use self::events::{EventsArgs, PrimeArgs};
 pub use self::explore::ExploreArgs;
 pub use self::import::{ImportArgs, WatchArgs};
@@ -162,6 +164,11 @@ pub enum Command {
     /// Set how many tasks that name a rate are begun in a time, such as 50/min
     #[command(subcommand)]
     Rate(RateCommand),
+    /// Bound what may be used: tokens, money, time
+    #[command(subcommand)]
+    Budget(BudgetCommand),
+    /// Show what was used: tokens, money, time
+    Usage(UsageArgs),
     /// Look at the agents of a node, start and stop them
     #[command(subcommand)]
     Agent(AgentCommand),

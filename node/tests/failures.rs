@@ -90,6 +90,7 @@ impl Hold {
             needs: Vec::new(),
             follow_ups: Vec::new(),
             checks: Vec::new(),
+            usage: None,
         }
     }
 }

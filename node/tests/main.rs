@@ -4,6 +4,7 @@ mod acknowledged;
 mod agents;
 mod bench;
 mod branches;
+mod budgets;
 mod colony;
 mod config;
 mod counter;

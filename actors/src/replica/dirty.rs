@@ -6,11 +6,11 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use queenright_protocol::colony::{
-    Applied, Colony, ContentHash, Cursor, Event, HOLD_BYTES_MAX, Key, LifeKey, Pair, ReservationId, SessionId, TaskId,
-    WaitId, content_pair, event_pair, hold_key, hold_pair, life_key, life_pair, queue_key, queue_pair, rate_key,
-    rate_pair, record_key, record_pair, remembered_key, remembered_pair, reservation_key, reservation_pair,
-    reservation_settings_key, reservation_settings_pair, session_key, session_pair, task_key, task_pair, wait_key,
-    wait_pair,
+    AccountName, Applied, Colony, ContentHash, Cursor, Event, HOLD_BYTES_MAX, Key, LifeKey, Pair, ReservationId,
+    SessionId, TaskId, WaitId, account_key, account_pair, content_pair, event_pair, hold_key, hold_pair, life_key,
+    life_pair, queue_key, queue_pair, rate_key, rate_pair, record_key, record_pair, remembered_key, remembered_pair,
+    reservation_key, reservation_pair, reservation_settings_key, reservation_settings_pair, session_key, session_pair,
+    task_key, task_pair, wait_key, wait_pair,
 };
 
 /// How many changed records may wait for the store before applying waits for it.
@@ -43,6 +43,7 @@ pub(crate) struct Dirty {
     holds: HashSet<(Name, u64)>,
     queues: HashSet<(Name, Name)>,
     rates: HashSet<(Name, Name)>,
+    accounts: HashSet<(Name, AccountName)>,
     reservations: HashSet<(Name, ReservationId)>,
     /// The projects whose settings of reservations have changed.
     settings: HashSet<Name>,
@@ -74,6 +75,7 @@ impl Dirty {
         self.holds.extend(applied.holds.iter().cloned());
         self.queues.extend(applied.queues.iter().cloned());
         self.rates.extend(applied.rates.iter().cloned());
+        self.accounts.extend(applied.accounts.iter().cloned());
         self.reservations.extend(applied.reservations.iter().cloned());
         self.settings.extend(applied.reservation_settings.iter().cloned());
         self.waits.extend(applied.waits.iter().cloned());
@@ -107,7 +109,7 @@ impl Dirty {
     pub(crate) fn is_in_parts(&self) -> bool {
         let of_memory = self.records.len() + self.contents.len() + self.remembered.len();
         let of_tasks = self.tasks.len() + self.queues.len() + self.rates.len() + self.waits.len();
-        let held = of_tasks + self.reservations.len() + self.settings.len();
+        let held = of_tasks + self.accounts.len() + self.reservations.len() + self.settings.len();
         let owners = self.lives.len() + self.sessions.len() + self.holds.len();
         self.replacing && self.removed.len() + of_memory + held + owners + self.events.len() > 0
     }
@@ -153,6 +155,7 @@ impl Dirty {
         part.sessions = room.fill(&mut self.sessions, |_| 0);
         part.queues = room.fill(&mut self.queues, |_| TASK_BYTES);
         part.rates = room.fill(&mut self.rates, |_| 0);
+        part.accounts = room.fill(&mut self.accounts, |_| 0);
         part.tasks = room.fill(&mut self.tasks, |_| TASK_BYTES);
         part.reservations = room.fill(&mut self.reservations, |_| TASK_BYTES);
         part.settings = room.fill(&mut self.settings, |_| TASK_BYTES);
@@ -186,6 +189,10 @@ impl Dirty {
                 .extend(queues.map(|(queue, _)| (name.clone(), queue.clone())));
             let rates = project.rates().iter();
             dirty.rates.extend(rates.map(|(rate, _)| (name.clone(), rate.clone())));
+            let accounts = project.accounts().iter();
+            dirty
+                .accounts
+                .extend(accounts.map(|(account, _)| (name.clone(), account.clone())));
             let reservations = project.reservations().after(None);
             let reservations = reservations.map(|reservation| (name.clone(), reservation.id));
             dirty.reservations.extend(reservations);
@@ -230,6 +237,9 @@ impl Dirty {
         self.removed.extend(queues.map(|(name, queue)| queue_key(name, queue)));
         let rates = before.rates.iter();
         self.removed.extend(rates.map(|(name, rate)| rate_key(name, rate)));
+        let accounts = before.accounts.iter();
+        self.removed
+            .extend(accounts.map(|(name, account)| account_key(name, account)));
         let reservations = before.reservations.iter();
         self.removed
             .extend(reservations.map(|(name, reservation)| reservation_key(name, *reservation)));
@@ -295,6 +305,14 @@ impl Dirty {
             changes.push(match state {
                 Some(state) => some(rate_pair(name, rate, state)),
                 None => (rate_key(name, rate), None),
+            });
+        }
+        for (name, account) in &self.accounts {
+            let project = colony.remains(name);
+            let state = project.and_then(|project| project.accounts().get(account));
+            changes.push(match state {
+                Some(state) => some(account_pair(name, account, state)),
+                None => (account_key(name, account), None),
             });
         }
         for (name, id) in &self.reservations {

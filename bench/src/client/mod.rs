@@ -22,6 +22,7 @@ mod tests;
 mod token;
 mod topic;
 mod topology;
+mod usage;
 pub mod wire;
 mod within;
 

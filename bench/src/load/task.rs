@@ -272,6 +272,7 @@ impl TaskWork {
                 note: Some("half of it".into()),
                 checkpoint: None,
                 stealable: None,
+                usage: None,
             });
             self.until_taken(context, update).await?;
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use queenright_bench::client::wire::WireTaskId;
 
-use super::{ImportArgs, ReadMode, TargetArgs, WatchArgs, seconds};
+use super::{ImportArgs, ReadMode, SpentArgs, TargetArgs, WatchArgs, seconds};
 
 /// `queenright task`
 #[derive(Debug, Subcommand)]
@@ -125,8 +125,9 @@ pub enum TaskCommand {
     #[command(after_help = "\
 Example:
   queenright task update 17-0 --fence 18 --token 5f0c… --progress 50 --note 'half of the files' --checkpoint '{\"file\": 12}'
+  queenright task update 17-0 --fence 18 --token 5f0c… --tokens-in 1200 --tokens-out 300 --cost 0.03
 
-The checkpoint is given to whoever claims the task next, should this attempt not finish it.")]
+What was used is added to what was said before. The checkpoint is given to whoever claims the task next, should this attempt not finish it.")]
     Update {
         /// The task.
         #[command(flatten)]
@@ -143,6 +144,9 @@ The checkpoint is given to whoever claims the task next, should this attempt not
         /// Whether others may take the task away
         #[arg(long, value_name = "YES")]
         stealable: Option<bool>,
+        /// What was used.
+        #[command(flatten)]
+        used: SpentArgs,
         /// In which project.
         #[command(flatten)]
         target: TargetArgs,
@@ -261,6 +265,9 @@ It stays with its owner until then. Without --to the offer is taken back.")]
         /// The exit code of a check of the task; once for each, in their order
         #[arg(long = "check", value_name = "CODE")]
         checks: Vec<i32>,
+        /// What was used.
+        #[command(flatten)]
+        used: SpentArgs,
         /// A name for this command: repeated under the same name it takes effect once
         #[arg(long, value_name = "NAME")]
         idempotency_key: Option<String>,

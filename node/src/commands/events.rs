@@ -9,6 +9,7 @@ use queenright_bench::client::wire::{Code, EventCursor, EventPage, KeyInfo, Wire
 use queenright_bench::client::{Client, ClientError, EVENTS_LIMIT_MAX, Filter};
 use serde_json::json;
 
+use super::budget::{field_text, limits_text};
 use super::door::{client_of_project, exit_of, of_read};
 use super::queue::breaker_text;
 use super::reserve::wants_text;
@@ -274,6 +275,28 @@ fn text(event: &WireEvent) -> String {
         WireWhat::TaskDropped { task } => format!("dropped task {task}"),
         WireWhat::ProjectCreated { .. } => "created the project".to_owned(),
         WireWhat::ProjectLimited { .. } => "gave the project other limits".to_owned(),
+        WireWhat::BudgetChanged { budget, limits } => match limits {
+            Some(limits) => format!("set budget {} to {}", shown(budget), limits_text(limits)),
+            None => format!("removed budget {}", shown(budget)),
+        },
+        WireWhat::BudgetWarned {
+            budget,
+            field,
+            used,
+            limit,
+        } => {
+            let (used, limit) = (field_text(field, *used), field_text(field, *limit));
+            format!("budget {}: {used} of {limit} is used", shown(budget))
+        }
+        WireWhat::BudgetSpent {
+            budget,
+            field,
+            used,
+            limit,
+        } => {
+            let (used, limit) = (field_text(field, *used), field_text(field, *limit));
+            format!("budget {} is spent: {used} of {limit}", shown(budget))
+        }
         WireWhat::QueueChanged {
             queue,
             paused_by,

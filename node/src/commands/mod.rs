@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod bench;
 mod branch;
+pub mod budget;
 pub mod config;
 mod context;
 pub mod demo;
@@ -70,6 +71,8 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Session(command) => session::run(command, context).await,
         Command::Reserve(command) => reserve::run(command, context).await,
         Command::Rate(command) => rate::run(command, context).await,
+        Command::Budget(command) => budget::run(command, context).await,
+        Command::Usage(args) => budget::usage(args, context).await,
         Command::Propose(args) => propose::run(args, context).await,
         Command::Events(args) => events::run(args, context).await,
         Command::Topic(command) => topic::run(command, context).await,

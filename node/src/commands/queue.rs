@@ -57,7 +57,16 @@ impl From<PolicyArg> for Distribution {
 }
 
 fn list_text(list: &QueueList) -> String {
-    let mut table = Table::new(["QUEUE", "OPEN", "READY", "WAITING", "POLICY", "PAUSED BY", "BREAKER"]);
+    let mut table = Table::new([
+        "QUEUE",
+        "OPEN",
+        "READY",
+        "WAITING",
+        "POLICY",
+        "PAUSED BY",
+        "BREAKER",
+        "WAITS FOR",
+    ]);
     for queue in &list.queues {
         table.row([
             shown(&queue.queue),
@@ -70,6 +79,7 @@ fn list_text(list: &QueueList) -> String {
                 0 => "-".to_owned(),
                 most => format!("{} (at {most} failures)", breaker_text(&queue.breaker)),
             },
+            or_dash(queue.waits_for.as_deref().map(shown)),
         ]);
     }
     table.to_string()

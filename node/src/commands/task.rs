@@ -127,6 +127,7 @@ pub async fn run(command: TaskCommand, context: &Context) -> Result<Exit, CliErr
             note,
             checkpoint,
             stealable,
+            used,
             target,
         } => {
             let update = UpdateTask {
@@ -136,6 +137,7 @@ pub async fn run(command: TaskCommand, context: &Context) -> Result<Exit, CliErr
                 note: note.map(Into::into),
                 checkpoint: checkpoint.map(|text| json_or_text(&text)).unwrap_or_default(),
                 stealable,
+                usage: used.spent(),
             };
             let accepted = client_of_project(&target)?.update_task(held.task.0, &update).await?;
             context.answer(&accepted, accepted_text(&held, accepted.attempt, accepted.cancel))?;
@@ -215,6 +217,7 @@ pub async fn run(command: TaskCommand, context: &Context) -> Result<Exit, CliErr
             needs,
             follow_ups,
             checks,
+            used,
             idempotency_key,
             target,
         } => {
@@ -240,6 +243,7 @@ pub async fn run(command: TaskCommand, context: &Context) -> Result<Exit, CliErr
                 needs,
                 follow_ups,
                 checks,
+                usage: used.spent(),
             };
             let client = client_of_project(&target)?;
             let finished = client

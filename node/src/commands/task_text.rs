@@ -4,6 +4,7 @@ use queenright_bench::client::wire::{AddedTasks, ClaimedTasks, TaskList, WireTas
 use queenright_protocol::colony::{Priority, StateName, Tier};
 use serde_json::Value;
 
+use super::budget::usage_text;
 use super::reserve::wants_text;
 use super::table::{Table, or_dash, shown};
 
@@ -21,7 +22,10 @@ pub(super) fn added_text(added: &AddedTasks) -> String {
 
 pub(super) fn claimed_text(claimed: &ClaimedTasks) -> String {
     if claimed.tasks.is_empty() {
-        return "no task is ready".to_owned();
+        return match &claimed.waits_for {
+            Some(budget) => format!("no task is to be had: the queue waits for {}", shown(budget)),
+            None => "no task is ready".to_owned(),
+        };
     }
     let mut table = Table::new(["TASK", "ATTEMPT", "FENCE", "KIND", "TITLE", "PAYLOAD"]);
     for task in &claimed.tasks {
@@ -53,7 +57,10 @@ pub(super) fn list_text(list: &TaskList) -> String {
         let holder = lease.or(task.finished.as_ref().map(|finished| finished.holder.to_string()));
         table.row([
             task.task.to_string(),
-            task.state.to_string(),
+            match task.waits_for {
+                Some(_) => format!("{}, waits for budget", task.state),
+                None => task.state.to_string(),
+            },
             task.attempts.to_string(),
             shown(&task.terms.queue),
             or_dash(task.kind.as_deref().map(shown)),
@@ -100,6 +107,9 @@ pub(super) fn task_text(task: &WireTask) -> String {
     if let Some(wakes_ms) = task.wakes_ms {
         line("waits", format!("until {wakes_ms} ms of cluster time"));
     }
+    if let Some(budget) = &task.waits_for {
+        line("waits", format!("for {}", shown(budget)));
+    }
     if let Some(by) = &task.paused_by {
         line("paused by", shown(by));
     }
@@ -125,6 +135,9 @@ pub(super) fn task_text(task: &WireTask) -> String {
     }
     line("added by", shown(&task.author));
     line("attempts", task.attempts.to_string());
+    if !task.usage.is_nothing() {
+        line("used", usage_text(&task.usage));
+    }
     if let Some(lease) = &task.lease {
         let until = lease
             .until_ms

@@ -195,6 +195,8 @@ mod tests {
             "POST /v1/projects",
             "DELETE /v1/projects/{project}",
             "PUT /v1/projects/{project}/limits",
+            "PUT /v1/projects/{project}/budgets/{name}",
+            "POST /v1/budgets/{name}",
             "POST /v1/nodes/{name}/replace",
             "POST /v1/nodes/{name}/remove",
             "POST /v1/nodes/{name}/leave",

@@ -22,6 +22,7 @@
 //! | `POST /v1/reservations:check`, `POST /v1/reservations:release`, `POST /v1/reservations/{id}:renew`, `POST /v1/reservations/{id}:force` | ask what stands in the way, give back, hold for longer, take away |
 //! | `GET /v1/slots`, `PUT /v1/slots/{name}`, `PUT /v1/reservation-settings` | slots and how many places they have; whether reservations stop writes |
 //! | `GET /v1/rates`, `GET`, `PUT`, `DELETE /v1/rates/{name}` | how many tasks that name a rate are begun in a time |
+//! | `GET /v1/usage`; `GET /v1/budgets`, `GET`, `PUT`, `DELETE /v1/budgets/{name}`, `POST /v1/budgets/{name}:reset` | what was used, by whom; how much may be used |
 //! | `POST`, `GET /v1/projects`, `GET`, `DELETE /v1/projects/{project}`, `PUT /v1/projects/{project}/limits` | make projects, list them; show one, destroy it, limit it |
 //! | `GET`, `PUT /v1/topology` | how the nodes are linked; link them in another way |
 //! | `GET /v1/events` | what happened after a cursor; waits for more if asked to, or streams it; the present state with its cursor |
@@ -38,6 +39,7 @@
 mod access;
 mod agents;
 mod backend;
+mod budgets;
 mod call;
 mod connection;
 mod events;

@@ -234,6 +234,9 @@ pub(super) fn of_refusal(refusal: &Refusal) -> Problem {
         }
         Refusal::DoorTokenExists { name } => Problem::new(Code::Conflict, detail).with_details(json!({ "token": name })),
         Refusal::UnknownDoorToken { name } => Problem::new(Code::NotFound, detail).with_details(json!({ "token": name })),
+        Refusal::UnknownBudget { budget } => {
+            Problem::new(Code::NotFound, detail).with_details(json!({ "budget": budget }))
+        }
         Refusal::UnknownRate { rate } => Problem::new(Code::NotFound, detail).with_details(json!({ "rate": rate })),
         Refusal::RateInUse { rate, tasks } => {
             Problem::new(Code::Conflict, detail).with_details(json!({ "rate": rate, "tasks": tasks }))

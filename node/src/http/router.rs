@@ -8,8 +8,8 @@ use queenright_bench::client::wire::{Code, Problem};
 
 use super::problem::Refused;
 use super::{
-    Door, access, agents, events, guard, memory, nodes, prime, projects, proposals, rates, replay, reservations,
-    sessions, status, tasks, tokens, topics, topology,
+    Door, access, agents, budgets, events, guard, memory, nodes, prime, projects, proposals, rates, replay,
+    reservations, sessions, status, tasks, tokens, topics, topology,
 };
 
 pub(super) fn router(door: Door) -> Router {
@@ -75,6 +75,15 @@ fn of_project(door: &Door) -> Router<Door> {
         .route("/slots/{name}", put(reservations::set_slot))
         .route("/rates", get(rates::list))
         .route("/rates/{name}", get(rates::show).put(rates::set).delete(rates::delete))
+        .route("/usage", get(budgets::usage))
+        .route("/budgets", get(budgets::list))
+        .route(
+            "/budgets/{name}",
+            get(budgets::show)
+                .put(budgets::set)
+                .post(budgets::reset)
+                .delete(budgets::remove),
+        )
         .route("/proposals", post(proposals::propose))
         .route("/proposal-batches", post(proposals::propose_batch))
         .route("/topics/{topic}", post(topics::publish))

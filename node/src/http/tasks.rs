@@ -11,12 +11,12 @@ use queenright_bench::client::wire::{
     AcceptTask, AcceptedTask, AddTasks, AddedTask, AddedTasks, ChangeQueue, ClaimTasks, ClaimedTask, ClaimedTasks,
     Code, ControlTask, FinishTask, FinishedTask, HandOffTask, Loss, Problem, QueueList, QueueSet, TaskList, TaskNow,
     UpdateTask, WireQueue, WireReservationId, WireSessionId, WireTask, WireTaskId, WireWant, from_bytes, sorted,
-    to_bytes,
+    to_bytes, waits_for,
 };
 use queenright_protocol::colony::{
     Accept, Act, Added, Body, Caller as Owner, Claim, Claimed, Control, Fence, Finish, NewSession, NewTask, Outcome,
-    SESSION_TTL_MS, SessionId, State as TaskState, StateName, Task, TaskCommand, TaskId, Tasks, TokenHash, Update,
-    Wait, WaitId, Wants, Which,
+    Project, QUEUE_DEFAULT, SESSION_TTL_MS, SessionId, State as TaskState, StateName, Task, TaskCommand, TaskId,
+    TokenHash, Update, Wait, WaitId, Wants, Which,
 };
 
 use super::Door;
@@ -65,6 +65,10 @@ pub(super) async fn claim(State(door): State<Door>, mut call: Call) -> Result<Re
     let (token, owner) = claimant(&caller, &request)?;
     let wait_ms = request.wait_ms.filter(|wait_ms| *wait_ms > 0);
     let place = wait_ms.map(|_| door.place_to_wait()).transpose()?;
+    let queue = match request.ids {
+        Some(_) => None,
+        None => Some(request.queue.clone().unwrap_or_else(|| QUEUE_DEFAULT.into())),
+    };
     let claim = Claim {
         wants: Wants {
             queue: request.queue.clone(),
@@ -88,6 +92,7 @@ pub(super) async fn claim(State(door): State<Door>, mut call: Call) -> Result<Re
                 // Nobody has use for the token of a session that was not opened.
                 token: session.map(|_| token),
                 until_ms,
+                waits_for: door.waits_for(&caller, &tasks, queue.as_deref()),
                 tasks: door.described(&caller, &tasks),
                 accept_within_ms: None,
             };
@@ -99,7 +104,11 @@ pub(super) async fn claim(State(door): State<Door>, mut call: Call) -> Result<Re
             drop(at_work);
             let offer = waiter.offer(Duration::from_millis(wait_ms.unwrap_or_default())).await;
             drop(place);
-            Ok(Json(door.offered(&caller, offer.as_deref(), (seq, session, token))).into_response())
+            let mut answer = door.offered(&caller, offer.as_deref(), (seq, session, token));
+            if answer.tasks.is_empty() {
+                answer.waits_for = door.waits_for(&caller, &[], queue.as_deref());
+            }
+            Ok(Json(answer).into_response())
         }
         other => Err(misfit(&other)),
     }
@@ -166,6 +175,7 @@ impl Door {
                 until_ms: None,
                 tasks: Vec::new(),
                 accept_within_ms: None,
+                waits_for: None,
             };
         };
         let now_ms = self.backend.snapshot().colony.cluster_ms();
@@ -177,7 +187,14 @@ impl Door {
             until_ms: None,
             tasks: self.described(caller, &offer.offered),
             accept_within_ms: Some(offer.until_ms.saturating_sub(now_ms)),
+            waits_for: None,
         }
+    }
+
+    /// Why a claim of any ready task of this queue got none, if a budget keeps them.
+    fn waits_for(&self, caller: &Caller, claimed: &[Claimed], queue: Option<&str>) -> Option<String> {
+        let queue = queue.filter(|_| claimed.is_empty())?;
+        waits_for(self.backend.snapshot().colony.project(&caller.project)?, queue)
     }
 
     /// The tasks of a claim with what they say. This node has applied the claim: it had its outcome.
@@ -243,6 +260,7 @@ async fn update(door: &Door, caller: &Caller, task: TaskId, call: Call) -> Resul
         note: request.note,
         checkpoint: Some(to_bytes(&request.checkpoint)).filter(|checkpoint| !checkpoint.is_empty()),
         stealable: request.stealable,
+        usage: request.usage,
     };
     let outcome = door.submit(caller, Body::Task(TaskCommand::Update(update))).await?;
     accepted(&outcome)
@@ -354,8 +372,11 @@ pub(super) async fn queues(State(door): State<Door>, mut call: Call) -> Result<R
     let caller = call.caller()?;
     let snapshot = door.read(read, &caller).await?;
     let project = snapshot.colony.project(&caller.project);
-    let queues = project.into_iter().flat_map(|project| project.tasks().queues());
-    let queues = queues.map(|(name, queue)| WireQueue::new(name, queue)).collect();
+    let queues = project.into_iter().flat_map(|project| {
+        let queues = project.tasks().queues();
+        queues.map(move |(name, queue)| WireQueue::new(name, queue, project))
+    });
+    let queues = queues.collect();
     Ok(Json(QueueList { queues }).into_response())
 }
 
@@ -383,9 +404,9 @@ pub(super) async fn show(State(door): State<Door>, mut call: Call) -> Result<Res
     let caller = call.caller()?;
     let task = id(call.path("task"))?;
     let snapshot = door.read(read, &caller).await?;
-    let tasks = snapshot.colony.project(&caller.project).map(|project| project.tasks());
-    match tasks.and_then(|tasks| Some((tasks.get(task)?, tasks))) {
-        Some((task, tasks)) => Ok(Json(WireTask::whole(task, tasks)).into_response()),
+    let project = snapshot.colony.project(&caller.project);
+    match project.and_then(|project| Some((project.tasks().get(task)?, project))) {
+        Some((task, project)) => Ok(Json(WireTask::whole(task, project)).into_response()),
         None => Err(Problem::new(Code::NotFound, format!("no task has the id {task}")).into()),
     }
 }
@@ -428,7 +449,7 @@ pub(super) async fn list(State(door): State<Door>, mut call: Call) -> Result<Res
         match named {
             Some(named) => {
                 let named = named.and_then(|id| tasks.get(id)).filter(|task| filter.wants(task));
-                list.tasks.extend(named.map(|task| filter.shown(task, tasks)));
+                list.tasks.extend(named.map(|task| filter.shown(task, project)));
             }
             None => {
                 let (mut last, mut bytes) = (None, 0);
@@ -440,7 +461,7 @@ pub(super) async fn list(State(door): State<Door>, mut call: Call) -> Result<Res
                     last = Some(WireTaskId(task.id));
                     if filter.wants(task) {
                         bytes += if filter.whole { task.bytes() } else { 0 };
-                        list.tasks.push(filter.shown(task, tasks));
+                        list.tasks.push(filter.shown(task, project));
                     }
                 }
             }
@@ -473,10 +494,10 @@ struct Filter {
 }
 
 impl Filter {
-    fn shown(&self, task: &Task, tasks: &Tasks) -> WireTask {
+    fn shown(&self, task: &Task, project: &Project) -> WireTask {
         match self.whole {
-            true => WireTask::whole(task, tasks),
-            false => WireTask::line(task, tasks),
+            true => WireTask::whole(task, project),
+            false => WireTask::line(task, project),
         }
     }
 

@@ -11,6 +11,7 @@ use tokio::sync::{oneshot, watch};
 use super::envelope::{CHECK_CLASS, STDOUT_BYTES_MAX, failed_check, outcome, retried};
 use super::hold::{Ending, Held, Lost, margin};
 use super::post::Post;
+use super::usage::spent;
 use super::worktree::WORKTREE;
 use super::{Happening, How, Phase, Plan, Work, Worker, WorkerError};
 
@@ -112,6 +113,7 @@ impl Worker {
                 let mut ending = Ending {
                     outcome,
                     result,
+                    usage: report.stdout.value().as_ref().and_then(spent),
                     ..Ending::default()
                 };
                 if outcome == WireEnding::Failed && self.plan.retry {
@@ -143,6 +145,7 @@ impl Worker {
                         result,
                         failure: Some(failure),
                         checks: Vec::new(),
+                        usage: worked.ending.usage,
                     };
                     break;
                 }

@@ -12,7 +12,7 @@ use queenright_bench::client::wire::{
     WireFailure, WireHeld, WireTaskId,
 };
 use queenright_bench::client::{Client, ClientError, FinishOutcome};
-use queenright_protocol::colony::SessionId;
+use queenright_protocol::colony::{SessionId, Spent};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -75,6 +75,8 @@ pub(super) struct Ending {
     pub(super) failure: Option<WireFailure>,
     /// The exit codes of the task's checks.
     pub(super) checks: Vec<i32>,
+    /// What it says to have used.
+    pub(super) usage: Option<Spent>,
 }
 
 /// Whether a claim that finds nothing waits.
@@ -420,6 +422,7 @@ impl Held {
             result: ending.result,
             failure: ending.failure,
             checks: ending.checks,
+            usage: ending.usage,
             ..FinishTask::default()
         };
         let key = format!("{}-f{}-{}", self.session.keys, self.id(), self.task.fence);

@@ -25,6 +25,7 @@ mod envelope;
 mod hold;
 pub mod post;
 mod run;
+mod usage;
 mod worktree;
 
 use std::ffi::OsString;

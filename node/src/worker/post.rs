@@ -9,7 +9,7 @@
 //!
 //! | answer | what follows |
 //! |---|---|
-//! | 2xx | the task is done; the body is its result, JSON or else text, up to [`STDOUT_BYTES_MAX`] |
+//! | 2xx | the task is done; the body is its result, JSON or else text, up to [`STDOUT_BYTES_MAX`]; its `usage` counts ([`super::usage`]) |
 //! | 408, 425, 429, 5xx, none | another try after a pause, the longer one of its own and of `Retry-After`, while there is one and the time is not up |
 //! | any other | the task has failed for good |
 
@@ -37,6 +37,7 @@ use super::Plan;
 use super::doors::jittered;
 use super::envelope::{STDOUT_BYTES_MAX, json_bytes, log_within};
 use super::hold::{Ending, Held};
+use super::usage::spent;
 
 /// The pause before the second try, and the longest one; it doubles with each.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
@@ -287,6 +288,7 @@ impl Tried {
                 message: message.replace(char::is_control, " ").into(),
             }
         });
+        let usage = spent(&self.result);
         let envelope = Envelope {
             status: self.status,
             error: self.error.map(|(_, error)| error),
@@ -299,6 +301,7 @@ impl Tried {
             outcome,
             result: serde_json::to_value(envelope).expect("an envelope is always JSON"),
             failure,
+            usage,
             ..Ending::default()
         }
     }

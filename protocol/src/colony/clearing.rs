@@ -31,7 +31,7 @@ struct Part {
     clear: fn(&mut Remains<'_>),
 }
 
-const PARTS: [Part; 11] = [
+const PARTS: [Part; 12] = [
     Part {
         left: |_, project, _| project.tasks.waits.len(),
         clear: clear_wait,
@@ -47,6 +47,10 @@ const PARTS: [Part; 11] = [
     Part {
         left: |_, project, _| project.rates.len(),
         clear: clear_rate,
+    },
+    Part {
+        left: |_, project, _| project.accounts.len(),
+        clear: clear_account,
     },
     Part {
         left: |_, project, _| project.holds.iter().count(),
@@ -114,6 +118,12 @@ fn clear_rate(remains: &mut Remains<'_>) {
     let name = remains.project.rates.iter().next().expect("there is one").0.clone();
     remains.project.rates.set(&name, None);
     remains.applied.rates.push((remains.name.clone(), name));
+}
+
+fn clear_account(remains: &mut Remains<'_>) {
+    let name = remains.project.accounts.iter().next().expect("there is one").0.clone();
+    remains.project.accounts.set(&name, None);
+    remains.applied.accounts.push((remains.name.clone(), name));
 }
 
 fn clear_hold(remains: &mut Remains<'_>) {

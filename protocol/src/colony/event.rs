@@ -18,6 +18,7 @@ use super::projects::ProjectLimits;
 use super::reservation::{Mode, ReservationEnd, ReservationId};
 use super::session::{SessionEnd, SessionId};
 use super::task::{Breaker, Fence, Holder, Owner, Return, StateName, TaskId};
+use super::usage::{AccountName, BudgetLimits};
 use crate::conflict::Kind;
 
 /// How many events a project keeps.
@@ -230,6 +231,35 @@ pub enum What {
         /// What it may have at most.
         limits: ProjectLimits,
     },
+    /// A budget was set, counts from 0 again, or was removed.
+    BudgetChanged {
+        /// Which.
+        budget: AccountName,
+        /// What may be used; `None` if it was removed.
+        limits: Option<BudgetLimits>,
+    },
+    /// 80 % of a limit of a budget is used.
+    BudgetWarned {
+        /// Which.
+        budget: AccountName,
+        /// Which of its limits.
+        field: Arc<str>,
+        /// What is used of it.
+        used: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A limit of a budget is reached: nobody gets a task from there.
+    BudgetSpent {
+        /// Which.
+        budget: AccountName,
+        /// Which of its limits.
+        field: Arc<str>,
+        /// What is used of it.
+        used: u64,
+        /// The limit.
+        limit: u64,
+    },
 }
 
 /// What an event is about. Its text, such as `key:plan/title` or `task:17-0`, is what a filter names.
@@ -245,11 +275,13 @@ pub enum Subject<'a> {
     Queue(&'a str),
     /// A reservation.
     Reservation(ReservationId),
+    /// A budget.
+    Budget(&'a AccountName),
 }
 
 impl Subject<'_> {
     /// What a subject's text begins with, before the colon.
-    pub const KINDS: [&'static str; 5] = ["key", "task", "session", "queue", "reservation"];
+    pub const KINDS: [&'static str; 6] = ["key", "task", "session", "queue", "reservation", "budget"];
 }
 
 impl fmt::Display for Subject<'_> {
@@ -260,13 +292,14 @@ impl fmt::Display for Subject<'_> {
             Subject::Session(session) => write!(f, "session:{session}"),
             Subject::Queue(queue) => write!(f, "queue:{queue}"),
             Subject::Reservation(reservation) => write!(f, "reservation:{reservation}"),
+            Subject::Budget(budget) => write!(f, "budget:{budget}"),
         }
     }
 }
 
 impl What {
     /// The names of all types. They never change their meaning.
-    pub const TYPES: [&'static str; 20] = [
+    pub const TYPES: [&'static str; 23] = [
         "changed",
         "committed",
         "lost",
@@ -287,6 +320,9 @@ impl What {
         "reservation_ended",
         "project_created",
         "project_limited",
+        "budget_changed",
+        "budget_warned",
+        "budget_spent",
     ];
 
     /// The name of its type: one of [`What::TYPES`].
@@ -312,6 +348,9 @@ impl What {
             What::ReservationEnded { .. } => "reservation_ended",
             What::ProjectCreated { .. } => "project_created",
             What::ProjectLimited { .. } => "project_limited",
+            What::BudgetChanged { .. } => "budget_changed",
+            What::BudgetWarned { .. } => "budget_warned",
+            What::BudgetSpent { .. } => "budget_spent",
         }
     }
 
@@ -334,6 +373,9 @@ impl What {
             What::ReservationGranted { reservation, .. }
             | What::ReservationWaiting { reservation, .. }
             | What::ReservationEnded { reservation, .. } => Some(Subject::Reservation(*reservation)),
+            What::BudgetChanged { budget, .. }
+            | What::BudgetWarned { budget, .. }
+            | What::BudgetSpent { budget, .. } => Some(Subject::Budget(budget)),
             What::Committed { .. } | What::Lost { .. } | What::Judged { .. } => None,
             What::ProjectCreated { .. } | What::ProjectLimited { .. } => None,
         }
@@ -410,6 +452,10 @@ impl Event {
             What::Committed { .. } | What::Lost { .. } | What::Judged { .. } => 0,
             What::TaskFinished { .. } | What::TaskReturned { .. } | What::SessionEnded { .. } => 0,
             What::ProjectCreated { .. } | What::ProjectLimited { .. } => 0,
+            What::BudgetChanged { budget, .. } => budget.text_bytes(),
+            What::BudgetWarned { budget, field, .. } | What::BudgetSpent { budget, field, .. } => {
+                budget.text_bytes() + field.len()
+            }
         };
         (128 + self.author.len() + what) as u64
     }

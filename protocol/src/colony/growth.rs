@@ -56,6 +56,8 @@ impl Body {
             Body::DoorToken(_) => false,
             // There are few rates, too.
             Body::Rate(_) => false,
+            // And few budgets.
+            Body::Budget(_) => false,
             // One epoch takes the place of another.
             Body::Topology(_) => false,
             // So do the settings of a queue, and what is said of a task from outside.

@@ -34,6 +34,7 @@ mod sweep;
 mod task;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::sync::Arc;
 
@@ -61,10 +62,10 @@ pub use self::hold::{
     HOLD_AFTER_LOSSES, HOLD_BYTES_MAX, HOLD_KEYS_MAX, HOLD_MS, HOLD_RANGES_MAX, HOLDS_MAX, Hold, Holds,
 };
 pub use self::image::{
-    ImageError, Meta, Pair, PairProblem, content_pair, content_prefix, event_pair, hold_key, hold_pair, life_key,
-    life_pair, queue_key, queue_pair, rate_key, rate_pair, read_records, record_key, record_pair, remembered_key,
-    remembered_pair, reservation_key, reservation_pair, reservation_settings_key, reservation_settings_pair,
-    session_key, session_pair, task_key, task_pair, wait_key, wait_pair,
+    ImageError, Meta, Pair, PairProblem, account_key, account_pair, content_pair, content_prefix, event_pair, hold_key,
+    hold_pair, life_key, life_pair, queue_key, queue_pair, rate_key, rate_pair, read_records, record_key, record_pair,
+    remembered_key, remembered_pair, reservation_key, reservation_pair, reservation_settings_key,
+    reservation_settings_pair, session_key, session_pair, task_key, task_pair, wait_key, wait_pair,
 };
 use self::memory::malformed;
 pub use self::memory::{KEPT_BYTES_MIN, Kept, Memory, PINNED_TAG, Record, Value};
@@ -113,6 +114,10 @@ pub use self::task::{
     STALE_MS, State, StateName, TASK_NAME_BYTES_MAX, TASK_REASON_BYTES_MAX, TASK_RESOURCES_MAX, TITLE_BYTES_MAX, Task,
     TaskCommand, TaskId, TaskIdError, Tasks, Terms, Tier, Unmet, Update, WAIT_MS_MAX, WAIT_PROFILES_MAX,
     WAITS_COMPARED_MAX, WAITS_MAX, WAITS_PER_NODE_MAX, WAITS_PER_OWNER_MAX, Wait, WaitId, Wants, Which,
+};
+pub use self::usage::{
+    ACCOUNT_NAME_BYTES_MAX, ACCOUNTS_MAX, Account, AccountName, AccountNameError, Accounts, Budget, BudgetCommand,
+    BudgetLimits, OverBudget, Spent, USAGE_MAX, Usage, Used,
 };
 use crate::conflict::Detector;
 use crate::id::NodeId;
@@ -207,6 +212,8 @@ pub struct Applied {
     pub queues: Vec<(Arc<str>, Arc<str>)>,
     /// The rates that came, changed or went.
     pub rates: Vec<(Arc<str>, Arc<str>)>,
+    /// The accounts that came, changed or went.
+    pub accounts: Vec<(Arc<str>, AccountName)>,
     /// The reservations that came, changed or went.
     pub reservations: Vec<(Arc<str>, ReservationId)>,
     /// The projects whose settings of reservations changed.

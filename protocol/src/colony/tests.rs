@@ -21,6 +21,7 @@ mod rules;
 mod sequence;
 mod sessions;
 mod tasks;
+mod usage;
 mod waits;
 mod work;
 

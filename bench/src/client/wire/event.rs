@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use queenright_protocol::colony::{Cursor, Event, Mode, ProjectLimits, SessionEnd, StateName, What};
+use queenright_protocol::colony::{BudgetLimits, Cursor, Event, Mode, ProjectLimits, SessionEnd, StateName, What};
 use queenright_protocol::conflict::Kind;
 use serde::{Deserialize, Serialize};
 
@@ -289,6 +289,36 @@ pub enum WireWhat {
         /// What it may have at most.
         limits: ProjectLimits,
     },
+    /// A budget was set, counts from 0 again, or was removed.
+    BudgetChanged {
+        /// Which: `project` or `queue:NAME`.
+        budget: String,
+        /// How much may be used; absent if it was removed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limits: Option<BudgetLimits>,
+    },
+    /// 80 % of a limit of a budget is used.
+    BudgetWarned {
+        /// Which: `project` or `queue:NAME`.
+        budget: String,
+        /// Which of its limits.
+        field: Arc<str>,
+        /// What is used of it.
+        used: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A limit of a budget is reached: nobody gets a task from there.
+    BudgetSpent {
+        /// Which: `project` or `queue:NAME`.
+        budget: String,
+        /// Which of its limits.
+        field: Arc<str>,
+        /// What is used of it.
+        used: u64,
+        /// The limit.
+        limit: u64,
+    },
 }
 
 impl WireWhat {
@@ -315,6 +345,9 @@ impl WireWhat {
             WireWhat::ReservationEnded { .. } => "reservation_ended",
             WireWhat::ProjectCreated { .. } => "project_created",
             WireWhat::ProjectLimited { .. } => "project_limited",
+            WireWhat::BudgetChanged { .. } => "budget_changed",
+            WireWhat::BudgetWarned { .. } => "budget_warned",
+            WireWhat::BudgetSpent { .. } => "budget_spent",
         }
     }
 }
@@ -458,6 +491,32 @@ impl From<&Event> for WireEvent {
             },
             What::ProjectCreated { limits } => WireWhat::ProjectCreated { limits: *limits },
             What::ProjectLimited { limits } => WireWhat::ProjectLimited { limits: *limits },
+            What::BudgetChanged { budget, limits } => WireWhat::BudgetChanged {
+                budget: budget.to_string(),
+                limits: *limits,
+            },
+            What::BudgetWarned {
+                budget,
+                field,
+                used,
+                limit,
+            } => WireWhat::BudgetWarned {
+                budget: budget.to_string(),
+                field: field.clone(),
+                used: *used,
+                limit: *limit,
+            },
+            What::BudgetSpent {
+                budget,
+                field,
+                used,
+                limit,
+            } => WireWhat::BudgetSpent {
+                budget: budget.to_string(),
+                field: field.clone(),
+                used: *used,
+                limit: *limit,
+            },
         };
         WireEvent {
             cursor: EventCursor(event.cursor),

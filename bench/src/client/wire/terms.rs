@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use queenright_protocol::colony::{
-    Breaker, BreakerSettings, Distribution, Need, NewTask, Priority, QUEUE_DEFAULT, Queue, QueueChange, Retry, Terms,
-    Tier, Unmet,
+    Breaker, BreakerSettings, Distribution, Need, NewTask, Priority, Project, QUEUE_DEFAULT, Queue, QueueChange, Retry,
+    Terms, Tier, Unmet,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{WireTaskId, WireWant, is_false, rate, to_bytes};
+use super::{WireTaskId, WireWant, is_false, rate, to_bytes, waits_for};
 
 /// A task that is to be added.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -279,11 +279,14 @@ pub struct WireQueue {
     /// How many claims wait for a task of it.
     #[serde(default)]
     pub waiting: u64,
+    /// Why nobody gets a task of it, if a budget keeps them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
 }
 
 impl WireQueue {
-    /// A queue as it is.
-    pub fn new(name: &Arc<str>, queue: &Queue) -> WireQueue {
+    /// A queue of a project as it is.
+    pub fn new(name: &Arc<str>, queue: &Queue, project: &Project) -> WireQueue {
         let settings = queue.breaker_settings();
         WireQueue {
             queue: name.clone(),
@@ -295,6 +298,7 @@ impl WireQueue {
             breaker_pause_ms: settings.pause_ms,
             policy: queue.distribution(),
             waiting: queue.waiting() as u64,
+            waits_for: waits_for(project, name),
         }
     }
 }

@@ -189,7 +189,7 @@ impl StateQuery {
             last = Some(task.id);
             if task.is_open() && task.id.seq <= position.seq && !told.contains(&task.id) {
                 left.took(TASK_BYTES + task.title.len() as u64);
-                state.push(WireState::Task(WireTask::line(task, project.tasks())));
+                state.push(WireState::Task(WireTask::line(task, project)));
             }
         }
         None

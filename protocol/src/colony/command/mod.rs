@@ -13,6 +13,7 @@
 //! | [`Body::Project`] | door | colony | see [`super::projects`] | make a project, limit or destroy it |
 //! | [`Body::DoorToken`] | door | colony | see [`super::door_token`] | let callers in at the doors, or no longer |
 //! | [`Body::Rate`] | door | colony | see [`super::rate`] | set a rate, or delete it |
+//! | [`Body::Budget`] | door | colony | see [`super::usage`] | set a budget, reset or remove it |
 //! | [`Body::Topology`] | door, or the leader's node | colony | see [`super::epoch`] | begin an epoch |
 //!
 //! Any command may be answered by [`Outcome::Refused`]: nothing was changed. How large they are: [`size`].
@@ -41,6 +42,7 @@ use super::rate::RateCommand;
 use super::reservation::ReservationCommand;
 use super::session::{SessionCommand, TokenHash};
 use super::task::{Act, Caller, Control, TaskCommand};
+use super::usage::BudgetCommand;
 
 /// The longest key, in bytes. With the longest name of a project before it, it fits a key of the store, which has 4 KiB.
 pub const KEY_BYTES_MAX: usize = 3_840;
@@ -138,6 +140,8 @@ pub enum Body {
     Topology(TopologyCommand),
     /// Set a rate, or delete it.
     Rate(RateCommand),
+    /// Set a budget, reset or remove it.
+    Budget(BudgetCommand),
 }
 
 impl Body {

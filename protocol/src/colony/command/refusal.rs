@@ -313,6 +313,12 @@ pub enum Refusal {
         /// How long until it has them, if nobody takes any before, in milliseconds of cluster time.
         wait_ms: u64,
     },
+    /// There is no budget of this name: nothing bounds what is used there.
+    #[error("the project has no budget {budget:?}")]
+    UnknownBudget {
+        /// The name.
+        budget: Arc<str>,
+    },
 }
 
 fn held_text(blockers: &[Blocker], more: bool) -> String {
@@ -370,7 +376,8 @@ impl Refusal {
             | Refusal::UnknownDoorToken { .. }
             | Refusal::UnknownRate { .. }
             | Refusal::RateInUse { .. }
-            | Refusal::RateSpent { .. } => 0,
+            | Refusal::RateSpent { .. }
+            | Refusal::UnknownBudget { .. } => 0,
         }
     }
 

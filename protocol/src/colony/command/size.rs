@@ -14,6 +14,7 @@ use crate::colony::reservation::{BLOCKERS_LISTED_MAX, RELEASED_MAX, Released, Re
 use crate::colony::task::{
     CLAIM_TASKS_MAX, Caller, Finish, NewTask, TASK_REASON_BYTES_MAX, TASK_RESOURCES_MAX, TaskCommand, Which,
 };
+use crate::colony::usage::ACCOUNT_NAME_BYTES_MAX;
 use crate::conflict::MERGE_FAILURE_BYTES_MAX;
 use crate::conflict::glob::GLOB_BYTES_MAX;
 
@@ -99,6 +100,8 @@ impl Body {
             Body::Session(_) | Body::Project(_) | Body::Topology(_) => OUTCOME_BYTES + REFUSAL_BYTES,
             // It names the rate.
             Body::Rate(_) => OUTCOME_BYTES + REFUSAL_BYTES + NAME_BYTES_MAX,
+            // It names the account.
+            Body::Budget(_) => OUTCOME_BYTES + REFUSAL_BYTES + ACCOUNT_NAME_BYTES_MAX,
             // It may name the token.
             Body::DoorToken(_) => OUTCOME_BYTES + REFUSAL_BYTES + DOOR_TOKEN_NAME_BYTES_MAX,
             Body::Reservation(command) => OUTCOME_BYTES + RESERVATION_REFUSAL_BYTES + reservation_bytes_max(command),

@@ -14,6 +14,7 @@
 //! | `q` project `\0` queue | a queue of tasks |
 //! | `r` project `\0` key | a record; kept contents by hash only |
 //! | `t` project `\0` seq (8 B, big-endian) ordinal (4 B, big-endian) | a task |
+//! | `u` project `\0` name | an account: what was used, and its budget |
 //! | `v` project `\0` seq (8 B, big-endian) ordinal (4 B, big-endian) | a reservation |
 //! | `w` project `\0` seq (8 B, big-endian) | a claim that waits |
 //!
@@ -32,10 +33,10 @@ use serde::{Deserialize, Serialize};
 
 use self::pair::pair_key;
 pub use self::pair::{
-    content_pair, content_prefix, event_pair, hold_key, hold_pair, life_key, life_pair, queue_key, queue_pair,
-    rate_key, rate_pair, record_key, record_pair, remembered_key, remembered_pair, reservation_key, reservation_pair,
-    reservation_settings_key, reservation_settings_pair, session_key, session_pair, task_key, task_pair, wait_key,
-    wait_pair,
+    account_key, account_pair, content_pair, content_prefix, event_pair, hold_key, hold_pair, life_key, life_pair,
+    queue_key, queue_pair, rate_key, rate_pair, record_key, record_pair, remembered_key, remembered_pair,
+    reservation_key, reservation_pair, reservation_settings_key, reservation_settings_pair, session_key, session_pair,
+    task_key, task_pair, wait_key, wait_pair,
 };
 pub use self::restore::read_records;
 use super::agent::{AgentEnd, Sinking};
@@ -48,6 +49,7 @@ use super::projects::About;
 use super::recovery::Past;
 use super::reservation::{Mode, Standing};
 use super::task::{Attempt, Counts, Holder, State, TaskId, Terms};
+use super::usage::Usage;
 use super::{Colony, RULES};
 use crate::id::NodeId;
 
@@ -115,6 +117,7 @@ struct StoredTask {
     wakes_ms: Option<u64>,
     approved: Option<Arc<str>>,
     checkpoint: Bytes,
+    usage: Usage,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -294,6 +297,10 @@ impl Colony {
             let rates = project.rates.iter();
             rates.map(move |(rate, state)| rate_pair(name, rate, state))
         });
+        let accounts = self.projects.iter().flat_map(|(name, project)| {
+            let accounts = project.accounts.iter();
+            accounts.map(move |(account, state)| account_pair(name, account, state))
+        });
         let records = self.projects.iter().flat_map(|(name, project)| {
             project
                 .memory
@@ -327,6 +334,7 @@ impl Colony {
             .chain(remembered)
             .chain(settings)
             .chain(rates)
+            .chain(accounts)
             .chain(queues)
             .chain(records)
             .chain(tasks)
@@ -355,8 +363,10 @@ impl Colony {
                 let settings = reservation_settings_pair(name, project.reservations.settings()).map(|(key, _)| key);
                 let waits = project.tasks.waits().map(move |(id, _)| wait_key(name, id));
                 let rates = project.rates.iter().map(move |(rate, _)| rate_key(name, rate));
+                let accounts = project.accounts.iter();
+                let accounts = accounts.map(move |(account, _)| account_key(name, account));
                 let contents = contents.chain(holds).chain(remembered).chain(settings).chain(rates);
-                let open = queues.chain(records).chain(tasks);
+                let open = accounts.chain(queues).chain(records).chain(tasks);
                 contents.chain(open).chain(reservations).chain(waits)
             }))
     }

@@ -15,6 +15,7 @@ use crate::colony::rate::Rate;
 use crate::colony::reservation::{Reservation, ReservationId, ReservationSettings};
 use crate::colony::session::{Session, SessionId};
 use crate::colony::task::{Queue, Task, TaskId, Terms, Wait, WaitId};
+use crate::colony::usage::{Account, AccountName};
 
 /// The pair of a kept content; the value is `None` when it went.
 pub fn content_pair(project: &str, hash: &ContentHash, bytes: Option<&Bytes>) -> (Vec<u8>, Option<Vec<u8>>) {
@@ -75,6 +76,7 @@ pub fn task_pair(project: &str, task: &Task) -> Pair {
         wakes_ms: task.wakes_ms,
         approved: task.approved.clone(),
         checkpoint: task.checkpoint.clone(),
+        usage: task.usage,
     };
     (task_key(project, task.id), encode(&stored))
 }
@@ -103,6 +105,16 @@ pub fn rate_pair(project: &str, name: &str, rate: &Rate) -> Pair {
 /// The key of the pair of a rate: to remove it.
 pub fn rate_key(project: &str, name: &str) -> Vec<u8> {
     pair_key(b'l', project, name.as_bytes())
+}
+
+/// The pair of an account.
+pub fn account_pair(project: &str, name: &AccountName, account: &Account) -> Pair {
+    (account_key(project, name), encode(account))
+}
+
+/// The key of the pair of an account: to remove it.
+pub fn account_key(project: &str, name: &AccountName) -> Vec<u8> {
+    pair_key(b'u', project, name.to_string().as_bytes())
 }
 
 /// The pair of a reservation.

@@ -20,6 +20,7 @@ use crate::colony::rate::Rate;
 use crate::colony::reservation::{Reservation, ReservationId, Reserved, Resource};
 use crate::colony::session::Session;
 use crate::colony::task::{StoredQueue, Task, TaskId, Wait, WaitId};
+use crate::colony::usage::{Account, AccountName};
 use crate::colony::{Colony, Project, RULES};
 use crate::id::NodeId;
 
@@ -181,6 +182,18 @@ impl Restorer {
                 if !project.tasks.restore(task) {
                     return Err("its queue says nothing of it".into());
                 }
+            }
+            b'u' => {
+                let account = text()?;
+                let account: AccountName = account.parse().map_err(|_| "its name is not that of an account")?;
+                if project.accounts.get(&account).is_some() {
+                    return Err("it stands twice".into());
+                }
+                let stored: Account = decode(&value)?;
+                if !stored.is_sound(&account) {
+                    return Err("it says what no account does".into());
+                }
+                project.accounts.set(&account, Some(stored));
             }
             b'v' => {
                 let reservation = stored_reservation(rest, &value)?;
@@ -356,6 +369,7 @@ fn stored_task(place: &[u8], value: &[u8]) -> Result<Task, PairProblem> {
         wakes_ms: stored.wakes_ms,
         approved: stored.approved,
         checkpoint: stored.checkpoint,
+        usage: stored.usage,
         digest: Digest::default(),
     })
 }

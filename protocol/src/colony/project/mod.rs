@@ -20,6 +20,7 @@ use super::projects::About;
 use super::rate::Rates;
 use super::reservation::Reservations;
 use super::task::Tasks;
+use super::usage::Accounts;
 use crate::id::NodeId;
 
 /// The state of one project.
@@ -39,6 +40,8 @@ pub struct Project {
     pub(crate) reservations: Reservations,
     /// Its rates.
     pub(crate) rates: Rates,
+    /// What was used in it, and its budgets.
+    pub(crate) accounts: Accounts,
     /// What is known of it beside all that.
     pub(crate) about: About,
 }
@@ -118,6 +121,11 @@ impl Project {
         &self.rates
     }
 
+    /// What was used in it, and its budgets.
+    pub fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
     /// What is stored under an idempotency key, also when its time is over.
     pub fn remembered(&self, key: &str) -> Option<&Arc<Remembered>> {
         self.idempotency.stored(key)
@@ -132,7 +140,7 @@ impl Project {
     pub(crate) fn is_untouched(&self) -> bool {
         let told = !self.events.is_empty() || self.events.dropped().is_some();
         let nothing = self.memory.is_empty() && self.tasks.is_empty() && self.reservations.is_empty();
-        nothing && !told && self.idempotency.is_empty() && self.rates.is_empty()
+        nothing && !told && self.idempotency.is_empty() && self.rates.is_empty() && self.accounts.is_empty()
     }
 
     /// The digest over all that a snapshot holds of it.
@@ -145,6 +153,7 @@ impl Project {
             self.holds.digest,
             self.reservations.digest,
             self.rates.digest,
+            self.accounts.digest,
         ];
         Digest::of(PROJECT_DIGEST, &(name, sums, self.events.dropped(), &self.about))
     }
@@ -211,6 +220,7 @@ impl Project {
             Body::Session(command) => step.session(command),
             Body::Reservation(command) => step.reservation(command),
             Body::Rate(command) => step.rate(command),
+            Body::Budget(command) => step.budget(command),
             Body::Agent(_) | Body::Project(_) | Body::DoorToken(_) | Body::Topology(_) => {
                 unreachable!("the colony carries these out itself")
             }

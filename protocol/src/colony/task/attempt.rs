@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Failure, Fence, Holder};
 use crate::colony::agent::{AGENT_DONE, AGENT_STOPPED, AgentEnd};
 use crate::colony::session::SessionEnd;
+use crate::colony::usage::Usage;
 
 /// An attempt that ended without a finish.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +28,8 @@ pub struct Attempt {
     pub reason: Return,
     /// What its owner said came of it.
     pub result: Bytes,
+    /// What it has used.
+    pub usage: Usage,
 }
 
 /// Why a leased task is pending again.

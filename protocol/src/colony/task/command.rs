@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Caller, Fence, Need, QueueChange, TaskId, Terms, WaitId};
 use crate::colony::proposal::Proposal;
+use crate::colony::usage::Spent;
 
 /// What is wanted of tasks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -168,6 +169,8 @@ pub struct Update {
     pub checkpoint: Option<Bytes>,
     /// Whether others may take the task away.
     pub stealable: Option<bool>,
+    /// What the attempt has used since its owner said so last.
+    pub usage: Option<Spent>,
 }
 
 /// Ends the caller's lease of a task.
@@ -189,7 +192,7 @@ pub struct Finish {
     pub with: FinishWith,
 }
 
-/// What belongs to some endings of a lease only.
+/// What belongs to some endings of a lease only, and what was used.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FinishWith {
     /// What went wrong, of a task that has failed.
@@ -200,6 +203,8 @@ pub struct FinishWith {
     pub follow_ups: Vec<NewTask>,
     /// The exit codes of the checks of a task that is done, in their order.
     pub checks: Vec<i32>,
+    /// What the attempt has used since its owner said so last, however it ends.
+    pub usage: Option<Spent>,
 }
 
 /// What went wrong.

@@ -137,7 +137,11 @@ impl Step<'_> {
         self.give_back_with(task, lease, reason, Bytes::new());
     }
 
-    pub(super) fn give_back_with(&mut self, mut task: Task, lease: Lease, reason: Return, result: Bytes) {
+    pub(super) fn give_back_with(&mut self, mut task: Task, mut lease: Lease, reason: Return, result: Bytes) {
+        let not_taken = lease.offer.is_some() && !reason.is_of_owner();
+        if !not_taken {
+            self.count_attempt(&mut task, &mut lease, None);
+        }
         let (id, queue, reservation) = (task.id, task.terms.queue.clone(), lease.reservation);
         self.event(What::TaskReturned {
             task: id,
@@ -145,7 +149,7 @@ impl Step<'_> {
             reason: reason.clone(),
         });
         self.offer_is_over(lease.offer, id);
-        if lease.offer.is_some() && !reason.is_of_owner() {
+        if not_taken {
             return self.take_back(task, &lease);
         }
         if task.history.len() >= HISTORY_MAX {
@@ -159,6 +163,7 @@ impl Step<'_> {
             ended_ms: self.scope.cluster_ms,
             reason: reason.clone(),
             result,
+            usage: lease.usage,
         });
         let failed = reason.is_death() || matches!(reason, Return::Failed(_) | Return::TooLong);
         let dead = self.count_end(&mut task, &reason);

@@ -16,7 +16,7 @@ const PROGRESS_MAX: u8 = 100;
 /// The longest result of an attempt that is not the last, in bytes: a task keeps some of them.
 const ATTEMPT_RESULT_BYTES_MAX: usize = 16 << 10;
 
-pub(super) fn check_text(field: &str, text: &str, bytes_max: usize) -> Result<(), Refusal> {
+pub(crate) fn check_text(field: &str, text: &str, bytes_max: usize) -> Result<(), Refusal> {
     if text.len() > bytes_max {
         return Err(over_limit(field, text.len(), bytes_max));
     }
@@ -52,6 +52,7 @@ impl Update {
         if let Some(progress) = self.progress.filter(|progress| *progress > PROGRESS_MAX) {
             return Err(over_limit("progress", progress as usize, PROGRESS_MAX as usize));
         }
+        self.usage.map_or(Ok(()), |usage| usage.check_form())?;
         if let Some(note) = &self.note {
             check_text("note", note, NOTE_BYTES_MAX)?;
         }
@@ -149,6 +150,7 @@ impl Finish {
 
     fn check_with(&self) -> Result<(), Refusal> {
         let with = &self.with;
+        with.usage.map_or(Ok(()), |usage| usage.check_form())?;
         if let Some(failure) = &with.failure {
             if self.ending != Ending::Failed {
                 return Err(malformed("failure", "only a task that has failed brings one"));

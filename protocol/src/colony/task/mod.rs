@@ -88,7 +88,7 @@ pub use self::attempt::{Attempt, Return};
 pub use self::command::{
     Accept, Act, Claim, Control, Ending, Failure, Finish, FinishWith, Leave, NewTask, TaskCommand, Update, Wants, Which,
 };
-use self::form::check_text;
+pub(crate) use self::form::check_text;
 pub use self::line::CHEAPER_MAX;
 pub(crate) use self::queue::StoredQueue;
 pub use self::queue::{
@@ -111,6 +111,7 @@ pub use self::wait::{
 use super::agent::AgentId;
 use super::digest::Digest;
 use super::session::{NewSession, SessionId, TokenHash};
+use super::usage::Usage;
 
 /// How many tasks one command may add.
 pub const ADD_TASKS_MAX: usize = 1_000;
@@ -295,6 +296,8 @@ pub struct Task {
     pub approved: Option<Arc<str>>,
     /// What an owner left for the next attempt.
     pub checkpoint: Bytes,
+    /// What all its attempts have used.
+    pub usage: Usage,
     /// The digest of this task, as it stands in the project's sum.
     pub(crate) digest: Digest,
 }

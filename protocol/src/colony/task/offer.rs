@@ -160,8 +160,13 @@ impl Step<'_> {
     }
     /// A task of the queue has become ready, or the queue may have been opened.
     pub(super) fn look_again(&mut self, name: &Arc<str>) {
+        self.owe(name, self.looked_at_ms(name));
+    }
+
+    /// When the queue may have a task for a claim that waits: never while a budget keeps its tasks.
+    fn looked_at_ms(&self, name: &str) -> Option<u64> {
         let at_ms = self.project.tasks.queue(name).and_then(Queue::offers_at_ms);
-        self.owe(name, at_ms);
+        at_ms.filter(|_| !self.is_held(name))
     }
 
     /// Resources may be free that were taken: where claims wait, the tasks that were passed over are looked at again.
@@ -172,7 +177,7 @@ impl Step<'_> {
         }
         let queues = tasks.queues.iter();
         // One that waits for tokens is looked at now, and not only when they are there.
-        let may = queues.filter(|(_, queue)| queue.offers_at_ms().is_some() && queue.owes_ms != queue.offers_at_ms());
+        let may = queues.filter(|(name, queue)| queue.owes_ms != self.looked_at_ms(name));
         let names: Vec<Arc<str>> = may.map(|(name, _)| name.clone()).collect();
         names.iter().for_each(|name| self.look_again(name));
     }
@@ -228,6 +233,9 @@ impl Step<'_> {
     /// have one then.
     fn next_offer(&self, name: &Arc<str>) -> Result<(TaskId, WaitId), Option<u64>> {
         let queue = self.project.tasks.queue(name).ok_or(None)?;
+        if self.is_held(name) {
+            return Err(None);
+        }
         if queue.closed(self.scope.cluster_ms).is_some() {
             return Err(queue.offers_at_ms());
         }

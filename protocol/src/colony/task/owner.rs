@@ -53,6 +53,7 @@ impl Step<'_> {
         }
         task.state = State::Leased(lease.clone());
         self.check_open_bytes(task.bytes().saturating_sub(before))?;
+        self.count_attempt(&mut task, &mut lease, update.usage);
         Ok(self.goes_on(task, lease))
     }
 
@@ -75,18 +76,25 @@ impl Step<'_> {
 
     pub(super) fn finish(&mut self, finish: &Finish) -> Result<Outcome, Refusal> {
         finish.check_form()?;
-        let (task, lease) = self.held(finish.task, finish.fence, &finish.caller)?;
+        let (mut task, mut lease) = self.held(finish.task, finish.fence, &finish.caller)?;
+        let usage = finish.with.usage;
         match finish.ending {
             Ending::Done => return self.done(finish, task, lease),
             Ending::Failed => self.failed(finish, task, lease)?,
-            Ending::Released => self.give_back(task, lease, Return::Released),
-            Ending::Cancelled => self.give_back(task, lease, Return::Cancelled),
+            Ending::Released => {
+                self.count_attempt(&mut task, &mut lease, usage);
+                self.give_back(task, lease, Return::Released);
+            }
+            Ending::Cancelled => {
+                self.count_attempt(&mut task, &mut lease, usage);
+                self.give_back(task, lease, Return::Cancelled);
+            }
             Ending::Blocked => {
-                let mut task = task;
                 let needs = self.resolve_needs(&finish.with.needs, &BTreeMap::new())?;
                 let before = task.bytes();
                 self.need_more(&mut task, &needs)?;
                 self.check_open_bytes(task.bytes().saturating_sub(before))?;
+                self.count_attempt(&mut task, &mut lease, usage);
                 self.give_back(task, lease, Return::Blocked);
             }
         }
@@ -117,11 +125,12 @@ impl Step<'_> {
         })
     }
 
-    fn failed(&mut self, finish: &Finish, task: Task, lease: Lease) -> Result<(), Refusal> {
+    fn failed(&mut self, finish: &Finish, mut task: Task, mut lease: Lease) -> Result<(), Refusal> {
         let failure = finish.with.failure.as_ref().filter(|failure| failure.retryable);
         match failure.filter(|failure| task.terms.retry.allows(failure.class.as_ref())) {
             Some(failure) => {
                 self.check_open_bytes(finish.result.len() as u64)?;
+                self.count_attempt(&mut task, &mut lease, finish.with.usage);
                 self.give_back_with(task, lease, Return::Failed(failure.clone()), finish.result.clone());
             }
             None => self.put_finished(finish, task, lease, false),
@@ -129,7 +138,8 @@ impl Step<'_> {
         Ok(())
     }
 
-    fn put_finished(&mut self, finish: &Finish, mut task: Task, lease: Lease, done: bool) {
+    fn put_finished(&mut self, finish: &Finish, mut task: Task, mut lease: Lease, done: bool) {
+        self.count_attempt(&mut task, &mut lease, finish.with.usage);
         self.offer_is_over(lease.offer, task.id);
         self.event(What::TaskFinished {
             task: task.id,
@@ -146,6 +156,7 @@ impl Step<'_> {
             at_ms: self.scope.cluster_ms,
             result: finish.result.clone(),
             failure: finish.with.failure.clone(),
+            usage: lease.usage,
         });
         self.put_task(task);
         self.breaker_hears(&queue, id, Some(done));

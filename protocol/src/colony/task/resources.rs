@@ -119,18 +119,26 @@ impl Step<'_> {
     /// The ready task of a queue that an owner with these kinds and capabilities gets next.
     pub(super) fn best_ready_of(
         &self,
-        queue: &str,
+        name: &str,
         (kinds, capabilities): (&[Arc<str>], &[Arc<str>]),
         owner: &Owner,
         passed: &mut Passed,
     ) -> Option<TaskId> {
-        let queue = self.project.tasks.queue(queue)?;
+        let queue = self.project.tasks.queue(name)?;
+        if self.is_held(name) {
+            return None;
+        }
         match queue.closed(self.scope.cluster_ms) {
             Some(_) => None,
             None => queue.choose_where((kinds, capabilities), self.gate(), &mut |id| {
                 passed.look(self, id, owner)
             }),
         }
+    }
+
+    /// Whether a budget keeps the tasks of a queue.
+    pub(super) fn is_held(&self, queue: &str) -> bool {
+        self.project.accounts.held(queue).is_some()
     }
 
     /// The rates as they are now.

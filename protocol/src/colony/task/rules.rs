@@ -19,6 +19,7 @@ use crate::colony::project::Step;
 use crate::colony::projects::check_quota;
 use crate::colony::reservation::canonical;
 use crate::colony::session::SessionId;
+use crate::colony::usage::Usage;
 
 /// Tasks that are to be added, and what is answered of them.
 pub(super) struct Prepared {
@@ -179,6 +180,7 @@ impl Step<'_> {
             wakes_ms: None,
             approved: None,
             checkpoint: Bytes::new(),
+            usage: Usage::default(),
             digest: Digest::default(),
         })
     }
@@ -253,6 +255,7 @@ impl Step<'_> {
             hand_off: None,
             reservation: None,
             offer,
+            usage: Usage::default(),
         }
     }
 
@@ -307,6 +310,9 @@ impl Step<'_> {
                     .expect("an open task has a queue");
                 if let Some(closed) = queue.closed(self.scope.cluster_ms) {
                     return Err(not_ready(closed.to_string()));
+                }
+                if let Some(over) = self.project.accounts.held(&task.terms.queue) {
+                    return Err(not_ready(format!("it waits for {over}")));
                 }
                 let same_queue = |other: &&TaskId| {
                     let other = self.project.tasks.get(**other);

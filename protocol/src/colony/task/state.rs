@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Failure, Fence, Holder, Owner, WaitId};
 use crate::colony::reservation::ReservationId;
 use crate::colony::session::SessionId;
+use crate::colony::usage::Usage;
 
 /// How a task is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -110,6 +111,8 @@ pub struct Lease {
     pub reservation: Option<ReservationId>,
     /// The claim that waited, while this is an offer that it has not taken.
     pub offer: Option<WaitId>,
+    /// What this attempt has used, its time up to when its owner last said something of its work.
+    pub usage: Usage,
 }
 
 /// How a task was finished.
@@ -129,6 +132,8 @@ pub struct Finished {
     pub result: Bytes,
     /// What went wrong, if it has failed and said so.
     pub failure: Option<Failure>,
+    /// What the attempt has used that finished it.
+    pub usage: Usage,
 }
 
 /// The name of a state.

@@ -10,6 +10,7 @@ use super::{Attempt, Counts, QUEUE_DEFAULT, Queue, State, StateName, StoredQueue
 use crate::colony::command::ContentHash;
 use crate::colony::digest::Digest;
 use crate::colony::image::PairProblem;
+use crate::colony::usage::Usage;
 
 /// How many tasks a project may have that are still to be done.
 pub const OPEN_TASKS_MAX: usize = 1_000_000;
@@ -62,6 +63,7 @@ struct Canonical<'a> {
     wakes_ms: Option<u64>,
     approved: &'a Option<Arc<str>>,
     checkpoint: ContentHash,
+    usage: Usage,
 }
 
 impl Task {
@@ -118,6 +120,7 @@ impl Task {
             wakes_ms: self.wakes_ms,
             approved: &self.approved,
             checkpoint: ContentHash::of(&self.checkpoint),
+            usage: self.usage,
         };
         Digest::of(TASK_DIGEST, &canonical)
     }

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Changes only together with [`RULES_VERSION`]: a node that replays an old log must come to the digest of the others.
-const DIGEST: &str = "ef4e32717304b3a3ea1a26a58c7b9acf";
+const DIGEST: &str = "7a12673a7137792a0cccfc9255a31663";
 
 fn acquire(resources: &[&str], caller: Caller) -> Body {
     let want = |resource: &&str| Want {
@@ -113,7 +113,14 @@ fn commands(rig: &mut Rig) -> Vec<Command> {
             ending: Ending::Done,
             result: "1".into(),
             proposal: Some(proposal(vec![], vec![write("built", inline("yes"))])),
-            with: FinishWith::default(),
+            with: FinishWith {
+                usage: Some(Spent {
+                    tokens_in: 7,
+                    tokens_out: 3,
+                    cost_micros: 5,
+                }),
+                ..FinishWith::default()
+            },
         })),
         Body::Reservation(ReservationCommand::Slot {
             name: "gpu".into(),
@@ -130,6 +137,13 @@ fn commands(rig: &mut Rig) -> Vec<Command> {
             &["key:src/a/x.rs", "file:docs/"],
             Caller::Session(TokenHash::of("token")),
         ),
+        Body::Budget(BudgetCommand::Set {
+            account: AccountName::Queue("builds".into()),
+            limits: BudgetLimits {
+                tokens: Some(1_000),
+                ..BudgetLimits::default()
+            },
+        }),
     ];
     let mut commands: Vec<Command> = bodies.into_iter().map(|body| rig.command(body)).collect();
     commands[1].idempotency_key = Some("once".into());

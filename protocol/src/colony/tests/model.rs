@@ -13,6 +13,7 @@ mod rates;
 mod reservations;
 mod sessions;
 mod tasks;
+mod usage;
 mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,7 @@ pub(super) use self::reservations::{ANY, ModelReservation, ModelReservations, ex
 pub(super) use self::sessions::ModelSession;
 use self::tasks::ModelTasks;
 pub(super) use self::tasks::{ModelQueue, ModelTask};
+pub(super) use self::usage::ModelAccount;
 use super::random::Step;
 use super::*;
 use crate::conflict::{Kind, Policy};
@@ -58,6 +60,7 @@ pub(super) struct ModelProject {
     pub(super) queues: BTreeMap<Arc<str>, ModelQueue>,
     pub(super) reservations: ModelReservations,
     pub(super) rates: BTreeMap<Arc<str>, ModelRate>,
+    pub(super) accounts: BTreeMap<AccountName, ModelAccount>,
     /// The claims that wait, or whose offers are not answered yet.
     pub(super) waits: BTreeMap<WaitId, Wait>,
     pub(super) about: ModelAbout,
@@ -212,6 +215,7 @@ impl Model {
                 && project.waits.is_empty()
                 && project.reservations.is_empty()
                 && project.rates.is_empty()
+                && project.accounts.is_empty()
                 && project.events.is_empty()
                 && project.once.is_empty())
         {
@@ -355,6 +359,7 @@ impl ModelProject {
             Body::Session(command) => self.session_command(command, at),
             Body::Reservation(command) => self.reservation_command(command, at),
             Body::Rate(command) => self.rate_command(command, at),
+            Body::Budget(command) => self.budget_command(command, at),
             Body::Agent(_) | Body::Project(_) | Body::DoorToken(_) | Body::Topology(_) => unreachable!(),
         }
     }

@@ -7,6 +7,7 @@ mod proposals;
 mod rates;
 mod reservations;
 mod tasks;
+mod usage;
 
 use std::collections::BTreeSet;
 
@@ -38,8 +39,9 @@ impl Seeded {
         let nothing = Project::default();
         let here = colony.project(project).unwrap_or(&nothing);
         let memory = here.memory();
-        match self.below(67) {
-            65.. => Body::Rate(self.rate_command()),
+        match self.below(68) {
+            67.. => Body::Budget(self.budget_command()),
+            65..67 => Body::Rate(self.rate_command()),
             62..65 => Body::Topology(self.topology_command(colony)),
             61 => Body::DoorToken(self.door_token_command(colony)),
             60 => Body::Project(self.project_command()),
@@ -232,6 +234,8 @@ pub(super) struct Generator {
     pub(super) of_reservations: bool,
     /// Most of the commands are about tasks, many of which take tokens.
     pub(super) of_rates: bool,
+    /// Most of the commands are about tasks whose queues have budgets.
+    pub(super) of_budgets: bool,
 }
 
 impl Generator {
@@ -243,6 +247,7 @@ impl Generator {
             sent: Vec::new(),
             of_reservations: false,
             of_rates: false,
+            of_budgets: false,
         }
     }
 
@@ -338,6 +343,14 @@ impl Generator {
                 match self.seeded.once_in(4) {
                     true => Body::Task(self.seeded.task_command(colony, (project, here), from)),
                     false => self.seeded.with_tokens(colony, (project, here)),
+                }
+            }
+            _ if self.of_budgets && !self.seeded.once_in(5) => {
+                let nothing = Project::default();
+                let here = colony.project(project).unwrap_or(&nothing);
+                match self.seeded.once_in(6) {
+                    true => Body::Budget(self.seeded.budget_command()),
+                    false => Body::Task(self.seeded.task_command(colony, (project, here), from)),
                 }
             }
             _ => self.seeded.body(colony, project, from),

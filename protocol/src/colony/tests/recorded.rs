@@ -14,7 +14,7 @@ use super::*;
 /// The first seed that is tried.
 const SEED: u64 = 11;
 /// How many commands it has.
-const STEPS: usize = 2_400;
+const STEPS: usize = 2_200;
 /// How many entries are between two digests.
 const DIGEST_EVERY: usize = 200;
 /// What the log may have at most.
@@ -67,6 +67,11 @@ fn kind(body: &Body) -> &'static str {
             RateCommand::Set { .. } => "rate set",
             RateCommand::Delete { .. } => "rate delete",
         },
+        Body::Budget(command) => match command {
+            BudgetCommand::Set { .. } => "budget set",
+            BudgetCommand::Reset { .. } => "budget reset",
+            BudgetCommand::Remove { .. } => "budget remove",
+        },
         Body::DoorToken(command) => match command {
             DoorTokenCommand::Create { .. } => "door token create",
             DoorTokenCommand::Revoke { .. } => "door token revoke",
@@ -83,13 +88,16 @@ fn kind(body: &Body) -> &'static str {
     }
 }
 
-const KINDS: [&str; 41] = [
+const KINDS: [&str; 44] = [
     "agent ended",
     "agent node lost",
     "agent node started",
     "agent sessions alive",
     "agent sessions silent",
     "agent started",
+    "budget remove",
+    "budget reset",
+    "budget set",
     "change",
     "door token create",
     "door token revoke",

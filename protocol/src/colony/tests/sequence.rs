@@ -1,7 +1,7 @@
 //! Whole sequences of commands: against the plain model, and cut into rounds and entries in any way.
 
 use super::model::{
-    ANY, Held, Model, ModelAbout, ModelQueue, ModelRate, ModelReservation, ModelTask, counted, exclude,
+    ANY, Held, Model, ModelAbout, ModelAccount, ModelQueue, ModelRate, ModelReservation, ModelTask, counted, exclude,
 };
 use super::random::{Generator, NODES, Seeded, Step, each_seed, empty_round, sequence};
 use super::*;
@@ -37,6 +37,7 @@ fn task(task: &Task) -> ModelTask {
         wakes_ms: task.wakes_ms,
         approved: task.approved.clone(),
         checkpoint: task.checkpoint.clone(),
+        usage: task.usage,
     }
 }
 
@@ -66,6 +67,13 @@ fn rate(rate: &Rate) -> ModelRate {
         settings,
         left: (left / settings.interval_ms, left % settings.interval_ms),
         since_ms,
+    }
+}
+
+fn account(account: &Account) -> ModelAccount {
+    ModelAccount {
+        usage: account.usage,
+        budget: account.since(),
     }
 }
 
@@ -201,6 +209,12 @@ pub(super) fn check_state(colony: &Colony, model: &Model) {
         assert_eq!(queues.collect::<std::collections::BTreeMap<_, _>>(), expected.queues);
         let rates = project.rates().iter().map(|(name, found)| (name.clone(), rate(found)));
         assert_eq!(rates.collect::<std::collections::BTreeMap<_, _>>(), expected.rates);
+        let accounts = project.accounts().iter();
+        let accounts = accounts.map(|(name, found)| (name.clone(), account(found)));
+        assert_eq!(
+            accounts.collect::<std::collections::BTreeMap<_, _>>(),
+            expected.accounts
+        );
         let reservations = project.reservations();
         let list: Vec<_> = reservations.after(None).map(|found| reservation(found)).collect();
         assert_eq!(list, expected.reservations.list);
@@ -251,13 +265,25 @@ fn rates_are_those_of_the_plain_model() {
     });
 }
 
+#[test]
+fn accounts_are_those_of_the_plain_model() {
+    each_seed(30_000..30_150, |seed| {
+        let mut generator = Generator::new(seed);
+        generator.of_budgets = true;
+        check_sequence(generator, 120);
+    });
+}
+
 fn check_sequence(mut generator: Generator, steps: usize) {
     let (mut colony, mut model) = (Colony::default(), Model::default());
     for place in 0..steps {
         let step = generator.next(&colony);
         let digest = |colony: &Colony| {
             let project = colony.project(&step.command.project);
-            let digests = project.map(|project| (project.reservations().digest, project.rates().digest));
+            let digests = project.map(|project| {
+                let digests = (project.reservations().digest, project.rates().digest);
+                (digests, project.accounts().digest)
+            });
             digests.unwrap_or_default()
         };
         let before = digest(&colony);
@@ -569,6 +595,7 @@ fn random_sequences_reach_every_kind_of_outcome() {
         "Refused(TaskFinished",
         "Refused(TaskHeld",
         "Refused(TaskNotReady",
+        "Refused(UnknownBudget",
         "Refused(UnknownDoorToken",
         "Refused(UnknownProject",
         "Refused(UnknownRate",

@@ -245,6 +245,7 @@ fn an_owner_says_how_far_it_has_come() {
         note: note.map(Arc::from),
         checkpoint: None,
         stealable: None,
+        usage: None,
     };
     let said = |rig: &Rig| match &rig.tasks().get(task).unwrap().state {
         State::Leased(lease) => (lease.progress, lease.note.clone()),

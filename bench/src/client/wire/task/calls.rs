@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use queenright_protocol::colony::{Ending, Failure, FinishWith, NewTask, StateName};
+use queenright_protocol::colony::{Ending, Failure, FinishWith, NewTask, Spent, StateName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -93,6 +93,9 @@ pub struct ClaimedTasks {
     /// milliseconds is for others again, and that was no attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accept_within_ms: Option<u64>,
+    /// Why nobody gets a task of the queue, if nothing was claimed because a budget keeps its tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
 }
 
 /// A task that was claimed.
@@ -174,6 +177,9 @@ pub struct UpdateTask {
     /// Whether others may take the task away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stealable: Option<bool>,
+    /// What the attempt has used since its owner said so last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Spent>,
 }
 
 /// The body of `POST /v1/tasks/ID:cancel` and the other verbs that need not come from the owner; may be empty.
@@ -298,16 +304,20 @@ pub struct FinishTask {
     /// The exit codes of the checks of a task that is done, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<i32>,
+    /// What the attempt has used since its owner said so last, however it ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Spent>,
 }
 
 impl FinishTask {
-    /// What belongs to some endings only.
+    /// What belongs to some endings only, and what was used.
     pub fn with(&self) -> FinishWith {
         FinishWith {
             failure: self.failure.clone().map(Failure::from),
             needs: needs_of(&self.needs),
             follow_ups: self.follow_ups.iter().cloned().map(NewTask::from).collect(),
             checks: self.checks.clone(),
+            usage: self.usage,
         }
     }
 }

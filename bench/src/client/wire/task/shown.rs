@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use queenright_protocol::colony::{Attempt, Closed, Failure, Finished, Lease, State, StateName, Task, Tasks};
+use queenright_protocol::colony::{Attempt, Closed, Failure, Finished, Lease, Project, State, StateName, Task, Usage};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{WireHolder, WireTaskId, from_bytes};
 use crate::client::wire::terms::WireTerms;
-use crate::client::wire::{WireReservationId, is_false};
+use crate::client::wire::{WireReservationId, is_false, waits_for};
 
 /// A task as it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,6 +70,12 @@ pub struct WireTask {
     /// How it ended, if it was cancelled or is dead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<WireClosed>,
+    /// Why nobody gets it although it is ready, if a budget keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
+    /// What all its attempts have used.
+    #[serde(default, skip_serializing_if = "Usage::is_nothing")]
+    pub usage: Usage,
 }
 
 /// A task that another one needs, and how it is.
@@ -130,6 +136,9 @@ pub struct WireLease {
     /// Whether it is an offer to a claim that waited, which has not taken it yet.
     #[serde(default, skip_serializing_if = "is_false")]
     pub offered: bool,
+    /// What the attempt has used, its time up to when its owner last said something of its work.
+    #[serde(default, skip_serializing_if = "Usage::is_nothing")]
+    pub usage: Usage,
 }
 
 /// How a task was finished.
@@ -149,6 +158,9 @@ pub struct WireFinished {
     /// What went wrong, if it said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    /// What the attempt has used that finished it.
+    #[serde(default, skip_serializing_if = "Usage::is_nothing")]
+    pub usage: Usage,
 }
 
 /// An attempt that ended without a finish.
@@ -169,6 +181,9 @@ pub struct WireAttempt {
     /// What its owner said came of it.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub result: Value,
+    /// What it has used.
+    #[serde(default, skip_serializing_if = "Usage::is_nothing")]
+    pub usage: Usage,
 }
 
 /// The answer to `GET /v1/tasks`.
@@ -191,8 +206,8 @@ pub struct TaskList {
 }
 
 impl WireTask {
-    /// All that is known of a task.
-    pub fn whole(task: &Task, tasks: &Tasks) -> WireTask {
+    /// All that is known of a task of a project.
+    pub fn whole(task: &Task, project: &Project) -> WireTask {
         WireTask {
             checkpoint: from_bytes(&task.checkpoint),
             payload: from_bytes(&task.payload),
@@ -204,12 +219,12 @@ impl WireTask {
                 }),
                 _ => None,
             },
-            ..WireTask::line(task, tasks)
+            ..WireTask::line(task, project)
         }
     }
 
     /// A line of a list.
-    pub fn line(task: &Task, tasks: &Tasks) -> WireTask {
+    pub fn line(task: &Task, project: &Project) -> WireTask {
         let (mut lease, mut finished, mut closed, mut paused_by) = (None, None, None, None);
         match &task.state {
             State::Leased(held) => lease = Some(WireLease::from(held)),
@@ -219,7 +234,7 @@ impl WireTask {
             State::Pending | State::Blocked | State::AwaitingApproval => {}
         }
         let blocked_by = task.unmet.iter().filter_map(|need| {
-            let state = tasks.get(*need)?.state.name();
+            let state = project.tasks().get(*need)?.state.name();
             let task = WireTaskId(*need);
             Some(WireNeed { task, state })
         });
@@ -246,6 +261,11 @@ impl WireTask {
             paused_by,
             checkpoint: Value::Null,
             closed,
+            waits_for: match task.is_ready() {
+                true => waits_for(project, &task.terms.queue),
+                false => None,
+            },
+            usage: task.usage,
         }
     }
 }
@@ -276,6 +296,7 @@ impl From<&Lease> for WireLease {
             hand_off: lease.hand_off.clone(),
             reservation: lease.reservation.map(WireReservationId),
             offered: lease.offer.is_some(),
+            usage: lease.usage,
         }
     }
 }
@@ -289,6 +310,7 @@ impl From<&Finished> for WireFinished {
             at_ms: finished.at_ms,
             result: Value::Null,
             failure: finished.failure.as_ref().map(Failure::to_string),
+            usage: finished.usage,
         }
     }
 }
@@ -303,6 +325,7 @@ impl From<&Attempt> for WireAttempt {
             ended_ms: attempt.ended_ms,
             reason: attempt.reason.to_string(),
             result: from_bytes(&attempt.result),
+            usage: attempt.usage,
         }
     }
 }

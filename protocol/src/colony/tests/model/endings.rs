@@ -54,6 +54,13 @@ impl ModelProject {
     }
 
     pub(super) fn give_back(&mut self, id: TaskId, reason: Return, result: Bytes, at: &At) {
+        let by_owner = matches!(
+            reason,
+            Return::Released | Return::Failed(_) | Return::Blocked | Return::Cancelled
+        );
+        if by_owner || lease(&self.tasks[&id]).unwrap().offer.is_none() {
+            self.use_some(id, None, at);
+        }
         let mut task = self.tasks[&id].clone();
         let lease = lease(&task).unwrap().clone();
         let attempt = task.attempts;
@@ -64,10 +71,6 @@ impl ModelProject {
         };
         self.event(told, at);
         self.offer_is_over(lease.offer, id);
-        let by_owner = matches!(
-            reason,
-            Return::Released | Return::Failed(_) | Return::Blocked | Return::Cancelled
-        );
         if lease.offer.is_some() && !by_owner {
             task.attempts -= 1;
             let queue = task.added.terms.queue.clone();
@@ -90,6 +93,7 @@ impl ModelProject {
             ended_ms: at.now_ms,
             reason: reason.clone(),
             result,
+            usage: lease.usage,
         });
         while task.history.len() > 8 {
             task.history.remove(0);

@@ -57,6 +57,17 @@ pub(super) fn bad_claim(claim: &Claim) -> Option<Refusal> {
     }
 }
 
+pub(super) fn bad_usage(usage: Option<Spent>) -> Option<Refusal> {
+    let said = usage?;
+    let all = [
+        ("usage.tokens_in", said.tokens_in),
+        ("usage.tokens_out", said.tokens_out),
+        ("usage.cost_micros", said.cost_micros),
+    ];
+    let found = all.into_iter().find(|(_, value)| *value > 1_125_899_906_842_624);
+    found.map(|(field, value)| over(field, value as usize, 1_125_899_906_842_624))
+}
+
 pub(super) fn bad_finish(finish: &Finish) -> Option<Refusal> {
     let with = &finish.with;
     let has_result = [Ending::Done, Ending::Failed].contains(&finish.ending);
@@ -71,6 +82,9 @@ pub(super) fn bad_finish(finish: &Finish) -> Option<Refusal> {
         if proposal.dry_run {
             return Some(bad("proposal", "a dry run finishes nothing"));
         }
+    }
+    if let Some(refusal) = bad_usage(with.usage) {
+        return Some(refusal);
     }
     if with.failure.is_some() && finish.ending != Ending::Failed {
         return Some(bad("failure", "only a task that has failed brings one"));

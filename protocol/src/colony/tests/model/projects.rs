@@ -86,6 +86,7 @@ impl ModelProject {
             self.tasks.len(),
             self.queues.len(),
             self.rates.len(),
+            self.accounts.len(),
             self.holds.len(),
             self.reservations.list.len(),
             usize::from(self.reservations.are_set()),
@@ -271,6 +272,7 @@ impl Model {
             project.reservations.list.retain(|found| Some(found.id) != reserved);
         } else if project.queues.pop_first().is_some()
             || project.rates.pop_first().is_some()
+            || project.accounts.pop_first().is_some()
             || project.holds.pop_first().is_some()
         {
         } else if !project.reservations.list.is_empty() {

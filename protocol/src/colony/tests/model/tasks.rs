@@ -8,7 +8,7 @@ mod queues;
 
 use self::queues::LineOf;
 pub(in crate::colony::tests) use self::queues::ModelQueue;
-use super::forms::{bad_finish, bad_text};
+use super::forms::{bad_finish, bad_text, bad_usage};
 use super::*;
 
 /// A task.
@@ -27,6 +27,7 @@ pub(in crate::colony::tests) struct ModelTask {
     pub(in crate::colony::tests) wakes_ms: Option<u64>,
     pub(in crate::colony::tests) approved: Option<Arc<str>>,
     pub(in crate::colony::tests) checkpoint: Bytes,
+    pub(in crate::colony::tests) usage: Usage,
 }
 
 pub(super) type ModelTasks = BTreeMap<TaskId, ModelTask>;
@@ -65,6 +66,7 @@ impl ModelTask {
             wakes_ms: self.wakes_ms,
             approved: self.approved.clone(),
             checkpoint: self.checkpoint.clone(),
+            usage: self.usage,
             digest: Digest::default(),
         };
         task.bytes()
@@ -172,9 +174,11 @@ impl ModelProject {
                 if let Some(progress) = update.progress.filter(|progress| *progress > 100) {
                     return Err(over("progress", usize::from(progress), 100));
                 }
+                bad_usage(update.usage).map_or(Ok(()), Err)?;
                 let bad_note = update.note.as_ref().and_then(|note| bad_text("note", note, 256));
                 bad_note.map_or(Ok(()), Err)?;
                 self.check_held(update.task, update.fence, &update.caller, at)?;
+                self.use_some(update.task, update.usage, at);
                 let said = |lease: &mut Lease, checkpoint: &mut Bytes| {
                     lease.progress = update.progress.or(lease.progress);
                     lease.note = update.note.clone().or(lease.note.take());
@@ -229,8 +233,14 @@ impl ModelProject {
         let (mut revisions, mut added, mut merged) = (Vec::new(), Vec::new(), Vec::new());
         let terms = self.tasks[&id].added.terms.clone();
         match finish.ending {
-            Ending::Released => self.give_back(id, Return::Released, Bytes::new(), at),
-            Ending::Cancelled => self.give_back(id, Return::Cancelled, Bytes::new(), at),
+            Ending::Released => {
+                self.use_some(id, with.usage, at);
+                self.give_back(id, Return::Released, Bytes::new(), at);
+            }
+            Ending::Cancelled => {
+                self.use_some(id, with.usage, at);
+                self.give_back(id, Return::Cancelled, Bytes::new(), at);
+            }
             Ending::Blocked => {
                 let more = self.find_needs(&with.needs, &BTreeMap::new())?;
                 if let Some(cycle) = self.way_to(id, &more) {
@@ -240,7 +250,8 @@ impl ModelProject {
                 let all: BTreeSet<TaskId> = task.needs().into_iter().chain(more).collect();
                 task.unmet = self.not_done(all.iter().copied());
                 task.added.terms.needs = all.into_iter().map(Need::Id).collect();
-                self.put(id, task, at);
+                self.tasks.insert(id, task);
+                self.use_some(id, with.usage, at);
                 self.give_back(id, Return::Blocked, Bytes::new(), at);
             }
             Ending::Failed => {
@@ -249,7 +260,10 @@ impl ModelProject {
                     failure.retryable && !class.is_some_and(|class| terms.retry.never.contains(class))
                 });
                 match again {
-                    Some(failure) => self.give_back(id, Return::Failed(failure), finish.result.clone(), at),
+                    Some(failure) => {
+                        self.use_some(id, with.usage, at);
+                        self.give_back(id, Return::Failed(failure), finish.result.clone(), at);
+                    }
                     None => self.end(finish, false, at),
                 }
             }
@@ -293,6 +307,7 @@ impl ModelProject {
     }
 
     fn end(&mut self, finish: &Finish, done: bool, at: &At) {
+        self.use_some(finish.task, finish.with.usage, at);
         let mut task = self.tasks[&finish.task].clone();
         let attempt = task.attempts;
         let told = What::TaskFinished {
@@ -313,6 +328,7 @@ impl ModelProject {
             at_ms: at.now_ms,
             result: finish.result.clone(),
             failure: finish.with.failure.clone(),
+            usage: lease.usage,
         });
         self.put(finish.task, task, at);
         self.hear(&queue, finish.task, Some(done), at);

@@ -119,6 +119,7 @@ impl ModelProject {
     pub(super) fn look_again(&mut self, name: &Arc<str>) {
         let here = |task: &&ModelTask| task.ready() && task.added.terms.queue == *name;
         let nothing = self.waiting(name).is_empty() || !self.tasks.values().any(|task| here(&task));
+        let nothing = nothing || self.over_budget(name).is_some();
         let Some(queue) = self.queues.get_mut(name) else { return };
         queue.owes_ms = match (queue.paused_by.is_some(), queue.breaker) {
             _ if nothing => None,

@@ -271,6 +271,7 @@ impl Seeded {
                         note: self.pick(&[None, None, Some("half"), Some("a\nb")]).map(Into::into),
                         checkpoint: self.pick(&[None, None, Some("3")]).map(Into::into),
                         stealable: self.pick(&[None, Some(true), Some(false)]),
+                        usage: self.spent(),
                     });
                 }
                 let ending = self.pick(&[
@@ -284,7 +285,10 @@ impl Seeded {
                 let done = ending == Ending::Done;
                 let proposal = (self.once_in(3) && (done || self.once_in(3))).then(|| self.proposal(colony, project));
                 let checks = project.tasks().get(task).map_or(0, |task| task.terms.checks.len());
-                let mut with = FinishWith::default();
+                let mut with = FinishWith {
+                    usage: self.spent(),
+                    ..FinishWith::default()
+                };
                 if (done && !self.once_in(6)) || self.once_in(40) {
                     with.checks = vec![if self.once_in(8) { 2 } else { 0 }; checks];
                 }

@@ -99,6 +99,7 @@ fn a_task_is_stolen_if_its_owner_lets_it_go_or_was_silent_for_long() {
         note: None,
         checkpoint: Some("7".into()),
         stealable: Some(true),
+        usage: None,
     };
     rig.run(Body::Task(TaskCommand::Update(mark)));
     assert_eq!(rig.claimed(steal())[0].attempt, 2);

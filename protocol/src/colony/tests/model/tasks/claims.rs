@@ -91,7 +91,7 @@ impl ModelProject {
         may: impl Fn(&ModelTask) -> bool,
     ) -> Result<TaskId, Option<u64>> {
         let queue = self.queues.get(name).ok_or(None)?;
-        if queue.closed(at.now_ms).is_some() {
+        if queue.closed(at.now_ms).is_some() || self.over_budget(name).is_some() {
             return Err(None);
         }
         let mut fitting: Vec<(&TaskId, &ModelTask)> = self.tasks.iter().collect();
@@ -188,6 +188,7 @@ impl ModelProject {
             hand_off: None,
             reservation: self.reserve_for(id, holder, at),
             offer,
+            usage: Usage::default(),
         };
         lease.until_ms = lease_end(&lease, &task.added.terms).map(|(at_ms, _)| at_ms);
         task.state = State::Leased(lease);
@@ -257,7 +258,10 @@ impl ModelProject {
                     other.is_some_and(|other| other.added.terms.queue == task.added.terms.queue)
                 };
                 let trial = before.iter().find(same_queue);
-                let closed = queue.closed(at.now_ms);
+                let over = self.over_budget(&task.added.terms.queue);
+                let closed = queue
+                    .closed(at.now_ms)
+                    .or(over.map(|over| format!("it waits for {over}")));
                 match (task.wakes_ms, closed, trial, queue.breaker) {
                     (Some(wakes_ms), ..) => format!("it waits until {wakes_ms} ms of cluster time"),
                     (None, Some(closed), ..) => closed,

@@ -55,6 +55,7 @@ impl ModelProject {
                 wakes_ms: None,
                 approved: None,
                 checkpoint: Bytes::new(),
+                usage: Usage::default(),
             };
             task.unmet = self.not_done(task.needs());
             self.settle(&mut task, at);
