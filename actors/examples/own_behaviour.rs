@@ -7,6 +7,7 @@
 //! cargo run -p queenright-actors --example own_behaviour
 //! ```
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::Duration;
 
@@ -138,6 +139,7 @@ fn options(data: &std::path::Path) -> Result<NodeOptions, Box<dyn Error>> {
         rounds: RoundLimits::default(),
         links: LinkLimits::default(),
         kinds: kinds(),
+        labels: BTreeMap::new(),
         disk: DiskLimits {
             watermark_bytes: None,
             ballast_bytes: Some(0),

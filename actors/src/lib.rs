@@ -30,6 +30,7 @@
 //! | [`agent`] | behaviours hosted by the node, each as an actor; signals between agents | keep a signal whose link broke |
 //! | [`explorer`] | active inference: minds with beliefs and plans, worlds for them, the agents that have them | decide anything for a colony |
 //! | [`topic`] | who has subscribed to which topics here; messages along the tree of a broadcast | send one twice to a node, or keep one for later |
+//! | [`pool`] | as many agents of each pool as this node's share; the shares, while this node leads | start one that nobody's share says |
 //! | [`process`] | runs a command for a task, with a guard that leaves nothing of it behind | know what a task is |
 //! | [`disk`] | the room on the disks, and whether growing commands are admitted; the ballast | remove anything but the ballast |
 //! | `node::comparison` | what follows when the digest of this node is not the leader's | decide without a majority |
@@ -61,6 +62,7 @@ mod founding;
 pub mod link;
 mod liveness;
 pub mod node;
+pub mod pool;
 pub mod process;
 pub mod queen;
 pub mod recover;

@@ -7,6 +7,7 @@ mod inbox;
 mod joins;
 mod leaving;
 mod options;
+mod pools;
 mod replacement;
 mod rules;
 mod sessions;
@@ -58,6 +59,7 @@ use crate::disk::Disk;
 pub use crate::founding::{Admission, FoundingError, attempt, come_in};
 use crate::liveness::Liveness;
 pub use crate::liveness::{DatagramCounts, View};
+use crate::pool::Hosting;
 use crate::queen::{QueenCounts, QueenMessage, Request, SubmitError};
 use crate::replica::{Replica, Snapshot};
 use crate::roster::Roster;
@@ -127,6 +129,7 @@ pub struct Node {
     steward: Arc<Steward>,
     joins: Joins,
     keeper: Arc<Keeper>,
+    hosting: Arc<Hosting>,
     outlived: Arc<Outlived>,
     /// How this node has ended as a member, if it has.
     ended: EndedSender,

@@ -8,6 +8,7 @@ mod explore;
 mod import;
 mod memory;
 mod node;
+mod pool;
 mod project;
 mod propose;
 mod rate;
@@ -37,6 +38,7 @@ pub use self::memory::{ConditionArgs, MemoryCommand};
 pub use self::node::{
     DrainArgs, JoinArgs, LeaveArgs, NodeArgs, NodeCommand, ProcessArgs, RemoveArgs, ReplaceArgs, UpArgs,
 };
+pub use self::pool::{PoolCommand, SetPoolArgs};
 pub use self::project::{LimitArgs, LimitedArgs, ProjectCommand};
 pub use self::propose::{BranchArgs, ProposeArgs};
 pub use self::rate::{Pace, RateCommand};
@@ -172,6 +174,9 @@ pub enum Command {
     /// Look at the agents of a node, start and stop them
     #[command(subcommand)]
     Agent(AgentCommand),
+    /// Let the cluster start and stop agents by itself, as many as a queue of tasks needs
+    #[command(subcommand)]
+    Pool(PoolCommand),
     /// Make the certificates of a cluster, renew them, show them
     #[command(subcommand)]
     Tls(TlsCommand),

@@ -23,6 +23,7 @@ mod landing;
 mod leader_change;
 mod liveness;
 mod membership;
+mod pools;
 mod processes;
 mod projects;
 mod proposals;

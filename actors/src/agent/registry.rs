@@ -79,20 +79,29 @@ impl Agents {
         spec: AgentSpec,
         queen: &ActorRef<QueenMessage>,
     ) -> Result<AgentStatus, AgentError> {
-        spec.check()?;
-        if self.kinds.get(&spec.kind).is_none() {
-            let (kind, known) = (spec.kind, self.kinds.names());
-            return Err(AgentError::UnknownKind { kind, known });
-        }
-        let behaviour = self.make_of(&spec).map_err(|problem| AgentError::Arguments {
-            name: spec.name.clone(),
-            problem,
-        })?;
+        let behaviour = self.made(&spec)?;
         let entry = self.enter(spec)?;
         self.signals.add(entry.clone());
         self.kin.born(&entry);
         self.launch(&entry, behaviour, queen).await;
         Ok(entry.status())
+    }
+
+    /// Whether an agent could be started, as far as no other one matters.
+    pub(crate) fn check(&self, spec: &AgentSpec) -> Result<(), AgentError> {
+        self.made(spec).map(drop)
+    }
+
+    fn made(&self, spec: &AgentSpec) -> Result<Box<dyn Behaviour>, AgentError> {
+        spec.check()?;
+        if self.kinds.get(&spec.kind).is_none() {
+            let (kind, known) = (spec.kind.clone(), self.kinds.names());
+            return Err(AgentError::UnknownKind { kind, known });
+        }
+        self.make_of(spec).map_err(|problem| AgentError::Arguments {
+            name: spec.name.clone(),
+            problem,
+        })
     }
 
     /// Makes the behaviour of an agent.

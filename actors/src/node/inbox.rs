@@ -41,6 +41,8 @@ pub(super) enum Control {
     Cuts(CutReport),
     /// Drain a member, or let it go.
     Change(Change),
+    /// How are you, and your agents of pools?
+    Pools,
 }
 
 /// The parts that envelopes from other nodes reach; complete once the node is.
@@ -126,6 +128,7 @@ impl Node {
             Ok(Control::Rules) => encode(&RULES),
             Ok(Control::Cuts(report)) => encode(&self.detours.hear(envelope.from, report)),
             Ok(Control::Change(change)) => encode(&self.steward.carry_out(change, |node| self.answers(node)).await),
+            Ok(Control::Pools) => encode(&self.hosting.report()),
             Ok(Control::Disk(report)) => encode(&self.disk.hear(envelope.from, report)),
             Err(_) => return,
         };

@@ -1,6 +1,6 @@
 //! What a node is started with, and why one does not start.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,6 +61,8 @@ pub struct NodeOptions {
     pub links: LinkLimits,
     /// The kinds of agents that it hosts.
     pub kinds: Kinds,
+    /// The labels by which pools choose it.
+    pub labels: BTreeMap<String, String>,
     /// How much room it wants to have on its disk.
     pub disk: DiskLimits,
     /// The certificates of its links; `None` for links in plain TCP.

@@ -16,6 +16,7 @@ use super::detours::{Detours, keep_cuts, tell_cuts};
 use super::inbox::Inbox;
 use super::joins::Joins;
 use super::options::{NodeOptions, StartError, link_config, log_options};
+use super::pools::keep_shares;
 use super::replacement::{Steward, follow_members, newest, with_me};
 use super::rules::keep_rules;
 use super::sessions::Keeper;
@@ -28,6 +29,7 @@ use crate::disk::{Disk, Looker};
 use crate::epochs::Epochs;
 use crate::founding::{AnsweringHello, FirstStart, Founded, left, store_members};
 use crate::liveness::{Liveness, Pace, Shell, ShellOptions, Who};
+use crate::pool::{Conducting, Hosting};
 use crate::queen::{Queen, QueenArguments, QueenCounts, QueenMessage, RoundLimits};
 use crate::replica::{Replica, RestoreError};
 use crate::roster::Roster;
@@ -294,6 +296,27 @@ impl Node {
         let keeper = Keeper::new(founded.me, replica.clone(), consensus.clone(), queen.clone());
         let keeper = Arc::new(keeper);
         tasks.push(tokio::spawn(run_until(stop.clone(), keeper.clone().watch())));
+        let hosting = Hosting::new(
+            (founded.me, roster.own_name().into()),
+            options.labels,
+            agents.clone(),
+            queen.clone(),
+            replica.clone(),
+        );
+        let hosting = Arc::new(hosting);
+        tasks.push(tokio::spawn(run_until(stop.clone(), hosting.clone().watch())));
+        let conducting = Conducting {
+            hosting: hosting.clone(),
+            consensus: consensus.clone(),
+            replica: replica.clone(),
+            queen: queen.clone(),
+            liveness: liveness.clone(),
+            me: founded.me,
+        };
+        tasks.push(tokio::spawn(run_until(
+            stop.clone(),
+            keep_shares(conducting, router.clone()),
+        )));
         let node = Arc::new(Node {
             cluster: options.cluster,
             cluster_id: founded.cluster,
@@ -319,6 +342,7 @@ impl Node {
             steward,
             joins,
             keeper,
+            hosting,
             outlived,
             ended: Arc::default(),
             leaves: AtomicBool::new(false),

@@ -9,6 +9,10 @@ use std::io::{self, Read};
 use std::os::fd::AsFd as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
+#[cfg(target_os = "linux")]
+use std::sync::Arc;
+#[cfg(target_os = "linux")]
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,14 +21,17 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group, waitid};
 use serde::{Deserialize, Serialize};
 
-use super::{End, STDIN_BYTES_MAX, find_program};
 #[cfg(target_os = "linux")]
-use super::{can_bound_memory, memory};
+use super::memory;
+use super::{End, Job, STDIN_BYTES_MAX, can_bound_memory, find_program};
 
-/// The first argument of a guard; how much memory the command may use, or [`UNBOUNDED`], and the command follow.
+/// The first argument of a guard; how much memory the command may use, or [`UNBOUNDED`] or [`MEASURED`], and the command
+/// follow.
 const GUARD: &str = "process-guard";
 /// Instead of a number of bytes: as much memory as there is.
 const UNBOUNDED: &str = "-";
+/// The same, and to be looked at.
+const MEASURED: &str = "+";
 /// The first argument of the command before it becomes the command; the number of its guard and the command follow.
 #[cfg(target_os = "linux")]
 const STAGE: &str = "process-stage";
@@ -49,6 +56,8 @@ pub(super) enum Said {
     Started(i32),
     /// It was not started, and why.
     Refused(String),
+    /// It used so much memory at most.
+    Memory { most: u64 },
     /// It used more memory than it may, and is killed.
     OverMemory { used: u64, limit: u64 },
     /// It has ended, and nothing of it is left.
@@ -56,10 +65,14 @@ pub(super) enum Said {
 }
 
 /// The arguments that make a guard of a program that calls [`entry`].
-pub(super) fn arguments(command: &[OsString], memory_bytes_max: Option<u64>) -> impl Iterator<Item = OsString> {
-    let memory = memory_bytes_max.map_or(UNBOUNDED.to_owned(), |bytes| bytes.to_string());
+pub(super) fn arguments(job: &Job) -> impl Iterator<Item = OsString> {
+    let memory = match job.memory_bytes_max {
+        Some(bytes) => bytes.to_string(),
+        None if job.measures_memory && can_bound_memory() => MEASURED.to_owned(),
+        None => UNBOUNDED.to_owned(),
+    };
     let first = [GUARD.into(), memory.into()];
-    first.into_iter().chain(command.iter().cloned())
+    first.into_iter().chain(job.command.iter().cloned())
 }
 
 /// What `main` calls before anything else: if this process is to be a guard it is one until its end, and the exit code
@@ -106,20 +119,23 @@ fn guard(memory: &OsStr, command: Vec<OsString>) -> u8 {
     let (tell, told) = sync_channel(4);
     watch_leash(tell.clone());
     #[cfg(target_os = "linux")]
-    if let Some(limit) = memory {
-        watch_memory(limit, tell.clone());
-    }
+    let most = memory.map(|limit| watch_memory(limit, tell.clone()));
     #[cfg(not(target_os = "linux"))]
     let () = memory;
     watch_command(group, tell);
     let end = hold(group, &told);
+    #[cfg(target_os = "linux")]
+    if let Some(most) = most {
+        let most = most.load(Ordering::Relaxed);
+        say(&Said::Memory { most });
+    }
     if let Some(end) = end {
         say(&Said::Ended(end));
     }
     0
 }
 
-/// How much memory the command may use.
+/// How much memory the command may use, if that is to be looked at.
 #[cfg(target_os = "linux")]
 fn bound(memory: &OsStr) -> io::Result<Option<u64>> {
     if memory == UNBOUNDED {
@@ -128,6 +144,9 @@ fn bound(memory: &OsStr) -> io::Result<Option<u64>> {
     if !can_bound_memory() {
         let problem = "this kernel does not list the children of processes, whose memory is to be bounded";
         return Err(io::Error::new(io::ErrorKind::Unsupported, problem));
+    }
+    if memory == MEASURED {
+        return Ok(Some(u64::MAX));
     }
     let bytes = memory.to_str().and_then(|text| text.parse().ok());
     let problem = || format!("memory: {memory:?} is no number of bytes");
@@ -256,13 +275,19 @@ fn watch_leash(tell: SyncSender<Event>) {
         .expect("a process that starts can make a thread");
 }
 
-/// Looks at the memory of all that the command has started, and tells once it is too much.
+/// Looks at the memory of all that the command has started, and tells once it is too much. What it was at most is kept up.
 #[cfg(target_os = "linux")]
-fn watch_memory(limit: u64, tell: SyncSender<Event>) {
+fn watch_memory(limit: u64, tell: SyncSender<Event>) -> Arc<AtomicU64> {
+    let most = Arc::new(AtomicU64::new(0));
+    let seen = most.clone();
     let watch = move || {
+        // Most of what a command uses it has soon; a short one should be seen at all.
+        let mut wait = memory::FIRST_LOOK_AFTER;
         loop {
-            thread::sleep(memory::LOOK_EVERY);
+            thread::sleep(wait);
+            wait = memory::LOOK_EVERY;
             let used = memory::of_descendants();
+            seen.fetch_max(used, Ordering::Relaxed);
             if used > limit {
                 // An error says that it has ended by now.
                 let _ = tell.send(Event::OverMemory { used, limit });
@@ -274,6 +299,7 @@ fn watch_memory(limit: u64, tell: SyncSender<Event>) {
         .name("memory".to_owned())
         .spawn(watch)
         .expect("a process that starts can make a thread");
+    most
 }
 
 /// Tells of the command's end and leaves it unwaited for: its number, and that of its group, stay its own.

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// How often the guard looks: a command that takes more than it may does so for about as long.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long after the start it looks for the first time.
+pub(super) const FIRST_LOOK_AFTER: Duration = Duration::from_millis(20);
 /// How many processes are looked at: the memory of a command that starts more is not all counted.
 const PROCESSES_MAX: usize = 10_000;
 

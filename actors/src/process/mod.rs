@@ -11,6 +11,7 @@
 //! | `t` | runner | guard | nothing | SIGTERM for the group |
 //! | `k`, or the end of the leash | runner | guard | `ended` | SIGKILL for all of them |
 //! | `over_memory` | guard | runner | nothing | the command used more memory than it may, and was killed; `ended` follows |
+//! | `memory` | guard | runner | nothing | how much memory the command used at most; before `ended`, where it was to be looked at |
 //! | `ended` | guard | runner | nothing | how the command ended; nothing of it is left |
 //!
 //! What the command prints is read to its end, whatever it is, and kept within bounds ([`Head`], [`Tail`]).
@@ -61,6 +62,8 @@ pub struct Job {
     /// counts, looked at ten times a second, and what several of its processes share counts for each. On Linux only
     /// ([`can_bound_memory`]): elsewhere nothing is started.
     pub memory_bytes_max: Option<u64>,
+    /// Whether to look at its memory although it is not bounded, as far as the system tells of it.
+    pub measures_memory: bool,
     /// How many bytes of its stdout are kept.
     pub stdout_bytes_max: usize,
     /// How many bytes of its stderr are kept, the last ones.
@@ -80,6 +83,9 @@ pub struct Report {
     pub log: Tail,
     /// How long it ran.
     pub ran: Duration,
+    /// The most memory that it was seen to use, in bytes, where it was looked at; as for [`Job::memory_bytes_max`]. One that
+    /// ends before the first look was not seen to use any.
+    pub memory_bytes: Option<u64>,
 }
 
 /// How a process ended.

@@ -70,6 +70,7 @@ struct Running {
     started: Instant,
     time_limit: Option<Instant>,
     stopped: Option<Stopped>,
+    memory_bytes: Option<u64>,
     kill_at: Option<Instant>,
     end: Option<(End, Instant)>,
     stdout: Stream,
@@ -91,7 +92,7 @@ impl Running {
         if let Some(folder) = &job.folder {
             command.current_dir(folder);
         }
-        command.args(guard::arguments(&job.command, job.memory_bytes_max));
+        command.args(guard::arguments(job));
         for name in &job.hidden {
             command.env_remove(name);
         }
@@ -122,6 +123,7 @@ impl Running {
             started,
             time_limit: job.time_limit.map(|limit| started + limit),
             stopped: None,
+            memory_bytes: None,
             kill_at: None,
             end: None,
             stdout: Stream::of(guard.stdout.take()),
@@ -164,6 +166,7 @@ impl Running {
             Some(Said::OverMemory { used, limit }) => {
                 self.stopped.get_or_insert(Stopped::Memory { used, limit });
             }
+            Some(Said::Memory { most }) => self.memory_bytes = Some(most),
             Some(Said::Ended(end)) => self.end = Some((end, Instant::now())),
             None => {
                 // The leader of the group dies with its guard on Linux; the others are still in it.
@@ -199,6 +202,7 @@ impl Running {
             stdout: self.head,
             log: self.tail,
             ran: ended - self.started,
+            memory_bytes: self.memory_bytes,
         })
     }
 }

@@ -114,6 +114,9 @@ impl Replica {
                 if applied.door_tokens {
                     self.door_tokens.store(Arc::new(state.colony.door_tokens().clone()));
                 }
+                if !applied.pools.is_empty() {
+                    self.pools.send_replace(state.colony.pools().clone());
+                }
             }
             self.applied.store(index, Ordering::Release);
             // A clone: taking the digest would keep readers waiting.

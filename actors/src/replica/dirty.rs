@@ -6,11 +6,11 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use queenright_protocol::colony::{
-    AccountName, Applied, Colony, ContentHash, Cursor, Event, HOLD_BYTES_MAX, Key, LifeKey, Pair, ReservationId,
-    SessionId, TaskId, WaitId, account_key, account_pair, content_pair, event_pair, hold_key, hold_pair, life_key,
-    life_pair, queue_key, queue_pair, rate_key, rate_pair, record_key, record_pair, remembered_key, remembered_pair,
-    reservation_key, reservation_pair, reservation_settings_key, reservation_settings_pair, session_key, session_pair,
-    task_key, task_pair, wait_key, wait_pair,
+    AccountName, Applied, Colony, ContentHash, Cursor, Event, HOLD_BYTES_MAX, Key, LifeKey, POOL_ARGUMENTS_BYTES_MAX,
+    Pair, ReservationId, SessionId, TaskId, WaitId, account_key, account_pair, content_pair, event_pair, hold_key,
+    hold_pair, life_key, life_pair, pool_key, pool_pair, queue_key, queue_pair, rate_key, rate_pair, record_key,
+    record_pair, remembered_key, remembered_pair, reservation_key, reservation_pair, reservation_settings_key,
+    reservation_settings_pair, session_key, session_pair, task_key, task_pair, wait_key, wait_pair,
 };
 
 /// How many changed records may wait for the store before applying waits for it.
@@ -44,6 +44,7 @@ pub(crate) struct Dirty {
     queues: HashSet<(Name, Name)>,
     rates: HashSet<(Name, Name)>,
     accounts: HashSet<(Name, AccountName)>,
+    pools: HashSet<Name>,
     reservations: HashSet<(Name, ReservationId)>,
     /// The projects whose settings of reservations have changed.
     settings: HashSet<Name>,
@@ -76,6 +77,7 @@ impl Dirty {
         self.queues.extend(applied.queues.iter().cloned());
         self.rates.extend(applied.rates.iter().cloned());
         self.accounts.extend(applied.accounts.iter().cloned());
+        self.pools.extend(applied.pools.iter().cloned());
         self.reservations.extend(applied.reservations.iter().cloned());
         self.settings.extend(applied.reservation_settings.iter().cloned());
         self.waits.extend(applied.waits.iter().cloned());
@@ -110,7 +112,7 @@ impl Dirty {
         let of_memory = self.records.len() + self.contents.len() + self.remembered.len();
         let of_tasks = self.tasks.len() + self.queues.len() + self.rates.len() + self.waits.len();
         let held = of_tasks + self.accounts.len() + self.reservations.len() + self.settings.len();
-        let owners = self.lives.len() + self.sessions.len() + self.holds.len();
+        let owners = self.lives.len() + self.sessions.len() + self.holds.len() + self.pools.len();
         self.replacing && self.removed.len() + of_memory + held + owners + self.events.len() > 0
     }
 
@@ -153,6 +155,7 @@ impl Dirty {
         part.holds = room.fill(&mut self.holds, |_| HOLD_BYTES_MAX);
         part.lives = room.fill(&mut self.lives, |_| 0);
         part.sessions = room.fill(&mut self.sessions, |_| 0);
+        part.pools = room.fill(&mut self.pools, |_| POOL_ARGUMENTS_BYTES_MAX);
         part.queues = room.fill(&mut self.queues, |_| TASK_BYTES);
         part.rates = room.fill(&mut self.rates, |_| 0);
         part.accounts = room.fill(&mut self.accounts, |_| 0);
@@ -174,6 +177,7 @@ impl Dirty {
             ..Dirty::default()
         };
         dirty.lives.extend(new.agents().lives().map(|(key, _)| *key));
+        dirty.pools.extend(new.pools().iter().map(|(name, _)| name.clone()));
         let sessions = new.sessions().all();
         dirty
             .sessions
@@ -248,6 +252,7 @@ impl Dirty {
         let waits = before.waits.iter();
         self.removed.extend(waits.map(|(name, id)| wait_key(name, *id)));
         self.removed.extend(before.lives.iter().map(life_key));
+        self.removed.extend(before.pools.iter().map(|name| pool_key(name)));
         let sessions = before.sessions.iter();
         self.removed
             .extend(sessions.map(|(name, session)| session_key(name, *session)));
@@ -336,6 +341,12 @@ impl Dirty {
             changes.push(match wait {
                 Some(wait) => some(wait_pair(name, *id, wait)),
                 None => (wait_key(name, *id), None),
+            });
+        }
+        for name in &self.pools {
+            changes.push(match colony.pools().get(name) {
+                Some(pool) => some(pool_pair(name, pool)),
+                None => (pool_key(name), None),
             });
         }
         for key in &self.lives {

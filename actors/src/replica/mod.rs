@@ -11,13 +11,15 @@ mod revisions;
 mod tests;
 mod waiters;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
 use arc_swap::ArcSwap;
 use openraft::type_config::alias::{LogIdOf, StoredMembershipOf, VoteOf};
 use queenright_protocol::colony::{
-    Answer, Colony, Digest, DoorTokens, Epoch, Key, RULES, Record, ReservationId, Session, TokenHash, Wait, WaitId,
+    Answer, Colony, Digest, DoorTokens, Epoch, Key, Pools, RULES, Record, ReservationId, Session, TokenHash, Wait,
+    WaitId,
 };
 use queenright_protocol::id::NodeId;
 use queenright_protocol::version::Versions;
@@ -107,6 +109,8 @@ pub struct Replica {
     difference: watch::Sender<Option<Difference>>,
     /// The tokens of doors, which are asked for with every request: no snapshot is taken for that.
     door_tokens: ArcSwap<DoorTokens>,
+    /// The pools, for those who carry them out.
+    pools: watch::Sender<Pools>,
     /// What the store has not taken yet, in steps of [`dirty::BACKLOG_STEP`].
     backlog: watch::Sender<usize>,
 }
@@ -148,6 +152,7 @@ impl Replica {
             knows: RULES,
             unfit: watch::Sender::new(None),
             door_tokens: ArcSwap::from_pointee(colony.door_tokens().clone()),
+            pools: watch::Sender::new(colony.pools().clone()),
             applied: AtomicU64::new(applied),
             seq: watch::Sender::new(colony.seq()),
             index: watch::Sender::new(applied),
@@ -271,6 +276,20 @@ impl Replica {
     /// Follows the present epoch.
     pub(crate) fn follow_epoch(&self) -> watch::Receiver<Option<Epoch>> {
         self.epoch.subscribe()
+    }
+
+    /// Follows the pools.
+    pub(crate) fn follow_pools(&self) -> watch::Receiver<Pools> {
+        self.pools.subscribe()
+    }
+
+    /// How many tasks agents of each pool could claim now. No snapshot is taken for that.
+    pub(crate) fn claimable(&self, pools: &Pools) -> BTreeMap<Arc<str>, u64> {
+        let state = self.state();
+        let claimable = pools
+            .iter()
+            .map(|(name, pool)| (name.clone(), state.colony.claimable(&pool.settings)));
+        claimable.collect()
     }
 
     /// The position, the last applied index and the digest, all of one state.
@@ -414,6 +433,7 @@ impl Replica {
         let index = last_applied.as_ref().map_or(0, |id| id.index);
         self.revisions.fill(&colony);
         self.door_tokens.store(Arc::new(colony.door_tokens().clone()));
+        self.pools.send_replace(colony.pools().clone());
         *self.clock.lock().expect("nothing panics under this lock") = (colony.cluster_ms(), Instant::now());
         let (seq, epoch) = (colony.seq(), colony.epoch().cloned());
         let old = self.state().colony.clone();

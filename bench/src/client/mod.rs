@@ -8,6 +8,7 @@ mod error;
 mod follow;
 mod memory;
 mod node;
+mod pool;
 mod project;
 mod rate;
 mod request;

@@ -372,13 +372,13 @@ fn millis(text: &str) -> Result<u64, String> {
 }
 
 /// `NAME=VALUE`.
-fn variable(text: &str) -> Result<(String, String), String> {
+pub(super) fn variable(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
 /// A time, in seconds unless it says otherwise. Its bounds are the node's.
-fn span(text: &str) -> Result<Duration, String> {
+pub(super) fn span(text: &str) -> Result<Duration, String> {
     let (number, unit) = text.split_at(text.len() - text.ends_with(['s', 'm', 'h']) as usize);
     let seconds = match unit {
         "h" => 3_600.0,
@@ -391,7 +391,7 @@ fn span(text: &str) -> Result<Duration, String> {
 }
 
 /// A number of MiB. Its bounds are the node's.
-fn mebibytes(text: &str) -> Result<u64, String> {
+pub(super) fn mebibytes(text: &str) -> Result<u64, String> {
     let (number, unit) = text.split_at(text.len() - text.ends_with(['M', 'G', 'T']) as usize);
     let mebibytes = match unit {
         "M" => Some(1),
@@ -403,14 +403,14 @@ fn mebibytes(text: &str) -> Result<u64, String> {
     size.ok_or_else(|| "expected a size such as 512M, 2G or 1T".to_owned())
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+pub(super) fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("not NAME=VALUE".to_owned()),
     }
 }
 
-fn json(text: &str) -> Result<serde_json::Value, serde_json::Error> {
+pub(super) fn json(text: &str) -> Result<serde_json::Value, serde_json::Error> {
     serde_json::from_str(text)
 }
 

@@ -120,7 +120,7 @@ fn http_spec(args: HttpArgs) -> Result<AgentSpec, CliError> {
 }
 
 /// A path from the root, since the node runs elsewhere.
-fn absolute(flag: &str, path: Option<PathBuf>) -> Result<Option<PathBuf>, CliError> {
+pub(super) fn absolute(flag: &str, path: Option<PathBuf>) -> Result<Option<PathBuf>, CliError> {
     let path = path.map(std::path::absolute).transpose();
     path.map_err(|source| CliError::Failed {
         message: format!("{flag}: it is not known where that is"),

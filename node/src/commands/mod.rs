@@ -16,6 +16,7 @@ mod input;
 pub mod join;
 pub mod memory;
 pub mod node;
+pub mod pool;
 pub mod prime;
 pub mod project;
 pub mod propose;
@@ -78,6 +79,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Topic(command) => topic::run(command, context).await,
         Command::Prime(args) => prime::run(args, context).await,
         Command::Agent(args) => agent::run(args, context).await,
+        Command::Pool(command) => pool::run(command, context).await,
         Command::Tls(command) => tls::run(command, context).await,
         Command::Token(command) => token::run(command, context).await,
         Command::Replay(args) => replay::run(args, context).await,

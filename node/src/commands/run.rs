@@ -92,10 +92,12 @@ pub async fn run(args: RunArgs, context: &Context) -> Result<Exit, CliError> {
     line.bar.finish_and_clear();
     let summary = summary.map_err(|error| match error {
         WorkerError::Claim(error) => error.into(),
-        WorkerError::Process(_) | WorkerError::Worktree(_) | WorkerError::Post(_) => CliError::Failed {
-            message: "commands cannot be run here; the tasks were given back".to_owned(),
-            source: error.into(),
-        },
+        WorkerError::Process(_) | WorkerError::Worktree(_) | WorkerError::Post(_) | WorkerError::Warm(_) => {
+            CliError::Failed {
+                message: "commands cannot be run here; the tasks were given back".to_owned(),
+                source: error.into(),
+            }
+        }
     })?;
     context.answer(
         &serde_json::json!({ "event": "ended", "summary": summary }),
@@ -258,6 +260,7 @@ mod tests {
                 how,
                 end: Some(end),
                 ran_ms: 1_250,
+                memory_bytes: None,
             })
         };
         assert_eq!(ended(How::Done, End::Exit(0)), "7-1: done after 1.2 s");

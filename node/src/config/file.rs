@@ -1,5 +1,6 @@
 //! The shape of a cluster file's text. No meaning yet: bounds and relations are `validate`'s.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::{Deserialize as DeriveDeserialize, Serialize, Serializer};
 
+use super::pools::PoolSection;
 use super::{ClusterConfig, ConfigError, Limits, Topology, locate};
 
 /// A cluster file as written.
@@ -22,6 +24,7 @@ pub(super) struct ClusterFile {
     pub(super) tls: Option<TlsSection>,
     pub(super) doors: Option<DoorsSection>,
     pub(super) agents: Option<AgentsSection>,
+    pub(super) pools: Option<Vec<PoolSection>>,
 }
 
 #[derive(Debug, DeriveDeserialize, Serialize)]
@@ -41,6 +44,7 @@ pub(super) struct NodeSection {
     pub(super) http: String,
     pub(super) advertise_links: Option<String>,
     pub(super) advertise_http: Option<String>,
+    pub(super) labels: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Debug, Default, DeriveDeserialize, Serialize)]
@@ -201,6 +205,7 @@ impl ClusterFile {
                     http: node.http.to_string(),
                     advertise_links: node.advertise_links.clone(),
                     advertise_http: node.advertise_http.clone(),
+                    labels: Some(node.labels.clone()).filter(|labels| !labels.is_empty()),
                 })
                 .collect(),
             consensus: Some(ConsensusSection {
@@ -240,6 +245,7 @@ impl ClusterFile {
             agents: Some(AgentsSection {
                 commands: Some(config.agent_commands),
             }),
+            pools: Some(config.pools.iter().map(PoolSection::of).collect::<Vec<_>>()).filter(|pools| !pools.is_empty()),
         }
     }
 

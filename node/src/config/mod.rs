@@ -11,10 +11,12 @@ mod free_ports;
 mod limits;
 mod locate;
 mod log;
+mod pools;
 #[cfg(test)]
 mod tests;
 mod validate;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -26,6 +28,7 @@ pub use error::ConfigError;
 pub use exposure::Auth;
 pub use limits::{Bound, Limits};
 pub use log::Log;
+pub use pools::PoolConfig;
 pub use validate::FAN_OUT_MAX;
 
 /// Most nodes that one cluster file may list. Topologies are tested up to this size.
@@ -65,6 +68,8 @@ pub struct ClusterConfig {
     /// default: who may start agents is trusted with the cluster. A node that listens beyond loopback and asks for no tokens
     /// runs none, whatever this says.
     pub agent_commands: bool,
+    /// `[[pools]]`: the pools that there are from the start on.
+    pub pools: Vec<PoolConfig>,
 }
 
 /// How projects begin.
@@ -107,6 +112,8 @@ pub struct NodeConfig {
     pub advertise_links: Option<String>,
     /// `advertise_http`: what people and programs dial, where that is not `http`.
     pub advertise_http: Option<String>,
+    /// `labels`: by which pools choose it, up to 16; besides them it has `node`, its name.
+    pub labels: BTreeMap<String, String>,
 }
 
 impl NodeConfig {

@@ -46,6 +46,62 @@ fn what_the_file_does_not_say_has_its_default() {
 }
 
 #[test]
+fn a_file_has_pools_and_nodes_have_labels() {
+    let text = format!(
+        "{MESH}labels = {{ gpu = \"yes\" }}\n[[pools]]\nname = \"builders\"\nbehaviour = \"exec\"\nmax = 8\nidle_s = 2\n\
+         kinds = [\"b\", \"a\"]\narguments = {{ command = [\"true\"] }}\n\
+         recycle = {{ memory = \"2 GiB\", age_s = 1.5, after_tasks = 7 }}\n"
+    );
+    let config = parse(&text).unwrap();
+    assert_eq!(config.nodes[0].labels["gpu"], "yes");
+    let pool = &config.pools[0];
+    let settings = &pool.settings;
+    assert_eq!(
+        (pool.name.as_str(), settings.max, settings.idle_ms),
+        ("builders", 8, 2_000)
+    );
+    assert_eq!(settings.kinds, ["a".into(), "b".into()]);
+    assert_eq!(&*settings.arguments, r#"{"command":["true"]}"#);
+    let recycle = settings.recycle;
+    assert_eq!((recycle.memory_bytes, recycle.age_ms), (Some(2 << 30), Some(1_500)));
+    assert_eq!(parse(&config.to_toml()).unwrap(), config);
+}
+
+#[test]
+fn a_pool_that_cannot_be_is_refused_by_key_value_and_bound() {
+    let pool = |fields: &str| format!("[[pools]]\nname = \"p\"\nbehaviour = \"exec\"\n{fields}\n");
+    refused_with(&pool("max = 0"), "c.toml: pools[0].max: 0 is under the least, 1");
+    refused_with(
+        &pool("max = 10001"),
+        "c.toml: pools[0].max: 10001 is over the limit of 10000",
+    );
+    refused_with(
+        &pool("max = -1"),
+        "c.toml: pools[0].max: -1 is out of range (0 to 4294967295)",
+    );
+    refused_with(
+        &pool("max = 1\narguments = { slots = 2 }"),
+        "c.toml: pools[0].arguments: have slots, which the pool says itself",
+    );
+    refused_with(
+        &pool("max = 1\nrecycle = { memory = \"2 GB\" }"),
+        "c.toml: pools[0].recycle.memory: \"2 GB\" is no size (a number and B, KiB, MiB or GiB)",
+    );
+    refused_with(
+        &[pool("max = 1"), pool("max = 1")].concat(),
+        "c.toml: pools[1].name: \"p\" is also pools[0].name (names are unique)",
+    );
+    refused_with(
+        "[[pools]]\nname = \"p\"\nbehaviour = \"load-echo\"\nmax = 1",
+        "c.toml: pools[0].behaviour: \"load-echo\" agents stand in no pool (exec, http)",
+    );
+    refused_with(
+        "labels = { node = \"x\" }",
+        "c.toml: nodes[0].labels: \"node\" = \"x\" every node has this label: its name",
+    );
+}
+
+#[test]
 fn sizes_are_integers_or_text_with_a_unit() {
     let config = parse(&format!(
         "{MESH}[limits]\nvalue_bytes = 4096\nround_bytes = \"2 MiB\"\nhttp_body_bytes = \"16384KiB\""

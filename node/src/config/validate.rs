@@ -59,16 +59,21 @@ pub(super) fn cluster(file: &Path, raw: ClusterFile) -> Result<ClusterConfig, Co
         tls: raw.tls.map(|tls| check.tls(&tls)).transpose()?,
         auth: check.auth(&raw.doors.unwrap_or_default())?,
         agent_commands: raw.agents.unwrap_or_default().commands.unwrap_or(true),
+        pools: check.pools(raw.pools.unwrap_or_default())?,
     })
 }
 
 /// The checks, with the name of the file that their errors begin with.
-struct Check<'a> {
+pub(super) struct Check<'a> {
     file: &'a Path,
 }
 
 impl Check<'_> {
-    fn refuse(&self, key: &str, value: impl fmt::Display, problem: impl Into<String>) -> ConfigError {
+    pub(super) fn file(&self) -> &Path {
+        self.file
+    }
+
+    pub(super) fn refuse(&self, key: &str, value: impl fmt::Display, problem: impl Into<String>) -> ConfigError {
         ConfigError::Value {
             file: self.file.to_path_buf(),
             key: key.to_owned(),
@@ -154,6 +159,7 @@ impl Check<'_> {
                 http,
                 advertise_links,
                 advertise_http,
+                labels,
             } = section;
             let key = |field: &str| format!("nodes[{index}].{field}");
             self.name(&key("name"), &name)?;
@@ -177,6 +183,7 @@ impl Check<'_> {
                 http: self.address(&key("http"), &http)?,
                 advertise_links: self.advertised(&key("advertise_links"), advertise_links)?,
                 advertise_http: self.advertised(&key("advertise_http"), advertise_http)?,
+                labels: self.node_labels(&key("labels"), labels.unwrap_or_default())?,
             };
             let said = [&node.advertise_links, &node.advertise_http];
             for ((field, address), said) in [("links", node.links), ("http", node.http)].into_iter().zip(said) {

@@ -29,6 +29,8 @@ struct Told {
     summary: Summary,
     /// The last thing that went wrong with a task.
     trouble: Option<String>,
+    /// The most memory that a command was seen to use.
+    memory_bytes: Option<u64>,
 }
 
 type Ended = Result<Summary, WorkerError>;
@@ -99,6 +101,12 @@ impl Behaviour for WorkerAgent {
             if let Some(trees) = &self.plan.commands.worktrees {
                 context.report("worktrees", trees.folder.display().to_string());
             }
+            if !self.plan.commands.warm.is_empty() {
+                context.report("warm", false);
+                let warmed = self.plan.commands.warm_up().await;
+                warmed.map_err(|error| BehaviourError(with_causes(&error)))?;
+                context.report("warm", true);
+            }
             let mut worker = self.start(tell, context.pauses())?;
             let ended = loop {
                 report(context, &told.borrow_and_update());
@@ -132,12 +140,16 @@ fn report(context: &AgentContext, told: &Told) {
         running,
         summary,
         trouble,
+        memory_bytes,
     } = told;
     context.report("running", *running);
     context.report("done", summary.done);
     context.report("failed", summary.failed);
     context.report("given_back", summary.released);
     context.report("lost", summary.lost);
+    if let Some(memory_bytes) = memory_bytes {
+        context.report("memory_peak_bytes", *memory_bytes);
+    }
     if let Some(trouble) = trouble {
         context.report("last_trouble", trouble.as_str());
     }
@@ -150,6 +162,7 @@ impl Told {
             Happening::GivenBack { task, reason, .. } => {
                 self.trouble = Some(format!("{task} was given back: {reason}"));
             }
+            Happening::Finished { memory_bytes, .. } => self.memory_bytes = self.memory_bytes.max(*memory_bytes),
             Happening::Lost { task, reason, .. } => self.trouble = Some(format!("{task} was lost: {reason}")),
             _ => {}
         }

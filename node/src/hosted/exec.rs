@@ -11,7 +11,10 @@
 //! | `environment` | `{}` | what its environment has besides that of the node, up to 256 texts |
 //! | `timeout_s` | none | how long it may run for one task, 0.1 to 604,800 s; then the attempt has failed with class `timeout` |
 //! | `memory_mb` | none | how many MiB all of its processes may have resident, 1 to 16,777,216; then it has failed with class `memory`. On Linux only |
+//! | `measure_memory` | `false` | whether to look at that although it is not bounded: the report says `memory_peak_bytes` |
+//! | `warm` | none | what is run once before the first claim, a program and its arguments; the agent fails if that does, or takes more than 10 minutes |
 //! | `slots` | 1 | how many tasks at a time, 1 to 1,000 |
+//! | `max_tasks` | none | after how many tasks it is done, 1 to 1,000,000,000 |
 //! | `project`, `queue` | `default` | which tasks |
 //! | `kinds` | all | only tasks of these kinds, up to 16 |
 //! | `capabilities`, `labels` | `[]` | what it is capable of, where and what it is, up to 64 each |
@@ -46,6 +49,8 @@ const VARIABLES_MAX: usize = 256;
 const VARIABLES_BYTES_MAX: usize = 64 << 10;
 /// How many tasks at a time.
 pub(crate) const SLOTS_MAX: u64 = 1_000;
+/// After how many tasks at the latest an agent may be done.
+const MAX_TASKS_MAX: u64 = 1_000_000_000;
 /// A week.
 pub(crate) const TIMEOUT_SECONDS: std::ops::RangeInclusive<f64> = 0.1..=604_800.0;
 /// 16 TiB.
@@ -75,9 +80,11 @@ pub(super) fn plan(spec: &AgentSpec, worktrees: &Path, forbidden: Option<&str>) 
     }
     let mut arguments = Arguments::of(&spec.arguments)?;
     let command = arguments.texts("command", COMMAND_WORDS_MAX, COMMAND_BYTES_MAX)?;
+    let warm = arguments.texts("warm", COMMAND_WORDS_MAX, COMMAND_BYTES_MAX)?;
     let commands = Commands {
         checks: arguments.flag("checks")?.unwrap_or(true),
         worktrees: worktrees_of(spec, &mut arguments, worktrees)?,
+        warm: warm.into_iter().map(Into::into).collect(),
         ..commands(&mut arguments)?
     };
     let command: Vec<OsString> = command.into_iter().map(Into::into).collect();
@@ -86,7 +93,10 @@ pub(super) fn plan(spec: &AgentSpec, worktrees: &Path, forbidden: Option<&str>) 
     let Some(program) = command.first() else {
         return Err(wrong("command", "names no program"));
     };
-    check_program(Path::new(program), &plan.commands)?;
+    check_program("command", Path::new(program), &plan.commands)?;
+    if let Some(program) = plan.commands.warm.first() {
+        check_program("warm", Path::new(program), &plan.commands)?;
+    }
     Ok(plan)
 }
 
@@ -123,6 +133,8 @@ pub(super) fn commands(arguments: &mut Arguments) -> Result<Commands, BehaviourE
         hidden: HIDDEN.to_vec(),
         time_limit: arguments.seconds("timeout_s", TIMEOUT_SECONDS)?,
         memory_bytes_max: memory.map(|mib| mib << 20),
+        measures_memory: arguments.flag("measure_memory")?.unwrap_or(false),
+        warm: Vec::new(),
         worktrees: None,
         checks: false,
     })
@@ -202,7 +214,7 @@ pub(super) fn plan_of(
         grace: arguments
             .seconds("grace_s", 0.0..=GRACE_SECONDS_MAX)?
             .unwrap_or(GRACE_DEFAULT),
-        max_tasks: None,
+        max_tasks: arguments.number("max_tasks", 1..=MAX_TASKS_MAX)?,
         exit_when_empty: false,
     })
 }
@@ -220,7 +232,7 @@ pub(super) fn check_folder(field: &str, folder: &Path) -> Result<(), BehaviourEr
 
 /// A command that is not there would fail every task. One that a relative path or another `PATH` names is looked for when it
 /// is run.
-fn check_program(program: &Path, commands: &Commands) -> Result<(), BehaviourError> {
+fn check_program(field: &str, program: &Path, commands: &Commands) -> Result<(), BehaviourError> {
     let relative = program.components().count() > 1 && program.is_relative();
     if relative || commands.environment.iter().any(|(name, _)| name == "PATH") {
         return Ok(());
@@ -228,7 +240,7 @@ fn check_program(program: &Path, commands: &Commands) -> Result<(), BehaviourErr
     let found = process::find_program(program);
     found
         .map(drop)
-        .map_err(|error| wrong("command", format_args!("cannot run {}: {error}", program.display())))
+        .map_err(|error| wrong(field, format_args!("cannot run {}: {error}", program.display())))
 }
 
 #[cfg(test)]

@@ -35,6 +35,9 @@ use self::agent::WorkerAgent;
 use crate::http::Inside;
 use crate::worker::Plan;
 
+/// The kinds that may stand in a pool: those that work through tasks.
+pub const POOLED: [&str; 2] = [exec::KIND, post::KIND];
+
 /// How long agents of a node that stops may take to end what they have in hand. Less than `queenright up` waits for a
 /// node, which has its log to close after this.
 pub const STOPS_WITHIN: Duration = Duration::from_millis(2_500);

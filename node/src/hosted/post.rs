@@ -8,8 +8,8 @@
 //! | `secret_file` | none | the file with the secret that signs, an absolute path; up to 4,096 bytes, line breaks at its end do not count |
 //! | `ca_file` | none | the file with the authorities that are trusted, an absolute path; those of the system without it |
 //! | `checks` | `false` | whether the checks of tasks are run, by `sh -c` on the node; else a task that has some fails with class `check` |
-//! | `folder`, `environment`, `timeout_s`, `memory_mb` | as of `exec` | where checks run, and within which bounds |
-//! | `slots`, `project`, `queue`, `kinds`, `capabilities`, `labels`, `retry`, `lease_s`, `grace_s` | as of `exec` | |
+//! | `folder`, `environment`, `timeout_s`, `memory_mb`, `measure_memory` | as of `exec` | where checks run, and within which bounds |
+//! | `slots`, `max_tasks`, `project`, `queue`, `kinds`, `capabilities`, `labels`, `retry`, `lease_s`, `grace_s` | as of `exec` | |
 
 use std::path::PathBuf;
 use std::time::Duration;

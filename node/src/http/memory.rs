@@ -60,7 +60,7 @@ impl Door {
             Body::Task(TaskCommand::Finish(finish)) => finish.proposal.as_ref().and_then(of_proposal),
             Body::Task(_) | Body::Agent(_) | Body::Session(_) | Body::Reservation(_) => None,
             Body::Project(_) | Body::DoorToken(_) | Body::Topology(_) | Body::Rate(_) => None,
-            Body::Budget(_) => None,
+            Body::Budget(_) | Body::Pool(_) => None,
         };
         let (largest, limit) = (largest.unwrap_or(0), self.limits.value_bytes);
         match largest > limit {

@@ -29,6 +29,8 @@
 //! | `POST /v1/topics/{topic}`, `GET /v1/topics` | publish a message, as raw bytes; follow what is published, as a stream |
 //! | `GET /v1/prime` | what an agent needs to know when it starts |
 //! | `POST`, `GET /v1/tokens`, `DELETE /v1/tokens/{name}` | make tokens that let callers in, list them, revoke one |
+//! | `GET /v1/pools`, `GET`, `PUT`, `DELETE /v1/pools/{name}` | agents that the cluster starts and stops by itself: all pools; one, with its agents on all nodes |
+//! | `POST /v1/pools/{name}/drain`, `/undrain`, `/recycle` | let a pool have no agents, let it have some again, replace them |
 //! | `POST`, `GET /v1/agents`, `GET`, `DELETE /v1/agents/{name}` | the agents of this node |
 //!
 //! Who writes under its own reservation shows its token in the header `queenright-token`.
@@ -48,6 +50,7 @@ mod inside;
 mod listener;
 mod memory;
 mod nodes;
+mod pools;
 mod prime;
 mod problem;
 mod projects;

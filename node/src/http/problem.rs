@@ -238,6 +238,7 @@ pub(super) fn of_refusal(refusal: &Refusal) -> Problem {
             Problem::new(Code::NotFound, detail).with_details(json!({ "budget": budget }))
         }
         Refusal::UnknownRate { rate } => Problem::new(Code::NotFound, detail).with_details(json!({ "rate": rate })),
+        Refusal::UnknownPool { pool } => Problem::new(Code::NotFound, detail).with_details(json!({ "pool": pool })),
         Refusal::RateInUse { rate, tasks } => {
             Problem::new(Code::Conflict, detail).with_details(json!({ "rate": rate, "tasks": tasks }))
         }

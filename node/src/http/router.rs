@@ -8,7 +8,7 @@ use queenright_bench::client::wire::{Code, Problem};
 
 use super::problem::Refused;
 use super::{
-    Door, access, agents, budgets, events, guard, memory, nodes, prime, projects, proposals, rates, replay,
+    Door, access, agents, budgets, events, guard, memory, nodes, pools, prime, projects, proposals, rates, replay,
     reservations, sessions, status, tasks, tokens, topics, topology,
 };
 
@@ -32,6 +32,14 @@ pub(super) fn router(door: Door) -> Router {
         .route("/v1/projects", get(projects::list).post(projects::create))
         .route("/v1/projects/{project}", get(projects::show).delete(projects::destroy))
         .route("/v1/projects/{project}/limits", put(projects::limit))
+        .route("/v1/pools", get(pools::list))
+        .route(
+            "/v1/pools/{name}",
+            get(pools::show).put(pools::set).delete(pools::remove),
+        )
+        .route("/v1/pools/{name}/drain", post(pools::drain))
+        .route("/v1/pools/{name}/undrain", post(pools::undrain))
+        .route("/v1/pools/{name}/recycle", post(pools::recycle))
         .route("/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/v1/tokens/{name}", delete(tokens::revoke))
         .route_layer(from_fn_with_state(door.clone(), guard::admit));

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod fate;
+mod pools;
 mod progress;
 
 use std::io::{self, Write};
@@ -202,7 +203,10 @@ async fn run_node(
     let mut door = tokio::spawn(serving);
     let registration = plan.announce_ready()?;
     service::ready();
-    let beside = tell_of(&node, tell.clone(), registration.node());
+    let mut beside = tell_of(&node, tell.clone(), registration.node());
+    // From here on what agents do has a door.
+    node.host_pools();
+    beside.spawn(pools::begin(node.clone(), plan.config.pools.clone()));
     let config = plan.config.clone();
     let result = tokio::select! {
         () = fate::watch(node.clone(), &config, cookie) => unreachable!("it watches for ever"),
@@ -346,6 +350,7 @@ fn options(plan: &NodePlan, tls: Option<Arc<Tls>>, hosted: &Arc<Hosted>) -> Resu
             ..LinkLimits::default()
         },
         kinds,
+        labels: plan.node().labels.clone(),
         disk: DiskLimits {
             watermark_bytes: limits.disk_watermark_bytes,
             ballast_bytes: limits.ballast_bytes,

@@ -72,6 +72,7 @@ mod tests {
             http: any,
             advertise_links: None,
             advertise_http: None,
+            labels: Default::default(),
         };
         assert!(tail(&path).is_empty());
         writeln!(open(&path, &node).unwrap(), "first").unwrap();
@@ -94,6 +95,7 @@ mod tests {
             http: any,
             advertise_links: None,
             advertise_http: None,
+            labels: Default::default(),
         };
         File::create(&path).unwrap().set_len(LOG_BYTES_MAX + 1).unwrap();
         open(&path, &node).unwrap();

@@ -51,6 +51,8 @@ struct Worked {
     /// How the command ended, if there was one.
     end: Option<End>,
     ran: Duration,
+    /// The most memory that it was seen to use.
+    memory_bytes: Option<u64>,
 }
 
 /// Why work was broken off.
@@ -104,7 +106,12 @@ impl Worker {
         if !self.plan.commands.checks && !held.task.checks.is_empty() {
             let ending = unchecked();
             let (end, ran) = (None, Duration::ZERO);
-            return Ok(Worked { ending, end, ran });
+            return Ok(Worked {
+                ending,
+                end,
+                ran,
+                memory_bytes: None,
+            });
         }
         let mut worked = match &self.plan.work {
             Work::Command(command) => {
@@ -124,11 +131,17 @@ impl Worker {
                     ending,
                     end: Some(report.end),
                     ran: report.ran,
+                    memory_bytes: report.memory_bytes,
                 }
             }
             Work::Post(post) => {
                 let (ending, ran) = self.post(held, post, phase).await?;
-                Worked { ending, end: None, ran }
+                Worked {
+                    ending,
+                    end: None,
+                    ran,
+                    memory_bytes: None,
+                }
             }
         };
         if worked.ending.outcome != WireEnding::Done {
@@ -245,6 +258,7 @@ impl Worker {
             time_limit: commands.time_limit,
             grace: KILL_GRACE,
             memory_bytes_max: commands.memory_bytes_max,
+            measures_memory: commands.measures_memory,
             stdout_bytes_max: STDOUT_BYTES_MAX,
             log_bytes_max: LOG_BYTES_MAX,
         }
@@ -268,6 +282,7 @@ impl Worker {
             how,
             end: worked.end,
             ran_ms: worked.ran.as_millis() as u64,
+            memory_bytes: worked.memory_bytes,
         });
         became
     }

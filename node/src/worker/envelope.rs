@@ -211,6 +211,7 @@ mod tests {
             stdout: head,
             log: tail,
             ran: Duration::from_millis(1_500),
+            memory_bytes: None,
         }
     }
 

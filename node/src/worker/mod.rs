@@ -26,6 +26,7 @@ mod hold;
 pub mod post;
 mod run;
 mod usage;
+mod warm;
 mod worktree;
 
 use std::ffi::OsString;
@@ -125,6 +126,10 @@ pub struct Commands {
     pub time_limit: Option<Duration>,
     /// How much memory one may use, in bytes.
     pub memory_bytes_max: Option<u64>,
+    /// Whether their memory is looked at although it is not bounded.
+    pub measures_memory: bool,
+    /// Run once before the first claim, if it is any.
+    pub warm: Vec<OsString>,
     /// From what each attempt gets a folder of its own, instead of `folder`.
     pub worktrees: Option<Worktrees>,
     /// Whether the checks of tasks are run. Without them a task that has some has failed.
@@ -168,6 +173,9 @@ pub enum Happening<'a> {
         end: Option<End>,
         /// How long it ran.
         ran_ms: u64,
+        /// The most memory that the command was seen to use, in bytes, where it was looked at.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        memory_bytes: Option<u64>,
     },
     /// The task is for others again, before its command had ended.
     GivenBack {
@@ -255,6 +263,9 @@ pub enum WorkerError {
     /// Nothing can be posted. It had nothing.
     #[error(transparent)]
     Post(#[from] PostError),
+    /// It could not warm up. It had nothing.
+    #[error("warm: {0}")]
+    Warm(String),
 }
 
 /// How far a worker is.

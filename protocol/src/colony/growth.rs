@@ -54,8 +54,8 @@ impl Body {
             Body::Project(_) => false,
             // So does a token, of which there are few; and who may come in must be said at any time.
             Body::DoorToken(_) => false,
-            // There are few rates, too.
-            Body::Rate(_) => false,
+            // There are few rates and pools, too.
+            Body::Rate(_) | Body::Pool(_) => false,
             // And few budgets.
             Body::Budget(_) => false,
             // One epoch takes the place of another.

@@ -20,6 +20,7 @@ mod image;
 mod memory;
 mod once;
 mod place;
+mod pool;
 mod project;
 mod projects;
 mod proposal;
@@ -63,15 +64,22 @@ pub use self::hold::{
 };
 pub use self::image::{
     ImageError, Meta, Pair, PairProblem, account_key, account_pair, content_pair, content_prefix, event_pair, hold_key,
-    hold_pair, life_key, life_pair, queue_key, queue_pair, rate_key, rate_pair, read_records, record_key, record_pair,
-    remembered_key, remembered_pair, reservation_key, reservation_pair, reservation_settings_key,
-    reservation_settings_pair, session_key, session_pair, task_key, task_pair, wait_key, wait_pair,
+    hold_pair, life_key, life_pair, pool_key, pool_pair, queue_key, queue_pair, rate_key, rate_pair, read_records,
+    record_key, record_pair, remembered_key, remembered_pair, reservation_key, reservation_pair,
+    reservation_settings_key, reservation_settings_pair, session_key, session_pair, task_key, task_pair, wait_key,
+    wait_pair,
 };
 use self::memory::malformed;
 pub use self::memory::{KEPT_BYTES_MIN, Kept, Memory, PINNED_TAG, Record, Value};
 use self::once::Seen;
 pub use self::once::{DedupSession, DedupSessions, IDEMPOTENCY_MS, IdempotencyKeys, Remembered};
 pub use self::place::{ADDRESS_BYTES_MAX, NODE_NAME_CHARS_MAX, PLACES_MAX, Place, first_number, next_number, place_of};
+pub use self::pool::share;
+pub use self::pool::{
+    POOL_AGENTS_MAX, POOL_ARGUMENTS_BYTES_MAX, POOL_IDLE_MS_MAX, POOL_KINDS_MAX, POOL_LABEL_BYTES_MAX, POOL_LABELS_MAX,
+    POOL_NAME_BYTES_MAX, POOL_SLOTS_MAX, POOLS_MAX, Pool, PoolCommand, PoolSettings, Pools, RECYCLE_AGE_MS,
+    RECYCLE_COUNT_MAX, RECYCLE_MEMORY_BYTES_MAX, Recycle,
+};
 use self::project::Scope;
 pub use self::project::{Project, check_name};
 pub use self::projects::{About, COMMANDS_PER_S_MAX, Holdings, ProjectCommand, ProjectLimits};
@@ -153,6 +161,8 @@ pub struct Colony {
     past: Vec<Past>,
     /// What lets callers in at the doors.
     door_tokens: DoorTokens,
+    /// What agents the cluster starts and stops by itself.
+    pools: Pools,
     /// The members and how they are linked; none before the first leader has named them.
     epoch: Option<Epoch>,
     scratch: Scratch,
@@ -182,6 +192,7 @@ impl Default for Colony {
             agents: Agents::default(),
             past: Vec::new(),
             door_tokens: DoorTokens::default(),
+            pools: Pools::default(),
             epoch: None,
             scratch: Scratch::default(),
         }
@@ -226,6 +237,8 @@ pub struct Applied {
     pub sessions: Vec<(Arc<str>, SessionId)>,
     /// Whether tokens of doors came or went.
     pub door_tokens: bool,
+    /// The pools that came, changed or went.
+    pub pools: Vec<Arc<str>>,
     /// The new events, in order.
     pub events: Vec<(Arc<str>, Arc<Event>)>,
     /// The epoch that began last, if one did.
@@ -365,7 +378,7 @@ impl Colony {
         }
         let of_no_project = matches!(
             command.body,
-            Body::Agent(_) | Body::Project(_) | Body::DoorToken(_) | Body::Topology(_)
+            Body::Agent(_) | Body::Project(_) | Body::DoorToken(_) | Body::Topology(_) | Body::Pool(_)
         );
         if of_no_project && command.idempotency_key.is_some() {
             return Outcome::Refused(malformed("idempotency_key", "is for the commands of a project"));
@@ -383,6 +396,10 @@ impl Colony {
         }
         if let Body::DoorToken(wanted) = &command.body {
             let outcome = self.door_token_command(&command.author, wanted, applied);
+            return outcome.unwrap_or_else(Outcome::Refused);
+        }
+        if let Body::Pool(wanted) = &command.body {
+            let outcome = self.pool_command(&command.author, wanted, applied);
             return outcome.unwrap_or_else(Outcome::Refused);
         }
         if let Err(refusal) = self.check_not_clearing(&command.project) {
@@ -426,6 +443,7 @@ impl Colony {
         sum.add(self.agents.sessions.digest);
         sum.add(self.past_digest());
         sum.add(self.door_tokens.digest());
+        sum.add(self.pools.digest);
         sum.add(self.epoch_digest());
         for (name, project) in &self.projects {
             sum.add(project.digest(name));

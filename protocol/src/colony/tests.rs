@@ -9,6 +9,7 @@ mod growth;
 mod image;
 mod memory;
 mod model;
+mod pools;
 mod projects;
 mod proposals;
 mod random;

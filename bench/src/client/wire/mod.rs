@@ -5,6 +5,7 @@
 mod event;
 mod memory;
 mod node;
+mod pool;
 mod prime;
 mod problem;
 mod project;
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 pub use self::event::{EventCursor, EventPage, ParseCursorError, WireEvent, WireState, WireWhat};
 pub use self::memory::{ChangeOp, ChangeRequest, Changed, KeyInfo, KeyList, RangeList};
 pub use self::node::{NodeAnswer, NodeQuestion, Sealed};
+pub use self::pool::{PoolChanged, PoolList, PoolNode, PoolStatus, SetPool, SetRecycle, WirePool};
 pub use self::prime::{Happening, Happenings, HeldReservation, HeldTask, Listed, NextCall, Pinned, Prime};
 pub use self::problem::{Code, Problem};
 pub use self::project::{CreateProject, DestroyedProject, ProjectList, ProjectSet, ProjectState, WireProject};

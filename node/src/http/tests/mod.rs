@@ -6,6 +6,7 @@ mod following;
 mod form;
 mod guard;
 mod memory;
+mod pools;
 mod prime;
 mod projects;
 mod proposals;

@@ -14,6 +14,7 @@
 //! | [`Body::DoorToken`] | door | colony | see [`super::door_token`] | let callers in at the doors, or no longer |
 //! | [`Body::Rate`] | door | colony | see [`super::rate`] | set a rate, or delete it |
 //! | [`Body::Budget`] | door | colony | see [`super::usage`] | set a budget, reset or remove it |
+//! | [`Body::Pool`] | door, or the leader's node | colony | see [`super::pool`] | set, remove, drain, recycle or share a pool |
 //! | [`Body::Topology`] | door, or the leader's node | colony | see [`super::epoch`] | begin an epoch |
 //!
 //! Any command may be answered by [`Outcome::Refused`]: nothing was changed. How large they are: [`size`].
@@ -36,6 +37,7 @@ use super::agent::AgentCommand;
 use super::door_token::DoorTokenCommand;
 use super::epoch::TopologyCommand;
 use super::growth::DiskLow;
+use super::pool::PoolCommand;
 use super::projects::ProjectCommand;
 use super::proposal::{Proposal, ProposalBatch};
 use super::rate::RateCommand;
@@ -142,6 +144,8 @@ pub enum Body {
     Rate(RateCommand),
     /// Set a budget, reset or remove it.
     Budget(BudgetCommand),
+    /// Set, remove, drain, recycle or share a pool. Belongs to no project; the name in the command is not used.
+    Pool(PoolCommand),
 }
 
 impl Body {

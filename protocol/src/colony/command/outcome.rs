@@ -233,4 +233,11 @@ pub enum Outcome {
         /// The number of the present epoch.
         epoch: u64,
     },
+    /// The pool is as it was wanted.
+    PoolSet {
+        /// The position of the command in the order of all commands.
+        seq: u64,
+        /// Whether it was otherwise before.
+        changed: bool,
+    },
 }

@@ -319,6 +319,12 @@ pub enum Refusal {
         /// The name.
         budget: Arc<str>,
     },
+    /// There is no pool of this name.
+    #[error("there is no pool {pool:?}")]
+    UnknownPool {
+        /// The name.
+        pool: Arc<str>,
+    },
 }
 
 fn held_text(blockers: &[Blocker], more: bool) -> String {
@@ -377,7 +383,8 @@ impl Refusal {
             | Refusal::UnknownRate { .. }
             | Refusal::RateInUse { .. }
             | Refusal::RateSpent { .. }
-            | Refusal::UnknownBudget { .. } => 0,
+            | Refusal::UnknownBudget { .. }
+            | Refusal::UnknownPool { .. } => 0,
         }
     }
 

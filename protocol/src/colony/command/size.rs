@@ -6,6 +6,7 @@ use bincode::Options;
 use super::{Body, NAME_BYTES_MAX, Op};
 use crate::colony::agent::AgentCommand;
 use crate::colony::door_token::DOOR_TOKEN_NAME_BYTES_MAX;
+use crate::colony::pool::POOL_NAME_BYTES_MAX;
 use crate::colony::proposal::{
     BATCH_KEYS_MAX, BATCH_LISTED_BYTES_MAX, BATCH_PROPOSALS_MAX, CONFLICT_BYTES, CONFLICTS_LISTED_MAX, Proposal,
     UNMERGED_LISTED_MAX,
@@ -102,6 +103,8 @@ impl Body {
             Body::Rate(_) => OUTCOME_BYTES + REFUSAL_BYTES + NAME_BYTES_MAX,
             // It names the account.
             Body::Budget(_) => OUTCOME_BYTES + REFUSAL_BYTES + ACCOUNT_NAME_BYTES_MAX,
+            // It may name the pool.
+            Body::Pool(_) => OUTCOME_BYTES + REFUSAL_BYTES + POOL_NAME_BYTES_MAX,
             // It may name the token.
             Body::DoorToken(_) => OUTCOME_BYTES + REFUSAL_BYTES + DOOR_TOKEN_NAME_BYTES_MAX,
             Body::Reservation(command) => OUTCOME_BYTES + RESERVATION_REFUSAL_BYTES + reservation_bytes_max(command),

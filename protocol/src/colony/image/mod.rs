@@ -11,6 +11,7 @@
 //! | `i` project `\0` idempotency key | what is remembered under it |
 //! | `k` project `\0` | what the project says of reservations as a whole, unless that is nothing |
 //! | `l` project `\0` name | a rate |
+//! | `p` `\0` name | a pool |
 //! | `q` project `\0` queue | a queue of tasks |
 //! | `r` project `\0` key | a record; kept contents by hash only |
 //! | `t` project `\0` seq (8 B, big-endian) ordinal (4 B, big-endian) | a task |
@@ -34,9 +35,9 @@ use serde::{Deserialize, Serialize};
 use self::pair::pair_key;
 pub use self::pair::{
     account_key, account_pair, content_pair, content_prefix, event_pair, hold_key, hold_pair, life_key, life_pair,
-    queue_key, queue_pair, rate_key, rate_pair, record_key, record_pair, remembered_key, remembered_pair,
-    reservation_key, reservation_pair, reservation_settings_key, reservation_settings_pair, session_key, session_pair,
-    task_key, task_pair, wait_key, wait_pair,
+    pool_key, pool_pair, queue_key, queue_pair, rate_key, rate_pair, record_key, record_pair, remembered_key,
+    remembered_pair, reservation_key, reservation_pair, reservation_settings_key, reservation_settings_pair,
+    session_key, session_pair, task_key, task_pair, wait_key, wait_pair,
 };
 pub use self::restore::read_records;
 use super::agent::{AgentEnd, Sinking};
@@ -326,8 +327,10 @@ impl Colony {
         });
         let lives = self.agents.lives().map(|(key, life)| life_pair(key, life));
         let sessions = self.agents.sessions.all().map(|session| session_pair(session));
+        let pools = self.pools.iter().map(|(name, pool)| pool_pair(name, pool));
         lives
             .chain(sessions)
+            .chain(pools)
             .chain(contents.map(|(key, value)| (key, value.unwrap_or_default())))
             .chain(events)
             .chain(holds)
@@ -347,8 +350,10 @@ impl Colony {
         let lives = self.agents.lives().map(|(key, _)| life_key(key));
         let sessions = self.agents.sessions.all();
         let sessions = sessions.map(|session| session_key(&session.project, session.id));
+        let pools = self.pools.iter().map(|(name, _)| pool_key(name));
         lives
             .chain(sessions)
+            .chain(pools)
             .chain(self.projects.iter().flat_map(|(name, project)| {
                 let contents = project.memory.contents.keys();
                 let contents = contents.map(move |hash| pair_key(b'c', name, &hash.0));

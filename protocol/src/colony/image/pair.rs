@@ -11,6 +11,7 @@ use crate::colony::event::{Cursor, Event};
 use crate::colony::hold::Hold;
 use crate::colony::memory::Record;
 use crate::colony::once::Remembered;
+use crate::colony::pool::Pool;
 use crate::colony::rate::Rate;
 use crate::colony::reservation::{Reservation, ReservationId, ReservationSettings};
 use crate::colony::session::{Session, SessionId};
@@ -177,6 +178,16 @@ pub fn life_key((node, started): &LifeKey) -> Vec<u8> {
     let mut place = node.0.to_be_bytes().to_vec();
     place.extend(started.to_be_bytes());
     pair_key(b'a', "", &place)
+}
+
+/// The pair of a pool.
+pub fn pool_pair(name: &str, pool: &Pool) -> Pair {
+    (pool_key(name), encode(pool))
+}
+
+/// The key of the pair of a pool: to remove it.
+pub fn pool_key(name: &str) -> Vec<u8> {
+    pair_key(b'p', "", name.as_bytes())
 }
 
 /// The pair of a session.

@@ -16,6 +16,7 @@ use crate::colony::event::{Event, Events};
 use crate::colony::hold::Hold;
 use crate::colony::memory::{Kept, Memory, Record, Value};
 use crate::colony::once::{DedupSession, Remembered};
+use crate::colony::pool::{Pool, Pools};
 use crate::colony::rate::Rate;
 use crate::colony::reservation::{Reservation, ReservationId, Reserved, Resource};
 use crate::colony::session::Session;
@@ -94,6 +95,9 @@ impl Restorer {
         };
         if *kind == b'a' {
             return restore_life(&mut self.colony.agents, name, rest, &value);
+        }
+        if *kind == b'p' {
+            return restore_pool(&mut self.colony.pools, name, text()?, &value);
         }
         let project = self
             .colony
@@ -399,6 +403,21 @@ fn stored_reservation(place: &[u8], value: &[u8]) -> Result<Reservation, PairPro
         state: stored.state,
         digest: Digest::default(),
     })
+}
+
+fn restore_pool(pools: &mut Pools, project: &str, name: Arc<str>, value: &[u8]) -> Result<(), PairProblem> {
+    let pool: Pool = decode(value)?;
+    if !project.is_empty() {
+        return Err("a pool is of no project".into());
+    }
+    if pools.get(&name).is_some() {
+        return Err("it stands twice".into());
+    }
+    if !pool.is_sound(&name) {
+        return Err("its settings are out of their bounds".into());
+    }
+    pools.set(&name, Some(pool));
+    Ok(())
 }
 
 fn restore_life(agents: &mut Agents, project: &str, place: &[u8], value: &[u8]) -> Result<(), PairProblem> {

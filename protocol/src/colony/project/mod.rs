@@ -221,7 +221,7 @@ impl Project {
             Body::Reservation(command) => step.reservation(command),
             Body::Rate(command) => step.rate(command),
             Body::Budget(command) => step.budget(command),
-            Body::Agent(_) | Body::Project(_) | Body::DoorToken(_) | Body::Topology(_) => {
+            Body::Agent(_) | Body::Project(_) | Body::DoorToken(_) | Body::Topology(_) | Body::Pool(_) => {
                 unreachable!("the colony carries these out itself")
             }
         };

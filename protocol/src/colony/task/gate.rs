@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::line::{Line, LineKey};
+use crate::colony::Project;
 use crate::colony::rate::Rates;
 
 /// The rates at a time.
@@ -51,5 +52,14 @@ impl Gate<'_> {
         let mut open = open.into_iter();
         lines.retain(|_| open.next() == Some(true));
         Open { lines, next_ms }
+    }
+}
+
+impl Project {
+    /// How many ready tasks of a queue claims with these kinds and capabilities would get now.
+    pub(in crate::colony) fn claimable(&self, queue: &str, wanted: (&[Arc<str>], &[Arc<str>]), now_ms: u64) -> usize {
+        let rates = &self.rates;
+        let queue = self.tasks.queue(queue);
+        queue.map_or(0, |queue| queue.claimable(wanted, Gate { rates, now_ms }))
     }
 }

@@ -269,6 +269,36 @@ impl Queue {
         self.choose_picked(&open.lines, pick).ok_or(open.next_ms)
     }
 
+    /// How many of its ready tasks claims with these kinds and capabilities would get now, if enough of them came and no
+    /// resources were taken.
+    pub(super) fn claimable(&self, (kinds, capabilities): (&[Arc<str>], &[Arc<str>]), gate: Gate<'_>) -> usize {
+        if self.closed(gate.now_ms).is_some() {
+            return 0;
+        }
+        let mut spent: BTreeMap<&Arc<str>, u64> = BTreeMap::new();
+        let mut tasks = 0;
+        let open = self.open_at(gate, self.fitting(|key| key.fits(kinds, capabilities)));
+        for (key, line) in open.lines {
+            let left = |tokens: &Tokens| {
+                let rate = gate.rates.get(&tokens.rate);
+                let there = rate.map_or(0, |rate| rate.tokens_at(gate.now_ms));
+                let left = there.saturating_sub(spent.get(&tokens.rate).copied().unwrap_or_default());
+                left / u64::from(tokens.count.max(1))
+            };
+            let bound = key.rates.iter().map(left).min().unwrap_or(u64::MAX);
+            let some = bound.min(line.len() as u64);
+            for tokens in &key.rates {
+                *spent.entry(&tokens.rate).or_default() += some * u64::from(tokens.count);
+            }
+            tasks += some as usize;
+        }
+        match self.breaker {
+            // It lets one through for trial.
+            Breaker::Open { .. } => tasks.min(1),
+            _ => tasks,
+        }
+    }
+
     /// Those of these lines that have their tokens.
     fn open_at<'q>(&'q self, gate: Gate<'_>, lines: Vec<(&'q LineKey, &'q Line)>) -> Open<'q> {
         let turn = PASSES_MAX * self.lines.len() as u64;

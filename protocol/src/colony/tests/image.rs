@@ -19,7 +19,7 @@ fn check_alike(mut a: Colony, mut b: Colony, seed: u64) {
         assert_eq!((mine.reservations, mine.rates), (theirs.reservations, theirs.rates));
         assert_eq!(mine.accounts, theirs.accounts);
         assert_eq!(mine.reservation_settings, theirs.reservation_settings);
-        assert_eq!(mine.epoch, theirs.epoch);
+        assert_eq!((mine.epoch, mine.pools), (theirs.epoch, theirs.pools));
     }
     assert_eq!((a.digest(), a.to_bytes()), (b.digest(), b.to_bytes()));
 }
@@ -93,7 +93,7 @@ fn an_image_that_ends_too_early_or_goes_on_is_an_error() {
 
 #[test]
 fn a_pair_too_few_is_an_error() {
-    let mut missing: BTreeSet<u8> = b"abcehilqrtuvw".iter().copied().collect();
+    let mut missing: BTreeSet<u8> = b"abcehilpqrtuvw".iter().copied().collect();
     for seed in 7..2_000 {
         let colony = sequence(seed, 60).1;
         let pairs: Vec<Pair> = colony.pairs().collect();

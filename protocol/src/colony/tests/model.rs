@@ -7,6 +7,7 @@ mod endings;
 mod epochs;
 mod forms;
 mod lives;
+mod pools;
 mod projects;
 mod proposals;
 mod rates;
@@ -40,6 +41,7 @@ pub(super) struct Model {
     dedup: BTreeMap<(NodeId, u64), (u64, BTreeMap<u64, Outcome>)>,
     pub(super) lives: Vec<ModelLife>,
     pub(super) door_tokens: Vec<(String, DoorToken)>,
+    pub(super) pools: Vec<(String, Pool)>,
     pub(super) epoch: Option<Epoch>,
     /// By how much the rules were raised above the first ones.
     pub(super) raised: u32,
@@ -135,7 +137,7 @@ impl Model {
         }
         let of_no_project = matches!(
             command.body,
-            Body::Agent(_) | Body::Project(_) | Body::DoorToken(_) | Body::Topology(_)
+            Body::Agent(_) | Body::Project(_) | Body::DoorToken(_) | Body::Topology(_) | Body::Pool(_)
         );
         if of_no_project && command.idempotency_key.is_some() {
             return Outcome::Refused(bad("idempotency_key", "is for the commands of a project"));
@@ -165,6 +167,9 @@ impl Model {
         if let Body::DoorToken(wanted) = &command.body {
             let outcome = self.door_token_command(wanted, &at);
             return outcome.unwrap_or_else(Outcome::Refused);
+        }
+        if let Body::Pool(wanted) = &command.body {
+            return self.pool_command(wanted, &at).unwrap_or_else(Outcome::Refused);
         }
         if let Err(refusal) = self.not_clearing(&command.project) {
             return Outcome::Refused(refusal);
@@ -360,7 +365,9 @@ impl ModelProject {
             Body::Reservation(command) => self.reservation_command(command, at),
             Body::Rate(command) => self.rate_command(command, at),
             Body::Budget(command) => self.budget_command(command, at),
-            Body::Agent(_) | Body::Project(_) | Body::DoorToken(_) | Body::Topology(_) => unreachable!(),
+            Body::Agent(_) | Body::Project(_) | Body::DoorToken(_) | Body::Topology(_) | Body::Pool(_) => {
+                unreachable!()
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod memory;
 mod owners;
+mod pools;
 mod proposals;
 mod rates;
 mod reservations;
@@ -39,8 +40,9 @@ impl Seeded {
         let nothing = Project::default();
         let here = colony.project(project).unwrap_or(&nothing);
         let memory = here.memory();
-        match self.below(68) {
-            67.. => Body::Budget(self.budget_command()),
+        match self.below(71) {
+            68.. => Body::Pool(self.pool_command(colony)),
+            67 => Body::Budget(self.budget_command()),
             65..67 => Body::Rate(self.rate_command()),
             62..65 => Body::Topology(self.topology_command(colony)),
             61 => Body::DoorToken(self.door_token_command(colony)),

@@ -76,6 +76,13 @@ fn kind(body: &Body) -> &'static str {
             DoorTokenCommand::Create { .. } => "door token create",
             DoorTokenCommand::Revoke { .. } => "door token revoke",
         },
+        Body::Pool(command) => match command {
+            PoolCommand::Set { .. } => "pool set",
+            PoolCommand::Remove { .. } => "pool remove",
+            PoolCommand::Drain { .. } => "pool drain",
+            PoolCommand::Recycle { .. } => "pool recycle",
+            PoolCommand::Share { .. } => "pool share",
+        },
         Body::Topology(command) => match command {
             TopologyCommand::Set { .. } => "topology set",
             TopologyCommand::Members { .. } => "topology members",
@@ -88,7 +95,7 @@ fn kind(body: &Body) -> &'static str {
     }
 }
 
-const KINDS: [&str; 44] = [
+const KINDS: [&str; 49] = [
     "agent ended",
     "agent node lost",
     "agent node started",
@@ -101,6 +108,11 @@ const KINDS: [&str; 44] = [
     "change",
     "door token create",
     "door token revoke",
+    "pool drain",
+    "pool recycle",
+    "pool remove",
+    "pool set",
+    "pool share",
     "project create",
     "project destroy",
     "project limit",

@@ -240,6 +240,11 @@ pub(super) fn check_state(colony: &Colony, model: &Model) {
     let tokens: std::collections::BTreeMap<String, DoorToken> =
         tokens.map(|(name, token)| (name.to_string(), token.clone())).collect();
     assert_eq!(tokens, model.door_tokens_by_name());
+    let pools = colony.pools().iter();
+    let pools: std::collections::BTreeMap<String, Pool> = pools
+        .map(|(name, pool)| (name.to_string(), Pool::clone(pool)))
+        .collect();
+    assert_eq!(pools, model.pools_by_name());
 }
 
 #[test]
@@ -531,7 +536,7 @@ fn idempotency_keys_whose_time_is_over_are_cleared_away() {
 #[test]
 fn random_sequences_reach_every_kind_of_outcome() {
     let mut found = std::collections::BTreeSet::new();
-    for seed in 0..1_500 {
+    for seed in 0..2_500 {
         let (mut generator, mut colony) = (Generator::new(seed), Colony::default());
         generator.of_reservations = seed % 3 == 0;
         generator.of_rates = seed % 3 == 1;
@@ -567,6 +572,7 @@ fn random_sequences_reach_every_kind_of_outcome() {
         "Left",
         "Lost",
         "NodeAdmitted",
+        "PoolSet",
         "ProjectDestroyed",
         "ProjectSet",
         "QueueSet",
@@ -597,6 +603,7 @@ fn random_sequences_reach_every_kind_of_outcome() {
         "Refused(TaskNotReady",
         "Refused(UnknownBudget",
         "Refused(UnknownDoorToken",
+        "Refused(UnknownPool",
         "Refused(UnknownProject",
         "Refused(UnknownRate",
         "Refused(UnknownReservation",
