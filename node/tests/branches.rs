@@ -55,7 +55,7 @@ fn first_kind(lost: &Value) -> &str {
 }
 
 /// The id that git gives to the files of a folder.
-fn tree_of(repository: &Path, folder: &Path) -> String {
+pub(crate) fn tree_of(repository: &Path, folder: &Path) -> String {
     let work_tree = format!("--work-tree={}", folder.display());
     let but_notes = format!(":!{MANIFEST}");
     git(repository, &[&work_tree, "add", "--all", "--", ".", &but_notes]);

@@ -13,6 +13,7 @@ mod damage;
 mod demo;
 mod disturbed;
 mod divergence;
+mod edit_together;
 mod explore;
 mod failures;
 mod git;

@@ -71,7 +71,8 @@ pub enum MemoryCommand {
 Example:
   queenright memory checkout /tmp/agreed --at local
 
-Run again, it replaces and deletes what it wrote itself, and what nobody has changed since; else exit code 3.")]
+Run again, it replaces and deletes what it wrote itself, and what nobody has changed since; else exit code 3. In a work tree
+of git it may also replace and delete what the last commit has: git keeps it. What is neither is never touched.")]
     Checkout {
         /// The folder; it is made if it is not there
         #[arg(value_name = "DIR")]

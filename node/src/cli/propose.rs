@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use queenright_bench::client::wire::WireTaskId;
 
 use super::{TargetArgs, seconds};
 
@@ -15,12 +16,15 @@ Example:
 
   queenright propose --git main..feature --merge --check 'cargo test' --message 'Move the parser'
 
+  queenright propose --git HEAD~..HEAD --task \"$QUEENRIGHT_TASK\" --fence \"$QUEENRIGHT_FENCE\"   # in a command of `run`
+
 With --git, the paths that the branch has changed since it left BASE must be as it found them. Its files stand under the
 prefix, as `memory checkout` and `replay` have them; a replay's are under replay/tree/. With --check, the branch and what
 is committed are written into a folder together, the commands run there, and the proposal commits only if they end with
 code 0 and nothing below the prefix has changed meanwhile; else they run again.
 
-Exit code 3 if the proposal loses or a check fails; the answer names the keys in conflict.")]
+Exit code 3 if the proposal loses or a check fails; the answer names the keys in conflict. Exit code 4 if the lease that it
+is made under, by --task, has ended: what a worker proposes after its task was given to another one changes nothing.")]
 pub struct ProposeArgs {
     /// The proposal as JSON, or a batch of them in "proposals": a file, or - for stdin
     #[arg(value_name = "FILE", required_unless_present = "git")]
@@ -34,6 +38,12 @@ pub struct ProposeArgs {
     /// The token of reservations that the written keys lie under, if they are yours
     #[arg(long, env = "QUEENRIGHT_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// Only as long as the session of --token holds this task, under --fence
+    #[arg(long, value_name = "ID", requires_all = ["fence", "token"])]
+    pub task: Option<WireTaskId>,
+    /// The fence of its lease
+    #[arg(long, value_name = "N", requires = "task")]
+    pub fence: Option<u64>,
     /// A name for this command: repeated under the same name it takes effect once
     #[arg(long, value_name = "NAME")]
     pub idempotency_key: Option<String>,

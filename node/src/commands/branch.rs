@@ -11,7 +11,7 @@ use queenright_bench::client::wire::{
 use queenright_protocol::conflict::Kind;
 use serde::Serialize;
 
-use super::propose::{keys, loss_text, text};
+use super::propose::{keys, lease, loss_text, text};
 use super::table::shown;
 use super::{CliError, Context};
 use crate::cli::{BranchArgs, ProposeArgs};
@@ -114,6 +114,7 @@ async fn attempt(
     let mut proposal = branch.proposal(&tree, *merge);
     proposal.dry_run = args.dry_run;
     proposal.follows = follows;
+    proposal.fence = lease(args);
     if !checks.is_empty()
         && let Some(combined) = branch.combined(&tree, *merge)
     {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use queenright_bench::client::wire::{
-    BatchOutcome, BatchRequest, BatchVerdict, Code, Loss, ProposalOutcome, ProposalRequest,
+    BatchOutcome, BatchRequest, BatchVerdict, Code, FenceRequest, Loss, ProposalOutcome, ProposalRequest,
 };
 use queenright_protocol::conflict::{Hunk, MergeFailure};
 use serde::Deserialize as _;
@@ -29,7 +29,8 @@ pub async fn run(args: ProposeArgs, context: &Context) -> Result<Exit, CliError>
         return branch::run(&args, range, &client, context).await;
     }
     let file = args.file.as_deref().expect("the command line has a file or a branch");
-    let request = Request::of_file(file).await?.with_dry_run(args.dry_run);
+    let request = Request::of_file(file).await?;
+    let request = request.with_dry_run(args.dry_run).with_lease(lease(&args));
     let key = args.idempotency_key.as_deref();
     match request {
         Request::One(proposal) => {
@@ -48,6 +49,15 @@ pub async fn run(args: ProposeArgs, context: &Context) -> Result<Exit, CliError>
     }
 }
 
+/// The lease that a proposal is made under, if the command line names one.
+pub(super) fn lease(args: &ProposeArgs) -> Option<FenceRequest> {
+    Some(FenceRequest {
+        task: args.task?,
+        fence: args.fence?,
+        token: args.token.clone()?,
+    })
+}
+
 /// What a file proposes.
 #[derive(Debug, PartialEq)]
 enum Request {
@@ -64,6 +74,19 @@ impl Request {
                 .proposals
                 .iter_mut()
                 .for_each(|proposal| proposal.dry_run |= dry_run),
+        }
+        self
+    }
+
+    /// The same, under a lease if one is given.
+    fn with_lease(mut self, lease: Option<FenceRequest>) -> Request {
+        let Some(lease) = lease else { return self };
+        let proposals = match &mut self {
+            Request::One(proposal) => std::slice::from_mut(proposal),
+            Request::Batch(batch) => &mut batch.proposals,
+        };
+        for proposal in proposals {
+            proposal.fence = Some(lease.clone());
         }
         self
     }

@@ -29,6 +29,23 @@ impl Repository {
         self.git.output(&arguments).map(drop)
     }
 
+    /// Where git keeps what is of this work tree alone, such as its index; none unless the folder that was opened is the
+    /// top of a work tree.
+    ///
+    /// # Errors
+    /// What keeps git from running.
+    pub fn own_folder(&self) -> Result<Option<Vec<u8>>, GitError> {
+        if self.git.output(&["rev-parse", "--is-inside-work-tree"])?.trim_ascii() != b"true" {
+            return Ok(None);
+        }
+        // What leads up to the top, a line that is empty there, and the folder.
+        let answer = self.git.output(&["rev-parse", "--show-cdup", "--absolute-git-dir"])?;
+        let folder = answer
+            .strip_prefix(b"\n")
+            .map(|rest| rest.strip_suffix(b"\n").unwrap_or(rest));
+        Ok(folder.map(<[u8]>::to_vec))
+    }
+
     /// Forgets the worktrees whose folders are gone.
     ///
     /// # Errors

@@ -132,7 +132,7 @@ impl Branch {
     }
 }
 
-fn file(blobs: &mut BlobReader, state: FileState) -> Result<File, TreeError> {
+pub(super) fn file(blobs: &mut BlobReader, state: FileState) -> Result<File, TreeError> {
     let bytes = match state.mode {
         Mode::Submodule => Bytes::from(state.id.to_string()),
         _ => blobs.read(&state.id)?.into(),

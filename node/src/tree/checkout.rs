@@ -1,8 +1,10 @@
 //! Writes the agreed files into a folder, and never anywhere else.
 //!
 //! Every step is taken from the folder's own descriptor, one name at a time, and never through a symbolic link: a record
-//! cannot name a place outside. A file appears whole or not at all. What was written is noted in [`MANIFEST`], before and
-//! after, so that a later checkout deletes what it wrote itself and nothing else, and overwrites what nobody has changed.
+//! cannot name a place outside. A file appears whole or not at all. What was written is noted, before and after, so that a
+//! later checkout deletes what it wrote itself and nothing else, and overwrites what nobody has changed. The notes stand in
+//! [`MANIFEST`], or in git's own folder where the folder is a work tree: there what the last commit has may be replaced too,
+//! since git keeps it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,12 +17,16 @@ use rustix::fs::{AtFlags, FileType, Mode as Permissions, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::work_tree::WorkTree;
 use super::{File, TreeError};
 use crate::git::Mode;
 use crate::git::key::{escaped, unescaped};
 
 /// The file in which a checkout notes what it wrote.
 pub const MANIFEST: &str = ".queenright-checkout.json";
+
+/// The same in git's own folder.
+const MANIFEST_OF_GIT: &str = "queenright-checkout.json";
 
 /// What files are called while they are written.
 const UNFINISHED: &str = ".queenright-unfinished";
@@ -36,6 +42,9 @@ pub struct CheckoutReport {
     pub deleted: u64,
 }
 
+/// By path, each mode and hash that may be replaced.
+pub(super) type Marks = BTreeMap<Vec<u8>, BTreeSet<String>>;
+
 /// What a checkout wrote: by path, each mode and hash that may stand there by its doing.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Manifest {
@@ -48,8 +57,12 @@ struct Manifest {
 /// [`TreeError`]; nothing was written where its variant says so.
 pub fn checkout(folder: &Path, files: &BTreeMap<Vec<u8>, File>, force: bool) -> Result<CheckoutReport, TreeError> {
     check_paths(files)?;
-    let root = Root::open(folder)?;
-    let before = root.manifest(force)?;
+    let work_tree = WorkTree::at(folder)?;
+    let root = Root::open(folder, work_tree.as_ref())?;
+    let mut before = root.manifest(force || work_tree.is_some())?;
+    for (path, marks) in work_tree.map(|tree| tree.committed).unwrap_or_default() {
+        before.entry(path).or_default().extend(marks);
+    }
     let known = |path: &[u8]| before.get(path).cloned().unwrap_or_default();
     let mut report = CheckoutReport::default();
     let (mut to_write, mut to_delete, mut in_the_way) = (Vec::new(), Vec::new(), Vec::new());
@@ -105,7 +118,7 @@ pub fn checkout(folder: &Path, files: &BTreeMap<Vec<u8>, File>, force: bool) -> 
 }
 
 /// What tells a file from another: its mode, and its hash.
-fn mark(file: &File) -> String {
+pub(super) fn mark(file: &File) -> String {
     match file.mode {
         // Only a folder stands there, whatever the commit.
         Mode::Submodule => Mode::Submodule.to_string(),
@@ -114,7 +127,7 @@ fn mark(file: &File) -> String {
 }
 
 /// Refuses paths that lead out of a folder, into a repository's own, or through one another.
-fn check_paths(files: &BTreeMap<Vec<u8>, File>) -> Result<(), TreeError> {
+pub(super) fn check_paths<T>(files: &BTreeMap<Vec<u8>, T>) -> Result<(), TreeError> {
     for path in files.keys() {
         let unsafe_path = |problem: &str| TreeError::Unsafe {
             path: escaped(path),
@@ -163,19 +176,40 @@ enum Standing {
 struct Root {
     name: String,
     descriptor: OwnedFd,
+    /// Git's own folder, if the notes stand there.
+    notes: Option<(String, OwnedFd)>,
 }
 
 const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
+/// Opens a folder, and says what it is called. The caller names it, so it may be a link.
+fn open(folder: &Path) -> Result<(String, OwnedFd), TreeError> {
+    let name = folder.display().to_string();
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let descriptor = rustix::fs::open(folder, flags, Permissions::empty());
+    let descriptor = descriptor.map_err(|errno| TreeError::io(&name)(errno.into()))?;
+    Ok((name, descriptor))
+}
+
 impl Root {
-    fn open(folder: &Path) -> Result<Root, TreeError> {
-        let name = folder.display().to_string();
-        fs::create_dir_all(folder).map_err(TreeError::io(&name))?;
-        // The caller names this one, so it may be a link.
-        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let descriptor = rustix::fs::open(folder, flags, Permissions::empty());
-        let descriptor = descriptor.map_err(|errno| TreeError::io(&name)(errno.into()))?;
-        Ok(Root { name, descriptor })
+    fn open(folder: &Path, work_tree: Option<&WorkTree>) -> Result<Root, TreeError> {
+        fs::create_dir_all(folder).map_err(TreeError::io(folder.display()))?;
+        let noted_here = fs::symlink_metadata(folder.join(MANIFEST)).is_ok();
+        let notes = work_tree.filter(|_| !noted_here).map(|tree| open(&tree.own_folder));
+        let (name, descriptor) = open(folder)?;
+        Ok(Root {
+            name,
+            descriptor,
+            notes: notes.transpose()?,
+        })
+    }
+
+    /// Where the notes stand: in which folder, what that is called, and under which name.
+    fn notes(&self) -> (&OwnedFd, &str, &'static str) {
+        match &self.notes {
+            Some((name, descriptor)) => (descriptor, name, MANIFEST_OF_GIT),
+            None => (&self.descriptor, &self.name, MANIFEST),
+        }
     }
 
     fn failed(&self, path: &[u8]) -> impl FnOnce(Errno) -> TreeError {
@@ -183,10 +217,12 @@ impl Root {
         move |errno| TreeError::io(path)(errno.into())
     }
 
-    /// What an earlier checkout wrote here.
-    fn manifest(&self, force: bool) -> Result<BTreeMap<Vec<u8>, BTreeSet<String>>, TreeError> {
+    /// What an earlier checkout wrote here. Without one the folder must be empty, unless it `may_hold` something.
+    fn manifest(&self, may_hold: bool) -> Result<Marks, TreeError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat(&self.descriptor, MANIFEST, flags, Permissions::empty());
+        let (folder, folder_name, name) = self.notes();
+        let path = format!("{folder_name}/{name}");
+        let opened = rustix::fs::openat(folder, name, flags, Permissions::empty());
         let file = match opened {
             Ok(file) => file,
             Err(Errno::NOENT) => {
@@ -196,15 +232,14 @@ impl Root {
                     name.is_ok_and(|name| name != b"." && name != b"..")
                 });
                 return match other {
-                    Some(_) if !force => Err(TreeError::NotEmpty {
+                    Some(_) if !may_hold => Err(TreeError::NotEmpty {
                         folder: self.name.clone(),
                     }),
                     _ => Ok(BTreeMap::new()),
                 };
             }
-            Err(errno) => return Err(self.failed(MANIFEST.as_bytes())(errno)),
+            Err(errno) => return Err(TreeError::io(path)(errno.into())),
         };
-        let path = format!("{}/{MANIFEST}", self.name);
         let mut bytes = Vec::new();
         fs::File::from(file)
             .read_to_end(&mut bytes)
@@ -218,27 +253,21 @@ impl Root {
             let path = unescaped(&text).ok_or_else(|| damaged(format!("{text:?} is no path")))?;
             Ok((path, marks))
         });
-        let files: BTreeMap<Vec<u8>, BTreeSet<String>> = files.collect::<Result<_, TreeError>>()?;
+        let files: Marks = files.collect::<Result<_, TreeError>>()?;
         // It lies where others may have written: it must not lead anywhere else either.
-        let empty = |path: &Vec<u8>| {
-            let file = File {
-                mode: Mode::Regular,
-                bytes: Default::default(),
-            };
-            (path.clone(), file)
-        };
         for path in files.keys() {
-            check_paths(&BTreeMap::from([empty(path)]))?;
+            check_paths(&BTreeMap::from([(path.clone(), ())]))?;
         }
         Ok(files)
     }
 
-    fn note(&self, files: BTreeMap<Vec<u8>, BTreeSet<String>>) -> Result<(), TreeError> {
+    fn note(&self, files: Marks) -> Result<(), TreeError> {
         let files = files.into_iter().map(|(path, marks)| (escaped(&path), marks));
         let manifest = Manifest { files: files.collect() };
         let bytes = serde_json::to_vec_pretty(&manifest).expect("text is JSON");
-        self.put(&self.descriptor, MANIFEST.as_bytes(), Mode::Regular, &bytes)
-            .map_err(self.failed(MANIFEST.as_bytes()))
+        let (folder, folder_name, name) = self.notes();
+        let put = self.put(folder, name.as_bytes(), Mode::Regular, &bytes);
+        put.map_err(|errno| TreeError::io(format_args!("{folder_name}/{name}"))(errno.into()))
     }
 
     /// The folder that a path lies in, and its last name. `Err` is the path above it that is no folder.
@@ -380,121 +409,4 @@ impl Root {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
-
-    use super::*;
-
-    fn tree(files: &[(&str, Mode, &str)]) -> BTreeMap<Vec<u8>, File> {
-        let files = files.iter().map(|(path, mode, text)| {
-            let bytes = text.as_bytes().to_vec().into();
-            (path.as_bytes().to_vec(), File { mode: *mode, bytes })
-        });
-        files.collect()
-    }
-
-    fn plain(files: &[(&str, &str)]) -> BTreeMap<Vec<u8>, File> {
-        tree(
-            &files
-                .iter()
-                .map(|(path, text)| (*path, Mode::Regular, *text))
-                .collect::<Vec<_>>(),
-        )
-    }
-
-    #[test]
-    fn modes_links_and_folders_come_out_as_they_are() {
-        let folder = tempfile::tempdir().unwrap();
-        let files = tree(&[
-            ("a/b/run", Mode::Executable, "#!"),
-            ("a/link", Mode::Symlink, "../nowhere"),
-            ("plain", Mode::Regular, ""),
-            ("vendored", Mode::Submodule, "id"),
-        ]);
-        let report = checkout(folder.path(), &files, false).unwrap();
-        assert_eq!((report.written, report.deleted), (4, 0));
-        let metadata = fs::metadata(folder.path().join("a/b/run")).unwrap();
-        assert_eq!(metadata.permissions().mode() & 0o100, 0o100);
-        assert_eq!(
-            fs::read_link(folder.path().join("a/link")).unwrap(),
-            Path::new("../nowhere")
-        );
-        assert!(folder.path().join("vendored").is_dir());
-        let again = checkout(folder.path(), &files, false).unwrap();
-        assert_eq!(
-            (again.written, again.unchanged),
-            (1, 3),
-            "a folder for a submodule is made again"
-        );
-    }
-
-    #[test]
-    fn what_an_earlier_checkout_wrote_is_replaced_and_deleted_and_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        checkout(folder.path(), &plain(&[("a/x", "1"), ("b", "1"), ("c", "1")]), false).unwrap();
-        fs::write(at("a/mine"), "mine").unwrap();
-        // A file becomes a folder, a folder a file.
-        let report = checkout(folder.path(), &plain(&[("b/x", "2"), ("c", "2")]), false).unwrap();
-        assert_eq!((report.written, report.deleted), (2, 2));
-        assert_eq!(fs::read(at("b/x")).unwrap(), b"2");
-        assert_eq!(fs::read(at("a/mine")).unwrap(), b"mine");
-        assert!(!at("a/x").exists());
-        checkout(folder.path(), &plain(&[("b", "3")]), false).unwrap();
-        assert_eq!(fs::read(at("b")).unwrap(), b"3");
-    }
-
-    #[test]
-    fn what_somebody_else_wrote_or_changed_is_overwritten_by_force_only() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("mine"), "x").unwrap();
-        let refused = checkout(folder.path(), &plain(&[("a", "1")]), false);
-        assert!(matches!(refused, Err(TreeError::NotEmpty { .. })));
-        checkout(folder.path(), &plain(&[("a", "1")]), true).unwrap();
-        fs::write(folder.path().join("a"), "changed").unwrap();
-        for files in [plain(&[("a", "2")]), plain(&[]), plain(&[("a", "1"), ("mine", "y")])] {
-            let refused = checkout(folder.path(), &files, false);
-            assert!(matches!(refused, Err(TreeError::InTheWay { .. })), "{refused:?}");
-        }
-        assert_eq!(fs::read(folder.path().join("a")).unwrap(), b"changed");
-        checkout(folder.path(), &plain(&[("a", "2")]), true).unwrap();
-        assert_eq!(fs::read(folder.path().join("a")).unwrap(), b"2");
-        assert_eq!(fs::read(folder.path().join("mine")).unwrap(), b"x");
-    }
-
-    #[test]
-    fn no_path_leads_out_of_the_folder() {
-        let folder = tempfile::tempdir().unwrap();
-        for path in [
-            "/etc/x",
-            "../x",
-            "a/../../x",
-            "a//b",
-            "./a",
-            ".git/config",
-            "a/.GIT/hooks/x",
-            MANIFEST,
-            "",
-        ] {
-            let refused = checkout(folder.path(), &plain(&[(path, "x")]), true);
-            assert!(matches!(refused, Err(TreeError::Unsafe { .. })), "{path}");
-        }
-        let refused = checkout(folder.path(), &plain(&[("a", "x"), ("a/b", "x")]), true);
-        assert!(matches!(refused, Err(TreeError::Unsafe { .. })));
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn no_file_is_written_through_a_symbolic_link() {
-        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        symlink(outside.path(), folder.path().join("a")).unwrap();
-        let refused = checkout(folder.path(), &plain(&[("a/x", "1")]), true);
-        assert!(refused.is_err());
-        // One that a checkout wrote itself gives way to a folder, and is not followed.
-        let link = outside.path().to_str().unwrap();
-        checkout(folder.path(), &tree(&[("b", Mode::Symlink, link)]), true).unwrap();
-        checkout(folder.path(), &plain(&[("b/x", "1")]), true).unwrap();
-        assert_eq!(fs::read(folder.path().join("b/x")).unwrap(), b"1");
-        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
-    }
-}
+mod tests;

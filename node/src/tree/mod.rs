@@ -6,6 +6,7 @@ mod check;
 mod checkout;
 mod error;
 mod folder;
+mod work_tree;
 
 pub use self::agreed::{AgreedFile, AgreedTree, File};
 pub(crate) use self::branch::writing;
