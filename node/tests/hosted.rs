@@ -1,6 +1,7 @@
 //! Hosted agents that work through tasks: `queenright agent exec`. What their commands leave with the tasks, and that nothing of
 //! a command stays behind, whatever ends its agent, its node or its lease. `queenright agent http` is in `posts`.
 
+mod passive;
 mod posts;
 
 use std::fs;

@@ -16,8 +16,12 @@ use super::kin::ChildEnded;
 use super::mailbox::Delivery;
 use super::passive::PASSIVE_BYTES_MAX;
 use super::population::Population;
+use super::servants::Servants;
 use super::signal::Signal;
 use crate::topic::Heard;
+
+/// After how long an agent takes a step that takes tasks and could not become passive.
+const NOT_PASSIVE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What an agent is told. Local only: signals from other nodes come through the gateway.
 pub(crate) enum AgentMessage {
@@ -59,6 +63,7 @@ pub(super) struct AtWork {
     /// After how long without anything to do it becomes passive.
     pub(super) passivate_after: Option<Duration>,
     pub(super) population: Arc<Population>,
+    pub(super) servants: Arc<Servants>,
     /// Whether a step is in the mailbox already.
     stepping: bool,
     /// What came while it was paused, first come first.
@@ -120,7 +125,7 @@ impl AtWork {
     pub(super) fn new(
         (behaviour, start): (Box<dyn Behaviour>, Start),
         context: AgentContext,
-        population: Arc<Population>,
+        (population, servants): (Arc<Population>, Arc<Servants>),
     ) -> Box<AtWork> {
         Box::new(AtWork {
             behaviour,
@@ -128,6 +133,7 @@ impl AtWork {
             passivate_after: context.entry.plan.passivate_after_ms.map(Duration::from_millis),
             context,
             population,
+            servants,
             stepping: false,
             kept_back: VecDeque::new(),
             active_at: Instant::now(),
@@ -197,7 +203,15 @@ impl AtWork {
                 None
             }
             Ok(Step::Wait) => None,
-            Ok(Step::Passivate) => self.rest(),
+            Ok(Step::Passivate) => {
+                let said = self.rest();
+                if said.is_none() && !self.stepping && self.behaviour.serves().is_some() {
+                    // No task wakes one that is not passive: it looks itself.
+                    self.stepping = true;
+                    me.send_after(NOT_PASSIVE_PAUSE, || AgentMessage::Step);
+                }
+                said
+            }
             Ok(Step::Done) => Some(Said::Done),
             Err(BehaviourError(reason)) => Some(Said::Failed(reason)),
         };
@@ -234,6 +248,10 @@ impl AtWork {
         if self.stepping || !self.kept_back.is_empty() || !self.population.has_room_for_passive() {
             return None;
         }
+        let serves = match self.behaviour.serves() {
+            Some(serves) => Some(self.servants.admit(serves)?),
+            None => None,
+        };
         let state = self.behaviour.passivate()?;
         if state.len() > PASSIVE_BYTES_MAX {
             let bytes = state.len();
@@ -242,6 +260,8 @@ impl AtWork {
             return Some(Said::Failed(reason));
         }
         let generation = &self.context.generation;
-        generation.hold().then(|| Said::Passive(state.into_boxed_slice()))
+        generation
+            .hold()
+            .then(|| Said::Passive(state.into_boxed_slice(), serves))
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use queenright_protocol::colony::{Caller, Key, Outcome};
+use queenright_protocol::colony::{Caller, Key, Outcome, Serves};
 use queenright_protocol::topic::{Pattern, Topic};
 use serde_json::Value;
 use tokio::sync::{oneshot, watch};
@@ -69,6 +69,13 @@ pub trait Behaviour: Send + 'static {
     /// Its state, in up to [`super::PASSIVE_BYTES_MAX`] bytes from which [`Behaviour::wake`] makes it again, or none if it
     /// cannot become passive now. It may go on as it is afterwards: something may have come meanwhile.
     fn passivate(&mut self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Which tasks wake it while it is passive: it is nudged for one that is ready and that nobody who is awake waits for, and
+    /// claims it in that step, or finds that it is another's. Asked each time it becomes passive. If it cannot be then, it
+    /// takes a step soon.
+    fn serves(&self) -> Option<Serves> {
         None
     }
 

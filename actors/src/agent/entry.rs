@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use queenright_protocol::colony::Serves;
 use ractor::ActorRef;
 use serde_json::Value;
 use tokio::task::AbortHandle;
@@ -42,8 +43,8 @@ pub(super) enum Said {
     Done,
     /// It cannot go on, for this reason.
     Failed(String),
-    /// It goes on as a record, with this state.
-    Passive(Box<[u8]>),
+    /// It goes on as a record, with this state, and is woken by tasks too if it takes some.
+    Passive(Box<[u8]>, Option<Arc<Serves>>),
 }
 
 /// Where in its life an agent is.
@@ -72,6 +73,8 @@ pub(super) struct Life {
     pub(super) generation: u64,
     /// While it is passive: its state.
     kept: Box<[u8]>,
+    /// While it is passive: which tasks wake it.
+    pub(super) serves: Option<Arc<Serves>>,
     more: Option<Box<More>>,
 }
 
@@ -125,6 +128,7 @@ impl Entry {
                 paused: false,
                 generation,
                 kept: Box::default(),
+                serves: None,
                 more: None,
             }),
             present: ArcSwapOption::empty(),
@@ -178,10 +182,11 @@ impl Entry {
     }
 
     /// It goes on as a record.
-    pub(super) fn rest(&self, state: Box<[u8]>) {
+    pub(super) fn rest(&self, state: Box<[u8]>, serves: Option<Arc<Serves>>) {
         let mut life = self.life();
         life.phase = Phase::Passive;
         life.kept = state;
+        life.serves = serves;
         let nothing = |more: &More| more.restarts.total() == 0 && more.reason.is_none() && more.report.is_empty();
         if life.more.as_deref().is_some_and(nothing) {
             life.more = None;

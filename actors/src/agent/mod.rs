@@ -3,7 +3,7 @@
 //! An agent lives from its spawn until it is done, failed or stopped. In between it may have several *generations*: when
 //! one ends by an error or a panic, the queen starts the next one after a back-off, as its [`RestartPolicy`] says; and
 //! somebody may ask for the next one. A generation that is idle may be *passive*: a record without an actor, which becomes
-//! one again when something comes for it (see `generation`).
+//! one again when something comes for it (see `generation`), or when a task is ready that it takes (see `rouse`).
 //!
 //! ```text
 //! starting ─▶ at work ─┬▶ done                    it did what it was to do
@@ -42,6 +42,8 @@ mod population;
 mod registration;
 mod registry;
 mod restart;
+mod rouse;
+mod servants;
 mod signal;
 mod spec;
 mod status;
@@ -65,7 +67,9 @@ pub(crate) use self::registry::Agents;
 pub use self::restart::{
     BACKOFF_MS_MAX, RESTART_SPAN_MS_MAX, RESTARTS_MAX, RestartKind, RestartPolicy, RestartPolicyError,
 };
+pub use self::servants::SERVED_MAX;
 pub use self::signal::{AgentAddress, Signal, SignalCounts, Signals, TellError};
 pub use self::spec::{AgentSpec, LABEL_NAME_BYTES_MAX, LABEL_VALUE_BYTES_MAX, LABELS_MAX, PASSIVATE_AFTER_MS_MAX};
 pub use self::status::{AgentChildren, AgentState, AgentStatus, CHILDREN_SHOWN_MAX};
 pub use crate::router::RouteError;
+pub use queenright_protocol::colony::Serves;

@@ -2,13 +2,15 @@
 //! specification says, if the behaviour gives up its state as bytes. Its actor ends, its generation goes on: addresses of
 //! it and its subscriptions stay valid, and what it holds of the colony stays held.
 //!
-//! What comes for it, a signal, a question, a message of a topic, a nudge or the end of a child, waits in its record and
-//! wakes it: the behaviour is made anew and given the bytes, and then what waits, in its order. It takes no first step.
+//! What comes for it, a signal, a question, a message of a topic, a nudge, the end of a child, or a task that it takes (as a
+//! nudge), waits in its record and wakes it: the behaviour is made anew and given the bytes, and then what waits, in its order. It takes no first step.
 //! Nothing is lost but what the bound of the mailbox refuses. When the node is full of active agents, those to be woken
 //! stand in line.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
+use queenright_protocol::colony::Serves;
 use ractor::ActorRef;
 
 use super::actor::Start;
@@ -23,9 +25,15 @@ pub const PASSIVE_BYTES_MAX: usize = 16 * 1024;
 
 impl Agents {
     /// The actor of an agent has ended since the agent becomes passive.
-    pub(super) fn rest(&self, entry: &Entry, state: Box<[u8]>, queen: &ActorRef<QueenMessage>) {
-        entry.rest(state);
+    pub(super) fn rest(
+        &self,
+        entry: &Entry,
+        (state, serves): (Box<[u8]>, Option<Arc<Serves>>),
+        queen: &ActorRef<QueenMessage>,
+    ) {
+        entry.rest(state, serves);
         self.population.passivated();
+        self.list(entry);
         let waited_for = entry.present().as_ref().is_some_and(|present| present.rest());
         if waited_for {
             self.wake_later(entry.number, queen);
@@ -50,6 +58,7 @@ impl Agents {
         if !self.population.woken(number) {
             return;
         }
+        self.unlist(&entry);
         let state = entry.wake();
         let woken = self.make(&entry).and_then(|behaviour| awake(behaviour, &state));
         match woken {
@@ -59,6 +68,25 @@ impl Agents {
                 self.end_generation(&entry, &problem, queen);
                 self.judge(&entry, End::Failed, problem, queen);
             }
+        }
+    }
+
+    /// A passive agent that nobody has paused is woken by tasks, if it takes some.
+    pub(super) fn list(&self, entry: &Entry) {
+        let life = entry.life();
+        if let Some(serves) = life
+            .serves
+            .as_ref()
+            .filter(|_| life.phase == Phase::Passive && !life.paused)
+        {
+            self.servants.insert(serves, entry.number);
+        }
+    }
+
+    /// No task wakes it, for now.
+    pub(super) fn unlist(&self, entry: &Entry) {
+        if let Some(serves) = &entry.life().serves {
+            self.servants.remove(serves, entry.number);
         }
     }
 
@@ -77,7 +105,7 @@ impl Agents {
 
 impl Entry {
     /// Whether it is passive and nobody has paused it.
-    fn is_to_be_woken(&self) -> bool {
+    pub(super) fn is_to_be_woken(&self) -> bool {
         let life = self.life();
         life.phase == Phase::Passive && !life.paused
     }

@@ -19,6 +19,7 @@ use super::plan::Plans;
 use super::population::Population;
 use super::registration::Whose;
 use super::restart::{End, Verdict};
+use super::servants::Servants;
 use super::signal::Signals;
 use super::{AgentCounts, AgentError, AgentFilter, AgentOrder, AgentPage, AgentSpec, AgentState, AgentStatus};
 use crate::queen::QueenMessage;
@@ -31,7 +32,7 @@ const RESTARTED: &str = "was restarted";
 /// The agents of a node.
 pub(crate) struct Agents {
     kinds: Kinds,
-    replica: Arc<Replica>,
+    pub(super) replica: Arc<Replica>,
     pub(super) signals: Arc<Signals>,
     topics: Arc<Topics>,
     started: Instant,
@@ -39,6 +40,7 @@ pub(crate) struct Agents {
     /// No agent whose name is forgotten had a later generation: a generation of a name never comes twice.
     generation_floor: AtomicU64,
     pub(super) population: Arc<Population>,
+    pub(super) servants: Arc<Servants>,
     plans: Plans,
     kin: Kin,
     // A mutex: the queen writes, doors read. Held for a look-up, or to note some of the agents that there are.
@@ -58,6 +60,7 @@ impl Agents {
             next_number: AtomicU64::new(1),
             generation_floor: AtomicU64::new(0),
             population: Arc::default(),
+            servants: Arc::default(),
             plans: Plans::default(),
             kin: Kin::default(),
             by_name: Mutex::new(BTreeMap::new()),
@@ -162,7 +165,7 @@ impl Agents {
             signals: self.signals.clone(),
             topics: self.topics.clone(),
         };
-        let at_work = AtWork::new(behaviour, context, self.population.clone());
+        let at_work = AtWork::new(behaviour, context, (self.population.clone(), self.servants.clone()));
         // Its end comes to the queen as a message, after this: she finds the agent by its actor then.
         match Actor::spawn_linked(None, Agent, at_work, queen.get_cell()).await {
             Ok((actor, _)) => {
@@ -199,12 +202,14 @@ impl Agents {
         let (said, again) = entry.hear();
         let stopped = !entry.is_live();
         let (end, reason) = match (panic, said) {
-            (None, Some(Said::Passive(state))) if !stopped && !again => return self.rest(&entry, state, queen),
+            (None, Some(Said::Passive(state, serves))) if !stopped && !again => {
+                return self.rest(&entry, (state, serves), queen);
+            }
             (_, _) if again => (End::Done, RESTARTED.to_owned()),
             (Some(panic), _) => (End::Failed, panicked(&panic)),
             (None, Some(Said::Failed(reason))) => (End::Failed, reason),
             (None, Some(Said::Done)) => (End::Done, AGENT_DONE.to_owned()),
-            (None, None | Some(Said::Passive(_))) if stopped => (End::Failed, AGENT_STOPPED.to_owned()),
+            (None, None | Some(Said::Passive(..))) if stopped => (End::Failed, AGENT_STOPPED.to_owned()),
             (None, _) => (End::Failed, "its actor ended, and nobody had asked for it".to_owned()),
         };
         self.end_generation(&entry, &reason, queen);
@@ -254,6 +259,7 @@ impl Agents {
 
     /// Ends an agent for good.
     fn finish(&self, entry: &Arc<Entry>, phase: Phase, reason: Option<String>, queen: &ActorRef<QueenMessage>) {
+        self.unlist(entry);
         if let Some(before) = entry.finish(phase, reason) {
             if before == Phase::Passive {
                 self.end_generation(entry, AGENT_STOPPED, queen);
@@ -373,10 +379,16 @@ impl Agents {
     }
 
     fn pause(&self, entry: &Entry, paused: bool) {
-        let mut life = entry.life();
-        life.paused = paused;
-        if let Some(present) = entry.present().as_ref() {
-            present.set_paused(paused);
+        {
+            let mut life = entry.life();
+            life.paused = paused;
+            if let Some(present) = entry.present().as_ref() {
+                present.set_paused(paused);
+            }
+        }
+        match paused {
+            true => self.unlist(entry),
+            false => self.list(entry),
         }
     }
 
@@ -386,6 +398,7 @@ impl Agents {
         match phase {
             Phase::Passive => {
                 self.population.enter()?;
+                self.unlist(entry);
                 self.population.leave(Phase::Passive);
                 self.end_generation(entry, RESTARTED, queen);
                 self.recover_now(entry, queen);

@@ -5,6 +5,7 @@ mod kin;
 mod orders;
 mod passive;
 mod registration;
+mod tasks;
 mod topics;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,6 +47,8 @@ enum Act {
     Note,
     /// As [`Act::Note`], but becomes passive only when it has been idle for long.
     NoteIdle,
+    /// As [`Act::Note`], and takes tasks while it is passive.
+    Serve,
     /// Says that it becomes passive, and cannot be woken.
     NeverWake,
     /// Gives a state that is too large.
@@ -76,7 +79,7 @@ impl Behaviour for Scripted {
                 Act::Subscribe(patterns) => topics::subscribe(context, patterns),
                 Act::Answer => Ok(Step::Wait),
                 Act::Ask(to) => asks::ask(context, to).await,
-                Act::Note | Act::NoteIdle => Ok(self.note("step".to_owned(), context)),
+                Act::Note | Act::NoteIdle | Act::Serve => Ok(self.note("step".to_owned(), context)),
                 Act::NeverWake | Act::Large => Ok(Step::Passivate),
                 Act::Parent => kin::spawn(context).await,
             }
@@ -103,11 +106,15 @@ impl Behaviour for Scripted {
 
     fn passivate(&mut self) -> Option<Vec<u8>> {
         match self.act {
-            Act::Note | Act::NoteIdle | Act::Parent => Some(self.noted.join(" ").into_bytes()),
+            Act::Note | Act::NoteIdle | Act::Serve | Act::Parent => Some(self.noted.join(" ").into_bytes()),
             Act::NeverWake => Some(Vec::new()),
             Act::Large => Some(vec![0; PASSIVE_BYTES_MAX + 1]),
             _ => None,
         }
+    }
+
+    fn serves(&self) -> Option<Serves> {
+        matches!(self.act, Act::Serve).then(tasks::served)
     }
 
     fn wake(&mut self, state: &[u8]) -> Result<(), BehaviourError> {
@@ -136,7 +143,7 @@ impl Scripted {
         self.noted.push(what);
         context.report("noted", self.noted.join(" "));
         match self.act {
-            Act::Note => Step::Passivate,
+            Act::Note | Act::Serve => Step::Passivate,
             _ => Step::Wait,
         }
     }

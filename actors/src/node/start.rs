@@ -21,7 +21,9 @@ use super::replacement::{Steward, follow_members, newest, with_me};
 use super::rules::keep_rules;
 use super::sessions::Keeper;
 use super::shaping::{Shaping, keep_epoch};
-use super::tasks::{compare_with_others, follow_leader, log_end_of_hellos, run_until, tell_recovered, watch_disk};
+use super::tasks::{
+    compare_with_others, follow_leader, log_end_of_hellos, run_until, tell_recovered, wake_for_tasks, watch_disk,
+};
 use super::{Node, comparison};
 use crate::agent::{Agents, Signals};
 use crate::consensus::{Consensus, Library, LogStore, Snapshots, Timing, prepare};
@@ -293,6 +295,8 @@ impl Node {
             stop.clone(),
             compare_with_others(judge.clone(), router.clone()),
         )));
+        let waking = wake_for_tasks(agents.clone(), router.clone());
+        tasks.push(tokio::spawn(run_until(stop.clone(), waking)));
         let keeper = Keeper::new(founded.me, replica.clone(), consensus.clone(), queen.clone());
         let keeper = Arc::new(keeper);
         tasks.push(tokio::spawn(run_until(stop.clone(), keeper.clone().watch())));

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::comparison::{ASK_EVERY, Judge};
 use super::inbox::Control;
 use super::joins::Joins;
+use crate::agent::Agents;
 use crate::body::{decode, encode};
 use crate::consensus::Consensus;
 use crate::disk::{Disk, DiskReport, Looker};
@@ -130,6 +131,12 @@ pub(super) async fn tell_recovered(consensus: Arc<Consensus>, queen: ActorRef<Qu
     }
     // A queen that has stopped tells nobody.
     let _ = queen.cast(QueenMessage::Recovered);
+}
+
+/// Wakes passive agents of this node for tasks that nobody who is awake waits for.
+pub(super) async fn wake_for_tasks(agents: Arc<Agents>, router: Arc<Router>) {
+    let members = || router.members().into_iter().collect();
+    agents.rouse_for_tasks(router.me(), members).await;
 }
 
 /// Resolves with the reason when this node cannot go on in its cluster.

@@ -206,8 +206,8 @@ impl Conducting {
         });
         let said = futures::future::join_all(asked).await.into_iter().flatten().collect();
         conductor.hear(said, |node| epoch.members.contains(&node) && self.is_there(node));
-        let claimable = self.replica.claimable(pools);
-        for Said { pool, shares, after } in conductor.decide(pools, &claimable, |node| takes(&epoch, node), now_ms()) {
+        let ready = self.replica.ready_for(pools);
+        for Said { pool, shares, after } in conductor.decide(pools, &ready, |node| takes(&epoch, node), now_ms()) {
             tracing::info!(%pool, ?shares, "a pool is shared in another way");
             let command = PoolCommand::Share {
                 name: pool.clone(),

@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use arc_swap::ArcSwap;
 use openraft::type_config::alias::{LogIdOf, StoredMembershipOf, VoteOf};
 use queenright_protocol::colony::{
-    Answer, Colony, Digest, DoorTokens, Epoch, Key, Pools, RULES, Record, ReservationId, Session, TokenHash, Wait,
-    WaitId,
+    Answer, Claimable, Colony, Digest, DoorTokens, Epoch, Key, Pools, RULES, Record, ReservationId, Serves, Session,
+    TokenHash, Wait, WaitId,
 };
 use queenright_protocol::id::NodeId;
 use queenright_protocol::version::Versions;
@@ -284,12 +284,12 @@ impl Replica {
     }
 
     /// How many tasks agents of each pool could claim now. No snapshot is taken for that.
-    pub(crate) fn claimable(&self, pools: &Pools) -> BTreeMap<Arc<str>, u64> {
+    pub(crate) fn ready_for(&self, pools: &Pools) -> BTreeMap<Arc<str>, u64> {
         let state = self.state();
-        let claimable = pools
+        let ready = pools
             .iter()
-            .map(|(name, pool)| (name.clone(), state.colony.claimable(&pool.settings)));
-        claimable.collect()
+            .map(|(name, pool)| (name.clone(), state.colony.ready_for(&pool.settings)));
+        ready.collect()
     }
 
     /// The position, the last applied index and the digest, all of one state.
@@ -369,6 +369,11 @@ impl Replica {
             // An error says that this replica is gone, and with it who waits.
             let _ = changed.await;
         }
+    }
+
+    /// What a worker could claim, by this node's copy, at a cluster time.
+    pub(crate) fn claimable(&self, serves: &Serves, cluster_ms: u64, most: usize) -> Claimable {
+        self.state().colony.claimable(serves, cluster_ms, most)
     }
 
     fn current_revision(&self, project: &str, key: &str) -> u64 {

@@ -137,6 +137,8 @@ in QUEENRIGHT_TASK, QUEENRIGHT_ATTEMPT, QUEENRIGHT_FENCE and others, the result 
 what it printed on stderr is kept with the attempt. The command runs as the user of the node, with the environment of the
 node, and paths are paths of its host.
 
+With --passivate-after the agent is a record while there is nothing to do, without a session; the next task for it wakes it.
+
 A task that is lost or cancelled kills its command with all that it has started. `agent stop` lets commands go on for the
 grace, then gives their tasks back; a node that stops gives them back at once; the commands of a node that was killed are
 killed too. An agent lives as long as its node's process: start it again after the node was.
@@ -275,6 +277,9 @@ pub struct WorkerArgs {
     /// For how long the tasks are held while the node has no contact to a quorum, from 10 seconds to a day
     #[arg(long, value_name = "TIME", default_value = "30", value_parser = span)]
     pub lease: Duration,
+    /// Keep it as a record after so long without a task, up to a day: the next task that nobody else waits for wakes it
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    pub passivate_after: Option<Duration>,
 }
 
 /// Which agents are listed: those that all of it fits.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use queenright_actors::agent::{
     AgentAccounts, AgentChildren, AgentOrder, AgentSpec, AgentState, AgentStatus, PairCounts, RestartPolicy,
@@ -81,6 +82,7 @@ pub async fn run(command: AgentCommand, context: &Context) -> Result<Exit, CliEr
 fn exec_spec(args: ExecArgs) -> Result<AgentSpec, CliError> {
     let folder = absolute("--folder", args.folder)?;
     let repository = absolute("--repository", args.repository)?;
+    let passivate_after = args.worker.passivate_after;
     let mut arguments = worker(args.worker);
     let environment = args.environment.into_iter().map(|(name, value)| (name, value.into()));
     arguments.extend([
@@ -98,11 +100,13 @@ fn exec_spec(args: ExecArgs) -> Result<AgentSpec, CliError> {
         ),
         ("memory_mb".to_owned(), json!(args.memory)),
     ]);
-    Ok(spec(args.name, exec::KIND, arguments, args.restart.into()))
+    let spec = spec(args.name, exec::KIND, arguments, args.restart.into());
+    Ok(with_rest(spec, passivate_after))
 }
 
 /// The agent that `agent http` asks for.
 fn http_spec(args: HttpArgs) -> Result<AgentSpec, CliError> {
+    let passivate_after = args.worker.passivate_after;
     let mut arguments = worker(args.worker);
     arguments.extend([
         ("url".to_owned(), args.url.into()),
@@ -116,7 +120,8 @@ fn http_spec(args: HttpArgs) -> Result<AgentSpec, CliError> {
         ("checks".to_owned(), json!(args.checks)),
         ("folder".to_owned(), json!(absolute("--folder", args.folder)?)),
     ]);
-    Ok(spec(args.name, post::KIND, arguments, args.restart.into()))
+    let spec = spec(args.name, post::KIND, arguments, args.restart.into());
+    Ok(with_rest(spec, passivate_after))
 }
 
 /// A path from the root, since the node runs elsewhere.
@@ -156,6 +161,14 @@ fn spec(name: String, kind: &str, arguments: Map<String, Value>, restart: Restar
         arguments: Value::Object(said.collect()),
         restart,
         ..AgentSpec::default()
+    }
+}
+
+/// The same, which becomes passive after so long without a task.
+fn with_rest(spec: AgentSpec, after: Option<Duration>) -> AgentSpec {
+    AgentSpec {
+        passivate_after_ms: after.map(|after| after.as_millis() as u64),
+        ..spec
     }
 }
 

@@ -73,6 +73,7 @@ pub async fn run(args: RunArgs, context: &Context) -> Result<Exit, CliError> {
         grace: args.grace,
         max_tasks: args.max_tasks,
         exit_when_empty: args.exit_when_empty,
+        idle_for: None,
     };
     let (stop, stops) = mpsc::channel(2);
     let forward = tokio::spawn(async move {

@@ -1,12 +1,19 @@
 //! The behaviour of an agent that works through tasks. The queen supervises the agent; the worker itself is a task beside
 //! it, since it outlives the agent until what that had in hand is ended.
+//!
+//! An agent that is to become passive lets its worker end once that has had nothing to do for as long as its specification
+//! says: the session is closed, and what the worker has counted is kept. A task that is ready wakes the agent, which starts
+//! another worker.
 
 use std::error::Error as _;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use queenright_actors::agent::{AgentContext, Behaviour, BehaviourError, Step};
+use queenright_actors::agent::{AgentContext, Behaviour, BehaviourError, ChildEnded, Serves, Signal, Step};
+use queenright_actors::topic::Heard;
+use queenright_protocol::colony::QUEUE_DEFAULT;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -14,17 +21,23 @@ use tokio_util::sync::CancellationToken;
 use super::{AtWork, Hosted};
 use crate::worker::{Doors, Happening, Plan, Summary, Worker, WorkerError};
 
+/// How much of the last trouble a passive agent keeps, in bytes.
+const TROUBLE_BYTES_KEPT: usize = 1_024;
+
 /// An agent that works through tasks.
 pub(super) struct WorkerAgent {
     hosted: Arc<Hosted>,
     plan: Plan,
     /// Tells its worker that the agent has ended.
     gone: CancellationToken,
+    /// What its workers have told that have ended.
+    told: Told,
 }
 
 /// What a worker tells of itself.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Told {
+    #[serde(skip)]
     running: u64,
     summary: Summary,
     /// The last thing that went wrong with a task.
@@ -38,7 +51,13 @@ type Ended = Result<Summary, WorkerError>;
 impl WorkerAgent {
     pub(super) fn new(hosted: Arc<Hosted>, plan: Plan) -> WorkerAgent {
         let gone = CancellationToken::new();
-        WorkerAgent { hosted, plan, gone }
+        let told = Told::default();
+        WorkerAgent {
+            hosted,
+            plan,
+            gone,
+            told,
+        }
     }
 
     /// Starts the worker. It ends by itself if its work is over, else after the agent or the node.
@@ -95,7 +114,7 @@ async fn until_told(
 impl Behaviour for WorkerAgent {
     fn step<'a>(&'a mut self, context: &'a AgentContext) -> BoxFuture<'a, Result<Step, BehaviourError>> {
         Box::pin(async move {
-            let (tell, mut told) = watch::channel(Told::default());
+            let (tell, mut told) = watch::channel(self.told.clone());
             let prepared = self.plan.prepare().await;
             prepared.map_err(|error| BehaviourError(with_causes(&error)))?;
             if let Some(trees) = &self.plan.commands.worktrees {
@@ -125,13 +144,55 @@ impl Behaviour for WorkerAgent {
                     break ended;
                 }
             };
-            report(context, &told.borrow());
+            self.told = told.borrow().clone();
+            report(context, &self.told);
             match ended {
+                // Nothing else ends one whose agent and node go on.
+                Ok(Ok(_)) if self.plan.idle_for.is_some() && !self.hosted.stop.is_cancelled() => Ok(Step::Passivate),
                 Ok(Ok(_)) => Ok(Step::Done),
                 Ok(Err(error)) => Err(BehaviourError(with_causes(&error))),
                 Err(error) => Err(BehaviourError(format!("the worker ended: {error}"))),
             }
         })
+    }
+
+    // Between its steps it has no worker: whatever wakes it, it looks for tasks.
+
+    fn signals(&mut self, _: Vec<Signal>, _: &AgentContext) -> Result<Step, BehaviourError> {
+        Ok(Step::Again)
+    }
+
+    fn topics(&mut self, _: Vec<Heard>, _: &AgentContext) -> Result<Step, BehaviourError> {
+        Ok(Step::Again)
+    }
+
+    fn child_ended(&mut self, _: ChildEnded, _: &AgentContext) -> Result<Step, BehaviourError> {
+        Ok(Step::Again)
+    }
+
+    fn passivate(&mut self) -> Option<Vec<u8>> {
+        let mut told = self.told.clone();
+        if let Some(trouble) = &mut told.trouble {
+            trouble.truncate(trouble.floor_char_boundary(TROUBLE_BYTES_KEPT));
+        }
+        serde_json::to_vec(&told).ok()
+    }
+
+    fn serves(&self) -> Option<Serves> {
+        let wanted = &self.plan.wanted;
+        Some(Serves {
+            project: self.plan.project.as_str().into(),
+            queue: wanted.queue.clone().unwrap_or_else(|| QUEUE_DEFAULT.into()),
+            kinds: wanted.kinds.clone(),
+            capabilities: wanted.capabilities.clone(),
+        })
+    }
+
+    fn wake(&mut self, state: &[u8]) -> Result<(), BehaviourError> {
+        let told =
+            serde_json::from_slice(state).map_err(|error| BehaviourError(format!("what it has kept: {error}")))?;
+        self.told = told;
+        Ok(())
     }
 }
 

@@ -22,6 +22,9 @@
 //! | `retry` | `false` | whether a task whose command fails may be tried again, as far as its own retry policy says |
 //! | `lease_s` | 30 | how long its session lives without a sign of life of the node, 10 to 86,400 s |
 //! | `grace_s` | 10 | how long commands may go on after the agent was stopped, 0 to 3,600 s |
+//!
+//! With `passivate_after_ms` in its specification it becomes passive after so long without a task, and is woken by the next
+//! one that nobody else waits for.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -216,6 +219,7 @@ pub(super) fn plan_of(
             .unwrap_or(GRACE_DEFAULT),
         max_tasks: arguments.number("max_tasks", 1..=MAX_TASKS_MAX)?,
         exit_when_empty: false,
+        idle_for: spec.passivate_after_ms.map(Duration::from_millis),
     })
 }
 

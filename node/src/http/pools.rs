@@ -108,7 +108,7 @@ pub(super) async fn show(State(door): State<Door>, mut call: Call) -> Result<Res
         let pool = snapshot.colony.pools().get(&name).cloned();
         let unknown = || Refusal::UnknownPool { pool: name.clone() };
         let pool = pool.ok_or_else(unknown)?;
-        let ready = snapshot.colony.claimable(&pool.settings);
+        let ready = snapshot.colony.ready_for(&pool.settings);
         (pool, ready)
     };
     let asked = tokio::time::timeout_at(caller.deadline, door.pool_nodes(&name, &pool)).await;

@@ -4,7 +4,7 @@
 //!            ┌──────────────────── room for more ◀──────────────────┐
 //!            ▼                                                      │
 //!         working ── claim, waits ──▶ attempts, at most concurrency ┘
-//!            │ first signal, `max_tasks`, or empty and `exit_when_empty`
+//!            │ first signal, `max_tasks`, empty and `exit_when_empty`, or nothing to do for `idle_for`
 //!            ▼
 //!         draining ── all attempts have ended ──▶ over
 //!            │ second signal, or the grace is over        ▲
@@ -38,7 +38,7 @@ use std::time::Duration;
 use queenright_actors::process::{End, ProcessError};
 use queenright_bench::client::ClientError;
 use queenright_bench::client::wire::WireTaskId;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 
@@ -78,6 +78,8 @@ pub struct Plan {
     pub max_tasks: Option<u64>,
     /// Whether to end once no task is ready and none is under way here.
     pub exit_when_empty: bool,
+    /// Whether to end once there was nothing to do for so long.
+    pub idle_for: Option<Duration>,
 }
 
 impl Plan {
@@ -215,7 +217,7 @@ pub enum How {
 }
 
 /// What a worker has done.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// How many tasks were taken.
     pub taken: u64,

@@ -60,6 +60,8 @@ pub(super) struct Run {
     phase: watch::Sender<Phase>,
     /// Whether it is paused.
     pauses: watch::Receiver<bool>,
+    /// Since when it has had nothing to do, while that is so.
+    idle_since: Option<Instant>,
 }
 
 impl Run {
@@ -74,6 +76,7 @@ impl Run {
             not_before: Instant::now(),
             phase: watch::Sender::new(Phase::Working),
             pauses,
+            idle_since: None,
         }
     }
 
@@ -82,6 +85,7 @@ impl Run {
         let mut refused = None;
         while self.prepare() {
             let phase = self.phase();
+            let idle_ends = self.idle_ends();
             tokio::select! {
                 Some(()) = signals.recv() => {
                     self.enter(if phase == Phase::Working { Phase::Draining } else { Phase::GivingBack });
@@ -92,6 +96,7 @@ impl Run {
                     }
                 }
                 () = at(grace_ends), if phase == Phase::Draining => self.enter(Phase::GivingBack),
+                () = at(idle_ends) => self.enter(Phase::Draining),
                 () = at(gives_up), if matches!(self.next, Next::Claim(_)) => self.next = Next::Idle,
                 claimed = self.next.come() => {
                     self.next = Next::Idle;
@@ -162,6 +167,15 @@ impl Run {
             }
         }
         paused || !matches!(self.next, Next::Idle) || !self.attempts.is_empty()
+    }
+
+    /// When it ends because there was nothing to do for so long. A pause is none of that, nor is a command that gave its task
+    /// back.
+    fn idle_ends(&mut self) -> Option<Instant> {
+        let idle_for = self.worker.plan.idle_for?;
+        let waits = matches!(self.next, Next::Wait(..)) && self.attempts.is_empty() && !self.is_paused();
+        self.idle_since = waits.then(|| self.idle_since.unwrap_or_else(Instant::now).max(self.not_before));
+        self.idle_since.map(|since| since + idle_for)
     }
 
     /// How many tasks may be taken now.

@@ -114,14 +114,15 @@ pub use self::sweep::{COLONY_AUTHOR, STEPS_PER_COMMAND, STEPS_PER_EMPTY_ROUND};
 pub use self::task::{
     ADD_TASKS_MAX, ATTEMPTS_MAX, Accept, Act, Added, Attempt, BREAKER_FAILURES_MAX, BREAKER_PAUSE_MS, Breaker,
     BreakerSettings, CAPABILITIES_MAX, CHEAPER_MAX, CHECK_BYTES_MAX, CHECKPOINT_BYTES_MAX, CHECKS_MAX, CLAIM_KINDS_MAX,
-    CLAIM_PASSES_MAX, CLAIM_TASKS_MAX, CLASSES_MAX, COST_DEFAULT, Caller, Claim, Claimed, Closed, Control, Counts,
-    Distribution, Ending, FACTOR_MAX, FINISHED_BYTES_KEPT_MAX, FINISHED_KEPT_MAX, FINISHED_KEPT_MS, FOLLOW_UPS_MAX,
-    Failure, Fence, Finish, FinishWith, Finished, GROUPS_MAX, HISTORY_MAX, Holder, LABELS_MAX, Lease, Leave, NEEDS_MAX,
-    NOTE_BYTES_MAX, Need, NewTask, OFFER_MS, OPEN_BYTES_MAX, OPEN_TASKS_MAX, Owner, PASSES_MAX, PAYLOAD_BYTES_MAX,
-    Priority, QUEUE_DEFAULT, QUEUES_MAX, Queue, QueueChange, QueueClosed, RESULT_BYTES_MAX, Retry, Return, SPAN_MS_MAX,
-    STALE_MS, State, StateName, TASK_NAME_BYTES_MAX, TASK_REASON_BYTES_MAX, TASK_RESOURCES_MAX, TITLE_BYTES_MAX, Task,
-    TaskCommand, TaskId, TaskIdError, Tasks, Terms, Tier, Unmet, Update, WAIT_MS_MAX, WAIT_PROFILES_MAX,
-    WAITS_COMPARED_MAX, WAITS_MAX, WAITS_PER_NODE_MAX, WAITS_PER_OWNER_MAX, Wait, WaitId, Wants, Which,
+    CLAIM_PASSES_MAX, CLAIM_TASKS_MAX, CLASSES_MAX, COST_DEFAULT, Caller, Claim, Claimable, Claimed, Closed, Control,
+    Counts, Distribution, Ending, FACTOR_MAX, FINISHED_BYTES_KEPT_MAX, FINISHED_KEPT_MAX, FINISHED_KEPT_MS,
+    FOLLOW_UPS_MAX, Failure, Fence, Finish, FinishWith, Finished, GROUPS_MAX, HISTORY_MAX, Holder, LABELS_MAX, Lease,
+    Leave, NEEDS_MAX, NOTE_BYTES_MAX, Need, NewTask, OFFER_MS, OPEN_BYTES_MAX, OPEN_TASKS_MAX, Owner, PASSES_MAX,
+    PAYLOAD_BYTES_MAX, Priority, QUEUE_DEFAULT, QUEUES_MAX, Queue, QueueChange, QueueClosed, RESULT_BYTES_MAX, Retry,
+    Return, SPAN_MS_MAX, STALE_MS, Serves, State, StateName, TASK_NAME_BYTES_MAX, TASK_REASON_BYTES_MAX,
+    TASK_RESOURCES_MAX, TITLE_BYTES_MAX, Task, TaskCommand, TaskId, TaskIdError, Tasks, Terms, Tier, Unmet, Update,
+    WAIT_MS_MAX, WAIT_PROFILES_MAX, WAITS_COMPARED_MAX, WAITS_MAX, WAITS_PER_NODE_MAX, WAITS_PER_OWNER_MAX, Wait,
+    WaitId, Wants, Which,
 };
 pub use self::usage::{
     ACCOUNT_NAME_BYTES_MAX, ACCOUNTS_MAX, Account, AccountName, AccountNameError, Accounts, Budget, BudgetCommand,

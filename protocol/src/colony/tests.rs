@@ -1,6 +1,7 @@
 //! Promises of the colony. The parts: `random` makes sequences of commands, `model` says what must come of them.
 
 mod batches;
+mod claimable;
 mod door_tokens;
 mod epochs;
 mod events;

@@ -196,11 +196,11 @@ fn balance(places: &mut [Place], settings: &PoolSettings) {
 
 impl Colony {
     /// How many tasks agents of a pool with these settings could claim now.
-    pub fn claimable(&self, settings: &PoolSettings) -> u64 {
+    pub fn ready_for(&self, settings: &PoolSettings) -> u64 {
         let project = self.project(&settings.project);
         project.map_or(0, |project| {
             let wanted = (&settings.kinds[..], &settings.capabilities[..]);
-            project.claimable(&settings.queue, wanted, self.cluster_ms()) as u64
+            project.ready_for(&settings.queue, wanted, self.cluster_ms()) as u64
         })
     }
 }

@@ -57,9 +57,12 @@ impl Gate<'_> {
 
 impl Project {
     /// How many ready tasks of a queue claims with these kinds and capabilities would get now.
-    pub(in crate::colony) fn claimable(&self, queue: &str, wanted: (&[Arc<str>], &[Arc<str>]), now_ms: u64) -> usize {
+    pub(in crate::colony) fn ready_for(&self, queue: &str, wanted: (&[Arc<str>], &[Arc<str>]), now_ms: u64) -> usize {
+        if self.accounts.held(queue).is_some() {
+            return 0;
+        }
         let rates = &self.rates;
         let queue = self.tasks.queue(queue);
-        queue.map_or(0, |queue| queue.claimable(wanted, Gate { rates, now_ms }))
+        queue.map_or(0, |queue| queue.ready_for(wanted, Gate { rates, now_ms }))
     }
 }

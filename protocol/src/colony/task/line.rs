@@ -131,7 +131,7 @@ impl Line {
     }
 
     /// All of its tasks in the order in which they go.
-    fn ranked(&self) -> impl Iterator<Item = Rank> {
+    pub(super) fn ranked(&self) -> impl Iterator<Item = Rank> {
         let turn = self.turn();
         let cheaper = self.hinted.range(..(COST_DEFAULT, FIRST)).copied();
         let plain = self.plain.iter().map(|id| (COST_DEFAULT, *id));

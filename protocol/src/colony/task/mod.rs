@@ -60,6 +60,7 @@
 //! [`Outcome::Left`]: super::Outcome::Left
 
 mod attempt;
+mod claimable;
 mod command;
 mod control;
 mod ending;
@@ -85,6 +86,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use self::attempt::{Attempt, Return};
+pub use self::claimable::{Claimable, Serves};
 pub use self::command::{
     Accept, Act, Claim, Control, Ending, Failure, Finish, FinishWith, Leave, NewTask, TaskCommand, Update, Wants, Which,
 };

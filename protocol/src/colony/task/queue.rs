@@ -250,8 +250,13 @@ impl Queue {
         gate: Gate<'_>,
         pick: Pick<'_>,
     ) -> Option<TaskId> {
-        let open = self.open_at(gate, self.fitting(|key| key.fits(kinds, capabilities)));
+        let open = self.open_for((kinds, capabilities), gate);
         self.choose_picked(&open.lines, pick)
+    }
+
+    /// The lines whose tasks fit these kinds and capabilities, and whose tokens are there.
+    pub(super) fn open_for(&self, (kinds, capabilities): (&[Arc<str>], &[Arc<str>]), gate: Gate<'_>) -> Open<'_> {
+        self.open_at(gate, self.fitting(|key| key.fits(kinds, capabilities)))
     }
 
     /// The same for the claims that wait, whichever gets it.
@@ -271,7 +276,7 @@ impl Queue {
 
     /// How many of its ready tasks claims with these kinds and capabilities would get now, if enough of them came and no
     /// resources were taken.
-    pub(super) fn claimable(&self, (kinds, capabilities): (&[Arc<str>], &[Arc<str>]), gate: Gate<'_>) -> usize {
+    pub(super) fn ready_for(&self, (kinds, capabilities): (&[Arc<str>], &[Arc<str>]), gate: Gate<'_>) -> usize {
         if self.closed(gate.now_ms).is_some() {
             return 0;
         }

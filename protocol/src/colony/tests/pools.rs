@@ -333,7 +333,7 @@ fn only_what_agents_of_the_pool_could_claim_now_is_work_for_it() {
     };
     let check = |rig: &Rig, expected: [u64; 3]| {
         assert_eq!(
-            [&of, &kinds, &capable].map(|settings| rig.colony.claimable(settings)),
+            [&of, &kinds, &capable].map(|settings| rig.colony.ready_for(settings)),
             expected
         );
     };
