@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use queenright_actors::agent::{AgentAddress, AgentSpec, AgentState, AgentStatus, RestartPolicy};
-use queenright_actors::explorer::{EXPLORERS_MAX, ExplorerSpec, HISTORY_STEPS_MAX, TOLD_MAX, WorldSpec};
+use queenright_actors::agent::{AgentAddress, AgentState, AgentStatus};
+use queenright_actors::explorer::{EXPLORERS_MAX, ExplorerSpec, HISTORY_STEPS_MAX, TOLD_MAX, WorldError, WorldSpec};
 use queenright_protocol::id::NodeId;
 use queenright_protocol::topology::{self, Kind};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::BenchError;
 use crate::client::Client;
 use crate::report::Counts;
-use crate::rig::{RigNode, door, for_all, late, reported};
+use crate::rig::{RigNode, door, for_all, late, reported, spawn};
 
 /// How often it is looked how far an expedition is: seldom enough to cost nothing.
 const POLL: Duration = Duration::from_millis(100);
@@ -113,11 +113,31 @@ pub struct Plan {
     pub patience: Duration,
 }
 
+/// Why there can be no such expedition. Nothing was begun.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum PlanError {
+    /// There is no such world.
+    #[error(transparent)]
+    World(#[from] WorldError),
+    /// A number is out of its bounds.
+    #[error("{field}: {found} is not {bound}")]
+    Bound {
+        /// What has that number.
+        field: &'static str,
+        /// The number.
+        found: f64,
+        /// What it must be.
+        bound: String,
+    },
+}
+
 impl Plan {
+    /// Whether there can be such an expedition.
+    ///
     /// # Errors
-    /// What is wrong, with the field, its value and its bounds.
-    pub fn check(&self) -> Result<(), String> {
-        self.world.check().map_err(|error| error.to_string())?;
+    /// [`PlanError`].
+    pub fn check(&self) -> Result<(), PlanError> {
+        self.world.check()?;
         let (told_by_one, told) = self.neighbours.told(self.explorers.min(EXPLORERS_MAX) as u64);
         let steps_max = if self.history { HISTORY_STEPS_MAX } else { u64::MAX };
         for (field, found, min, max) in [
@@ -128,13 +148,19 @@ impl Plan {
             ("beliefs told in a step", told, 0, BELIEFS_MAX),
         ] {
             if !(min..=max).contains(&found) {
-                return Err(format!("{field}: {found} is not {min} to {max}"));
+                let bound = format!("{min} to {max}");
+                let found = found as f64;
+                return Err(PlanError::Bound { field, found, bound });
             }
         }
-        if !(0.0..=1.0).contains(&self.trust) {
-            return Err(format!("trust: {} is not 0 to 1", self.trust));
+        match (0.0..=1.0).contains(&self.trust) {
+            true => Ok(()),
+            false => Err(PlanError::Bound {
+                field: "trust",
+                found: self.trust,
+                bound: "0 to 1".to_owned(),
+            }),
         }
-        Ok(())
     }
 }
 
@@ -218,7 +244,8 @@ impl Expedition {
             };
             let arguments = json!({ "world": world, "explorer": explorer, "history": history });
             let host = self.host(number);
-            let agent = self.spawn(host, &self.explorer(number), "explorer", arguments).await?;
+            let at = (&host.client, &*host.name);
+            let agent = spawn(at, &self.explorer(number), "explorer", arguments).await?;
             Ok(AgentAddress {
                 node: host.id,
                 number: agent.number,
@@ -230,21 +257,10 @@ impl Expedition {
             "explorers": addresses, "tells": self.plan.neighbours.of(*explorers), "steps": self.plan.steps,
             "lockstep": self.plan.lockstep, "patience_ms": self.plan.patience.as_millis() as u64,
         });
-        self.spawn(&self.hosts[0], &self.conductor(), "explorer-conductor", arguments)
+        let first = (&self.hosts[0].client, &*self.hosts[0].name);
+        spawn(first, &self.conductor(), "explorer-conductor", arguments)
             .await
             .map(drop)
-    }
-
-    async fn spawn(&self, host: &Host, name: &str, kind: &str, arguments: Value) -> Result<AgentStatus, BenchError> {
-        let spec = AgentSpec {
-            name: name.to_owned(),
-            kind: kind.to_owned(),
-            arguments,
-            restart: RestartPolicy::never(),
-            ..AgentSpec::default()
-        };
-        let spawned = host.client.spawn_agent(&spec).await;
-        spawned.map_err(|error| door(format!("start agent {name} on {}", host.name), error))
     }
 
     fn host(&self, number: usize) -> &Host {

@@ -28,6 +28,7 @@ use tokio::time::timeout;
 
 pub use self::join::Joined;
 pub use self::node::RigNode;
+pub(crate) use self::node::spawn;
 use self::node::{Summary, nodes};
 pub use self::shape::Shape;
 use crate::client::ClientError;

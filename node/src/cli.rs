@@ -17,6 +17,7 @@ mod replay;
 mod reserve;
 mod run;
 mod session;
+mod takes;
 mod task;
 mod tls;
 mod token;
@@ -47,6 +48,7 @@ pub use self::replay::{DemoArgs, ReplayArgs};
 pub use self::reserve::{ModeArgs, OnOff, ReserveCommand};
 pub use self::run::RunArgs;
 pub use self::session::{OwnArgs, SessionCommand};
+pub use self::takes::TakesArgs;
 pub use self::task::{
     ControlArgs, DlqCommand, Ending, HeldArgs, PolicyArg, PriorityArg, QueueCommand, StateArg, TaskCommand, TermsArgs,
     TierArg,

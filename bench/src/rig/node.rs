@@ -89,16 +89,7 @@ impl RigNode {
     /// # Errors
     /// [`BenchError::Door`].
     pub async fn spawn(&self, name: &str, kind: &str, arguments: serde_json::Value) -> Result<AgentStatus, BenchError> {
-        let spec = AgentSpec {
-            name: name.to_owned(),
-            kind: kind.to_owned(),
-            arguments,
-            // A load that begins again in the middle would measure something else.
-            restart: RestartPolicy::never(),
-            ..AgentSpec::default()
-        };
-        let spawned = self.client.spawn_agent(&spec).await;
-        spawned.map_err(|error| door(format!("start agent {name} on {}", self.name), error))
+        spawn((&self.client, &self.name), name, kind, arguments).await
     }
 
     /// How an agent is.
@@ -132,6 +123,28 @@ impl RigNode {
         }
         Err(late(format!("agent {name} still works"), started))
     }
+}
+
+/// Starts an agent of a kind on the node of this client and name, never again once it has ended: a load that begins again in
+/// the middle would measure something else.
+///
+/// # Errors
+/// [`BenchError::Door`].
+pub(crate) async fn spawn(
+    (client, node): (&Client, &str),
+    name: &str,
+    kind: &str,
+    arguments: serde_json::Value,
+) -> Result<AgentStatus, BenchError> {
+    let spec = AgentSpec {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        arguments,
+        restart: RestartPolicy::never(),
+        ..AgentSpec::default()
+    };
+    let spawned = client.spawn_agent(&spec).await;
+    spawned.map_err(|error| door(format!("start agent {name} on {node}"), error))
 }
 
 /// Why a summary is none of the cluster that was to be started.

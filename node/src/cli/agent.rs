@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use queenright_actors::agent::{AgentFilter, AgentState, LIST_MAX, RestartKind, RestartPolicy};
 
-use super::ClientArgs;
+use super::{ClientArgs, TakesArgs};
 
 /// The longest span of a restart policy, in seconds.
 const SPAN_SECONDS_MAX: f64 = 86_400.0;
@@ -245,38 +245,15 @@ pub struct HttpArgs {
 /// Which tasks a hosted worker takes, and how many.
 #[derive(Debug, Args)]
 pub struct WorkerArgs {
-    /// In which project
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    pub project: String,
-    /// Tasks of this queue instead of `default`
-    #[arg(long, value_name = "NAME")]
-    pub queue: Option<String>,
-    /// Only tasks of this kind; give it again, or several with commas, for more
-    #[arg(long = "kind", alias = "kinds", value_name = "KIND", value_delimiter = ',')]
-    pub kinds: Vec<String>,
-    /// What it is capable of; give it again, or several with commas, for more
-    #[arg(
-        long = "capability",
-        alias = "capabilities",
-        value_name = "NAME",
-        value_delimiter = ','
-    )]
-    pub capabilities: Vec<String>,
-    /// Where and what it is, for a queue whose policy is locality; give it again, or several with commas, for more
-    #[arg(long = "label", alias = "labels", value_name = "LABEL", value_delimiter = ',')]
-    pub labels: Vec<String>,
+    /// Which tasks.
+    #[command(flatten)]
+    pub takes: TakesArgs,
     /// How many tasks at a time, up to 1000
     #[arg(long, short = 'n', value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     pub slots: u64,
-    /// A task that fails has not failed for good: it is tried again as far as its retry policy says
-    #[arg(long)]
-    pub retry: bool,
     /// How long what is under way may go on after the agent was stopped, up to an hour
     #[arg(long, value_name = "TIME", default_value = "10", value_parser = span)]
     pub grace: Duration,
-    /// For how long the tasks are held while the node has no contact to a quorum, from 10 seconds to a day
-    #[arg(long, value_name = "TIME", default_value = "30", value_parser = span)]
-    pub lease: Duration,
     /// Keep it as a record after so long without a task, up to a day: the next task that nobody else waits for wakes it
     #[arg(long, value_name = "TIME", value_parser = span)]
     pub passivate_after: Option<Duration>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{AccessArgs, seconds};
+use super::{AccessArgs, TakesArgs, seconds};
 
 /// `queenright run`
 #[derive(Args, Debug)]
@@ -34,26 +34,9 @@ lets what runs end within the grace, a second one gives it back at once.
 
 Exit code 0 when the worker has ended as it should, 5 if it found nothing to do, 7 if no node answers at its start.")]
 pub struct RunArgs {
-    /// Only tasks of this kind; give it again, or several with commas, for more
-    #[arg(long = "kind", alias = "kinds", value_name = "KIND", value_delimiter = ',')]
-    pub kinds: Vec<String>,
-    /// Tasks of this queue instead of `default`
-    #[arg(long, value_name = "NAME")]
-    pub queue: Option<String>,
-    /// What this worker is capable of; give it again, or several with commas, for more
-    #[arg(
-        long = "capability",
-        alias = "capabilities",
-        value_name = "NAME",
-        value_delimiter = ','
-    )]
-    pub capabilities: Vec<String>,
-    /// Where and what this worker is, for a queue whose policy is locality; give it again, or several with commas, for more
-    #[arg(long = "label", alias = "labels", value_name = "LABEL", value_delimiter = ',')]
-    pub labels: Vec<String>,
-    /// A command that fails has not failed its task for good: the task is tried again as far as its retry policy says
-    #[arg(long)]
-    pub retry: bool,
+    /// Which tasks.
+    #[command(flatten)]
+    pub takes: TakesArgs,
     /// How many tasks at a time, up to 1000
     #[arg(long, short = 'n', value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     pub concurrency: u16,
@@ -69,15 +52,9 @@ pub struct RunArgs {
     /// How long commands may go on after Ctrl-C, in seconds
     #[arg(long, value_name = "SECS", default_value = "30", value_parser = seconds)]
     pub grace: Duration,
-    /// For how long the tasks are held while no node can be reached, in seconds, from 10 to 86400
-    #[arg(long, value_name = "SECS", default_value = "30", value_parser = seconds)]
-    pub lease: Duration,
     /// What this worker is called; another of the same name is another worker all the same
     #[arg(long, value_name = "NAME", default_value = "run")]
     pub name: String,
-    /// In which project
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    pub project: String,
     /// A node to work for; give it again for others, which are asked when it does not answer; else all of the one cluster
     /// that runs on this host
     #[arg(

@@ -135,16 +135,17 @@ pub(super) fn absolute(flag: &str, path: Option<PathBuf>) -> Result<Option<PathB
 
 /// What all workers are told.
 fn worker(args: WorkerArgs) -> Map<String, Value> {
+    let takes = args.takes;
     let fields = [
-        ("project", json!(args.project)),
-        ("queue", json!(args.queue)),
-        ("kinds", json!(args.kinds)),
-        ("capabilities", json!(args.capabilities)),
-        ("labels", json!(args.labels)),
+        ("project", json!(takes.project)),
+        ("queue", json!(takes.queue)),
+        ("kinds", json!(takes.kinds)),
+        ("capabilities", json!(takes.capabilities)),
+        ("labels", json!(takes.labels)),
         ("slots", json!(args.slots)),
-        ("retry", json!(args.retry)),
+        ("retry", json!(takes.retry)),
         ("grace_s", json!(args.grace.as_secs_f64())),
-        ("lease_s", json!(args.lease.as_secs_f64())),
+        ("lease_s", json!(takes.lease.as_secs_f64())),
     ];
     fields
         .into_iter()

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use queenright_actors::explorer::{World, WorldSpec};
+use queenright_actors::explorer::{World, WorldError, WorldSpec};
 use queenright_bench::BenchError;
 use queenright_bench::client::{Client, ClientOptions};
-use queenright_bench::expedition::{Expedition, Host, Neighbours, Outcome, Plan, Sight};
+use queenright_bench::expedition::{Expedition, Host, Neighbours, Outcome, Plan, PlanError, Sight};
 use queenright_bench::rig::is_whole;
 use queenright_protocol::id::NodeId;
 use queenright_protocol::topology::Kind;
@@ -42,7 +42,7 @@ const LINES: u64 = 10;
 pub async fn run(args: ExploreArgs, context: &Context) -> Result<Exit, CliError> {
     let plan = plan(&args);
     plan.check().map_err(usage)?;
-    let world = World::new(plan.world.clone()).map_err(|error| usage(error.to_string()))?;
+    let world = World::new(plan.world.clone()).map_err(|error| usage(error.into()))?;
     let mut svg = Drawing::open(&args.svg)?;
     let mut stop = stop_signals()?;
     let (outcome, nodes) = match &args.client.node {
@@ -87,16 +87,28 @@ fn plan(args: &ExploreArgs) -> Plan {
 }
 
 /// A problem of a plan, with the flag that its field comes from.
-fn usage(problem: String) -> CliError {
-    let (field, rest) = problem.split_once(':').unwrap_or((&problem, ""));
-    CliError::Usage(match field {
-        "side" => format!("--grid:{rest}"),
-        "explorers" => format!("--agents:{rest}"),
-        "steps" | "sites" | "obstacles" | "noise" | "trust" | "policy_length" | "update_every" => {
-            format!("--{}:{rest}", field.replace('_', "-"))
+fn usage(error: PlanError) -> CliError {
+    CliError::Usage(match &error {
+        PlanError::Bound { field, found, bound } | PlanError::World(WorldError::Bound { field, found, bound }) => {
+            format!("{}: {found} is not {bound}", flag(field))
         }
-        _ => problem,
+        PlanError::World(WorldError::Full { sites, places }) => {
+            format!("--sites: {sites} do not fit on {places} places")
+        }
+        PlanError::World(WorldError::Model(_)) => error.to_string(),
     })
+}
+
+/// The flag of a field, or the field where it has none.
+fn flag(field: &str) -> String {
+    match field {
+        "side" => "--grid".to_owned(),
+        "explorers" => "--agents".to_owned(),
+        "steps" | "sites" | "obstacles" | "noise" | "trust" | "policy_length" | "update_every" => {
+            format!("--{}", field.replace('_', "-"))
+        }
+        _ => field.to_owned(),
+    }
 }
 
 /// The file that the drawing goes to. Opened before an hour of walking, changed after it.

@@ -32,8 +32,12 @@ const LEASE: RangeInclusive<u64> = SESSION_TTL_MS_MIN..=SESSION_TTL_MS_MAX;
 /// # Errors
 /// [`CliError`]: the command is not there, no node answers at the start, or the cluster refuses its claims.
 pub async fn run(args: RunArgs, context: &Context) -> Result<Exit, CliError> {
-    if !LEASE.contains(&(args.lease.as_millis() as u64)) {
-        let (lease, least, most) = (args.lease.as_secs_f64(), LEASE.start() / 1_000, LEASE.end() / 1_000);
+    if !LEASE.contains(&(args.takes.lease.as_millis() as u64)) {
+        let (lease, least, most) = (
+            args.takes.lease.as_secs_f64(),
+            LEASE.start() / 1_000,
+            LEASE.end() / 1_000,
+        );
         return Err(CliError::Usage(format!(
             "--lease: {lease} is not within {least} to {most}"
         )));
@@ -50,6 +54,7 @@ pub async fn run(args: RunArgs, context: &Context) -> Result<Exit, CliError> {
         source: source.into(),
     };
     let mut signals = StopSignals::listen().map_err(|source| failed("cannot listen for signals", source))?;
+    let takes = args.takes;
     let plan = Plan {
         work: Work::Command(args.command),
         commands: Commands {
@@ -60,16 +65,16 @@ pub async fn run(args: RunArgs, context: &Context) -> Result<Exit, CliError> {
         },
         name: args.name,
         program: "queenright run",
-        project: args.project,
+        project: takes.project,
         wanted: Wanted {
-            queue: args.queue.map(Into::into),
-            kinds: args.kinds.into_iter().map(Into::into).collect(),
-            capabilities: sorted(args.capabilities.into_iter().map(Into::into).collect()),
-            labels: sorted(args.labels.into_iter().map(Into::into).collect()),
+            queue: takes.queue.map(Into::into),
+            kinds: takes.kinds.into_iter().map(Into::into).collect(),
+            capabilities: sorted(takes.capabilities.into_iter().map(Into::into).collect()),
+            labels: sorted(takes.labels.into_iter().map(Into::into).collect()),
         },
-        retry: args.retry,
+        retry: takes.retry,
         concurrency: args.concurrency.into(),
-        lease: args.lease,
+        lease: takes.lease,
         grace: args.grace,
         max_tasks: args.max_tasks,
         exit_when_empty: args.exit_when_empty,
@@ -115,7 +120,7 @@ pub async fn run(args: RunArgs, context: &Context) -> Result<Exit, CliError> {
 async fn doors(args: &RunArgs) -> Result<Doors, CliError> {
     let client = |door: &Door, way: &Way| -> Result<Client, CliError> {
         let options = ClientOptions {
-            project: args.project.clone(),
+            project: args.takes.project.clone(),
             agent: args.name.clone(),
             timeout: REQUEST_TIMEOUT,
             ..ClientOptions::default()
