@@ -26,6 +26,7 @@ use super::tasks::{
 };
 use super::{Node, comparison};
 use crate::agent::{Agents, Signals};
+use crate::background::promptly;
 use crate::consensus::{Consensus, Library, LogStore, Snapshots, Timing, prepare};
 use crate::disk::{Disk, Looker};
 use crate::epochs::Epochs;
@@ -444,12 +445,18 @@ async fn open_state(folder: &DataFolder, me: NodeId, disk: &Arc<Disk>) -> Result
         }
     };
     let (source, disk) = (replica.clone(), disk.clone());
-    store.start(move || {
-        let appended = source.counts().bytes;
-        let pass = source.take_pass()?;
-        disk.behind().taken(appended);
-        Some(pass)
-    });
+    let take = {
+        let source = source.clone();
+        Arc::new(move || {
+            let appended = source.counts().bytes;
+            let taken = source.take_dirty()?;
+            disk.behind().taken(appended);
+            Some(taken)
+        })
+    };
+    // The store's thread gives way to those that apply: it must not hold what they wait for.
+    let runtime = tokio::runtime::Handle::current();
+    store.start(move || Some(source.pass(promptly(&runtime, &take)?)));
     let wake = store.clone();
     replica.wake_store_by(Box::new(move |hurry| if hurry { wake.hurry() } else { wake.wake() }));
     Ok(OpenState {

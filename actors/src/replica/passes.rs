@@ -8,7 +8,7 @@ use queenright_protocol::id::NodeId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::dirty::{BACKLOG_STEP, EventBlocks};
+use super::dirty::{BACKLOG_STEP, Dirty, EventBlocks};
 use super::{LogId, Membership, Replica, State};
 use crate::consensus::types::TypeConfig;
 use crate::store::Pass;
@@ -21,6 +21,14 @@ struct StoredMeta {
     /// What the log had on disk when this was written: the log must still have it.
     flushed: Option<Flushed>,
     colony: Meta,
+}
+
+/// What a pass is made of: what changed, in the state as it was then, and where that stood in the log unless it is the
+/// state on its way from one that a snapshot replaced.
+pub(crate) struct Taken {
+    dirty: Dirty,
+    colony: Colony,
+    stored: Option<StoredMeta>,
 }
 
 /// A vote and an entry that the log has had on disk.
@@ -83,6 +91,11 @@ impl Replica {
     /// What changed since the last call, as one pass of the store; `None` when nothing did. What a snapshot brought comes
     /// in several passes. Called by the store thread.
     pub fn take_pass(&self) -> Option<Pass> {
+        self.take_dirty().map(|taken| self.pass(taken))
+    }
+    /// What changed since the last call. All that a pass needs locks for that others wait for: see
+    /// [`promptly`](crate::background::promptly).
+    pub(crate) fn take_dirty(&self) -> Option<Taken> {
         let (dirty, colony, meta) = {
             let mut state = self.state();
             let index = state.last_applied.as_ref().map_or(0, |id| id.index);
@@ -108,16 +121,21 @@ impl Replica {
                 committed: last.min(last_applied),
             }),
         });
+        Some(Taken { dirty, colony, stored })
+    }
+    /// The pass that writes what was taken.
+    pub(crate) fn pass(&self, taken: Taken) -> Pass {
+        let Taken { dirty, colony, stored } = taken;
         let mut blocks = self.blocks.lock().expect("only the store thread takes this lock");
         let changes = dirty.into_changes(&colony, &mut blocks);
         // A store without meta bytes holds no state.
         let meta = stored.as_ref().map_or_else(Vec::new, |stored| {
             bincode::serialize(stored).expect("plain data serialises into memory")
         });
-        Some(Pass {
+        Pass {
             changes,
             meta,
             more: stored.is_none(),
-        })
+        }
     }
 }

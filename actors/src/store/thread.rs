@@ -16,12 +16,15 @@ use super::folder::write_record;
 use super::open::{META_SPACE, Opened, STATE_SPACE, panic_message, synced_path};
 use super::record::Kind;
 use super::{Pass, Records};
-use crate::background::give_way;
+use crate::background::{give_way, send_back};
 
 /// How long the thread lets more get dirty before it writes a pass that nobody waits for. Long enough that a busy node
 /// writes a key that is changed again and again once in a while instead of once for each log entry; not longer, since what
 /// a crash loses is read from the log at the next start. Cut short when many records are dirty.
 const LINGER: Duration = Duration::from_secs(5);
+/// What sled calls the thread that moves records out of nearly empty parts of its file: half of each second, while passes
+/// write much. What it holds nobody waits for but the store's thread.
+const CLEANER: &str = "log flusher";
 
 /// Where the thread gets its passes. `None` says that nothing is dirty.
 pub(super) type Source = Box<dyn FnMut() -> Option<Pass> + Send>;
@@ -91,7 +94,10 @@ impl Worker {
     pub(super) fn run(mut self, requests: Receiver<Request>) {
         // A pass is the work of some hundred milliseconds.
         give_way();
+        let mut cleaner_gives_way = false;
         while let Ok(first) = requests.recv() {
+            // A thread has its name a moment after it was started.
+            cleaner_gives_way = cleaner_gives_way || send_back(CLEANER);
             let mut batch = vec![first];
             let until = Instant::now() + LINGER;
             // While nobody waits for an answer, more gets dirty, and what is overwritten meanwhile is written once.

@@ -148,6 +148,8 @@ pub(crate) struct Library {
     // A mutex: asked by the state machine, by transfers and by the compaction, from tasks of their own. Held for a look-up
     // and for renames, never while a snapshot is read or written.
     shelf: Mutex<Shelf>,
+    /// Held by who gives a snapshot its name and removes the oldest: as long as the disk takes, unlike that of the shelf.
+    naming: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -169,6 +171,7 @@ impl Library {
             folder: folder.to_owned(),
             data: data.to_owned(),
             shelf: Mutex::new(Shelf::default()),
+            naming: Mutex::new(()),
         };
         let mut paths = Vec::new();
         for entry in std::fs::read_dir(&library.folder)? {
@@ -265,8 +268,9 @@ impl Library {
     pub(crate) fn keep(&self, snapshot: &Arc<Snapshot>) -> io::Result<()> {
         let Head { id, index, .. } = snapshot.head;
         let path = self.folder.join(format!("{PREFIX}{index:020}-{}{SUFFIX}", hex(id)));
-        let mut shelf = self.shelf();
-        if shelf.kept.iter().any(|kept| kept.head.id == id) {
+        // The disk may take its time, and so may this thread: others ask for the newest snapshot meanwhile.
+        let _naming = self.naming.lock().expect("nothing panics under this lock");
+        if self.find(id).is_some() {
             return Ok(());
         }
         {
@@ -275,10 +279,14 @@ impl Library {
             *current = path;
         }
         sync_folder(&self.folder)?;
-        let place = shelf.kept.partition_point(|kept| kept.index() <= index);
-        shelf.kept.insert(place, snapshot.clone());
-        while shelf.kept.len() > KEPT_MAX {
-            let oldest = shelf.kept.remove(0);
+        let oldest: Vec<Arc<Snapshot>> = {
+            let mut shelf = self.shelf();
+            let place = shelf.kept.partition_point(|kept| kept.index() <= index);
+            shelf.kept.insert(place, snapshot.clone());
+            let beyond = shelf.kept.len().saturating_sub(KEPT_MAX);
+            shelf.kept.drain(..beyond).collect()
+        };
+        for oldest in oldest {
             // Its bytes stay readable for a transfer under way.
             std::fs::remove_file(&*oldest.path.lock().expect("nothing panics under this lock"))?;
         }
