@@ -9,7 +9,7 @@
 //!
 //! | answer | what follows |
 //! |---|---|
-//! | 2xx | the task is done; the body is its result, JSON or else text, up to [`STDOUT_BYTES_MAX`]; its `usage` counts ([`super::usage`]) |
+//! | 2xx | the task is done; the body is its result, JSON or else text, up to [`STDOUT_BYTES_MAX`]; its `usage` counts |
 //! | 408, 425, 429, 5xx, none | another try after a pause, the longer one of its own and of `Retry-After`, while there is one and the time is not up |
 //! | any other | the task has failed for good |
 
