@@ -116,8 +116,11 @@ fn a_pool_follows_the_depth_of_its_queue_within_its_bounds() {
     // One is there before there is any work.
     rig.until("one waits for work", "builders", |pool| pool["agents"]["idle"] == 1);
     let tasks = rig.add(8);
-    let full = rig.until("all of them work", "builders", |pool| pool["agents"]["busy"] == 5);
-    assert_eq!((&full["wanted"], &full["ready"]), (&json!(5), &json!(3)));
+    // What is ready is read before the nodes are asked.
+    let full = rig.until("all of them work", "builders", |pool| {
+        pool["agents"]["busy"] == 5 && pool["ready"] == 3
+    });
+    assert_eq!(full["wanted"], 5, "{full}");
     let mut on_nodes = of_nodes(&full, "busy");
     on_nodes.sort_unstable();
     assert_eq!(on_nodes, [1, 2, 2], "{full}");
@@ -151,7 +154,10 @@ fn a_pool_follows_the_depth_of_its_queue_within_its_bounds() {
 #[test]
 fn the_share_of_a_node_that_dies_goes_elsewhere_and_its_tasks_are_done() {
     let mut rig = Rig::start("pool-death", |_| {});
-    rig.set("builders", &["--max", "3", "--idle", "1"], WAITS);
+    rig.set("builders", &["--max", "3", "--min-idle", "3", "--idle", "1"], WAITS);
+    rig.until("each node has one", "builders", |pool| {
+        of_nodes(pool, "idle") == [1, 1, 1]
+    });
     let tasks = rig.add(3);
     rig.until("each node works on one", "builders", |pool| {
         of_nodes(pool, "busy") == [1, 1, 1]
@@ -210,7 +216,12 @@ fn an_agent_is_replaced_after_so_many_tasks_and_when_somebody_asks() {
     });
     assert_ne!(number(&rig.agents("builders")), before);
 
-    // Failures count too, and what the command of a task used.
+    // Failures count too, and what the command of a task used. Other settings replace the agent first.
+    let replaced = |changes: u64| {
+        rig.until("another one is there", "builders", |pool| {
+            pool["agents"]["recycled"]["changed"] == changes && pool["agents"]["idle"] == 1
+        });
+    };
     let flags = [
         "--max",
         "1",
@@ -222,6 +233,7 @@ fn an_agent_is_replaced_after_so_many_tasks_and_when_somebody_asks() {
         "node=n2",
     ];
     rig.set("builders", &flags, "exit 3");
+    replaced(2);
     rig.add(1);
     rig.until("it was replaced after a failure", "builders", |pool| {
         pool["agents"]["recycled"]["failures"] == 1 && pool["agents"]["idle"] == 1
@@ -238,6 +250,7 @@ fn an_agent_is_replaced_after_so_many_tasks_and_when_somebody_asks() {
             "node=n2",
         ];
         rig.set("builders", &flags, "sleep 0.5");
+        replaced(3);
         rig.add(1);
         rig.until("it was replaced for its memory", "builders", |pool| {
             pool["agents"]["recycled"]["memory"] == 1 && pool["agents"]["idle"] == 1
