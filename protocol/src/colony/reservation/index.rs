@@ -69,6 +69,19 @@ impl Entry {
         let resource = &self.reservation.resources[self.place as usize].resource;
         resource.leads().swap_remove(self.alternative as usize)
     }
+
+    /// Reads what a look at it will read.
+    fn read(&self) -> usize {
+        let reservation = &*self.reservation;
+        let reserved = &reservation.resources[self.place as usize];
+        let path = match &reserved.resource {
+            Resource::Files(glob) => glob.text(),
+            _ => &reserved.text,
+        };
+        let ends = [path, &reserved.text].map(|text| text.as_bytes().last().map_or(0, |byte| usize::from(*byte)));
+        let until = reservation.until_ms() as usize;
+        until.wrapping_add(ends[0] + ends[1] + reservation.holder.author.len())
+    }
 }
 
 /// The first bytes of how a last name begins and ends: mostly they say whether two agree. What is shorter is filled up.
@@ -282,7 +295,7 @@ impl<B> Visit<'_, B> {
     }
 
     fn all(&mut self, behind: Cursor<'_, Entry>) -> ControlFlow<Stop<B>> {
-        behind.values(&mut |entry| self.hit(entry))
+        behind.values(Entry::read, &mut |entry| self.hit(entry))
     }
 
     /// A step further.

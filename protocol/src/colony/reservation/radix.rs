@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+/// How many values of a node are read ahead: a processor has not many more reads under way, and the visitor may break.
+const AHEAD_MAX: usize = 16;
+
 /// The tree.
 #[derive(Clone, Debug)]
 pub(super) struct Radix<V> {
@@ -199,13 +202,25 @@ impl<'a, V> Cursor<'a, V> {
         ControlFlow::Continue(())
     }
 
-    /// Visits the values behind this place, in the order of their keys.
-    pub(super) fn values<B>(self, visitor: &mut dyn FnMut(&'a V) -> ControlFlow<B>) -> ControlFlow<B> {
+    /// Visits the values behind this place, in the order of their keys. Some of those below a node are given to `ahead` before
+    /// they are visited one by one: what it reads of them comes from memory at the same time, and not each after the last
+    /// was dealt with.
+    pub(super) fn values<B>(
+        self,
+        ahead: fn(&V) -> usize,
+        visitor: &mut dyn FnMut(&'a V) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
         if let Some(value) = &self.node.value {
             visitor(value)?;
         }
+        if self.node.children.len() > 1 {
+            let next = self.node.children.iter().take(AHEAD_MAX);
+            let read = next.filter_map(|(_, node)| node.value.as_ref()).map(ahead);
+            // Nobody needs what was read, but it must be.
+            std::hint::black_box(read.fold(0, usize::wrapping_add));
+        }
         for (_, node) in &self.node.children {
-            Cursor { node, at: 0 }.values(visitor)?;
+            Cursor { node, at: 0 }.values(ahead, visitor)?;
         }
         ControlFlow::Continue(())
     }
@@ -223,11 +238,11 @@ mod tests {
     fn values(at: Option<Cursor<'_, u32>>) -> Vec<u32> {
         let mut found = Vec::new();
         if let Some(at) = at {
-            let all = at.values::<()>(&mut |value| {
+            let mut visitor = |value: &u32| {
                 found.push(*value);
-                ControlFlow::Continue(())
-            });
-            assert!(all.is_continue());
+                ControlFlow::<()>::Continue(())
+            };
+            assert!(at.values(|value| *value as usize, &mut visitor).is_continue());
         }
         found
     }
