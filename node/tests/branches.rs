@@ -201,6 +201,37 @@ fn a_failed_check_commits_nothing_and_one_that_was_overtaken_runs_again() {
 }
 
 #[test]
+fn a_branch_under_a_lease_commits_while_its_task_is_held_and_changes_nothing_afterwards() {
+    let colony = Colony::start("branch-leased");
+    let repository = repository(colony.folder());
+    branch(&repository, "one", |at| append(&at.join("README.md"), "One."));
+    propose(&colony, "n1", &repository, "main", &[]).with_code(0);
+    let added = colony.at("n1", &["task", "add", "One", "--json"]).with_code(0).json();
+    let task = added["tasks"][0]["task"].as_str().unwrap();
+    let claim = colony.at("n2", &["task", "claim", "--json"]).with_code(0).json();
+    let (token, fence) = (claim["token"].as_str().unwrap(), claim["tasks"][0]["fence"].to_string());
+    let lease = ["--fence", &fence, "--token", token];
+    let under = [&["--task", task][..], &lease].concat();
+    let dry = [&under[..], &["--dry-run"]].concat();
+    propose(&colony, "n1", &repository, "main..one", &dry).with_code(0);
+    let release = [&["task", "release", task][..], &lease].concat();
+    colony.at("n3", &release).with_code(0);
+    colony.at("n3", &["task", "claim", task]).with_code(0);
+    let refused = propose(&colony, "n1", &repository, "main..one", &under).with_code(4);
+    assert!(
+        refused
+            .stderr
+            .contains(&format!("fence {fence} does not hold task {task}")),
+        "{refused}"
+    );
+    let readme = colony.at("n2", &["memory", "get", "tree/README.md", "--json"]);
+    assert_eq!(readme.with_code(0).json()["revision"], 1);
+    // A lease is all three of them.
+    let half = propose(&colony, "n1", &repository, "main..one", &["--task", task]).with_code(2);
+    assert!(half.stderr.contains("--fence"), "{half}");
+}
+
+#[test]
 fn a_folder_is_imported_and_comes_out_the_same() {
     let colony = Colony::start("imported");
     let (folder, out) = (colony.folder().join("in"), colony.folder().join("out"));

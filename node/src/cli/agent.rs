@@ -31,7 +31,7 @@ Examples:
   queenright agent nudge e1     # a step although nobody sent anything; wakes one that is passive
   queenright agent stop e1      # its children first
 
-States: starting, idle, busy, waiting (for an outcome or an answer), paused, passive (a record
+States: starting, idle, busy, waiting (for an outcome or an answer), paused, passive (a record \
 that what comes for it wakes), recovering (its back-off runs), done, failed, stopped.")]
 pub enum AgentCommand {
     /// List the agents of a node
@@ -132,19 +132,19 @@ Examples:
   queenright agent exec reviewer --kind review --environment MODEL=small --retry -- python3 review.py
   queenright agent exec coder --kind code --worktree --repository ~/project --slots 4 -- sh -c 'git switch -c \"task-$QUEENRIGHT_TASK\" && ./edit.sh'
 
-The node starts the command once for each task, as `queenright run` does (see there): the task on stdin as JSON, what it is
-in QUEENRIGHT_TASK, QUEENRIGHT_ATTEMPT, QUEENRIGHT_FENCE and others, the result on stdout, the end by the exit code; the end of
-what it printed on stderr is kept with the attempt. The command runs as the user of the node, with the environment of the
+The node starts the command once for each task, as `queenright run` does (see there): the task on stdin as JSON, what it is \
+in QUEENRIGHT_TASK, QUEENRIGHT_ATTEMPT, QUEENRIGHT_FENCE and others, the result on stdout, the end by the exit code; the end of \
+what it printed on stderr is kept with the attempt. The command runs as the user of the node, with the environment of the \
 node, and paths are paths of its host.
 
 With --passivate-after the agent is a record while there is nothing to do, without a session; the next task for it wakes it.
 
-A task that is lost or cancelled kills its command with all that it has started. `agent stop` lets commands go on for the
-grace, then gives their tasks back; a node that stops gives them back at once; the commands of a node that was killed are
+A task that is lost or cancelled kills its command with all that it has started. `agent stop` lets commands go on for the \
+grace, then gives their tasks back; a node that stops gives them back at once; the commands of a node that was killed are \
 killed too. An agent lives as long as its node's process: start it again after the node was.
 
-With --worktree each attempt runs in a git worktree of its own, without a branch, whose folder is also in QUEENRIGHT_WORKTREE.
-It is removed when the task is done, so that what is to stay must be committed to a branch, or be the result. After any other
+With --worktree each attempt runs in a git worktree of its own, without a branch, whose folder is also in QUEENRIGHT_WORKTREE. \
+It is removed when the task is done, so that what is to stay must be committed to a branch, or be the result. After any other \
 end it is kept, for the last 16 such attempts or as many as --keep-worktrees says, and the attempt's result names it.
 
 `queenright agent show NAME` tells what it has done. The same agent by its arguments: `agent spawn NAME --kind exec`.")]
@@ -199,13 +199,13 @@ Examples:
   queenright agent http labels http://127.0.0.1:8080/label --kind label --slots 16
   queenright agent http builds https://builds.example.com/run --queue builds --secret-file ~/builds.secret --deadline 10m --retry
 
-The node posts each task as JSON, {task, attempt, fence, title, kind, payload, project}. An answer with status 2xx ends the
-task as done: its body is the result, JSON or else text, up to 48 KiB. After 408, 425, 429, 5xx or no answer it is posted again,
-after a pause that doubles from half a second, or after Retry-After, within the deadline. Any other status fails it for good.
+The node posts each task as JSON, {task, attempt, fence, title, kind, payload, project}. An answer with status 2xx ends the \
+task as done: its body is the result, JSON or else text, up to 48 KiB. After 408, 425, 429, 5xx or no answer it is posted again, \
+after a pause that doubles from half a second, or after Retry-After, within the deadline. Any other status fails it for good. \
 A task that is lost or cancelled ends its request.
 
-With --secret-file each request has Queenright-Timestamp, in seconds since 1970, and Queenright-Signature: `v1=` and the
-HMAC-SHA256 of timestamp, a point and the body under the secret, in hexadecimal. Whoever answers should refuse old timestamps.
+With --secret-file each request has Queenright-Timestamp, in seconds since 1970, and Queenright-Signature: `v1=` and the \
+HMAC-SHA256 of timestamp, a point and the body under the secret, in hexadecimal. Whoever answers should refuse old timestamps. \
 Idempotency-Key is the same for each try of one attempt. The paths are paths of the node's host.")]
 pub struct HttpArgs {
     /// Its name; no other agent of the node may have it

@@ -17,9 +17,9 @@ Examples:
   queenright budget reset queue:review
   queenright budget remove project
 
-NAME is `project` for all tasks of the project, or `queue:NAME` for those of a queue. Workers say what they use when they
-update or finish a task, and by their results; the time for which tasks are held is measured. A budget counts from when it
-is set. At 80 % of a limit the event budget_warned tells so, at all of it budget_spent: from then on nobody gets a task from
+NAME is `project` for all tasks of the project, or `queue:NAME` for those of a queue. Workers say what they use when they \
+update or finish a task, and by their results; the time for which tasks are held is measured. A budget counts from when it \
+is set. At 80 % of a limit the event budget_warned tells so, at all of it budget_spent: from then on nobody gets a task from \
 there, and what runs goes on. It goes on when the budget is raised, reset or removed.")]
 pub enum BudgetCommand {
     /// Make a budget, or change its limits: then what it has counted stays; what is not said is not bounded
@@ -83,7 +83,7 @@ Examples:
   queenright usage
   queenright usage --project parser --json
 
-What was used in the project, by each of its queues, and by each agent: a session counts under its name, a hosted agent under
+What was used in the project, by each of its queues, and by each agent: a session counts under its name, a hosted agent under \
 its own. `queenright task show` shows what a task and each of its attempts have used.")]
 pub struct UsageArgs {
     /// How fresh the answer must be

@@ -18,8 +18,8 @@ Examples:
   queenright events --subject task:17-0
   queenright events --snapshot memory --follow --json
 
-A cursor behind which events are gone ends with exit code 4 (CURSOR_EXPIRED), one from another cluster with 1
-(CURSOR_AHEAD): begin with --snapshot then. It prints the present state, the cursor of it, and with --follow what happens
+A cursor behind which events are gone ends with exit code 4 (CURSOR_EXPIRED), one from another cluster with 1 \
+(CURSOR_AHEAD): begin with --snapshot then. It prints the present state, the cursor of it, and with --follow what happens \
 from there on.")]
 pub struct EventsArgs {
     /// Only events after this cursor, as printed with each event; else from the oldest that is kept
@@ -67,7 +67,7 @@ Examples:
   queenright prime --agent ann
   queenright prime --agent ann --after 1500 --bytes 4096 --json
 
-What has no room is counted: of the tasks those with the highest ids, of what is pinned (memory with the tag pinned) the
+What has no room is counted: of the tasks those with the highest ids, of what is pinned (memory with the tag pinned) the \
 last keys, of what happened the oldest. The answer names the cursor for the next call.")]
 pub struct PrimeArgs {
     /// Who asks: its tasks are shown

@@ -17,9 +17,9 @@ Examples:
   queenright explore --grid 8 --agents 10 --learn --steps 400
   queenright explore --free --json --node 127.0.0.1:7201
 
-Explorers stand on a grid with obstacles. One of some sites is the goal; which one they do not know, nor where they are.
-They read their place with noise and a scent that tells about how far the goal is, act by active inference, and tell their
-neighbours what they believe of the goal. In lock-step, which is the default, a run follows from its seed on any number of
+Explorers stand on a grid with obstacles. One of some sites is the goal; which one they do not know, nor where they are. \
+They read their place with noise and a scent that tells about how far the goal is, act by active inference, and tell their \
+neighbours what they believe of the goal. In lock-step, which is the default, a run follows from its seed on any number of \
 nodes.
 
 It starts nodes of its own and stops them at the end, or else uses those of the cluster that --node belongs to.")]

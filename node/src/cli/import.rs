@@ -13,8 +13,8 @@ Examples:
   queenright task import tasks.jsonl
   ls *.png | jq -Rc '{title: ., kind: \"convert\", name: .}' | queenright task import -
 
-Each line is one task: {\"title\": …, \"kind\": …, \"payload\": …, \"name\": …}, of which only the title must be there. Blank
-lines are passed over. A task whose name is there already is not added again: run again after an interruption, an import
+Each line is one task: {\"title\": …, \"kind\": …, \"payload\": …, \"name\": …}, of which only the title must be there. Blank \
+lines are passed over. A task whose name is there already is not added again: run again after an interruption, an import \
 goes on where it was. A line without a name gets one from --names, or else is added each time.")]
 pub struct ImportArgs {
     /// The file, or - for stdin

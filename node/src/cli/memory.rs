@@ -71,7 +71,7 @@ pub enum MemoryCommand {
 Example:
   queenright memory checkout /tmp/agreed --at local
 
-Run again, it replaces and deletes what it wrote itself, and what nobody has changed since; else exit code 3. In a work tree
+Run again, it replaces and deletes what it wrote itself, and what nobody has changed since; else exit code 3. In a work tree \
 of git it may also replace and delete what the last commit has: git keeps it. What is neither is never touched.")]
     Checkout {
         /// The folder; it is made if it is not there
@@ -138,7 +138,7 @@ Examples:
   queenright memory watch plan/
   queenright memory watch plan/ --after 1500 --json
 
-With --after it begins with the changes behind that cursor. Exit code 4, code COMPACTED, when some of those are no longer
+With --after it begins with the changes behind that cursor. Exit code 4, code COMPACTED, when some of those are no longer \
 kept: never a silent gap. Watch again without --after then.")]
     Watch {
         /// Only keys that begin with this

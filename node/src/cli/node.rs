@@ -13,7 +13,7 @@ use super::ClientArgs;
 Example:
   queenright up cluster-configs/mesh-3.toml
 
-Each node has a log file, which the summary names. Ctrl-C or SIGTERM stops all nodes.
+Each node has a log file, which the summary names. Ctrl-C or SIGTERM stops all nodes. \
 If `up` itself is killed, its nodes end within five seconds.")]
 pub struct UpArgs {
     /// The cluster file
@@ -93,8 +93,8 @@ Examples:
   queenright node drain n2
   queenright node drain n2 --off
 
-Its door takes no claims, sessions and agents any more, and says so; claims that wait there are answered, and what it has
-goes on. If it leads it hands over, and if another node can vote in its stead, that one does. It lasts over restarts, until
+Its door takes no claims, sessions and agents any more, and says so; claims that wait there are answered, and what it has \
+goes on. If it leads it hands over, and if another node can vote in its stead, that one does. It lasts over restarts, until \
 --off.")]
 pub struct DrainArgs {
     /// The node
@@ -114,7 +114,7 @@ pub struct DrainArgs {
 Example:
   queenright node remove n2
 
-Refused while the node answers (let it leave), and while the others would have no majority without it. Its number is never
+Refused while the node answers (let it leave), and while the others would have no majority without it. Its number is never \
 used again, its sessions end, its place is free. If it comes back it is told so, and ends.")]
 pub struct RemoveArgs {
     /// The node
@@ -141,8 +141,8 @@ The file is a cluster file that lists the new node, and may list no other:
   links = \"10.0.0.4:7101\"
   http = \"10.0.0.4:7201\"
 
-[consensus], [limits], [tls] and [doors] are as in the file of the others. The cookie of the cluster is the permission: copy
-that of a member, with the certificates or to where the error says. The same command starts the node again later; so does
+[consensus], [limits], [tls] and [doors] are as in the file of the others. The cookie of the cluster is the permission: copy \
+that of a member, with the certificates or to where the error says. The same command starts the node again later; so does \
 `queenright node --config n4.toml --name n4`.")]
 pub struct JoinArgs {
     /// The door of any member
@@ -166,7 +166,7 @@ Examples:
   queenright leave --node 10.0.0.4:7201
   queenright leave --node 10.0.0.4:7201 --wait 60
 
-The node takes no new work, waits until its sessions hold nothing, hands over what it has in consensus, and ends with
+The node takes no new work, waits until its sessions hold nothing, hands over what it has in consensus, and ends with \
 code 0. Its folder then says that it has left, and does not start as that node again.")]
 pub struct LeaveArgs {
     /// How long the work of its sessions may take to be done, in seconds
@@ -193,8 +193,8 @@ fn patience(text: &str) -> Result<Duration, String> {
 Example:
   queenright node replace n2
 
-The cluster runs, the node does not. What its folder on this host still holds is set aside beside it; then start the node
-as ever. It gets a new number, learns, and votes once it has caught up; `queenright status` shows it. The permission holds
+The cluster runs, the node does not. What its folder on this host still holds is set aside beside it; then start the node \
+as ever. It gets a new number, learns, and votes once it has caught up; `queenright status` shows it. The permission holds \
 for ten minutes.")]
 pub struct ReplaceArgs {
     /// The node

@@ -19,8 +19,8 @@ Examples:
   queenright pool recycle builders    # replaces each of them
   queenright pool remove builders
 
-A pool is agents of one sort that the cluster starts and stops by itself: as many as the tasks in their queue need, between
-two bounds, on the nodes with the lowest load. The leader decides how many each node has; a node that dies has its agents
+A pool is agents of one sort that the cluster starts and stops by itself: as many as the tasks in their queue need, between \
+two bounds, on the nodes with the lowest load. The leader decides how many each node has; a node that dies has its agents \
 elsewhere. They are agents like others: `queenright agent list --label pool=builders`, on each node.")]
 pub enum PoolCommand {
     /// Make a pool, or change it
@@ -42,9 +42,9 @@ Example:
 Example:
   queenright pool status builders --json
 
-READY is how many tasks its agents could claim now; those that wait for others, for a time or for a rate are not among them.
-Of each node: how many agents are wanted, and how many start (or warm up), are idle, are busy, and drain: they end what they
-have in hand, and then themselves. RECYCLED is how many were replaced since the node was started, FAILED how many could not be
+READY is how many tasks its agents could claim now; those that wait for others, for a time or for a rate are not among them. \
+Of each node: how many agents are wanted, and how many start (or warm up), are idle, are busy, and drain: they end what they \
+have in hand, and then themselves. RECYCLED is how many were replaced since the node was started, FAILED how many could not be \
 started or failed past the limits of restarts.")]
     Status {
         /// Its name
@@ -105,17 +105,17 @@ Examples:
   queenright pool set testers --kind test --max 6 --warm 'cargo fetch' --folder /srv/project -- cargo test
   queenright pool set labels --kind label --max 3 --slots 16 --url https://labels.example.com/run --secret-file /etc/labels.secret
 
-There is an agent for each --slots tasks that are ready or under way, and --min-idle more, up to --max. More come at once;
-fewer stay when so many had no work for --idle. The command runs once for each task, as for `queenright agent exec`; with --url
+There is an agent for each --slots tasks that are ready or under way, and --min-idle more, up to --max. More come at once; \
+fewer stay when so many had no work for --idle. The command runs once for each task, as for `queenright agent exec`; with --url \
 each task is posted, as for `queenright agent http`. Paths are paths of each node's host.
 
---on NAME=VALUE wants a label of a node: those of the cluster file, and node, its name. An agent over a --recycle limit takes no
+--on NAME=VALUE wants a label of a node: those of the cluster file, and node, its name. An agent over a --recycle limit takes no \
 more tasks, ends what it has in hand, and is replaced. What has failed is started again after a pause that doubles.
 
-The same settings change nothing. Others replace agents only where what an agent is has changed, not the bounds.
+The same settings change nothing. Others replace agents only where what an agent is has changed, not the bounds. \
 Whoever sets a pool runs commands on the nodes: doors with tokens ask for scope admin.")]
 pub struct SetPoolArgs {
-    /// Its name: up to 64 letters, digits, - _ and .
+    /// Its name: up to 64 letters, digits, `-`, `_` and `.`
     pub name: String,
     /// How many agents there are at most, up to 10000
     #[arg(long, value_name = "N")]

@@ -16,7 +16,7 @@ Examples:
   queenright project destroy parser          # says what would be lost
   queenright project destroy parser --yes
 
-A project is made by its first use, unless the cluster file says projects = \"listed\". At a limit a command is refused
+A project is made by its first use, unless the cluster file says projects = \"listed\". At a limit a command is refused \
 with the limit, what there is and what was asked for, and exit code 75; what takes something away goes on.")]
 pub enum ProjectCommand {
     /// Make a project; exit code 3 if it is there already

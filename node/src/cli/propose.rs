@@ -18,12 +18,12 @@ Example:
 
   queenright propose --git HEAD~..HEAD --task \"$QUEENRIGHT_TASK\" --fence \"$QUEENRIGHT_FENCE\"   # in a command of `run`
 
-With --git, the paths that the branch has changed since it left BASE must be as it found them. Its files stand under the
-prefix, as `memory checkout` and `replay` have them; a replay's are under replay/tree/. With --check, the branch and what
-is committed are written into a folder together, the commands run there, and the proposal commits only if they end with
+With --git, the paths that the branch has changed since it left BASE must be as it found them. Its files stand under the \
+prefix, as `memory checkout` and `replay` have them; a replay's are under replay/tree/. With --check, the branch and what \
+is committed are written into a folder together, the commands run there, and the proposal commits only if they end with \
 code 0 and nothing below the prefix has changed meanwhile; else they run again.
 
-Exit code 3 if the proposal loses or a check fails; the answer names the keys in conflict. Exit code 4 if the lease that it
+Exit code 3 if the proposal loses or a check fails; the answer names the keys in conflict. Exit code 4 if the lease that it \
 is made under, by --task, has ended: what a worker proposes after its task was given to another one changes nothing.")]
 pub struct ProposeArgs {
     /// The proposal as JSON, or a batch of them in "proposals": a file, or - for stdin

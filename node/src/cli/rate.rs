@@ -16,9 +16,9 @@ Examples:
   queenright rate list
   queenright rate delete claude
 
-A rate bounds how many tasks that name it are begun in a time, by all workers on all nodes together. Its bucket holds BURST
-tokens, begins full, and fills evenly. A claim takes the tokens that its task names, one unless it says how many, or passes
-over the task while they are not there; `--wait` gets it when they are. Tokens are not given back when an attempt fails.
+A rate bounds how many tasks that name it are begun in a time, by all workers on all nodes together. Its bucket holds BURST \
+tokens, begins full, and fills evenly. A claim takes the tokens that its task names, one unless it says how many, or passes \
+over the task while they are not there; `--wait` gets it when they are. Tokens are not given back when an attempt fails. \
 How many tasks run at the same time is bounded by a slot: --resource slot:NAME and `queenright reserve slots NAME N`.")]
 pub enum RateCommand {
     /// Make a rate, or change it: then it keeps the tokens that it has, as far as they fit

@@ -13,9 +13,9 @@ Examples:
   queenright recover --from n1 --config cluster-configs/mesh-3.toml --dry-run
   queenright recover --from n1 --config cluster-configs/mesh-3.toml
 
-For a cluster whose majority is lost for good, on the host of a node that has its data; no node may run. Take the node that
-has the newest entry: --dry-run tells it. The node becomes the only voter of a new cluster of the same name. What the lost
-nodes acknowledged and this one never got is lost. Its data folder is set aside, not removed. The other nodes then start
+For a cluster whose majority is lost for good, on the host of a node that has its data; no node may run. Take the node that \
+has the newest entry: --dry-run tells it. The node becomes the only voter of a new cluster of the same name. What the lost \
+nodes acknowledged and this one never got is lost. Its data folder is set aside, not removed. The other nodes then start \
 with empty folders, and join under new numbers.
 
 Without a majority for a while only, do not recover: start the other nodes.")]

@@ -18,11 +18,11 @@ Examples:
   queenright reserve release --all --token 5f0c…
   queenright reserve slots gpu 2
 
-A resource is file:PATTERN (*, ?, [a-z], {a,b} and ** for any number of folders; what has no kind is a file), key:KEY,
-key:PREFIX/ or slot:NAME. A path and a key of the same text are the same thing. What is added is had as a whole or not at
+A resource is file:PATTERN (*, ?, [a-z], {a,b} and ** for any number of folders; what has no kind is a file), key:KEY, \
+key:PREFIX/ or slot:NAME. A path and a key of the same text are the same thing. What is added is had as a whole or not at \
 all, and prints a token that releases and renews it and, with `memory put --token`, lets its owner write.
 
-Exit code 3 if somebody holds a part of it, also when --wait is over: what stands in the way is printed, and the part that
+Exit code 3 if somebody holds a part of it, also when --wait is over: what stands in the way is printed, and the part that \
 is free. Exit code 4 if the reservation has ended or is not yours.")]
 pub enum ReserveCommand {
     /// Reserve resources: all of them or none

@@ -16,20 +16,20 @@ Examples:
   queenright run --kind review --exit-when-empty --json -- python3 review.py
   queenright run --queue gpu --concurrency 4 --capability cuda --label host=a -- ./train.sh
 
-The command is started once for each task, in a process group of its own. It reads the task on stdin as one JSON object
-{task, attempt, fence, title, kind, payload, project}; its environment has QUEENRIGHT_TASK, QUEENRIGHT_ATTEMPT,
+The command is started once for each task, in a process group of its own. It reads the task on stdin as one JSON object \
+{task, attempt, fence, title, kind, payload, project}; its environment has QUEENRIGHT_TASK, QUEENRIGHT_ATTEMPT, \
 QUEENRIGHT_FENCE, QUEENRIGHT_KIND, QUEENRIGHT_PROJECT, QUEENRIGHT_NODE and QUEENRIGHT_TOKEN.
 
-Exit code 0 of the command: the task is done, and what it printed on stdout is the result, JSON or else text, up to 48 KiB.
-Exit code 75: the task is given back for another try. Any other, a signal, or a time limit: the task has failed, for good,
-or with --retry as far as its own retry policy says. The result is kept as {exit, result, log, ran_ms}, where log is the end
+Exit code 0 of the command: the task is done, and what it printed on stdout is the result, JSON or else text, up to 48 KiB. \
+Exit code 75: the task is given back for another try. Any other, a signal, or a time limit: the task has failed, for good, \
+or with --retry as far as its own retry policy says. The result is kept as {exit, result, log, ran_ms}, where log is the end \
 of what the command printed on stderr.
 
-The checks of a task run after its command, each by `sh -c` with the same input and environment. Unless each exits with 0 the
+The checks of a task run after its command, each by `sh -c` with the same input and environment. Unless each exits with 0 the \
 task is not done: it has failed with class `check`, and is tried again as far as its retry policy says.
 
-When the task is lost the command is killed, with all that it has started; likewise when this worker dies. When no node
-answers for as long as the session surely lives it is killed too, and the task is given back once a node answers. Ctrl-C
+When the task is lost the command is killed, with all that it has started; likewise when this worker dies. When no node \
+answers for as long as the session surely lives it is killed too, and the task is given back once a node answers. Ctrl-C \
 lets what runs end within the grace, a second one gives it back at once.
 
 Exit code 0 when the worker has ended as it should, 5 if it found nothing to do, 7 if no node answers at its start.")]

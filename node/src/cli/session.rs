@@ -17,8 +17,8 @@ Examples:
   queenright session list
   queenright session close s42 --token 5f0c…
 
-A session is one agent at work; what it claims is its own while it is open. It lives for 90 s, or as long as --ttl says,
-after its last sign of life: a heartbeat, or any call with its token. When its node is lost, it has 30 s to be heard of at
+A session is one agent at work; what it claims is its own while it is open. It lives for 90 s, or as long as --ttl says, \
+after its last sign of life: a heartbeat, or any call with its token. When its node is lost, it has 30 s to be heard of at \
 another one.
 
 Exit code 4 if the session has ended; the message says why.")]

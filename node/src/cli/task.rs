@@ -25,13 +25,13 @@ Examples:
   queenright task add 'Ask the model' --resource rate:claude=2
   queenright task add 'Train' --resource slot:gpu --resource 'models/**' --shared-resource 'data/**'
 
-A claim opens a session, which holds the tasks, and prints its token, and for each task a fence; accept and finish take
-both. The session lives for 90 s, or as long as --lease says, after each call with its token, and closes by itself when
-it holds nothing any more; when it ends the task is for others, and its old fence is refused. A claim with --wait that
-finds nothing gets the next task that becomes ready and falls to it, and accepts it at once. With --token the claim is
+A claim opens a session, which holds the tasks, and prints its token, and for each task a fence; accept and finish take \
+both. The session lives for 90 s, or as long as --lease says, after each call with its token, and closes by itself when \
+it holds nothing any more; when it ends the task is for others, and its old fence is refused. A claim with --wait that \
+finds nothing gets the next task that becomes ready and falls to it, and accepts it at once. With --token the claim is \
 that of a session that is open already: see `queenright session`.
 
-Exit code 3 if somebody holds the task, it is finished or in no state for it, 4 if the fence is stale, 5 if no task is
+Exit code 3 if somebody holds the task, it is finished or in no state for it, 4 if the fence is stale, 5 if no task is \
 ready.")]
 pub enum TaskCommand {
     /// Add a task, or those of a file, and print their ids
@@ -331,7 +331,7 @@ Examples:
   queenright dlq show 17-0
   queenright dlq requeue 17-0
 
-A task is dead when it used up what its terms allow: too many failures, leases that ended by themselves, or workers that
+A task is dead when it used up what its terms allow: too many failures, leases that ended by themselves, or workers that \
 died of it while their node lived.")]
 pub enum DlqCommand {
     /// List the dead tasks, oldest first
@@ -357,7 +357,7 @@ Examples:
   queenright queue set ops --breaker-failures 5 --breaker-pause 60
   queenright queue set ops --policy least-loaded
 
-A breaker opens after so many failures in a row: the queue hands out nothing for the pause, then one task for trial, and
+A breaker opens after so many failures in a row: the queue hands out nothing for the pause, then one task for trial, and \
 goes on when that one is done. 0 failures are no breaker.
 
 The policy says which of the claims that wait for a task, and that a task fits, gets it; no claim starves by it.")]

@@ -12,7 +12,7 @@ Examples:
   queenright tls show cluster-configs/mesh-3.toml
   queenright tls renew cluster-configs/mesh-3.toml
 
-The folder holds authority.pem and authority.key, and NODE.pem and NODE.key for each node. A host needs authority.pem and the
+The folder holds authority.pem and authority.key, and NODE.pem and NODE.key for each node. A host needs authority.pem and the \
 two files of its own nodes. authority.key makes new certificates: keep it where no node runs.")]
 pub enum TlsCommand {
     /// Make the authority of a cluster, and a certificate for each of its nodes

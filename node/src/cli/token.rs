@@ -15,7 +15,7 @@ Examples:
   queenright token list
   queenright token revoke ci
 
-Doors ask for tokens when the cluster file says [doors] auth = \"token\". A command finds its token by --token-file, then
+Doors ask for tokens when the cluster file says [doors] auth = \"token\". A command finds its token by --token-file, then \
 QUEENRIGHT_TOKEN_FILE, then QUEENRIGHT_AUTH_TOKEN, then, for a node of this host, in the admin-token of its state folder.")]
 pub enum TokenCommand {
     /// Make a token and print its secret, this once
@@ -25,7 +25,7 @@ Example:
 
 The secret stands alone on stdout; the cluster keeps only its SHA-256. Exit code 3 if there is a token of this name.")]
     Create {
-        /// What it is called: up to 64 letters, digits, - _ and .
+        /// What it is called: up to 64 letters, digits, `-`, `_` and `.`
         #[arg(long)]
         name: String,
         /// What it allows

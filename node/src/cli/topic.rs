@@ -16,8 +16,8 @@ Examples:
   queenright topic publish swarm.red.state ready
   echo '{\"done\": 3}' | queenright topic publish swarm.red.state -
 
-A topic is words with dots between; in a pattern * stands for any one word and # for any words, also none. A message is
-not kept: only those who follow when it is published have it, on whatever node. Too many on the way end publish with exit
+A topic is words with dots between; in a pattern * stands for any one word and # for any words, also none. A message is \
+not kept: only those who follow when it is published have it, on whatever node. Too many on the way end publish with exit \
 code 75.")]
 pub enum TopicCommand {
     /// Publish a message to all who follow its topic, or have subscribed to it

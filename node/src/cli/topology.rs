@@ -12,7 +12,7 @@ Examples:
   queenright topology set ring --dry-run     # says which links would open and close
   queenright topology set hierarchical --fan-out 3
 
-The cluster file says how a cluster begins; after that only `set` changes it. A change is a new epoch: commands go on
+The cluster file says how a cluster begins; after that only `set` changes it. A change is a new epoch: commands go on \
 meanwhile, new links are made before old ones are closed.")]
 pub enum TopologyCommand {
     /// Show which nodes are linked, how each link is, and what has gone over it
