@@ -14,6 +14,7 @@ mod demo;
 mod disturbed;
 mod divergence;
 mod edit_together;
+mod examples;
 mod explore;
 mod failures;
 mod git;
