@@ -139,7 +139,7 @@ fn an_unknown_key_names_its_section_and_the_key_meant() {
     );
     refused_with(
         "port = 3",
-        "c.toml: unknown key \"port\" in nodes[0] (known: name, links, http, advertise_links, advertise_http)",
+        "c.toml: unknown key \"port\" in nodes[0] (known: name, links, http, advertise_links, advertise_http, labels)",
     );
     refused_with(
         "[limit]",

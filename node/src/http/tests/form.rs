@@ -45,7 +45,7 @@ async fn unknown_fields_of_a_query_are_named() {
         "types: \"moved\" is none of changed, committed, lost, judged, task_added, task_claimed, task_finished, \
          task_returned, session_opened, session_ended, task_moved, task_cancel_wanted, task_handed_off, task_dropped, \
          queue_changed, reservation_granted, reservation_waiting, reservation_ended, project_created, \
-         project_limited",
+         project_limited, budget_changed, budget_warned, budget_spent",
     )
     .await;
     check(
