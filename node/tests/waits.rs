@@ -28,6 +28,8 @@ async fn work(client: Client, name: String, over: Arc<AtomicBool>) -> Vec<WireTa
             None => {
                 let open = OpenSession {
                     name: Some(name.as_str().into()),
+                    // What it accepts when its node is killed returns this much after the restart, which grants it once more.
+                    ttl_ms: Some(30_000),
                     ..OpenSession::default()
                 };
                 let Ok(opened) = client.open_session(&open, None).await else {
