@@ -5,12 +5,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::disk::{FileSystem, file_system};
 
 /// The machine, the build and the disk of a run. What cannot be found out is `None` or `unknown`, never a guess.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Conditions {
     /// The commit checked out in the source tree of this build, with `-dirty` if files differ from it.
     pub commit: String,
@@ -29,7 +29,7 @@ pub struct Conditions {
 }
 
 /// How the program was built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Build {
     /// With debug assertions: its timings say nothing about the product.
@@ -39,7 +39,7 @@ pub enum Build {
 }
 
 /// What an acknowledged write has reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Durability {
     /// The device, as far as it keeps its word.
@@ -49,7 +49,7 @@ pub enum Durability {
 }
 
 /// The machine that everything shared.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     /// Cores that this process may use.
     pub cores: usize,

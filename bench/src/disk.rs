@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::BenchError;
 
@@ -19,7 +19,7 @@ const SLOW_SYNC: Duration = Duration::from_millis(1);
 const SYNC_PAUSE: Duration = Duration::from_millis(5);
 
 /// The file system that a folder lies on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileSystem {
     /// Its name, such as `ext4`; `unknown` or `unknown 0x…` where it cannot be told.
     pub name: String,

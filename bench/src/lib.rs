@@ -8,6 +8,7 @@
 //! | [`disk`] | the file system of a folder and the cost of `fdatasync` there |
 //! | [`expedition`] | explorers of one world on the nodes of a cluster, in lock-step or free |
 //! | [`load`] | agents that make load on the nodes that host them |
+//! | [`results`] | reports of one sitting in a file |
 //! | [`rig`] | a cluster for a workload, started as a user starts one |
 //! | [`timing`] | repeated timing of a function |
 //! | [`workloads`] | one module per workload, and the table of them |
@@ -22,6 +23,7 @@ pub mod expedition;
 pub mod history;
 pub mod load;
 pub mod report;
+pub mod results;
 pub mod rig;
 pub mod timing;
 pub mod workloads;
