@@ -48,7 +48,7 @@ pub use self::replay::{DemoArgs, ReplayArgs};
 pub use self::reserve::{ModeArgs, OnOff, ReserveCommand};
 pub use self::run::RunArgs;
 pub use self::session::{OwnArgs, SessionCommand};
-pub use self::takes::TakesArgs;
+pub use self::takes::{TakesArgs, TasksArgs};
 pub use self::task::{
     ControlArgs, DlqCommand, Ending, HeldArgs, PolicyArg, PriorityArg, QueueCommand, StateArg, TaskCommand, TermsArgs,
     TierArg,
