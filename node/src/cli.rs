@@ -194,6 +194,35 @@ pub enum Command {
     /// Measure
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Print what a shell needs to complete the commands of this program
+    Completions(CompletionsArgs),
+    /// Write the manual, a page for each command
+    Man(ManArgs),
+}
+
+/// `queenright completions`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  queenright completions bash > ~/.local/share/bash-completion/completions/queenright
+  queenright completions zsh > ~/.zfunc/_queenright     # a folder in fpath
+  queenright completions fish > ~/.config/fish/completions/queenright.fish")]
+pub struct CompletionsArgs {
+    /// For which shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// `queenright man`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  queenright man ~/.local/share/man/man1 && man queenright-task-claim
+  queenright man /usr/local/share/man/man1")]
+pub struct ManArgs {
+    /// Into which folder: it is made, and its pages of the same names are replaced
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
 }
 
 /// How a command reaches a node, and how long it waits for it.
