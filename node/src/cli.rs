@@ -27,7 +27,7 @@ mod topology;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 pub use self::agent::{AgentCommand, ExecArgs, HttpArgs, WorkerArgs};
 pub use self::bench::BenchCommand;
@@ -92,6 +92,22 @@ pub struct Cli {
 }
 
 impl Cli {
+    /// The command line as it is: each command has an example in its help, its own or, from the help of the one above it, those
+    /// in which it is used.
+    pub fn definition() -> clap::Command {
+        with_examples(Cli::command(), "queenright")
+    }
+
+    /// Reads the arguments of this process.
+    ///
+    /// # Errors
+    /// What is wrong with them, or the help that they ask for.
+    pub fn read() -> Result<Cli, clap::Error> {
+        let mut definition = Cli::definition();
+        let matches = definition.try_get_matches_from_mut(std::env::args_os())?;
+        Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut definition))
+    }
+
     /// Whether the command is to run a node in this process.
     pub fn runs_node(&self) -> bool {
         match &self.command {
@@ -99,6 +115,25 @@ impl Cli {
             command => matches!(command, Command::Join(_)),
         }
     }
+}
+
+/// Gives the commands below this one, which is called by `path`, the examples of its own help.
+fn with_examples(command: clap::Command, path: &str) -> clap::Command {
+    let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    command.mut_subcommands(|below| {
+        let path = format!("{path} {}", below.get_name());
+        let uses = |line: &&str| {
+            line.strip_prefix("  ")
+                .is_some_and(|line| format!("{line} ").starts_with(&format!("{path} ")))
+        };
+        let lines: Vec<&str> = examples.lines().filter(uses).collect();
+        let below = match below.get_after_help() {
+            None if lines.len() == 1 => below.after_help(format!("Example:\n{}", lines[0])),
+            None if !lines.is_empty() => below.after_help(format!("Examples:\n{}", lines.join("\n"))),
+            _ => below,
+        };
+        with_examples(below, &path)
+    })
 }
 
 /// How to print; understood by every command.
@@ -253,6 +288,9 @@ pub struct AccessArgs {
 
 /// `queenright config`
 #[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Example:
+  queenright config check cluster-configs/mesh-3.toml")]
 pub enum ConfigCommand {
     /// Check a cluster file: one line says what it describes, or what is wrong and where
     Check {
@@ -308,14 +346,28 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
     use crate::exit::Exit;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_every_command_has_an_example() {
+        fn look(command: &clap::Command, path: &str, without: &mut Vec<String>) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            if !help.lines().any(|line| line.starts_with("Example")) {
+                without.push(path.to_owned());
+            }
+            for below in command.get_subcommands() {
+                look(below, &format!("{path} {}", below.get_name()), without);
+            }
+        }
+        let mut without = Vec::new();
+        look(&Cli::definition(), "queenright", &mut without);
+        assert_eq!(without, [""; 0]);
     }
 
     #[test]

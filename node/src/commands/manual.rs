@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use clap::CommandFactory as _;
 use serde_json::json;
 
 use super::{CliError, Context};
@@ -18,7 +17,7 @@ const NAME: &str = "queenright";
 /// [`CliError::Stdout`].
 pub fn completions(args: &CompletionsArgs, context: &Context) -> Result<Exit, CliError> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), NAME, &mut script);
+    clap_complete::generate(args.shell, &mut Cli::definition(), NAME, &mut script);
     context.print_bytes(&script)?;
     Ok(Exit::Ok)
 }
@@ -36,7 +35,7 @@ pub fn run(args: &ManArgs, context: &Context) -> Result<Exit, CliError> {
     fs::create_dir_all(folder).map_err(|error| refused(format!("create {}", folder.display()), error))?;
     let mut pages = Vec::new();
     // Global flags are then part of each page.
-    let mut command = Cli::command().disable_help_subcommand(true);
+    let mut command = Cli::definition().disable_help_subcommand(true);
     command.build();
     collect(command, String::new(), &mut pages);
     for page in &pages {
@@ -92,7 +91,6 @@ mod tests {
     use super::run;
     use crate::cli::{Cli, ManArgs};
     use crate::commands::Context;
-    use clap::CommandFactory as _;
 
     #[test]
     fn each_command_has_a_page_with_its_flags_and_examples() {
@@ -105,11 +103,11 @@ mod tests {
         run(&ManArgs { folder: pages.clone() }, &context).unwrap();
         let page = |name: &str| std::fs::read_to_string(pages.join(format!("{name}.1"))).unwrap();
         let claim = page("queenright-task-claim");
-        for word in [".TH", "QUEENRIGHT", "Examples:", "\\-\\-json"] {
+        for word in [".TH", "QUEENRIGHT", "Example", "\\-\\-json"] {
             assert!(claim.contains(word), "{word}: {claim}");
         }
         // Every command of the first level, and those below it.
-        for command in Cli::command().get_subcommands() {
+        for command in Cli::definition().get_subcommands() {
             let name = format!("queenright-{}", command.get_name());
             assert!(page(&name).contains(".SH SYNOPSIS"), "{name}");
         }
