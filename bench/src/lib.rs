@@ -2,29 +2,35 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`ab`] | a workload under two settings, alternately |
 //! | [`report`] | the result schema, as text table and as JSON |
 //! | [`client`] | the HTTP client of a node's door, for workloads and the command line |
 //! | [`conditions`] | the machine, the build and the disk that a report was made on |
 //! | [`disk`] | the file system of a folder and the cost of `fdatasync` there |
 //! | [`expedition`] | explorers of one world on the nodes of a cluster, in lock-step or free |
 //! | [`load`] | agents that make load on the nodes that host them |
+//! | [`ramp`] | the highest rate that a cluster holds |
 //! | [`results`] | reports of one sitting in a file |
 //! | [`rig`] | a cluster for a workload, started as a user starts one |
+//! | [`settings`] | keys of the cluster file that a run sets |
 //! | [`timing`] | repeated timing of a function |
 //! | [`workloads`] | one module per workload, and the table of them |
 //!
 //! A report holds measured values and counts only. A run that finds a wrong result fails with
 //! [`BenchError::Mismatch`] instead of reporting how fast it was wrong.
 
+pub mod ab;
 pub mod client;
 pub mod conditions;
 pub mod disk;
 pub mod expedition;
 pub mod history;
 pub mod load;
+pub mod ramp;
 pub mod report;
 pub mod results;
 pub mod rig;
+pub mod settings;
 pub mod timing;
 pub mod workloads;
 
@@ -32,6 +38,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::client::ClientError;
+use crate::settings::Setting;
 
 /// What every workload is told. Each one says in its report's `config` what it made of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +82,8 @@ pub struct Options {
     pub passive_agents: u64,
     /// How long short-lived agents come and go, in milliseconds.
     pub churn_ms: u64,
+    /// What the cluster files of the run say besides what the workload needs.
+    pub settings: Vec<Setting>,
 }
 
 impl Options {
@@ -103,6 +112,7 @@ impl Options {
             active_agents: 99_999,
             passive_agents: 1_000_000,
             churn_ms: 60_000,
+            settings: Vec::new(),
         }
     }
 }

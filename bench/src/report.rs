@@ -256,7 +256,7 @@ impl Row {
 }
 
 /// Whole numbers in full, others with about three significant digits.
-fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     match value.abs() {
         _ if value.fract() == 0.0 => format!("{value:.0}"),
         size if size >= 1000.0 => format!("{value:.0}"),

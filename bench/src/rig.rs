@@ -32,6 +32,7 @@ pub(crate) use self::node::spawn;
 use self::node::{Summary, nodes};
 pub use self::shape::Shape;
 use crate::client::ClientError;
+use crate::settings::Setting;
 use crate::{BenchError, Options};
 
 /// How often a cluster is started when another process takes one of its ports in between.
@@ -63,6 +64,7 @@ pub struct Rig {
     program: PathBuf,
     /// The name of the cluster.
     name: String,
+    settings: Vec<Setting>,
     folder: PathBuf,
     file: PathBuf,
     nodes: Vec<RigNode>,
@@ -111,7 +113,9 @@ impl Rig {
         // `up` and its nodes may run elsewhere.
         let folder = folder.canonicalize().map_err(disk("find", &folder))?;
         let file = folder.join("cluster.toml");
-        let text = shape.cluster_file(&name).map_err(disk("draw ports for", &file))?;
+        let text = shape
+            .cluster_file(&name, &options.settings)
+            .map_err(disk("draw ports for", &file))?;
         std::fs::write(&file, text).map_err(disk("write", &file))?;
         let log_path = folder.join("up.log");
         let log = std::fs::File::create(&log_path).map_err(disk("create", &log_path))?;
@@ -131,6 +135,8 @@ impl Rig {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
+            // A signal of the terminal is for the run, which still has to look at its cluster.
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| problem(format!("cannot be started: {error}")))?;
@@ -138,6 +144,7 @@ impl Rig {
         let mut rig = Rig {
             _parent_pipe: parent_pipe,
             program: options.program.clone(),
+            settings: options.settings.clone(),
             folder: folder.clone(),
             file,
             nodes: Vec::new(),

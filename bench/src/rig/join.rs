@@ -46,7 +46,7 @@ impl Rig {
             let path = file.clone();
             move |source| BenchError::Disk { what, path, source }
         };
-        let (text, http) = joining_file(&self.name, name).map_err(disk("draw ports for"))?;
+        let (text, http) = joining_file(&self.name, name, &self.settings).map_err(disk("draw ports for"))?;
         std::fs::write(&file, text).map_err(disk("write"))?;
         let log =
             std::fs::File::create(self.folder.join(format!("{name}.log"))).map_err(disk("create the log beside"))?;

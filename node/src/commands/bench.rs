@@ -1,5 +1,12 @@
 //! `queenright bench`: workloads, measured here and now.
 
+mod ab;
+mod ramp;
+
+use std::path::PathBuf;
+
+use queenright_bench::report::Report;
+use queenright_bench::results::Results;
 use queenright_bench::{BenchError, Options, workloads};
 
 use super::{CliError, Context};
@@ -13,6 +20,8 @@ use crate::exit::Exit;
 pub async fn run(command: BenchCommand, context: &Context) -> Result<Exit, CliError> {
     match command {
         BenchCommand::List => list(context),
+        BenchCommand::Ab(args) => ab::run(args, context).await,
+        BenchCommand::Ramp(args) => ramp::run(args, context).await,
         BenchCommand::Run {
             workloads: ids,
             seed,
@@ -22,14 +31,7 @@ pub async fn run(command: BenchCommand, context: &Context) -> Result<Exit, CliEr
             repo,
         } => {
             let chosen: Vec<_> = ids.iter().map(|id| find(id)).collect::<Result<_, _>>()?;
-            let folder = match data {
-                Some(folder) => folder,
-                None => super::build_folder()?.join("queenright-bench"),
-            };
-            std::fs::create_dir_all(&folder).map_err(|source| CliError::Failed {
-                message: format!("cannot create {}", folder.display()),
-                source: source.into(),
-            })?;
+            let folder = data_folder(data)?;
             for workload in chosen {
                 context.note(format_args!("running {}: {}", workload.id, workload.title));
                 let full = Options::full(folder.clone());
@@ -53,6 +55,35 @@ pub async fn run(command: BenchCommand, context: &Context) -> Result<Exit, CliEr
             Ok(Exit::Ok)
         }
     }
+}
+
+/// The folder for the clusters of a run: the one that was named, or one below the build's.
+fn data_folder(named: Option<PathBuf>) -> Result<PathBuf, CliError> {
+    let folder = match named {
+        Some(folder) => folder,
+        None => super::build_folder()?.join("queenright-bench"),
+    };
+    std::fs::create_dir_all(&folder).map_err(|source| CliError::Failed {
+        message: format!("cannot create {}", folder.display()),
+        source: source.into(),
+    })?;
+    Ok(folder)
+}
+
+/// Ctrl-C, once. Where the system cannot tell of it, it ends the program as it always does.
+async fn ctrl_c() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Writes results to the file that was named, if one was.
+fn keep(out: Option<&PathBuf>, reports: Vec<Report>) -> Result<(), CliError> {
+    let Some(path) = out else { return Ok(()) };
+    Results::new(reports).write(path).map_err(|source| CliError::Failed {
+        message: "the results were not kept".to_owned(),
+        source: source.into(),
+    })
 }
 
 fn failed(id: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> CliError {
