@@ -3,6 +3,7 @@
 mod acknowledged;
 mod agents;
 mod bench;
+mod bench_results;
 mod branches;
 mod budgets;
 mod colony;
