@@ -4,17 +4,18 @@
 //! An [`Experiment`] says which side is to run next and takes its report; [`Experiment::report`] is what can be said so
 //! far, pair by pair.
 
-mod ratio;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::json;
 
-use self::ratio::{Interval, PAIRS_MIN, median, ratio_of_medians};
 use crate::report::{Report, Row, number};
 use crate::settings::Setting;
+use crate::statistics::{self, Interval, REPEATS_MIN, ratio_of_medians};
 use crate::workloads::{Needs, Workload};
+
+/// What intervals are drawn from: the same runs give the same.
+const SEED: u64 = 1;
 
 /// One of the two settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -151,6 +152,11 @@ fn values(reports: &[Report]) -> BTreeMap<&str, Vec<f64>> {
     values
 }
 
+/// The value in the middle.
+fn median(values: &[f64]) -> f64 {
+    statistics::median(values).expect("a row that is compared has a value in each pair")
+}
+
 fn shown(settings: &[Setting]) -> String {
     match settings {
         [] => "defaults".to_owned(),
@@ -196,7 +202,7 @@ impl Difference {
             name: row.name.clone(),
             unit: row.unit.clone(),
             ratio: ratio.is_finite().then_some(ratio),
-            interval: ratio_of_medians(&a, &b).map(|Interval { low, high }| (low, high)),
+            interval: ratio_of_medians(&a, &b, SEED).map(|Interval { low, high }| (low, high)),
             a,
             b,
         }
@@ -218,8 +224,8 @@ impl Difference {
     fn rows(&self) -> Vec<Row> {
         let samples = self.a.len() as u64;
         let mut rows = vec![
-            Row::new(format!("{}: a", self.name), median(&self.a), &self.unit, samples),
-            Row::new(format!("{}: b", self.name), median(&self.b), &self.unit, samples),
+            Row::new(format!("{}: a", self.name), median(&self.a), &self.unit, samples).repeats(self.a.clone()),
+            Row::new(format!("{}: b", self.name), median(&self.b), &self.unit, samples).repeats(self.b.clone()),
         ];
         if let Some(ratio) = self.ratio {
             let interval = self.interval.map(|(low, high)| format!("{low:.3} to {high:.3}: "));
@@ -310,10 +316,10 @@ impl fmt::Display for Comparison {
             writeln!(f, "not in every run: {}", self.left_out.join("; "))?;
         }
         match pairs as usize {
-            few if few < PAIRS_MIN => writeln!(f, "an interval needs {PAIRS_MIN} pairs"),
+            few if few < REPEATS_MIN => writeln!(f, "an interval needs {REPEATS_MIN} pairs"),
             _ => writeln!(
                 f,
-                "bootstrap over pairs; of {} rows that are alike one in twenty differs by chance",
+                "bootstrap of the runs; of {} rows that are alike one in twenty differs by chance",
                 self.differences.len()
             ),
         }

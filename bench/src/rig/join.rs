@@ -34,6 +34,15 @@ struct Said {
     number: Option<u64>,
 }
 
+impl Joined {
+    /// Kills it; its process, to be waited for.
+    pub(super) fn killed(mut self) -> Child {
+        // One that has ended needs no signal.
+        let _ = self.child.start_kill();
+        self.child
+    }
+}
+
 impl Rig {
     /// Starts a node of this name, which joins at the door of the first one, and waits until it has caught up.
     /// [`Rig::adopt`] makes it one of the rig; it is killed if that does not come.

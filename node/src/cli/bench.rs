@@ -1,7 +1,10 @@
 //! `queenright bench`.
 
 mod ab;
+mod all;
+mod compare;
 mod ramp;
+mod trend;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +14,10 @@ use queenright_bench::rig::Shape;
 use queenright_protocol::topology::Kind;
 
 pub use self::ab::AbArgs;
+pub use self::all::AllArgs;
+pub use self::compare::CompareArgs;
 pub use self::ramp::RampArgs;
+pub use self::trend::TrendArgs;
 
 /// `queenright bench`
 #[derive(Debug, Subcommand)]
@@ -20,16 +26,23 @@ Examples:
   queenright bench list
   queenright bench run B7 B8
   queenright bench run B3 --json > b3.json
+  queenright bench run B3 B3 B3 --out before.json
   queenright bench run B4 --churn 600
   queenright bench run B16 --repo ~/src/project
+  queenright bench all --budget 1800
+  queenright bench compare before.json after.json
+  queenright bench trend queenright-bench-*.json --workload B3
   queenright bench ramp --workload put --p99 20ms
   queenright bench ab --a 'rounds.max=1' --b 'rounds.max=512' --workload B3")]
 pub enum BenchCommand {
     /// Run workloads and print what was measured, with its conditions
     Run {
-        /// The workloads, as `bench list` names them
+        /// The workloads, as `bench list` names them; one that is named several times is repeated
         #[arg(required = true, value_name = "WORKLOAD")]
         workloads: Vec<String>,
+        /// Keep the results in FILE, in place of what it holds: all that have ended, also after Ctrl-C
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
         /// What the random choices are made from
         #[arg(long, value_name = "N", default_value_t = 1)]
         seed: u64,
@@ -50,6 +63,12 @@ pub enum BenchCommand {
     Ab(AbArgs),
     /// Find the highest rate at which latency holds a bound
     Ramp(RampArgs),
+    /// Run all workloads in quick sizes, keep the results in a file and print a summary
+    All(AllArgs),
+    /// Compare two files of results: what got worse by more than its threshold
+    Compare(CompareArgs),
+    /// Show each row over several files of results
+    Trend(TrendArgs),
     /// List the workloads
     List,
 }

@@ -16,7 +16,7 @@ Examples:
 
 A setting is a key of the cluster file, SECTION.KEY=VALUE; each side may have several, and one without any has the defaults. The \
 order is a, b, b, a, a, b, …: a machine that becomes slower meanwhile is so for both. Each row of the workload has the median of \
-each side, their ratio with a 95 % bootstrap interval over the pairs, and differs if that leaves out 1. Ctrl-C ends after the \
+each side, their ratio with a 95 % bootstrap interval, and differs if that leaves out 1. Ctrl-C ends after the \
 pairs that are complete.")]
 pub struct AbArgs {
     /// A setting of side a, such as rounds.max=1

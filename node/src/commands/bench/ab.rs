@@ -5,10 +5,12 @@ use std::time::Instant;
 
 use queenright_bench::Options;
 use queenright_bench::ab::{Experiment, Side};
+use queenright_bench::interrupt::interrupt;
 use queenright_bench::rig::Shape;
 
-use super::{ctrl_c, data_folder, failed, find, keep};
+use super::{data_folder, failed, find, keep};
 use crate::cli::AbArgs;
+use crate::commands::replay::stop_signals;
 use crate::commands::{CliError, Context};
 use crate::config::ClusterConfig;
 use crate::exit::Exit;
@@ -35,8 +37,7 @@ pub(super) async fn run(args: AbArgs, context: &Context) -> Result<Exit, CliErro
         agents_max: args.agents,
         ..Options::full(folder.clone())
     };
-    let ended = ctrl_c();
-    tokio::pin!(ended);
+    let mut stop = stop_signals()?;
     while let Some((side, pair)) = experiment.next() {
         let started = Instant::now();
         let options = Options {
@@ -44,13 +45,20 @@ pub(super) async fn run(args: AbArgs, context: &Context) -> Result<Exit, CliErro
             ..base.clone()
         };
         let run = workload.run;
-        let running = tokio::task::spawn_blocking(move || run(&options));
+        let mut running = tokio::task::spawn_blocking(move || run(&options));
         let report = tokio::select! {
-            report = running => report,
-            () = &mut ended => {
+            biased;
+            _ = stop.next() => {
                 context.note(format_args!("ended in pair {pair} of {}", args.pairs));
+                // Its cluster ends first; a second signal does not wait for that.
+                interrupt();
+                tokio::select! {
+                    _ = &mut running => {}
+                    _ = stop.next() => {}
+                }
                 break;
             }
+            report = &mut running => report,
         };
         let report = report.map_err(|error| failed(workload.id, error))?;
         experiment.done(
@@ -61,7 +69,7 @@ pub(super) async fn run(args: AbArgs, context: &Context) -> Result<Exit, CliErro
         context.note(format_args!("pair {pair} of {}: {side} took {took:.1} s", args.pairs));
     }
     let comparison = experiment.report().ok_or_else(|| CliError::Failed {
-        message: format!("workload {}", workload.id),
+        message: "bench ab".to_owned(),
         source: "ended before the first pair was complete".into(),
     })?;
     let report = comparison.report();

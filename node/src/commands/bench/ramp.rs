@@ -3,8 +3,9 @@
 use queenright_bench::Options;
 use queenright_bench::ramp::Ramp;
 
-use super::{ctrl_c, data_folder, failed, keep};
+use super::{data_folder, failed, keep};
 use crate::cli::RampArgs;
+use crate::commands::replay::stop_signals;
 use crate::commands::{CliError, Context};
 use crate::exit::Exit;
 
@@ -28,7 +29,9 @@ pub(super) async fn run(args: RampArgs, context: &Context) -> Result<Exit, CliEr
         shape: args.shape.shape(),
     };
     let options = Options::full(data_folder(args.place.data)?);
-    let report = ramp.run(&options, ctrl_c(), |step| context.note(step)).await;
+    let mut signals = stop_signals()?;
+    let stop = async move { drop(signals.next().await) };
+    let report = ramp.run(&options, stop, |step| context.note(step)).await;
     let report = report.map_err(|error| failed("ramp", error))?;
     if report.rows.is_empty() {
         return Err(failed("ramp", "ended before the first step was complete"));
