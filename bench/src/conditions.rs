@@ -92,6 +92,33 @@ impl Conditions {
     }
 }
 
+impl Conditions {
+    /// The name of the file that keeps a baseline for this kind of machine: cores, processor and the file system of the
+    /// data, such as `2c-amd-epyc-7b13-ext4.json`. Results of other kinds are not to be compared with it.
+    pub fn baseline_name(&self) -> String {
+        let Machine { cores, cpu, .. } = &self.machine;
+        let cpu = slug(cpu.as_deref().unwrap_or("unknown"));
+        format!("{cores}c-{cpu}-{}.json", slug(&self.file_system.name))
+    }
+}
+
+/// The longest part of a name of a file.
+const SLUG_CHARS_MAX: usize = 48;
+
+/// Letters and digits in lower case, with a hyphen for whatever is between them; trade marks are left out.
+fn slug(text: &str) -> String {
+    let text = text.replace("(R)", " ").replace("(TM)", " ").to_ascii_lowercase();
+    let words = text
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty());
+    let mut slug = words.collect::<Vec<_>>().join("-");
+    slug.truncate(SLUG_CHARS_MAX);
+    match slug.trim_end_matches('-') {
+        "" => "unknown".to_owned(),
+        slug => slug.to_owned(),
+    }
+}
+
 impl Machine {
     fn this() -> Self {
         Self {
@@ -255,6 +282,21 @@ mod tests {
                 .to_string()
                 .contains(&format!("durability: {}", conditions.durability))
         );
+    }
+
+    #[test]
+    fn a_baseline_is_named_by_cores_processor_and_file_system() {
+        let mut conditions = Conditions::of(std::env::temp_dir().as_path());
+        conditions.machine.cores = 2;
+        conditions.file_system.name = "unknown 0x12".to_owned();
+        let mut name = |cpu: Option<&str>| {
+            conditions.machine.cpu = cpu.map(str::to_owned);
+            conditions.baseline_name()
+        };
+        let intel = "Intel(R) Xeon(R) CPU @ 2.20GHz";
+        assert_eq!(name(Some(intel)), "2c-intel-xeon-cpu-2-20ghz-unknown-0x12.json");
+        assert_eq!(name(Some("/../")), "2c-unknown-unknown-0x12.json");
+        assert_eq!(name(None), "2c-unknown-unknown-0x12.json");
     }
 
     #[cfg(target_os = "linux")]

@@ -2,36 +2,51 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`ab`] | a workload under two settings, alternately |
 //! | [`report`] | the result schema, as text table and as JSON |
+//! | [`compare`] | two files of results, row by row: what got worse by more than its threshold |
 //! | [`client`] | the HTTP client of a node's door, for workloads and the command line |
 //! | [`conditions`] | the machine, the build and the disk that a report was made on |
 //! | [`disk`] | the file system of a folder and the cost of `fdatasync` there |
 //! | [`expedition`] | explorers of one world on the nodes of a cluster, in lock-step or free |
+//! | [`interrupt`] | the request to end, which breaks a workload off |
 //! | [`load`] | agents that make load on the nodes that host them |
+//! | [`ramp`] | the highest rate that a cluster holds |
 //! | [`results`] | reports of one sitting in a file |
 //! | [`rig`] | a cluster for a workload, started as a user starts one |
+//! | [`settings`] | keys of the cluster file that a run sets |
+//! | [`statistics`] | medians, and how far the ratio of two may be off |
 //! | [`timing`] | repeated timing of a function |
+//! | [`trend`] | each row over several files of results |
 //! | [`workloads`] | one module per workload, and the table of them |
 //!
 //! A report holds measured values and counts only. A run that finds a wrong result fails with
 //! [`BenchError::Mismatch`] instead of reporting how fast it was wrong.
 
+pub mod ab;
 pub mod client;
+pub mod compare;
 pub mod conditions;
 pub mod disk;
 pub mod expedition;
 pub mod history;
+pub mod interrupt;
 pub mod load;
+pub mod ramp;
 pub mod report;
 pub mod results;
 pub mod rig;
+pub mod settings;
+pub mod statistics;
 pub mod timing;
+pub mod trend;
 pub mod workloads;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::client::ClientError;
+use crate::settings::Setting;
 
 /// What every workload is told. Each one says in its report's `config` what it made of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +90,8 @@ pub struct Options {
     pub passive_agents: u64,
     /// How long short-lived agents come and go, in milliseconds.
     pub churn_ms: u64,
+    /// What the cluster files of the run say besides what the workload needs.
+    pub settings: Vec<Setting>,
 }
 
 impl Options {
@@ -103,6 +120,29 @@ impl Options {
             active_agents: 99_999,
             passive_agents: 1_000_000,
             churn_ms: 60_000,
+            settings: Vec::new(),
+        }
+    }
+
+    /// The quick run, with data in `data`: about a minute for each workload on two cores. Against [`Options::full`]:
+    /// batches of up to 100,000 proposals, 2,000 syncs; loads of 1 s, 3 times each, by as many agents as there; 300
+    /// gets, 400,000 signals, 4,000 calls, 3 kills, 5 s of a saturated ring, 1 s of explorers; 20,000 active and 100,000
+    /// passive agents and 5 s of short-lived ones. `B18` has a project of 50,000 tasks and keys then.
+    pub fn quick(data: PathBuf) -> Self {
+        Self {
+            proposals_max: 100_000,
+            syncs: 2_000,
+            load_ms: 1_000,
+            gets: 300,
+            signals: 400_000,
+            calls: 4_000,
+            kills: 3,
+            saturated_ms: 5_000,
+            steady_ms: 1_000,
+            active_agents: 20_000,
+            passive_agents: 100_000,
+            churn_ms: 5_000,
+            ..Self::full(data)
         }
     }
 }
@@ -166,6 +206,9 @@ pub enum BenchError {
         /// How long was waited.
         waited: Duration,
     },
+    /// The caller asked the run to end, by [`interrupt::interrupt`]. Its cluster has ended.
+    #[error("broken off")]
+    Interrupted,
     /// The system has no threads for the run.
     #[error("cannot start the threads of the run")]
     Threads(#[source] std::io::Error),

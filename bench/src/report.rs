@@ -57,6 +57,10 @@ pub struct Row {
     /// What the reader must know to read the value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// The value of each repeat, in the unit of the row and in any order, where the measurement was repeated: what the
+    /// value may be off by. Empty where it was not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repeats: Vec<f64>,
 }
 
 /// The distribution of samples, in the unit of the row.
@@ -120,6 +124,7 @@ impl Row {
             percentiles: None,
             counts: None,
             note: None,
+            repeats: Vec::new(),
         }
     }
 
@@ -132,6 +137,12 @@ impl Row {
     /// The same row with a distribution.
     pub fn percentiles(mut self, percentiles: Percentiles) -> Self {
         self.percentiles = Some(percentiles);
+        self
+    }
+
+    /// The same row with the value of each repeat.
+    pub fn repeats(mut self, repeats: impl IntoIterator<Item = f64>) -> Self {
+        self.repeats = repeats.into_iter().collect();
         self
     }
 
@@ -256,7 +267,7 @@ impl Row {
 }
 
 /// Whole numbers in full, others with about three significant digits.
-fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     match value.abs() {
         _ if value.fract() == 0.0 => format!("{value:.0}"),
         size if size >= 1000.0 => format!("{value:.0}"),
@@ -318,6 +329,7 @@ mod tests {
         let json = serde_json::to_value(report()).unwrap();
         assert_eq!(json["config"]["seed"], 7);
         assert!(json["rows"][0].get("percentiles").is_none());
+        assert!(json["rows"][0].get("repeats").is_none());
         assert_eq!(json["rows"][1]["percentiles"]["p999"], 4.125);
         assert_eq!(json["rows"][1]["counts"]["refused"], 1);
     }

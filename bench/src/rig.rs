@@ -3,7 +3,8 @@
 //!
 //! Everything lies in one folder of its own below the data folder: the cluster file, the state of the nodes and their
 //! logs. [`Rig::stop`] removes it; after a failure it stays. The cluster ends with the process that started it, however
-//! that ends, since `up` watches a pipe that this process holds.
+//! that ends, since `up` watches a pipe that this process holds. A rig that is dropped without [`Rig::stop`] stops its
+//! cluster and waits for its end, so that what runs next has the machine to itself.
 
 mod join;
 mod kills;
@@ -32,6 +33,8 @@ pub(crate) use self::node::spawn;
 use self::node::{Summary, nodes};
 pub use self::shape::Shape;
 use crate::client::ClientError;
+use crate::interrupt::{interrupted, is_interrupted};
+use crate::settings::Setting;
 use crate::{BenchError, Options};
 
 /// How often a cluster is started when another process takes one of its ports in between.
@@ -59,10 +62,11 @@ const LOG_SHOWN_CHARS: usize = 500;
 pub struct Rig {
     up: Child,
     /// Never written to: `up` stops its nodes and ends when this is closed.
-    _parent_pipe: Option<ChildStdin>,
+    parent_pipe: Option<ChildStdin>,
     program: PathBuf,
     /// The name of the cluster.
     name: String,
+    settings: Vec<Setting>,
     folder: PathBuf,
     file: PathBuf,
     nodes: Vec<RigNode>,
@@ -111,7 +115,9 @@ impl Rig {
         // `up` and its nodes may run elsewhere.
         let folder = folder.canonicalize().map_err(disk("find", &folder))?;
         let file = folder.join("cluster.toml");
-        let text = shape.cluster_file(&name).map_err(disk("draw ports for", &file))?;
+        let text = shape
+            .cluster_file(&name, &options.settings)
+            .map_err(disk("draw ports for", &file))?;
         std::fs::write(&file, text).map_err(disk("write", &file))?;
         let log_path = folder.join("up.log");
         let log = std::fs::File::create(&log_path).map_err(disk("create", &log_path))?;
@@ -131,13 +137,16 @@ impl Rig {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
+            // A signal of the terminal is for the run, which still has to look at its cluster.
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| problem(format!("cannot be started: {error}")))?;
         let parent_pipe = up.stdin.take();
         let mut rig = Rig {
-            _parent_pipe: parent_pipe,
+            parent_pipe,
             program: options.program.clone(),
+            settings: options.settings.clone(),
             folder: folder.clone(),
             file,
             nodes: Vec::new(),
@@ -304,6 +313,34 @@ impl Rig {
     }
 }
 
+/// The end of a cluster whose workload failed or was broken off. Its folder stays to be looked at after a failure only.
+impl Drop for Rig {
+    fn drop(&mut self) {
+        // `up` stops its nodes and ends; those that were started by hand or have joined end by themselves or are killed.
+        drop(self.parent_pipe.take());
+        let joined = std::mem::take(&mut self.joined);
+        let mut others: Vec<Child> = joined.into_iter().map(Joined::killed).collect();
+        others.extend(
+            std::mem::take(&mut self.restarted)
+                .into_values()
+                .map(|(child, _)| child),
+        );
+        let started = Instant::now();
+        let ended = |child: &mut Child| !matches!(child.try_wait(), Ok(None));
+        while !(ended(&mut self.up) && others.iter_mut().all(ended)) {
+            if started.elapsed() > STOP_WITHIN {
+                // Killed when they are dropped.
+                return;
+            }
+            std::thread::sleep(POLL);
+        }
+        if is_interrupted() {
+            // It is missing already after `stop`.
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
 /// Does the same for all of `items`, some at a time; the answers come in the order of the items.
 ///
 /// # Errors
@@ -332,17 +369,23 @@ pub fn reported(status: &AgentStatus, name: &str) -> Result<u64, BenchError> {
     })
 }
 
-/// Runs the work of a workload to its end, on threads of its own.
+/// Runs the work of a workload to its end, on threads of its own, or until it is broken off.
 ///
 /// # Errors
-/// [`BenchError::Threads`], and those of the work.
+/// [`BenchError::Threads`], [`BenchError::Interrupted`], and those of the work.
 pub fn block_on<T>(work: impl Future<Output = Result<T, BenchError>>) -> Result<T, BenchError> {
     let threads = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(BenchError::Threads)?;
-    threads.block_on(work)
+    threads.block_on(async {
+        tokio::select! {
+            biased;
+            () = interrupted() => Err(BenchError::Interrupted),
+            done = work => done,
+        }
+    })
 }
 
 /// The error of a door, with what was tried.

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::report::Row;
+
 /// The timings of one function over equal work.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timing {
@@ -61,6 +63,12 @@ impl Timing {
         (self.samples[0], self.samples[self.samples.len() - 1])
     }
 
+    /// The row of the median, with all samples, each divided by `scale`: 1,000 for microseconds.
+    pub fn row(&self, name: impl Into<String>, unit: impl Into<String>, scale: f64) -> Row {
+        let repeats = self.samples.iter().map(|sample| sample / scale);
+        Row::new(name, self.median() / scale, unit, self.samples()).repeats(repeats)
+    }
+
     /// The number of samples.
     pub fn samples(&self) -> u64 {
         self.samples.len() as u64
@@ -92,6 +100,8 @@ mod tests {
         let (least, greatest) = timing.spread();
         assert!(least > 0.0 && least <= timing.median() && timing.median() <= greatest);
         assert_eq!(timing.samples(), 5);
+        let row = timing.row("a", "µs", 1e3);
+        assert_eq!((row.repeats.len(), row.value), (5, timing.median() / 1e3));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 mod acknowledged;
 mod agents;
 mod bench;
+mod bench_results;
+mod bench_tools;
 mod branches;
 mod budgets;
 mod colony;

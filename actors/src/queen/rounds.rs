@@ -50,6 +50,8 @@ pub struct RoundLimits {
     pub entries_in_flight: usize,
     /// How many bytes of commands a round gathers, and of rounds an entry; a larger command goes alone.
     pub round_bytes: usize,
+    /// How many commands a round gathers, at least 1. An entry joins rounds up to their bytes, however many commands they have.
+    pub round_commands: usize,
     /// The largest command, in bytes, with all that stands beside its body.
     pub command_bytes: usize,
     /// How many commands may wait or be under way.
@@ -72,6 +74,7 @@ impl Default for RoundLimits {
             rounds_in_flight: 4,
             entries_in_flight: 4,
             round_bytes: 1 << 20,
+            round_commands: 65_536,
             command_bytes: 16 << 20,
             commands: 65_536,
             waiting_bytes: 256 << 20,
@@ -268,7 +271,7 @@ impl<T> Rounds<T> {
 
     /// Whether what waits may become a round now. While others are under way it must be worth one, or full.
     fn may_cut(&self) -> bool {
-        let full = self.waiting_bytes >= self.limits.round_bytes;
+        let full = self.waiting_bytes >= self.limits.round_bytes || self.waiting.len() >= self.limits.round_commands;
         self.flights.len() < self.limits.rounds_in_flight
             && (full || self.waiting.len() * WORTH_MORE >= self.tickets.len())
             && self.waiting.front().is_some_and(|next| self.is_kept(next))
@@ -360,7 +363,9 @@ impl<T> Rounds<T> {
         let mut commands = Vec::new();
         let mut bytes = 0;
         while let Some(next) = self.waiting.front() {
-            let full = bytes + next.bytes > self.limits.round_bytes || !self.is_kept(next);
+            let full = bytes + next.bytes > self.limits.round_bytes
+                || commands.len() >= self.limits.round_commands
+                || !self.is_kept(next);
             if !commands.is_empty() && full {
                 break;
             }

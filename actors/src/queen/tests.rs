@@ -302,6 +302,21 @@ fn a_round_is_cut_at_its_bytes_and_a_larger_command_goes_alone() {
 }
 
 #[test]
+fn a_round_is_cut_at_its_commands_and_is_full_with_them() {
+    let mut rig = Rig::following(RoundLimits {
+        round_commands: 2,
+        rounds_in_flight: 3,
+        ..RoundLimits::default()
+    });
+    (0..5).for_each(|_| drop(rig.submit(append(1))));
+    let rounds: Vec<_> = rig.drain().iter().map(numbers).collect();
+    // The fifth is worth no round beside four commands under way.
+    assert_eq!(rounds, [vec![1, 2], vec![3, 4]]);
+    rig.submit(append(1));
+    assert_eq!(numbers(&rig.drain()[0]), [5, 6]);
+}
+
+#[test]
 fn beside_rounds_under_way_the_next_is_cut_when_it_has_half_as_much() {
     let mut rig = Rig::following(RoundLimits::default());
     rig.submit(append(1));

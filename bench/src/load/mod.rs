@@ -3,6 +3,7 @@
 mod call;
 mod crowd;
 mod foreman;
+mod offer;
 mod peer;
 mod put;
 mod race;
@@ -15,6 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub use self::call::{Caller, Echo};
 pub use self::crowd::{Brief, Member, Spawner, Tokens};
 pub use self::foreman::{Foreman, Hand};
+pub use self::offer::{Meter, Offer};
 pub use self::peer::{Conductor, Peer};
 pub use self::put::Put;
 pub use self::race::{Racer, Starter};
@@ -51,6 +53,10 @@ pub fn add_kinds(kinds: &mut Kinds) {
     kinds.add("load-peer", |spec| {
         Ok(Box::new(Peer::new(arguments(spec)?)) as Box<dyn Behaviour>)
     });
+    kinds.add("load-offer", |spec| {
+        Ok(Box::new(Offer::new(arguments(spec)?)?) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-meter", |_| Ok(Box::new(Meter::default()) as Box<dyn Behaviour>));
     kinds.add("load-conductor", |spec| {
         Ok(Box::new(Conductor::new(arguments(spec)?)) as Box<dyn Behaviour>)
     });

@@ -34,6 +34,15 @@ struct Said {
     number: Option<u64>,
 }
 
+impl Joined {
+    /// Kills it; its process, to be waited for.
+    pub(super) fn killed(mut self) -> Child {
+        // One that has ended needs no signal.
+        let _ = self.child.start_kill();
+        self.child
+    }
+}
+
 impl Rig {
     /// Starts a node of this name, which joins at the door of the first one, and waits until it has caught up.
     /// [`Rig::adopt`] makes it one of the rig; it is killed if that does not come.
@@ -46,7 +55,7 @@ impl Rig {
             let path = file.clone();
             move |source| BenchError::Disk { what, path, source }
         };
-        let (text, http) = joining_file(&self.name, name).map_err(disk("draw ports for"))?;
+        let (text, http) = joining_file(&self.name, name, &self.settings).map_err(disk("draw ports for"))?;
         std::fs::write(&file, text).map_err(disk("write"))?;
         let log =
             std::fs::File::create(self.folder.join(format!("{name}.log"))).map_err(disk("create the log beside"))?;

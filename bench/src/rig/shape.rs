@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpListener};
 
 use queenright_protocol::topology::Kind;
 
+use crate::settings::{Setting, with_settings};
+
 /// The shape of a cluster. By default a mesh of three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
@@ -33,34 +35,43 @@ impl fmt::Display for Shape {
 impl Shape {
     /// A cluster file with ports that were free a moment ago; all were held at once, so they differ. Until the nodes start
     /// another process may take one of them: then `up` fails and the caller tries again.
-    pub(super) fn cluster_file(self, name: &str) -> std::io::Result<String> {
+    pub(super) fn cluster_file(self, name: &str, settings: &[Setting]) -> std::io::Result<String> {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let held: Vec<TcpListener> = (0..self.nodes * 2)
             .map(|_| TcpListener::bind(any))
             .collect::<Result<_, _>>()?;
+        let ports: Vec<SocketAddr> = held.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+        Ok(with_settings(&self.text(name, &ports), settings))
+    }
+
+    /// What a cluster file of this shape says with some settings, on ports that nobody looked at: to be checked, not used.
+    pub fn example(self, settings: &[Setting]) -> String {
+        let port = |place| SocketAddr::from(([127, 0, 0, 1], 10_000 + place as u16));
+        let ports: Vec<SocketAddr> = (0..self.nodes * 2).map(port).collect();
+        with_settings(&self.text("example", &ports), settings)
+    }
+
+    fn text(self, name: &str, ports: &[SocketAddr]) -> String {
         let topology = match self.kind {
             Kind::Hierarchical { fan_out } => format!("\"hierarchical\"\nfan_out = {}", fan_out.get()),
             kind => format!("\"{kind}\""),
         };
         let mut text = head(name, &topology);
-        for (place, ports) in held.chunks(2).enumerate() {
-            text += &table(
-                &format!("n{}", place + 1),
-                ports[0].local_addr()?,
-                ports[1].local_addr()?,
-            );
+        for (place, ports) in ports.chunks(2).enumerate() {
+            text += &table(&format!("n{}", place + 1), ports[0], ports[1]);
         }
-        Ok(text)
+        text
     }
 }
 
 /// The file of one node that is to join a cluster, and its door; the ports were free a moment ago.
-pub(super) fn joining_file(cluster: &str, node: &str) -> std::io::Result<(String, SocketAddr)> {
+pub(super) fn joining_file(cluster: &str, node: &str, settings: &[Setting]) -> std::io::Result<(String, SocketAddr)> {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let (links, http) = (TcpListener::bind(any)?, TcpListener::bind(any)?);
     let (links, http) = (links.local_addr()?, http.local_addr()?);
     // The cluster has a topology already: what this says is not looked at.
-    Ok((head(cluster, "\"mesh\"") + &table(node, links, http), http))
+    let text = head(cluster, "\"mesh\"") + &table(node, links, http);
+    Ok((with_settings(&text, settings), http))
 }
 
 fn head(cluster: &str, topology: &str) -> String {
@@ -77,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_cluster_file_names_six_different_ports() {
-        let text = Shape::default().cluster_file("b0-1-0").unwrap();
+        let text = Shape::default().cluster_file("b0-1-0", &[]).unwrap();
         let mut addresses: Vec<&str> = text
             .lines()
             .filter(|line| line.starts_with("links") || line.starts_with("http"))
@@ -96,7 +107,7 @@ mod tests {
             nodes: 7,
             kind: "hierarchical:3".parse().unwrap(),
         };
-        let text = shape.cluster_file("b0").unwrap();
+        let text = shape.cluster_file("b0", &[]).unwrap();
         assert!(text.contains("topology = \"hierarchical\"\nfan_out = 3\n"), "{text}");
         assert!(text.contains("name = \"n7\""), "{text}");
         assert_eq!(shape.to_string(), "hierarchical:3 of 7");

@@ -66,7 +66,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
     for (kind, to, name) in PATHS {
         let runs = block_on(path(options, kind, to))?;
         if one_link.is_empty() {
-            one_link = runs.iter().map(|sizes| sizes.median_us()).collect();
+            one_link = runs.iter().map(|sizes| sizes.medians_us().median()).collect();
         }
         for (size, one_link) in runs.iter().zip(&one_link) {
             rows.extend(size.rows(name, *one_link));
@@ -273,13 +273,12 @@ impl Meter {
 }
 
 impl Size {
-    fn median_us(&self) -> f64 {
+    fn medians_us(&self) -> Spread {
         Spread::of(
             self.runs
                 .iter()
                 .map(|run| run.latency.value_at_quantile(0.5) as f64 / 1e3),
         )
-        .median()
     }
 
     /// Latency and rate; `one_link_us` is the median latency over one link with messages of this size.
@@ -293,7 +292,8 @@ impl Size {
                 .add(&run.latency)
                 .expect("both have the bounds of a load's histogram");
         }
-        let median = self.median_us();
+        let medians = self.medians_us();
+        let median = medians.median();
         // Each signal goes over one link more than nodes that pass it on.
         let hops = 1.0 + sum(|run| run.forwarded) as f64 / signals as f64;
         let counts = Counts {
@@ -302,6 +302,7 @@ impl Size {
             ..Counts::default()
         };
         let latency = Row::new(format!("{name}: send to handler"), median, "µs", messages)
+            .repeats(medians.repeats())
             .percentiles(Percentiles::of(&latency, 1e3))
             .counts(counts)
             .note(format!(
@@ -310,7 +311,7 @@ impl Size {
                 sum(|run| run.busy),
             ));
         let rates = Spread::of(self.runs.iter().map(|run| run.per_second));
-        let rate = Row::new(format!("{name}: rate"), rates.median(), "messages/s", rates.samples()).note(format!(
+        let rate = rates.row(format!("{name}: rate"), "messages/s").note(format!(
             "{}; {} B on links for a message and its answer; {}",
             rates.note(),
             2 * sum(|run| run.link_bytes) / signals,

@@ -65,14 +65,14 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
 fn nanos(name: String, unit: &str, timing: &Timing) -> Row {
     let (least, greatest) = timing.spread();
     let spread = format!("{least:.0} to {greatest:.0} ns over the samples");
-    Row::new(name, timing.median(), unit, timing.samples()).note(spread)
+    timing.row(name, unit, 1.0).note(spread)
 }
 
 /// A row of a timing, in microseconds.
 fn micros(name: String, timing: &Timing) -> Row {
     let (least, greatest) = timing.spread();
     let spread = format!("{:.1} to {:.1} µs over the samples", least / 1e3, greatest / 1e3);
-    Row::new(name, timing.median() / 1e3, "µs", timing.samples()).note(spread)
+    timing.row(name, "µs", 1e3).note(spread)
 }
 
 /// A row of a count that was compared with what it must be.

@@ -282,13 +282,11 @@ impl OneWay {
             counts.refused += run.counts.refused;
             counts.lost += run.counts.lost;
         }
-        Row::new(self.name.clone(), rates.median(), "signals/s", rates.samples())
-            .counts(counts)
-            .note(format!(
-                "{}; {} signals each; a refused one is sent again when there is room",
-                rates.note(),
-                self.count
-            ))
+        rates.row(self.name.clone(), "signals/s").counts(counts).note(format!(
+            "{}; {} signals each; a refused one is sent again when there is room",
+            rates.note(),
+            self.count
+        ))
     }
 }
 
@@ -393,10 +391,12 @@ fn call_rows(name: &str, runs: &[Calls]) -> [Row; 2] {
         ..Counts::default()
     };
     [
-        Row::new(format!("call rate, {name}"), rates.median(), "calls/s", rates.samples())
+        rates
+            .row(format!("call rate, {name}"), "calls/s")
             .counts(counts)
             .note(rates.note()),
         Row::new(format!("call latency, {name}"), medians.median(), "µs", calls)
+            .repeats(medians.repeats())
             .percentiles(Percentiles::of(&all, 1e3))
             .note(format!("medians: {}", medians.note())),
     ]
@@ -419,13 +419,7 @@ fn round_trip(options: &Options) -> Row {
         Envelope::decode(&Bytes::from(bytes))
     });
     let (least, greatest) = timing.spread();
-    Row::new(
-        "msgpack round trip of an envelope",
-        timing.median(),
-        "ns",
-        timing.samples(),
-    )
-    .note(format!(
+    timing.row("msgpack round trip of an envelope", "ns", 1.0).note(format!(
         "encoded and decoded, {BYTES} B of payload; {least:.0} to {greatest:.0}"
     ))
 }

@@ -130,17 +130,13 @@ async fn on(options: &Options, bare: f64, shape: Shape) -> Result<Vec<Row>, Benc
         );
         let alone = *alone.get_or_insert(rates.median());
         rows.push(
-            Row::new(
-                format!("{name}, {agents} agents"),
-                rates.median(),
-                "steps/s",
-                rates.samples(),
-            )
-            .counts(counts)
-            .note(note),
+            rates
+                .row(format!("{name}, {agents} agents"), "steps/s")
+                .counts(counts)
+                .note(note),
         );
         let threads = agents.min(cores);
-        let share = 100.0 * rates.median() / (threads as f64 * bare);
+        let share = |rate: f64| 100.0 * rate / (threads as f64 * bare);
         let of_linear = 100.0 * rates.median() / (agents as f64 * alone);
         let note = format!(
             "of {threads} times the {bare:.0} steps/s of explorers in one thread without messages; it is {of_linear:.1} % of \
@@ -149,10 +145,11 @@ async fn on(options: &Options, bare: f64, shape: Shape) -> Result<Vec<Row>, Benc
         rows.push(
             Row::new(
                 format!("{name}, {agents} agents: efficiency"),
-                share,
+                share(rates.median()),
                 "%",
                 rates.samples(),
             )
+            .repeats(rates.repeats().into_iter().map(share))
             .note(note),
         );
     }

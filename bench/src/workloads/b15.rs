@@ -78,7 +78,7 @@ impl Load {
             counts.refused += run.counts.refused;
             counts.lost += run.counts.lost;
         }
-        let row = Row::new(what, rates.median(), "tasks/s", rates.samples()).counts(counts);
+        let row = rates.row(what, "tasks/s").counts(counts);
         row.note(format!("{}; counts are of commands", rates.note()))
     }
 }
@@ -184,12 +184,7 @@ impl Measured {
         rows.push(self.afterwards.rate(&format!("{many} agents afterwards, on 4 nodes")));
         for (what, took) in [("let in", self.let_in), ("caught up", self.caught_up)] {
             let took = Spread::of(took);
-            let row = Row::new(
-                format!("a node that joins is {what}"),
-                took.median(),
-                "ms",
-                took.samples(),
-            );
+            let row = took.row(format!("a node that joins is {what}"), "ms");
             rows.push(row.note(format!("{}; from the start of its process", took.note())));
         }
         rows

@@ -186,6 +186,10 @@ impl Kills {
 
     fn row(&self, name: &str, victim: Victim, shape: Shape) -> Row {
         let percentiles = Percentiles::of(&self.times, 1e6);
+        let kills = self.times.iter_recorded().flat_map(|time| {
+            let ms = time.value_iterated_to() as f64 / 1e6;
+            std::iter::repeat_n(ms, time.count_at_value() as usize)
+        });
         let both = match (victim, shape.kind) {
             (Victim::Leader, Kind::Star) => format!("; it was the hub {} times", self.both),
             (Victim::Hub, _) => format!("; it led {} times", self.both),
@@ -193,6 +197,7 @@ impl Kills {
         };
         Row::new(format!("{name}, killed"), percentiles.p50, "ms", self.times.len())
             .percentiles(percentiles)
+            .repeats(kills)
             .counts(self.counts)
             .note(format!("{} kills; lost: outcome unknown{both}", self.times.len()))
     }

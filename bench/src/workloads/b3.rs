@@ -321,23 +321,20 @@ impl Load {
         } else {
             ""
         };
-        let rate = Row::new(
-            format!("put rate, {}", self.name),
-            rates.median(),
-            "puts/s",
-            rates.samples(),
-        )
-        .counts(counts)
-        .note(format!(
-            "{}; counts include warm-up and cool-down{unknown}",
-            rates.note()
-        ));
+        let rate = rates
+            .row(format!("put rate, {}", self.name), "puts/s")
+            .counts(counts)
+            .note(format!(
+                "{}; counts include warm-up and cool-down{unknown}",
+                rates.note()
+            ));
         let latency = Row::new(
             format!("put latency, {}", self.name),
             medians.median(),
             "µs",
             self.puts(),
         )
+        .repeats(medians.repeats())
         .percentiles(Percentiles::of(&all, 1e3))
         .note(format!("medians: {}", medians.note()));
         [rate, latency]

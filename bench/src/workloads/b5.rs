@@ -157,22 +157,30 @@ impl Load {
             measured += run.measured;
         }
         let label = self.label();
-        let latency = |what: &str, histogram: &Histogram<u64>, note: &str| {
+        let latency = |what: &str, histogram: &Histogram<u64>, of: fn(&Run) -> &Histogram<u64>, note: &str| {
             let percentiles = Percentiles::of(histogram, 1e3);
             let name = label.replace(" rate,", &format!(", {what} latency,"));
+            let medians = self.runs.iter().map(|run| Percentiles::of(of(run), 1e3).p50);
             Row::new(name, percentiles.p50, "µs", measured)
                 .percentiles(percentiles)
+                .repeats(medians)
                 .note(note)
         };
-        let rate = Row::new(label.clone(), rates.median(), "tasks/s", rates.samples())
+        let rate = rates
+            .row(label.clone(), "tasks/s")
             .counts(counts)
             .note(format!("{}; counts are of commands", rates.note()));
         match self.work {
-            Work::Claim => vec![rate, latency("claim", &claim, "of one claim")],
+            Work::Claim => vec![rate, latency("claim", &claim, |run| &run.claim, "of one claim")],
             Work::Finish | Work::Shared => vec![
                 rate,
-                latency("claim", &claim, "of one claim"),
-                latency("task", &task, "from the claim's beginning to the finish"),
+                latency("claim", &claim, |run| &run.claim, "of one claim"),
+                latency(
+                    "task",
+                    &task,
+                    |run| &run.task,
+                    "from the claim's beginning to the finish",
+                ),
             ],
         }
     }

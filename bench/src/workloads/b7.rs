@@ -75,13 +75,7 @@ fn original_rules(count: usize, repeats: u32, rows: &mut Vec<Row>) -> Result<(),
         ("keys alone", by_keys),
         ("pairwise oracle", compared),
     ] {
-        let micros = timing.median() / 1000.0;
-        rows.push(Row::new(
-            format!("{count} packs, original's rules: {name}"),
-            micros,
-            "µs",
-            timing.samples(),
-        ));
+        rows.push(timing.row(format!("{count} packs, original's rules: {name}"), "µs", 1e3));
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The median and the range of a few repeats.
 
+use crate::report::Row;
+
 /// Samples in ascending order, at least one.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Spread(Vec<f64>);
@@ -26,6 +28,16 @@ impl Spread {
         self.0.len() as u64
     }
 
+    /// All of them.
+    pub(super) fn repeats(&self) -> Vec<f64> {
+        self.0.clone()
+    }
+
+    /// The row of the median, with all of them.
+    pub(super) fn row(&self, name: impl Into<String>, unit: impl Into<String>) -> Row {
+        Row::new(name, self.median(), unit, self.samples()).repeats(self.repeats())
+    }
+
     /// What is said beside the median.
     pub(super) fn note(&self) -> String {
         let (least, greatest) = (self.0[0], self.0[self.0.len() - 1]);
@@ -50,5 +62,8 @@ mod tests {
         assert_eq!(spread.note(), "median of 3 repeats, 100 to 300");
         assert_eq!(Spread::of([2.0, 1.0]).median(), 1.0);
         assert_eq!(Spread::of([1.5]).note(), "1 repeat");
+        let row = spread.row("a", "µs");
+        assert_eq!((row.value, row.samples), (200.0, 3));
+        assert_eq!(row.repeats, [100.0, 200.0, 300.0]);
     }
 }

@@ -160,25 +160,7 @@ impl Tasks<'_> {
 
     /// Adds tasks; returns the ids of the first thousand.
     pub(super) async fn prepare(&self, project: &str, tasks: u64) -> Result<Vec<serde_json::Value>, BenchError> {
-        let arguments = json!({ "project": project, "tasks": tasks, "payload_bytes": PAYLOAD_BYTES });
-        let node = match self.rig.nodes() {
-            [alone] => alone,
-            _ => self.rig.leader_and_follower().await?.0,
-        };
-        let name = format!("{project}-add");
-        node.spawn(&name, "load-task-add", arguments).await?;
-        let status = node.done(&name, DONE_WITHIN).await?;
-        BenchError::unless_equal(
-            self.id,
-            format!("tasks added to {project}"),
-            reported(&status, "added")?,
-            tasks,
-        )?;
-        let ids = status.report.get("ids").and_then(serde_json::Value::as_array);
-        ids.cloned().ok_or_else(|| BenchError::Agent {
-            name,
-            problem: "reports no ids".to_owned(),
-        })
+        prepare(self.id, self.rig, project, tasks).await
     }
 
     /// Returns when the stores have written behind what was prepared, so that it is not measured beside the claims.
@@ -197,6 +179,30 @@ impl Tasks<'_> {
         }
         Ok(())
     }
+}
+
+/// Adds tasks to a project for a workload; returns the ids of the first thousand.
+pub(crate) async fn prepare(
+    id: &'static str,
+    rig: &Rig,
+    project: &str,
+    tasks: u64,
+) -> Result<Vec<serde_json::Value>, BenchError> {
+    let arguments = json!({ "project": project, "tasks": tasks, "payload_bytes": PAYLOAD_BYTES });
+    let node = match rig.nodes() {
+        [alone] => alone,
+        _ => rig.leader_and_follower().await?.0,
+    };
+    let name = format!("{project}-add");
+    node.spawn(&name, "load-task-add", arguments).await?;
+    let status = node.done(&name, DONE_WITHIN).await?;
+    let added = reported(&status, "added")?;
+    BenchError::unless_equal(id, format!("tasks added to {project}"), added, tasks)?;
+    let ids = status.report.get("ids").and_then(serde_json::Value::as_array);
+    ids.cloned().ok_or_else(|| BenchError::Agent {
+        name,
+        problem: "reports no ids".to_owned(),
+    })
 }
 
 /// Starts agents on all nodes in turn, lets them begin together, and waits until all have done their work; for a time
@@ -235,15 +241,15 @@ pub(super) async fn work(
 
 /// The tasks of a project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(crate) struct Found {
     /// Pending or leased: a worker that has ended holds nothing, what it held returns.
-    pub(super) open: u64,
-    pub(super) done: u64,
-    pub(super) failed: u64,
-    pub(super) attempts: u64,
+    pub(crate) open: u64,
+    pub(crate) done: u64,
+    pub(crate) failed: u64,
+    pub(crate) attempts: u64,
 }
 
-pub(super) async fn look(node: &RigNode, project: &str) -> Result<Found, BenchError> {
+pub(crate) async fn look(node: &RigNode, project: &str) -> Result<Found, BenchError> {
     let name = format!("{project}-look");
     node.spawn(&name, "load-task-look", json!({ "project": project }))
         .await?;

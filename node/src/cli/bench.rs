@@ -1,8 +1,23 @@
 //! `queenright bench`.
 
-use std::path::PathBuf;
+mod ab;
+mod all;
+mod compare;
+mod ramp;
+mod trend;
 
-use clap::Subcommand;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use queenright_bench::rig::Shape;
+use queenright_protocol::topology::Kind;
+
+pub use self::ab::AbArgs;
+pub use self::all::AllArgs;
+pub use self::compare::CompareArgs;
+pub use self::ramp::RampArgs;
+pub use self::trend::TrendArgs;
 
 /// `queenright bench`
 #[derive(Debug, Subcommand)]
@@ -11,14 +26,23 @@ Examples:
   queenright bench list
   queenright bench run B7 B8
   queenright bench run B3 --json > b3.json
+  queenright bench run B3 B3 B3 --out before.json
   queenright bench run B4 --churn 600
-  queenright bench run B16 --repo ~/src/project")]
+  queenright bench run B16 --repo ~/src/project
+  queenright bench all --budget 1800
+  queenright bench compare before.json after.json
+  queenright bench trend queenright-bench-*.json --workload B3
+  queenright bench ramp --workload put --p99 20ms
+  queenright bench ab --a 'rounds.max=1' --b 'rounds.max=512' --workload B3")]
 pub enum BenchCommand {
     /// Run workloads and print what was measured, with its conditions
     Run {
-        /// The workloads, as `bench list` names them
+        /// The workloads, as `bench list` names them; one that is named several times is repeated
         #[arg(required = true, value_name = "WORKLOAD")]
         workloads: Vec<String>,
+        /// Keep the results in FILE, in place of what it holds: all that have ended, also after Ctrl-C
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
         /// What the random choices are made from
         #[arg(long, value_name = "N", default_value_t = 1)]
         seed: u64,
@@ -35,6 +59,91 @@ pub enum BenchCommand {
         #[arg(long, value_name = "DIR", default_value = ".")]
         repo: PathBuf,
     },
+    /// Run a workload under two settings, alternately, and say what differs
+    Ab(AbArgs),
+    /// Find the highest rate at which latency holds a bound
+    Ramp(RampArgs),
+    /// Run all workloads in quick sizes, keep the results in a file and print a summary
+    All(AllArgs),
+    /// Compare two files of results: what got worse by more than its threshold
+    Compare(CompareArgs),
+    /// Show each row over several files of results
+    Trend(TrendArgs),
     /// List the workloads
     List,
+}
+
+/// The cluster of a run.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct ShapeArgs {
+    /// How many nodes the cluster has
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=64))]
+    nodes: u64,
+    /// How they are linked: mesh, star, ring, hierarchical or hierarchical:FAN-OUT
+    #[arg(long, value_name = "KIND", default_value = "mesh")]
+    topology: Kind,
+}
+
+impl ShapeArgs {
+    /// The shape that they say.
+    pub fn shape(self) -> Shape {
+        Shape {
+            nodes: self.nodes as usize,
+            kind: self.topology,
+        }
+    }
+}
+
+/// A time from 1 us to an hour, with its unit: 500us, 20ms, 60s, 10m.
+fn span(text: &str) -> Result<Duration, String> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3_600.0,
+        _ => f64::NAN,
+    };
+    let span = number.parse::<f64>().unwrap_or(f64::NAN) * seconds;
+    match (1e-6..=3_600.0).contains(&span) {
+        true => Ok(Duration::from_secs_f64(span)),
+        false => Err("expected a time from 1us to 1h, such as 20ms, 60s or 10m".to_owned()),
+    }
+}
+
+/// Where a run keeps its clusters, and its results.
+#[derive(Clone, Debug, Args)]
+pub struct PlaceArgs {
+    /// Keep the state of clusters that are started in DIR instead of a folder below target/
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Write the results to FILE as well, for `bench compare`
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::span;
+
+    #[test]
+    fn a_time_has_a_unit_and_bounds() {
+        for (text, micros) in [
+            ("20ms", 20_000),
+            ("1.5s", 1_500_000),
+            ("500us", 500),
+            ("10m", 600_000_000),
+        ] {
+            assert_eq!(span(text).unwrap(), Duration::from_micros(micros));
+        }
+        for text in ["", "20", "ms", "0s", "-1s", "2h", "1.2.3s", "5 s", "NaNs"] {
+            assert!(span(text).is_err(), "{text}");
+        }
+    }
 }

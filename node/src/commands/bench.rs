@@ -1,65 +1,96 @@
-//! `queenright bench`: workloads, measured here and now.
+//! `queenright bench`: workloads, measured here and now; results that are kept, compared and followed.
 
-use queenright_bench::{BenchError, Options, workloads};
+mod ab;
+mod all;
+mod compare;
+mod ramp;
+mod run;
+mod sitting;
+mod trend;
+
+use std::path::{Path, PathBuf};
+
+use queenright_bench::report::Report;
+use queenright_bench::results::Results;
+use queenright_bench::workloads;
 
 use super::{CliError, Context};
 use crate::cli::BenchCommand;
 use crate::exit::Exit;
 
-/// Runs or lists workloads.
+/// Runs or lists workloads, or looks at what was kept of them.
 ///
 /// # Errors
-/// [`CliError`]: no such workload, or one of them failed or found a wrong result.
+/// [`CliError`]: no such workload, one of them failed or found a wrong result, or results are worse than others.
 pub async fn run(command: BenchCommand, context: &Context) -> Result<Exit, CliError> {
     match command {
         BenchCommand::List => list(context),
+        BenchCommand::Ab(args) => ab::run(args, context).await,
+        BenchCommand::Ramp(args) => ramp::run(args, context).await,
+        BenchCommand::All(args) => all::run(args, context).await,
+        BenchCommand::Compare(args) => compare::run(&args, context),
+        BenchCommand::Trend(args) => trend::run(&args, context),
         BenchCommand::Run {
-            workloads: ids,
+            workloads,
+            out,
             seed,
             data,
             repeats,
             churn,
             repo,
         } => {
-            let chosen: Vec<_> = ids.iter().map(|id| find(id)).collect::<Result<_, _>>()?;
-            let folder = match data {
-                Some(folder) => folder,
-                None => super::build_folder()?.join("queenright-bench"),
+            let chosen: Vec<_> = workloads.iter().map(|id| find(id)).collect::<Result<_, _>>()?;
+            let sizes = run::Sizes {
+                seed,
+                repeats,
+                churn_ms: churn * 1_000,
+                repository: repo,
             };
-            std::fs::create_dir_all(&folder).map_err(|source| CliError::Failed {
-                message: format!("cannot create {}", folder.display()),
-                source: source.into(),
-            })?;
-            for workload in chosen {
-                context.note(format_args!("running {}: {}", workload.id, workload.title));
-                let full = Options::full(folder.clone());
-                let options = Options {
-                    seed,
-                    repeats: repeats.unwrap_or(full.repeats),
-                    cluster_repeats: repeats.unwrap_or(full.cluster_repeats),
-                    repository: repo.clone(),
-                    churn_ms: churn * 1_000,
-                    ..full
-                };
-                let run = workload.run;
-                let report = tokio::task::spawn_blocking(move || run(&options)).await;
-                let report = report.map_err(|error| failed(workload.id, error))?;
-                let report = report.map_err(|error: BenchError| {
-                    context.note(format_args!("what the run has left is in {}", folder.display()));
-                    failed(workload.id, error)
-                })?;
-                context.answer(&report, &report)?;
-            }
-            Ok(Exit::Ok)
+            run::run(&chosen, &data_folder(data)?, out, &sizes, context).await
         }
     }
 }
 
-fn failed(id: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> CliError {
+/// Where clusters keep their state and workloads measure the disk: there from now on.
+fn data_folder(data: Option<PathBuf>) -> Result<PathBuf, CliError> {
+    let folder = match data {
+        Some(folder) => folder,
+        None => super::build_folder()?.join("queenright-bench"),
+    };
+    match std::fs::create_dir_all(&folder) {
+        Ok(()) => Ok(folder),
+        Err(source) => Err(CliError::Failed {
+            message: format!("cannot create {}", folder.display()),
+            source: source.into(),
+        }),
+    }
+}
+
+/// Writes results to the file that was named, if one was.
+fn keep(out: Option<&PathBuf>, reports: Vec<Report>) -> Result<(), CliError> {
+    let Some(path) = out else { return Ok(()) };
+    Results::new(reports).write(path).map_err(|source| CliError::Failed {
+        message: "the results were not kept".to_owned(),
+        source: source.into(),
+    })
+}
+
+fn failed(what: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> CliError {
     CliError::Failed {
-        message: format!("workload {id}"),
+        message: format!("bench {what}"),
         source: source.into(),
     }
+}
+
+/// Results that the command line names.
+fn read(path: &Path) -> Result<Results, CliError> {
+    Results::read(path).map_err(|error| {
+        let mut line = error.to_string();
+        if let Some(cause) = std::error::Error::source(&error) {
+            line.push_str(&format!(": {cause}"));
+        }
+        CliError::Usage(line)
+    })
 }
 
 fn find(id: &str) -> Result<&'static workloads::Workload, CliError> {
@@ -67,6 +98,11 @@ fn find(id: &str) -> Result<&'static workloads::Workload, CliError> {
         let known: Vec<&str> = workloads::workloads().iter().map(|workload| workload.id).collect();
         CliError::Usage(format!("no workload is called {id:?} (known: {})", known.join(", ")))
     })
+}
+
+/// A share as a percentage with its sign.
+fn percent(change: f64) -> String {
+    format!("{:+.1} %", 100.0 * change)
 }
 
 fn list(context: &Context) -> Result<Exit, CliError> {

@@ -20,6 +20,7 @@ pub(super) struct ClusterFile {
     pub(super) consensus: Option<ConsensusSection>,
     pub(super) links: Option<LinksSection>,
     pub(super) limits: Option<LimitsSection>,
+    pub(super) rounds: Option<RoundsSection>,
     pub(super) log: Option<LogSection>,
     pub(super) tls: Option<TlsSection>,
     pub(super) doors: Option<DoorsSection>,
@@ -73,6 +74,12 @@ pub(super) struct LimitsSection {
     pub(super) outbox_bytes: Option<Amount>,
     pub(super) disk_watermark_bytes: Option<Amount>,
     pub(super) ballast_bytes: Option<Amount>,
+}
+
+#[derive(Debug, Default, DeriveDeserialize, Serialize)]
+#[serde(deny_unknown_fields, expecting = "a section")]
+pub(super) struct RoundsSection {
+    pub(super) max: Option<i64>,
 }
 
 #[derive(Debug, Default, DeriveDeserialize, Serialize)]
@@ -229,6 +236,9 @@ impl ClusterFile {
                 outbox_bytes: bytes(outbox_bytes),
                 disk_watermark_bytes: said(disk_watermark_bytes),
                 ballast_bytes: said(ballast_bytes),
+            }),
+            rounds: Some(RoundsSection {
+                max: Some(integer(config.rounds.max as u64)),
             }),
             log: Some(LogSection {
                 snapshot_bytes: Some(Amount::Bytes(integer(config.log.snapshot_bytes))),

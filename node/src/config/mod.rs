@@ -12,6 +12,7 @@ mod limits;
 mod locate;
 mod log;
 mod pools;
+mod rounds;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -29,6 +30,7 @@ pub use exposure::Auth;
 pub use limits::{Bound, Limits};
 pub use log::Log;
 pub use pools::PoolConfig;
+pub use rounds::Rounds;
 pub use validate::FAN_OUT_MAX;
 
 /// Most nodes that one cluster file may list. Topologies are tested up to this size.
@@ -57,6 +59,8 @@ pub struct ClusterConfig {
     pub compression: Compression,
     /// `[limits]`: what the nodes refuse to exceed.
     pub limits: Limits,
+    /// `[rounds]`: where rounds are cut.
+    pub rounds: Rounds,
     /// `[log]`: how much of the log is kept.
     pub log: Log,
     /// `tls.dir`: the folder of the certificates, relative to the file; links and doors are in TLS if there is one.

@@ -37,7 +37,7 @@ fn refused_instead_of(old: &str, new: &str, line: &str) {
 #[test]
 fn what_the_file_does_not_say_has_its_default() {
     let config = parse(MESH).unwrap();
-    assert_eq!(config.limits, Limits::default());
+    assert_eq!((config.limits, config.rounds), (Limits::default(), Rounds::default()));
     assert_eq!(config.consensus, Consensus::default());
     assert_eq!(
         config.to_string(),
@@ -397,6 +397,10 @@ fn limits_have_bounds_and_fit_each_other() {
         "value_bytes: \"8 MB\" is no size (a number and B, KiB, MiB or GiB)",
     );
     limit("rounds_in_flight = 0", "rounds_in_flight: 0 is out of range (1 to 64)");
+    refused_with(
+        "[rounds]\nmax = 0",
+        "c.toml: rounds.max: 0 is out of range (1 to 65536)",
+    );
     limit(
         "command_bytes = \"17 MiB\"",
         "command_bytes: \"17 MiB\" is out of range (4096 to 16777216 bytes)",
@@ -530,8 +534,13 @@ fn the_shipped_files_load() {
         let config = ClusterConfig::load(&folder.join(format!("{name}.toml"))).unwrap();
         assert_eq!((config.name.as_str(), config.nodes.len()), (name, nodes));
         assert_eq!(
-            (config.consensus, config.limits, config.log),
-            (Consensus::default(), Limits::default(), Log::default())
+            (config.consensus, config.limits, config.rounds, config.log),
+            (
+                Consensus::default(),
+                Limits::default(),
+                Rounds::default(),
+                Log::default()
+            )
         );
         let text = std::fs::read_to_string(&config.file).unwrap();
         assert!(text.starts_with("# "), "{name}.toml opens with what it shows");
@@ -545,7 +554,7 @@ fn the_shipped_files_load() {
 fn a_written_configuration_loads_as_itself() {
     let folder = tempfile::tempdir().unwrap();
     let text = format!(
-        "{}[limits]\nround_bytes = 8192\ndisk_watermark_bytes = \"1 MiB\"\nballast_bytes = 0\n{TLS}{TOKENS}",
+        "{}[limits]\nround_bytes = 8192\ndisk_watermark_bytes = \"1 MiB\"\nballast_bytes = 0\n[rounds]\nmax = 7\n{TLS}{TOKENS}",
         MESH.replace("\"mesh\"", "\"hierarchical\"")
     );
     let written = parse(&text)

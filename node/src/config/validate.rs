@@ -10,12 +10,13 @@ use std::time::Duration;
 use super::exposure::Auth;
 use super::file::{
     Amount, ClusterFile, ClusterSection, ConsensusSection, DoorsSection, LimitsSection, LogSection, NodeSection,
-    TlsSection,
+    RoundsSection, TlsSection,
 };
 use super::limits::{Bound, Limits};
 use super::locate::closest;
 use super::{
-    ClusterConfig, Compression, ConfigError, Consensus, ControlLinks, Log, NODES_MAX, NodeConfig, Projects, Topology,
+    ClusterConfig, Compression, ConfigError, Consensus, ControlLinks, Log, NODES_MAX, NodeConfig, Projects, Rounds,
+    Topology,
 };
 
 const NAME_CHARS_MAX: usize = 40;
@@ -55,6 +56,7 @@ pub(super) fn cluster(file: &Path, raw: ClusterFile) -> Result<ClusterConfig, Co
         compression: check.compression(raw.links.unwrap_or_default().compression.as_deref())?,
         nodes,
         limits: check.limits(&raw.limits.unwrap_or_default())?,
+        rounds: check.rounds(&raw.rounds.unwrap_or_default())?,
         log: check.log(&raw.log.unwrap_or_default())?,
         tls: raw.tls.map(|tls| check.tls(&tls)).transpose()?,
         auth: check.auth(&raw.doors.unwrap_or_default())?,
@@ -407,6 +409,12 @@ impl Check<'_> {
             limits.http_body_bytes,
         )?;
         Ok(limits)
+    }
+
+    fn rounds(&self, raw: &RoundsSection) -> Result<Rounds, ConfigError> {
+        Ok(Rounds {
+            max: self.number("rounds.max", raw.max, Rounds::MAX)? as usize,
+        })
     }
 
     fn log(&self, raw: &LogSection) -> Result<Log, ConfigError> {

@@ -300,6 +300,7 @@ fn options(plan: &NodePlan, tls: Option<Arc<Tls>>, hosted: &Arc<Hosted>) -> Resu
         consensus,
         compression,
         limits,
+        rounds,
         log,
         ..
     } = &plan.config;
@@ -337,6 +338,7 @@ fn options(plan: &NodePlan, tls: Option<Arc<Tls>>, hosted: &Arc<Hosted>) -> Resu
             rounds_in_flight: limits.rounds_in_flight,
             entries_in_flight: limits.rounds_in_flight,
             round_bytes: limits.round_bytes,
+            round_commands: rounds.max,
             command_bytes: limits.command_bytes,
             listed: *projects == Projects::Listed,
             ..RoundLimits::default()

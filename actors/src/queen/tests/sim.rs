@@ -55,6 +55,7 @@ impl Sim {
             outcome_bytes: random.random_range(1_000..8_000),
             repeat_ms: 50,
             listed: false,
+            round_commands: [1, 3, 65_536][random.random_range(0..3)],
         };
         let node = |number| SimNode {
             rounds: Rounds::new(NodeId(number), 1, limits),

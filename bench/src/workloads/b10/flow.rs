@@ -330,13 +330,9 @@ fn time_outs(repeats: u32) -> Result<[Row; 3], BenchError> {
             LEASES.div_ceil(STEPS_PER_EMPTY_ROUND),
             "rounds",
         ),
-        Row::new(
-            format!("{name}: the longest of the rounds"),
-            longest.median(),
-            "µs",
-            longest.samples(),
-        )
-        .note(longest.note()),
+        longest
+            .row(format!("{name}: the longest of the rounds"), "µs")
+            .note(longest.note()),
     ])
 }
 

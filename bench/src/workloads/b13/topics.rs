@@ -83,7 +83,7 @@ pub(super) fn look_ups(options: &Options) -> Result<Vec<Row>, BenchError> {
     };
     let row = |name: String, timing: &Timing| {
         let (least, greatest) = timing.spread();
-        Row::new(name, timing.median(), "ns", timing.samples()).note(format!(
+        timing.row(name, "ns", 1.0).note(format!(
             "of {LOOK_UPS} look-ups, each finds 25 agents; {least:.0} to {greatest:.0}"
         ))
     };
@@ -277,15 +277,11 @@ impl Load {
             self.count,
             self.each
         );
-        let mut rows = vec![
-            Row::new(self.name.clone(), messages.median(), "messages/s", messages.samples())
-                .counts(counts)
-                .note(note),
-        ];
+        let mut rows = vec![messages.row(self.name.clone(), "messages/s").counts(counts).note(note)];
         if self.each > 1 {
             let handed = Spread::of(runs.iter().map(|run| run.handed_per_second));
             let name = format!("{}, handed over", self.name);
-            rows.push(Row::new(name, handed.median(), "messages/s", handed.samples()).note(handed.note()));
+            rows.push(handed.row(name, "messages/s").note(handed.note()));
         }
         rows
     }
