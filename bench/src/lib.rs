@@ -2,7 +2,10 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`page`] | results as a page of HTML with plots |
+//! | [`profile`] | flame graphs of what perf recorded |
 //! | [`report`] | the result schema, as text table and as JSON |
+//! | [`claims`] | what others claim of the same work, what is known about it, and the best peers |
 //! | [`client`] | the HTTP client of a node's door, for workloads and the command line |
 //! | [`conditions`] | the machine, the build and the disk that a report was made on |
 //! | [`disk`] | the file system of a folder and the cost of `fdatasync` there |
@@ -16,12 +19,15 @@
 //! A report holds measured values and counts only. A run that finds a wrong result fails with
 //! [`BenchError::Mismatch`] instead of reporting how fast it was wrong.
 
+pub mod claims;
 pub mod client;
 pub mod conditions;
 pub mod disk;
 pub mod expedition;
 pub mod history;
 pub mod load;
+pub mod page;
+pub mod profile;
 pub mod report;
 pub mod results;
 pub mod rig;

@@ -59,9 +59,10 @@ pub struct Row {
     /// What the reader must know to read the value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// Where it was measured, by parameter: `agents` 16, `topology` "ring". Rows of one workload whose points differ in
-    /// one number form a curve, those that carry a `topology` are shown beside each other. The name says it as well;
-    /// this is what a program reads. Empty when the workload has one point only.
+    /// Where it was measured, by parameter: `agents` 16, `topology` "ring". `what` says what was measured, the same for
+    /// all rows that are to be compared; without it the name stands for that, but for the values of the point. Rows of
+    /// one measure and unit whose points differ in a number form a curve, those that carry a `topology` are shown beside
+    /// each other. Empty when the workload has one point only.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub at: BTreeMap<String, Value>,
 }
@@ -270,7 +271,7 @@ impl Row {
 }
 
 /// Whole numbers in full, others with about three significant digits.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     match value.abs() {
         _ if value.fract() == 0.0 => format!("{value:.0}"),
         size if size >= 1000.0 => format!("{value:.0}"),

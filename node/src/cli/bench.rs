@@ -1,8 +1,14 @@
 //! `queenright bench`.
 
+mod claims;
+mod page;
+
 use std::path::PathBuf;
 
 use clap::Subcommand;
+
+pub use self::claims::ClaimsArgs;
+pub use self::page::PageArgs;
 
 /// `queenright bench`
 #[derive(Debug, Subcommand)]
@@ -12,7 +18,9 @@ Examples:
   queenright bench run B7 B8
   queenright bench run B3 --json > b3.json
   queenright bench run B4 --churn 600
-  queenright bench run B16 --repo ~/src/project")]
+  queenright bench run B16 --repo ~/src/project
+  queenright bench run B8 --profile b8.svg
+  queenright bench page results.json --out page.html")]
 pub enum BenchCommand {
     /// Run workloads and print what was measured, with its conditions
     Run {
@@ -34,7 +42,14 @@ pub enum BenchCommand {
         /// The repository that B16 replays
         #[arg(long, value_name = "DIR", default_value = ".")]
         repo: PathBuf,
+        /// Record the run and its nodes with perf, and draw the stacks that took the time (Linux)
+        #[arg(long, value_name = "FILE.svg")]
+        profile: Option<PathBuf>,
     },
+    /// Show what others claim of the same work, what is known about it, the best peers, and what was measured here
+    Claims(ClaimsArgs),
     /// List the workloads
     List,
+    /// Make one page of files of results: plots, tables and conditions
+    Page(PageArgs),
 }

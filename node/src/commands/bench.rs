@@ -1,5 +1,9 @@
 //! `queenright bench`: workloads, measured here and now.
 
+mod claims;
+mod page;
+mod profile;
+
 use queenright_bench::{BenchError, Options, workloads};
 
 use super::{CliError, Context};
@@ -13,6 +17,8 @@ use crate::exit::Exit;
 pub async fn run(command: BenchCommand, context: &Context) -> Result<Exit, CliError> {
     match command {
         BenchCommand::List => list(context),
+        BenchCommand::Claims(args) => claims::run(&args, context),
+        BenchCommand::Page(args) => page::run(&args, context),
         BenchCommand::Run {
             workloads: ids,
             seed,
@@ -20,8 +26,12 @@ pub async fn run(command: BenchCommand, context: &Context) -> Result<Exit, CliEr
             repeats,
             churn,
             repo,
+            profile,
         } => {
             let chosen: Vec<_> = ids.iter().map(|id| find(id)).collect::<Result<_, _>>()?;
+            if let Some(svg) = profile.filter(|_| !profile::is_inside()) {
+                return profile::around(&svg, context);
+            }
             let folder = match data {
                 Some(folder) => folder,
                 None => super::build_folder()?.join("queenright-bench"),
