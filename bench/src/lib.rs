@@ -5,6 +5,10 @@
 //! | [`ab`] | a workload under two settings, alternately |
 //! | [`report`] | the result schema, as text table and as JSON |
 //! | [`compare`] | two files of results, row by row: what got worse by more than its threshold |
+//! | [`page`] | results as a page of HTML with plots |
+//! | [`profile`] | flame graphs of what perf recorded |
+//! | [`report`] | the result schema, as text table and as JSON |
+//! | [`claims`] | what others claim of the same work, what is known about it, and the best peers |
 //! | [`client`] | the HTTP client of a node's door, for workloads and the command line |
 //! | [`conditions`] | the machine, the build and the disk that a report was made on |
 //! | [`disk`] | the file system of a folder and the cost of `fdatasync` there |
@@ -24,6 +28,7 @@
 //! [`BenchError::Mismatch`] instead of reporting how fast it was wrong.
 
 pub mod ab;
+pub mod claims;
 pub mod client;
 pub mod compare;
 pub mod conditions;
@@ -32,6 +37,8 @@ pub mod expedition;
 pub mod history;
 pub mod interrupt;
 pub mod load;
+pub mod page;
+pub mod profile;
 pub mod ramp;
 pub mod report;
 pub mod results;

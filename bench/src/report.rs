@@ -1,11 +1,13 @@
 //! The schema of results.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::conditions::Conditions;
 
@@ -21,7 +23,7 @@ pub struct Report {
     /// What it ran on.
     pub conditions: Conditions,
     /// What it was run with.
-    pub config: serde_json::Value,
+    pub config: Value,
     /// What was measured.
     pub rows: Vec<Row>,
     /// What others say of the same workload, for comparison. Not measured here.
@@ -61,6 +63,12 @@ pub struct Row {
     /// value may be off by. Empty where it was not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repeats: Vec<f64>,
+    /// Where it was measured, by parameter: `agents` 16, `topology` "ring". `what` says what was measured, the same for
+    /// all rows that are to be compared; without it the name stands for that, but for the values of the point. Rows of
+    /// one measure and unit whose points differ in a number form a curve, those that carry a `topology` are shown beside
+    /// each other. Empty when the workload has one point only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub at: BTreeMap<String, Value>,
 }
 
 /// The distribution of samples, in the unit of the row.
@@ -125,7 +133,14 @@ impl Row {
             counts: None,
             note: None,
             repeats: Vec::new(),
+            at: BTreeMap::new(),
         }
+    }
+
+    /// The same row, measured where `parameter` had this value: `.at("agents", 16)`, `.at("topology", "ring")`.
+    pub fn at(mut self, parameter: &str, value: impl Into<Value>) -> Self {
+        self.at.insert(parameter.to_owned(), value.into());
+        self
     }
 
     /// The same row with a note.
@@ -178,7 +193,7 @@ impl Report {
             title: title.to_owned(),
             started_at_ms: unix_ms(),
             conditions: Conditions::of(data),
-            config: serde_json::Value::Null,
+            config: Value::Null,
             rows: Vec::new(),
             claims: Vec::new(),
         }
@@ -306,7 +321,9 @@ mod tests {
                         refused: 1,
                         lost: 0,
                     })
-                    .note("a note"),
+                    .note("a note")
+                    .at("agents", 16)
+                    .at("topology", "ring"),
             ],
             claims: vec![Claim::new("ggen", "fast")],
         }
@@ -332,6 +349,9 @@ mod tests {
         assert!(json["rows"][0].get("repeats").is_none());
         assert_eq!(json["rows"][1]["percentiles"]["p999"], 4.125);
         assert_eq!(json["rows"][1]["counts"]["refused"], 1);
+        assert!(json["rows"][0].get("at").is_none());
+        assert_eq!(json["rows"][1]["at"]["agents"], 16);
+        assert_eq!(json["rows"][1]["at"]["topology"], "ring");
     }
 
     #[test]

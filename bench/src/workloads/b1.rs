@@ -8,9 +8,9 @@ use queenright_protocol::topology::{FanOut, Kind};
 use serde_json::json;
 
 use super::spread::Spread;
-use crate::report::{Claim, Counts, Percentiles, Report, Row};
+use crate::report::{Counts, Percentiles, Report, Row};
 use crate::rig::{Rig, RigNode, Shape, block_on, door, for_all, late, reported};
-use crate::{BenchError, Options, load};
+use crate::{BenchError, Options, claims, load};
 
 /// The id of the workload.
 pub const ID: &str = "B1";
@@ -36,6 +36,15 @@ enum To {
     Random,
     /// The agent of its own place on the next node.
     Next,
+}
+
+impl To {
+    fn words(self) -> &'static str {
+        match self {
+            To::Random => "random peer",
+            To::Next => "next node",
+        }
+    }
 }
 
 /// What is measured: over which links, and who sends to whom.
@@ -69,7 +78,12 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
             one_link = runs.iter().map(|sizes| sizes.medians_us().median()).collect();
         }
         for (size, one_link) in runs.iter().zip(&one_link) {
-            rows.extend(size.rows(name, *one_link));
+            let point = |row: Row| {
+                row.at("topology", kind.to_string())
+                    .at("to", to.words())
+                    .at("bytes", size.bytes)
+            };
+            rows.extend(size.rows(name, *one_link).map(point));
         }
     }
     Ok(Report {
@@ -82,10 +96,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
             "data": options.data,
         }),
         rows,
-        claims: vec![Claim::new(
-            "ruv-swarm",
-            "10 agents: mesh 2.3 ms, 4,350 messages/s; star 1.8 ms, 5,200; hierarchical 2.1 ms, 4,750; ring 3.5 ms, 2,850",
-        )],
+        claims: claims::of(ID),
         ..report
     })
 }
@@ -309,14 +320,18 @@ impl Size {
                 "{hops:.2} links a message, {:.2} times as long as over {hops:.2} links of a mesh; {} refused at first",
                 median / (one_link_us * hops).max(f64::MIN_POSITIVE),
                 sum(|run| run.busy),
-            ));
+            ))
+            .at("what", "send to handler");
         let rates = Spread::of(self.runs.iter().map(|run| run.per_second));
-        let rate = rates.row(format!("{name}: rate"), "messages/s").note(format!(
-            "{}; {} B on links for a message and its answer; {}",
-            rates.note(),
-            2 * sum(|run| run.link_bytes) / signals,
-            self.cost()
-        ));
+        let rate = rates
+            .row(format!("{name}: rate"), "messages/s")
+            .note(format!(
+                "{}; {} B on links for a message and its answer; {}",
+                rates.note(),
+                2 * sum(|run| run.link_bytes) / signals,
+                self.cost()
+            ))
+            .at("what", "message rate");
         [latency, rate]
     }
 

@@ -10,9 +10,9 @@ use serde_json::json;
 use super::spread::Spread;
 use crate::client::{ClientError, ListQuery, Lookup, PutOptions};
 use crate::disk::fdatasync_probe;
-use crate::report::{Claim, Counts, Percentiles, Report, Row};
+use crate::report::{Counts, Percentiles, Report, Row};
 use crate::rig::{Rig, RigNode, block_on, door, for_all, reported};
-use crate::{BenchError, Options, load};
+use crate::{BenchError, Options, claims, load};
 
 /// The id of the workload.
 pub const ID: &str = "B3";
@@ -65,13 +65,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
             "data": options.data,
         }),
         rows,
-        claims: vec![
-            Claim::new("ruv-swarm", "put 2.3 ms, get 0.8 ms"),
-            Claim::new(
-                "ruv-swarm",
-                "476 inserts/s, 2,840 in batches; 12,500 reads/s; 892 updates/s",
-            ),
-        ],
+        claims: claims::of(ID),
         ..report
     })
 }
@@ -131,6 +125,17 @@ enum Place {
     Nodes,
     /// In this process, with a door of all nodes in turn.
     Outside,
+}
+
+impl Place {
+    fn words(self) -> &'static str {
+        match self {
+            Place::Leader => "leader's node",
+            Place::Follower => "follower's node",
+            Place::Nodes => "all nodes",
+            Place::Outside => "outside, over HTTP",
+        }
+    }
 }
 
 /// A number of agents or clients that put at the same time, and what was measured.
@@ -337,7 +342,12 @@ impl Load {
         .repeats(medians.repeats())
         .percentiles(Percentiles::of(&all, 1e3))
         .note(format!("medians: {}", medians.note()));
-        [rate, latency]
+        let point = |row: Row, what: &str| {
+            row.at("what", what)
+                .at("agents", self.agents)
+                .at("place", self.place.words())
+        };
+        [point(rate, "put rate"), point(latency, "put latency")]
     }
 }
 

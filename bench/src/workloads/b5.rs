@@ -9,9 +9,9 @@ use serde_json::json;
 use super::spread::Spread;
 use super::tasks::{Found, PAYLOAD_BYTES, Run, Tasks, Work, histogram, look, shared, spans, sum, work};
 use crate::disk::fdatasync_probe;
-use crate::report::{Claim, Counts, Percentiles, Report, Row};
+use crate::report::{Counts, Percentiles, Report, Row};
 use crate::rig::{Rig, block_on};
-use crate::{BenchError, Options, load};
+use crate::{BenchError, Options, claims, load};
 
 /// The id of the workload.
 pub const ID: &str = "B5";
@@ -61,10 +61,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
             "agents": "hosted on the nodes in turn, one command at a time each", "data": options.data,
         }),
         rows,
-        claims: vec![Claim::new(
-            "SwarmSH",
-            "claim, progress, complete: 42.3 ms, 23.6 a second, 92.6 % succeed",
-        )],
+        claims: claims::of(ID),
         ..report
     })
 }
@@ -133,14 +130,17 @@ impl Load {
         }
     }
 
-    fn label(&self) -> String {
-        let agents = if self.agents == 1 { "agent" } else { "agents" };
-        let what = match self.work {
+    fn what(&self) -> &'static str {
+        match self.work {
             Work::Shared => "claim, progress and finish",
             Work::Claim => "claim",
             Work::Finish => "claim and finish",
-        };
-        format!("{what} rate, {} {agents}", self.agents)
+        }
+    }
+
+    fn label(&self) -> String {
+        let agents = if self.agents == 1 { "agent" } else { "agents" };
+        format!("{} rate, {} {agents}", self.what(), self.agents)
     }
 
     fn rows(&self) -> Vec<Row> {
@@ -165,11 +165,17 @@ impl Load {
                 .percentiles(percentiles)
                 .repeats(medians)
                 .note(note)
+                .at("what", format!("latency of a {what}"))
+                .at("work", self.what())
+                .at("agents", self.agents)
         };
         let rate = rates
             .row(label.clone(), "tasks/s")
             .counts(counts)
-            .note(format!("{}; counts are of commands", rates.note()));
+            .note(format!("{}; counts are of commands", rates.note()))
+            .at("what", "task rate")
+            .at("work", self.what())
+            .at("agents", self.agents);
         match self.work {
             Work::Claim => vec![rate, latency("claim", &claim, |run| &run.claim, "of one claim")],
             Work::Finish | Work::Shared => vec![
@@ -248,6 +254,8 @@ impl Race {
                  {} claims came after the next race had begun",
                 self.late
             ))
+            .at("what", "race for one task")
+            .at("agents", self.racers)
     }
 }
 

@@ -2,7 +2,9 @@
 
 mod ab;
 mod all;
+mod claims;
 mod compare;
+mod page;
 mod ramp;
 mod trend;
 
@@ -19,6 +21,9 @@ pub use self::compare::CompareArgs;
 pub use self::ramp::RampArgs;
 pub use self::trend::TrendArgs;
 
+pub use self::claims::ClaimsArgs;
+pub use self::page::PageArgs;
+
 /// `queenright bench`
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
@@ -33,7 +38,9 @@ Examples:
   queenright bench compare before.json after.json
   queenright bench trend queenright-bench-*.json --workload B3
   queenright bench ramp --workload put --p99 20ms
-  queenright bench ab --a 'rounds.max=1' --b 'rounds.max=512' --workload B3")]
+  queenright bench ab --a 'rounds.max=1' --b 'rounds.max=512' --workload B3
+  queenright bench run B8 --profile b8.svg
+  queenright bench page results.json --out page.html")]
 pub enum BenchCommand {
     /// Run workloads and print what was measured, with its conditions
     Run {
@@ -58,6 +65,9 @@ pub enum BenchCommand {
         /// The repository that B16 replays
         #[arg(long, value_name = "DIR", default_value = ".")]
         repo: PathBuf,
+        /// Record the run and its nodes with perf, and draw the stacks that took the time (Linux)
+        #[arg(long, value_name = "FILE.svg")]
+        profile: Option<PathBuf>,
     },
     /// Run a workload under two settings, alternately, and say what differs
     Ab(AbArgs),
@@ -69,8 +79,12 @@ pub enum BenchCommand {
     Compare(CompareArgs),
     /// Show each row over several files of results
     Trend(TrendArgs),
+    /// Show what others claim of the same work, what is known about it, the best peers, and what was measured here
+    Claims(ClaimsArgs),
     /// List the workloads
     List,
+    /// Make one page of files of results: plots, tables and conditions
+    Page(PageArgs),
 }
 
 /// The cluster of a run.

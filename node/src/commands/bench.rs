@@ -2,7 +2,10 @@
 
 mod ab;
 mod all;
+mod claims;
 mod compare;
+mod page;
+mod profile;
 mod ramp;
 mod run;
 mod sitting;
@@ -30,6 +33,8 @@ pub async fn run(command: BenchCommand, context: &Context) -> Result<Exit, CliEr
         BenchCommand::All(args) => all::run(args, context).await,
         BenchCommand::Compare(args) => compare::run(&args, context),
         BenchCommand::Trend(args) => trend::run(&args, context),
+        BenchCommand::Claims(args) => claims::run(&args, context),
+        BenchCommand::Page(args) => page::run(&args, context),
         BenchCommand::Run {
             workloads,
             out,
@@ -38,8 +43,12 @@ pub async fn run(command: BenchCommand, context: &Context) -> Result<Exit, CliEr
             repeats,
             churn,
             repo,
+            profile,
         } => {
             let chosen: Vec<_> = workloads.iter().map(|id| find(id)).collect::<Result<_, _>>()?;
+            if let Some(svg) = profile.filter(|_| !profile::is_inside()) {
+                return profile::around(&svg, context);
+            }
             let sizes = run::Sizes {
                 seed,
                 repeats,
