@@ -1,11 +1,13 @@
 //! The schema of results.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::conditions::Conditions;
 
@@ -21,7 +23,7 @@ pub struct Report {
     /// What it ran on.
     pub conditions: Conditions,
     /// What it was run with.
-    pub config: serde_json::Value,
+    pub config: Value,
     /// What was measured.
     pub rows: Vec<Row>,
     /// What others say of the same workload, for comparison. Not measured here.
@@ -57,6 +59,11 @@ pub struct Row {
     /// What the reader must know to read the value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// Where it was measured, by parameter: `agents` 16, `topology` "ring". Rows of one workload whose points differ in
+    /// one number form a curve, those that carry a `topology` are shown beside each other. The name says it as well;
+    /// this is what a program reads. Empty when the workload has one point only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub at: BTreeMap<String, Value>,
 }
 
 /// The distribution of samples, in the unit of the row.
@@ -120,7 +127,14 @@ impl Row {
             percentiles: None,
             counts: None,
             note: None,
+            at: BTreeMap::new(),
         }
+    }
+
+    /// The same row, measured where `parameter` had this value: `.at("agents", 16)`, `.at("topology", "ring")`.
+    pub fn at(mut self, parameter: &str, value: impl Into<Value>) -> Self {
+        self.at.insert(parameter.to_owned(), value.into());
+        self
     }
 
     /// The same row with a note.
@@ -167,7 +181,7 @@ impl Report {
             title: title.to_owned(),
             started_at_ms: unix_ms(),
             conditions: Conditions::of(data),
-            config: serde_json::Value::Null,
+            config: Value::Null,
             rows: Vec::new(),
             claims: Vec::new(),
         }
@@ -295,7 +309,9 @@ mod tests {
                         refused: 1,
                         lost: 0,
                     })
-                    .note("a note"),
+                    .note("a note")
+                    .at("agents", 16)
+                    .at("topology", "ring"),
             ],
             claims: vec![Claim::new("ggen", "fast")],
         }
@@ -320,6 +336,9 @@ mod tests {
         assert!(json["rows"][0].get("percentiles").is_none());
         assert_eq!(json["rows"][1]["percentiles"]["p999"], 4.125);
         assert_eq!(json["rows"][1]["counts"]["refused"], 1);
+        assert!(json["rows"][0].get("at").is_none());
+        assert_eq!(json["rows"][1]["at"]["agents"], 16);
+        assert_eq!(json["rows"][1]["at"]["topology"], "ring");
     }
 
     #[test]
