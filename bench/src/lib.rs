@@ -10,7 +10,10 @@
 //! | [`load`] | agents that make load on the nodes that host them |
 //! | [`results`] | reports of one sitting in a file |
 //! | [`rig`] | a cluster for a workload, started as a user starts one |
+//! | [`statistics`] | medians, and how sure they are |
 //! | [`timing`] | repeated timing of a function |
+//! | [`topologies`] | the topologies side by side: measured on nodes of this host, and simulated |
+//! | [`traffic`] | signals between agents of all nodes, and what they cost |
 //! | [`workloads`] | one module per workload, and the table of them |
 //!
 //! A report holds measured values and counts only. A run that finds a wrong result fails with
@@ -25,7 +28,10 @@ pub mod load;
 pub mod report;
 pub mod results;
 pub mod rig;
+pub mod statistics;
 pub mod timing;
+pub mod topologies;
+pub mod traffic;
 pub mod workloads;
 
 use std::path::PathBuf;

@@ -4,6 +4,7 @@ mod call;
 mod crowd;
 mod foreman;
 mod peer;
+mod pulse;
 mod put;
 mod race;
 mod signal;
@@ -16,6 +17,7 @@ pub use self::call::{Caller, Echo};
 pub use self::crowd::{Brief, Member, Spawner, Tokens};
 pub use self::foreman::{Foreman, Hand};
 pub use self::peer::{Conductor, Peer};
+pub use self::pulse::{Gauge, PULSE_BYTES_MIN, Pulse};
 pub use self::put::Put;
 pub use self::race::{Racer, Starter};
 pub use self::signal::{Sink, Source};
@@ -50,6 +52,12 @@ pub fn add_kinds(kinds: &mut Kinds) {
     });
     kinds.add("load-peer", |spec| {
         Ok(Box::new(Peer::new(arguments(spec)?)) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-pulse", |spec| {
+        Ok(Box::new(Pulse::new(arguments(spec)?)?) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-gauge", |spec| {
+        Ok(Box::new(Gauge::new(arguments(spec)?)) as Box<dyn Behaviour>)
     });
     kinds.add("load-conductor", |spec| {
         Ok(Box::new(Conductor::new(arguments(spec)?)) as Box<dyn Behaviour>)

@@ -22,7 +22,7 @@ pub mod b8;
 mod keys;
 mod packs;
 mod spread;
-mod tasks;
+pub(crate) mod tasks;
 
 use crate::report::Report;
 use crate::{BenchError, Options};

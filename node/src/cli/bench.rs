@@ -1,8 +1,12 @@
 //! `queenright bench`.
 
+mod topologies;
+
 use std::path::PathBuf;
 
 use clap::Subcommand;
+
+pub use self::topologies::TopologiesArgs;
 
 /// `queenright bench`
 #[derive(Debug, Subcommand)]
@@ -12,7 +16,8 @@ Examples:
   queenright bench run B7 B8
   queenright bench run B3 --json > b3.json
   queenright bench run B4 --churn 600
-  queenright bench run B16 --repo ~/src/project")]
+  queenright bench run B16 --repo ~/src/project
+  queenright bench topologies --nodes 5 --kinds ring,star")]
 pub enum BenchCommand {
     /// Run workloads and print what was measured, with its conditions
     Run {
@@ -35,6 +40,8 @@ pub enum BenchCommand {
         #[arg(long, value_name = "DIR", default_value = ".")]
         repo: PathBuf,
     },
+    /// Compare the topologies side by side, or simulate them
+    Topologies(Box<TopologiesArgs>),
     /// List the workloads
     List,
 }

@@ -1,5 +1,7 @@
 //! `queenright bench`: workloads, measured here and now.
 
+mod topologies;
+
 use queenright_bench::{BenchError, Options, workloads};
 
 use super::{CliError, Context};
@@ -13,6 +15,7 @@ use crate::exit::Exit;
 pub async fn run(command: BenchCommand, context: &Context) -> Result<Exit, CliError> {
     match command {
         BenchCommand::List => list(context),
+        BenchCommand::Topologies(args) => topologies::run(*args, context).await,
         BenchCommand::Run {
             workloads: ids,
             seed,
