@@ -21,6 +21,8 @@
 //! | [`settings`] | keys of the cluster file that a run sets |
 //! | [`statistics`] | medians, and how far the ratio of two may be off |
 //! | [`timing`] | repeated timing of a function |
+//! | [`topologies`] | the topologies side by side: measured on nodes of this host, and simulated |
+//! | [`traffic`] | signals between agents of all nodes, and what they cost |
 //! | [`trend`] | each row over several files of results |
 //! | [`workloads`] | one module per workload, and the table of them |
 //!
@@ -46,6 +48,8 @@ pub mod rig;
 pub mod settings;
 pub mod statistics;
 pub mod timing;
+pub mod topologies;
+pub mod traffic;
 pub mod trend;
 pub mod workloads;
 

@@ -31,7 +31,8 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 
 pub use self::agent::{AgentCommand, ExecArgs, HttpArgs, WorkerArgs};
 pub use self::bench::{
-    AbArgs, AllArgs, BenchCommand, ClaimsArgs, CompareArgs, PageArgs, PlaceArgs, RampArgs, ShapeArgs, TrendArgs,
+    AbArgs, AllArgs, BenchCommand, ClaimsArgs, CompareArgs, PageArgs, PlaceArgs, RampArgs, ShapeArgs, TopologiesArgs,
+    TrendArgs,
 };
 pub use self::budget::{BudgetCommand, SpentArgs, UsageArgs};
 pub use self::events::{EventsArgs, PrimeArgs};

@@ -5,6 +5,7 @@ mod crowd;
 mod foreman;
 mod offer;
 mod peer;
+mod pulse;
 mod put;
 mod race;
 mod signal;
@@ -18,6 +19,7 @@ pub use self::crowd::{Brief, Member, Spawner, Tokens};
 pub use self::foreman::{Foreman, Hand};
 pub use self::offer::{Meter, Offer};
 pub use self::peer::{Conductor, Peer};
+pub use self::pulse::{Gauge, PULSE_BYTES_MIN, Pulse};
 pub use self::put::Put;
 pub use self::race::{Racer, Starter};
 pub use self::signal::{Sink, Source};
@@ -57,6 +59,12 @@ pub fn add_kinds(kinds: &mut Kinds) {
         Ok(Box::new(Offer::new(arguments(spec)?)?) as Box<dyn Behaviour>)
     });
     kinds.add("load-meter", |_| Ok(Box::new(Meter::default()) as Box<dyn Behaviour>));
+    kinds.add("load-pulse", |spec| {
+        Ok(Box::new(Pulse::new(arguments(spec)?)?) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-gauge", |spec| {
+        Ok(Box::new(Gauge::new(arguments(spec)?)) as Box<dyn Behaviour>)
+    });
     kinds.add("load-conductor", |spec| {
         Ok(Box::new(Conductor::new(arguments(spec)?)) as Box<dyn Behaviour>)
     });

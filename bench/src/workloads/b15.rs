@@ -150,7 +150,11 @@ async fn rows(options: &Options) -> Result<Vec<Row>, BenchError> {
 }
 
 async fn tasks(rig: &Rig, options: &Options, agents: u64, label: &str) -> Result<Run, BenchError> {
-    let tasks = Tasks { id: ID, rig, options };
+    let tasks = Tasks {
+        id: ID,
+        nodes: rig.nodes(),
+        options,
+    };
     tasks.run(Work::Finish, agents, label).await
 }
 

@@ -10,7 +10,7 @@ use super::spread::Spread;
 use super::tasks::{Found, PAYLOAD_BYTES, Run, Tasks, Work, histogram, look, shared, spans, sum, work};
 use crate::disk::fdatasync_probe;
 use crate::report::{Counts, Percentiles, Report, Row};
-use crate::rig::{Rig, block_on};
+use crate::rig::{Rig, block_on, leader_and_follower};
 use crate::{BenchError, Options, claims, load};
 
 /// The id of the workload.
@@ -94,7 +94,7 @@ async fn cluster(options: &Options) -> Result<Vec<Row>, BenchError> {
         .collect();
     let tasks = Tasks {
         id: ID,
-        rig: &rig,
+        nodes: rig.nodes(),
         options,
     };
     // Each load once, then all again: a disturbance of the machine falls on different loads.
@@ -207,7 +207,7 @@ impl Race {
         let ids = tasks.prepare(&project, races).await?;
         let arguments = json!({ "project": project, "ids": ids, "every_us": RACE_EVERY.as_micros() as u64 });
         let racers = work(
-            tasks.rig,
+            tasks.nodes,
             &format!("{project}-racer"),
             "load-task-race",
             self.racers,
@@ -220,7 +220,7 @@ impl Race {
         let what = |what: &str| format!("{what} of {} racers for each of {races} tasks", self.racers);
         BenchError::unless_equal(ID, what("winners"), won, races)?;
         BenchError::unless_equal(ID, what("losers"), lost, races * (self.racers - 1))?;
-        let (_, follower) = tasks.rig.leader_and_follower().await?;
+        let (_, follower) = leader_and_follower(tasks.nodes).await?;
         let expected = Found {
             open: 0,
             done: races,
@@ -264,7 +264,7 @@ async fn wrong(tasks: &Tasks<'_>) -> Result<Vec<Row>, BenchError> {
     let project = "b5-wrong";
     tasks.prepare(project, WRONG_TASKS).await?;
     let told = work(
-        tasks.rig,
+        tasks.nodes,
         project,
         "load-task-wrong",
         1,

@@ -6,6 +6,7 @@ mod claims;
 mod compare;
 mod page;
 mod ramp;
+mod topologies;
 mod trend;
 
 use std::path::PathBuf;
@@ -24,6 +25,8 @@ pub use self::trend::TrendArgs;
 pub use self::claims::ClaimsArgs;
 pub use self::page::PageArgs;
 
+pub use self::topologies::TopologiesArgs;
+
 /// `queenright bench`
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
@@ -40,7 +43,8 @@ Examples:
   queenright bench ramp --workload put --p99 20ms
   queenright bench ab --a 'rounds.max=1' --b 'rounds.max=512' --workload B3
   queenright bench run B8 --profile b8.svg
-  queenright bench page results.json --out page.html")]
+  queenright bench page results.json --out page.html
+  queenright bench topologies --nodes 5 --kinds ring,star")]
 pub enum BenchCommand {
     /// Run workloads and print what was measured, with its conditions
     Run {
@@ -81,6 +85,8 @@ pub enum BenchCommand {
     Trend(TrendArgs),
     /// Show what others claim of the same work, what is known about it, the best peers, and what was measured here
     Claims(ClaimsArgs),
+    /// Compare the topologies side by side, or simulate them
+    Topologies(Box<TopologiesArgs>),
     /// List the workloads
     List,
     /// Make one page of files of results: plots, tables and conditions

@@ -9,6 +9,7 @@ mod profile;
 mod ramp;
 mod run;
 mod sitting;
+mod topologies;
 mod trend;
 
 use std::path::{Path, PathBuf};
@@ -35,6 +36,7 @@ pub async fn run(command: BenchCommand, context: &Context) -> Result<Exit, CliEr
         BenchCommand::Trend(args) => trend::run(&args, context),
         BenchCommand::Claims(args) => claims::run(&args, context),
         BenchCommand::Page(args) => page::run(&args, context),
+        BenchCommand::Topologies(args) => topologies::run(*args, context).await,
         BenchCommand::Run {
             workloads,
             out,
