@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`ab`] | a workload under two settings, alternately |
+//! | [`repeated`] | several runs of a workload as one report |
 //! | [`report`] | the result schema, as text table and as JSON |
 //! | [`compare`] | two files of results, row by row: what got worse by more than its threshold |
 //! | [`page`] | results as a page of HTML with plots |
@@ -42,6 +43,7 @@ pub mod load;
 pub mod page;
 pub mod profile;
 pub mod ramp;
+pub mod repeated;
 pub mod report;
 pub mod results;
 pub mod rig;
@@ -135,7 +137,7 @@ impl Options {
         }
     }
 
-    /// The quick run, with data in `data`: about a minute for each workload on two cores. Against [`Options::full`]:
+    /// The quick run, with data in `data`: seconds to two minutes for each workload on two cores. Against [`Options::full`]:
     /// batches of up to 100,000 proposals, 2,000 syncs; loads of 1 s, 3 times each, by as many agents as there; 300
     /// gets, 400,000 signals, 4,000 calls, 3 kills, 5 s of a saturated ring, 1 s of explorers; 20,000 active and 100,000
     /// passive agents and 5 s of short-lived ones. `B18` has a project of 50,000 tasks and keys then.

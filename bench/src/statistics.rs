@@ -7,7 +7,7 @@ use serde::Serialize;
 /// With fewer repeats nothing is said about their noise.
 pub const REPEATS_MIN: usize = 3;
 /// How often the repeats are drawn anew. More changes the third digit of an interval.
-const RESAMPLES: usize = 2_000;
+const RESAMPLES: usize = 1_000;
 /// What lies outside of an interval, on both sides together.
 const OUTSIDE: f64 = 0.05;
 

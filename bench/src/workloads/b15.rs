@@ -92,13 +92,14 @@ fn scaled(loads: &[Load], parameter: &str, what: impl Fn(u64) -> String) -> Vec<
         return rows;
     };
     for load in loads.iter().filter(|load| load.number > 1) {
-        let efficiency = 100.0 * load.median() / (load.number as f64 * one.median());
+        let efficiency = |rate: f64| 100.0 * rate / (load.number as f64 * one.median());
         let row = Row::new(
             format!("efficiency, {}", what(load.number)),
-            efficiency,
+            efficiency(load.median()),
             "%",
             load.runs.len() as u64,
         );
+        let row = row.repeats(load.runs.iter().map(|run| efficiency(run.per_second)));
         rows.push(point(row, "efficiency", load.number));
     }
     rows

@@ -100,9 +100,11 @@ async fn cluster(options: &Options, sync_p50_us: f64) -> Result<Vec<Row>, BenchE
         let [rate, latency] = load.rows();
         if load.place == Place::Leader {
             let multiple = latency.value / sync_p50_us;
+            let latency_us = latency.repeats.clone();
             rows.extend([rate, latency]);
             rows.push(
                 Row::new("put p50 in syncs, 1 agent", multiple, "syncs", load.puts())
+                    .repeats(latency_us.into_iter().map(|us| us / sync_p50_us))
                     .note("the median latency above, divided by the median sync of the same run"),
             );
         } else {
@@ -403,11 +405,16 @@ async fn gets(rig: &Rig, options: &Options) -> Result<Vec<Row>, BenchError> {
         let fresh = node.client.get(&key(0), Consistency::Linearizable).await;
         fresh.map_err(|error| door("get", error))?;
         let mut latency = load::histogram();
+        // The reads in as many parts as other loads have repeats.
+        let mut parts = vec![load::histogram(); repeats(options).min(options.gets.max(1)) as usize];
         let started = Instant::now();
         for get in 0..options.gets.max(1) {
             let asked = Instant::now();
             let found = node.client.get(&key(get), consistency).await;
-            latency.saturating_record(asked.elapsed().as_nanos() as u64);
+            let took = asked.elapsed().as_nanos() as u64;
+            latency.saturating_record(took);
+            let part = get as usize * parts.len() / options.gets.max(1) as usize;
+            parts[part].saturating_record(took);
             match found.map_err(|error| door("get", error))? {
                 Lookup::Found(found) => {
                     BenchError::unless_equal(ID, format!("bytes of {}", key(get)), found.value.len(), VALUE_BYTES)?;
@@ -422,6 +429,7 @@ async fn gets(rig: &Rig, options: &Options) -> Result<Vec<Row>, BenchError> {
         rows.push(
             Row::new(format!("get latency, {name}"), percentiles.p50, "µs", latency.len())
                 .percentiles(percentiles)
+                .repeats(parts.iter().map(|part| Percentiles::of(part, 1e3).p50))
                 .note(format!("over HTTP, one after the other: {rate:.0} gets/s")),
         );
     }

@@ -88,6 +88,7 @@ async fn cluster(options: &Options) -> Result<Vec<Row>, BenchError> {
         .map(|racers| Race {
             racers,
             claims: load::histogram(),
+            medians_us: Vec::new(),
             counts: Counts::default(),
             late: 0,
         })
@@ -196,6 +197,8 @@ impl Load {
 struct Race {
     racers: u64,
     claims: Histogram<u64>,
+    /// Of each repeat.
+    medians_us: Vec<f64>,
     counts: Counts,
     /// Claims that came when the next race had begun.
     late: u64,
@@ -237,6 +240,7 @@ impl Race {
         self.claims
             .add(&claims)
             .expect("both have the bounds of a load's histogram");
+        self.medians_us.push(Percentiles::of(&claims, 1e3).p50);
         self.counts.sent += won + lost;
         self.counts.delivered += won;
         self.counts.refused += lost;
@@ -248,6 +252,7 @@ impl Race {
         let name = format!("race of {} agents for one task", self.racers);
         Row::new(name, percentiles.p50, "µs", self.claims.len())
             .percentiles(percentiles)
+            .repeats(self.medians_us.iter().copied())
             .counts(self.counts)
             .note(format!(
                 "latency of all claims; delivered: exactly one of each race, refused: all others, who learn who holds it; \
