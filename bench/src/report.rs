@@ -26,6 +26,9 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// What others say of the same workload, for comparison. Not measured here.
     pub claims: Vec<Claim>,
+    /// What belongs to the workload and was not measured, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// A figure that its authors published, which this run did not measure.
@@ -170,11 +173,12 @@ impl Report {
             config: serde_json::Value::Null,
             rows: Vec::new(),
             claims: Vec::new(),
+            notes: Vec::new(),
         }
     }
 }
 
-/// The text form: conditions, an aligned table of the rows, their notes and the claims.
+/// The text form: conditions, an aligned table of the rows with their notes, the claims and the notes on the whole.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} {}", self.workload, self.title)?;
@@ -223,6 +227,9 @@ impl fmt::Display for Report {
         }
         for Claim { system, statement } in &self.claims {
             writeln!(f, "claim of {system}, not measured here: {statement}")?;
+        }
+        for note in &self.notes {
+            writeln!(f, "{note}")?;
         }
         Ok(())
     }
@@ -298,6 +305,7 @@ mod tests {
                     .note("a note"),
             ],
             claims: vec![Claim::new("ggen", "fast")],
+            notes: vec!["a vote: not built".to_owned()],
         }
     }
 
@@ -311,6 +319,7 @@ mod tests {
         );
         assert!(text.contains("    sent 3 = delivered 2 + refused 1 + lost 0\n    a note\n"));
         assert!(text.contains("claim of ggen, not measured here: fast"));
+        assert!(text.ends_with("a vote: not built\n"));
     }
 
     #[test]
