@@ -28,6 +28,9 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// What others say of the same workload, for comparison. Not measured here.
     pub claims: Vec<Claim>,
+    /// What belongs to the workload and was not measured, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// A figure that its authors published, which this run did not measure.
@@ -196,11 +199,12 @@ impl Report {
             config: Value::Null,
             rows: Vec::new(),
             claims: Vec::new(),
+            notes: Vec::new(),
         }
     }
 }
 
-/// The text form: conditions, an aligned table of the rows, their notes and the claims.
+/// The text form: conditions, an aligned table of the rows with their notes, the claims and the notes on the whole.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} {}", self.workload, self.title)?;
@@ -249,6 +253,9 @@ impl fmt::Display for Report {
         }
         for Claim { system, statement } in &self.claims {
             writeln!(f, "claim of {system}, not measured here: {statement}")?;
+        }
+        for note in &self.notes {
+            writeln!(f, "{note}")?;
         }
         Ok(())
     }
@@ -326,6 +333,7 @@ mod tests {
                     .at("topology", "ring"),
             ],
             claims: vec![Claim::new("ggen", "fast")],
+            notes: vec!["a vote: not built".to_owned()],
         }
     }
 
@@ -339,6 +347,7 @@ mod tests {
         );
         assert!(text.contains("    sent 3 = delivered 2 + refused 1 + lost 0\n    a note\n"));
         assert!(text.contains("claim of ggen, not measured here: fast"));
+        assert!(text.ends_with("a vote: not built\n"));
     }
 
     #[test]

@@ -96,6 +96,31 @@ fn every_task_of_b2_is_handled_by_five_agents_and_committed() {
 }
 
 #[test]
+fn every_pack_of_b6_is_committed_and_its_vote_is_named_as_missing() {
+    let rows = [
+        "round of 1 packs, 3 nodes",
+        "round of 50 packs, 3 nodes",
+        "round of 10 packs, 5 nodes",
+    ];
+    let report = ran("B6", &rows);
+    assert!(report.notes.iter().any(|note| note.contains("waits for motions")));
+    assert!(!report.rows.iter().any(|row| row.name.contains("vote")), "{report}");
+}
+
+#[test]
+fn readers_of_b9_never_see_less_than_was_acknowledged() {
+    let rows = [
+        "10 × current(), one thread, nobody writes",
+        "read, 1000 readers, nobody writes",
+        "read, 1000 readers, a writer commits",
+        "put beside 1000 readers",
+        "age of the newest put that a reader sees, writer's node",
+        "age of the newest put that a reader sees, another node",
+    ];
+    check("B9", &rows);
+}
+
+#[test]
 fn the_tasks_of_b15_are_done_by_more_agents_on_more_nodes_and_while_a_node_joins() {
     let rows = [
         "10 agents on 3 nodes",

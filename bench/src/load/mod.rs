@@ -1,6 +1,7 @@
 //! Agents that make load and measure it: hosted on the nodes that are measured, as any other agents.
 
 mod call;
+mod council;
 mod crowd;
 mod foreman;
 mod offer;
@@ -9,12 +10,14 @@ mod pulse;
 mod put;
 mod race;
 mod signal;
+mod snapshot;
 mod task;
 mod topic;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use self::call::{Caller, Echo};
+pub use self::council::{Analyst, Council};
 pub use self::crowd::{Brief, Member, Spawner, Tokens};
 pub use self::foreman::{Foreman, Hand};
 pub use self::offer::{Meter, Offer};
@@ -23,6 +26,7 @@ pub use self::pulse::{Gauge, PULSE_BYTES_MIN, Pulse};
 pub use self::put::Put;
 pub use self::race::{Racer, Starter};
 pub use self::signal::{Sink, Source};
+pub use self::snapshot::{BATCH_READS, Reads};
 pub use self::task::{TaskAdd, TaskLook, TaskRace, TaskWork, TaskWrong};
 pub use self::topic::{Publisher, Subscriber};
 
@@ -111,6 +115,13 @@ pub fn add_kinds(kinds: &mut Kinds) {
     });
     kinds.add("load-foreman", |spec| {
         Ok(Box::new(Foreman::new(arguments(spec)?)) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-council", |spec| {
+        Ok(Box::new(Council::new(arguments(spec)?)?) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-analyst", |_| Ok(Box::new(Analyst) as Box<dyn Behaviour>));
+    kinds.add("load-reads", |spec| {
+        Ok(Box::new(Reads::new(arguments(spec)?)?) as Box<dyn Behaviour>)
     });
     kinds.add("load-worker", |_| Ok(Box::new(Hand) as Box<dyn Behaviour>));
     kinds.add("load-echo", |_| Ok(Box::new(Echo::default()) as Box<dyn Behaviour>));
