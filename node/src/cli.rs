@@ -30,7 +30,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::agent::{AgentCommand, ExecArgs, HttpArgs, WorkerArgs};
-pub use self::bench::{AbArgs, AllArgs, BenchCommand, CompareArgs, PlaceArgs, RampArgs, ShapeArgs, TrendArgs};
+pub use self::bench::{
+    AbArgs, AllArgs, BenchCommand, CompareArgs, PeersArgs, PlaceArgs, RampArgs, ShapeArgs, StressArgs, TrendArgs,
+};
 pub use self::budget::{BudgetCommand, SpentArgs, UsageArgs};
 pub use self::events::{EventsArgs, PrimeArgs};
 pub use self::explore::ExploreArgs;

@@ -230,3 +230,16 @@ fn every_signal_of_the_saturated_ring_of_b20_is_accounted_for_and_commands_go_on
     ];
     ran("B20", &rows);
 }
+
+#[test]
+fn every_task_of_b21_is_finished_once_by_threads_and_by_nodes() {
+    let rows = [
+        "1 thread of one process",
+        "3 node processes",
+        "overhead, 2 threads against as many nodes",
+        "tasks added, in tens",
+        "tasks claimed and finished, one by one",
+        "utilisation, 20 tasks over 10 agents",
+    ];
+    check("B21", &rows);
+}

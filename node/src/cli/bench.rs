@@ -3,7 +3,9 @@
 mod ab;
 mod all;
 mod compare;
+mod peers;
 mod ramp;
+mod stress;
 mod trend;
 
 use std::path::PathBuf;
@@ -16,7 +18,9 @@ use queenright_protocol::topology::Kind;
 pub use self::ab::AbArgs;
 pub use self::all::AllArgs;
 pub use self::compare::CompareArgs;
+pub use self::peers::PeersArgs;
 pub use self::ramp::RampArgs;
+pub use self::stress::StressArgs;
 pub use self::trend::TrendArgs;
 
 /// `queenright bench`
@@ -33,6 +37,8 @@ Examples:
   queenright bench compare before.json after.json
   queenright bench trend queenright-bench-*.json --workload B3
   queenright bench ramp --workload put --p99 20ms
+  queenright bench peers --only etcd,erlang --rounds 3
+  queenright bench stress --agents 1000 --duration 60s --ramp-up 10s
   queenright bench ab --a 'rounds.max=1' --b 'rounds.max=512' --workload B3")]
 pub enum BenchCommand {
     /// Run workloads and print what was measured, with its conditions
@@ -69,6 +75,13 @@ pub enum BenchCommand {
     Compare(CompareArgs),
     /// Show each row over several files of results
     Trend(TrendArgs),
+    /// Put many agents with mixed work on a cluster, and check that it kept its promises
+    Stress(StressArgs),
+    /// Measure other systems that are installed here beside ours, and print ratios
+    Peers(PeersArgs),
+    /// The other end of raw TCP of `bench peers`
+    #[command(hide = true)]
+    PeerTcp,
     /// List the workloads
     List,
 }
@@ -91,6 +104,14 @@ impl ShapeArgs {
             nodes: self.nodes as usize,
             kind: self.topology,
         }
+    }
+}
+
+/// A share of the full size.
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if (0.001..=1.0).contains(&share) => Ok(share),
+        _ => Err("expected a number from 0.001 to 1".to_owned()),
     }
 }
 
