@@ -16,11 +16,13 @@
 //! | [`expedition`] | explorers of one world on the nodes of a cluster, in lock-step or free |
 //! | [`interrupt`] | the request to end, which breaks a workload off |
 //! | [`load`] | agents that make load on the nodes that host them |
+//! | [`peers`] | other systems beside ours, in one run |
 //! | [`ramp`] | the highest rate that a cluster holds |
 //! | [`results`] | reports of one sitting in a file |
 //! | [`rig`] | a cluster for a workload, started as a user starts one |
 //! | [`settings`] | keys of the cluster file that a run sets |
 //! | [`statistics`] | medians, and how far the ratio of two may be off |
+//! | [`stress`] | a cluster under mixed load, and whether it kept what it promised |
 //! | [`timing`] | repeated timing of a function |
 //! | [`topologies`] | the topologies side by side: measured on nodes of this host, and simulated |
 //! | [`traffic`] | signals between agents of all nodes, and what they cost |
@@ -41,6 +43,7 @@ pub mod history;
 pub mod interrupt;
 pub mod load;
 pub mod page;
+pub mod peers;
 pub mod profile;
 pub mod ramp;
 pub mod repeated;
@@ -49,6 +52,7 @@ pub mod results;
 pub mod rig;
 pub mod settings;
 pub mod statistics;
+pub mod stress;
 pub mod timing;
 pub mod topologies;
 pub mod traffic;

@@ -11,6 +11,9 @@ use serde_json::Value;
 
 use crate::conditions::Conditions;
 
+/// How long the longest bar of a histogram is.
+const BAR_CHARS: u64 = 40;
+
 /// One run of one workload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -72,6 +75,42 @@ pub struct Row {
     /// each other. Empty when the workload has one point only.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub at: BTreeMap<String, Value>,
+    /// How many samples lie where, where that is to be seen: drawn as bars in the text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub histogram: Vec<Bin>,
+}
+
+/// Samples of about the same size.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bin {
+    /// They are at most this, in the unit of the row, and above that of the bin before.
+    pub up_to: f64,
+    /// How many there are.
+    pub count: u64,
+}
+
+impl Bin {
+    /// The samples of `histogram`, each divided by `scale`, in bins that double from 1 on; none before the first sample and
+    /// none behind the last.
+    pub fn doubling(histogram: &Histogram<u64>, scale: f64) -> Vec<Bin> {
+        let mut bins: Vec<Bin> = Vec::new();
+        for step in histogram.iter_recorded() {
+            let value = (step.value_iterated_to() as f64 / scale).max(1.0);
+            let up_to = value.log2().ceil().exp2();
+            while bins.last().is_some_and(|bin| bin.up_to < up_to) {
+                let up_to = bins[bins.len() - 1].up_to * 2.0;
+                bins.push(Bin { up_to, count: 0 });
+            }
+            match bins.last_mut() {
+                Some(bin) => bin.count += step.count_at_value(),
+                None => bins.push(Bin {
+                    up_to,
+                    count: step.count_at_value(),
+                }),
+            }
+        }
+        bins
+    }
 }
 
 /// The distribution of samples, in the unit of the row.
@@ -137,6 +176,7 @@ impl Row {
             note: None,
             repeats: Vec::new(),
             at: BTreeMap::new(),
+            histogram: Vec::new(),
         }
     }
 
@@ -161,6 +201,12 @@ impl Row {
     /// The same row with the value of each repeat.
     pub fn repeats(mut self, repeats: impl IntoIterator<Item = f64>) -> Self {
         self.repeats = repeats.into_iter().collect();
+        self
+    }
+
+    /// The same row with bars.
+    pub fn histogram(mut self, histogram: Vec<Bin>) -> Self {
+        self.histogram = histogram;
         self
     }
 
@@ -250,6 +296,9 @@ impl fmt::Display for Report {
             if let Some(note) = row.and_then(|row| row.note.as_deref()) {
                 writeln!(f, "    {note}")?;
             }
+            if let Some(row) = row {
+                bars(f, row)?;
+            }
         }
         for Claim { system, statement } in &self.claims {
             writeln!(f, "claim of {system}, not measured here: {statement}")?;
@@ -259,6 +308,24 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
+}
+
+/// A bar for each bin, the longest of the width of [`BAR_CHARS`].
+fn bars(f: &mut fmt::Formatter<'_>, row: &Row) -> fmt::Result {
+    let most = row.histogram.iter().map(|bin| bin.count).max().unwrap_or(0).max(1);
+    let width = row
+        .histogram
+        .iter()
+        .map(|bin| number(bin.up_to).len())
+        .max()
+        .unwrap_or(0);
+    for Bin { up_to, count } in &row.histogram {
+        // One that holds anything is seen.
+        let chars = (*count * BAR_CHARS).div_ceil(most) as usize;
+        let (up_to, bar) = (number(*up_to), "#".repeat(chars));
+        writeln!(f, "    <= {up_to:>width$} {}  {bar:<40}  {count}", row.unit)?;
+    }
+    Ok(())
 }
 
 impl Row {
@@ -301,7 +368,7 @@ pub fn number(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Claim, Counts, Percentiles, Report, Row, number};
+    use super::{Bin, Claim, Counts, Percentiles, Report, Row, number};
     use crate::conditions::Conditions;
 
     fn report() -> Report {
@@ -369,5 +436,27 @@ mod tests {
             [12.0, 1234.5, 12.34, 1.234, 0.1234].map(number),
             ["12", "1234", "12.3", "1.23", "0.1234"]
         );
+    }
+
+    #[test]
+    fn a_histogram_has_a_bar_for_each_doubling_and_none_beyond_its_samples() {
+        let mut histogram = hdrhistogram::Histogram::<u64>::new(3).unwrap();
+        for (micros, count) in [(60, 80), (64, 20), (300, 5)] {
+            histogram.record_n(micros * 1_000, count).unwrap();
+        }
+        let bins = Bin::doubling(&histogram, 1e3);
+        let found: Vec<(f64, u64)> = bins.iter().map(|bin| (bin.up_to, bin.count)).collect();
+        // 64 µs may be told as a little more.
+        assert_eq!(found.iter().map(|(_, count)| count).sum::<u64>(), 105);
+        assert_eq!((found[0].0, found.last().copied()), (64.0, Some((512.0, 5))));
+        let mut report = report();
+        report.rows = vec![Row::new("sync", 60.0, "µs", 105).histogram(bins)];
+        let text = report.to_string();
+        assert!(
+            text.contains("<= 512 µs  ##  ") || text.contains("<= 512 µs  ###"),
+            "{text}"
+        );
+        let read: Report = serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
+        assert_eq!(read, report);
     }
 }

@@ -360,3 +360,16 @@ fn a_profile_without_perf_says_what_to_install_and_runs_nothing() {
     assert!(line.contains("linux-perf") && line.contains("not installed"), "{line}");
     assert!(!svg.exists());
 }
+
+#[test]
+fn every_task_of_b21_is_finished_once_by_threads_and_by_nodes() {
+    let rows = [
+        "1 thread of one process",
+        "3 node processes",
+        "overhead, 2 threads against as many nodes",
+        "tasks added, in tens",
+        "tasks claimed and finished, one by one",
+        "utilisation, 20 tasks over 10 agents",
+    ];
+    check("B21", &rows);
+}

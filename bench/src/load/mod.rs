@@ -1,9 +1,12 @@
 //! Agents that make load and measure it: hosted on the nodes that are measured, as any other agents.
 
+mod batches;
 mod call;
 mod council;
 mod crowd;
 mod foreman;
+mod hash;
+mod mixed;
 mod offer;
 mod peer;
 mod pulse;
@@ -16,10 +19,13 @@ mod topic;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+pub use self::batches::Batches;
 pub use self::call::{Caller, Echo};
 pub use self::council::{Analyst, Council};
 pub use self::crowd::{Brief, Member, Spawner, Tokens};
 pub use self::foreman::{Foreman, Hand};
+pub use self::hash::{Hasher, hash};
+pub use self::mixed::COUNTED;
 pub use self::offer::{Meter, Offer};
 pub use self::peer::{Conductor, Peer};
 pub use self::pulse::{Gauge, PULSE_BYTES_MIN, Pulse};
@@ -59,6 +65,13 @@ pub fn add_kinds(kinds: &mut Kinds) {
     kinds.add("load-peer", |spec| {
         Ok(Box::new(Peer::new(arguments(spec)?)) as Box<dyn Behaviour>)
     });
+    kinds.add("load-hash", |spec| {
+        Ok(Box::new(Hasher::new(arguments(spec)?)) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-batches", |spec| {
+        Ok(Box::new(Batches::new(arguments(spec)?)?) as Box<dyn Behaviour>)
+    });
+    mixed::add_kinds(kinds);
     kinds.add("load-offer", |spec| {
         Ok(Box::new(Offer::new(arguments(spec)?)?) as Box<dyn Behaviour>)
     });

@@ -180,9 +180,12 @@ impl Offer {
                     under_way.push(self.one(context, next, due, is_measured));
                 }
                 next += 1;
-                // Others, the completions among them, have their turn with the next wait.
+                // Others, what has ended among them, have their turn now and then.
                 if !next.is_multiple_of(64) {
                     continue;
+                }
+                while let Some(Some(done)) = futures::FutureExt::now_or_never(under_way.next()) {
+                    ended(done?, &mut all, &mut measured, &mut latency);
                 }
                 tokio::task::yield_now().await;
                 continue;
@@ -297,7 +300,7 @@ impl Offer {
         };
         match context.submit(request, DEADLINE).await {
             Ok(outcome) => Ok(Ok(outcome)),
-            Err(SubmitError::Busy { .. }) => Ok(Err(Fate::Refused)),
+            Err(SubmitError::Busy { .. } | SubmitError::NoQuorum { .. }) => Ok(Err(Fate::Refused)),
             Err(SubmitError::Unknown { .. }) => Ok(Err(Fate::Unknown)),
             Err(error) => Err(BehaviourError(error.to_string())),
         }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::disk::fdatasync_probe;
-use crate::report::{Percentiles, Report, Row};
+use crate::report::{Bin, Percentiles, Report, Row};
 use crate::{BenchError, Options};
 
 /// The id of the workload.
@@ -22,7 +22,9 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
     let probe = fdatasync_probe(&options.data, BYTES, options.syncs.max(1))?;
     let samples = probe.nanos.len();
     let percentiles = Percentiles::of(&probe.nanos, 1000.0);
-    let mut latency = Row::new("write and sync", percentiles.p50, "µs", samples).percentiles(percentiles);
+    let mut latency = Row::new("write and sync", percentiles.p50, "µs", samples)
+        .percentiles(percentiles)
+        .histogram(Bin::doubling(&probe.nanos, 1000.0));
     if report.conditions.file_system.is_memory {
         latency = latency.note(format!(
             "{} keeps files in memory: no disk was reached",

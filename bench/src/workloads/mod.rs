@@ -14,6 +14,7 @@ pub mod b18;
 pub mod b19;
 pub mod b2;
 pub mod b20;
+pub mod b21;
 pub mod b3;
 pub mod b4;
 pub mod b5;
@@ -177,6 +178,12 @@ pub fn workloads() -> &'static [Workload] {
             title: b20::TITLE,
             needs: Needs::Cluster,
             run: b20::run,
+        },
+        Workload {
+            id: b21::ID,
+            title: b21::TITLE,
+            needs: Needs::Cluster,
+            run: b21::run,
         },
     ]
 }

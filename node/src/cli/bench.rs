@@ -5,7 +5,9 @@ mod all;
 mod claims;
 mod compare;
 mod page;
+mod peers;
 mod ramp;
+mod stress;
 mod topologies;
 mod trend;
 
@@ -19,7 +21,9 @@ use queenright_protocol::topology::Kind;
 pub use self::ab::AbArgs;
 pub use self::all::AllArgs;
 pub use self::compare::CompareArgs;
+pub use self::peers::PeersArgs;
 pub use self::ramp::RampArgs;
+pub use self::stress::StressArgs;
 pub use self::trend::TrendArgs;
 
 pub use self::claims::ClaimsArgs;
@@ -44,7 +48,9 @@ Examples:
   queenright bench ab --a 'rounds.max=1' --b 'rounds.max=512' --workload B3
   queenright bench run B8 --profile b8.svg
   queenright bench page results.json --out page.html
-  queenright bench topologies --nodes 5 --kinds ring,star")]
+  queenright bench topologies --nodes 5 --kinds ring,star
+  queenright bench peers --only etcd,erlang --rounds 3
+  queenright bench stress --agents 1000 --duration 60s --ramp-up 10s")]
 pub enum BenchCommand {
     /// Run workloads and print what was measured, with its conditions
     Run {
@@ -87,6 +93,13 @@ pub enum BenchCommand {
     Claims(ClaimsArgs),
     /// Compare the topologies side by side, or simulate them
     Topologies(Box<TopologiesArgs>),
+    /// Put many agents with mixed work on a cluster, and check that it kept its promises
+    Stress(StressArgs),
+    /// Measure other systems that are installed here beside ours, and print ratios
+    Peers(PeersArgs),
+    /// The other end of raw TCP of `bench peers`
+    #[command(hide = true)]
+    PeerTcp,
     /// List the workloads
     List,
     /// Make one page of files of results: plots, tables and conditions
@@ -111,6 +124,14 @@ impl ShapeArgs {
             nodes: self.nodes as usize,
             kind: self.topology,
         }
+    }
+}
+
+/// A share of the full size.
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if (0.001..=1.0).contains(&share) => Ok(share),
+        _ => Err("expected a number from 0.001 to 1".to_owned()),
     }
 }
 

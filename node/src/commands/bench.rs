@@ -5,10 +5,12 @@ mod all;
 mod claims;
 mod compare;
 mod page;
+mod peers;
 mod profile;
 mod ramp;
 mod run;
 mod sitting;
+mod stress;
 mod topologies;
 mod trend;
 
@@ -16,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use queenright_bench::report::Report;
 use queenright_bench::results::Results;
-use queenright_bench::workloads;
+use queenright_bench::{Options, workloads};
 
 use super::{CliError, Context};
 use crate::cli::BenchCommand;
@@ -30,7 +32,10 @@ pub async fn run(command: BenchCommand, context: &Context) -> Result<Exit, CliEr
     match command {
         BenchCommand::List => list(context),
         BenchCommand::Ab(args) => ab::run(args, context).await,
+        BenchCommand::Peers(args) => peers::run(args, context).await,
+        BenchCommand::PeerTcp => peers::serve_tcp().await,
         BenchCommand::Ramp(args) => ramp::run(args, context).await,
+        BenchCommand::Stress(args) => stress::run(args, context).await,
         BenchCommand::All(args) => all::run(args, context).await,
         BenchCommand::Compare(args) => compare::run(&args, context),
         BenchCommand::Trend(args) => trend::run(&args, context),
@@ -74,6 +79,22 @@ fn data_folder(data: Option<PathBuf>) -> Result<PathBuf, CliError> {
             message: format!("cannot create {}", folder.display()),
             source: source.into(),
         }),
+    }
+}
+
+/// The same run with shorter loads and fewer samples, for a look at what it does.
+fn scaled(full: Options, scale: f64) -> Options {
+    let sized = |size: u64| ((size as f64 * scale) as u64).max(1);
+    Options {
+        syncs: sized(full.syncs.into()) as u32,
+        load_ms: sized(full.load_ms).max(20),
+        gets: sized(full.gets.into()) as u32,
+        signals: sized(full.signals),
+        calls: sized(full.calls),
+        saturated_ms: sized(full.saturated_ms).max(20),
+        steady_ms: sized(full.steady_ms).max(20),
+        churn_ms: sized(full.churn_ms).max(20),
+        ..full
     }
 }
 

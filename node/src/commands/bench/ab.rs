@@ -8,7 +8,7 @@ use queenright_bench::ab::{Experiment, Side};
 use queenright_bench::interrupt::interrupt;
 use queenright_bench::rig::Shape;
 
-use super::{data_folder, failed, find, keep};
+use super::{data_folder, failed, find, keep, scaled};
 use crate::cli::AbArgs;
 use crate::commands::replay::stop_signals;
 use crate::commands::{CliError, Context};
@@ -33,9 +33,8 @@ pub(super) async fn run(args: AbArgs, context: &Context) -> Result<Exit, CliErro
         seed: args.seed,
         repeats: 1,
         cluster_repeats: 1,
-        load_ms: args.load,
         agents_max: args.agents,
-        ..Options::full(folder.clone())
+        ..scaled(Options::full(folder), args.scale)
     };
     let mut stop = stop_signals()?;
     while let Some((side, pair)) = experiment.next() {
