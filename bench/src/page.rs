@@ -101,7 +101,9 @@ fn article(place: usize, source: Option<&str>, report: &Report) -> Markup {
                 (report.conditions.machine.cores) " cores"
                 @if let Some(source) = source { ", " (source) }
             }
-            @for group in figures::figures(report) { (figures_of(&group)) }
+            @let groups = figures::figures(report);
+            // Those that stand alone fill the rows together.
+            @for together in groups.chunk_by(|one, next| one.is_alone() && next.is_alone()) { (figures_of(together)) }
             h3 { "All rows" }
             (rows(&id, &report.rows))
             @if !report.claims.is_empty() {
@@ -115,11 +117,14 @@ fn article(place: usize, source: Option<&str>, report: &Report) -> Markup {
     }
 }
 
-fn figures_of(group: &Group) -> Markup {
+/// Groups of one figure each, or one group of several.
+fn figures_of(groups: &[Group]) -> Markup {
     html! {
-        h3 { (group.title) }
+        @for group in groups.iter().filter(|group| !group.is_alone()) { h3 { (group.title) } }
         div.figures {
-            @for figure in &group.figures { (one_figure(group, figure)) }
+            @for group in groups {
+                @for figure in &group.figures { (one_figure(group, figure)) }
+            }
         }
     }
 }
@@ -127,6 +132,7 @@ fn figures_of(group: &Group) -> Markup {
 fn one_figure(group: &Group, figure: &Figure) -> Markup {
     let title = match figure.title.as_str() {
         "" => group.title.clone(),
+        title if group.is_alone() => format!("{}, {title}", group.title),
         title => title.to_owned(),
     };
     html! {

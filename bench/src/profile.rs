@@ -29,7 +29,7 @@ pub struct FlameGraph {
     pub samples: u64,
 }
 
-/// Draws the samples that `perf script` prints. The lowest frames are threads with the numbers of their processes, so
+/// Draws the samples that `perf script` prints without their periods, so that each counts once. The lowest frames are threads with the numbers of their processes, so
 /// that the nodes of a cluster stand beside each other.
 ///
 /// # Errors
@@ -62,19 +62,19 @@ pub fn flame_graph(script: impl BufRead, title: &str) -> Result<FlameGraph, Prof
 mod tests {
     use super::{ProfileError, flame_graph};
 
-    /// Recorded with `perf record -g` and cut down.
+    /// Recorded with `perf record -g`, printed without periods, and cut down.
     const SCRIPT: &str = "\
-queenright 24463 26529.519091:   10101010 cpu-clock:pppH: 
+queenright 24463/24463 26529.519091: cpu-clock:pppH: 
 \t           15002 queenright_protocol::conflict::detect+0x12 (/usr/bin/queenright)
 \t           14c86 queenright_bench::workloads::b8::run+0x86 (/usr/bin/queenright)
 \t            4780 main+0x80 (/usr/bin/queenright)
 
-queenright 24463 26529.529193:   10101010 cpu-clock:pppH: 
+queenright 24463/24463 26529.529193: cpu-clock:pppH: 
 \t           15002 queenright_protocol::conflict::detect+0x12 (/usr/bin/queenright)
 \t           14c86 queenright_bench::workloads::b8::run+0x86 (/usr/bin/queenright)
 \t            4780 main+0x80 (/usr/bin/queenright)
 
-queenright 24470 26529.543360:   10101010 cpu-clock:pppH: 
+queenright 24463/24470 26529.543360: cpu-clock:pppH: 
 \t          167158 fdatasync+0x38 (/usr/lib/x86_64-linux-gnu/libc.so.6)
 \t            4780 main+0x80 (/usr/bin/queenright)
 
@@ -89,7 +89,6 @@ queenright 24470 26529.543360:   10101010 cpu-clock:pppH:
             "queenright_protocol::conflict::detect (2 samples",
             "fdatasync (1 samples",
             "queenright-24463",
-            "queenright-24470",
             ">B8<",
         ] {
             assert!(svg.contains(part), "{part}: {svg}");

@@ -31,6 +31,13 @@ pub(super) struct Group {
     pub(super) figures: Vec<Figure>,
 }
 
+impl Group {
+    /// Whether its title stands over its one figure.
+    pub(super) fn is_alone(&self) -> bool {
+        self.figures.len() == 1
+    }
+}
+
 /// One plot.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Figure {
@@ -244,7 +251,7 @@ fn parameter(rows: &[&Row]) -> Option<String> {
             }
         }
     }
-    let most = values.iter().map(|(_, values)| values.len()).max()?;
+    let most = values.values().map(Vec::len).max()?;
     let (name, _) = values.into_iter().find(|(_, values)| values.len() == most)?;
     (most > 1).then(|| name.to_owned())
 }

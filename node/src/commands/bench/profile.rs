@@ -15,6 +15,8 @@ const INSIDE: &str = "QUEENRIGHT_PROFILED";
 const SAMPLES_PER_SECOND: &str = "99";
 /// Stacks are followed by what the compiler says of frames: optimised programs keep no pointers to them.
 const STACKS: &str = "dwarf";
+/// What is told of a sample: not its period, or it would count as many times.
+const FIELDS: &str = "comm,pid,tid,time,event,ip,sym,dso";
 const PERF: &str = "perf";
 
 /// Whether this command runs within perf.
@@ -63,7 +65,7 @@ pub(super) fn around(svg: &Path, context: &Context) -> Result<Exit, CliError> {
         ));
     }
     let mut script = Command::new(PERF)
-        .args(["script", "--no-inline", "-i"])
+        .args(["script", "--no-inline", "-F", FIELDS, "-i"])
         .arg(&samples)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
