@@ -78,6 +78,14 @@ pub(crate) struct NeighbourSign {
     pub(crate) silent: Option<Duration>,
 }
 
+/// The link that an envelope went out on, until that goes down.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    link: u16,
+    /// How often the link had gone down when the envelope was sent.
+    breaks: u64,
+}
+
 /// What routes are made of.
 #[derive(Default)]
 struct Known {
@@ -198,6 +206,13 @@ impl Router {
         link.is_some_and(|link| self.transport.is_up(link))
     }
 
+    /// How often the link to a member has gone down since this node was started.
+    pub(crate) fn breaks(&self, node: NodeId) -> u64 {
+        let routes = self.routes.load();
+        let link = routes.as_ref().and_then(|routes| routes.link(node));
+        link.map_or(0, |link| self.inbound.breaks_of(link))
+    }
+
     /// Follows links that come up and go down: the number grows with each.
     pub(crate) fn follow_links(&self) -> watch::Receiver<u64> {
         self.inbound.links.subscribe()
@@ -262,7 +277,7 @@ impl Router {
         Ok(self.transport.send(self.choose(&envelope)?, lane, &envelope)?)
     }
 
-    /// Like [`Router::send`], but waits while the lane is full.
+    /// Like [`Router::send`], but waits while the lane is full. Returns the way that the envelope took.
     ///
     /// # Errors
     /// When there is no way to `to`, or the envelope is too large for any.
@@ -273,10 +288,17 @@ impl Router {
         kind: Kind,
         correlation: u64,
         body: Bytes,
-    ) -> Result<(), RouteError> {
+    ) -> Result<Way, RouteError> {
         let envelope = self.envelope(to, kind, correlation, body);
         let link = self.choose(&envelope)?;
-        Ok(self.transport.send_waiting(link, lane, &envelope).await?)
+        let breaks = self.inbound.breaks_of(link);
+        self.transport.send_waiting(link, lane, &envelope).await?;
+        Ok(Way { link, breaks })
+    }
+
+    /// Whether the link of a way has gone down since: what went that way may be lost.
+    pub(crate) fn is_broken(&self, way: Way) -> bool {
+        self.inbound.breaks_of(way.link) != way.breaks
     }
 
     /// Whether the way to `to` has room for a body of so many bytes, as far as that shows now. Where there is no way nothing

@@ -3,8 +3,13 @@
 //! | module | holds |
 //! |---|---|
 //! | [`ab`] | a workload under two settings, alternately |
+//! | [`repeated`] | several runs of a workload as one report |
 //! | [`report`] | the result schema, as text table and as JSON |
 //! | [`compare`] | two files of results, row by row: what got worse by more than its threshold |
+//! | [`page`] | results as a page of HTML with plots |
+//! | [`profile`] | flame graphs of what perf recorded |
+//! | [`report`] | the result schema, as text table and as JSON |
+//! | [`claims`] | what others claim of the same work, what is known about it, and the best peers |
 //! | [`client`] | the HTTP client of a node's door, for workloads and the command line |
 //! | [`conditions`] | the machine, the build and the disk that a report was made on |
 //! | [`disk`] | the file system of a folder and the cost of `fdatasync` there |
@@ -19,6 +24,8 @@
 //! | [`statistics`] | medians, and how far the ratio of two may be off |
 //! | [`stress`] | a cluster under mixed load, and whether it kept what it promised |
 //! | [`timing`] | repeated timing of a function |
+//! | [`topologies`] | the topologies side by side: measured on nodes of this host, and simulated |
+//! | [`traffic`] | signals between agents of all nodes, and what they cost |
 //! | [`trend`] | each row over several files of results |
 //! | [`workloads`] | one module per workload, and the table of them |
 //!
@@ -26,6 +33,7 @@
 //! [`BenchError::Mismatch`] instead of reporting how fast it was wrong.
 
 pub mod ab;
+pub mod claims;
 pub mod client;
 pub mod compare;
 pub mod conditions;
@@ -34,8 +42,11 @@ pub mod expedition;
 pub mod history;
 pub mod interrupt;
 pub mod load;
+pub mod page;
 pub mod peers;
+pub mod profile;
 pub mod ramp;
+pub mod repeated;
 pub mod report;
 pub mod results;
 pub mod rig;
@@ -43,6 +54,8 @@ pub mod settings;
 pub mod statistics;
 pub mod stress;
 pub mod timing;
+pub mod topologies;
+pub mod traffic;
 pub mod trend;
 pub mod workloads;
 
@@ -128,7 +141,7 @@ impl Options {
         }
     }
 
-    /// The quick run, with data in `data`: about a minute for each workload on two cores. Against [`Options::full`]:
+    /// The quick run, with data in `data`: seconds to two minutes for each workload on two cores. Against [`Options::full`]:
     /// batches of up to 100,000 proposals, 2,000 syncs; loads of 1 s, 3 times each, by as many agents as there; 300
     /// gets, 400,000 signals, 4,000 calls, 3 kills, 5 s of a saturated ring, 1 s of explorers; 20,000 active and 100,000
     /// passive agents and 5 s of short-lived ones. `B18` has a project of 50,000 tasks and keys then.

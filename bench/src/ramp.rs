@@ -193,7 +193,7 @@ impl Ramp {
         if self.offered == Offered::Claim {
             // Each node begins once more than its share at most.
             let tasks = (rate as f64 * span.as_secs_f64()) as u64 + nodes.len() as u64;
-            tasks::prepare(ID, rig, &label, tasks).await?;
+            tasks::prepare(ID, rig.nodes(), &label, tasks).await?;
         }
         let targets = for_all(nodes.iter().enumerate(), async |(place, _)| {
             // On the next node: in a cluster of one, on the same.

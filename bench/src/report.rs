@@ -1,11 +1,13 @@
 //! The schema of results.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::conditions::Conditions;
 
@@ -24,11 +26,14 @@ pub struct Report {
     /// What it ran on.
     pub conditions: Conditions,
     /// What it was run with.
-    pub config: serde_json::Value,
+    pub config: Value,
     /// What was measured.
     pub rows: Vec<Row>,
     /// What others say of the same workload, for comparison. Not measured here.
     pub claims: Vec<Claim>,
+    /// What belongs to the workload and was not measured, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// A figure that its authors published, which this run did not measure.
@@ -67,6 +72,12 @@ pub struct Row {
     /// How many samples lie where, where that is to be seen: drawn as bars in the text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub histogram: Vec<Bin>,
+    /// Where it was measured, by parameter: `agents` 16, `topology` "ring". `what` says what was measured, the same for
+    /// all rows that are to be compared; without it the name stands for that, but for the values of the point. Rows of
+    /// one measure and unit whose points differ in a number form a curve, those that carry a `topology` are shown beside
+    /// each other. Empty when the workload has one point only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub at: BTreeMap<String, Value>,
 }
 
 /// Samples of about the same size.
@@ -165,7 +176,14 @@ impl Row {
             note: None,
             repeats: Vec::new(),
             histogram: Vec::new(),
+            at: BTreeMap::new(),
         }
+    }
+
+    /// The same row, measured where `parameter` had this value: `.at("agents", 16)`, `.at("topology", "ring")`.
+    pub fn at(mut self, parameter: &str, value: impl Into<Value>) -> Self {
+        self.at.insert(parameter.to_owned(), value.into());
+        self
     }
 
     /// The same row with a note.
@@ -224,14 +242,15 @@ impl Report {
             title: title.to_owned(),
             started_at_ms: unix_ms(),
             conditions: Conditions::of(data),
-            config: serde_json::Value::Null,
+            config: Value::Null,
             rows: Vec::new(),
             claims: Vec::new(),
+            notes: Vec::new(),
         }
     }
 }
 
-/// The text form: conditions, an aligned table of the rows, their notes and the claims.
+/// The text form: conditions, an aligned table of the rows with their notes, the claims and the notes on the whole.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} {}", self.workload, self.title)?;
@@ -283,6 +302,9 @@ impl fmt::Display for Report {
         }
         for Claim { system, statement } in &self.claims {
             writeln!(f, "claim of {system}, not measured here: {statement}")?;
+        }
+        for note in &self.notes {
+            writeln!(f, "{note}")?;
         }
         Ok(())
     }
@@ -373,9 +395,12 @@ mod tests {
                         refused: 1,
                         lost: 0,
                     })
-                    .note("a note"),
+                    .note("a note")
+                    .at("agents", 16)
+                    .at("topology", "ring"),
             ],
             claims: vec![Claim::new("ggen", "fast")],
+            notes: vec!["a vote: not built".to_owned()],
         }
     }
 
@@ -389,6 +414,7 @@ mod tests {
         );
         assert!(text.contains("    sent 3 = delivered 2 + refused 1 + lost 0\n    a note\n"));
         assert!(text.contains("claim of ggen, not measured here: fast"));
+        assert!(text.ends_with("a vote: not built\n"));
     }
 
     #[test]
@@ -399,6 +425,9 @@ mod tests {
         assert!(json["rows"][0].get("repeats").is_none());
         assert_eq!(json["rows"][1]["percentiles"]["p999"], 4.125);
         assert_eq!(json["rows"][1]["counts"]["refused"], 1);
+        assert!(json["rows"][0].get("at").is_none());
+        assert_eq!(json["rows"][1]["at"]["agents"], 16);
+        assert_eq!(json["rows"][1]["at"]["topology"], "ring");
     }
 
     #[test]

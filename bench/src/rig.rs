@@ -257,18 +257,7 @@ impl Rig {
     /// # Errors
     /// [`BenchError::Door`], or [`BenchError::Late`] when no node leads for long.
     pub async fn leader_and_follower(&self) -> Result<(&RigNode, &RigNode), BenchError> {
-        let started = Instant::now();
-        while started.elapsed() < READY_WITHIN {
-            let status = self.status().await?;
-            let leads = |node: &&RigNode| status.leader.as_deref() == Some(&node.name);
-            let leader = self.nodes.iter().find(leads).filter(|_| status.queenright);
-            let follower = self.nodes.iter().find(|node| !leads(node));
-            if let (Some(leader), Some(follower)) = (leader, follower) {
-                return Ok((leader, follower));
-            }
-            tokio::time::sleep(POLL).await;
-        }
-        Err(late("no node leads", started))
+        leader_and_follower(&self.nodes).await
     }
 
     /// Stops the cluster by SIGTERM, waits for its end and removes what it wrote.
@@ -355,6 +344,26 @@ pub async fn for_all<I, T, F: Future<Output = Result<T, BenchError>>>(
         answers.push(answer?);
     }
     Ok(answers)
+}
+
+/// Of the nodes of a cluster the one that leads now, and one that follows.
+///
+/// # Errors
+/// [`BenchError::Door`], or [`BenchError::Late`] when no node leads for long.
+pub async fn leader_and_follower(nodes: &[RigNode]) -> Result<(&RigNode, &RigNode), BenchError> {
+    let started = Instant::now();
+    while started.elapsed() < READY_WITHIN {
+        let status = nodes[0].client.status().await;
+        let status = status.map_err(|error| door("ask for the state of the cluster", error))?;
+        let leads = |node: &&RigNode| status.leader.as_deref() == Some(&node.name);
+        let leader = nodes.iter().find(leads).filter(|_| status.queenright);
+        let follower = nodes.iter().find(|node| !leads(node));
+        if let (Some(leader), Some(follower)) = (leader, follower) {
+            return Ok((leader, follower));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Err(late("no node leads", started))
 }
 
 /// A number in the report of an agent.

@@ -7,7 +7,7 @@ use serde::Serialize;
 /// With fewer repeats nothing is said about their noise.
 pub const REPEATS_MIN: usize = 3;
 /// How often the repeats are drawn anew. More changes the third digit of an interval.
-const RESAMPLES: usize = 2_000;
+const RESAMPLES: usize = 1_000;
 /// What lies outside of an interval, on both sides together.
 const OUTSIDE: f64 = 0.05;
 
@@ -49,28 +49,59 @@ pub fn ratio_of_medians(before: &[f64], after: &[f64], seed: u64) -> Option<Inte
     if !is_fit(before) || !is_fit(after) {
         return None;
     }
-    let mut random = StdRng::seed_from_u64(seed);
-    let mut drawn = Vec::with_capacity(before.len().max(after.len()));
-    let mut redrawn = |samples: &[f64]| {
-        drawn.clear();
-        drawn.extend((0..samples.len()).map(|_| samples[random.random_range(0..samples.len())]));
-        in_the_middle(&mut drawn)
-    };
-    let mut ratios = Vec::with_capacity(RESAMPLES);
-    for _ in 0..RESAMPLES {
-        ratios.push(redrawn(after)? / redrawn(before)?);
+    let mut draw = Draw::new(seed);
+    let ratios = (0..RESAMPLES).map(|_| Some(draw.median(after)? / draw.median(before)?));
+    Some(Interval::of(ratios.collect::<Option<_>>()?))
+}
+
+/// The 95 % bootstrap interval (by percentiles) of the median of `samples`, of three about their range. The same arguments
+/// give the same interval; `None` without samples.
+pub fn median_interval(samples: &[f64], seed: u64) -> Option<Interval> {
+    let mut draw = Draw::new(seed);
+    let medians = (0..RESAMPLES).map(|_| draw.median(samples));
+    Some(Interval::of(medians.collect::<Option<_>>()?))
+}
+
+impl Interval {
+    /// What most of the resamples lie between.
+    fn of(mut resamples: Vec<f64>) -> Interval {
+        resamples.sort_unstable_by(f64::total_cmp);
+        let outside = (resamples.len() as f64 * OUTSIDE / 2.0) as usize;
+        Interval {
+            low: resamples[outside],
+            high: resamples[resamples.len() - 1 - outside],
+        }
     }
-    ratios.sort_unstable_by(f64::total_cmp);
-    let outside = (RESAMPLES as f64 * OUTSIDE / 2.0) as usize;
-    Some(Interval {
-        low: ratios[outside],
-        high: ratios[RESAMPLES - 1 - outside],
-    })
+}
+
+/// Draws samples anew, as many as there are, each time from all of them.
+struct Draw {
+    random: StdRng,
+    drawn: Vec<f64>,
+}
+
+impl Draw {
+    fn new(seed: u64) -> Draw {
+        Draw {
+            random: StdRng::seed_from_u64(seed),
+            drawn: Vec::new(),
+        }
+    }
+
+    fn median(&mut self, samples: &[f64]) -> Option<f64> {
+        self.drawn.clear();
+        let draw = |_| samples[self.random.random_range(0..samples.len())];
+        self.drawn.extend((0..samples.len()).map(draw));
+        in_the_middle(&mut self.drawn)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proptest::prelude::*;
+    use rand::Rng as _;
+
+    use super::{SeedableRng as _, StdRng, median, median_interval, ratio_of_medians};
 
     /// `count` repeats around `center`, with a standard deviation of `noise` times it: the sum of twelve uniform numbers
     /// less six is normal enough.
@@ -110,6 +141,33 @@ mod tests {
         let interval = ratio_of_medians(&before, &after, 1).unwrap();
         assert_eq!(ratio_of_medians(&before, &after, 1), Some(interval));
         assert_eq!((interval.low, interval.high), (3.0 / 4.0, 8.0));
+    }
+
+    proptest! {
+        #[test]
+        fn the_median_lies_in_its_interval_and_the_interval_among_the_samples(
+            samples in proptest::collection::vec(-1e6..1e6f64, 1..40),
+            seed in any::<u64>(),
+        ) {
+            let interval = median_interval(&samples, seed).unwrap();
+            let middle = median(&samples).unwrap();
+            let least = samples.iter().copied().fold(f64::INFINITY, f64::min);
+            let greatest = samples.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            prop_assert!(least <= interval.low && interval.low <= middle);
+            prop_assert!(middle <= interval.high && interval.high <= greatest);
+            prop_assert_eq!(median_interval(&samples, seed), Some(interval));
+        }
+    }
+
+    #[test]
+    fn more_samples_of_the_same_spread_make_a_narrower_interval() {
+        let width = |count: usize| {
+            let samples: Vec<f64> = (0..count).map(|sample| (sample % 10) as f64).collect();
+            let interval = median_interval(&samples, 3).unwrap();
+            interval.high - interval.low
+        };
+        assert!(width(400) < width(20), "{} {}", width(400), width(20));
+        assert_eq!(median_interval(&[], 1), None);
     }
 
     #[test]

@@ -27,11 +27,12 @@ mod topology;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 pub use self::agent::{AgentCommand, ExecArgs, HttpArgs, WorkerArgs};
 pub use self::bench::{
-    AbArgs, AllArgs, BenchCommand, CompareArgs, PeersArgs, PlaceArgs, RampArgs, ShapeArgs, StressArgs, TrendArgs,
+    AbArgs, AllArgs, BenchCommand, ClaimsArgs, CompareArgs, PageArgs, PeersArgs, PlaceArgs, RampArgs, ShapeArgs,
+    StressArgs, TopologiesArgs, TrendArgs,
 };
 pub use self::budget::{BudgetCommand, SpentArgs, UsageArgs};
 pub use self::events::{EventsArgs, PrimeArgs};
@@ -50,7 +51,7 @@ pub use self::replay::{DemoArgs, ReplayArgs};
 pub use self::reserve::{ModeArgs, OnOff, ReserveCommand};
 pub use self::run::RunArgs;
 pub use self::session::{OwnArgs, SessionCommand};
-pub use self::takes::TakesArgs;
+pub use self::takes::{TakesArgs, TasksArgs};
 pub use self::task::{
     ControlArgs, DlqCommand, Ending, HeldArgs, PolicyArg, PriorityArg, QueueCommand, StateArg, TaskCommand, TermsArgs,
     TierArg,
@@ -94,6 +95,22 @@ pub struct Cli {
 }
 
 impl Cli {
+    /// The command line as it is: each command has an example in its help, its own or, from the help of the one above it, those
+    /// in which it is used.
+    pub fn definition() -> clap::Command {
+        with_examples(Cli::command(), "queenright")
+    }
+
+    /// Reads the arguments of this process.
+    ///
+    /// # Errors
+    /// What is wrong with them, or the help that they ask for.
+    pub fn read() -> Result<Cli, clap::Error> {
+        let mut definition = Cli::definition();
+        let matches = definition.try_get_matches_from_mut(std::env::args_os())?;
+        Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut definition))
+    }
+
     /// Whether the command is to run a node in this process.
     pub fn runs_node(&self) -> bool {
         match &self.command {
@@ -101,6 +118,25 @@ impl Cli {
             command => matches!(command, Command::Join(_)),
         }
     }
+}
+
+/// Gives the commands below this one, which is called by `path`, the examples of its own help.
+fn with_examples(command: clap::Command, path: &str) -> clap::Command {
+    let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    command.mut_subcommands(|below| {
+        let path = format!("{path} {}", below.get_name());
+        let uses = |line: &&str| {
+            line.strip_prefix("  ")
+                .is_some_and(|line| format!("{line} ").starts_with(&format!("{path} ")))
+        };
+        let lines: Vec<&str> = examples.lines().filter(uses).collect();
+        let below = match below.get_after_help() {
+            None if lines.len() == 1 => below.after_help(format!("Example:\n{}", lines[0])),
+            None if !lines.is_empty() => below.after_help(format!("Examples:\n{}", lines.join("\n"))),
+            _ => below,
+        };
+        with_examples(below, &path)
+    })
 }
 
 /// How to print; understood by every command.
@@ -196,6 +232,35 @@ pub enum Command {
     /// Measure
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Print what a shell needs to complete the commands of this program
+    Completions(CompletionsArgs),
+    /// Write the manual, a page for each command
+    Man(ManArgs),
+}
+
+/// `queenright completions`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  queenright completions bash > ~/.local/share/bash-completion/completions/queenright
+  queenright completions zsh > ~/.zfunc/_queenright     # a folder in fpath
+  queenright completions fish > ~/.config/fish/completions/queenright.fish")]
+pub struct CompletionsArgs {
+    /// For which shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// `queenright man`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  queenright man ~/.local/share/man/man1 && man queenright-task-claim
+  queenright man /usr/local/share/man/man1")]
+pub struct ManArgs {
+    /// Into which folder: it is made, and its pages of the same names are replaced
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
 }
 
 /// How a command reaches a node, and how long it waits for it.
@@ -226,6 +291,9 @@ pub struct AccessArgs {
 
 /// `queenright config`
 #[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Example:
+  queenright config check cluster-configs/mesh-3.toml")]
 pub enum ConfigCommand {
     /// Check a cluster file: one line says what it describes, or what is wrong and where
     Check {
@@ -281,14 +349,28 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
     use crate::exit::Exit;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_every_command_has_an_example() {
+        fn look(command: &clap::Command, path: &str, without: &mut Vec<String>) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            if !help.lines().any(|line| line.starts_with("Example")) {
+                without.push(path.to_owned());
+            }
+            for below in command.get_subcommands() {
+                look(below, &format!("{path} {}", below.get_name()), without);
+            }
+        }
+        let mut without = Vec::new();
+        look(&Cli::definition(), "queenright", &mut without);
+        assert_eq!(without, [""; 0]);
     }
 
     #[test]

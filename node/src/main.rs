@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
 use queenright::cli::Cli;
 use queenright::commands::{self, CliError};
@@ -30,7 +29,7 @@ fn main() -> ExitCode {
 }
 
 fn command_line() -> Exit {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };

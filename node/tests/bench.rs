@@ -3,9 +3,13 @@
 use std::path::Path;
 
 use queenright::git::generate::{GenerateOptions, generate};
-use queenright_bench::Options;
-use queenright_bench::report::Report;
+use queenright_bench::report::{Percentiles, Report, Row};
+use queenright_bench::results::Results;
 use queenright_bench::workloads::workload;
+use queenright_bench::{Options, claims};
+use serde_json::Value;
+
+use crate::colony::{Ran, queenright, refused};
 
 fn small(data: &Path) -> Options {
     Options {
@@ -52,6 +56,10 @@ fn ran(id: &str, rows: &[&str]) -> Report {
         let row = report.rows.iter().find(|row| row.name == *name);
         assert!(row.is_some_and(|row| row.value > 0.0), "{name}\n{report}");
     }
+    for claim in claims::TABLE.iter().filter(|claim| claim.workload == id) {
+        let answers = |name: &&str| report.rows.iter().any(|row| row.name == *name);
+        assert!(claim.rows.iter().any(answers), "no row answers {claim:?}\n{report}");
+    }
     let counted = report.rows.iter().filter_map(|row| row.counts);
     counted.for_each(|counts| assert!(counts.add_up(), "{report}"));
     assert_eq!(
@@ -85,6 +93,31 @@ fn every_task_of_b2_is_handled_by_five_agents_and_committed() {
         "tasks handled and committed, 100 agents",
     ];
     check("B2", &rows);
+}
+
+#[test]
+fn every_pack_of_b6_is_committed_and_its_vote_is_named_as_missing() {
+    let rows = [
+        "round of 1 packs, 3 nodes",
+        "round of 50 packs, 3 nodes",
+        "round of 10 packs, 5 nodes",
+    ];
+    let report = ran("B6", &rows);
+    assert!(report.notes.iter().any(|note| note.contains("waits for motions")));
+    assert!(!report.rows.iter().any(|row| row.name.contains("vote")), "{report}");
+}
+
+#[test]
+fn readers_of_b9_never_see_less_than_was_acknowledged() {
+    let rows = [
+        "10 × current(), one thread, nobody writes",
+        "read, 1000 readers, nobody writes",
+        "read, 1000 readers, a writer commits",
+        "put beside 1000 readers",
+        "age of the newest put that a reader sees, writer's node",
+        "age of the newest put that a reader sees, another node",
+    ];
+    check("B9", &rows);
 }
 
 #[test]
@@ -242,4 +275,101 @@ fn every_task_of_b21_is_finished_once_by_threads_and_by_nodes() {
         "utilisation, 20 tasks over 10 agents",
     ];
     check("B21", &rows);
+}
+
+/// A file of results in a folder.
+fn results(folder: &Path) -> String {
+    let spread = Percentiles {
+        p50: 2.0,
+        p90: 3.0,
+        p99: 4.0,
+        p999: 5.0,
+        max: 60.0,
+    };
+    let mut report = Report::begin("B3", "memory", folder);
+    report.rows = vec![
+        Row::new("put rate, 16 agents", 4_730.0, "puts/s", 3)
+            .at("what", "put rate")
+            .at("agents", 16),
+        Row::new("put rate, 64 agents", 9_292.0, "puts/s", 3)
+            .at("what", "put rate")
+            .at("agents", 64),
+        Row::new("get latency, local", 2.0, "µs", 30).percentiles(spread),
+    ];
+    let path = folder.join("r.json");
+    Results::new(vec![report]).write(&path).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_page_is_made_of_results_and_of_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, out) = (results(folder.path()), folder.path().join("p.html"));
+    let bench = |arguments: &[&str]| {
+        let mut command = queenright(folder.path());
+        command.arg("bench").args(arguments).arg("--out").arg(&out);
+        command
+    };
+    let answer = Ran::of(&mut bench(&["page", &file, &file, "--json"]))
+        .with_code(0)
+        .json();
+    assert_eq!(answer["reports"], 2);
+    let html = std::fs::read_to_string(&out).unwrap();
+    assert_eq!(answer["bytes"], html.len());
+    assert_eq!(
+        html.matches("<svg").count(),
+        4,
+        "a curve and a distribution of each report"
+    );
+    assert!(html.contains("put rate (puts/s) by agents") && html.contains("r.json"));
+    std::fs::write(&out, "stays").unwrap();
+    std::fs::write(folder.path().join("bad.json"), "{}").unwrap();
+    let bad = folder.path().join("bad.json");
+    let line = refused(&mut bench(&["page", &file, bad.to_str().unwrap()]), 1);
+    assert!(line.contains("bad.json") && line.contains("missing field"), "{line}");
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), "stays");
+}
+
+#[test]
+fn claims_stand_beside_peers_and_what_was_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = results(folder.path());
+    let claims = |arguments: &[&str]| {
+        let mut command = queenright(folder.path());
+        command.args(["bench", "claims"]).args(arguments);
+        command
+    };
+    let all = Ran::of(&mut claims(&["--json"])).with_code(0).json();
+    let all = all.as_array().unwrap();
+    assert_eq!(all.len(), claims::TABLE.len());
+    assert!(all.iter().all(|claim| claim["not_measured"].is_string()));
+    let all = Ran::of(&mut claims(&[&file, "--json"])).with_code(0).json();
+    let measured: Vec<&Value> = all
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|claim| claim["measured"].is_object())
+        .collect();
+    assert_eq!(measured.len(), 2, "{all}");
+    assert!(measured.iter().all(|claim| claim["workload"] == "B3"));
+    let text = String::from_utf8(Ran::of(&mut claims(&[&file])).with_code(0).stdout).unwrap();
+    assert!(text.contains("put rate, 64 agents: 9292 puts/s"), "{text}");
+    assert!(text.contains("not measured here: queenright bench run B5"), "{text}");
+    let table = Ran::of(&mut claims(&[&file, "--markdown"])).with_code(0).stdout;
+    assert!(String::from_utf8(table).unwrap().starts_with("| | claim |"));
+    let line = refused(&mut claims(&["none.json"]), 1);
+    assert!(line.contains("cannot read none.json"), "{line}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_profile_without_perf_says_what_to_install_and_runs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let svg = folder.path().join("b8.svg");
+    let mut command = queenright(folder.path());
+    command.args(["bench", "run", "B8", "--profile"]).arg(&svg);
+    // No perf on this path.
+    let line = refused(command.env("PATH", folder.path()), 1);
+    assert!(line.contains("linux-perf") && line.contains("not installed"), "{line}");
+    assert!(!svg.exists());
 }

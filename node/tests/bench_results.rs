@@ -124,7 +124,7 @@ fn what_ended_before_ctrl_c_is_kept_and_no_node_is_left() {
 #[test]
 fn all_names_its_file_and_leaves_out_what_has_no_repository() {
     let folder = tempfile::tempdir().unwrap();
-    let all = ["all", "--only", "B16,B7", "--repeats", "1", "--json", "--data", "data"];
+    let all = ["all", "--only", "B16,B7", "--repeats", "2", "--json", "--data", "data"];
     let ran = Ran::of(&mut bench(folder.path(), &all)).with_code(0);
     let summary: Value = ran.json();
     let file = summary["file"].as_str().unwrap();
@@ -132,7 +132,12 @@ fn all_names_its_file_and_leaves_out_what_has_no_repository() {
         file.starts_with("queenright-bench-") && file.ends_with("Z.json"),
         "{file}"
     );
-    assert_eq!(Results::read(&folder.path().join(file)).unwrap().reports.len(), 1);
+    let reports = Results::read(&folder.path().join(file)).unwrap().reports;
+    assert_eq!(reports.len(), 1);
+    // Two repeats say nothing of noise: it was run again.
+    assert_eq!(reports[0].config["runs"], 2);
+    let timed = reports[0].rows.iter().find(|row| row.unit == "µs").unwrap();
+    assert_eq!((timed.repeats.len(), timed.samples), (4, 4));
     let workloads = summary["workloads"].as_array().unwrap();
     assert_eq!(workloads[0]["workload"], "B7");
     assert!(workloads[0]["rows"].as_u64().unwrap() > 0);

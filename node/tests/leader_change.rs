@@ -148,13 +148,18 @@ fn clients_of_nodes_that_live_see_a_pause_and_no_error_when_the_leader_goes() {
     stage.colony.same_digest();
 }
 
-#[test]
-fn a_leader_that_is_killed_is_replaced_long_before_its_lease_ends() {
-    // By its lease alone that would take two minutes, which is longer than anything is waited for here.
-    let mut colony = Colony::start_prepared("lease", |config, _| {
+/// A cluster in which another leader by the lease alone would take two minutes, which is longer than anything is waited for
+/// here.
+fn with_long_leases(name: &str) -> Colony {
+    Colony::start_prepared(name, |config, _| {
         config.consensus.election_min = Duration::from_secs(59);
         config.consensus.election_max = Duration::from_secs(60);
-    });
+    })
+}
+
+#[test]
+fn a_leader_that_is_killed_is_replaced_long_before_its_lease_ends() {
+    let mut colony = with_long_leases("lease");
     for _ in 0..2 {
         let leader = colony.leader_at(NODES[0], None);
         let witness = NODES.into_iter().find(|node| *node != leader).unwrap();
@@ -163,5 +168,37 @@ fn a_leader_that_is_killed_is_replaced_long_before_its_lease_ends() {
         colony.at(witness, &["memory", "put", "key", "value"]).with_code(0);
         colony.start_node(&leader);
         colony.leader_at(&leader, None);
+    }
+}
+
+#[test]
+fn a_leader_that_stops_and_one_that_is_back_at_once_are_replaced_long_before_their_lease_ends() {
+    let mut colony = with_long_leases("lease-back");
+    for stops in [true, false, true, false] {
+        let leader = colony.leader_at(NODES[0], None);
+        let witness = NODES.into_iter().find(|node| *node != leader).unwrap();
+        match stops {
+            true => colony.stop_node(&leader),
+            false => colony.kill(&leader),
+        }
+        colony.start_node(&leader);
+        colony.at(witness, &["memory", "put", "key", "value"]).with_code(0);
+        colony.leader_at(&leader, None);
+    }
+}
+
+/// Each read is told by a majority within three seconds or fails. A node that is back takes part in it at once, also when the
+/// leader had sent it entries just before it stopped.
+#[test]
+fn reads_go_on_while_one_node_is_restarted_and_another_one_killed() {
+    let mut colony = with_long_leases("restarts");
+    colony.at("n2", &["memory", "put", "key", "value"]).with_code(0);
+    for _ in 0..6 {
+        colony.stop_node("n1");
+        colony.start_node("n1");
+        colony.kill("n3");
+        colony.at("n1", &["memory", "get", "key"]).with_code(0);
+        colony.start_node("n3");
+        colony.at("n3", &["memory", "get", "key"]).with_code(0);
     }
 }

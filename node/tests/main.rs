@@ -5,6 +5,7 @@ mod agents;
 mod bench;
 mod bench_results;
 mod bench_tools;
+mod bench_topologies;
 mod branches;
 mod budgets;
 mod colony;

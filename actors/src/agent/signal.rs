@@ -235,7 +235,7 @@ impl Signals {
         }
         let (kind, body) = (Kind::Signal, body(from, to, payload));
         let sent = self.router.send_waiting(to.node, kind.lane(), kind, 0, body).await;
-        self.count(sent.map_err(TellError::from))
+        self.count(sent.map(|_| ()).map_err(TellError::from))
     }
 
     pub(super) fn count(&self, told: Result<(), TellError>) -> Result<(), TellError> {

@@ -20,7 +20,7 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::errors::ClientWriteError;
 use openraft::raft::ReadPolicy;
 use openraft::raft::responder::ProgressResponder;
-use openraft::storage::RaftLogStorage;
+use openraft::storage::{RaftLogReader as _, RaftLogStorage};
 use openraft::{Config, EmptyNode, Raft, ServerState, SnapshotPolicy};
 use queenright_protocol::id::NodeId;
 #[cfg(feature = "planted-bugs")]
@@ -61,6 +61,8 @@ const READ_INDEX_PAUSE: Duration = Duration::from_millis(20);
 const MEETING: Duration = Duration::from_secs(2);
 /// After which time a question that a starting member did not hear is asked again.
 const MEETING_QUESTION: Duration = Duration::from_millis(50);
+/// How long a leader that stops waits for another one to lead: some round trips, and two votes on a busy disk.
+const HAND_OVER: Duration = Duration::from_secs(1);
 
 /// The times of consensus.
 #[derive(Clone, Copy, Debug)]
@@ -163,7 +165,7 @@ impl Consensus {
     pub(crate) async fn start(
         timing: Timing,
         cluster: String,
-        log: impl RaftLogStorage<TypeConfig>,
+        mut log: impl RaftLogStorage<TypeConfig>,
         replica: Arc<Replica>,
         store: Option<Arc<Store>>,
         router: Arc<Router>,
@@ -185,6 +187,9 @@ impl Consensus {
         let recovery = Arc::new(recovery);
         let machine = Machine::new(replica.clone(), store, library.clone(), recovery.clone());
         let me = router.me();
+        let vote = log.get_log_reader().await.read_vote().await;
+        let vote = vote.map_err(|error| ConsensusError::Failed(error.to_string()))?;
+        let led = vote.filter(|vote| vote.committed && vote.leader_id.node_id == me.0);
         let raft = Raft::new(me.0, config, network, log, machine)
             .await
             .map_err(|error| ConsensusError::Failed(error.to_string()))?;
@@ -204,6 +209,7 @@ impl Consensus {
             leadership: leadership.clone(),
             members: members.clone(),
             patience: timing.heartbeat,
+            led,
         };
         let until = stop.clone();
         tokio::spawn(async move { until.run_until_cancelled(vacancy.watch()).await });
@@ -485,11 +491,39 @@ impl Consensus {
         }
     }
 
-    /// Stops consensus; the log is closed when this returns.
+    /// Stops consensus, after another node has been asked to lead if this one does; the log is closed when this returns.
     pub(crate) async fn stop(&self) {
+        self.step_down().await;
         self.stop.cancel();
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "consensus did not end cleanly");
+        }
+    }
+
+    /// Lets another voter lead if this node does and one is near enough.
+    async fn step_down(&self) {
+        let mut leadership = self.leadership();
+        if leadership.borrow_and_update().role != Role::Leader {
+            return;
+        }
+        let (voters, progress) = (self.members.borrow().voters(), self.progress());
+        let me = self.router.me();
+        let is_ready = |voter: &&NodeId| {
+            **voter != me
+                && progress.caught_up.contains(voter)
+                && progress.up.contains(voter)
+                && self.router.is_linked(**voter)
+        };
+        let Some(next) = voters.iter().find(is_ready) else {
+            return;
+        };
+        if self.hand_over(*next).await.is_err() {
+            return;
+        }
+        let other = leadership.wait_for(|now| now.role != Role::Leader);
+        match tokio::time::timeout(HAND_OVER, other).await {
+            Ok(_) => tracing::info!(leader = %next, "handed over"),
+            Err(_) => tracing::warn!(to = %next, "not handed over within {HAND_OVER:?}"),
         }
     }
 }

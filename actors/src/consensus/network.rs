@@ -27,14 +27,14 @@ use queenright_protocol::id::NodeId;
 use queenright_protocol::wire::{Kind, Lane};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::snapshot::Snapshot;
 use super::snapshot::serve::Server;
 use super::types::TypeConfig;
 use crate::body::{decode, encode};
-use crate::router::{AskError, Router};
+use crate::router::{AskError, Router, Way};
 
 /// How many append requests of one stream may be without an answer.
 const APPENDS_IN_FLIGHT: usize = 64;
@@ -171,16 +171,16 @@ impl Client {
         S: Stream<Item = AppendEntriesRequest<C>> + Send + Unpin + 'static,
     {
         let (session, answers) = self.streams.open();
-        let sent = VecDeque::new();
         let appends = Appends {
             client: self,
             session,
             heartbeat,
             answers,
             input: Some(input),
-            sent,
+            sent: VecDeque::new(),
             next: 0,
             failed: false,
+            links: self.router.follow_links(),
         };
         futures::stream::unfold(appends, Appends::next).boxed()
     }
@@ -282,15 +282,25 @@ struct Appends<'s, S> {
     answers: mpsc::Receiver<(u32, AppendAnswer)>,
     /// `None` once openraft has no more requests.
     input: Option<S>,
-    sent: VecDeque<(u32, Instant)>,
+    sent: VecDeque<Sent>,
     next: u32,
     failed: bool,
+    /// Links that come up and go down.
+    links: watch::Receiver<u64>,
+}
+
+/// A request without an answer.
+struct Sent {
+    number: u32,
+    at: Instant,
+    way: Way,
 }
 
 /// What a stream does next.
 enum Step {
     Answer(Option<(u32, AppendAnswer)>),
     Request(Option<Box<AppendEntriesRequest<C>>>),
+    Links,
     Late,
 }
 
@@ -309,7 +319,7 @@ where
                 Step::Answer(Some((number, answer))) => {
                     // Answers of one stream come in order; one that is missing was lost with its link.
                     match self.sent.pop_front() {
-                        Some((expected, _)) if expected == number => return Some((self.result(answer), self)),
+                        Some(sent) if sent.number == number => return Some((self.result(answer), self)),
                         _ => return Some(self.fail(unreachable_link())),
                     }
                 }
@@ -320,6 +330,16 @@ where
                     }
                 }
                 Step::Request(None) => self.input = None,
+                // The oldest tells: those behind it may have taken a way that stands, but answers come in order.
+                Step::Links
+                    if self
+                        .sent
+                        .front()
+                        .is_some_and(|sent| self.client.router.is_broken(sent.way)) =>
+                {
+                    return Some(self.fail(unreachable_link()));
+                }
+                Step::Links => {}
                 Step::Late => {
                     let error = self.client.timeout(RPCTypes::AppendEntries, APPEND_TIMEOUT);
                     return Some(self.fail(error));
@@ -329,7 +349,7 @@ where
     }
 
     async fn step(&mut self) -> Step {
-        let late = self.sent.front().map(|(_, sent)| *sent + APPEND_TIMEOUT);
+        let late = self.sent.front().map(|sent| sent.at + APPEND_TIMEOUT);
         let room = self.sent.len() < APPENDS_IN_FLIGHT;
         let input = &mut self.input;
         tokio::select! {
@@ -337,6 +357,7 @@ where
             answer = self.answers.recv() => Step::Answer(answer),
             request = async { input.as_mut().expect("checked by the guard").next().await },
                 if room && input.is_some() => Step::Request(request.map(Box::new)),
+            Ok(()) = self.links.changed() => Step::Links,
             () = async { tokio::time::sleep_until(late.expect("checked by the guard")).await },
                 if late.is_some() => Step::Late,
         }
@@ -358,12 +379,14 @@ where
             .router
             .send_waiting(target, lane, Kind::AppendRequest, correlation, body);
         match tokio::time::timeout(APPEND_TIMEOUT, sent).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(RPCError::Unreachable(Unreachable::new(&error))),
-            Err(_) => return Err(self.client.timeout(RPCTypes::AppendEntries, APPEND_TIMEOUT)),
+            Ok(Ok(way)) => {
+                let at = Instant::now();
+                self.sent.push_back(Sent { number, at, way });
+                Ok(())
+            }
+            Ok(Err(error)) => Err(RPCError::Unreachable(Unreachable::new(&error))),
+            Err(_) => Err(self.client.timeout(RPCTypes::AppendEntries, APPEND_TIMEOUT)),
         }
-        self.sent.push_back((number, Instant::now()));
-        Ok(())
     }
 
     fn result(&mut self, answer: AppendAnswer) -> Item {

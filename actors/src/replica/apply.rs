@@ -102,6 +102,7 @@ impl Replica {
                 let known = state.colony.check_rules(rounds, self.knows);
                 known.map_err(|source| ApplyError::UnknownRules { index, source })?;
             }
+            drop(self.unpublish(&state));
             let applied = decoded
                 .as_ref()
                 .map(|((batch, rounds), _)| state.colony.apply(batch.cluster_ms, batch.wall_ms, rounds, self.me));

@@ -13,9 +13,9 @@ mod waiters;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use openraft::type_config::alias::{LogIdOf, StoredMembershipOf, VoteOf};
 use queenright_protocol::colony::{
     Answer, Claimable, Colony, Digest, DoorTokens, Epoch, Key, Pools, RULES, Record, ReservationId, Serves, Session,
@@ -79,8 +79,10 @@ pub struct Replica {
     // A mutex and not an actor: openraft's worker must apply on its own task, and a reader that only wants an O(1) clone
     // must not wait in a mailbox behind rounds. Held for one entry, or for one clone; never across an await.
     state: Mutex<State>,
-    // Weak, so that nothing keeps a snapshot alive when no reader does.
-    published: Mutex<Weak<Snapshot>>,
+    /// The state after the last applied entry, once somebody has read it. Put in and taken out under the lock of the state,
+    /// and taken out before each change: what stands here is never old, and the next write finds nobody but readers that
+    /// shares what it changes.
+    published: ArcSwapOption<Snapshot>,
     applied: AtomicU64,
     /// The position of the last applied command, for those who follow events.
     seq: watch::Sender<u64>,
@@ -164,7 +166,7 @@ impl Replica {
                 membership,
                 dirty: Dirty::default(),
             }),
-            published: Mutex::new(Weak::new()),
+            published: ArcSwapOption::empty(),
             revisions,
             waiters: Waiters::default(),
             reservation_waiters: ReservationWaiters::default(),
@@ -216,24 +218,30 @@ impl Replica {
             .expect("apply does not panic while it holds the state")
     }
 
-    /// The state after the last applied entry.
+    /// The state after the last applied entry. The first reader after an entry clones the state, under its lock; all others
+    /// wait for nobody.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        let mut published = self.published.lock().expect("nothing panics under this lock");
-        if let Some(snapshot) = published.upgrade()
-            && snapshot.index == self.applied.load(Ordering::Acquire)
-        {
+        if let Some(snapshot) = self.published.load_full() {
             return snapshot;
         }
-        let snapshot = {
-            let state = self.state();
-            let index = state.last_applied.as_ref().map_or(0, |id| id.index);
-            Arc::new(Snapshot {
-                colony: state.colony.clone(),
-                index,
-            })
-        };
-        *published = Arc::downgrade(&snapshot);
+        let state = self.state();
+        // Another reader may have been faster.
+        if let Some(snapshot) = self.published.load_full() {
+            return snapshot;
+        }
+        let snapshot = Arc::new(Snapshot {
+            colony: state.colony.clone(),
+            index: state.last_applied.as_ref().map_or(0, |id| id.index),
+        });
+        self.published.store(Some(snapshot.clone()));
         snapshot
+    }
+
+    /// Takes the published snapshot out, because the state is about to change.
+    fn unpublish(&self, _: &MutexGuard<'_, State>) -> Option<Arc<Snapshot>> {
+        // Where nobody reads there is none, and a look costs less than a swap.
+        self.published.load().as_ref()?;
+        self.published.swap(None)
     }
 
     /// The tokens that let callers in at this node's door.
@@ -445,12 +453,13 @@ impl Replica {
         let replacement = Dirty::replacement(&old, &colony);
         let swapped = {
             let mut state = self.state();
+            let published = self.unpublish(&state);
             state.dirty.replace(replacement);
             let swapped = std::mem::replace(&mut state.colony, colony);
             state.last_applied = last_applied;
             state.membership = membership;
             self.applied.store(index, Ordering::Release);
-            swapped
+            (published, swapped)
         };
         // Freeing a large state takes time: not under the lock.
         drop((old, swapped));

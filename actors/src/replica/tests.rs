@@ -4,6 +4,8 @@ mod passes;
 mod rig;
 mod rules;
 
+use std::sync::atomic::AtomicBool;
+
 use queenright_protocol::colony::{
     Acquire, Body, Caller, Mode, NewSession, Outcome, Release, Released, ReservationCommand, TokenHash, Want,
 };
@@ -236,4 +238,46 @@ fn a_replica_that_differs_from_what_the_leader_logged_is_found_and_no_other() {
     assert_eq!(differs.replica.difference(), Some(found), "another one was settled");
     differs.replica.settle_difference(CHECKPOINT_ENTRIES);
     assert_eq!(differs.replica.difference(), None);
+}
+
+#[test]
+fn a_snapshot_that_nobody_holds_is_not_kept_over_a_change() {
+    let mut rig = Rig::default();
+    rig.put("a", "1");
+    let unheld = Arc::downgrade(&rig.replica.snapshot());
+    assert!(unheld.upgrade().is_some(), "published for the next reader");
+    rig.put("a", "2");
+    assert!(unheld.upgrade().is_none());
+    // An entry without commands moves the position alone, which readers see too.
+    let before = rig.replica.snapshot();
+    rig.blank();
+    assert_eq!(rig.replica.snapshot().index, before.index + 1);
+}
+
+#[test]
+fn no_reader_ever_finds_less_than_was_applied() {
+    let mut rig = Rig::default();
+    let applied = AtomicU64::new(0);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            let (replica, applied, over) = (rig.replica.clone(), &applied, &over);
+            scope.spawn(move || {
+                while !over.load(Ordering::Acquire) {
+                    let before = applied.load(Ordering::Acquire);
+                    let snapshot = replica.snapshot();
+                    let memory = snapshot
+                        .colony
+                        .project("p")
+                        .map(|project| project.memory().revision("a"));
+                    assert!(memory.unwrap_or_default() >= before);
+                }
+            });
+        }
+        for revision in 1..=2_000 {
+            rig.put("a", "x");
+            applied.store(revision, Ordering::Release);
+        }
+        over.store(true, Ordering::Release);
+    });
 }

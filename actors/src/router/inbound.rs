@@ -51,6 +51,8 @@ pub(crate) struct Inbound {
     pub(super) transit: Counters,
     /// Grows with each link that comes up or goes down.
     pub(super) links: watch::Sender<u64>,
+    // A mutex: gateways count, senders look. Held for one look-up.
+    breaks: Mutex<BTreeMap<u16, u64>>,
     /// Passes on what is for others.
     pub(super) router: OnceLock<Weak<Router>>,
 }
@@ -92,6 +94,7 @@ impl Inbound {
             unclaimed: AtomicU64::new(0),
             transit: Counters::default(),
             links: watch::Sender::new(0),
+            breaks: Mutex::default(),
             router: OnceLock::new(),
         });
         let inbox = FoundingInbox {
@@ -112,6 +115,12 @@ impl Inbound {
             correlation,
             answer: receiver,
         }
+    }
+
+    /// How often a link has gone down.
+    pub(super) fn breaks_of(&self, link: u16) -> u64 {
+        let breaks = self.breaks.lock().expect("nothing panics under this lock");
+        breaks.get(&link).copied().unwrap_or(0)
     }
 
     fn one(&self, link: u16, envelope: Envelope) {
@@ -224,6 +233,12 @@ impl Deliver for Inbound {
 
     fn link_down(&self, peer: &Peer) {
         tracing::info!(peer = %peer.name, "link down");
+        *self
+            .breaks
+            .lock()
+            .expect("nothing panics under this lock")
+            .entry(peer.index)
+            .or_default() += 1;
         self.links.send_modify(|changes| *changes += 1);
         self.pending().retain(|_, pending| pending.link != peer.index);
     }

@@ -2,12 +2,16 @@
 
 use serde_json::Value;
 
+use super::metric::is_of_disk;
 use crate::conditions::{Build, Conditions};
-use crate::report::Report;
+use crate::report::{Report, Row, number};
 use crate::results::Results;
 
 /// Parts of a workload's `config` that name places, not sizes.
 const PLACES: [&str; 2] = ["data", "repository"];
+
+/// By how much a sync of the same disk may differ before it is told.
+const SYNC_DIFFERS: f64 = 0.15;
 
 /// What differs in machine, build and disk, and in what the workloads of both were run with: a line each, with both
 /// values. The commit is what is compared.
@@ -27,6 +31,7 @@ pub fn differences(before: &Results, after: &Results) -> Vec<String> {
         of_conditions(&report.conditions, &other.conditions, &mut add);
         if same.is_some() {
             of_config(report, other, &mut add);
+            of_disk(report, other, &mut add);
         }
     }
     let debug = |results: &Results| {
@@ -67,6 +72,26 @@ fn of_conditions(before: &Conditions, after: &Conditions, add: &mut impl FnMut(S
         before.durability.to_string(),
         after.durability.to_string(),
     );
+}
+
+/// A sync takes longer on one day than on another: durable writes do so too then.
+fn of_disk(before: &Report, after: &Report, add: &mut impl FnMut(String)) {
+    for row in before.rows.iter().filter(|row| is_of_disk(&before.workload, &row.name)) {
+        let same = |other: &&Row| other.name == row.name && other.unit == row.unit;
+        let Some(other) = after.rows.iter().find(same) else {
+            continue;
+        };
+        if row.value > 0.0 && (other.value / row.value - 1.0).abs() > SYNC_DIFFERS {
+            add(format!(
+                "the disk by itself, {} {}: {} {} before, {} after",
+                before.workload,
+                row.name,
+                number(row.value),
+                row.unit,
+                number(other.value)
+            ));
+        }
+    }
 }
 
 fn of_config(before: &Report, after: &Report, add: &mut impl FnMut(String)) {

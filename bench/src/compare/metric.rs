@@ -14,7 +14,7 @@ pub enum Class {
     Memory,
     /// How long something takes.
     Latency,
-    /// What is counted, a ratio, or a unit that is unknown: shown, never judged.
+    /// What is counted, a ratio, what the disk does by itself, or a unit that is unknown: shown, never judged.
     Count,
 }
 
@@ -63,11 +63,21 @@ pub const UNITS: [(&str, Class, Better); 18] = [
 
 /// Rows in `%` that are a share of what there is to reach have one of these in their names; other shares are counts.
 const EFFICIENCY: [&str; 2] = ["efficiency", "linear over cores"];
+/// Rows about the disk alone, by the beginning of their names, and the workload that has no others: what the product is
+/// measured on, not what it does.
+const DISK: (&str, &str) = ("write and sync", "B17");
 /// Rows about the start of agents have this in their names, in the workloads that start them.
 const SPAWN: (&str, [&str; 2]) = ("spawn", ["B2", "B4"]);
 
 /// What the row `name` of a workload measures in `unit`.
 pub fn metric(workload: &str, name: &str, unit: &str) -> Metric {
+    let count = Metric {
+        class: Class::Count,
+        better: None,
+    };
+    if is_of_disk(workload, name) {
+        return count;
+    }
     if unit == "%" && EFFICIENCY.iter().any(|word| name.contains(word)) {
         return Metric {
             class: Class::Throughput,
@@ -80,10 +90,7 @@ pub fn metric(workload: &str, name: &str, unit: &str) -> Metric {
         _ => unit == pattern,
     };
     let Some((_, class, better)) = UNITS.iter().find(|(pattern, ..)| matches(pattern)) else {
-        return Metric {
-            class: Class::Count,
-            better: None,
-        };
+        return count;
     };
     let (word, workloads) = SPAWN;
     let spawns = workloads.contains(&workload) && name.contains(word) && *class != Class::Memory;
@@ -91,6 +98,11 @@ pub fn metric(workload: &str, name: &str, unit: &str) -> Metric {
         class: if spawns { Class::Spawn } else { *class },
         better: Some(*better),
     }
+}
+
+/// Whether a row is about the disk alone.
+pub(super) fn is_of_disk(workload: &str, name: &str) -> bool {
+    name.starts_with(DISK.0) || workload == DISK.1
 }
 
 #[cfg(test)]
@@ -109,7 +121,9 @@ mod tests {
         let (higher, lower) = (Some(Better::Higher), Some(Better::Lower));
         check("B3", "put rate, 64 agents", "puts/s", Class::Throughput, higher);
         check("B20", "signals over two links", "signals/s", Class::Throughput, higher);
-        check("B17", "write and sync", "µs", Class::Latency, lower);
+        check("B17", "write and sync", "µs", Class::Count, None);
+        check("B17", "rate, one at a time", "syncs/s", Class::Count, None);
+        check("B3", "write and sync 4 KiB", "µs", Class::Count, None);
         check("B8", "uniform, 1000 proposals: detect", "ns/key", Class::Latency, lower);
         check("B10", "enqueue", "ns/command", Class::Latency, lower);
         check("B3", "put p50 in syncs, 1 agent", "syncs", Class::Latency, lower);

@@ -159,6 +159,15 @@ fn other_conditions_and_sizes_are_told_and_other_builds_are_seen() {
     assert!(!compare(&before, &after, &Thresholds::default()).same_build);
 }
 
+#[test]
+fn a_disk_that_became_slower_is_told_and_not_judged() {
+    let row = |value| results(vec![Row::new("write and sync 4 KiB", value, "µs", 9)]);
+    let compared = compare(&row(100.0), &row(300.0), &Thresholds::default());
+    assert_eq!(compared.lines[0].verdict, Verdict::Shown);
+    let told = "the disk by itself, B0 write and sync 4 KiB: 100 µs before, 300 after".to_owned();
+    assert!(compared.differences.contains(&told), "{:?}", compared.differences);
+}
+
 /// In how many of a hundred trials a row with 5 % of noise that becomes `factor` times what it was is a regression.
 fn regressions(unit: &str, factor: f64, repeats: usize) -> usize {
     let mut random = StdRng::seed_from_u64(11);

@@ -2,15 +2,18 @@
 
 mod batches;
 mod call;
+mod council;
 mod crowd;
 mod foreman;
 mod hash;
 mod mixed;
 mod offer;
 mod peer;
+mod pulse;
 mod put;
 mod race;
 mod signal;
+mod snapshot;
 mod task;
 mod topic;
 
@@ -18,15 +21,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use self::batches::Batches;
 pub use self::call::{Caller, Echo};
+pub use self::council::{Analyst, Council};
 pub use self::crowd::{Brief, Member, Spawner, Tokens};
 pub use self::foreman::{Foreman, Hand};
 pub use self::hash::{Hasher, hash};
 pub use self::mixed::COUNTED;
 pub use self::offer::{Meter, Offer};
 pub use self::peer::{Conductor, Peer};
+pub use self::pulse::{Gauge, PULSE_BYTES_MIN, Pulse};
 pub use self::put::Put;
 pub use self::race::{Racer, Starter};
 pub use self::signal::{Sink, Source};
+pub use self::snapshot::{BATCH_READS, Reads};
 pub use self::task::{TaskAdd, TaskLook, TaskRace, TaskWork, TaskWrong};
 pub use self::topic::{Publisher, Subscriber};
 
@@ -70,6 +76,12 @@ pub fn add_kinds(kinds: &mut Kinds) {
         Ok(Box::new(Offer::new(arguments(spec)?)?) as Box<dyn Behaviour>)
     });
     kinds.add("load-meter", |_| Ok(Box::new(Meter::default()) as Box<dyn Behaviour>));
+    kinds.add("load-pulse", |spec| {
+        Ok(Box::new(Pulse::new(arguments(spec)?)?) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-gauge", |spec| {
+        Ok(Box::new(Gauge::new(arguments(spec)?)) as Box<dyn Behaviour>)
+    });
     kinds.add("load-conductor", |spec| {
         Ok(Box::new(Conductor::new(arguments(spec)?)) as Box<dyn Behaviour>)
     });
@@ -116,6 +128,13 @@ pub fn add_kinds(kinds: &mut Kinds) {
     });
     kinds.add("load-foreman", |spec| {
         Ok(Box::new(Foreman::new(arguments(spec)?)) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-council", |spec| {
+        Ok(Box::new(Council::new(arguments(spec)?)?) as Box<dyn Behaviour>)
+    });
+    kinds.add("load-analyst", |_| Ok(Box::new(Analyst) as Box<dyn Behaviour>));
+    kinds.add("load-reads", |spec| {
+        Ok(Box::new(Reads::new(arguments(spec)?)?) as Box<dyn Behaviour>)
     });
     kinds.add("load-worker", |_| Ok(Box::new(Hand) as Box<dyn Behaviour>));
     kinds.add("load-echo", |_| Ok(Box::new(Echo::default()) as Box<dyn Behaviour>));

@@ -11,7 +11,7 @@
 //! A moment is Unix time in nanoseconds, 8 bytes, little-endian: the peers are on one host, and have one clock.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use hdrhistogram::Histogram;
@@ -20,6 +20,8 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use serde::Deserialize;
+
+use super::pulse::unix_ns;
 
 /// The first byte of each kind of signal.
 const BEGIN: u8 = 0;
@@ -224,11 +226,4 @@ impl Behaviour for Conductor {
     fn step<'a>(&'a mut self, context: &'a AgentContext) -> BoxFuture<'a, Result<Step, BehaviourError>> {
         Box::pin(self.begin(context))
     }
-}
-
-/// The present in nanoseconds of Unix time; 0 if the clock stands before 1970.
-fn unix_ns() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_nanos() as u64)
 }

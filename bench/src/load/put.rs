@@ -34,6 +34,13 @@ pub(super) struct PutArguments {
     /// should not have the cluster to themselves.
     #[serde(default)]
     cool_down_ms: u64,
+    /// The project that they are in.
+    #[serde(default = "default_project")]
+    project: Arc<str>,
+}
+
+fn default_project() -> Arc<str> {
+    Arc::from("default")
 }
 
 /// The behaviour. Reports `puts` and `latency_ns` of the `measured_ms`, and what became of all puts, those before and
@@ -109,7 +116,7 @@ impl Put {
             caller: None,
         };
         Request {
-            project: Arc::from("default"),
+            project: arguments.project.clone(),
             author: context.name().into(),
             idempotency_key: None,
             body: Body::Change(change),

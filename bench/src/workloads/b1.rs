@@ -1,16 +1,13 @@
 //! B1, topology latency and throughput: ten agents send each other messages, one under way each, over every topology.
 
-use std::time::{Duration, Instant};
-
-use hdrhistogram::Histogram;
-use queenright_actors::agent::{AgentAddress, AgentStatus};
 use queenright_protocol::topology::{FanOut, Kind};
 use serde_json::json;
 
 use super::spread::Spread;
-use crate::report::{Claim, Counts, Percentiles, Report, Row};
-use crate::rig::{Rig, RigNode, Shape, block_on, door, for_all, late, reported};
-use crate::{BenchError, Options, load};
+use crate::report::{Counts, Percentiles, Report, Row};
+use crate::rig::{Rig, Shape, block_on};
+use crate::traffic::closed::{Closed, Exchange, To};
+use crate::{BenchError, Options, claims, load};
 
 /// The id of the workload.
 pub const ID: &str = "B1";
@@ -24,18 +21,14 @@ const NODES: usize = 5;
 const BYTES: [usize; 3] = [64, 256, 1024];
 /// How long the agents send before they are measured, in milliseconds.
 const WARM_UP_MS: u64 = 500;
-/// How long the last messages may take to be handled.
-const HANDLED_WITHIN: Duration = Duration::from_secs(20);
-/// How often it is looked: seldom enough to cost nothing.
-const POLL: Duration = Duration::from_millis(100);
 
-/// Whom an agent sends to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum To {
-    /// Any agent of another node, drawn for each message.
-    Random,
-    /// The agent of its own place on the next node.
-    Next,
+impl To {
+    fn words(self) -> &'static str {
+        match self {
+            To::Random => "random peer",
+            To::Next => "next node",
+        }
+    }
 }
 
 /// What is measured: over which links, and who sends to whom.
@@ -69,7 +62,12 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
             one_link = runs.iter().map(|sizes| sizes.medians_us().median()).collect();
         }
         for (size, one_link) in runs.iter().zip(&one_link) {
-            rows.extend(size.rows(name, *one_link));
+            let point = |row: Row| {
+                row.at("topology", kind.to_string())
+                    .at("to", to.words())
+                    .at("bytes", size.bytes)
+            };
+            rows.extend(size.rows(name, *one_link).map(point));
         }
     }
     Ok(Report {
@@ -82,10 +80,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
             "data": options.data,
         }),
         rows,
-        claims: vec![Claim::new(
-            "ruv-swarm",
-            "10 agents: mesh 2.3 ms, 4,350 messages/s; star 1.8 ms, 5,200; hierarchical 2.1 ms, 4,750; ring 3.5 ms, 2,850",
-        )],
+        claims: claims::of(ID),
         ..report
     })
 }
@@ -94,22 +89,6 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
 struct Size {
     bytes: usize,
     runs: Vec<Exchange>,
-}
-
-/// What one run gave.
-struct Exchange {
-    /// Those that are measured, and all with their answers.
-    messages: u64,
-    signals: u64,
-    busy: u64,
-    per_second: f64,
-    latency: Histogram<u64>,
-    /// What all nodes passed on, and sent over links.
-    forwarded: u64,
-    link_bytes: u64,
-    /// What each node used and had, where the system tells it.
-    processor: Vec<Duration>,
-    resident_mib: Vec<f64>,
 }
 
 /// All sizes on one cluster.
@@ -128,148 +107,17 @@ async fn path(options: &Options, kind: Kind, to: To) -> Result<Vec<Size>, BenchE
 }
 
 async fn exchange(rig: &Rig, options: &Options, bytes: usize, to: To, repeat: u32) -> Result<Exchange, BenchError> {
-    let name = |place: u64| format!("b1.{to:?}.{bytes}.{repeat}.{place}").to_lowercase();
-    let node = |place: u64| &rig.nodes()[place as usize % NODES];
-    let peers = for_all(0..AGENTS, async |place| {
-        let arguments = json!({
-            "bytes": bytes, "warm_up_ms": WARM_UP_MS, "work_ms": options.load_ms, "seed": options.seed + place,
-        });
-        node(place).spawn(&name(place), "load-peer", arguments).await
-    })
-    .await?;
-    let addresses: Vec<AgentAddress> = peers
-        .iter()
-        .zip(0..)
-        .map(|(peer, place)| address(node(place), peer))
-        .collect();
-    let plan: Vec<_> = (0..AGENTS as usize)
-        .map(|place| (addresses[place], targets(&addresses, place, to)))
-        .collect();
-    let before = Meter::read(rig).await?;
-    let conductor = format!("{}.conductor", name(0));
-    node(0)
-        .spawn(&conductor, "load-conductor", json!({ "peers": plan }))
-        .await?;
-    let peers = handled(
-        node,
-        &name,
-        Duration::from_millis(WARM_UP_MS + options.load_ms) + HANDLED_WITHIN,
-    )
-    .await?;
-    let after = Meter::read(rig).await?;
-    for_all(0..AGENTS, async |place| {
-        let stopped = node(place).client.stop_agent(&name(place)).await;
-        stopped.map_err(|error| door("stop a peer", error))
-    })
-    .await?;
-    let sum = |what: &str| -> Result<u64, BenchError> { peers.iter().map(|peer| reported(peer, what)).sum() };
-    let (sent, received) = (sum("sent")?, sum("received")?);
-    BenchError::unless_equal(ID, format!("messages handled, {bytes} B"), received, sent)?;
-    BenchError::unless_equal(
-        ID,
-        format!("messages told to be handled, {bytes} B"),
-        sum("handled")?,
-        sent,
-    )?;
-    let mut latency = load::histogram();
-    for peer in &peers {
-        let added = peer
-            .report
-            .get("latency_ns")
-            .and_then(|pairs| load::add_report(&mut latency, pairs));
-        added.ok_or_else(|| BenchError::Agent {
-            name: peer.name.clone(),
-            problem: "reports no latency".to_owned(),
-        })?;
-    }
-    Ok(Exchange {
-        messages: received,
-        signals: 2 * sum("all")?,
-        busy: sum("busy")?,
-        per_second: received as f64 / (options.load_ms.max(1) as f64 / 1e3),
-        latency,
-        forwarded: after.forwarded - before.forwarded,
-        link_bytes: after.link_bytes - before.link_bytes,
-        processor: after
-            .processor
-            .iter()
-            .zip(&before.processor)
-            .map(|(after, before)| *after - *before)
-            .collect(),
-        resident_mib: after.resident_mib,
-    })
-}
-
-/// Whom the agent at this place sends to. Agents are dealt out to the nodes in turn.
-fn targets(addresses: &[AgentAddress], place: usize, to: To) -> Vec<AgentAddress> {
-    let own = addresses[place].node;
-    match to {
-        To::Random => addresses
-            .iter()
-            .filter(|address| address.node != own)
-            .copied()
-            .collect(),
-        To::Next => {
-            let row = place / NODES * NODES;
-            vec![addresses[row + (place + 1 - row) % NODES]]
-        }
-    }
-}
-
-/// Waits until the time of all peers is over and everything that they sent was handled.
-async fn handled<'n>(
-    node: impl Fn(u64) -> &'n RigNode,
-    name: &impl Fn(u64) -> String,
-    within: Duration,
-) -> Result<Vec<AgentStatus>, BenchError> {
-    let started = Instant::now();
-    loop {
-        let peers = for_all(0..AGENTS, async |place| node(place).agent(&name(place)).await).await?;
-        // A peer has reported nothing while it works.
-        let sum = |what: &str| -> u64 { peers.iter().map(|peer| reported(peer, what).unwrap_or_default()).sum() };
-        if sum("over") == AGENTS && sum("received") >= sum("sent") {
-            return Ok(peers);
-        }
-        if started.elapsed() > within {
-            return Err(late(
-                format!("{} of {} messages are handled", sum("received"), sum("sent")),
-                started,
-            ));
-        }
-        tokio::time::sleep(POLL).await;
-    }
-}
-
-fn address(node: &RigNode, agent: &AgentStatus) -> AgentAddress {
-    AgentAddress {
-        node: node.id,
-        number: agent.number,
-        generation: agent.generation,
-    }
-}
-
-/// What all nodes have counted and used.
-struct Meter {
-    forwarded: u64,
-    link_bytes: u64,
-    processor: Vec<Duration>,
-    resident_mib: Vec<f64>,
-}
-
-impl Meter {
-    async fn read(rig: &Rig) -> Result<Meter, BenchError> {
-        let figures = for_all(rig.nodes(), RigNode::figures).await?;
-        let links = figures.iter().filter_map(|figures| figures.links["links"].as_array());
-        let bytes = links.flatten().filter_map(|link| link["frame_bytes_sent"].as_u64());
-        let status = rig.status().await?;
-        let traffic = status.nodes.iter().filter_map(|node| node.traffic.as_ref());
-        Ok(Meter {
-            forwarded: traffic.map(|traffic| traffic.transit.signals_forwarded).sum(),
-            link_bytes: bytes.sum(),
-            processor: rig.nodes().iter().filter_map(RigNode::processor_time).collect(),
-            resident_mib: rig.nodes().iter().filter_map(RigNode::resident_mib).collect(),
-        })
-    }
+    let load = Closed {
+        workload: ID,
+        agents: AGENTS,
+        bytes,
+        to,
+        warm_up_ms: WARM_UP_MS,
+        work_ms: options.load_ms,
+        seed: options.seed,
+    };
+    let name = format!("b1.{to:?}.{bytes}.{repeat}").to_lowercase();
+    load.run(rig.nodes(), &name).await
 }
 
 impl Size {
@@ -295,7 +143,7 @@ impl Size {
         let medians = self.medians_us();
         let median = medians.median();
         // Each signal goes over one link more than nodes that pass it on.
-        let hops = 1.0 + sum(|run| run.forwarded) as f64 / signals as f64;
+        let hops = 1.0 + sum(|run| run.cost.sum(|node| node.forwarded)) as f64 / signals as f64;
         let counts = Counts {
             sent: messages,
             delivered: messages,
@@ -309,70 +157,32 @@ impl Size {
                 "{hops:.2} links a message, {:.2} times as long as over {hops:.2} links of a mesh; {} refused at first",
                 median / (one_link_us * hops).max(f64::MIN_POSITIVE),
                 sum(|run| run.busy),
-            ));
+            ))
+            .at("what", "send to handler");
         let rates = Spread::of(self.runs.iter().map(|run| run.per_second));
-        let rate = rates.row(format!("{name}: rate"), "messages/s").note(format!(
-            "{}; {} B on links for a message and its answer; {}",
-            rates.note(),
-            2 * sum(|run| run.link_bytes) / signals,
-            self.cost()
-        ));
+        let rate = rates
+            .row(format!("{name}: rate"), "messages/s")
+            .note(format!(
+                "{}; {} B on links for a message and its answer; {}",
+                rates.note(),
+                2 * sum(|run| run.cost.sum(|node| node.frame_bytes)) / signals,
+                self.cost()
+            ))
+            .at("what", "message rate");
         [latency, rate]
     }
 
     /// What the nodes used in the last run.
     fn cost(&self) -> String {
         let run = self.runs.last().expect("every load is repeated at least once");
-        let times: Vec<String> = run
-            .processor
-            .iter()
-            .map(|time| format!("{:.1}", time.as_secs_f64()))
-            .collect();
-        let memory: Vec<String> = run.resident_mib.iter().map(|mib| format!("{mib:.0}")).collect();
+        let times = run.cost.processor_seconds().unwrap_or_default();
+        let times: Vec<String> = times.iter().map(|seconds| format!("{seconds:.1}")).collect();
+        let memory = run.cost.resident_mib().unwrap_or_default();
+        let memory: Vec<String> = memory.iter().map(|mib| format!("{mib:.0}")).collect();
         format!(
             "by node {} s of processor, {} MiB resident",
             times.join(" "),
             memory.join(" ")
         )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use queenright_actors::agent::AgentAddress;
-    use queenright_protocol::id::NodeId;
-
-    use super::{AGENTS, NODES, To, targets};
-
-    fn addresses() -> Vec<AgentAddress> {
-        let address = |place: u64| AgentAddress {
-            node: NodeId(place % NODES as u64 + 1),
-            number: place,
-            generation: 1,
-        };
-        (0..AGENTS).map(address).collect()
-    }
-
-    #[test]
-    fn a_random_peer_is_any_of_another_node() {
-        let addresses = addresses();
-        for place in 0..addresses.len() {
-            let targets = targets(&addresses, place, To::Random);
-            assert_eq!(targets.len(), 8);
-            assert!(targets.iter().all(|target| target.node != addresses[place].node));
-        }
-    }
-
-    #[test]
-    fn the_next_one_is_on_the_next_node_and_each_is_next_to_one() {
-        let addresses = addresses();
-        let mut seen: Vec<u64> = Vec::new();
-        for place in 0..addresses.len() {
-            let next = targets(&addresses, place, To::Next)[0];
-            assert_eq!(next.node.0 as usize, (place + 1) % NODES + 1);
-            seen.push(next.number);
-        }
-        seen.sort_unstable();
-        assert_eq!(seen, (0..AGENTS).collect::<Vec<_>>());
     }
 }

@@ -27,9 +27,9 @@ mod queue;
 
 use serde_json::json;
 
-use crate::report::{Claim, Report, Row};
+use crate::report::{Report, Row};
 use crate::timing::Timing;
-use crate::{BenchError, Options};
+use crate::{BenchError, Options, claims};
 
 /// The id of the workload.
 pub const ID: &str = "B10";
@@ -53,10 +53,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
             "timed": "Colony::apply, one thread, one command a round; no network, log or store",
         }),
         rows,
-        claims: vec![
-            Claim::new("ggen", "commutative aggregation of 100 proposals below 10 µs"),
-            Claim::new("ggen", "enqueue and dequeue below 1 µs p50, dequeue O(1)"),
-        ],
+        claims: claims::of(ID),
         ..report
     })
 }

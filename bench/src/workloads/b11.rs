@@ -15,9 +15,9 @@ use tokio::task::JoinHandle;
 
 use crate::client::wire::{ProposalRequest, WireWhat};
 use crate::client::{Client, ClientError, Filter, PutOptions, Watched};
-use crate::report::{Claim, Counts, Percentiles, Report, Row};
+use crate::report::{Counts, Percentiles, Report, Row};
 use crate::rig::{Rig, RigNode, block_on, door, late};
-use crate::{BenchError, Options, load};
+use crate::{BenchError, Options, claims, load};
 
 /// The id of the workload.
 pub const ID: &str = "B11";
@@ -64,10 +64,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
             "latency": "from the sending of a put to the arrival of its event", "data": options.data,
         }),
         rows,
-        claims: vec![
-            Claim::new("Dash", "delivery 5 / 10 / 40 / 120 ms at 10 / 20 / 50 / 100 agents"),
-            Claim::new("Dash", "delivered 99.9 / 99.5 / 95 / 85 %"),
-        ],
+        claims: claims::of(ID),
         ..report
     })
 }
@@ -282,7 +279,9 @@ async fn steady(rig: &Rig, options: &Options, agents: u64) -> Result<Vec<Row>, B
         )
         .percentiles(percentiles)
         .counts(all_of(sent))
-        .note(format!("{} swarms; {total} events were emitted", swarms.len())),
+        .note(format!("{} swarms; {total} events were emitted", swarms.len()))
+        .at("what", "delivery latency")
+        .at("agents", agents),
     ])
 }
 

@@ -10,8 +10,8 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::json;
 
-use crate::report::{Claim, Report, Row};
-use crate::{BenchError, Options};
+use crate::report::{Report, Row};
+use crate::{BenchError, Options, claims};
 
 /// The id of the workload.
 pub const ID: &str = "B12";
@@ -48,7 +48,12 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
         compare(&model, options.seed)?;
         let measured = measure(&model, 1, 1, 1, steady, options.seed)?;
         let states = side * side;
-        rows.push(measured.row(format!("1 core, {states} states, policy length {length}")));
+        let row = measured.row(format!("1 core, {states} states, policy length {length}"));
+        rows.push(
+            row.at("what", "steps on 1 core")
+                .at("states", states)
+                .at("policy_length", length),
+        );
     }
     for observations in OBSERVATIONS {
         let model = grid(5, observations, 1)?;
@@ -59,7 +64,11 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
                 let measured = measure(&model, agents, threads, update_every, steady, options.seed)?;
                 let every = if update_every == 1 { "step" } else { "second step" };
                 let name = format!("{agents} agents, {observations} observations, beliefs every {every}");
-                rows.push(measured.row(name));
+                let row = measured.row(name).at("what", "steps").at("agents", agents);
+                rows.push(
+                    row.at("observations", observations)
+                        .at("beliefs", format!("every {every}")),
+                );
             }
         }
     }
@@ -67,8 +76,12 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
     let one = measure(&model, 50, 1, 1, steady, options.seed)?;
     let all = measure(&model, 50, cores, 1, steady, options.seed)?;
     let share = 100.0 * all.rate() / (cores as f64 * one.rate());
-    rows.push(one.row("50 agents on 1 core".to_owned()));
-    rows.push(all.row(format!("50 agents on {cores} cores")));
+    for (row, cores) in [
+        (one.row("50 agents on 1 core".to_owned()), 1),
+        (all.row(format!("50 agents on {cores} cores")), cores),
+    ] {
+        rows.push(row.at("what", "steps of 50 agents").at("cores", cores));
+    }
     rows.push(
         Row::new("50 agents, linear over cores", share, "%", 2)
             .note(format!("the rate on {cores} cores, of {cores} times that on one")),
@@ -91,10 +104,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
             "tolerance": TOLERANCE, "threads": "as many as cores, but not more than agents; in this process",
         }),
         rows,
-        claims: vec![Claim::new(
-            "FreeAgentics",
-            "680.5 operations/s by 1 agent, 190.1 by 5, 197.3 by 10 (20 steps each, threads)",
-        )],
+        claims: claims::of(ID),
         ..report
     })
 }

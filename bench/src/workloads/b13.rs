@@ -12,10 +12,10 @@ use queenright_protocol::wire::{Envelope, Kind};
 use serde_json::{Value, json};
 
 use super::spread::Spread;
-use crate::report::{Claim, Counts, Percentiles, Report, Row};
+use crate::report::{Counts, Percentiles, Report, Row};
 use crate::rig::{Rig, RigNode, block_on, for_all, late, reported};
 use crate::timing::Timing;
-use crate::{BenchError, Options, load};
+use crate::{BenchError, Options, claims, load};
 
 /// The id of the workload.
 pub const ID: &str = "B13";
@@ -59,10 +59,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
             "data": options.data, "topics": topics::config(),
         }),
         rows,
-        claims: vec![Claim::new(
-            "FreeAgentics",
-            "1,000 messages over 10 agents: > 1,000/s; by 4 workers > 5,000/s; asynchronously > 10,000/s",
-        )],
+        claims: claims::of(ID),
         ..report
     })
 }

@@ -9,9 +9,9 @@ use serde_json::json;
 
 use super::spread::Spread;
 use crate::expedition::{Expedition, Host, Neighbours, Outcome, Plan};
-use crate::report::{Claim, Counts, Report, Row};
+use crate::report::{Counts, Report, Row};
 use crate::rig::{Rig, Shape, block_on};
-use crate::{BenchError, Options};
+use crate::{BenchError, Options, claims};
 
 /// The id of the workload.
 pub const ID: &str = "B14";
@@ -59,7 +59,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
             "transport": "ractor_cluster over TCP on loopback", "data": options.data,
         }),
         rows,
-        claims: vec![Claim::new("FreeAgentics", "efficiency 70 % at 10 agents, 28.4 % at 50")],
+        claims: claims::of(ID),
         ..report
     })
 }
@@ -105,6 +105,14 @@ async fn on(options: &Options, bare: f64, shape: Shape) -> Result<Vec<Row>, Benc
         1 => "1 node".to_owned(),
         _ => shape.to_string(),
     };
+    let topology = match shape.nodes {
+        1 => "one node".to_owned(),
+        _ => shape.kind.to_string(),
+    };
+    let point = |row: Row, what: &str, agents: usize| {
+        let row = row.at("what", what).at("agents", agents);
+        row.at("topology", topology.as_str())
+    };
     let mut rows = Vec::new();
     let mut alone = None;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -129,12 +137,8 @@ async fn on(options: &Options, bare: f64, shape: Shape) -> Result<Vec<Row>, Benc
             thinking.median()
         );
         let alone = *alone.get_or_insert(rates.median());
-        rows.push(
-            rates
-                .row(format!("{name}, {agents} agents"), "steps/s")
-                .counts(counts)
-                .note(note),
-        );
+        let row = rates.row(format!("{name}, {agents} agents"), "steps/s");
+        rows.push(point(row.counts(counts).note(note), "steps in lock-step", agents));
         let threads = agents.min(cores);
         let share = |rate: f64| 100.0 * rate / (threads as f64 * bare);
         let of_linear = 100.0 * rates.median() / (agents as f64 * alone);
@@ -142,16 +146,14 @@ async fn on(options: &Options, bare: f64, shape: Shape) -> Result<Vec<Row>, Benc
             "of {threads} times the {bare:.0} steps/s of explorers in one thread without messages; it is {of_linear:.1} % of \
              {agents} times the rate of 1 agent there"
         );
-        rows.push(
-            Row::new(
-                format!("{name}, {agents} agents: efficiency"),
-                share(rates.median()),
-                "%",
-                rates.samples(),
-            )
-            .repeats(rates.repeats().into_iter().map(share))
-            .note(note),
-        );
+        let row = Row::new(
+            format!("{name}, {agents} agents: efficiency"),
+            share(rates.median()),
+            "%",
+            rates.samples(),
+        )
+        .repeats(rates.repeats().into_iter().map(share));
+        rows.push(point(row.note(note), "efficiency", agents));
     }
     rig.stop().await?;
     Ok(rows)

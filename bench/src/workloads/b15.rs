@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::spread::Spread;
 use super::tasks::{PAYLOAD_BYTES, Run, Tasks, Work, spans};
-use crate::report::{Claim, Counts, Report, Row};
+use crate::report::{Counts, Report, Row};
 use crate::rig::{Joined, Rig, Shape, block_on};
-use crate::{BenchError, Options};
+use crate::{BenchError, Options, claims};
 
 /// The id of the workload.
 pub const ID: &str = "B15";
@@ -41,10 +41,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
             "efficiency": "rate / (number x rate of one)", "host": "all nodes share it", "data": options.data,
         }),
         rows,
-        claims: vec![
-            Claim::new("ruv-swarm", "96, 93, 89, 81, 74 % at 5 to 100 agents"),
-            Claim::new("FreeAgentics", "85, 70, 45, 28 % at 5 to 50 agents"),
-        ],
+        claims: claims::of(ID),
         ..report
     })
 }
@@ -83,20 +80,27 @@ impl Load {
     }
 }
 
-/// The rates of loads, and how they grow with their numbers.
-fn scaled(loads: &[Load], what: impl Fn(u64) -> String) -> Vec<Row> {
-    let mut rows: Vec<Row> = loads.iter().map(|load| load.rate(&what(load.number))).collect();
+/// The rates of loads, and how they grow with their numbers: of agents or of nodes, as `parameter` says.
+fn scaled(loads: &[Load], parameter: &str, what: impl Fn(u64) -> String) -> Vec<Row> {
+    let point = |row: Row, measure: &str, number: u64| {
+        let row = row.at("what", format!("{measure}, more {parameter}"));
+        row.at(parameter, number)
+    };
+    let rate = |load: &Load| point(load.rate(&what(load.number)), "task rate", load.number);
+    let mut rows: Vec<Row> = loads.iter().map(rate).collect();
     let Some(one) = loads.iter().find(|load| load.number == 1) else {
         return rows;
     };
     for load in loads.iter().filter(|load| load.number > 1) {
-        let efficiency = 100.0 * load.median() / (load.number as f64 * one.median());
-        rows.push(Row::new(
+        let efficiency = |rate: f64| 100.0 * rate / (load.number as f64 * one.median());
+        let row = Row::new(
             format!("efficiency, {}", what(load.number)),
-            efficiency,
+            efficiency(load.median()),
             "%",
             load.runs.len() as u64,
-        ));
+        );
+        let row = row.repeats(load.runs.iter().map(|run| efficiency(run.per_second)));
+        rows.push(point(row, "efficiency", load.number));
     }
     rows
 }
@@ -147,7 +151,11 @@ async fn rows(options: &Options) -> Result<Vec<Row>, BenchError> {
 }
 
 async fn tasks(rig: &Rig, options: &Options, agents: u64, label: &str) -> Result<Run, BenchError> {
-    let tasks = Tasks { id: ID, rig, options };
+    let tasks = Tasks {
+        id: ID,
+        nodes: rig.nodes(),
+        options,
+    };
     tasks.run(Work::Finish, agents, label).await
 }
 
@@ -169,11 +177,11 @@ impl Measured {
     }
 
     fn rows(self, many: u64) -> Vec<Row> {
-        let mut rows = scaled(&self.agents, |agents| match agents {
+        let mut rows = scaled(&self.agents, "agents", |agents| match agents {
             1 => "1 agent on 3 nodes".to_owned(),
             _ => format!("{agents} agents on 3 nodes"),
         });
-        rows.extend(scaled(&self.nodes, |nodes| match nodes {
+        rows.extend(scaled(&self.nodes, "nodes", |nodes| match nodes {
             1 => format!("1 node, {many} agents"),
             _ => format!("{nodes} nodes, {many} agents"),
         }));

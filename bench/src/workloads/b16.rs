@@ -125,7 +125,11 @@ fn rows_of(agents: u64, replays: &[Value]) -> Result<Vec<Row>, BenchError> {
     let rates = Spread::of(rates.map(|(commits, seconds)| commits / seconds.max(1e-9)));
     let row = |what: &str, unit: &str, spread: &Spread| {
         let note = format!("{}{few}", spread.note());
-        spread.row(format!("{what}, {name}"), unit).note(note)
+        spread
+            .row(format!("{what}, {name}"), unit)
+            .note(note)
+            .at("what", what)
+            .at("agents", agents)
     };
     let mut rows = vec![
         Row::new(format!("commits, {name}"), commits[0], "commits", commits.len() as u64)

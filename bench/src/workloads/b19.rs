@@ -45,6 +45,16 @@ enum Victim {
     Hub,
 }
 
+impl Victim {
+    fn words(self) -> &'static str {
+        match self {
+            Victim::Follower => "a follower",
+            Victim::Leader => "the leader",
+            Victim::Hub => "the hub",
+        }
+    }
+}
+
 /// Clusters, and who is killed in them.
 const ROLES: [(Shape, &[(Victim, &str)]); 2] = [
     (
@@ -200,6 +210,9 @@ impl Kills {
             .repeats(kills)
             .counts(self.counts)
             .note(format!("{} kills; lost: outcome unknown{both}", self.times.len()))
+            .at("what", "from a kill to the next acknowledged put")
+            .at("topology", shape.kind.to_string())
+            .at("victim", victim.words())
     }
 }
 

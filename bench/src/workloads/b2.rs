@@ -9,9 +9,9 @@ use queenright_actors::agent::AgentStatus;
 use queenright_protocol::colony::ProjectLimits;
 use serde_json::json;
 
-use crate::report::{Claim, Counts, Percentiles, Report, Row};
+use crate::report::{Counts, Percentiles, Report, Row};
 use crate::rig::{Rig, RigNode, block_on, door, reported};
-use crate::{BenchError, Options, load};
+use crate::{BenchError, Options, claims, load};
 
 /// The id of the workload.
 pub const ID: &str = "B2";
@@ -51,10 +51,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
             "durability": "projects and results by fdatasync on a majority", "data": options.data,
         }),
         rows,
-        claims: vec![Claim::new(
-            "the original's report",
-            "swarm init 42.3 ms; spawn 14.7 ms, 5.74 in parallel; orchestrate 52.1 ms; 19.2 to 1,423 tasks/s at 1 to 100 agents",
-        )],
+        claims: claims::of(ID),
         ..report
     })
 }
@@ -81,10 +78,11 @@ async fn swarm(options: &Options) -> Result<Vec<Row>, BenchError> {
             delivered: reported(&status, "tasks")?,
             ..Counts::default()
         };
-        rows.push(row.counts(counts).note(format!(
+        let row = row.counts(counts).note(format!(
             "{workers} under way at once, each to {} agents",
             handled / TASKS_OF_MANY
-        )));
+        ));
+        rows.push(row.at("what", "tasks handled and committed").at("agents", workers));
     }
     rig.stop().await?;
     Ok(rows)
@@ -123,7 +121,8 @@ async fn spawned(node: &RigNode, name: &str, agents: u64, at_once: usize) -> Res
         1 => format!("agent spawned over HTTP, {agents} in turn"),
         _ => format!("agent spawned over HTTP, {agents} at once"),
     };
-    Ok(row(&what, &latency).note(format!("{rate:.0} agents/s")))
+    let row = row(&what, &latency).note(format!("{rate:.0} agents/s"));
+    Ok(row.at("what", "agent spawned over HTTP").at("at_once", at_once))
 }
 
 async fn foreman(node: &RigNode, workers: u64, tasks: u64, at_once: usize) -> Result<AgentStatus, BenchError> {

@@ -94,9 +94,17 @@ async fn widths(rig: &Rig, options: &Options, width: usize) -> Result<Vec<Row>, 
         let took = tokio::task::spawn_blocking(move || by_threads(width, tasks)).await;
         threads.push(tasks as f64 / took.expect("hashing does not panic").as_secs_f64());
         let project = format!("b21-{width}-{repeat}");
-        prepare(ID, rig, &project, tasks).await?;
+        prepare(ID, rig.nodes(), &project, tasks).await?;
         let arguments = json!({ "project": project, "times": SHARED_TIMES });
-        let workers = work(rig, &project, "load-hash", width as u64, arguments, Duration::ZERO).await?;
+        let workers = work(
+            rig.nodes(),
+            &project,
+            "load-hash",
+            width as u64,
+            arguments,
+            Duration::ZERO,
+        )
+        .await?;
         BenchError::unless_equal(ID, format!("tasks of {project}"), sum(&workers, "tasks")?, tasks)?;
         let done = look(&rig.nodes()[width - 1], &project).await?.done;
         BenchError::unless_equal(ID, format!("finished tasks of {project}"), done, tasks)?;
@@ -110,12 +118,16 @@ async fn widths(rig: &Rig, options: &Options, width: usize) -> Result<Vec<Row>, 
     Ok(vec![
         threads
             .row(format!("{width} thread{plural} of one process"), "tasks/s")
+            .at("what", "hashing by threads of one process")
+            .at("threads", width)
             .note(threads.note()),
         nodes
             .row(
                 format!("{width} node process{}", if width == 1 { "" } else { "es" }),
                 "tasks/s",
             )
+            .at("what", "hashing by node processes")
+            .at("nodes", width)
             .note(format!(
                 "one agent each, every task claimed and finished durably; {}",
                 nodes.note()
@@ -185,9 +197,9 @@ async fn utilisation(rig: &Rig, options: &Options) -> Result<Vec<Row>, BenchErro
     let (mut used, mut spans) = (Vec::new(), Vec::new());
     for repeat in 0..options.cluster_repeats.max(1) {
         let project = format!("b21-few-{repeat}");
-        prepare(ID, rig, &project, FEW).await?;
+        prepare(ID, rig.nodes(), &project, FEW).await?;
         let arguments = json!({ "project": project, "times": few_times(options) });
-        let workers = work(rig, &project, "load-hash", AGENTS, arguments, Duration::ZERO).await?;
+        let workers = work(rig.nodes(), &project, "load-hash", AGENTS, arguments, Duration::ZERO).await?;
         BenchError::unless_equal(ID, format!("tasks of {project}"), sum(&workers, "tasks")?, FEW)?;
         let first = all(&workers, "first_at_us")?.into_iter().min().unwrap_or_default();
         let last = all(&workers, "last_at_us")?.into_iter().max().unwrap_or_default();

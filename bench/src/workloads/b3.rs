@@ -10,9 +10,9 @@ use serde_json::json;
 use super::spread::Spread;
 use crate::client::{ClientError, ListQuery, Lookup, PutOptions};
 use crate::disk::fdatasync_probe;
-use crate::report::{Claim, Counts, Percentiles, Report, Row};
+use crate::report::{Counts, Percentiles, Report, Row};
 use crate::rig::{Rig, RigNode, block_on, door, for_all, reported};
-use crate::{BenchError, Options, load};
+use crate::{BenchError, Options, claims, load};
 
 /// The id of the workload.
 pub const ID: &str = "B3";
@@ -65,13 +65,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
             "data": options.data,
         }),
         rows,
-        claims: vec![
-            Claim::new("ruv-swarm", "put 2.3 ms, get 0.8 ms"),
-            Claim::new(
-                "ruv-swarm",
-                "476 inserts/s, 2,840 in batches; 12,500 reads/s; 892 updates/s",
-            ),
-        ],
+        claims: claims::of(ID),
         ..report
     })
 }
@@ -106,9 +100,11 @@ async fn cluster(options: &Options, sync_p50_us: f64) -> Result<Vec<Row>, BenchE
         let [rate, latency] = load.rows();
         if load.place == Place::Leader {
             let multiple = latency.value / sync_p50_us;
+            let latency_us = latency.repeats.clone();
             rows.extend([rate, latency]);
             rows.push(
                 Row::new("put p50 in syncs, 1 agent", multiple, "syncs", load.puts())
+                    .repeats(latency_us.into_iter().map(|us| us / sync_p50_us))
                     .note("the median latency above, divided by the median sync of the same run"),
             );
         } else {
@@ -131,6 +127,17 @@ enum Place {
     Nodes,
     /// In this process, with a door of all nodes in turn.
     Outside,
+}
+
+impl Place {
+    fn words(self) -> &'static str {
+        match self {
+            Place::Leader => "leader's node",
+            Place::Follower => "follower's node",
+            Place::Nodes => "all nodes",
+            Place::Outside => "outside, over HTTP",
+        }
+    }
 }
 
 /// A number of agents or clients that put at the same time, and what was measured.
@@ -337,7 +344,12 @@ impl Load {
         .repeats(medians.repeats())
         .percentiles(Percentiles::of(&all, 1e3))
         .note(format!("medians: {}", medians.note()));
-        [rate, latency]
+        let point = |row: Row, what: &str| {
+            row.at("what", what)
+                .at("agents", self.agents)
+                .at("place", self.place.words())
+        };
+        [point(rate, "put rate"), point(latency, "put latency")]
     }
 }
 
@@ -393,11 +405,16 @@ async fn gets(rig: &Rig, options: &Options) -> Result<Vec<Row>, BenchError> {
         let fresh = node.client.get(&key(0), Consistency::Linearizable).await;
         fresh.map_err(|error| door("get", error))?;
         let mut latency = load::histogram();
+        // The reads in as many parts as other loads have repeats.
+        let mut parts = vec![load::histogram(); repeats(options).min(options.gets.max(1)) as usize];
         let started = Instant::now();
         for get in 0..options.gets.max(1) {
             let asked = Instant::now();
             let found = node.client.get(&key(get), consistency).await;
-            latency.saturating_record(asked.elapsed().as_nanos() as u64);
+            let took = asked.elapsed().as_nanos() as u64;
+            latency.saturating_record(took);
+            let part = get as usize * parts.len() / options.gets.max(1) as usize;
+            parts[part].saturating_record(took);
             match found.map_err(|error| door("get", error))? {
                 Lookup::Found(found) => {
                     BenchError::unless_equal(ID, format!("bytes of {}", key(get)), found.value.len(), VALUE_BYTES)?;
@@ -412,6 +429,7 @@ async fn gets(rig: &Rig, options: &Options) -> Result<Vec<Row>, BenchError> {
         rows.push(
             Row::new(format!("get latency, {name}"), percentiles.p50, "µs", latency.len())
                 .percentiles(percentiles)
+                .repeats(parts.iter().map(|part| Percentiles::of(part, 1e3).p50))
                 .note(format!("over HTTP, one after the other: {rate:.0} gets/s")),
         );
     }

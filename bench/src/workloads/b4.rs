@@ -7,9 +7,9 @@ use queenright_actors::agent::{AGENTS_ACTIVE_MAX, AgentFilter, AgentState, Agent
 use queenright_protocol::topology::Kind;
 use serde_json::json;
 
-use crate::report::{Claim, Percentiles, Report, Row};
+use crate::report::{Percentiles, Report, Row};
 use crate::rig::{Rig, RigNode, Shape, block_on, door, late, reported};
-use crate::{BenchError, Options, load};
+use crate::{BenchError, Options, claims, load};
 
 /// The id of the workload.
 pub const ID: &str = "B4";
@@ -54,7 +54,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
             "durability": "none: hosted agents are not on disk until they claim", "data": options.data,
         }),
         rows,
-        claims: vec![Claim::new("the original's report", "500 agents: 5,170 KB each")],
+        claims: claims::of(ID),
         ..report
     })
 }
@@ -102,7 +102,9 @@ async fn active(options: &Options) -> Result<Vec<Row>, BenchError> {
     let each = (last - before) * 1_024.0 * 1_024.0 / there as f64;
     rows.push(
         Row::new("resident memory per active agent", each, "B", there)
-            .note(format!("growth over {there} agents, each an actor")),
+            .note(format!("growth over {there} agents, each an actor"))
+            .at("what", "resident memory per agent")
+            .at("state", "active"),
     );
     rows.push(tokens(&node, "signals among active agents", members, TOKENS, HOPS).await?);
     rows.extend(lists(&node, "active", there).await?);
@@ -122,7 +124,9 @@ async fn passive(options: &Options) -> Result<Vec<Row>, BenchError> {
         Row::new(format!("resident memory, {agents} passive agents"), after, "MiB", 1)
             .note(format!("{before:.0} MiB before")),
         Row::new("resident memory per passive agent", each, "B", agents)
-            .note(format!("growth over {agents} agents, each a record; none is active")),
+            .note(format!("growth over {agents} agents, each a record; none is active"))
+            .at("what", "resident memory per agent")
+            .at("state", "passive"),
         rate_row("registration rate, passive", agents, &spawner)?
             .note("each is started as an actor, takes its first step and becomes a record"),
     ];
@@ -233,6 +237,8 @@ async fn resident(node: &RigNode) -> Result<f64, BenchError> {
 
 fn memory_row(agents: u64, mib: f64) -> Row {
     Row::new(format!("resident memory, {agents} active agents"), mib, "MiB", 1)
+        .at("what", "resident memory of a node, active agents")
+        .at("agents", agents)
 }
 
 fn rate_row(name: &str, agents: u64, spawner: &AgentStatus) -> Result<Row, BenchError> {

@@ -9,9 +9,9 @@ use serde_json::json;
 use super::spread::Spread;
 use super::tasks::{Found, PAYLOAD_BYTES, Run, Tasks, Work, histogram, look, shared, spans, sum, work};
 use crate::disk::fdatasync_probe;
-use crate::report::{Claim, Counts, Percentiles, Report, Row};
-use crate::rig::{Rig, block_on};
-use crate::{BenchError, Options, load};
+use crate::report::{Counts, Percentiles, Report, Row};
+use crate::rig::{Rig, block_on, leader_and_follower};
+use crate::{BenchError, Options, claims, load};
 
 /// The id of the workload.
 pub const ID: &str = "B5";
@@ -61,10 +61,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
             "agents": "hosted on the nodes in turn, one command at a time each", "data": options.data,
         }),
         rows,
-        claims: vec![Claim::new(
-            "SwarmSH",
-            "claim, progress, complete: 42.3 ms, 23.6 a second, 92.6 % succeed",
-        )],
+        claims: claims::of(ID),
         ..report
     })
 }
@@ -91,13 +88,14 @@ async fn cluster(options: &Options) -> Result<Vec<Row>, BenchError> {
         .map(|racers| Race {
             racers,
             claims: load::histogram(),
+            medians_us: Vec::new(),
             counts: Counts::default(),
             late: 0,
         })
         .collect();
     let tasks = Tasks {
         id: ID,
-        rig: &rig,
+        nodes: rig.nodes(),
         options,
     };
     // Each load once, then all again: a disturbance of the machine falls on different loads.
@@ -133,14 +131,17 @@ impl Load {
         }
     }
 
-    fn label(&self) -> String {
-        let agents = if self.agents == 1 { "agent" } else { "agents" };
-        let what = match self.work {
+    fn what(&self) -> &'static str {
+        match self.work {
             Work::Shared => "claim, progress and finish",
             Work::Claim => "claim",
             Work::Finish => "claim and finish",
-        };
-        format!("{what} rate, {} {agents}", self.agents)
+        }
+    }
+
+    fn label(&self) -> String {
+        let agents = if self.agents == 1 { "agent" } else { "agents" };
+        format!("{} rate, {} {agents}", self.what(), self.agents)
     }
 
     fn rows(&self) -> Vec<Row> {
@@ -165,11 +166,17 @@ impl Load {
                 .percentiles(percentiles)
                 .repeats(medians)
                 .note(note)
+                .at("what", format!("latency of a {what}"))
+                .at("work", self.what())
+                .at("agents", self.agents)
         };
         let rate = rates
             .row(label.clone(), "tasks/s")
             .counts(counts)
-            .note(format!("{}; counts are of commands", rates.note()));
+            .note(format!("{}; counts are of commands", rates.note()))
+            .at("what", "task rate")
+            .at("work", self.what())
+            .at("agents", self.agents);
         match self.work {
             Work::Claim => vec![rate, latency("claim", &claim, |run| &run.claim, "of one claim")],
             Work::Finish | Work::Shared => vec![
@@ -190,6 +197,8 @@ impl Load {
 struct Race {
     racers: u64,
     claims: Histogram<u64>,
+    /// Of each repeat.
+    medians_us: Vec<f64>,
     counts: Counts,
     /// Claims that came when the next race had begun.
     late: u64,
@@ -201,7 +210,7 @@ impl Race {
         let ids = tasks.prepare(&project, races).await?;
         let arguments = json!({ "project": project, "ids": ids, "every_us": RACE_EVERY.as_micros() as u64 });
         let racers = work(
-            tasks.rig,
+            tasks.nodes,
             &format!("{project}-racer"),
             "load-task-race",
             self.racers,
@@ -214,7 +223,7 @@ impl Race {
         let what = |what: &str| format!("{what} of {} racers for each of {races} tasks", self.racers);
         BenchError::unless_equal(ID, what("winners"), won, races)?;
         BenchError::unless_equal(ID, what("losers"), lost, races * (self.racers - 1))?;
-        let (_, follower) = tasks.rig.leader_and_follower().await?;
+        let (_, follower) = leader_and_follower(tasks.nodes).await?;
         let expected = Found {
             open: 0,
             done: races,
@@ -231,6 +240,7 @@ impl Race {
         self.claims
             .add(&claims)
             .expect("both have the bounds of a load's histogram");
+        self.medians_us.push(Percentiles::of(&claims, 1e3).p50);
         self.counts.sent += won + lost;
         self.counts.delivered += won;
         self.counts.refused += lost;
@@ -242,12 +252,15 @@ impl Race {
         let name = format!("race of {} agents for one task", self.racers);
         Row::new(name, percentiles.p50, "µs", self.claims.len())
             .percentiles(percentiles)
+            .repeats(self.medians_us.iter().copied())
             .counts(self.counts)
             .note(format!(
                 "latency of all claims; delivered: exactly one of each race, refused: all others, who learn who holds it; \
                  {} claims came after the next race had begun",
                 self.late
             ))
+            .at("what", "race for one task")
+            .at("agents", self.racers)
     }
 }
 
@@ -256,7 +269,7 @@ async fn wrong(tasks: &Tasks<'_>) -> Result<Vec<Row>, BenchError> {
     let project = "b5-wrong";
     tasks.prepare(project, WRONG_TASKS).await?;
     let told = work(
-        tasks.rig,
+        tasks.nodes,
         project,
         "load-task-wrong",
         1,

@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use super::packs::{Prefixes, Rule, by_keys, packs, pairs_by_keys, pairwise, sensible, sensible_pairwise};
-use crate::report::{Claim, Report, Row};
+use crate::report::{Report, Row};
 use crate::timing::Timing;
-use crate::{BenchError, Options};
+use crate::{BenchError, Options, claims};
 
 /// The id of the workload.
 pub const ID: &str = "B7";
@@ -33,10 +33,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
             "keys alone": "the version rule as reads and writes of n log n block keys, all by conflict::detect",
         }),
         rows,
-        claims: vec![Claim::new(
-            "ggen",
-            "below 200 ms at 20 packs (one document) or at 50 (another)",
-        )],
+        claims: claims::of(ID),
         ..report
     })
 }
@@ -75,7 +72,8 @@ fn original_rules(count: usize, repeats: u32, rows: &mut Vec<Row>) -> Result<(),
         ("keys alone", by_keys),
         ("pairwise oracle", compared),
     ] {
-        rows.push(timing.row(format!("{count} packs, original's rules: {name}"), "µs", 1e3));
+        let row = timing.row(format!("{count} packs, original's rules: {name}"), "µs", 1e3);
+        rows.push(row.at("what", "original's rules").at("packs", count).at("way", name));
     }
     Ok(())
 }

@@ -9,9 +9,9 @@ use queenright_protocol::conflict::{Batch, Detector, Policy, WriteClass, detect,
 use serde_json::json;
 
 use super::keys::Distribution;
-use crate::report::{Claim, Report, Row};
+use crate::report::{Report, Row};
 use crate::timing::Timing;
-use crate::{BenchError, Options};
+use crate::{BenchError, Options, claims};
 
 /// The id of the workload.
 pub const ID: &str = "B8";
@@ -64,7 +64,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
             "policy": Policy::First,
         }),
         rows,
-        claims: vec![Claim::new("ggen", "pairwise comparison, O(n²); no figure")],
+        claims: claims::of(ID),
         ..report
     })
 }
@@ -116,20 +116,24 @@ fn random_keys(
         fill(&mut kept.0, &keys);
         kept.1.detect(&kept.0).counts()
     });
-    rows.push(row(format!("{name}: batch and detect"), &whole));
+    let cost = |way: &str, timing: &Timing| {
+        row(format!("{name}: {way}"), timing)
+            .at("what", format!("cost of a key, {} keys", distribution.name()))
+            .at("proposals", proposals)
+            .at("way", way)
+    };
+    rows.push(cost("batch and detect", &whole));
     let fresh = Timing::of(options.repeats, proposals, || detect(&self::batch(&keys)).counts());
-    rows.push(row(format!("{name}: batch and detect, memory not kept"), &fresh));
+    rows.push(cost("batch and detect, memory not kept", &fresh));
     let detected = Timing::of(options.repeats, proposals, || kept.1.detect(&batch).counts());
-    rows.push(row(format!("{name}: detect"), &detected));
+    rows.push(cost("detect", &detected));
     let resolved = Timing::of(options.repeats, proposals, || resolve(Policy::First, &detection).lost());
-    rows.push(row(format!("{name}: resolve, policy first"), &resolved));
-    rows.push(row(
-        format!("{name}: sort and merge"),
-        &Timing::of(options.repeats, proposals, || sort_merge(&keys)),
-    ));
+    rows.push(cost("resolve, policy first", &resolved));
+    let sorted = Timing::of(options.repeats, proposals, || sort_merge(&keys));
+    rows.push(cost("sort and merge", &sorted));
     if proposals <= PAIRWISE_MAX {
         let compared = Timing::of(options.repeats, proposals, || pairwise(&keys).count());
-        rows.push(row(format!("{name}: pairwise"), &compared));
+        rows.push(cost("pairwise", &compared));
     }
     Ok(whole)
 }

@@ -18,8 +18,10 @@ pub mod b21;
 pub mod b3;
 pub mod b4;
 pub mod b5;
+pub mod b6;
 pub mod b7;
 pub mod b8;
+pub mod b9;
 mod keys;
 mod packs;
 mod spread;
@@ -88,6 +90,12 @@ pub fn workloads() -> &'static [Workload] {
             run: b5::run,
         },
         Workload {
+            id: b6::ID,
+            title: b6::TITLE,
+            needs: Needs::Cluster,
+            run: b6::run,
+        },
+        Workload {
             id: b7::ID,
             title: b7::TITLE,
             needs: Needs::Nothing,
@@ -98,6 +106,12 @@ pub fn workloads() -> &'static [Workload] {
             title: b8::TITLE,
             needs: Needs::Nothing,
             run: b8::run,
+        },
+        Workload {
+            id: b9::ID,
+            title: b9::TITLE,
+            needs: Needs::Cluster,
+            run: b9::run,
         },
         Workload {
             id: b10::ID,

@@ -1,4 +1,4 @@
-//! Loads of tasks, which B5 and B15 share: tasks are prepared, agents on all nodes take them, and afterwards they are
+//! Loads of tasks, which B5, B15 and the comparison of topologies share: tasks are prepared, agents on all nodes take them, and afterwards they are
 //! counted.
 
 use std::time::{Duration, Instant};
@@ -8,13 +8,14 @@ use queenright_actors::agent::AgentStatus;
 use serde_json::json;
 
 use crate::report::{Counts, unix_ms};
-use crate::rig::{Rig, RigNode, for_all, late, reported};
+use crate::rig::{RigNode, for_all, late, leader_and_follower, reported};
+use crate::traffic::meter::Meter;
 use crate::{BenchError, Options, load};
 
 /// How many tasks are prepared for them, and at most one for each millisecond of a load of rates: short runs are small.
 const TASKS: u64 = 1_000;
 /// Bytes of a task's payload.
-pub(super) const PAYLOAD_BYTES: u64 = 256;
+pub(crate) const PAYLOAD_BYTES: u64 = 256;
 /// How many tasks each agent may use up in a millisecond of a load of rates.
 const TASKS_PER_MS: u64 = 1;
 /// How many tasks a load of rates has at most: 29,000 a second, and a project keeps 1 GiB of open ones, of which one of
@@ -34,19 +35,19 @@ const START_ALL: Duration = Duration::from_millis(300);
 const DONE_WITHIN: Duration = Duration::from_secs(120);
 
 /// How many tasks workers share.
-pub(super) fn shared(options: &Options) -> u64 {
+pub(crate) fn shared(options: &Options) -> u64 {
     TASKS.min(options.load_ms.max(1))
 }
 
 /// How long a load of rates runs before it is measured, while it is, and after, in milliseconds.
-pub(super) fn spans(options: &Options) -> [u64; 3] {
+pub(crate) fn spans(options: &Options) -> [u64; 3] {
     let measured = options.load_ms.max(1);
     [WARM_UP_MS.min(measured), measured, COOL_DOWN_MS.min(measured)]
 }
 
 /// How far tasks are taken, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Work {
+pub(crate) enum Work {
     /// Through all three steps, until the prepared tasks are done.
     Shared,
     /// Claimed only, for a time.
@@ -66,21 +67,25 @@ impl Work {
 }
 
 /// What one run of a load gave.
-pub(super) struct Run {
-    pub(super) per_second: f64,
-    pub(super) measured: u64,
-    pub(super) claim: Histogram<u64>,
-    pub(super) task: Histogram<u64>,
-    pub(super) counts: Counts,
+pub(crate) struct Run {
+    pub(crate) per_second: f64,
+    pub(crate) measured: u64,
+    pub(crate) claim: Histogram<u64>,
+    pub(crate) task: Histogram<u64>,
+    pub(crate) counts: Counts,
+    /// All that were finished, those of the warm-up included.
+    pub(crate) finished: u64,
+    /// What the nodes counted and used meanwhile.
+    pub(crate) cost: Meter,
 }
 
 /// A load of a workload on a cluster.
 #[derive(Clone, Copy)]
-pub(super) struct Tasks<'a> {
+pub(crate) struct Tasks<'a> {
     /// The id of the workload.
-    pub(super) id: &'static str,
-    pub(super) rig: &'a Rig,
-    pub(super) options: &'a Options,
+    pub(crate) id: &'static str,
+    pub(crate) nodes: &'a [RigNode],
+    pub(crate) options: &'a Options,
 }
 
 impl Tasks<'_> {
@@ -88,8 +93,8 @@ impl Tasks<'_> {
     ///
     /// # Errors
     /// [`BenchError`]; [`BenchError::Mismatch`] if the tasks are not as the agents say.
-    pub(super) async fn run(self, kind: Work, agents: u64, label: &str) -> Result<Run, BenchError> {
-        let Tasks { id, rig, options } = self;
+    pub(crate) async fn run(self, kind: Work, agents: u64, label: &str) -> Result<Run, BenchError> {
+        let Tasks { id, nodes, options } = self;
         let tasks = match kind {
             Work::Shared => shared(options),
             Work::Claim | Work::Finish => {
@@ -111,7 +116,9 @@ impl Tasks<'_> {
             quiet = Duration::from_millis(spans(options).iter().sum());
         }
         let name = format!("{project}-worker");
-        let workers = work(rig, &name, "load-task", agents, arguments, quiet).await?;
+        let before = Meter::read(nodes).await?;
+        let workers = work(nodes, &name, "load-task", agents, arguments, quiet).await?;
+        let cost = Meter::read(nodes).await?.since(&before);
         let sum = |name: &str| sum(&workers, name);
         let (claimed, finished) = (sum("claimed")?, sum("finished")?);
         let counts = Counts {
@@ -147,26 +154,28 @@ impl Tasks<'_> {
             claim: histogram(&workers, "claim_ns")?,
             task: histogram(&workers, "task_ns")?,
             counts,
+            finished,
+            cost,
         })
     }
 
     /// Who counts the tasks: a node that follows, where there is one.
-    pub(super) async fn witness(&self) -> Result<&RigNode, BenchError> {
-        match self.rig.nodes() {
+    pub(crate) async fn witness(&self) -> Result<&RigNode, BenchError> {
+        match self.nodes {
             [alone] => Ok(alone),
-            _ => Ok(self.rig.leader_and_follower().await?.1),
+            nodes => Ok(leader_and_follower(nodes).await?.1),
         }
     }
 
     /// Adds tasks; returns the ids of the first thousand.
-    pub(super) async fn prepare(&self, project: &str, tasks: u64) -> Result<Vec<serde_json::Value>, BenchError> {
-        prepare(self.id, self.rig, project, tasks).await
+    pub(crate) async fn prepare(&self, project: &str, tasks: u64) -> Result<Vec<serde_json::Value>, BenchError> {
+        prepare(self.id, self.nodes, project, tasks).await
     }
 
     /// Returns when the stores have written behind what was prepared, so that it is not measured beside the claims.
     async fn stored(&self) -> Result<(), BenchError> {
         let started = Instant::now();
-        for node in self.rig.nodes() {
+        for node in self.nodes {
             while node.figures().await?.store_waits > 0 {
                 if started.elapsed() > STORED_WITHIN {
                     return Err(late(
@@ -184,14 +193,14 @@ impl Tasks<'_> {
 /// Adds tasks to a project for a workload; returns the ids of the first thousand.
 pub(crate) async fn prepare(
     id: &'static str,
-    rig: &Rig,
+    nodes: &[RigNode],
     project: &str,
     tasks: u64,
 ) -> Result<Vec<serde_json::Value>, BenchError> {
     let arguments = json!({ "project": project, "tasks": tasks, "payload_bytes": PAYLOAD_BYTES });
-    let node = match rig.nodes() {
+    let node = match nodes {
         [alone] => alone,
-        _ => rig.leader_and_follower().await?.0,
+        _ => leader_and_follower(nodes).await?.0,
     };
     let name = format!("{project}-add");
     node.spawn(&name, "load-task-add", arguments).await?;
@@ -207,15 +216,14 @@ pub(crate) async fn prepare(
 
 /// Starts agents on all nodes in turn, lets them begin together, and waits until all have done their work; for a time
 /// after their beginning nobody is asked.
-pub(super) async fn work(
-    rig: &Rig,
+pub(crate) async fn work(
+    nodes: &[RigNode],
     name: &str,
     kind: &str,
     agents: u64,
     mut arguments: serde_json::Value,
     quiet: Duration,
 ) -> Result<Vec<AgentStatus>, BenchError> {
-    let nodes = rig.nodes();
     let each = (0..agents).map(|agent| (format!("{name}-{agent}"), &nodes[agent as usize % nodes.len()]));
     let spawning = Instant::now();
     let start = START_ALL + START_EACH * agents as u32;
@@ -262,15 +270,15 @@ pub(crate) async fn look(node: &RigNode, project: &str) -> Result<Found, BenchEr
     })
 }
 
-pub(super) fn all(agents: &[AgentStatus], name: &str) -> Result<Vec<u64>, BenchError> {
+pub(crate) fn all(agents: &[AgentStatus], name: &str) -> Result<Vec<u64>, BenchError> {
     agents.iter().map(|agent| reported(agent, name)).collect()
 }
 
-pub(super) fn sum(agents: &[AgentStatus], name: &str) -> Result<u64, BenchError> {
+pub(crate) fn sum(agents: &[AgentStatus], name: &str) -> Result<u64, BenchError> {
     Ok(all(agents, name)?.into_iter().sum())
 }
 
-pub(super) fn histogram(agents: &[AgentStatus], name: &str) -> Result<Histogram<u64>, BenchError> {
+pub(crate) fn histogram(agents: &[AgentStatus], name: &str) -> Result<Histogram<u64>, BenchError> {
     let mut histogram = load::histogram();
     for agent in agents {
         let pairs = agent.report.get(name);

@@ -2,10 +2,13 @@
 
 mod ab;
 mod all;
+mod claims;
 mod compare;
+mod page;
 mod peers;
 mod ramp;
 mod stress;
+mod topologies;
 mod trend;
 
 use std::path::PathBuf;
@@ -23,6 +26,11 @@ pub use self::ramp::RampArgs;
 pub use self::stress::StressArgs;
 pub use self::trend::TrendArgs;
 
+pub use self::claims::ClaimsArgs;
+pub use self::page::PageArgs;
+
+pub use self::topologies::TopologiesArgs;
+
 /// `queenright bench`
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
@@ -39,7 +47,10 @@ Examples:
   queenright bench ramp --workload put --p99 20ms
   queenright bench peers --only etcd,erlang --rounds 3
   queenright bench stress --agents 1000 --duration 60s --ramp-up 10s
-  queenright bench ab --a 'rounds.max=1' --b 'rounds.max=512' --workload B3")]
+  queenright bench ab --a 'rounds.max=1' --b 'rounds.max=512' --workload B3
+  queenright bench run B8 --profile b8.svg
+  queenright bench page results.json --out page.html
+  queenright bench topologies --nodes 5 --kinds ring,star")]
 pub enum BenchCommand {
     /// Run workloads and print what was measured, with its conditions
     Run {
@@ -64,6 +75,9 @@ pub enum BenchCommand {
         /// The repository that B16 replays
         #[arg(long, value_name = "DIR", default_value = ".")]
         repo: PathBuf,
+        /// Record the run and its nodes with perf, and draw the stacks that took the time (Linux)
+        #[arg(long, value_name = "FILE.svg")]
+        profile: Option<PathBuf>,
     },
     /// Run a workload under two settings, alternately, and say what differs
     Ab(AbArgs),
@@ -82,8 +96,14 @@ pub enum BenchCommand {
     /// The other end of raw TCP of `bench peers`
     #[command(hide = true)]
     PeerTcp,
+    /// Show what others claim of the same work, what is known about it, the best peers, and what was measured here
+    Claims(ClaimsArgs),
+    /// Compare the topologies side by side, or simulate them
+    Topologies(Box<TopologiesArgs>),
     /// List the workloads
     List,
+    /// Make one page of files of results: plots, tables and conditions
+    Page(PageArgs),
 }
 
 /// The cluster of a run.

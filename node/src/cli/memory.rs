@@ -15,6 +15,7 @@ Examples:
   queenright memory put plan/body --file plan.md --if-revision 3
   queenright memory get plan/title
   queenright memory list plan/
+  queenright memory delete plan/title --if-revision 4
   queenright memory watch plan/
   queenright memory checkout ./agreed")]
 pub enum MemoryCommand {

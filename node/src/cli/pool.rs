@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::agent::{json, label, mebibytes, span, variable};
-use super::{ClientArgs, ReadMode};
+use super::{ClientArgs, ReadMode, TasksArgs};
 
 /// `queenright pool`
 #[derive(Debug, Subcommand)]
@@ -129,23 +129,9 @@ pub struct SetPoolArgs {
     /// For how long an agent must have had no work before it goes, such as 10, 90s or 5m; up to a day
     #[arg(long, value_name = "TIME", default_value = "10", value_parser = span)]
     pub idle: Duration,
-    /// In which project its tasks are
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    pub project: String,
-    /// Tasks of this queue instead of `default`
-    #[arg(long, value_name = "NAME")]
-    pub queue: Option<String>,
-    /// Only tasks of this kind; give it again, or several with commas, for more
-    #[arg(long = "kind", alias = "kinds", value_name = "KIND", value_delimiter = ',')]
-    pub kinds: Vec<String>,
-    /// What its agents are capable of; give it again, or several with commas, for more
-    #[arg(
-        long = "capability",
-        alias = "capabilities",
-        value_name = "NAME",
-        value_delimiter = ','
-    )]
-    pub capabilities: Vec<String>,
+    /// Which tasks its agents take.
+    #[command(flatten)]
+    pub tasks: TasksArgs,
     /// How many tasks at a time an agent works on, up to 1000
     #[arg(long, short = 'n', value_name = "N", default_value_t = 1)]
     pub slots: u32,

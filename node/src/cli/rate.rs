@@ -14,6 +14,7 @@ Examples:
   queenright rate set search 10/s --burst 30
   queenright task add 'Review the parser' --resource rate:claude --resource rate:search=3
   queenright rate list
+  queenright rate show claude
   queenright rate delete claude
 
 A rate bounds how many tasks that name it are begun in a time, by all workers on all nodes together. Its bucket holds BURST \

@@ -17,6 +17,9 @@ Examples:
   queenright reserve renew r17-0 --token 5f0c…
   queenright reserve release --all --token 5f0c…
   queenright reserve slots gpu 2
+  queenright reserve list
+  queenright reserve force r17-0 --reason 'its owner is gone'
+  queenright reserve advisory on
 
 A resource is file:PATTERN (*, ?, [a-z], {a,b} and ** for any number of folders; what has no kind is a file), key:KEY, \
 key:PREFIX/ or slot:NAME. A path and a key of the same text are the same thing. What is added is had as a whole or not at \

@@ -1,4 +1,4 @@
-//! What all workers are told of the tasks that they take: `queenright run`, `agent exec` and `agent http`.
+//! What all workers are told of the tasks that they take: `queenright run`, `agent exec`, `agent http` and `pool set`.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use clap::Args;
 
 use super::agent::span;
 
-/// Which tasks a worker takes, and how it holds them.
+/// Which tasks a worker takes.
 #[derive(Args, Clone, Debug)]
-pub struct TakesArgs {
+pub struct TasksArgs {
     /// In which project
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub project: String,
@@ -18,7 +18,7 @@ pub struct TakesArgs {
     /// Only tasks of this kind; give it again, or several with commas, for more
     #[arg(long = "kind", alias = "kinds", value_name = "KIND", value_delimiter = ',')]
     pub kinds: Vec<String>,
-    /// What it is capable of; give it again, or several with commas, for more
+    /// What the worker is capable of; give it again, or several with commas, for more
     #[arg(
         long = "capability",
         alias = "capabilities",
@@ -26,6 +26,14 @@ pub struct TakesArgs {
         value_delimiter = ','
     )]
     pub capabilities: Vec<String>,
+}
+
+/// Which tasks a worker takes, and how it holds them.
+#[derive(Args, Clone, Debug)]
+pub struct TakesArgs {
+    /// Which ones.
+    #[command(flatten)]
+    pub tasks: TasksArgs,
     /// Where and what it is, for a queue whose policy is locality; give it again, or several with commas, for more
     #[arg(long = "label", alias = "labels", value_name = "LABEL", value_delimiter = ',')]
     pub labels: Vec<String>,

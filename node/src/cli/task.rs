@@ -18,6 +18,7 @@ Examples:
   queenright task accept 17-0 --fence 18 --token 5f0c…
   queenright task finish 17-0 --fence 18 --token 5f0c… --result '\"moved\"'
   queenright task list --state leased
+  queenright task show 17-0
   queenright task add 'Deploy' --queue ops --priority high --need 4-0 --approval --retries 5
   queenright task approve 12-0
   queenright task finish 17-0 --fence 18 --token 5f0c… --outcome failed --retry --message 'no network'
@@ -330,6 +331,7 @@ Examples:
   queenright dlq list
   queenright dlq show 17-0
   queenright dlq requeue 17-0
+  queenright dlq drop 17-0
 
 A task is dead when it used up what its terms allow: too many failures, leases that ended by themselves, or workers that \
 died of it while their node lived.")]

@@ -137,10 +137,10 @@ pub(super) fn absolute(flag: &str, path: Option<PathBuf>) -> Result<Option<PathB
 fn worker(args: WorkerArgs) -> Map<String, Value> {
     let takes = args.takes;
     let fields = [
-        ("project", json!(takes.project)),
-        ("queue", json!(takes.queue)),
-        ("kinds", json!(takes.kinds)),
-        ("capabilities", json!(takes.capabilities)),
+        ("project", json!(takes.tasks.project)),
+        ("queue", json!(takes.tasks.queue)),
+        ("kinds", json!(takes.tasks.kinds)),
+        ("capabilities", json!(takes.tasks.capabilities)),
         ("labels", json!(takes.labels)),
         ("slots", json!(args.slots)),
         ("retry", json!(takes.retry)),

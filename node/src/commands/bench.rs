@@ -2,12 +2,16 @@
 
 mod ab;
 mod all;
+mod claims;
 mod compare;
+mod page;
 mod peers;
+mod profile;
 mod ramp;
 mod run;
 mod sitting;
 mod stress;
+mod topologies;
 mod trend;
 
 use std::path::{Path, PathBuf};
@@ -35,6 +39,9 @@ pub async fn run(command: BenchCommand, context: &Context) -> Result<Exit, CliEr
         BenchCommand::All(args) => all::run(args, context).await,
         BenchCommand::Compare(args) => compare::run(&args, context),
         BenchCommand::Trend(args) => trend::run(&args, context),
+        BenchCommand::Claims(args) => claims::run(&args, context),
+        BenchCommand::Page(args) => page::run(&args, context),
+        BenchCommand::Topologies(args) => topologies::run(*args, context).await,
         BenchCommand::Run {
             workloads,
             out,
@@ -43,8 +50,12 @@ pub async fn run(command: BenchCommand, context: &Context) -> Result<Exit, CliEr
             repeats,
             churn,
             repo,
+            profile,
         } => {
             let chosen: Vec<_> = workloads.iter().map(|id| find(id)).collect::<Result<_, _>>()?;
+            if let Some(svg) = profile.filter(|_| !profile::is_inside()) {
+                return profile::around(&svg, context);
+            }
             let sizes = run::Sizes {
                 seed,
                 repeats,

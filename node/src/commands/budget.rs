@@ -113,12 +113,17 @@ pub(super) fn usage_text(usage: &Usage) -> String {
 }
 
 /// What was used of a limit, or the limit, by the field that it is of.
-pub(super) fn field_text(field: &str, value: u64) -> String {
+fn field_text(field: &str, value: u64) -> String {
     match field {
         "cost_micros" => format!("a cost of {}", amount_text(value)),
         "time_ms" => format!("{} of work", time_text(value)),
         _ => format!("{value} tokens"),
     }
+}
+
+/// How much of a limit is used.
+pub(super) fn of_limit(field: &str, used: u64, limit: u64) -> String {
+    format!("{} of {}", field_text(field, used), field_text(field, limit))
 }
 
 /// Millionths as a number with two decimals at least.

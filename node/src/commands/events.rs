@@ -9,7 +9,7 @@ use queenright_bench::client::wire::{Code, EventCursor, EventPage, KeyInfo, Wire
 use queenright_bench::client::{Client, ClientError, EVENTS_LIMIT_MAX, Filter};
 use serde_json::json;
 
-use super::budget::{field_text, limits_text};
+use super::budget::{limits_text, of_limit};
 use super::door::{client_of_project, exit_of, of_read};
 use super::queue::breaker_text;
 use super::reserve::wants_text;
@@ -284,19 +284,13 @@ fn text(event: &WireEvent) -> String {
             field,
             used,
             limit,
-        } => {
-            let (used, limit) = (field_text(field, *used), field_text(field, *limit));
-            format!("budget {}: {used} of {limit} is used", shown(budget))
-        }
+        } => format!("budget {}: {} is used", shown(budget), of_limit(field, *used, *limit)),
         WireWhat::BudgetSpent {
             budget,
             field,
             used,
             limit,
-        } => {
-            let (used, limit) = (field_text(field, *used), field_text(field, *limit));
-            format!("budget {} is spent: {used} of {limit}", shown(budget))
-        }
+        } => format!("budget {} is spent: {}", shown(budget), of_limit(field, *used, *limit)),
         WireWhat::QueueChanged {
             queue,
             paused_by,

@@ -14,6 +14,7 @@ pub mod explore;
 mod import;
 mod input;
 pub mod join;
+pub mod manual;
 pub mod memory;
 pub mod node;
 pub mod pool;
@@ -86,6 +87,8 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Demo(args) => demo::run(args, context).await,
         Command::Explore(args) => explore::run(*args, context).await,
         Command::Bench(args) => bench::run(args, context).await,
+        Command::Completions(args) => manual::completions(&args, context),
+        Command::Man(args) => manual::run(&args, context),
     }
 }
 

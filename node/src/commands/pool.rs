@@ -113,10 +113,10 @@ fn settings(args: SetPoolArgs) -> Result<SetPool, CliError> {
     let said = said.into_iter().filter(|(_, value)| !value.is_null());
     arguments.extend(said.map(|(name, value)| (name.to_owned(), value)));
     Ok(SetPool {
-        project: Some(args.project.into()),
-        queue: args.queue.map(Into::into),
-        kinds: texts(args.kinds),
-        capabilities: texts(args.capabilities),
+        project: Some(args.tasks.project.into()),
+        queue: args.tasks.queue.map(Into::into),
+        kinds: texts(args.tasks.kinds),
+        capabilities: texts(args.tasks.capabilities),
         behaviour: behaviour.into(),
         arguments,
         slots: Some(args.slots),

@@ -65,11 +65,11 @@ pub async fn run(args: RunArgs, context: &Context) -> Result<Exit, CliError> {
         },
         name: args.name,
         program: "queenright run",
-        project: takes.project,
+        project: takes.tasks.project,
         wanted: Wanted {
-            queue: takes.queue.map(Into::into),
-            kinds: takes.kinds.into_iter().map(Into::into).collect(),
-            capabilities: sorted(takes.capabilities.into_iter().map(Into::into).collect()),
+            queue: takes.tasks.queue.map(Into::into),
+            kinds: takes.tasks.kinds.into_iter().map(Into::into).collect(),
+            capabilities: sorted(takes.tasks.capabilities.into_iter().map(Into::into).collect()),
             labels: sorted(takes.labels.into_iter().map(Into::into).collect()),
         },
         retry: takes.retry,
@@ -120,7 +120,7 @@ pub async fn run(args: RunArgs, context: &Context) -> Result<Exit, CliError> {
 async fn doors(args: &RunArgs) -> Result<Doors, CliError> {
     let client = |door: &Door, way: &Way| -> Result<Client, CliError> {
         let options = ClientOptions {
-            project: args.takes.project.clone(),
+            project: args.takes.tasks.project.clone(),
             agent: args.name.clone(),
             timeout: REQUEST_TIMEOUT,
             ..ClientOptions::default()

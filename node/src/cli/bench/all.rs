@@ -13,8 +13,9 @@ Examples:
   queenright bench all --budget 600             begin no workload after ten minutes
   queenright bench all --baseline               name the file after the machine
 
-A workload that fails is listed with its error, and the others go on; the exit code is 1 then. One that is left out is
-listed with the reason.")]
+A workload that measures things once in a run is run three times (or as often as --repeats says), and its runs become \
+one report. One that fails is listed with its error, and the others go on; the exit code is 1 then. One that is left out \
+is listed with the reason.")]
 pub struct AllArgs {
     /// Run the sizes of `bench run` instead of the quick ones: hours
     #[arg(long)]

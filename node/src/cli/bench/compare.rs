@@ -12,10 +12,10 @@ Examples:
   queenright bench compare before.json after.json --threshold 10%
   queenright bench compare bench/results/2c-amd-epyc-ext4.json after.json --throughput 25 --json
 
-A row is worse when its value is worse by more than the threshold of its class. Where both files carry at least three
-repeats of it, the 95 % interval of the ratio of the medians must lie beyond the threshold as a whole (rule `interval`),
-else the value alone decides (rule `threshold`). A row that lost nothing before and does now is worse too (rule `lost`).
-Counts and ratios are shown and not judged.
+A row is worse when its value is worse by more than the threshold of its class. Where both files carry at least three \
+repeats of it, the 95 % interval of the ratio of the medians must lie beyond the threshold as a whole (rule interval), \
+else the value alone decides (rule threshold). A row that lost nothing before and does now is worse too (rule lost). \
+Counts, ratios and what the disk does by itself are shown and not judged.
 
 Exit codes:
   0  nothing is worse

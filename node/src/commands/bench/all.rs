@@ -87,7 +87,7 @@ pub(super) async fn run(args: AllArgs, context: &Context) -> Result<Exit, CliErr
         repository: repository.clone().unwrap_or_default(),
         ..sizes
     };
-    let mut sitting = Sitting::begin(context, Some(out.clone()))?;
+    let mut sitting = Sitting::begin(context, Some(out.clone()), args.budget.map(Duration::from_secs))?;
     let mut summaries = Vec::new();
     let mut broken_off = None;
     for (place, workload) in chosen.iter().enumerate() {
@@ -95,7 +95,9 @@ pub(super) async fn run(args: AllArgs, context: &Context) -> Result<Exit, CliErr
             summaries.push(Summary::left_out(workload, why));
             continue;
         }
-        let (ended, took) = sitting.run((place + 1, chosen.len()), workload, &options).await?;
+        // As often as the loads on clusters are repeated.
+        let runs = options.cluster_repeats;
+        let (ended, took) = sitting.run((place + 1, chosen.len()), workload, &options, runs).await?;
         match ended {
             Ended::Done(report) => summaries.push(Summary::ended(workload, took, Ok(&report))),
             Ended::Failed(error) => {

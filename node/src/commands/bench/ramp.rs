@@ -31,7 +31,7 @@ pub(super) async fn run(args: RampArgs, context: &Context) -> Result<Exit, CliEr
     let options = Options::full(data_folder(args.place.data)?);
     let mut signals = stop_signals()?;
     let stop = async move {
-        signals.next().await;
+        let _ = signals.next().await;
     };
     let report = ramp.run(&options, stop, |step| context.note(step)).await;
     let report = report.map_err(|error| failed("ramp", error))?;

@@ -34,9 +34,9 @@ pub(super) async fn run(
         churn_ms: sizes.churn_ms,
         ..full
     };
-    let mut sitting = Sitting::begin(context, out)?;
+    let mut sitting = Sitting::begin(context, out, None)?;
     for (place, workload) in chosen.iter().enumerate() {
-        match sitting.run((place + 1, chosen.len()), workload, &options).await?.0 {
+        match sitting.run((place + 1, chosen.len()), workload, &options, 1).await?.0 {
             Ended::Done(report) => context.answer(&report, &report)?,
             Ended::Failed(error) => return Err(error),
             Ended::Interrupted(cause) => return Err(sitting.interrupted(workload.id, cause)),

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use queenright_bench::interrupt::interrupt;
+use queenright_bench::repeated::{lacks_repeats, merged};
 use queenright_bench::report::Report;
 use queenright_bench::results::Results;
 use queenright_bench::workloads::{Needs, Workload};
 use queenright_bench::{BenchError, Options};
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::commands::replay::stop_signals;
 use crate::commands::{CliError, Context};
@@ -27,9 +29,14 @@ pub(super) struct Sitting<'c> {
     context: &'c Context,
     stop: StopSignals,
     started: Instant,
+    /// When no further run begins.
+    until: Option<Instant>,
     out: Option<PathBuf>,
     results: Results,
 }
+
+/// What the thread of a workload gave.
+type Gave = Result<Result<Report, BenchError>, JoinError>;
 
 /// How a workload ended.
 pub(super) enum Ended {
@@ -42,18 +49,24 @@ pub(super) enum Ended {
 }
 
 impl<'c> Sitting<'c> {
-    /// Begins one that keeps its results in `out`.
+    /// Begins one that keeps its results in `out`, and begins no second run of a workload after `within`.
     ///
     /// # Errors
     /// [`CliError`] when a file could not be made there: that is known before hours have passed.
-    pub(super) fn begin(context: &'c Context, out: Option<PathBuf>) -> Result<Sitting<'c>, CliError> {
+    pub(super) fn begin(
+        context: &'c Context,
+        out: Option<PathBuf>,
+        within: Option<Duration>,
+    ) -> Result<Sitting<'c>, CliError> {
         if let Some(out) = &out {
             may_be_written(out)?;
         }
+        let started = Instant::now();
         Ok(Sitting {
             context,
             stop: stop_signals()?,
-            started: Instant::now(),
+            started,
+            until: within.map(|within| started + within),
             out,
             results: Results::new(Vec::new()),
         })
@@ -64,7 +77,8 @@ impl<'c> Sitting<'c> {
         self.started.elapsed()
     }
 
-    /// Runs a workload, the first number of so many, and keeps its report; how it ended, and how long it took.
+    /// Runs a workload, the first number of so many, and keeps its report; how it ended, and how long it took. One that
+    /// measures things once in a run is run up to `runs` times, and its runs become one report.
     ///
     /// # Errors
     /// [`CliError::Failed`] when the file cannot be written.
@@ -73,42 +87,66 @@ impl<'c> Sitting<'c> {
         place: (usize, usize),
         workload: &'static Workload,
         options: &Options,
+        runs: u32,
     ) -> Result<(Ended, Duration), CliError> {
-        let progress = Progress::begin(self.context, place, workload);
         let began = Instant::now();
-        let (run, given) = (workload.run, options.clone());
-        let mut job = tokio::task::spawn_blocking(move || run(&given));
-        let (ended, cause) = tokio::select! {
+        let mut reports = Vec::new();
+        loop {
+            let (ended, cause) = self.once(place, (reports.len() + 1, runs), workload, options).await;
+            let report = match (ended, cause) {
+                (Some(Ok(Ok(report))), _) => report,
+                (_, Some(cause)) => return Ok((Ended::Interrupted(cause), began.elapsed())),
+                (Some(Ok(Err(error))), None) => {
+                    let error = self.failed(workload, &options.data, error);
+                    return Ok((Ended::Failed(error), began.elapsed()));
+                }
+                (Some(Err(error)), None) => return Ok((Ended::Failed(failed(workload.id, error)), began.elapsed())),
+                (None, None) => unreachable!("a workload that was not broken off has ended"),
+            };
+            if !reports.is_empty() {
+                self.results.reports.pop();
+            }
+            reports.push(report);
+            let merged = merged(&reports).expect("there is one at least");
+            self.results.reports.push(merged.clone());
+            self.write()?;
+            if let Some(cause) = cause {
+                return Ok((Ended::Interrupted(cause), began.elapsed()));
+            }
+            let is_late = self.until.is_some_and(|until| Instant::now() >= until);
+            if reports.len() as u32 >= runs || !lacks_repeats(&reports[0]) || is_late {
+                return Ok((Ended::Done(Box::new(merged)), began.elapsed()));
+            }
+        }
+    }
+
+    /// Runs a workload once. Without what it gave it was broken off and did not end in time.
+    async fn once(
+        &mut self,
+        place: (usize, usize),
+        run: (usize, u32),
+        workload: &'static Workload,
+        options: &Options,
+    ) -> (Option<Gave>, Option<StopCause>) {
+        let progress = Progress::begin(self.context, place, run, workload);
+        let (work, given) = (workload.run, options.clone());
+        let mut job = tokio::task::spawn_blocking(move || work(&given));
+        let ended = tokio::select! {
             // First: a cluster that Ctrl-C has ended as well makes its workload fail.
             biased;
             cause = self.stop.next() => (self.broken_off(workload, &mut job).await, Some(cause)),
-            ended = &mut job => (Some(ended), None),
+            gave = &mut job => (Some(gave), None),
         };
-        let took = began.elapsed();
-        progress.end(self.context, took);
-        let ended = match (ended, cause) {
-            (Some(Ok(Ok(report))), cause) => {
-                self.results.reports.push(report.clone());
-                self.write()?;
-                match cause {
-                    None => Ended::Done(Box::new(report)),
-                    Some(cause) => Ended::Interrupted(cause),
-                }
-            }
-            (_, Some(cause)) => Ended::Interrupted(cause),
-            (Some(Ok(Err(error))), None) => Ended::Failed(self.failed(workload, &options.data, error)),
-            (Some(Err(error)), None) => Ended::Failed(failed(workload.id, error)),
-            (None, None) => unreachable!("a workload that was not broken off has ended"),
-        };
-        Ok((ended, took))
+        progress.end(self.context);
+        ended
     }
 
     /// Breaks off a workload and waits for its end, as long as that matters, or for a second signal.
     async fn broken_off(
         &mut self,
         workload: &Workload,
-        job: &mut tokio::task::JoinHandle<Result<Report, BenchError>>,
-    ) -> Option<Result<Result<Report, BenchError>, tokio::task::JoinError>> {
+        job: &mut JoinHandle<Result<Report, BenchError>>,
+    ) -> Option<Gave> {
         interrupt();
         let within = match workload.needs {
             // Its thread ends with this process.
@@ -184,11 +222,21 @@ fn may_be_written(out: &Path) -> Result<(), CliError> {
 struct Progress {
     bar: Option<ProgressBar>,
     id: &'static str,
+    began: Instant,
 }
 
 impl Progress {
-    fn begin(context: &Context, (place, of): (usize, usize), workload: &'static Workload) -> Progress {
-        let what = format!("running {} ({place} of {of}): {}", workload.id, workload.title);
+    fn begin(
+        context: &Context,
+        (place, of): (usize, usize),
+        (run, runs): (usize, u32),
+        workload: &'static Workload,
+    ) -> Progress {
+        let run = match run {
+            1 => String::new(),
+            _ => format!(", run {run} of {runs}"),
+        };
+        let what = format!("running {} ({place} of {of}{run}): {}", workload.id, workload.title);
         let bar = context.shows_progress().then(|| {
             let style = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}");
             let bar = ProgressBar::new_spinner()
@@ -200,13 +248,21 @@ impl Progress {
         if bar.is_none() {
             context.note(what);
         }
-        Progress { bar, id: workload.id }
+        Progress {
+            bar,
+            id: workload.id,
+            began: Instant::now(),
+        }
     }
 
-    fn end(self, context: &Context, took: Duration) {
+    fn end(self, context: &Context) {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
         }
-        context.note(format_args!("{} took {:.1} s", self.id, took.as_secs_f64()));
+        context.note(format_args!(
+            "{} took {:.1} s",
+            self.id,
+            self.began.elapsed().as_secs_f64()
+        ));
     }
 }

@@ -14,6 +14,7 @@ use crate::wall_time::rfc3339;
 
 /// How much of a commit is shown.
 const COMMIT_CHARS: usize = 9;
+const HASH_CHARS: usize = 40;
 
 pub(super) fn run(args: &TrendArgs, context: &Context) -> Result<Exit, CliError> {
     let workload = args.workload.as_deref().map(super::find).transpose()?;
@@ -80,14 +81,29 @@ fn overall(row: &Course) -> Option<f64> {
     (row.points.len() > 1 && first.value > 0.0).then(|| last.value / first.value - 1.0)
 }
 
-/// The beginning of a commit, and whether files differed from it.
+/// What a report says of its commit, with the commit itself cut short.
 fn commit(text: &str) -> String {
-    let (commit, dirty) = match text.strip_suffix("-dirty") {
-        Some(commit) => (commit, "+"),
-        None => (text, ""),
-    };
-    match commit.len() == 40 && commit.is_ascii() {
-        true => format!("{}{dirty}", &commit[..COMMIT_CHARS]),
-        false => shown(text),
+    let is_hash = |word: &str| word.len() == HASH_CHARS && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let words = text.split(' ').map(|word| {
+        let hash = word.split('-').next().unwrap_or(word);
+        match is_hash(hash) {
+            true => format!("{}{}", &hash[..COMMIT_CHARS], &word[HASH_CHARS..]),
+            false => shown(word),
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::commit;
+
+    #[test]
+    fn a_commit_is_cut_short_and_what_is_said_of_it_stays() {
+        let hash = "0123456789abcdef0123456789abcdef01234567";
+        assert_eq!(commit(hash), "012345678");
+        assert_eq!(commit(&format!("one before {hash}")), "one before 012345678");
+        assert_eq!(commit(&format!("{hash}-dirty")), "012345678-dirty");
+        assert_eq!(commit("unknown"), "unknown");
     }
 }
