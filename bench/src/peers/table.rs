@@ -139,6 +139,11 @@ impl Table {
             "ours": self.ours.iter().map(|report| (report.workload.clone(), report.config.clone()))
                 .collect::<BTreeMap<_, _>>(),
         });
+        report.notes = self
+            .left_out
+            .iter()
+            .map(|(peer, why)| format!("{peer}: {why}"))
+            .collect();
         for pair in &self.pairs {
             report.rows.extend(rows(pair));
         }

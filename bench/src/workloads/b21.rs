@@ -118,12 +118,16 @@ async fn widths(rig: &Rig, options: &Options, width: usize) -> Result<Vec<Row>, 
     Ok(vec![
         threads
             .row(format!("{width} thread{plural} of one process"), "tasks/s")
+            .at("what", "hashing by threads of one process")
+            .at("threads", width)
             .note(threads.note()),
         nodes
             .row(
                 format!("{width} node process{}", if width == 1 { "" } else { "es" }),
                 "tasks/s",
             )
+            .at("what", "hashing by node processes")
+            .at("nodes", width)
             .note(format!(
                 "one agent each, every task claimed and finished durably; {}",
                 nodes.note()
