@@ -7,10 +7,10 @@
 //! | [`conditions`] | the machine, the build and the disk that a report was made on |
 //! | [`disk`] | the file system of a folder and the cost of `fdatasync` there |
 //! | [`expedition`] | explorers of one world on the nodes of a cluster, in lock-step or free |
+//! | [`hosts`] | hosts for the nodes of a cluster: network namespaces with delay and loss |
 //! | [`load`] | agents that make load on the nodes that host them |
 //! | [`results`] | reports of one sitting in a file |
 //! | [`rig`] | a cluster for a workload, started as a user starts one |
-//! | [`statistics`] | medians, and how sure they are |
 //! | [`timing`] | repeated timing of a function |
 //! | [`topologies`] | the topologies side by side: measured on nodes of this host, and simulated |
 //! | [`traffic`] | signals between agents of all nodes, and what they cost |
@@ -24,11 +24,11 @@ pub mod conditions;
 pub mod disk;
 pub mod expedition;
 pub mod history;
+pub mod hosts;
 pub mod load;
 pub mod report;
 pub mod results;
 pub mod rig;
-pub mod statistics;
 pub mod timing;
 pub mod topologies;
 pub mod traffic;
@@ -38,6 +38,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::client::ClientError;
+use crate::hosts::HostsError;
 
 /// What every workload is told. Each one says in its report's `config` what it made of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,6 +173,9 @@ pub enum BenchError {
         /// How long was waited.
         waited: Duration,
     },
+    /// There are no hosts for the nodes of the run. What was made of them is removed.
+    #[error("the nodes have no hosts")]
+    Hosts(#[source] HostsError),
     /// The system has no threads for the run.
     #[error("cannot start the threads of the run")]
     Threads(#[source] std::io::Error),

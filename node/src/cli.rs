@@ -30,7 +30,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::agent::{AgentCommand, ExecArgs, HttpArgs, WorkerArgs};
-pub use self::bench::{BenchCommand, TopologiesArgs};
+pub use self::bench::{BenchCommand, DriveArgs, TopologiesArgs};
 pub use self::budget::{BudgetCommand, SpentArgs, UsageArgs};
 pub use self::events::{EventsArgs, PrimeArgs};
 pub use self::explore::ExploreArgs;

@@ -3,6 +3,7 @@
 mod acknowledged;
 mod agents;
 mod bench;
+mod bench_drive;
 mod bench_topologies;
 mod branches;
 mod budgets;

@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpListener};
 
 use queenright_protocol::topology::Kind;
 
+use crate::hosts::Hosts;
+
 /// The shape of a cluster. By default a mesh of three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
@@ -38,11 +40,7 @@ impl Shape {
         let held: Vec<TcpListener> = (0..self.nodes * 2)
             .map(|_| TcpListener::bind(any))
             .collect::<Result<_, _>>()?;
-        let topology = match self.kind {
-            Kind::Hierarchical { fan_out } => format!("\"hierarchical\"\nfan_out = {}", fan_out.get()),
-            kind => format!("\"{kind}\""),
-        };
-        let mut text = head(name, &topology);
+        let mut text = head(name, &self.topology());
         for (place, ports) in held.chunks(2).enumerate() {
             text += &table(
                 &format!("n{}", place + 1),
@@ -51,6 +49,21 @@ impl Shape {
             );
         }
         Ok(text)
+    }
+
+    /// The same with each node on a host of its own.
+    pub(super) fn cluster_file_on(self, name: &str, hosts: &Hosts) -> String {
+        let nodes =
+            (0..self.nodes).map(|place| table(&format!("n{}", place + 1), hosts.links(place), hosts.door(place)));
+        head(name, &self.topology()) + &nodes.collect::<String>()
+    }
+
+    /// The value of that key in the file, and what belongs to it.
+    fn topology(self) -> String {
+        match self.kind {
+            Kind::Hierarchical { fan_out } => format!("\"hierarchical\"\nfan_out = {}", fan_out.get()),
+            kind => format!("\"{kind}\""),
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! `queenright bench`.
 
+mod drive;
 mod topologies;
 
 use std::path::PathBuf;
 
 use clap::Subcommand;
 
+pub use self::drive::DriveArgs;
 pub use self::topologies::TopologiesArgs;
 
 /// `queenright bench`
@@ -17,7 +19,8 @@ Examples:
   queenright bench run B3 --json > b3.json
   queenright bench run B4 --churn 600
   queenright bench run B16 --repo ~/src/project
-  queenright bench topologies --nodes 5 --kinds ring,star")]
+  queenright bench topologies --nodes 5 --kinds ring,star
+  queenright bench drive --node 10.0.0.1:7201")]
 pub enum BenchCommand {
     /// Run workloads and print what was measured, with its conditions
     Run {
@@ -42,6 +45,8 @@ pub enum BenchCommand {
     },
     /// Compare the topologies side by side, or simulate them
     Topologies(Box<TopologiesArgs>),
+    /// Put a running cluster under load, and leave nothing behind
+    Drive(Box<DriveArgs>),
     /// List the workloads
     List,
 }

@@ -1,5 +1,6 @@
 //! `queenright bench`: workloads, measured here and now.
 
+mod drive;
 mod topologies;
 
 use queenright_bench::{BenchError, Options, workloads};
@@ -15,6 +16,7 @@ use crate::exit::Exit;
 pub async fn run(command: BenchCommand, context: &Context) -> Result<Exit, CliError> {
     match command {
         BenchCommand::List => list(context),
+        BenchCommand::Drive(args) => drive::run(*args, context).await,
         BenchCommand::Topologies(args) => topologies::run(*args, context).await,
         BenchCommand::Run {
             workloads: ids,
