@@ -14,6 +14,7 @@
 //! | [`conditions`] | the machine, the build and the disk that a report was made on |
 //! | [`disk`] | the file system of a folder and the cost of `fdatasync` there |
 //! | [`expedition`] | explorers of one world on the nodes of a cluster, in lock-step or free |
+//! | [`hosts`] | hosts for the nodes of a cluster: network namespaces with delay and loss |
 //! | [`interrupt`] | the request to end, which breaks a workload off |
 //! | [`load`] | agents that make load on the nodes that host them |
 //! | [`peers`] | other systems beside ours, in one run |
@@ -40,6 +41,7 @@ pub mod conditions;
 pub mod disk;
 pub mod expedition;
 pub mod history;
+pub mod hosts;
 pub mod interrupt;
 pub mod load;
 pub mod page;
@@ -63,6 +65,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::client::ClientError;
+use crate::hosts::HostsError;
 use crate::settings::Setting;
 
 /// What every workload is told. Each one says in its report's `config` what it made of it.
@@ -226,6 +229,9 @@ pub enum BenchError {
     /// The caller asked the run to end, by [`interrupt::interrupt`]. Its cluster has ended.
     #[error("broken off")]
     Interrupted,
+    /// There are no hosts for the nodes of the run. What was made of them is removed.
+    #[error("the nodes have no hosts")]
+    Hosts(#[source] HostsError),
     /// The system has no threads for the run.
     #[error("cannot start the threads of the run")]
     Threads(#[source] std::io::Error),

@@ -33,6 +33,7 @@ pub(crate) use self::node::spawn;
 use self::node::{Summary, nodes};
 pub use self::shape::Shape;
 use crate::client::ClientError;
+use crate::hosts::Hosts;
 use crate::interrupt::{interrupted, is_interrupted};
 use crate::settings::Setting;
 use crate::{BenchError, Options};
@@ -64,6 +65,9 @@ pub struct Rig {
     /// Never written to: `up` stops its nodes and ends when this is closed.
     parent_pipe: Option<ChildStdin>,
     program: PathBuf,
+    /// What starts a node: the program itself, or what starts it on its host; and whether its door may be open there.
+    starter: PathBuf,
+    insecure: bool,
     /// The name of the cluster.
     name: String,
     settings: Vec<Setting>,
@@ -90,10 +94,23 @@ impl Rig {
     /// # Errors
     /// As [`Rig::start`].
     pub async fn start_shaped(options: &Options, workload: &str, shape: Shape) -> Result<Rig, BenchError> {
+        Rig::start_on(options, workload, shape, None).await
+    }
+
+    /// The same on hosts, one for each node; without them all are on this one.
+    ///
+    /// # Errors
+    /// As [`Rig::start`], and [`BenchError::Hosts`].
+    pub async fn start_on(
+        options: &Options,
+        workload: &str,
+        shape: Shape,
+        hosts: Option<&Hosts>,
+    ) -> Result<Rig, BenchError> {
         let mut starts = 0;
         loop {
             starts += 1;
-            match Self::start_once(options, workload, shape).await {
+            match Self::start_once(options, workload, shape, hosts).await {
                 // Drawn while it was free; see `Shape::cluster_file`.
                 Err(BenchError::Program { problem, .. }) if starts < STARTS_MAX && problem.contains("in use") => {}
                 started => return started,
@@ -101,7 +118,12 @@ impl Rig {
         }
     }
 
-    async fn start_once(options: &Options, workload: &str, shape: Shape) -> Result<Rig, BenchError> {
+    async fn start_once(
+        options: &Options,
+        workload: &str,
+        shape: Shape,
+        hosts: Option<&Hosts>,
+    ) -> Result<Rig, BenchError> {
         static STARTED: AtomicU64 = AtomicU64::new(0);
         let place = STARTED.fetch_add(1, Ordering::Relaxed);
         // A process has one name for each: `up` refuses a second cluster of one name on a host.
@@ -115,9 +137,21 @@ impl Rig {
         // `up` and its nodes may run elsewhere.
         let folder = folder.canonicalize().map_err(disk("find", &folder))?;
         let file = folder.join("cluster.toml");
-        let text = shape
-            .cluster_file(&name, &options.settings)
-            .map_err(disk("draw ports for", &file))?;
+        let text = match hosts {
+            None => shape
+                .cluster_file(&name, &options.settings)
+                .map_err(disk("draw ports for", &file))?,
+            Some(hosts) => shape.cluster_file_on(&name, hosts, &options.settings),
+        };
+        let starter = match hosts {
+            None => options.program.clone(),
+            Some(hosts) => {
+                // It is started by a shell in a folder of its own.
+                let program = options.program.canonicalize();
+                let program = program.map_err(disk("find", &options.program))?;
+                hosts.starter(&program, &folder).map_err(BenchError::Hosts)?
+            }
+        };
         std::fs::write(&file, text).map_err(disk("write", &file))?;
         let log_path = folder.join("up.log");
         let log = std::fs::File::create(&log_path).map_err(disk("create", &log_path))?;
@@ -126,8 +160,14 @@ impl Rig {
             problem,
             folder: folder.clone(),
         };
-        let mut up = Command::new(&options.program)
-            .arg("up")
+        let mut up = Command::new(&options.program);
+        if hosts.is_some() {
+            // Its own net is nobody else's.
+            up.args(["up", "--insecure", "--starter"]).arg(&starter);
+        } else {
+            up.arg("up");
+        }
+        let mut up = up
             .arg(&file)
             .arg("--data")
             .arg(folder.join("state"))
@@ -147,6 +187,8 @@ impl Rig {
             parent_pipe,
             program: options.program.clone(),
             settings: options.settings.clone(),
+            starter,
+            insecure: hosts.is_some(),
             folder: folder.clone(),
             file,
             nodes: Vec::new(),

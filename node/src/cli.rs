@@ -31,8 +31,8 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 
 pub use self::agent::{AgentCommand, ExecArgs, HttpArgs, WorkerArgs};
 pub use self::bench::{
-    AbArgs, AllArgs, BenchCommand, ClaimsArgs, CompareArgs, PageArgs, PeersArgs, PlaceArgs, RampArgs, ShapeArgs,
-    StressArgs, TopologiesArgs, TrendArgs,
+    AbArgs, AllArgs, BenchCommand, ClaimsArgs, CompareArgs, DriveArgs, PageArgs, PeersArgs, PlaceArgs, RampArgs,
+    ShapeArgs, StressArgs, TopologiesArgs, TrendArgs,
 };
 pub use self::budget::{BudgetCommand, SpentArgs, UsageArgs};
 pub use self::events::{EventsArgs, PrimeArgs};

@@ -29,6 +29,7 @@ fn small() -> Plan {
         repeats: 1,
         seed: 7,
         changes: false,
+        weather: None,
     }
 }
 
@@ -168,7 +169,10 @@ fn a_simulation_says_so_in_every_row_and_is_the_same_again() {
     assert!(printed.rows.iter().all(marked));
     assert_eq!(value(&printed, "mesh: hops of a message, mean"), 1.0);
     assert!(value(&printed, "ring: hops of a message, mean") > 10.0);
-    assert_eq!(Results::read(out.as_ref()).unwrap().reports, [printed.clone()]);
+    assert_eq!(
+        Results::read(out.as_ref()).unwrap().reports,
+        std::slice::from_ref(&printed)
+    );
     let again: Report = serde_json::from_slice(&topologies(&arguments).stdout).unwrap();
     assert_eq!(again.rows, printed.rows);
 }
@@ -191,6 +195,9 @@ fn what_cannot_be_compared_is_refused_with_its_flag_value_and_bound() {
         &["--seconds", "0.01"],
         "--seconds: milliseconds: 10 is not 100 to 600000",
     );
+    check(&["--netns", "--loss", "51%"], "--loss: 51% is not 0% to 50%");
+    check(&["--netns", "--delay", "2s"], "--delay: 2000 ms is not 0 to 1000 ms");
+    check(&["--loss", "1%"], "--netns");
     check(&["--simulate", "--nodes", "1001"], "--nodes: 1001 is not 2 to 1000");
     check(&["--simulate", "--repeats", "2"], "cannot be used with");
 }

@@ -3,6 +3,7 @@
 mod acknowledged;
 mod agents;
 mod bench;
+mod bench_drive;
 mod bench_results;
 mod bench_tools;
 mod bench_topologies;

@@ -297,9 +297,9 @@ impl Read {
             generation: number(ADDRESS.start + 16..ADDRESS.end)?,
         };
         Some(Read {
-            measured: match payload.first()? {
-                &WARM_UP => false,
-                &MEASURED => true,
+            measured: match *payload.first()? {
+                WARM_UP => false,
+                MEASURED => true,
                 _ => return None,
             },
             at_ns: number(MOMENT)?,

@@ -60,11 +60,12 @@ impl Rig {
     /// [`BenchError::Program`], or [`BenchError::Door`].
     pub async fn start_again(&mut self, name: &str) -> Result<Duration, BenchError> {
         let place = self.place(name)?;
-        let mut child = Command::new(&self.program)
+        let mut child = Command::new(&self.starter)
             .arg("node")
             .arg("--config")
             .arg(&self.file)
             .args(["--name", name, "--parent-pipe"])
+            .args(self.insecure.then_some("--insecure"))
             .arg("--data")
             .arg(self.folder.join("state"))
             .env("XDG_STATE_HOME", self.folder.join("registry"))

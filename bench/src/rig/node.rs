@@ -21,7 +21,7 @@ pub struct RigNode {
     pub name: String,
     /// Its number, by which agents address it.
     pub id: NodeId,
-    /// Its process.
+    /// Its process; 0 if that is not known.
     pub pid: u32,
     /// The client of its door.
     pub client: Client,
@@ -54,6 +54,16 @@ impl RigNode {
             pid,
             client: Client::new(door, options)?,
         })
+    }
+
+    /// A node of a cluster that somebody else has started, perhaps on another host: what its process uses is not known.
+    pub fn elsewhere(name: String, id: NodeId, client: Client) -> RigNode {
+        RigNode {
+            name,
+            id,
+            pid: 0,
+            client,
+        }
     }
 
     /// The resident memory of its process in MiB, where the system tells it.

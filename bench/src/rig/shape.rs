@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use queenright_protocol::topology::Kind;
 
+use crate::hosts::Hosts;
 use crate::settings::{Setting, with_settings};
 
 /// The shape of a cluster. By default a mesh of three.
@@ -52,15 +53,27 @@ impl Shape {
     }
 
     fn text(self, name: &str, ports: &[SocketAddr]) -> String {
-        let topology = match self.kind {
-            Kind::Hierarchical { fan_out } => format!("\"hierarchical\"\nfan_out = {}", fan_out.get()),
-            kind => format!("\"{kind}\""),
-        };
-        let mut text = head(name, &topology);
+        let mut text = head(name, &self.topology());
         for (place, ports) in ports.chunks(2).enumerate() {
             text += &table(&format!("n{}", place + 1), ports[0], ports[1]);
         }
         text
+    }
+
+    /// The same with each node on a host of its own.
+    pub(super) fn cluster_file_on(self, name: &str, hosts: &Hosts, settings: &[Setting]) -> String {
+        let ports: Vec<SocketAddr> = (0..self.nodes)
+            .flat_map(|place| [hosts.links(place), hosts.door(place)])
+            .collect();
+        with_settings(&self.text(name, &ports), settings)
+    }
+
+    /// The value of that key in the file, and what belongs to it.
+    fn topology(self) -> String {
+        match self.kind {
+            Kind::Hierarchical { fan_out } => format!("\"hierarchical\"\nfan_out = {}", fan_out.get()),
+            kind => format!("\"{kind}\""),
+        }
     }
 }
 

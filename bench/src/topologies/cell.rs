@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{ID, Plan};
 use crate::report::Counts;
-use crate::rig::{Rig, RigNode, for_all, reported};
+use crate::rig::{RigNode, for_all, reported};
 use crate::traffic::closed::{Closed, Exchange, To};
 use crate::traffic::latencies;
 use crate::traffic::meter::Meter;
@@ -20,6 +20,21 @@ use crate::{BenchError, Options};
 const KEYS: u64 = 100;
 /// How long an agent may take beyond its time.
 const DONE_WITHIN: Duration = Duration::from_secs(60);
+
+/// Where the loads run, and under which names.
+pub(super) struct Stage<'a> {
+    /// Who measures.
+    pub(super) id: &'static str,
+    pub(super) nodes: &'a [RigNode],
+    /// What the names of agents begin with.
+    pub(super) name: String,
+    /// Where keys are put.
+    pub(super) project: String,
+    /// What the project of the tasks ends with.
+    pub(super) label: String,
+    /// Up to where messages at a constant rate are followed.
+    pub(super) until: Until,
+}
 
 /// What one cluster gave.
 pub(super) struct Cell {
@@ -52,13 +67,13 @@ impl Cell {
     pub(super) async fn measure(
         plan: &Plan,
         options: &Options,
-        rig: &Rig,
+        stage: &Stage<'_>,
         mut begins: impl FnMut(&str),
     ) -> Result<Cell, BenchError> {
-        let nodes = rig.nodes();
+        let (id, nodes, name) = (stage.id, stage.nodes, &stage.name);
         begins("closed loop");
         let closed = Closed {
-            workload: ID,
+            workload: id,
             agents: plan.agents,
             bytes: plan.payload_bytes,
             to: To::Random,
@@ -66,21 +81,21 @@ impl Cell {
             work_ms: plan.work_ms,
             seed: plan.seed,
         };
-        let closed = closed.run(nodes, "topologies.closed").await?;
+        let closed = closed.run(nodes, &format!("{name}.closed")).await?;
         let mut open = Vec::new();
         for rate in &plan.rates {
             begins(&format!("{rate} messages/s"));
             let offered = Offered {
-                workload: ID,
+                workload: id,
                 agents: plan.agents,
                 bytes: plan.payload_bytes,
                 rate: *rate,
-                until: Until::Handled,
+                until: stage.until,
                 warm_up_ms: plan.warm_up_ms(),
                 work_ms: plan.work_ms,
                 seed: plan.seed,
             };
-            open.push(offered.run(nodes, &format!("topologies.{rate}")).await?);
+            open.push(offered.run(nodes, &format!("{name}.{rate}")).await?);
         }
         begins("puts");
         let puts = Putting {
@@ -88,20 +103,20 @@ impl Cell {
             value_bytes: plan.payload_bytes,
             warm_up_ms: plan.warm_up_ms(),
             work_ms: plan.work_ms,
-            project: "topologies",
+            project: &stage.project,
         };
-        let puts = puts.run(nodes, "topologies.put").await?;
+        let puts = puts.run(nodes, &format!("{name}.put")).await?;
         begins("tasks");
         let options = Options {
             load_ms: plan.work_ms,
             ..options.clone()
         };
         let load = Tasks {
-            id: ID,
+            id,
             nodes,
             options: &options,
         };
-        let tasks = load.run(Work::Finish, plan.agents, "1").await?;
+        let tasks = load.run(Work::Finish, plan.agents, &stage.label).await?;
         Ok(Cell {
             closed,
             open,

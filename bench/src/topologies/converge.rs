@@ -1,21 +1,24 @@
-//! How long a cluster of one kind takes until it is as its topology wants it: after a node was killed and came back, and after
-//! one has joined. On a cluster that holds next to nothing, so that it is links and epochs that take the time.
+//! How long a cluster of one kind takes until it is as its topology wants it: after a node was killed and came back, after one
+//! has joined, and after a split of the net. On a cluster that holds next to nothing, so that it is links and epochs that take the time.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use queenright_actors::node::ClusterStatus;
+use queenright_actors::node::{ClusterStatus, NodeStatus, Role};
 use queenright_protocol::topology::Kind;
 
 use super::{ID, Plan};
 use crate::client::PutOptions;
+use crate::hosts::Hosts;
 use crate::rig::{Rig, RigNode, Shape, door, for_all, is_whole, late};
 use crate::{BenchError, Options};
 
 /// How long any of it may take, and how often it is looked: that is how exact it is.
 const WITHIN: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(10);
+/// How long a net is split.
+const SPLIT: Duration = Duration::from_secs(10);
 
 /// How many steps it is told of.
 pub(super) const STEPS: u64 = 4;
@@ -24,12 +27,28 @@ pub(super) const STEPS: u64 = 4;
 pub(super) struct Converged {
     /// A node that neither leads nor stands in the middle, if there is one, and the first one: the hub, or the root.
     pub(super) kills: Vec<Kill>,
-    /// From the start of the process of a node that joins until it was let in.
+    /// Where all nodes are on one host: there is none for another one otherwise.
+    pub(super) join: Option<Join>,
+    /// Where nodes have hosts of their own, whose net can be split.
+    pub(super) split: Option<Split>,
+}
+
+/// A node that joined.
+pub(super) struct Join {
+    /// From the start of its process until it was let in.
     pub(super) let_in: Duration,
     /// Until it had caught up.
     pub(super) caught_up: Duration,
     /// Until every node had its links and was at the same place.
-    pub(super) joined: Duration,
+    pub(super) whole: Duration,
+}
+
+/// A split of the net: the leader, and as many others as a minority may have, from the rest.
+pub(super) struct Split {
+    /// From the split until a node of the others acknowledged a write that was begun after it.
+    pub(super) written: Duration,
+    /// From the end of the split until every node had its links and was at the same place.
+    pub(super) healed: Duration,
 }
 
 /// A node that was killed.
@@ -66,11 +85,11 @@ impl Victim {
 }
 
 impl Converged {
-    /// Starts a cluster, kills two of its nodes one after the other, and lets one more in.
+    /// Starts a cluster, kills two of its nodes one after the other, and lets one more in, or splits its net.
     pub(super) async fn measure(
         plan: &Plan,
         options: &Options,
-        kind: Kind,
+        (kind, hosts): (Kind, Option<&Hosts>),
         mut begins: impl FnMut(&str),
     ) -> Result<Converged, BenchError> {
         begins("a cluster to change");
@@ -78,25 +97,65 @@ impl Converged {
             nodes: plan.nodes,
             kind,
         };
-        let mut rig = Rig::start_shaped(options, ID, shape).await?;
+        let mut rig = Rig::start_on(options, ID, shape, hosts).await?;
         let mut kills = Vec::new();
         for victim in Victim::ALL {
             begins(&format!("kill {}", victim.name()));
             kills.push(Kill::measure(&mut rig, victim).await?);
         }
-        begins("join");
-        let newcomer = format!("n{}", plan.nodes + 1);
-        let joined = rig.join(&newcomer).await?;
+        let (mut join, mut split) = (None, None);
+        match hosts {
+            None => {
+                begins("join");
+                join = Some(Join::measure(&mut rig, &format!("n{}", plan.nodes + 1)).await?);
+            }
+            Some(hosts) => {
+                begins("split");
+                split = Some(Split::measure(&rig, hosts).await?);
+            }
+        }
+        rig.stop().await?;
+        Ok(Converged { kills, join, split })
+    }
+}
+
+impl Join {
+    async fn measure(rig: &mut Rig, newcomer: &str) -> Result<Join, BenchError> {
+        let joined = rig.join(newcomer).await?;
         let (let_in, caught_up, since) = (joined.let_in, joined.caught_up, Instant::now());
         rig.adopt(joined);
         whole(rig.nodes()).await?;
-        let joined = caught_up + since.elapsed();
-        rig.stop().await?;
-        Ok(Converged {
-            kills,
+        Ok(Join {
             let_in,
             caught_up,
-            joined,
+            whole: caught_up + since.elapsed(),
+        })
+    }
+}
+
+impl Split {
+    async fn measure(rig: &Rig, hosts: &Hosts) -> Result<Split, BenchError> {
+        let leader = rig.whole().await?;
+        let mut names: Vec<&str> = rig.nodes().iter().map(|node| &*node.name).collect();
+        // The leader first, then the first of the file: those that vote.
+        names.sort_by_key(|name| *name != leader);
+        let status = rig.status().await?;
+        let votes = |node: &&NodeStatus| matches!(node.role, Role::Leader | Role::Follower);
+        let voters = status.nodes.iter().filter(votes).count();
+        let minority = &names[..(voters - 1) / 2];
+        let witness = rig.nodes().iter().find(|node| !minority.contains(&&*node.name));
+        let witness = witness.ok_or_else(|| late("nobody is in the majority", Instant::now()))?;
+        hosts.split(minority).map_err(BenchError::Hosts)?;
+        let at = Instant::now();
+        let written = acknowledged(witness, at).await?;
+        // Long enough that all have noticed.
+        tokio::time::sleep(SPLIT.saturating_sub(at.elapsed())).await;
+        hosts.heal().map_err(BenchError::Hosts)?;
+        let healed = Instant::now();
+        whole(rig.nodes()).await?;
+        Ok(Split {
+            written,
+            healed: healed.elapsed(),
         })
     }
 }

@@ -5,6 +5,7 @@
 //! | [`coincide`] | which kinds are the same over so many nodes |
 //! | `cell` | what is measured on one cluster |
 //! | `converge` | what is measured while nodes are killed, come back and join |
+//! | [`drive`] | the same loads on a cluster that runs already, on whatever hosts |
 //! | `rows` | the rows of what was measured |
 //! | [`simulation`] | the same functions over virtual time, for many more nodes |
 //! | [`table`] | a report as a table with a column for each kind |
@@ -16,6 +17,7 @@
 mod cell;
 pub mod coincide;
 mod converge;
+pub mod drive;
 mod rows;
 pub mod simulation;
 pub mod table;
@@ -27,13 +29,15 @@ use std::time::{Duration, Instant};
 use queenright_protocol::topology::{FanOut, Kind};
 use serde_json::json;
 
-use self::cell::Cell;
+use self::cell::{Cell, Stage};
 use self::coincide::coinciding;
 use self::converge::Converged;
+use self::rows::Measured;
+use crate::hosts::{Hosts, Weather};
 use crate::load::PULSE_BYTES_MIN;
 use crate::report::Report;
 use crate::rig::{Rig, Shape};
-use crate::traffic::open::AGENTS_PER_NODE_MAX;
+use crate::traffic::open::{AGENTS_PER_NODE_MAX, Until};
 use crate::{BenchError, Options};
 
 /// The id of the reports.
@@ -61,7 +65,7 @@ const ENDED_WITHIN: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
 
 /// What is compared, and by which loads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// How many nodes each cluster has.
     pub nodes: usize,
@@ -81,10 +85,12 @@ pub struct Plan {
     pub seed: u64,
     /// Whether nodes are killed, come back and join as well, on a cluster of their own each time.
     pub changes: bool,
+    /// Whether the nodes have hosts of their own, which are network namespaces, and in which weather their net is.
+    pub weather: Option<Weather>,
 }
 
 impl Default for Plan {
-    /// Seven nodes, four topologies, 14 agents, 256 B, 1,000 and 5,000 messages a second, 3 s, 3 repeats, seed 1, and changes.
+    /// Seven nodes, four topologies, 14 agents, 256 B, 1,000 and 5,000 messages a second, 3 s, 3 repeats, seed 1, changes, and all on this host.
     fn default() -> Plan {
         Plan {
             nodes: 7,
@@ -96,6 +102,7 @@ impl Default for Plan {
             repeats: 3,
             seed: 1,
             changes: true,
+            weather: None,
         }
     }
 }
@@ -203,7 +210,14 @@ impl Plan {
             "converged": "every node knows the same epoch, has the links that it wants of it and has applied as much as all others, \
                           looked at every 10 ms; on a cluster that holds next to nothing",
             "intervals": "percentile bootstrap of the repeats, 95 %; of few repeats it is about their range",
-            "transport": "ractor_cluster over TCP on loopback", "durability": "fdatasync on a majority for puts and tasks",
+            "transport": match self.weather {
+                None => "ractor_cluster over TCP on loopback".to_owned(),
+                Some(Weather { delay, loss_percent }) => format!(
+                    "ractor_cluster over TCP between network namespaces, each packet {} ms late, {loss_percent} % lost",
+                    delay.as_secs_f64() * 1e3
+                ),
+            },
+            "durability": "fdatasync on a majority for puts and tasks",
             "host": "all nodes and the load share it: one host is not a network", "data": options.data,
         })
     }
@@ -237,6 +251,14 @@ pub async fn compare(
     plan.check().expect("the caller has checked the plan");
     let mut report = Report::begin(ID, TITLE, &options.data);
     report.config = plan.config(options);
+    let hosts = plan
+        .weather
+        .map(|weather| Hosts::new(plan.nodes, weather))
+        .transpose()
+        .map_err(BenchError::Hosts)?;
+    if let Some(hosts) = &hosts {
+        report.config["weather_by"] = hosts.shaped_by().into();
+    }
     let mut cells: Vec<Vec<Measured>> = plan.kinds.iter().map(|_| Vec::new()).collect();
     let mut told = Told {
         done: 0,
@@ -246,7 +268,7 @@ pub async fn compare(
     let measured = async {
         for repeat in 0..plan.repeats {
             for (kind, cells) in plan.kinds.iter().zip(&mut cells) {
-                cells.push(measure(plan, options, *kind, repeat, &mut told).await?);
+                cells.push(measure(plan, options, (*kind, hosts.as_ref()), repeat, &mut told).await?);
             }
         }
         Ok(())
@@ -268,7 +290,7 @@ pub async fn compare(
         .copied()
         .zip(cells.iter().map(|cells| &cells[..]))
         .collect();
-    report.rows = rows::rows(plan, &done);
+    report.rows = rows::rows(plan, Until::Handled, &done);
     Ok(Some(report))
 }
 
@@ -287,17 +309,11 @@ impl Told<'_> {
     }
 }
 
-/// What one kind gave, once.
-struct Measured {
-    loads: Cell,
-    converged: Option<Converged>,
-}
-
 /// One kind, once, on clusters of its own.
 async fn measure(
     plan: &Plan,
     options: &Options,
-    kind: Kind,
+    (kind, hosts): (Kind, Option<&Hosts>),
     repeat: u32,
     told: &mut Told<'_>,
 ) -> Result<Measured, BenchError> {
@@ -307,12 +323,20 @@ async fn measure(
         nodes: plan.nodes,
         kind,
     };
-    let rig = Rig::start_shaped(options, ID, shape).await?;
+    let rig = Rig::start_on(options, ID, shape, hosts).await?;
     let mut begins = |what: &str| told.begins(format!("{label}: {what}"));
-    let loads = Cell::measure(plan, options, &rig, &mut begins).await?;
+    let stage = Stage {
+        id: ID,
+        nodes: rig.nodes(),
+        name: "topologies".to_owned(),
+        project: "topologies".to_owned(),
+        label: "1".to_owned(),
+        until: Until::Handled,
+    };
+    let loads = Cell::measure(plan, options, &stage, &mut begins).await?;
     rig.stop().await?;
     let converged = match plan.changes {
-        true => Some(Converged::measure(plan, options, kind, begins).await?),
+        true => Some(Converged::measure(plan, options, (kind, hosts), begins).await?),
         false => None,
     };
     Ok(Measured { loads, converged })

@@ -7,21 +7,29 @@ use hdrhistogram::Histogram;
 use queenright_protocol::id::NodeId;
 use queenright_protocol::topology::{Kind, Topology};
 
+use super::Plan;
 use super::cell::Cell;
-use super::converge::{Converged, Kill, Victim};
-use super::{Measured, Plan};
+use super::converge::{Converged, Join, Kill, Split, Victim};
 use crate::load;
 use crate::report::{Counts, Percentiles, Row};
 use crate::statistics::{Interval, median, median_interval};
 use crate::traffic::meter::Meter;
+use crate::traffic::open::Until;
+
+/// What one kind gave, once.
+pub(super) struct Measured {
+    pub(super) loads: Cell,
+    pub(super) converged: Option<Converged>,
+}
 
 /// The rows of all kinds that were measured at least once.
-pub(super) fn rows(plan: &Plan, measured: &[(Kind, &[Measured])]) -> Vec<Row> {
+pub(super) fn rows(plan: &Plan, until: Until, measured: &[(Kind, &[Measured])]) -> Vec<Row> {
     let measured = measured.iter().filter(|(_, cells)| !cells.is_empty());
     measured
         .flat_map(|(kind, cells)| {
             let rows = OfKind {
                 plan,
+                until,
                 kind: *kind,
                 cells: cells.iter().map(|cell| &cell.loads).collect(),
                 converged: cells.iter().filter_map(|cell| cell.converged.as_ref()).collect(),
@@ -34,6 +42,8 @@ pub(super) fn rows(plan: &Plan, measured: &[(Kind, &[Measured])]) -> Vec<Row> {
 /// One kind, and what its clusters gave.
 struct OfKind<'a> {
     plan: &'a Plan,
+    /// Up to where messages at a constant rate were followed.
+    until: Until,
     kind: Kind,
     cells: Vec<&'a Cell>,
     converged: Vec<&'a Converged>,
@@ -114,17 +124,19 @@ impl OfKind<'_> {
             ..Counts::default()
         };
         let rate = self.row("closed loop: goodput", "messages/s", |cell| cell.closed.per_second);
-        let latency = self.latency("closed loop: send to handler", |cell| &cell.closed.latency);
         let hops = self.row("hops of a message", "links", |cell| cell.closed.hops());
         let expected = mean_hops(self.kind, self.plan.nodes);
         let mut rows = vec![
-            latency,
             rate.counts(self.counts(all_arrived)),
             and_note(
                 hops,
                 &format!("closed loop; {expected:.2} over all pairs by the function of the topology"),
             ),
         ];
+        // Where sender and receiver have clocks of their own it is no time.
+        if self.until == Until::Handled {
+            rows.push(self.latency("closed loop: send to handler", |cell| &cell.closed.latency));
+        }
         rows.extend(self.processor("closed loop", |cell| &cell.closed.cost));
         rows
     }
@@ -145,12 +157,13 @@ impl OfKind<'_> {
             0 => "nothing lost, none came twice".to_owned(),
             _ => "none came twice; refused: not sent within a second after the end, since too much waited".to_owned(),
         };
+        let what = match self.until {
+            Until::Handled => "to send to handler",
+            Until::Back => "to send to target and back",
+        };
         let mut rows = vec![
             and_note(goodput.counts(counts), &lost),
-            and_note(
-                self.latency(&name("to send to handler"), |cell| &cell.open[place].latency),
-                &late,
-            ),
+            and_note(self.latency(&name(what), |cell| &cell.open[place].latency), &late),
             self.row(&name("envelopes on links for a message"), "envelopes", |cell| {
                 cell.open[place].cost.sum(|node| node.signal_envelopes) as f64 / flow(cell)
             }),
@@ -236,9 +249,7 @@ impl OfKind<'_> {
                 all.filter(move |kill| kill.victim == victim)
             };
             let led = kills().filter(|kill| kill.led).count();
-            let of = |time: fn(&Kill) -> Duration| -> Vec<f64> {
-                kills().map(|kill| time(kill).as_secs_f64() * 1e3).collect()
-            };
+            let of = |time: fn(&Kill) -> Duration| -> Vec<f64> { milliseconds(kills().map(time)) };
             let written = self.row_of(
                 &format!("kill {}: until a write", victim.name()),
                 "ms",
@@ -255,19 +266,45 @@ impl OfKind<'_> {
             ));
             rows.push(and_note(back, "from the start of its new process"));
         }
-        let of = |time: fn(&Converged) -> Duration| -> Vec<f64> {
-            let all = self.converged.iter();
-            all.map(|converged| time(converged).as_secs_f64() * 1e3).collect()
-        };
+        let joins: Vec<&Join> = self
+            .converged
+            .iter()
+            .filter_map(|converged| converged.join.as_ref())
+            .collect();
+        let of = |time: fn(&Join) -> Duration| -> Vec<f64> { milliseconds(joins.iter().map(|join| time(join))) };
         for (name, samples) in [
-            ("join: until let in", of(|converged| converged.let_in)),
-            ("join: until caught up", of(|converged| converged.caught_up)),
-            ("join: until converged", of(|converged| converged.joined)),
+            ("join: until let in", of(|join| join.let_in)),
+            ("join: until caught up", of(|join| join.caught_up)),
+            ("join: until converged", of(|join| join.whole)),
         ] {
-            rows.push(and_note(
-                self.row_of(name, "ms", &samples),
-                "from the start of its process",
-            ));
+            if !samples.is_empty() {
+                rows.push(and_note(
+                    self.row_of(name, "ms", &samples),
+                    "from the start of its process",
+                ));
+            }
+        }
+        let splits: Vec<&Split> = self
+            .converged
+            .iter()
+            .filter_map(|converged| converged.split.as_ref())
+            .collect();
+        let of = |time: fn(&Split) -> Duration| -> Vec<f64> { milliseconds(splits.iter().map(|split| time(split))) };
+        for (name, samples, note) in [
+            (
+                "split: until a write",
+                of(|split| split.written),
+                "from the split of the leader and a minority from the rest, to one acknowledged at the rest",
+            ),
+            (
+                "split: healed until converged",
+                of(|split| split.healed),
+                "from the end of the split",
+            ),
+        ] {
+            if !samples.is_empty() {
+                rows.push(and_note(self.row_of(name, "ms", &samples), note));
+            }
         }
         rows
     }
@@ -287,6 +324,10 @@ impl OfKind<'_> {
 
 fn middle(samples: &[f64]) -> f64 {
     median(samples).expect("a cluster was measured")
+}
+
+fn milliseconds(times: impl Iterator<Item = Duration>) -> Vec<f64> {
+    times.map(|time| time.as_secs_f64() * 1e3).collect()
 }
 
 /// What is said of the median of samples.

@@ -8,6 +8,9 @@ use crate::report::{Percentiles, Report, Row};
 #[derive(Clone, Copy, Debug)]
 pub struct SideBySide<'a>(pub &'a Report);
 
+/// One of them.
+type Of = fn(&Percentiles) -> f64;
+
 /// A line: what it is, and a cell for each topology.
 struct Line {
     name: String,
@@ -88,7 +91,7 @@ impl SideBySide<'_> {
             if !name.ends_with("mean") {
                 lines[0].name.push_str(", p50");
             }
-            let percentiles: [(&str, fn(&Percentiles) -> f64); 3] = [
+            let percentiles: [(&str, Of); 3] = [
                 ("p90", |percentiles| percentiles.p90),
                 ("p99", |percentiles| percentiles.p99),
                 ("p99.9", |percentiles| percentiles.p999),
@@ -98,9 +101,9 @@ impl SideBySide<'_> {
             }
         }
         if rows.iter().flatten().any(|row| row.counts.is_some()) {
-            lines.push(line("  lost".to_owned(), &|row| {
-                row.counts.map(|counts| counts.lost as f64)
-            }));
+            let mut lost = line("  lost".to_owned(), &|row| row.counts.map(|counts| counts.lost as f64));
+            lost.unit.clear();
+            lines.push(lost);
         }
         lines
     }
@@ -129,7 +132,9 @@ impl fmt::Display for SideBySide<'_> {
             for (cell, width) in line.cells.iter().zip(&widths) {
                 write!(f, "  {cell:>width$}")?;
             }
-            write!(f, "  {}", line.unit)?;
+            if !line.unit.is_empty() {
+                write!(f, "  {}", line.unit)?;
+            }
         }
         let coincide = self.0.config["coincide"].as_array().into_iter().flatten();
         for pair in coincide {

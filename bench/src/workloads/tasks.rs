@@ -101,7 +101,7 @@ impl Tasks<'_> {
                 (spans(options).iter().sum::<u64>() * TASKS_PER_MS * agents).min(RATE_TASKS_MAX)
             }
         };
-        let project = format!("{}-{}-{agents}-{label}", id.to_lowercase(), kind.extent());
+        let project = Tasks::project(id, kind, agents, label);
         self.prepare(&project, tasks).await?;
         if kind != Work::Shared {
             self.stored().await?;
@@ -157,6 +157,11 @@ impl Tasks<'_> {
             finished,
             cost,
         })
+    }
+
+    /// The project that such a load uses; all its agents have names that begin so too.
+    pub(crate) fn project(id: &str, kind: Work, agents: u64, label: &str) -> String {
+        format!("{}-{}-{agents}-{label}", id.to_lowercase(), kind.extent())
     }
 
     /// Who counts the tasks: a node that follows, where there is one.

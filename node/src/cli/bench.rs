@@ -4,6 +4,7 @@ mod ab;
 mod all;
 mod claims;
 mod compare;
+mod drive;
 mod page;
 mod peers;
 mod ramp;
@@ -29,6 +30,7 @@ pub use self::trend::TrendArgs;
 pub use self::claims::ClaimsArgs;
 pub use self::page::PageArgs;
 
+pub use self::drive::DriveArgs;
 pub use self::topologies::TopologiesArgs;
 
 /// `queenright bench`
@@ -50,7 +52,8 @@ Examples:
   queenright bench page results.json --out page.html
   queenright bench topologies --nodes 5 --kinds ring,star
   queenright bench peers --only etcd,erlang --rounds 3
-  queenright bench stress --agents 1000 --duration 60s --ramp-up 10s")]
+  queenright bench stress --agents 1000 --duration 60s --ramp-up 10s
+  queenright bench drive --node 10.0.0.1:7201")]
 pub enum BenchCommand {
     /// Run workloads and print what was measured, with its conditions
     Run {
@@ -100,6 +103,8 @@ pub enum BenchCommand {
     /// The other end of raw TCP of `bench peers`
     #[command(hide = true)]
     PeerTcp,
+    /// Put a running cluster under load, and leave nothing behind
+    Drive(Box<DriveArgs>),
     /// List the workloads
     List,
     /// Make one page of files of results: plots, tables and conditions

@@ -27,6 +27,9 @@ pub struct UpArgs {
     /// Stop the nodes when stdin ends
     #[arg(long, hide = true)]
     pub parent_pipe: bool,
+    /// Start each node by this program, which takes the arguments of `queenright` and is to become a node
+    #[arg(long, value_name = "PROGRAM", hide = true)]
+    pub starter: Option<PathBuf>,
 }
 
 /// `queenright node`

@@ -4,6 +4,7 @@ mod ab;
 mod all;
 mod claims;
 mod compare;
+mod drive;
 mod page;
 mod peers;
 mod profile;
@@ -41,6 +42,7 @@ pub async fn run(command: BenchCommand, context: &Context) -> Result<Exit, CliEr
         BenchCommand::Trend(args) => trend::run(&args, context),
         BenchCommand::Claims(args) => claims::run(&args, context),
         BenchCommand::Page(args) => page::run(&args, context),
+        BenchCommand::Drive(args) => drive::run(*args, context).await,
         BenchCommand::Topologies(args) => topologies::run(*args, context).await,
         BenchCommand::Run {
             workloads,

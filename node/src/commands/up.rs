@@ -37,9 +37,11 @@ pub async fn run(args: UpArgs, context: &Context) -> Result<Exit, CliError> {
         // Aloud: also to those who want no notes.
         let _ = writeln!(io::stderr(), "warning: {warning}");
     }
+    let options = UpOptions::new(config, args.data.as_deref())?;
     let options = UpOptions {
         insecure: args.insecure,
-        ..UpOptions::new(config, args.data.as_deref())?
+        executable: args.starter.unwrap_or(options.executable),
+        ..options
     };
     let admin_token = match options.config.auth {
         Auth::None => None,

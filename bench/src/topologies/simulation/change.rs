@@ -114,7 +114,7 @@ impl Change {
             let lost = old.neighbours(node).into_iter();
             lost.for_each(|other| run.learns(other, ASKS_AFTER, true));
         }
-        run.to_the_end()
+        run.play()
     }
 }
 
@@ -128,7 +128,7 @@ impl Run<'_> {
         }
     }
 
-    fn to_the_end(mut self) -> Outcome {
+    fn play(mut self) -> Outcome {
         while let Some(Reverse((at, event))) = self.events.pop() {
             match event {
                 // One that was told in the meantime does not ask.

@@ -1,6 +1,7 @@
 //! `queenright bench topologies`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use queenright_protocol::topology::Kind;
@@ -12,11 +13,15 @@ Examples:
   queenright bench topologies
   queenright bench topologies --nodes 5 --kinds ring,star --rates 1000,20000 --seconds 10 --out topologies.json
   queenright bench topologies --kinds hierarchical:2,hierarchical:4 --repeats 5
+  queenright bench topologies --netns --delay 20ms --loss 1%
   queenright bench topologies --simulate --nodes 1000
   queenright bench topologies --simulate --nodes 200 --hop-us 500 --json
 
 It starts the nodes of each topology as processes of this host, one topology after the other, runs the same loads from the \
 same seed on each, and stops them. Ctrl-C ends it with what was measured until then.
+
+With --netns each node has a host of its own, a network namespace: as root, on Linux, with iproute2. No node joins then, but the \
+net is split; what is made is removed at the end, also at Ctrl-C.
 
 With --simulate nothing is started and nothing is measured: links, routes and trees of the topologies are followed over \
 virtual time, for up to 1,000 nodes.")]
@@ -56,6 +61,15 @@ pub struct TopologiesArgs {
     /// Kill no nodes and let none join: only the loads
     #[arg(long, conflicts_with = "simulate")]
     pub loads_only: bool,
+    /// Give each node a host of its own, which is a network namespace
+    #[arg(long, conflicts_with = "simulate")]
+    pub netns: bool,
+    /// How many packets between hosts are lost, 0% to 50%
+    #[arg(long, value_name = "PERCENT", default_value = "0%", value_parser = percent, requires = "netns")]
+    pub loss: f64,
+    /// How much later packets between hosts arrive, 0 to 1000ms: a round trip takes twice that longer
+    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = delay, requires = "netns")]
+    pub delay: Duration,
     /// What the random choices are made from
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
@@ -74,4 +88,36 @@ pub struct TopologiesArgs {
     /// Write the results to FILE as well
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse::<f64>();
+    number.map_err(|_| "expected a percentage, such as 1%".to_owned())
+}
+
+fn delay(text: &str) -> Result<Duration, String> {
+    let (number, unit_ms) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+        (Some(number), _) => (number, 1.0),
+        (None, Some(number)) => (number, 1e3),
+        (None, None) => (text, f64::NAN),
+    };
+    let time = number.parse::<f64>().ok().map(|number| number * unit_ms / 1e3);
+    let time = time.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    time.ok_or_else(|| "expected a time, such as 20ms".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weather_is_read_with_its_unit() {
+        assert_eq!(percent("1.5%"), Ok(1.5));
+        assert!(percent("little").is_err());
+        assert_eq!(delay("20ms"), Ok(Duration::from_millis(20)));
+        assert_eq!(delay("0.5s"), Ok(Duration::from_millis(500)));
+        for text in ["20", "-1ms", "ms", "NaNms"] {
+            assert!(delay(text).is_err(), "{text}");
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use queenright_bench::Options;
+use queenright_bench::hosts::{self, Weather};
 use queenright_bench::report::Report;
 use queenright_bench::results::Results;
 use queenright_bench::topologies::simulation::Simulation;
@@ -70,12 +71,23 @@ fn plan(args: &TopologiesArgs) -> Plan {
         repeats: args.repeats,
         seed: args.seed,
         changes: !args.loads_only,
+        weather: args.netns.then_some(Weather {
+            delay: args.delay,
+            loss_percent: args.loss,
+        }),
     }
 }
 
 async fn measured(args: &TopologiesArgs, context: &Context) -> Result<Option<Report>, CliError> {
     let plan = plan(args);
     plan.check().map_err(|error| usage(&error))?;
+    if let Some(weather) = plan.weather {
+        hosts::check(plan.nodes, weather).map_err(|error| CliError::Usage(format!("--{error}")))?;
+        hosts::may_be().map_err(|source| CliError::Failed {
+            message: "--netns".to_owned(),
+            source: source.into(),
+        })?;
+    }
     let folder = folder(args.data.as_deref())?;
     let options = Options {
         seed: plan.seed,
@@ -88,7 +100,7 @@ async fn measured(args: &TopologiesArgs, context: &Context) -> Result<Option<Rep
         context.note(format_args!("{cause}: what was measured until now is reported"));
     })
     .await;
-    bar.bar.finish_and_clear();
+    bar.clear();
     compared.map_err(|error| {
         context.note(format_args!("what the run has left is in {}", folder.display()));
         failed(ID, error)
@@ -96,20 +108,21 @@ async fn measured(args: &TopologiesArgs, context: &Context) -> Result<Option<Rep
 }
 
 /// A problem of a plan, with the flag that its field comes from.
-fn usage(error: &PlanError) -> CliError {
+pub(super) fn usage(error: &PlanError) -> CliError {
     let (PlanError::Bound { field, .. } | PlanError::Twice { field, .. }) = error;
     let flag = match *field {
         "number of kinds" => "--kinds",
         "number of rates" => "--rates",
         "milliseconds" => "--seconds",
         "hop" => "--hop-us",
+        "nodes that answer" => return CliError::Usage(error.to_string()),
         _ => return CliError::Usage(format!("--{error}")),
     };
     CliError::Usage(format!("{flag}: {error}"))
 }
 
 /// The folder for clusters, made if it is not there.
-pub(super) fn folder(named: Option<&Path>) -> Result<PathBuf, CliError> {
+fn folder(named: Option<&Path>) -> Result<PathBuf, CliError> {
     let folder = match named {
         Some(folder) => folder.to_owned(),
         None => build_folder()?.join("queenright-bench"),
@@ -131,13 +144,13 @@ pub(super) fn write(report: &Report, file: &Path) -> Result<(), CliError> {
 }
 
 /// A bar of progress, or a line for each cluster where no bar can be drawn.
-struct Bar<'a> {
+pub(super) struct Bar<'a> {
     bar: ProgressBar,
     context: &'a Context,
 }
 
 impl<'a> Bar<'a> {
-    fn new(context: &'a Context) -> Bar<'a> {
+    pub(super) fn new(context: &'a Context) -> Bar<'a> {
         let bar = match context.shows_progress() {
             true => ProgressBar::no_length(),
             false => ProgressBar::hidden(),
@@ -147,7 +160,7 @@ impl<'a> Bar<'a> {
         Bar { bar, context }
     }
 
-    fn shows(&self, progress: &Progress) {
+    pub(super) fn shows(&self, progress: &Progress) {
         self.bar.set_length(progress.of);
         self.bar.set_position(progress.done);
         self.bar.set_message(progress.what.clone());
@@ -156,5 +169,9 @@ impl<'a> Bar<'a> {
         {
             self.context.note(format_args!("measuring {cluster}"));
         }
+    }
+
+    pub(super) fn clear(&self) {
+        self.bar.finish_and_clear();
     }
 }

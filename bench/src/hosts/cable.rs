@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::Weather;
+use super::{HostsError, Weather};
 
 /// As much as a frame may have, with what the device puts before it.
 const FRAME_BYTES_MAX: usize = 80 << 10;
@@ -24,6 +24,7 @@ const FRAME_BYTES_MAX: usize = 80 << 10;
 const WAITING_MAX: usize = 1_000;
 
 /// The cables of all hosts, on a thread of their own.
+#[derive(Debug)]
 pub(super) struct Cables {
     /// They end when this is dropped.
     stop: Option<oneshot::Sender<()>>,
@@ -35,60 +36,70 @@ type End = Arc<AsyncFd<File>>;
 
 impl Cables {
     /// Each cable lies between a device at a host and one at the bridge.
-    pub(super) fn start(devices: impl Iterator<Item = (String, String)>, weather: Weather) -> Cables {
-        let ends: Vec<(File, File)> = devices.map(|(host, bridge)| (open(&host), open(&bridge))).collect();
+    pub(super) fn start(
+        devices: impl Iterator<Item = (String, String)>,
+        weather: Weather,
+    ) -> Result<Cables, HostsError> {
+        let ends: Vec<(File, File)> = devices
+            .map(|(host, bridge)| Ok((open(&host)?, open(&bridge)?)))
+            .collect::<Result<_, HostsError>>()?;
         let (stop, stopped) = oneshot::channel();
-        let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(carry(ends, weather, stopped));
-        });
-        Cables {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|source| of_device("the runtime", source))?;
+        let thread = thread::spawn(move || runtime.block_on(carry(ends, weather, stopped)));
+        Ok(Cables {
             stop: Some(stop),
             thread: Some(thread),
-        }
+        })
+    }
+}
+
+fn of_device(device: &str, source: io::Error) -> HostsError {
+    HostsError::Device {
+        device: device.to_owned(),
+        source,
     }
 }
 
 impl Drop for Cables {
     fn drop(&mut self) {
         self.stop = None;
-        let ended = self.thread.take().map(JoinHandle::join);
-        if !thread::panicking() {
-            assert!(ended.is_some_and(|ended| ended.is_ok()), "a cable has failed");
-        }
+        // Why one has failed was logged then.
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
 /// Opens the device of this name. What is read from it and written to it begins with a virtio_net_hdr, which says what is
 /// still to be done about the checksum: it is carried as it is.
-fn open(name: &str) -> File {
-    let index = fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).unwrap();
-    let path = format!("/dev/tap{}", index.trim());
-    let opened = File::options()
-        .read(true)
-        .write(true)
-        .custom_flags(OFlags::NONBLOCK.bits() as i32)
-        .open(&path);
-    opened.unwrap_or_else(|error| panic!("{path}, the device of {name}: {error}"))
+fn open(name: &str) -> Result<File, HostsError> {
+    let opened = fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).and_then(|index| {
+        File::options()
+            .read(true)
+            .write(true)
+            .custom_flags(OFlags::NONBLOCK.bits() as i32)
+            .open(format!("/dev/tap{}", index.trim()))
+    });
+    opened.map_err(|source| of_device(name, source))
 }
 
-/// Carries until it is stopped. A cable that fails before that is an error of the test.
+/// Carries until it is stopped. A cable that fails before that carries no more: all that it had to carry is lost.
 async fn carry(ends: Vec<(File, File)>, weather: Weather, stopped: oneshot::Receiver<()>) {
     let mut cables = JoinSet::new();
     for (place, (host, bridge)) in ends.into_iter().enumerate() {
         // What took its place is unsafe code. The files are neither replaced nor closed while they are registered.
         #[allow(deprecated, reason = "see above")]
-        let [host, bridge] = [host, bridge].map(|end| Arc::new(AsyncFd::new(end).unwrap()));
+        let [host, bridge] = [host, bridge].map(|end| AsyncFd::new(end).map(Arc::new));
+        let (host, bridge) = match (host, bridge) {
+            (Ok(host), Ok(bridge)) => (host, bridge),
+            (Err(error), _) | (_, Err(error)) => return tracing::error!(%error, "a cable cannot be used"),
+        };
         cables.spawn(carry_late(host.clone(), bridge.clone(), weather, place as u64));
         cables.spawn(carry_at_once(bridge, host));
     }
     tokio::select! {
         // Its sender was dropped: that is how it is stopped.
         _ = stopped => {}
-        ended = cables.join_next() => panic!("a cable has ended: {ended:?}"),
+        ended = cables.join_next() => tracing::error!(?ended, "a cable has ended"),
     }
 }
 
