@@ -60,8 +60,9 @@ pub(super) fn around(svg: &Path, context: &Context) -> Result<Exit, CliError> {
         _ => Exit::Error,
     };
     if exit != Exit::Ok && !samples.exists() {
-        return Err(CliError::Usage(
-            "--profile: perf recorded nothing; what it may look at is in /proc/sys/kernel/perf_event_paranoid (expected 2 or less)".to_owned(),
+        return Err(failed(
+            "--profile: perf recorded nothing",
+            "what it may look at is in /proc/sys/kernel/perf_event_paranoid (expected 2 or less)",
         ));
     }
     let mut script = Command::new(PERF)
