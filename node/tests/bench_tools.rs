@@ -30,7 +30,7 @@ fn reported(arguments: &[&str]) -> Report {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "{said}");
     let report: Report = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(Results::read(&out).unwrap().reports, [report.clone()]);
+    assert_eq!(Results::read(&out).unwrap().reports, std::slice::from_ref(&report));
     assert_eq!(std::fs::read_dir(&data).unwrap().count(), 0, "{said}");
     report
 }

@@ -38,7 +38,8 @@ pub(super) async fn run(args: PeersArgs, context: &Context) -> Result<Exit, CliE
                 folder.display()
             )));
         }
-        None => std::env::current_dir().ok().and_then(|folder| find_drivers(&folder)),
+        // The folder is looked at, nothing is kept in it.
+        None => std::path::absolute(".").ok().and_then(|folder| find_drivers(&folder)),
     };
     let options = scaled(Options::full(data_folder(args.place.data)?), args.scale);
     let peers = Peers {
