@@ -70,7 +70,7 @@ fn answer(mut connection: TcpStream) -> io::Result<()> {
     }
 }
 
-/// Starts a server and measures: [`TIMES`] times `options.signals` messages one way, `options.calls` echoes.
+/// Starts a server and measures: several times `options.signals` messages one way, `options.calls` echoes.
 ///
 /// # Errors
 /// [`BenchError`].
