@@ -29,7 +29,7 @@ pub struct AllArgs {
     /// Keep the results in FILE, in place of what it holds, instead of queenright-bench-TIME.json in the current folder
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Keep the results as the baseline of this kind of machine, <cores>c-<processor>-<file system>.json: in bench/results
+    /// Keep the results as the baseline of this kind of machine, such as 2c-intel-xeon-processor-ext4.json: in bench/results
     /// of the current folder if that is there, else in the current folder
     #[arg(long, conflicts_with = "out")]
     pub baseline: bool,
