@@ -276,6 +276,10 @@ fn beside_curves(curves: &Curves) -> Markup {
 
 /// The rows as a table that can be scrolled by keyboard.
 fn rows(id: &str, rows: &[Row]) -> Markup {
+    // Columns that hold nothing are left out.
+    let spread = rows.iter().any(|row| row.percentiles.is_some());
+    let heads = ["value", "unit", "samples"].into_iter();
+    let heads = heads.chain(plot::QUANTILES.into_iter().filter(|_| spread));
     html! {
         div.scroll role="region" tabindex="0" aria-labelledby={ (id) "-rows" } {
             table {
@@ -283,20 +287,20 @@ fn rows(id: &str, rows: &[Row]) -> Markup {
                 thead {
                     tr {
                         th scope="col" { "what" }
-                        @for head in ["value", "unit", "samples", "p50", "p90", "p99", "p99.9", "max"] {
+                        @for head in heads {
                             th scope="col" class=[(head != "unit").then_some("n")] { (head) }
                         }
                     }
                 }
                 tbody {
-                    @for row in rows { (one_row(row)) }
+                    @for row in rows { (one_row(row, spread)) }
                 }
             }
         }
     }
 }
 
-fn one_row(row: &Row) -> Markup {
+fn one_row(row: &Row, spread: bool) -> Markup {
     html! {
         tr {
             th scope="row" {
@@ -311,7 +315,7 @@ fn one_row(row: &Row) -> Markup {
             td.n { (row.samples) }
             @match &row.percentiles {
                 Some(spread) => { @for quantile in plot::quantiles(spread) { td.n { (number(quantile)) } } },
-                None => { @for _ in plot::QUANTILES { td.n {} } },
+                None => { @for _ in plot::QUANTILES.iter().filter(|_| spread) { td.n {} } },
             }
         }
     }

@@ -364,7 +364,7 @@ mod tests {
             if !help.lines().any(|line| line.starts_with("Example")) {
                 without.push(path.to_owned());
             }
-            for below in command.get_subcommands() {
+            for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
                 look(below, &format!("{path} {}", below.get_name()), without);
             }
         }
