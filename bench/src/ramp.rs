@@ -9,13 +9,11 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use queenright_actors::agent::{AgentAddress, AgentStatus};
-use queenright_actors::node::Consistency;
 use serde_json::json;
 
 use self::search::Search;
-use crate::client::ListQuery;
 use crate::report::{Counts, Percentiles, Report, Row, unix_ms};
-use crate::rig::{Rig, RigNode, Shape, door, for_all, late, reported};
+use crate::rig::{Rig, RigNode, Shape, add_reported, for_all, late, reported};
 use crate::workloads::tasks;
 use crate::{BenchError, Options, load};
 
@@ -240,13 +238,15 @@ impl Ramp {
                 let (name, _) = targets[place].as_ref().expect("signals have a target");
                 let meter = &nodes[(place + 1) % nodes.len()];
                 let heard = heard(meter, name, reported(offer, "delivered")?).await?;
-                add(&mut latency, &heard)?;
+                add_reported(&mut latency, &heard, "latency_ns")?;
                 let lost = reported(offer, "delivered_measured")? - reported(&heard, "received_measured")?;
                 counts.delivered -= lost;
                 counts.lost += lost;
             }
         } else {
-            offers.iter().try_for_each(|offer| add(&mut latency, offer))?;
+            offers
+                .iter()
+                .try_for_each(|offer| add_reported(&mut latency, offer, "latency_ns"))?;
         }
         self.check(rig, &label, sum("delivered")?, sum("unknown")?).await?;
         let p99 = Duration::from_nanos(latency.value_at_quantile(0.99));
@@ -279,7 +279,7 @@ impl Ramp {
     async fn check(&self, rig: &Rig, label: &str, delivered: u64, unknown: u64) -> Result<(), BenchError> {
         let witness = rig.nodes().last().expect("a rig has nodes");
         let found = match self.offered {
-            Offered::Put => revisions(witness, &format!("{label}-")).await?,
+            Offered::Put => witness.revisions(&format!("{label}-")).await?,
             Offered::Claim => tasks::look(witness, label).await?.done,
             Offered::Signal | Offered::Call => return Ok(()),
         };
@@ -348,15 +348,6 @@ impl Tried {
     }
 }
 
-fn add(latency: &mut Histogram<u64>, agent: &AgentStatus) -> Result<(), BenchError> {
-    let pairs = agent.report.get("latency_ns");
-    let added = pairs.and_then(|pairs| load::add_report(latency, pairs));
-    added.ok_or_else(|| BenchError::Agent {
-        name: agent.name.clone(),
-        problem: "reports no latency".to_owned(),
-    })
-}
-
 /// The report of a meter once it has received so many signals, or nothing comes any more.
 async fn heard(node: &RigNode, name: &str, expected: u64) -> Result<AgentStatus, BenchError> {
     let started = Instant::now();
@@ -367,26 +358,6 @@ async fn heard(node: &RigNode, name: &str, expected: u64) -> Result<AgentStatus,
             Some(received) if received >= expected || started.elapsed() > SIGNALS_WITHIN => return Ok(status),
             None if started.elapsed() > DONE_WITHIN => return Err(late(format!("{name} has heard no end"), started)),
             _ => tokio::time::sleep(POLL).await,
-        }
-    }
-}
-
-/// The revisions of all keys below a prefix, added up: each put has raised one by one.
-async fn revisions(node: &RigNode, prefix: &str) -> Result<u64, BenchError> {
-    let mut query = ListQuery {
-        prefix: prefix.to_owned(),
-        limit: Some(KEYS),
-        consistency: Consistency::Linearizable,
-        ..ListQuery::default()
-    };
-    let mut revisions = 0;
-    loop {
-        let page = node.client.list(&query).await;
-        let page = page.map_err(|error| door(format!("list the keys of {prefix}"), error))?;
-        revisions += page.keys.iter().map(|key| key.revision).sum::<u64>();
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => return Ok(revisions),
         }
     }
 }

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use futures::stream;
+use hdrhistogram::Histogram;
 use queenright_actors::agent::AgentStatus;
 use queenright_actors::node::{ClusterStatus, LinkRole, LinkStatus, Role};
 use queenright_protocol::id::NodeId;
@@ -415,6 +416,19 @@ pub async fn leader_and_follower(nodes: &[RigNode]) -> Result<(&RigNode, &RigNod
 pub fn reported(status: &AgentStatus, name: &str) -> Result<u64, BenchError> {
     let number = status.report.get(name).and_then(serde_json::Value::as_u64);
     number.ok_or_else(|| BenchError::Agent {
+        name: status.name.clone(),
+        problem: format!("reports no {name}"),
+    })
+}
+
+/// Adds the latencies in the report of an agent to others.
+///
+/// # Errors
+/// [`BenchError::Agent`] when they are not there.
+pub fn add_reported(latencies: &mut Histogram<u64>, status: &AgentStatus, name: &str) -> Result<(), BenchError> {
+    let pairs = status.report.get(name);
+    let added = pairs.and_then(|pairs| crate::load::add_report(latencies, pairs));
+    added.ok_or_else(|| BenchError::Agent {
         name: status.name.clone(),
         problem: format!("reports no {name}"),
     })

@@ -6,12 +6,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures::future::{BoxFuture, try_join_all};
 use queenright_actors::agent::{AgentContext, Behaviour, BehaviourError, Step};
-use queenright_protocol::colony::{
-    ADD_TASKS_MAX, Claim, Claimed, Ending, Finish, FinishWith, NewTask, Outcome, TaskCommand, Wants, Which,
-};
+use queenright_protocol::colony::{ADD_TASKS_MAX, Claimed, NewTask, Outcome, TaskCommand};
 use serde::Deserialize;
 
 use super::hash::submit;
+use super::task::{claim, finish, ready};
 
 /// What the agent is told.
 #[derive(Clone, Debug, Deserialize)]
@@ -67,14 +66,7 @@ impl Batches {
         let began = Instant::now();
         let mut finished = 0;
         loop {
-            let claim = TaskCommand::Claim(Claim {
-                which: Which::Ready {
-                    kinds: Vec::new(),
-                    limit: *batch as u32,
-                },
-                caller: context.caller(),
-                wants: Wants::default(),
-            });
+            let claim = claim(context, ready(*batch as u32));
             let claimed = match submit(context, project, claim).await? {
                 Outcome::Claimed { tasks, .. } if tasks.is_empty() => break,
                 Outcome::Claimed { tasks, .. } => tasks,
@@ -89,15 +81,7 @@ impl Batches {
     }
 
     async fn finish(&self, context: &AgentContext, claimed: Claimed) -> Result<(), BehaviourError> {
-        let finish = TaskCommand::Finish(Finish {
-            task: claimed.task,
-            fence: claimed.fence,
-            caller: context.caller(),
-            ending: Ending::Done,
-            result: Bytes::new(),
-            proposal: None,
-            with: FinishWith::default(),
-        });
+        let finish = finish(context, claimed.task, claimed.fence, Bytes::new());
         match submit(context, &self.arguments.project, finish).await? {
             Outcome::Refused(refusal) => Err(BehaviourError(format!("a finish was refused: {refusal}"))),
             _ => Ok(()),

@@ -7,11 +7,10 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use queenright_actors::agent::{AgentContext, Behaviour, BehaviourError, Step};
 use queenright_actors::queen::{Request, SubmitError};
-use queenright_protocol::colony::{
-    Body, Claim, ContentHash, Ending, Finish, FinishWith, Outcome, TaskCommand, Wants, Which,
-};
+use queenright_protocol::colony::{Body, ContentHash, Outcome, TaskCommand};
 use serde::Deserialize;
 
+use super::task::{claim, finish, ready};
 use super::unix_us;
 
 /// What is hashed at once.
@@ -74,14 +73,7 @@ impl Hasher {
             self.first_at_us = Some(unix_us());
         }
         let asked = Instant::now();
-        let claim = TaskCommand::Claim(Claim {
-            which: Which::Ready {
-                kinds: Vec::new(),
-                limit: 1,
-            },
-            caller: context.caller(),
-            wants: Wants::default(),
-        });
+        let claim = claim(context, ready(1));
         let claimed = match self.submit(context, claim).await? {
             Outcome::Claimed { tasks, .. } => tasks.first().copied(),
             other => return Err(BehaviourError(format!("a claim was answered by {other:?}"))),
@@ -103,15 +95,7 @@ impl Hasher {
         .await;
         let (hash, took) = hashed.map_err(|error| BehaviourError(error.to_string()))?;
         self.hashing += took;
-        let finish = TaskCommand::Finish(Finish {
-            task: claimed.task,
-            fence: claimed.fence,
-            caller: context.caller(),
-            ending: Ending::Done,
-            result: Bytes::copy_from_slice(&hash.0),
-            proposal: None,
-            with: FinishWith::default(),
-        });
+        let finish = finish(context, claimed.task, claimed.fence, Bytes::copy_from_slice(&hash.0));
         if let Outcome::Refused(refusal) = self.submit(context, finish).await? {
             return Err(BehaviourError(format!("a finish was refused: {refusal}")));
         }

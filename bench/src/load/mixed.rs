@@ -18,13 +18,14 @@ use hdrhistogram::Histogram;
 use queenright_actors::agent::{AgentAddress, AgentContext, Behaviour, BehaviourError, Kinds, Signal, Step, TellError};
 use queenright_actors::queen::{Request, SubmitError};
 use queenright_protocol::colony::{
-    Body, Change, Claim, Condition, Content, Ending, Expected, Finish, FinishWith, NewTask, Op, Outcome, Proposal,
-    Read, TaskCommand, Wants, Which, Write,
+    Body, Change, Condition, Content, Expected, NewTask, Op, Outcome, Proposal, Read, TaskCommand, Write,
 };
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use serde::Deserialize;
+
+use super::task::{claim, finish, ready};
 
 /// How long one command may take before its outcome is unknown.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -262,14 +263,7 @@ impl Mixed {
             Sent::Done(other) => return Err(unexpected("an addition of a task", &other)),
             Sent::NotTaken | Sent::Unknown => return Ok(()),
         }
-        let claim = TaskCommand::Claim(Claim {
-            which: Which::Ready {
-                kinds: Vec::new(),
-                limit: 1,
-            },
-            caller: context.caller(),
-            wants: Wants::default(),
-        });
+        let claim = claim(context, ready(1));
         let claimed = match self.submit(context, Body::Task(claim)).await? {
             Sent::Done(Outcome::Claimed { tasks, .. }) => tasks.first().copied(),
             Sent::Done(other) => return Err(unexpected("a claim", &other)),
@@ -278,15 +272,7 @@ impl Mixed {
         let Some(claimed) = claimed else { return Ok(()) };
         self.tally.add("claimed", 1);
         loop {
-            let finish = TaskCommand::Finish(Finish {
-                task: claimed.task,
-                fence: claimed.fence,
-                caller: context.caller(),
-                ending: Ending::Done,
-                result: Bytes::new(),
-                proposal: None,
-                with: FinishWith::default(),
-            });
+            let finish = finish(context, claimed.task, claimed.fence, Bytes::new());
             match self.submit(context, Body::Task(finish)).await? {
                 Sent::Done(Outcome::Finished { .. } | Outcome::TaskSet { .. }) => {
                     self.tally.add("finished", 1);

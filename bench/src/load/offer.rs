@@ -17,11 +17,10 @@ use futures::stream::FuturesUnordered;
 use hdrhistogram::Histogram;
 use queenright_actors::agent::{AgentAddress, AgentContext, Behaviour, BehaviourError, Signal, Step, TellError};
 use queenright_actors::queen::{Request, SubmitError};
-use queenright_protocol::colony::{
-    Body, Change, Claim, Condition, Content, Ending, Finish, FinishWith, Op, Outcome, TaskCommand, Wants, Which,
-};
+use queenright_protocol::colony::{Body, Change, Condition, Content, Op, Outcome};
 use serde::Deserialize;
 
+use super::task::{claim, finish, ready};
 use super::unix_us;
 
 /// How long one piece of work may take before its outcome is unknown.
@@ -256,29 +255,14 @@ impl Offer {
 
     async fn claim(&self, context: &AgentContext) -> Result<Fate, BehaviourError> {
         let project = &self.arguments.project;
-        let claim = TaskCommand::Claim(Claim {
-            which: Which::Ready {
-                kinds: Vec::new(),
-                limit: 1,
-            },
-            caller: context.caller(),
-            wants: Wants::default(),
-        });
+        let claim = claim(context, ready(1));
         let claimed = match self.submit(context, project.clone(), Body::Task(claim)).await? {
             Ok(Outcome::Claimed { tasks, .. }) => tasks.first().copied(),
             Ok(other) => return Err(BehaviourError(format!("a claim was answered by {other:?}"))),
             Err(fate) => return Ok(fate),
         };
         let claimed = claimed.ok_or_else(|| BehaviourError("all tasks were used up before the end".to_owned()))?;
-        let finish = TaskCommand::Finish(Finish {
-            task: claimed.task,
-            fence: claimed.fence,
-            caller: context.caller(),
-            ending: Ending::Done,
-            result: Bytes::new(),
-            proposal: None,
-            with: FinishWith::default(),
-        });
+        let finish = finish(context, claimed.task, claimed.fence, Bytes::new());
         match self.submit(context, project.clone(), Body::Task(finish)).await? {
             Ok(Outcome::Refused(refusal)) => Err(BehaviourError(format!("a finish was refused: {refusal}"))),
             Ok(_) => Ok(Fate::Delivered),

@@ -78,7 +78,16 @@ fn unexpected(what: &str, answer: &Result<Outcome, SubmitError>) -> BehaviourErr
     BehaviourError(format!("{what} was answered by {answer:?}"))
 }
 
-fn claim(context: &AgentContext, which: Which) -> TaskCommand {
+/// Any one of the tasks that are ready, or some of them.
+pub(super) fn ready(limit: u32) -> Which {
+    Which::Ready {
+        kinds: Vec::new(),
+        limit,
+    }
+}
+
+/// A claim by this agent.
+pub(super) fn claim(context: &AgentContext, which: Which) -> TaskCommand {
     TaskCommand::Claim(Claim {
         which,
         caller: context.caller(),
@@ -86,13 +95,14 @@ fn claim(context: &AgentContext, which: Which) -> TaskCommand {
     })
 }
 
-fn finish(context: &AgentContext, task: TaskId, fence: Fence) -> TaskCommand {
+/// That a task of this agent is done, with this result.
+pub(super) fn finish(context: &AgentContext, task: TaskId, fence: Fence, result: Bytes) -> TaskCommand {
     TaskCommand::Finish(Finish {
         task,
         fence,
         caller: context.caller(),
         ending: Ending::Done,
-        result: Bytes::new(),
+        result,
         proposal: None,
         with: FinishWith::default(),
     })
@@ -276,7 +286,11 @@ impl TaskWork {
             });
             self.until_taken(context, update).await?;
         }
-        if self.arguments.extent >= Extent::Finish && self.until_taken(context, finish(context, task, fence)).await? {
+        if self.arguments.extent >= Extent::Finish
+            && self
+                .until_taken(context, finish(context, task, fence, Bytes::new()))
+                .await?
+        {
             self.finished += 1;
         }
         // By its end: a task belongs to the span in which its last command was acknowledged.
@@ -433,7 +447,7 @@ impl TaskRace {
             return Ok(Step::Done);
         };
         self.finished += 1;
-        match until_taken(context, &self.project, finish(context, task, fence)).await {
+        match until_taken(context, &self.project, finish(context, task, fence, Bytes::new())).await {
             Ok(Outcome::Finished { .. }) => Ok(Step::Again),
             answer => Err(unexpected("a finish", &answer)),
         }
@@ -544,22 +558,22 @@ impl TaskWrong {
             self.report(context);
             return Ok(Step::Done);
         };
-        let stale = finish(context, task, Fence(fence.0 - 1));
+        let stale = finish(context, task, Fence(fence.0 - 1), Bytes::new());
         let refusal = self.refusal(context, "a finish under another fence", stale).await?;
         self.fenced += u64::from(matches!(refusal, Refusal::Fenced { .. }));
-        let answer = submit(context, &self.project, finish(context, task, fence)).await;
+        let answer = submit(context, &self.project, finish(context, task, fence, Bytes::new())).await;
         if !matches!(answer, Ok(Outcome::Finished { .. })) {
             return Err(unexpected("a finish", &answer));
         }
         self.tasks += 1;
         let refusal = self
-            .refusal(context, "a second finish", finish(context, task, fence))
+            .refusal(context, "a second finish", finish(context, task, fence, Bytes::new()))
             .await?;
         self.finished_twice += u64::from(matches!(refusal, Refusal::TaskFinished { .. }));
         let unknown = claim(context, Which::Ids(vec![NO_TASK]));
         let refusal = self.refusal(context, "a claim of no task", unknown).await?;
         self.unknown_claims += u64::from(matches!(refusal, Refusal::UnknownTask { .. }));
-        let unknown = finish(context, NO_TASK, fence);
+        let unknown = finish(context, NO_TASK, fence, Bytes::new());
         let refusal = self.refusal(context, "a finish of no task", unknown).await?;
         self.unknown_finishes += u64::from(matches!(refusal, Refusal::UnknownTask { .. }));
         Ok(Step::Again)

@@ -3,16 +3,19 @@
 use std::time::{Duration, Instant};
 
 use queenright_actors::agent::{AgentSpec, AgentState, AgentStatus, RestartPolicy};
-use queenright_actors::node::NodeFigures;
+use queenright_actors::node::{Consistency, NodeFigures};
 use queenright_protocol::id::NodeId;
 use serde::Deserialize;
 
 use super::{POLL, REQUEST_WITHIN, door, late};
 use crate::BenchError;
-use crate::client::{Client, ClientError, ClientOptions};
+
+use crate::client::{Client, ClientError, ClientOptions, ListQuery};
 
 /// Who works, in the records.
 const AUTHOR: &str = "bench";
+/// How many keys are asked for in one list.
+const LIST_KEYS: u64 = 1_000;
 
 /// A node of a rig.
 #[derive(Clone, Debug)]
@@ -54,6 +57,29 @@ impl RigNode {
             pid,
             client: Client::new(door, options)?,
         })
+    }
+
+    /// The revisions of all keys below a prefix, added up, by a linearizable read: each put has raised one by one.
+    ///
+    /// # Errors
+    /// [`BenchError::Door`].
+    pub async fn revisions(&self, prefix: &str) -> Result<u64, BenchError> {
+        let mut query = ListQuery {
+            prefix: prefix.to_owned(),
+            limit: Some(LIST_KEYS),
+            consistency: Consistency::Linearizable,
+            ..ListQuery::default()
+        };
+        let mut revisions = 0;
+        loop {
+            let page = self.client.list(&query).await;
+            let page = page.map_err(|error| door(format!("list the keys of {prefix}"), error))?;
+            revisions += page.keys.iter().map(|key| key.revision).sum::<u64>();
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => return Ok(revisions),
+            }
+        }
     }
 
     /// A node of a cluster that somebody else has started, perhaps on another host: what its process uses is not known.

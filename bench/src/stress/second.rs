@@ -7,7 +7,7 @@ use std::time::Instant;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::rig::{Rig, for_all, reported};
+use crate::rig::{Rig, add_reported, for_all, reported};
 use crate::{BenchError, load};
 
 /// About one second of a cluster under load.
@@ -96,12 +96,7 @@ impl Totals {
         }
         self.latency = load::histogram();
         for tally in said() {
-            let pairs = tally.report.get("latency_ns");
-            let added = pairs.and_then(|pairs| load::add_report(&mut self.latency, pairs));
-            added.ok_or_else(|| BenchError::Agent {
-                name: tally.name.clone(),
-                problem: "reports no latency".to_owned(),
-            })?;
+            add_reported(&mut self.latency, tally, "latency_ns")?;
         }
         Ok(())
     }

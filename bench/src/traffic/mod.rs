@@ -13,7 +13,7 @@ pub mod open;
 use hdrhistogram::Histogram;
 use queenright_actors::agent::{AgentAddress, AgentStatus};
 
-use crate::rig::RigNode;
+use crate::rig::{RigNode, add_reported};
 use crate::{BenchError, load};
 
 /// To how many others an agent sends at most: enough to be random, few enough to be told.
@@ -35,12 +35,7 @@ pub(crate) fn address(node: &RigNode, agent: &AgentStatus) -> AgentAddress {
 pub(crate) fn latencies(agents: &[AgentStatus], name: &str) -> Result<Histogram<u64>, BenchError> {
     let mut all = load::histogram();
     for agent in agents {
-        let pairs = agent.report.get(name);
-        let added = pairs.and_then(|pairs| load::add_report(&mut all, pairs));
-        added.ok_or_else(|| BenchError::Agent {
-            name: agent.name.clone(),
-            problem: format!("reports no {name}"),
-        })?;
+        add_reported(&mut all, agent, name)?;
     }
     Ok(all)
 }

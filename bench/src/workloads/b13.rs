@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::spread::Spread;
 use crate::report::{Counts, Percentiles, Report, Row};
-use crate::rig::{Rig, RigNode, block_on, for_all, late, reported};
+use crate::rig::{Rig, RigNode, add_reported, block_on, for_all, late, reported};
 use crate::timing::Timing;
 use crate::{BenchError, Options, claims, load};
 
@@ -357,12 +357,7 @@ async fn calls(from: &RigNode, to: &RigNode, callers: u64, each: u64, repeat: u3
         )?;
         first = first.min(reported(&caller, "first_at_us")?);
         last = last.max(reported(&caller, "last_at_us")?);
-        let pairs = caller.report.get("latency_ns");
-        let added = pairs.and_then(|pairs| load::add_report(&mut run.latency, pairs));
-        added.ok_or_else(|| BenchError::Agent {
-            name: caller.name.clone(),
-            problem: "reports no latency".to_owned(),
-        })?;
+        add_reported(&mut run.latency, &caller, "latency_ns")?;
     }
     BenchError::unless_equal(ID, "calls answered", run.calls, callers * each)?;
     run.per_second = run.calls as f64 / (last.saturating_sub(first).max(1) as f64 / 1e6);

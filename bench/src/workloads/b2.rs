@@ -10,7 +10,7 @@ use queenright_protocol::colony::ProjectLimits;
 use serde_json::json;
 
 use crate::report::{Counts, Percentiles, Report, Row};
-use crate::rig::{Rig, RigNode, block_on, door, reported};
+use crate::rig::{Rig, RigNode, add_reported, block_on, door, reported};
 use crate::{BenchError, Options, claims, load};
 
 /// The id of the workload.
@@ -145,14 +145,7 @@ async fn foreman(node: &RigNode, workers: u64, tasks: u64, at_once: usize) -> Re
 
 fn latency(name: &str, status: &AgentStatus) -> Result<Row, BenchError> {
     let mut latency = load::histogram();
-    let added = status
-        .report
-        .get("task_ns")
-        .and_then(|pairs| load::add_report(&mut latency, pairs));
-    added.ok_or_else(|| BenchError::Agent {
-        name: status.name.clone(),
-        problem: "reports no task_ns".to_owned(),
-    })?;
+    add_reported(&mut latency, status, "task_ns")?;
     Ok(row(name, &latency))
 }
 

@@ -2,14 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use queenright_actors::agent::{AgentAddress, AgentStatus};
 use queenright_actors::node::NodeFigures;
 use queenright_protocol::topology::Kind;
 use serde_json::{Value, json};
 
 use crate::report::{Counts, Percentiles, Report, Row};
-use crate::rig::{Rig, RigNode, Shape, block_on, for_all, late, reported};
+use crate::rig::{Rig, RigNode, Shape, add_reported, block_on, for_all, late, reported};
 use crate::{BenchError, Options, load};
 
 /// The id of the workload.
@@ -123,7 +122,7 @@ fn memory(node: &RigNode, before: f64, most: f64) -> Result<Row, BenchError> {
 
 fn puts(put: &AgentStatus) -> Result<Row, BenchError> {
     let mut latency = load::histogram();
-    add(&mut latency, put)?;
+    add_reported(&mut latency, put, "latency_ns")?;
     let percentiles = Percentiles::of(&latency, 1e3);
     let row = Row::new("put latency meanwhile, 1 agent", percentiles.p50, "µs", latency.len());
     Ok(row.percentiles(percentiles).counts(Counts {
@@ -132,17 +131,6 @@ fn puts(put: &AgentStatus) -> Result<Row, BenchError> {
         refused: reported(put, "refused")?,
         lost: reported(put, "unknown")?,
     }))
-}
-
-fn add(latency: &mut Histogram<u64>, agent: &AgentStatus) -> Result<(), BenchError> {
-    let added = agent
-        .report
-        .get("latency_ns")
-        .and_then(|pairs| load::add_report(latency, pairs));
-    added.ok_or_else(|| BenchError::Agent {
-        name: agent.name.clone(),
-        problem: "reports no latency".to_owned(),
-    })
 }
 
 fn address(node: &RigNode, agent: &AgentStatus) -> AgentAddress {
@@ -272,7 +260,7 @@ async fn calls(rig: &Rig) -> Result<Row, BenchError> {
     let callers = for_all(rig.nodes(), async |node| node.done("b20.caller", END_WITHIN).await).await?;
     let mut latency = load::histogram();
     for caller in &callers {
-        add(&mut latency, caller)?;
+        add_reported(&mut latency, caller, "latency_ns")?;
     }
     let percentiles = Percentiles::of(&latency, 1e3);
     let row = Row::new("call over two links afterwards", percentiles.p50, "µs", latency.len());

@@ -8,10 +8,10 @@ use queenright_actors::node::Consistency;
 use serde_json::json;
 
 use super::spread::Spread;
-use crate::client::{ClientError, ListQuery, Lookup, PutOptions};
+use crate::client::{ClientError, Lookup, PutOptions};
 use crate::disk::fdatasync_probe;
 use crate::report::{Counts, Percentiles, Report, Row};
-use crate::rig::{Rig, RigNode, block_on, door, for_all, reported};
+use crate::rig::{Rig, RigNode, add_reported, block_on, door, for_all, reported};
 use crate::{BenchError, Options, claims, load};
 
 /// The id of the workload.
@@ -36,8 +36,6 @@ const DONE_WITHIN: Duration = Duration::from_secs(90);
 /// Bytes and number of the syncs of the probe.
 const SYNC_BYTES: usize = 4096;
 const SYNCS_MAX: u32 = 2_000;
-/// How many keys are asked for in one list.
-const LIST_KEYS: u64 = 1_000;
 
 /// Puts by 1, 16, 64 and 256 agents that are hosted on the nodes, one at a time each, every one on disk at a majority
 /// before it counts; puts by 64 clients over kept-alive HTTP; gets, one after the other. After each load the revisions
@@ -245,12 +243,7 @@ impl Load {
         for_all(each, async |(agent, node)| {
             let status = node.done(&name(agent), DONE_WITHIN).await?;
             let mut latency = load::histogram();
-            let pairs = status.report.get("latency_ns");
-            let added = pairs.and_then(|pairs| load::add_report(&mut latency, pairs));
-            added.ok_or_else(|| BenchError::Agent {
-                name: status.name.clone(),
-                problem: "reports no latency".to_owned(),
-            })?;
+            add_reported(&mut latency, &status, "latency_ns")?;
             Ok(Share {
                 measured: reported(&status, "puts")?,
                 latency,
@@ -356,22 +349,7 @@ impl Load {
 /// Every acknowledged put has raised the revision of its key by one, and only puts have: the revisions of all keys of
 /// the load add up to the puts.
 async fn check(node: &RigNode, prefix: &str, counts: &Counts) -> Result<(), BenchError> {
-    let mut query = ListQuery {
-        prefix: format!("{prefix}/"),
-        limit: Some(LIST_KEYS),
-        consistency: Consistency::Linearizable,
-        ..ListQuery::default()
-    };
-    let mut revisions = 0;
-    loop {
-        let page = node.client.list(&query).await;
-        let page = page.map_err(|error| door(format!("list the keys of {prefix}"), error))?;
-        revisions += page.keys.iter().map(|key| key.revision).sum::<u64>();
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => break,
-        }
-    }
+    let revisions = node.revisions(&format!("{prefix}/")).await?;
     if (counts.delivered..=counts.delivered + counts.lost).contains(&revisions) {
         return Ok(());
     }

@@ -8,7 +8,7 @@ use queenright_protocol::topology::Kind;
 use serde_json::json;
 
 use crate::report::{Percentiles, Report, Row};
-use crate::rig::{Rig, RigNode, Shape, block_on, door, late, reported};
+use crate::rig::{Rig, RigNode, Shape, add_reported, block_on, door, late, reported};
 use crate::{BenchError, Options, claims, load};
 
 /// The id of the workload.
@@ -255,14 +255,7 @@ fn rate_row(name: &str, agents: u64, spawner: &AgentStatus) -> Result<Row, Bench
 
 fn latency_row(name: &str, spawner: &AgentStatus) -> Result<Row, BenchError> {
     let mut latency = load::histogram();
-    let added = spawner
-        .report
-        .get("spawn_ns")
-        .and_then(|pairs| load::add_report(&mut latency, pairs));
-    added.ok_or_else(|| BenchError::Agent {
-        name: spawner.name.clone(),
-        problem: "reports no spawn_ns".to_owned(),
-    })?;
+    add_reported(&mut latency, spawner, "spawn_ns")?;
     let percentiles = Percentiles::of(&latency, 1e3);
     let row = Row::new(name, percentiles.p50, "µs", latency.len()).percentiles(percentiles);
     Ok(row.note(format!("{AT_ONCE} being started at once")))

@@ -7,10 +7,11 @@ use hdrhistogram::Histogram;
 use serde_json::json;
 
 use super::spread::Spread;
-use super::tasks::{Found, PAYLOAD_BYTES, Run, Tasks, Work, histogram, look, shared, spans, sum, work};
+use super::tasks::{Found, PAYLOAD_BYTES, Run, Tasks, Work, look, shared, spans, sum, work};
 use crate::disk::fdatasync_probe;
 use crate::report::{Counts, Percentiles, Report, Row};
 use crate::rig::{Rig, block_on, leader_and_follower};
+use crate::traffic::latencies;
 use crate::{BenchError, Options, claims, load};
 
 /// The id of the workload.
@@ -236,7 +237,7 @@ impl Race {
             look(follower, &project).await?,
             expected,
         )?;
-        let claims = histogram(&racers, "claim_ns")?;
+        let claims = latencies(&racers, "claim_ns")?;
         self.claims
             .add(&claims)
             .expect("both have the bounds of a load's histogram");

@@ -4,10 +4,9 @@
 //! is left, and commit it on a majority of the nodes, each pack by a proposal, all judged together. The council and its
 //! analysts are hosted by the leader's node; all that they do lies within the round.
 
+use std::slice;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
-use queenright_actors::agent::AgentStatus;
 use queenright_actors::node::Consistency;
 use queenright_protocol::topology::Kind;
 use serde_json::json;
@@ -15,7 +14,8 @@ use serde_json::json;
 use crate::client::ListQuery;
 use crate::report::{Claim, Percentiles, Report, Row};
 use crate::rig::{Rig, RigNode, Shape, block_on, door, reported};
-use crate::{BenchError, Options, load};
+use crate::traffic::latencies;
+use crate::{BenchError, Options};
 
 /// The id of the workload.
 pub const ID: &str = "B6";
@@ -114,25 +114,14 @@ async fn council(
     let revisions: Vec<u64> = listed.keys.iter().map(|key| key.revision).collect();
     let expected = vec![rounds + warm_up; packs as usize];
     BenchError::unless_equal(ID, format!("revisions of {name} on a follower"), revisions, expected)?;
-    let percentiles = Percentiles::of(&part(&status, "round_ns")?, 1e3);
+    let percentiles = Percentiles::of(&latencies(slice::from_ref(&status), "round_ns")?, 1e3);
     let mut note = format!("{} agents; p50 of", reported(&status, "analysts")?);
     for name in ["build", "spawn", "analyse", "judge", "commit"] {
-        let part = part(&status, &format!("{name}_ns"))?;
+        let part = latencies(slice::from_ref(&status), &format!("{name}_ns"))?;
         note += &format!(" {name} {:.0} µs", part.value_at_quantile(0.5) as f64 / 1e3);
     }
     let name = format!("round of {packs} packs, {nodes} nodes");
     Ok(Row::new(name, percentiles.p50, "µs", rounds)
         .percentiles(percentiles)
         .note(note))
-}
-
-fn part(status: &AgentStatus, name: &str) -> Result<Histogram<u64>, BenchError> {
-    let mut histogram = load::histogram();
-    let pairs = status.report.get(name);
-    let added = pairs.and_then(|pairs| load::add_report(&mut histogram, pairs));
-    added.ok_or_else(|| BenchError::Agent {
-        name: status.name.clone(),
-        problem: format!("reports no {name}"),
-    })?;
-    Ok(histogram)
 }

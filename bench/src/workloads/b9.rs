@@ -4,9 +4,9 @@
 //! at a time, while an agent beside them puts one value after the other, each on disk at a majority before the next. Between
 //! two batches a reader looks at the value: how old it is, and that it is not older than the last acknowledged one.
 
+use std::slice;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use queenright_actors::agent::AgentStatus;
 use queenright_actors::replica::Replica;
 use queenright_protocol::id::NodeId;
@@ -16,7 +16,8 @@ use crate::load::BATCH_READS;
 use crate::report::{Claim, Percentiles, Report, Row};
 use crate::rig::{Rig, RigNode, block_on, reported};
 use crate::timing::Timing;
-use crate::{BenchError, Options, load};
+use crate::traffic::latencies;
+use crate::{BenchError, Options};
 
 /// The id of the workload.
 pub const ID: &str = "B9";
@@ -128,7 +129,7 @@ async fn reads(
 
 /// The mean of a read in each batch, in nanoseconds.
 fn batch_row(name: &str, status: &AgentStatus) -> Result<Row, BenchError> {
-    let batches = histogram(status, "batch_ns")?;
+    let batches = latencies(slice::from_ref(status), "batch_ns")?;
     let percentiles = Percentiles::of(&batches, BATCH_READS as f64);
     Ok(Row::new(name, percentiles.p50, "ns", batches.len())
         .percentiles(percentiles)
@@ -138,18 +139,7 @@ fn batch_row(name: &str, status: &AgentStatus) -> Result<Row, BenchError> {
 }
 
 fn latency_row(name: &str, status: &AgentStatus, what: &str) -> Result<Row, BenchError> {
-    let latency = histogram(status, what)?;
+    let latency = latencies(slice::from_ref(status), what)?;
     let percentiles = Percentiles::of(&latency, 1e3);
     Ok(Row::new(name, percentiles.p50, "µs", latency.len()).percentiles(percentiles))
-}
-
-fn histogram(status: &AgentStatus, name: &str) -> Result<Histogram<u64>, BenchError> {
-    let mut histogram = load::histogram();
-    let pairs = status.report.get(name);
-    let added = pairs.and_then(|pairs| load::add_report(&mut histogram, pairs));
-    added.ok_or_else(|| BenchError::Agent {
-        name: status.name.clone(),
-        problem: format!("reports no {name}"),
-    })?;
-    Ok(histogram)
 }

@@ -9,8 +9,9 @@ use serde_json::json;
 
 use crate::report::{Counts, unix_ms};
 use crate::rig::{RigNode, for_all, late, leader_and_follower, reported};
+use crate::traffic::latencies;
 use crate::traffic::meter::Meter;
-use crate::{BenchError, Options, load};
+use crate::{BenchError, Options};
 
 /// How many tasks are prepared for them, and at most one for each millisecond of a load of rates: short runs are small.
 const TASKS: u64 = 1_000;
@@ -151,8 +152,8 @@ impl Tasks<'_> {
         Ok(Run {
             per_second: measured as f64 / (span_us as f64 / 1e6),
             measured,
-            claim: histogram(&workers, "claim_ns")?,
-            task: histogram(&workers, "task_ns")?,
+            claim: latencies(&workers, "claim_ns")?,
+            task: latencies(&workers, "task_ns")?,
             counts,
             finished,
             cost,
@@ -281,17 +282,4 @@ pub(crate) fn all(agents: &[AgentStatus], name: &str) -> Result<Vec<u64>, BenchE
 
 pub(crate) fn sum(agents: &[AgentStatus], name: &str) -> Result<u64, BenchError> {
     Ok(all(agents, name)?.into_iter().sum())
-}
-
-pub(crate) fn histogram(agents: &[AgentStatus], name: &str) -> Result<Histogram<u64>, BenchError> {
-    let mut histogram = load::histogram();
-    for agent in agents {
-        let pairs = agent.report.get(name);
-        let added = pairs.and_then(|pairs| load::add_report(&mut histogram, pairs));
-        added.ok_or_else(|| BenchError::Agent {
-            name: agent.name.clone(),
-            problem: format!("reports no {name}"),
-        })?;
-    }
-    Ok(histogram)
 }
