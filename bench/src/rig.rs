@@ -112,8 +112,12 @@ impl Rig {
         loop {
             starts += 1;
             match Self::start_once(options, workload, shape, hosts).await {
-                // Drawn while it was free; see `Shape::cluster_file`.
-                Err(BenchError::Program { problem, .. }) if starts < STARTS_MAX && problem.contains("in use") => {}
+                // Drawn while it was free; see `Shape::cluster_file`. Nothing failed that somebody would look at.
+                Err(BenchError::Program { problem, folder, .. })
+                    if starts < STARTS_MAX && problem.contains("in use") =>
+                {
+                    remove(&folder)?;
+                }
                 started => return started,
             }
         }
@@ -329,11 +333,7 @@ impl Rig {
                 return Err(self.problem("left a node that was started again".to_owned()));
             }
         }
-        std::fs::remove_dir_all(&self.folder).map_err(|source| BenchError::Disk {
-            what: "remove",
-            path: self.folder.clone(),
-            source,
-        })
+        remove(&self.folder)
     }
 
     fn problem(&self, problem: String) -> BenchError {
@@ -343,6 +343,15 @@ impl Rig {
             folder: self.folder.clone(),
         }
     }
+}
+
+/// Removes what a cluster wrote.
+fn remove(folder: &Path) -> Result<(), BenchError> {
+    std::fs::remove_dir_all(folder).map_err(|source| BenchError::Disk {
+        what: "remove",
+        path: folder.to_owned(),
+        source,
+    })
 }
 
 /// The end of a cluster whose workload failed or was broken off. Its folder stays to be looked at after a failure only.
@@ -490,13 +499,16 @@ mod tests {
 
     /// What is said of a program that does `script` instead of starting a cluster.
     fn refusal(script: &str) -> String {
-        let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("program");
+        refusal_in(tempfile::tempdir().unwrap().path(), script)
+    }
+
+    fn refusal_in(folder: &Path, script: &str) -> String {
+        let program = folder.join("program");
         std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let options = Options {
             program,
-            ..Options::full(folder.path().to_owned())
+            ..Options::full(folder.to_owned())
         };
         let error = block_on(Rig::start(&options, "B0")).unwrap_err();
         assert!(matches!(error, BenchError::Program { .. }), "{error}");
@@ -507,6 +519,20 @@ mod tests {
     fn a_program_that_starts_no_cluster_is_quoted() {
         assert!(refusal("echo it cannot >&2; exit 1").contains("started no cluster: it cannot; what it wrote is in"));
         assert!(refusal("echo '{\"nodes\":[]}'; cat >/dev/null").contains("0 nodes instead of 3"));
+    }
+
+    #[test]
+    fn a_start_that_is_tried_again_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        refusal_in(folder.path(), "echo port 7401 is in use >&2; exit 1");
+        let listed = std::fs::read_dir(folder.path()).unwrap();
+        let mut left: Vec<String> = listed
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        // Of three starts the last, which failed.
+        assert_eq!(left.len(), 2, "{left:?}");
+        assert!(left[0].starts_with("b0-") && left[1] == "program", "{left:?}");
     }
 
     #[test]
