@@ -76,3 +76,5 @@ pub mod store;
 pub mod tls;
 pub mod topic;
 mod transport;
+#[cfg(feature = "waste")]
+mod waste;

@@ -38,6 +38,8 @@ pub struct Thresholds {
     pub memory: f64,
     /// How long something takes.
     pub latency: f64,
+    /// How much processor time something takes.
+    pub processor: f64,
 }
 
 impl Default for Thresholds {
@@ -47,6 +49,7 @@ impl Default for Thresholds {
             throughput: 0.15,
             memory: 0.2,
             latency: 0.15,
+            processor: 0.1,
         }
     }
 }
@@ -59,6 +62,7 @@ impl Thresholds {
             Class::Throughput => Some(self.throughput),
             Class::Memory => Some(self.memory),
             Class::Latency => Some(self.latency),
+            Class::Processor => Some(self.processor),
             Class::Count => None,
         }
     }

@@ -31,6 +31,8 @@ pub enum Peer {
     Etcd,
     /// Redis, one server that syncs every write.
     Redis,
+    /// NATS, three nodes with JetStream, or two without.
+    Nats,
     /// Erlang/OTP, two nodes.
     Erlang,
     /// ractor_cluster as it is, two nodes.
@@ -43,9 +45,10 @@ pub enum Peer {
 
 impl Peer {
     /// All of them.
-    pub const ALL: [Peer; 6] = [
+    pub const ALL: [Peer; 7] = [
         Peer::Etcd,
         Peer::Redis,
+        Peer::Nats,
         Peer::Erlang,
         Peer::Ractor,
         Peer::Pymdp,
@@ -57,6 +60,7 @@ impl Peer {
         match self {
             Peer::Etcd => "etcd",
             Peer::Redis => "redis",
+            Peer::Nats => "nats",
             Peer::Erlang => "erlang",
             Peer::Ractor => "ractor_cluster",
             Peer::Pymdp => "pymdp",
@@ -71,6 +75,11 @@ impl Peer {
             Peer::Ractor => Some("ractor"),
             other => Some(other.name()),
         }
+    }
+
+    /// Whether its driver is a program in Rust.
+    fn is_built_by_cargo(self) -> bool {
+        matches!(self, Peer::Etcd | Peer::Redis | Peer::Nats | Peer::Ractor)
     }
 
     /// Whether something of it stands beside a workload.
@@ -141,7 +150,7 @@ mod tests {
                 assert_eq!(folder.parse(), Ok(peer));
             }
         }
-        assert!("oracle".parse::<Peer>().unwrap_err().contains("etcd, redis"));
+        assert!("oracle".parse::<Peer>().unwrap_err().contains("etcd, redis, nats"));
         for pair in COMPARED {
             assert!(
                 WORKLOADS.contains(&pair.workload) && workload(pair.workload).is_some(),

@@ -23,6 +23,7 @@ mod tls;
 mod token;
 mod topic;
 mod topology;
+mod value;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -341,10 +342,7 @@ pub struct TargetArgs {
 const TIMEOUT_SECONDS_MAX: f64 = 86_400.0;
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    match text.strip_suffix('s').unwrap_or(text).parse::<f64>() {
-        Ok(seconds) if seconds > 0.0 && seconds <= TIMEOUT_SECONDS_MAX => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err(format!("expected seconds, above 0 and at most {TIMEOUT_SECONDS_MAX}")),
-    }
+    value::time(text, 0.001..=TIMEOUT_SECONDS_MAX)
 }
 
 #[cfg(test)]

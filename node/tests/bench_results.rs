@@ -122,7 +122,7 @@ fn what_ended_before_ctrl_c_is_kept_and_no_node_is_left() {
 }
 
 #[test]
-fn all_names_its_file_and_leaves_out_what_has_no_repository() {
+fn all_names_its_file_and_its_page_and_leaves_out_what_has_no_repository() {
     let folder = tempfile::tempdir().unwrap();
     let all = ["all", "--only", "B16,B7", "--repeats", "2", "--json", "--data", "data"];
     let ran = Ran::of(&mut bench(folder.path(), &all)).with_code(0);
@@ -132,6 +132,8 @@ fn all_names_its_file_and_leaves_out_what_has_no_repository() {
         file.starts_with("queenright-bench-") && file.ends_with("Z.json"),
         "{file}"
     );
+    let page = std::fs::read_to_string(folder.path().join(summary["page"].as_str().unwrap())).unwrap();
+    assert!(page.contains("<svg") && page.contains("B7"), "{page}");
     let reports = Results::read(&folder.path().join(file)).unwrap().reports;
     assert_eq!(reports.len(), 1);
     // Two repeats say nothing of noise: it was run again.
@@ -164,6 +166,7 @@ fn a_baseline_is_kept_under_the_name_of_the_machine() {
     ];
     let summary: Value = Ran::of(&mut bench(folder.path(), &all)).with_code(0).json();
     let file = folder.path().join(summary["file"].as_str().unwrap());
+    assert!(summary["page"].is_null(), "{summary}");
     let conditions = Results::read(&file).unwrap().reports.remove(0).conditions;
     assert_eq!(
         file,

@@ -67,6 +67,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
                 EntryPayload::Membership(membership) => Payload::Membership(membership),
             };
             self.replica.apply(entry.log_id(), payload).map_err(io::Error::other)?;
+            #[cfg(feature = "waste")]
+            crate::waste::waste();
             if let Some(responder) = responder {
                 responder.send(());
             }

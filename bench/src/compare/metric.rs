@@ -14,6 +14,9 @@ pub enum Class {
     Memory,
     /// How long something takes.
     Latency,
+    /// How much processor time something takes: less noisy than how long it takes, since what else the machine does and how
+    /// its disk is doing hardly shows in it.
+    Processor,
     /// What is counted, a ratio, what the disk does by itself, or a unit that is unknown: shown, never judged.
     Count,
 }
@@ -69,13 +72,18 @@ const DISK: (&str, &str) = ("write and sync", "B17");
 /// Rows about the start of agents have this in their names, in the workloads that start them.
 const SPAWN: (&str, [&str; 2]) = ("spawn", ["B2", "B4"]);
 
+/// Rows about processor time have this in their names.
+const PROCESSOR: &str = "processor time";
+/// Rows that say how the work was done, not how well, begin so.
+const MANNER: &str = "round rate";
+
 /// What the row `name` of a workload measures in `unit`.
 pub fn metric(workload: &str, name: &str, unit: &str) -> Metric {
     let count = Metric {
         class: Class::Count,
         better: None,
     };
-    if is_of_disk(workload, name) {
+    if is_of_disk(workload, name) || name.starts_with(MANNER) {
         return count;
     }
     if unit == "%" && EFFICIENCY.iter().any(|word| name.contains(word)) {
@@ -94,8 +102,13 @@ pub fn metric(workload: &str, name: &str, unit: &str) -> Metric {
     };
     let (word, workloads) = SPAWN;
     let spawns = workloads.contains(&workload) && name.contains(word) && *class != Class::Memory;
+    let class = match class {
+        _ if spawns => Class::Spawn,
+        Class::Latency if name.contains(PROCESSOR) => Class::Processor,
+        class => *class,
+    };
     Metric {
-        class: if spawns { Class::Spawn } else { *class },
+        class,
         better: Some(*better),
     }
 }
@@ -120,6 +133,21 @@ mod tests {
         };
         let (higher, lower) = (Some(Better::Higher), Some(Better::Lower));
         check("B3", "put rate, 64 agents", "puts/s", Class::Throughput, higher);
+        check("B3", "round rate, 64 agents", "rounds/s", Class::Count, None);
+        check(
+            "B3",
+            "processor time of a put, 64 agents",
+            "µs/put",
+            Class::Processor,
+            lower,
+        );
+        check(
+            "topologies",
+            "ring: puts: processor time of a node",
+            "s",
+            Class::Processor,
+            lower,
+        );
         check("B20", "signals over two links", "signals/s", Class::Throughput, higher);
         check("B17", "write and sync", "µs", Class::Count, None);
         check("B17", "rate, one at a time", "syncs/s", Class::Count, None);

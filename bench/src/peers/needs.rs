@@ -43,6 +43,10 @@ pub(super) fn missing(peers: &Peers, peer: Peer) -> Option<String> {
             need("redis-server", "redis-server");
             need("python3", "python3");
         }
+        Peer::Nats => {
+            need("nats-server", "nats-server");
+            need("python3", "python3");
+        }
         Peer::Erlang => {
             ["erl", "erlc", "epmd"]
                 .into_iter()
@@ -73,8 +77,7 @@ pub(super) fn missing(peers: &Peers, peer: Peer) -> Option<String> {
     if !packages.is_empty() {
         return Some(format!("not installed: apt install {}", packages.join(" ")));
     }
-    let is_rust = matches!(peer, Peer::Etcd | Peer::Redis | Peer::Ractor);
-    (is_rust && !is_built(peers, peer) && !is_installed("cargo"))
+    (peer.is_built_by_cargo() && !is_built(peers, peer) && !is_installed("cargo"))
         .then(|| "its driver cannot be built: install cargo, https://rustup.rs".to_owned())
 }
 

@@ -25,12 +25,9 @@ const SHOWN_CHARS: usize = 300;
 
 /// Where a driver in Rust is once it is built.
 pub(super) fn driver(peers: &Peers, peer: Peer) -> Option<PathBuf> {
-    match peer {
-        Peer::Etcd | Peer::Redis | Peer::Ractor => {
-            Some(peers.target.join("release").join(format!("peer-{}", peer.folder()?)))
-        }
-        Peer::Erlang | Peer::Pymdp | Peer::Tcp => None,
-    }
+    let program = format!("peer-{}", peer.folder()?);
+    peer.is_built_by_cargo()
+        .then(|| peers.target.join("release").join(program))
 }
 
 impl Peers {

@@ -12,6 +12,7 @@ use crate::client::{ClientError, Lookup, PutOptions};
 use crate::disk::fdatasync_probe;
 use crate::report::{Counts, Percentiles, Report, Row};
 use crate::rig::{Rig, RigNode, add_reported, block_on, door, for_all, reported};
+use crate::traffic::meter::Meter;
 use crate::{BenchError, Options, claims, load};
 
 /// The id of the workload.
@@ -95,18 +96,19 @@ async fn cluster(options: &Options, sync_p50_us: f64) -> Result<Vec<Row>, BenchE
     }
     let mut rows = Vec::new();
     for load in &loads {
-        let [rate, latency] = load.rows();
+        rows.extend(load.rows());
         if load.place == Place::Leader {
-            let multiple = latency.value / sync_p50_us;
-            let latency_us = latency.repeats.clone();
-            rows.extend([rate, latency]);
+            let latency = load.medians_us();
             rows.push(
-                Row::new("put p50 in syncs, 1 agent", multiple, "syncs", load.puts())
-                    .repeats(latency_us.into_iter().map(|us| us / sync_p50_us))
-                    .note("the median latency above, divided by the median sync of the same run"),
+                Row::new(
+                    "put p50 in syncs, 1 agent",
+                    latency.median() / sync_p50_us,
+                    "syncs",
+                    load.puts(),
+                )
+                .repeats(latency.repeats().into_iter().map(|us| us / sync_p50_us))
+                .note("the median latency above, divided by the median sync of the same run"),
             );
-        } else {
-            rows.extend([rate, latency]);
         }
     }
     rows.extend(gets(&rig, options).await?);
@@ -154,6 +156,23 @@ struct Run {
     measured: u64,
     latency: Histogram<u64>,
     counts: Counts,
+    /// What it cost the nodes, with its start, warm-up and cool-down; and how long all that took.
+    cost: Meter,
+    took: Duration,
+}
+
+impl Run {
+    /// The processor time of all nodes for one acknowledged put, in microseconds; nothing where the system does not tell it.
+    fn processor_us(&self) -> Option<f64> {
+        let seconds: f64 = self.cost.processor_seconds()?.iter().sum();
+        Some(seconds * 1e6 / self.counts.delivered.max(1) as f64)
+    }
+
+    /// Rounds that were applied, which every node applies all of, in a second.
+    fn rounds_per_second(&self) -> f64 {
+        let rounds = self.cost.nodes.iter().map(|node| node.rounds).max();
+        rounds.unwrap_or_default() as f64 / self.took.as_secs_f64()
+    }
 }
 
 /// What one agent or client gives.
@@ -191,6 +210,8 @@ impl Load {
         };
         let place = |agent: u64| (agent, nodes[agent as usize % nodes.len()]);
         let each = (0..self.agents).map(place);
+        let before = Meter::read(rig.nodes()).await?;
+        let began = Instant::now();
         let shares = if self.place == Place::Outside {
             let clients = each.map(|(client, node)| self.client(node, format!("{prefix}/{client}"), options));
             futures::future::try_join_all(clients).await?
@@ -202,6 +223,8 @@ impl Load {
             measured: 0,
             latency: load::histogram(),
             counts: Counts::default(),
+            took: began.elapsed(),
+            cost: Meter::read(rig.nodes()).await?.since(&before),
         };
         for share in shares {
             run.measured += share.measured;
@@ -298,14 +321,16 @@ impl Load {
         self.runs.iter().map(|run| run.measured).sum()
     }
 
-    /// The rate and the latency over all runs.
-    fn rows(&self) -> [Row; 2] {
+    /// The median latency of each run, in microseconds.
+    fn medians_us(&self) -> Spread {
+        let runs = self.runs.iter();
+        Spread::of(runs.map(|run| run.latency.value_at_quantile(0.5) as f64 / 1e3))
+    }
+
+    /// The rate and the latency over all runs, and what a put costs.
+    fn rows(&self) -> Vec<Row> {
         let rates = Spread::of(self.runs.iter().map(|run| run.puts_per_second));
-        let medians = self
-            .runs
-            .iter()
-            .map(|run| run.latency.value_at_quantile(0.5) as f64 / 1e3);
-        let medians = Spread::of(medians);
+        let medians = self.medians_us();
         let mut all = load::histogram();
         let mut counts = Counts::default();
         for run in &self.runs {
@@ -342,7 +367,16 @@ impl Load {
                 .at("agents", self.agents)
                 .at("place", self.place.words())
         };
-        [point(rate, "put rate"), point(latency, "put latency")]
+        let mut rows = vec![point(rate, "put rate"), point(latency, "put latency")];
+        if let Some(costs) = self.runs.iter().map(Run::processor_us).collect::<Option<Vec<f64>>>() {
+            let row = Spread::of(costs).row(format!("processor time of a put, {}", self.name), "µs/put");
+            let row = row.note("of all nodes together, their agents with them, not of clients outside");
+            rows.push(point(row, "processor time of a put"));
+        }
+        let rounds = Spread::of(self.runs.iter().map(Run::rounds_per_second));
+        let row = rounds.row(format!("round rate, {}", self.name), "rounds/s");
+        rows.push(point(row.note("with the start and the end of the load"), "round rate"));
+        rows
     }
 }
 

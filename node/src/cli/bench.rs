@@ -19,6 +19,8 @@ use clap::{Args, Subcommand};
 use queenright_bench::rig::Shape;
 use queenright_protocol::topology::Kind;
 
+use super::value;
+
 pub use self::ab::AbArgs;
 pub use self::all::AllArgs;
 pub use self::compare::CompareArgs;
@@ -142,23 +144,7 @@ fn share(text: &str) -> Result<f64, String> {
 
 /// A time from 1 us to an hour, with its unit: 500us, 20ms, 60s, 10m.
 fn span(text: &str) -> Result<Duration, String> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let seconds = match unit {
-        "us" => 1e-6,
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3_600.0,
-        _ => f64::NAN,
-    };
-    let span = number.parse::<f64>().unwrap_or(f64::NAN) * seconds;
-    match (1e-6..=3_600.0).contains(&span) {
-        true => Ok(Duration::from_secs_f64(span)),
-        false => Err("expected a time from 1us to 1h, such as 20ms, 60s or 10m".to_owned()),
-    }
+    value::time_with_unit(text, 1e-6..=3_600.0)
 }
 
 /// Where a run keeps its clusters, and its results.

@@ -6,7 +6,7 @@ use clap::Args;
 use queenright_bench::client::PRIME_BYTES;
 use queenright_bench::client::wire::EventCursor;
 
-use super::TargetArgs;
+use super::{TargetArgs, value};
 
 /// `queenright events`
 #[derive(Args, Debug)]
@@ -87,19 +87,12 @@ pub struct PrimeArgs {
     pub target: TargetArgs,
 }
 
+/// How long ago at most, in seconds: a hundred years.
+const SPAN_SECONDS_MAX: f64 = 36_525.0 * 86_400.0;
+
 /// A span of time with its unit.
 fn span(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no span of time (expected a number with s, m, h or d, such as 90s or 1h)");
-    let (number, unit) = text.split_at(text.len() - text.chars().last().map_or(0, char::len_utf8));
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return Err(wrong()),
-    };
-    let number: u32 = number.parse().map_err(|_| wrong())?;
-    Ok(Duration::from_secs(u64::from(number) * seconds))
+    value::time_with_unit(text, 0.0..=SPAN_SECONDS_MAX)
 }
 
 #[cfg(test)]
@@ -110,7 +103,7 @@ mod tests {
     fn a_span_of_time_has_a_unit() {
         assert_eq!(span("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(span("2d"), Ok(Duration::from_secs(172_800)));
-        for wrong in ["", "1", "h", "-1h", "1.5h", "1ü", "99999999999s"] {
+        for wrong in ["", "1", "h", "-1h", "1ü", "99999999999s"] {
             assert!(span(wrong).is_err(), "{wrong}");
         }
     }

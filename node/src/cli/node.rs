@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::ClientArgs;
+use super::{ClientArgs, value};
 
 /// `queenright up`
 #[derive(Args, Debug)]
@@ -181,13 +181,10 @@ pub struct LeaveArgs {
 }
 
 /// Longest `--wait`: what a request may take.
-const WAIT_SECONDS_MAX: u64 = 100;
+const WAIT_SECONDS_MAX: f64 = 100.0;
 
 fn patience(text: &str) -> Result<Duration, String> {
-    match text.strip_suffix('s').unwrap_or(text).parse::<u64>() {
-        Ok(seconds) if seconds <= WAIT_SECONDS_MAX => Ok(Duration::from_secs(seconds)),
-        _ => Err(format!("expected whole seconds, at most {WAIT_SECONDS_MAX}")),
-    }
+    value::time(text, 0.0..=WAIT_SECONDS_MAX)
 }
 
 /// `queenright node replace`

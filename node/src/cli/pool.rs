@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::agent::{json, label, mebibytes, span, variable};
+use super::agent::{json, label, span, variable};
+use super::value::mebibytes;
 use super::{ClientArgs, ReadMode, TasksArgs};
 
 /// `queenright pool`

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Subcommand, ValueEnum};
 use queenright_protocol::colony::Access;
 
-use super::{ClientArgs, ReadMode};
+use super::{ClientArgs, ReadMode, value};
 
 /// `queenright token`
 #[derive(Debug, Subcommand)]
@@ -86,24 +86,11 @@ impl From<Scope> for Access {
     }
 }
 
-/// Longest life of a token that is given one: a hundred years.
-const LIFETIME_DAYS_MAX: u64 = 36_525;
+/// Longest life of a token that is given one, in seconds: a hundred years.
+const LIFETIME_SECONDS_MAX: f64 = 36_525.0 * 86_400.0;
 
 fn lifetime(text: &str) -> Result<Duration, String> {
-    let refuse = || format!("expected a number and s, m, h or d, above 0 and at most {LIFETIME_DAYS_MAX}d");
-    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(refuse)?;
-    let unit_s = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return Err(refuse()),
-    };
-    let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_s));
-    match seconds {
-        Some(seconds) if (1..=LIFETIME_DAYS_MAX * 86_400).contains(&seconds) => Ok(Duration::from_secs(seconds)),
-        _ => Err(refuse()),
-    }
+    value::time_with_unit(text, 1.0..=LIFETIME_SECONDS_MAX)
 }
 
 #[cfg(test)]
@@ -114,18 +101,7 @@ mod tests {
     fn lifetimes_have_a_unit_and_an_end() {
         assert_eq!(lifetime("30d"), Ok(Duration::from_secs(30 * 86_400)));
         assert_eq!(lifetime("90s"), Ok(Duration::from_secs(90)));
-        for wrong in [
-            "",
-            "d",
-            "30",
-            "0d",
-            "-1d",
-            "1.5d",
-            "36526d",
-            "1w",
-            "ü",
-            "18446744073709551615d",
-        ] {
+        for wrong in ["", "d", "30", "0d", "-1d", "36526d", "1w", "ü", "18446744073709551615d"] {
             assert!(lifetime(wrong).is_err(), "{wrong}");
         }
     }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cli::value;
+
 /// `queenright bench compare`
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -43,6 +45,9 @@ pub struct CompareArgs {
     /// By how much times may be longer [default: 15%]
     #[arg(long, value_name = "PERCENT", value_parser = share)]
     pub latency: Option<f64>,
+    /// By how much processor times may be longer [default: 10%]
+    #[arg(long, value_name = "PERCENT", value_parser = share)]
+    pub processor: Option<f64>,
     /// Compare these workloads only
     #[arg(long, value_name = "WORKLOAD", value_delimiter = ',')]
     pub only: Vec<String>,
@@ -53,10 +58,7 @@ pub struct CompareArgs {
 
 /// A percentage as a share.
 fn share(text: &str) -> Result<f64, String> {
-    match text.strip_suffix('%').unwrap_or(text).trim_end().parse::<f64>() {
-        Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent / 100.0),
-        _ => Err("expected a percentage, above 0 and at most 100, such as 10%".to_owned()),
-    }
+    Ok(value::percent(text, 0.01..=100.0)? / 100.0)
 }
 
 #[cfg(test)]

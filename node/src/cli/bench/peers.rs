@@ -17,7 +17,7 @@ Examples:
   queenright bench peers --only pymdp --workloads B12
   queenright bench peers --only tcp --workloads B13 --rounds 1
 
-Peers: etcd (beside B3 and B5), redis (B5), erlang (B13 and B4), ractor_cluster (B13 and B4), pymdp (B12), tcp (B13: one socket \
+Peers: etcd (beside B3 and B5), redis (B5), nats (B3, B5 and B13), erlang (B13 and B4), ractor_cluster (B13 and B4), pymdp (B12), tcp (B13: one socket \
 between two processes). In each round all peers have their turn, then our workloads. A peer that is not installed is left out, with \
 what to install; so is one whose driver fails. Drivers in Rust are built by cargo. The exit code is 0 if all floors are met and \
 nothing of ours was lost, else 1. Ctrl-C ends with what was measured.")]

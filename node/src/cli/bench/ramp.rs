@@ -6,6 +6,7 @@ use clap::Args;
 use queenright_bench::ramp::Offered;
 
 use super::{PlaceArgs, ShapeArgs, span};
+use crate::cli::value;
 
 /// `queenright bench ramp`
 #[derive(Clone, Debug, Args)]
@@ -45,8 +46,5 @@ pub struct RampArgs {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    match text.parse::<f64>() {
-        Ok(seconds) if (0.1..=600.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err("expected a number of seconds from 0.1 to 600".to_owned()),
-    }
+    value::time(text, 0.1..=600.0)
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use queenright_protocol::topology::Kind;
 
+use crate::cli::value;
+
 /// `queenright bench topologies`
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -91,19 +93,11 @@ pub struct TopologiesArgs {
 }
 
 fn percent(text: &str) -> Result<f64, String> {
-    let number = text.strip_suffix('%').unwrap_or(text).parse::<f64>();
-    number.map_err(|_| "expected a percentage, such as 1%".to_owned())
+    value::percent(text, 0.0..=100.0)
 }
 
 fn delay(text: &str) -> Result<Duration, String> {
-    let (number, unit_ms) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
-        (Some(number), _) => (number, 1.0),
-        (None, Some(number)) => (number, 1e3),
-        (None, None) => (text, f64::NAN),
-    };
-    let time = number.parse::<f64>().ok().map(|number| number * unit_ms / 1e3);
-    let time = time.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    time.ok_or_else(|| "expected a time, such as 20ms".to_owned())
+    value::time_with_unit(text, 0.0..=3_600.0)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `queenright bench all`: every workload in quick sizes, a file and a summary.
+//! `queenright bench all`: every workload in quick sizes, a file, its page and a summary.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -112,7 +112,8 @@ pub(super) async fn run(args: AllArgs, context: &Context) -> Result<Exit, CliErr
     }
     let elapsed = sitting.elapsed();
     let written = summaries.iter().any(|summary| summary.rows > 0);
-    answer(&summaries, written.then_some(out.as_path()), elapsed, context)?;
+    let files = written.then(|| Files::of(&out, args.baseline)).transpose()?;
+    answer(&summaries, files.as_ref(), elapsed, context)?;
     if let Some(error) = broken_off {
         return Err(error);
     }
@@ -194,8 +195,32 @@ fn stamp(time: SystemTime) -> String {
     stamp
 }
 
-fn answer(summaries: &[Summary], out: Option<&Path>, elapsed: Duration, context: &Context) -> Result<(), CliError> {
-    let value = serde_json::json!({ "file": out, "seconds": elapsed.as_secs_f64(), "workloads": summaries });
+/// What a sitting leaves.
+struct Files {
+    results: PathBuf,
+    /// The page of the results; none of a baseline, nor of results whose own name ends so.
+    page: Option<PathBuf>,
+}
+
+impl Files {
+    /// Those beside the results in `out`; writes the page.
+    fn of(out: &Path, is_baseline: bool) -> Result<Files, CliError> {
+        let page = Some(out.with_extension("html")).filter(|page| !is_baseline && page != out);
+        if let Some(page) = &page {
+            super::page::write(&[out.to_owned()], page)?;
+        }
+        Ok(Files {
+            results: out.to_owned(),
+            page,
+        })
+    }
+}
+
+fn answer(summaries: &[Summary], files: Option<&Files>, elapsed: Duration, context: &Context) -> Result<(), CliError> {
+    let value = serde_json::json!({
+        "file": files.map(|files| &files.results), "page": files.and_then(|files| files.page.as_ref()),
+        "seconds": elapsed.as_secs_f64(), "workloads": summaries,
+    });
     let mut table = Table::new(["WORKLOAD", "TOOK", "FIRST ROWS", "VALUE", "UNIT"]);
     for summary in summaries {
         let took = summary
@@ -220,13 +245,20 @@ fn answer(summaries: &[Summary], out: Option<&Path>, elapsed: Duration, context:
             table.row([workload, took, row, value, unit]);
         }
     }
-    let end = match out {
-        Some(out) => format!(
-            "{:.0} s in all; the results are in {}",
-            elapsed.as_secs_f64(),
-            out.display()
+    let seconds = elapsed.as_secs_f64();
+    let end = match files {
+        Some(Files { results, page: None }) => {
+            format!("{seconds:.0} s in all; the results are in {}", results.display())
+        }
+        Some(Files {
+            results,
+            page: Some(page),
+        }) => format!(
+            "{seconds:.0} s in all; the results are in {}, to be looked at in {}",
+            results.display(),
+            page.display()
         ),
-        None => format!("{:.0} s in all; there are no results", elapsed.as_secs_f64()),
+        None => format!("{seconds:.0} s in all; there are no results"),
     };
     context.answer(&value, format_args!("{table}\n{end}"))
 }

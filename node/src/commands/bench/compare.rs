@@ -55,6 +55,7 @@ fn thresholds(args: &CompareArgs) -> Thresholds {
         throughput: of(args.throughput, default.throughput),
         memory: of(args.memory, default.memory),
         latency: of(args.latency, default.latency),
+        processor: of(args.processor, default.processor),
     }
 }
 
