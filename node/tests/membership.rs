@@ -76,9 +76,13 @@ fn two_nodes_join_a_running_cluster_and_are_members_also_after_a_restart() {
 /// Runs `queenright join` with its data in `data`, which must end with this code. Returns the last line that it said.
 fn join_refused(colony: &Colony, joined: &Joined, data: &Path, code: i32) -> String {
     let door = colony.config().nodes[1].http.to_string();
+    join_refused_at(&door, colony, joined, data, code)
+}
+
+fn join_refused_at(door: &str, colony: &Colony, joined: &Joined, data: &Path, code: i32) -> String {
     let mut command = colony.command();
     command
-        .args(["join", &door, "--config"])
+        .args(["join", door, "--config"])
         .arg(&joined.config.file)
         .arg("--data")
         .arg(data);
@@ -107,6 +111,12 @@ fn who_does_not_know_the_cookie_or_calls_the_cluster_otherwise_is_refused_and_co
         "{asked:?}"
     );
     fs::copy(colony.folder().join("data/cookie"), data.join("cookie")).unwrap();
+    let links = colony.config().nodes[1].links.to_string();
+    let line = join_refused_at(&links, &colony, &joined, &data, 1);
+    assert!(
+        line.contains("under `http`") && line.contains("not that under `links`"),
+        "{line}"
+    );
     let mut renamed = Joined::new(&colony, "n4");
     renamed.config.name = "otherwise".to_owned();
     renamed.config = renamed.config.clone().write_to(&renamed.folder).unwrap();

@@ -154,6 +154,14 @@ async fn ask(
     match client.ask_as_node(&question, cookie).await {
         Ok(NodeAnswer::Admitted(admission)) => Ok(admission),
         Ok(NodeAnswer::Fate(_)) => Err(client_error(&client, "it answered another question")),
+        Err(error @ (ClientError::Lost { .. } | ClientError::BadResponse { .. })) => Err(CliError::Failed {
+            message: format!(
+                "{} does not answer as the door of a member: its address is that under `http` in the cluster file, not that \
+                 under `links`",
+                client.base_url()
+            ),
+            source: error.into(),
+        }),
         Err(error) => Err(error.into()),
     }
 }
