@@ -219,7 +219,7 @@ fn what_cannot_be_compared_is_refused_with_its_name_and_its_bound() {
         assert!(line.contains(said), "{line}");
     };
     let two = ["compare", "a.json", "a.json"];
-    refuse(&[&two[..], &["--threshold", "0%"]].concat(), "above 0 and at most 100");
+    refuse(&[&two[..], &["--threshold", "0%"]].concat(), "from 0.01% to 100%");
     refuse(&[&two[..], &["--memory", "lots"]].concat(), "'lots' for '--memory");
     refuse(&[&two[..], &["--only", "B8"]].concat(), "nothing to compare");
     refuse(&["compare", "a.json", "none.json"], "cannot read none.json");

@@ -230,7 +230,7 @@ fn a_wrong_command_line_is_one_line_that_names_what_is_wrong() {
     );
     check(
         "memory get k --timeout 0",
-        "invalid value '0' for '--timeout <SECS>': expected seconds, above 0 and at most 86400",
+        "invalid value '0' for '--timeout <SECS>': expected a time from 1ms to 1d, such as 90, 90s, 5m or 20ms",
     );
     let line = usage("status --node nowhere");
     assert_eq!(
