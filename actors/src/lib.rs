@@ -39,6 +39,7 @@
 //! | `roster` | where the nodes are, by the newest epoch and the cluster file | know a node that neither names |
 //! | `node::replacement` | who may join, and the steps from a learner to a voter | give a number out twice |
 //! | [`recover`] | a new cluster from what one node has, when a majority is lost for good; offline | change the folder of a node before all is made |
+//! | [`backup`] | the whole state as one stream of bytes, and a new cluster from it; the latter offline | take a stream that is not whole |
 //! | `transport` | the seam below the router: the gateways of the links, or the network of the simulator | promise more than a link does |
 //! | `router` | the next hop of an envelope, of this node or in transit; answers to questions | look into a body in transit, or wait there |
 //! | `cuts` | which links the next epoch leads around | believe a node about the links of others |
@@ -52,6 +53,7 @@
 
 pub mod agent;
 mod background;
+pub mod backup;
 mod body;
 pub mod consensus;
 mod cuts;

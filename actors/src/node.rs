@@ -1,6 +1,7 @@
 //! A running node, as its doors see it.
 
 mod backlog;
+mod backup;
 mod comparison;
 mod detours;
 mod inbox;

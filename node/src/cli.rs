@@ -1,10 +1,14 @@
 //! The command line: names, types and help. Nothing is done here.
 
 mod agent;
+mod backup;
 mod bench;
 mod budget;
+mod config;
+mod doctor;
 mod events;
 mod explore;
+mod guard;
 mod import;
 mod memory;
 mod node;
@@ -31,13 +35,17 @@ use std::time::Duration;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 pub use self::agent::{AgentCommand, ExecArgs, HttpArgs, WorkerArgs};
+pub use self::backup::{BackupArgs, ExportArgs, ImportProjectArgs, RestoreArgs};
 pub use self::bench::{
     AbArgs, AllArgs, BenchCommand, ClaimsArgs, CompareArgs, DriveArgs, PageArgs, PeersArgs, PlaceArgs, RampArgs,
     ShapeArgs, StressArgs, TopologiesArgs, TrendArgs,
 };
 pub use self::budget::{BudgetCommand, SpentArgs, UsageArgs};
+pub use self::config::{ConfigCommand, ShowConfigArgs};
+pub use self::doctor::DoctorArgs;
 pub use self::events::{EventsArgs, PrimeArgs};
 pub use self::explore::ExploreArgs;
+pub use self::guard::{Editor, GuardCheckArgs, GuardCommand, GuardInstallArgs, GuardUninstallArgs, GuardedArgs};
 pub use self::import::{ImportArgs, WatchArgs};
 pub use self::memory::{ConditionArgs, MemoryCommand};
 pub use self::node::{
@@ -164,6 +172,16 @@ pub enum Command {
     Leave(LeaveArgs),
     /// Make a new cluster of what one node has, when a majority is lost for good; offline
     Recover(RecoverArgs),
+    /// Write the state of the whole cluster into a file
+    Backup(BackupArgs),
+    /// Begin a new cluster with what a backup holds; offline
+    Restore(RestoreArgs),
+    /// Write a project as lines of JSON
+    Export(ExportArgs),
+    /// Bring what an export holds into a project
+    Import(ImportProjectArgs),
+    /// Look for what may be wrong on this host and in its cluster, and what to do about it
+    Doctor(DoctorArgs),
     /// Look at cluster files
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -204,6 +222,9 @@ pub enum Command {
     /// Reserve files, keys and slots before work on them begins
     #[command(subcommand)]
     Reserve(ReserveCommand),
+    /// Refuse edits of what somebody else has reserved: hooks of git and of editors
+    #[command(subcommand)]
+    Guard(GuardCommand),
     /// Set how many tasks that name a rate are begun in a time, such as 50/min
     #[command(subcommand)]
     Rate(RateCommand),
@@ -288,22 +309,6 @@ pub struct AccessArgs {
     /// in QUEENRIGHT_AUTH_TOKEN
     #[arg(long, value_name = "FILE", env = "QUEENRIGHT_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
-}
-
-/// `queenright config`
-#[derive(Debug, Subcommand)]
-#[command(after_help = "\
-Example:
-  queenright config check cluster-configs/mesh-3.toml")]
-pub enum ConfigCommand {
-    /// Check a cluster file: one line says what it describes, or what is wrong and where
-    Check {
-        /// The cluster file
-        file: PathBuf,
-        /// What others can reach may be open without TLS or tokens
-        #[arg(long)]
-        insecure: bool,
-    },
 }
 
 /// `queenright status`

@@ -20,6 +20,7 @@ mod room;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -63,6 +64,16 @@ pub struct DiskStatus {
     pub ballast_bytes: u64,
     /// Whether it is low.
     pub low: bool,
+}
+
+/// What is free on the volume of a folder for a node with these limits, and its watermark, both in bytes. For those who look
+/// from outside; nothing is changed.
+///
+/// # Errors
+/// When the operating system refuses.
+pub fn room_of(folder: &Path, limits: DiskLimits) -> io::Result<(u64, u64)> {
+    let volume = ballast::volume(folder)?;
+    Ok((volume.free_bytes, limits.of_volume(volume.total_bytes).watermark_bytes))
 }
 
 /// The room on the disks, as one node knows it.

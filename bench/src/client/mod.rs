@@ -4,6 +4,7 @@
 //! one project. A mutation whose outcome is unknown ([`ClientError::outcome_unknown`]) may be sent again only under the
 //! same idempotency key.
 
+mod backup;
 mod error;
 mod follow;
 mod memory;
@@ -33,10 +34,11 @@ use std::time::Duration;
 use reqwest::Url;
 use rustls::ClientConfig;
 
+pub use self::backup::Pieces;
 pub use self::error::ClientError;
 pub use self::follow::{Filter, Watched};
 pub use self::memory::{Found, Guard, ListQuery, Lookup, PutOptions, decode_tags, encode_tags};
-pub use self::node::ChangedNode;
+pub use self::node::{ChangedNode, Health};
 pub use self::project::ProjectQuery;
 use self::request::unsendable;
 pub use self::reservation::{AcquireOutcome, ReservationQuery};

@@ -19,7 +19,25 @@ pub struct ChangedNode {
     pub epoch: u64,
 }
 
+/// The answer to `GET /healthz`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Whether the process answers.
+    pub alive: bool,
+    /// What its wall clock shows, in milliseconds since 1970.
+    #[serde(default)]
+    pub wall_ms: Option<u64>,
+}
+
 impl Client {
+    /// Whether the process of the node answers. Needs no token.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn health(&self) -> Result<Health, ClientError> {
+        self.fetch(self.request(Method::GET, "/healthz")?).await
+    }
+
     /// Allows a node that has lost its disk to come back with an empty folder.
     ///
     /// # Errors

@@ -94,6 +94,7 @@ pub enum NodeCommand {
 #[command(after_help = "\
 Examples:
   queenright node drain n2
+  queenright node drain n2 --dry-run
   queenright node drain n2 --off
 
 Its door takes no claims, sessions and agents any more, and says so; claims that wait there are answered, and what it has \
@@ -106,6 +107,9 @@ pub struct DrainArgs {
     /// Let it take work again
     #[arg(long)]
     pub off: bool,
+    /// Say what would be done, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// A node, which is asked.
     #[command(flatten)]
     pub client: ClientArgs,
@@ -123,6 +127,9 @@ pub struct RemoveArgs {
     /// The node
     #[arg(value_name = "NAME")]
     pub name: String,
+    /// Say what would be done, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// Another node, which is asked.
     #[command(flatten)]
     pub client: ClientArgs,
@@ -175,6 +182,9 @@ pub struct LeaveArgs {
     /// How long the work of its sessions may take to be done, in seconds
     #[arg(long, value_name = "SECS", default_value = "10", value_parser = patience)]
     pub wait: Duration,
+    /// Say what would be done, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// The node that leaves.
     #[command(flatten)]
     pub client: ClientArgs,
@@ -203,6 +213,9 @@ pub struct ReplaceArgs {
     /// The cluster's state is in DIR instead of the user's state folder
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Say what would be done, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// Another node, which is asked.
     #[command(flatten)]
     pub client: ClientArgs,

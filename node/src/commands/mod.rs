@@ -1,16 +1,21 @@
 //! One module for each command: it parses what is left to parse, calls the library, and prints.
 
 pub mod agent;
+pub mod backup;
 pub mod bench;
 mod branch;
 pub mod budget;
 pub mod config;
 mod context;
 pub mod demo;
+pub mod doctor;
 mod door;
+mod dry;
 mod error;
 pub mod events;
 pub mod explore;
+pub mod export;
+pub mod guard;
 mod import;
 mod input;
 pub mod join;
@@ -61,6 +66,11 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Join(args) => join::run(args, context).await,
         Command::Leave(args) => join::leave(args, context).await,
         Command::Recover(args) => recover::run(args, context).await,
+        Command::Backup(args) => backup::backup(args, context).await,
+        Command::Restore(args) => backup::restore(args, context).await,
+        Command::Export(args) => export::export(args, context).await,
+        Command::Import(args) => export::import(args, context).await,
+        Command::Doctor(args) => doctor::run(args, context).await,
         Command::Config(args) => config::run(args, context).await,
         Command::Status(args) => status::run(args, context).await,
         Command::Topology(command) => topology::run(command, context).await,
@@ -72,6 +82,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Project(command) => project::run(command, context).await,
         Command::Session(command) => session::run(command, context).await,
         Command::Reserve(command) => reserve::run(command, context).await,
+        Command::Guard(command) => guard::run(command, context).await,
         Command::Rate(command) => rate::run(command, context).await,
         Command::Budget(command) => budget::run(command, context).await,
         Command::Usage(args) => budget::usage(args, context).await,

@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use serde_json::json;
 
 use super::door::client;
-use super::{CliError, Context};
+use super::{CliError, Context, dry};
 use crate::cli::{DrainArgs, NodeArgs, NodeCommand, ProcessArgs, RemoveArgs, ReplaceArgs};
 use crate::config::{Auth, ClusterConfig};
 use crate::exit::Exit;
@@ -21,7 +21,7 @@ use crate::up::{Announcement, StopSignals};
 
 /// What is logged unless QUEENRIGHT_LOG says otherwise: this program's own words, and the warnings of the libraries
 /// under it: at `info` each link tells its life, at `debug` ractor_cluster formats the content of every message.
-const LOG_DEFAULT: &str = "info,ractor=warn,ractor_cluster=warn,openraft=warn,sled=warn";
+pub(super) const LOG_DEFAULT: &str = "info,ractor=warn,ractor_cluster=warn,openraft=warn,sled=warn";
 
 /// How long `node remove` waits until the node is gone.
 const GONE_WITHIN: Duration = Duration::from_secs(60);
@@ -122,6 +122,9 @@ pub(super) fn plan(
 /// Lets a node take no new work, or take some again.
 async fn drain(args: DrainArgs, context: &Context) -> Result<Exit, CliError> {
     let client = client(&args.client)?;
+    if args.dry_run {
+        return dry::drain(&client, &args.name, args.off, context).await;
+    }
     let (changed, text) = match args.off {
         false => (client.drain_node(&args.name).await?, "takes no new work"),
         true => (client.undrain_node(&args.name).await?, "takes work again"),
@@ -135,6 +138,9 @@ async fn drain(args: DrainArgs, context: &Context) -> Result<Exit, CliError> {
 /// Lets a dead node go for good, and waits until it is gone.
 async fn remove(args: RemoveArgs, context: &Context) -> Result<Exit, CliError> {
     let client = client(&args.client)?;
+    if args.dry_run {
+        return dry::remove(&client, &args.name, context).await;
+    }
     let changed = client.remove_node(&args.name).await?;
     let until = tokio::time::Instant::now() + GONE_WITHIN;
     loop {
@@ -167,6 +173,10 @@ async fn replace(args: ReplaceArgs, context: &Context) -> Result<Exit, CliError>
         .cluster
         .node(&args.name);
     refuse_running(&folder, &args.name)?;
+    if args.dry_run {
+        let aside = Some(&*folder).filter(|folder| holds_something(folder));
+        return dry::replace(&client, &args.name, aside, context).await;
+    }
     client.replace_node(&args.name).await?;
     let aside = set_aside(&folder).map_err(|source| CliError::Failed {
         message: format!("cannot set {} aside", folder.display()),
@@ -195,9 +205,13 @@ fn refuse_running(folder: &Path, name: &str) -> Result<(), CliError> {
     }
 }
 
+fn holds_something(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+}
+
 /// Renames the folder, if there is one with anything in it.
 fn set_aside(folder: &Path) -> io::Result<Option<PathBuf>> {
-    if !folder.is_dir() || fs::read_dir(folder)?.next().is_none() {
+    if !holds_something(folder) {
         return Ok(None);
     }
     let seconds = SystemTime::now()

@@ -11,6 +11,7 @@ mod free_ports;
 mod limits;
 mod locate;
 mod log;
+mod origin;
 mod pools;
 mod rounds;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use error::ConfigError;
 pub use exposure::Auth;
 pub use limits::{Bound, Limits};
 pub use log::Log;
+pub use origin::Setting;
 pub use pools::PoolConfig;
 pub use rounds::Rounds;
 pub use validate::FAN_OUT_MAX;

@@ -79,7 +79,8 @@ fn needed(method: &Method, path: Option<&str>) -> Option<Access> {
     if matches!(path, "/healthz" | "/readyz" | "/v1/nodes:ask") {
         return None;
     }
-    if path.starts_with("/v1/tokens") {
+    // A backup holds all there is, the tokens' hashes too.
+    if path.starts_with("/v1/tokens") || path == "/v1/backup" {
         return Some(Access::Admin);
     }
     let within = path
@@ -168,6 +169,7 @@ mod tests {
             "GET /v1/projects/{project}/events",
             "GET /v1/agents/{name}",
             "GET /v1/topics",
+            "GET /v1/projects/{project}/export",
             "POST /v1/reservations:check",
             "POST /v1/projects/{project}/reservations:check",
         ] {
@@ -204,6 +206,7 @@ mod tests {
             "DELETE /v1/agents/{name}",
             "POST /v1/agents/{name}/pause",
             "GET /v1/tokens",
+            "GET /v1/backup",
             "POST /v1/tokens",
             "DELETE /v1/tokens/{name}",
             "POST /v1/what-a-later-version-adds",

@@ -21,7 +21,7 @@ const PATIENCE_MS_MAX: u64 = 100_000;
 
 impl Door {
     /// The node, for what only one in a cluster can do.
-    fn node(&self) -> Result<&Node, Refused> {
+    pub(super) fn node(&self) -> Result<&Node, Refused> {
         let alone = || Problem::new(Code::Unavailable, "this is no node of a cluster");
         Ok(self.backend.node().ok_or_else(alone)?)
     }

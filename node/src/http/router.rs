@@ -8,8 +8,8 @@ use queenright_bench::client::wire::{Code, Problem};
 
 use super::problem::Refused;
 use super::{
-    Door, access, agents, budgets, events, guard, memory, nodes, pools, prime, projects, proposals, rates, replay,
-    reservations, sessions, status, tasks, tokens, topics, topology,
+    Door, access, agents, backups, budgets, events, export, guard, memory, nodes, pools, prime, projects, proposals,
+    rates, replay, reservations, sessions, status, tasks, tokens, topics, topology,
 };
 
 pub(super) fn router(door: Door) -> Router {
@@ -32,6 +32,7 @@ pub(super) fn router(door: Door) -> Router {
         .route("/v1/projects", get(projects::list).post(projects::create))
         .route("/v1/projects/{project}", get(projects::show).delete(projects::destroy))
         .route("/v1/projects/{project}/limits", put(projects::limit))
+        .route("/v1/backup", get(backups::backup))
         .route("/v1/pools", get(pools::list))
         .route(
             "/v1/pools/{name}",
@@ -72,6 +73,7 @@ fn of_project(door: &Door) -> Router<Door> {
         .route("/sessions", get(sessions::list).post(sessions::open))
         .route("/sessions/{session}", get(sessions::show).post(sessions::act))
         .route("/prime", get(prime::prime))
+        .route("/export", get(export::export))
         .route("/queues", get(tasks::queues))
         .route("/queues/{queue}", post(tasks::change_queue))
         .route("/reservations", get(reservations::list))

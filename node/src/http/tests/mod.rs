@@ -2,6 +2,7 @@
 
 mod alone;
 mod events;
+mod export;
 mod following;
 mod form;
 mod guard;
