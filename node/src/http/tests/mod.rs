@@ -16,6 +16,7 @@ mod subscribers;
 mod tokens;
 mod topics;
 mod topology;
+mod ui;
 mod waiting;
 
 use std::sync::Arc;
