@@ -12,7 +12,7 @@ use super::AgentAccounts;
 pub const CHILDREN_SHOWN_MAX: usize = 100;
 
 /// How an agent is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentState {
     /// A generation of it is being started, or woken.
@@ -101,6 +101,39 @@ impl FromStr for AgentState {
         let named = AgentState::ALL.into_iter().find(|state| state.name() == text);
         named.ok_or_else(|| UnknownState { name: text.to_owned() })
     }
+}
+
+/// The agents of a node by state, and those that are in trouble.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentSummary {
+    /// How many are in each state; none where there is none.
+    pub states: BTreeMap<AgentState, u64>,
+    /// Whether all were looked at: at most [`AgentSummary::LOOKED_AT_MAX`] are, by name.
+    pub complete: bool,
+    /// Those that have failed or wait to be started again, by name, at most [`AgentSummary::TROUBLED_MAX`].
+    pub troubled: Vec<TroubledAgent>,
+}
+
+impl AgentSummary {
+    /// How many agents are looked at: a node has a million of them at most.
+    pub const LOOKED_AT_MAX: usize = 10_000;
+    /// How many of those in trouble are named.
+    pub const TROUBLED_MAX: usize = 20;
+}
+
+/// An agent that has failed, or waits to be started again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TroubledAgent {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// How it is.
+    pub state: AgentState,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// Why its last generation ended.
+    pub reason: Option<String>,
 }
 
 /// The agents whose parent an agent is, that live.

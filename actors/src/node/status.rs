@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Node;
 use super::inbox::Control;
 use super::subscribers::SubscriberCounts;
-use crate::agent::{AgentCounts, SignalCounts};
+use crate::agent::{AgentCounts, AgentSummary, SignalCounts};
 use crate::body::{decode, encode};
 use crate::consensus::Recovery;
 use crate::disk::DiskStatus;
@@ -83,6 +83,9 @@ pub struct NodeStatus {
     /// What is to become of it, as the node that was asked knows it; absent for one that simply is a member.
     #[serde(default)]
     pub standing: Option<Standing>,
+    /// Its agents by state.
+    #[serde(default)]
+    pub agents_by_state: Option<AgentSummary>,
 }
 
 /// What is to become of a member.
@@ -127,6 +130,7 @@ impl NodeStatus {
             datagrams: None,
             build: None,
             standing: None,
+            agents_by_state: None,
         }
     }
 }
@@ -388,6 +392,7 @@ impl Node {
             datagrams: Some(self.liveness.counts()),
             build: Some(BUILD.to_owned()),
             standing: None,
+            agents_by_state: Some(self.agents.summary()),
         }
     }
 

@@ -348,6 +348,8 @@ impl QueenState {
             })
             .collect();
         let total = conflicts.len() as u64;
+        self.replica
+            .note_early_loss(&request.project, &request.author, &conflicts);
         conflicts.truncate(CONFLICTS_LISTED_MAX);
         (total > 0).then_some(Outcome::Lost {
             seq: 0,

@@ -11,15 +11,15 @@ mod revisions;
 mod tests;
 mod waiters;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use openraft::type_config::alias::{LogIdOf, StoredMembershipOf, VoteOf};
 use queenright_protocol::colony::{
-    Answer, Claimable, Colony, Digest, DoorTokens, Epoch, Key, Pools, RULES, Record, ReservationId, Serves, Session,
-    TokenHash, Wait, WaitId,
+    Answer, Claimable, Colony, Conflict, Digest, DoorTokens, Epoch, Key, LostTo, Pools, RULES, Record, ReservationId,
+    Serves, Session, TokenHash, Wait, WaitId,
 };
 use queenright_protocol::id::NodeId;
 use queenright_protocol::version::Versions;
@@ -69,6 +69,9 @@ pub(crate) type LogFlushed = Box<dyn Fn() -> Option<(VoteOf<TypeConfig>, Option<
 /// Wakes the store thread.
 pub type StoreWaker = Box<dyn Fn(bool) + Send + Sync>;
 
+/// How many proposals that lost a node tells of.
+pub const LOSSES_KEPT: usize = 256;
+
 /// This node's copy of the colony.
 pub struct Replica {
     me: NodeId,
@@ -98,6 +101,9 @@ pub struct Replica {
     /// The callers of this node whose claims wait.
     claims: Waiters<(Arc<str>, WaitId)>,
     counts: Mutex<ApplyCounts>,
+    /// The proposals that lost of late. A mutex: noted by the writer and the queen, read by those who look on. Held for one
+    /// copy.
+    losses: Mutex<VecDeque<LostTo>>,
     answers: OnceLock<AnswerSink>,
     wake_store: OnceLock<StoreWaker>,
     /// Asked for the last vote and entry that the log has on disk.
@@ -172,6 +178,7 @@ impl Replica {
             reservation_waiters: ReservationWaiters::default(),
             claims: Waiters::default(),
             counts: Mutex::new(ApplyCounts::default()),
+            losses: Mutex::default(),
             answers: OnceLock::new(),
             wake_store: OnceLock::new(),
             log_flushed: OnceLock::new(),
@@ -316,6 +323,34 @@ impl Replica {
     /// Counts of what was applied since this node started.
     pub fn counts(&self) -> ApplyCounts {
         self.counts.lock().expect("nothing panics under this lock").clone()
+    }
+
+    /// The last proposals of a project that lost since this node started, at most [`LOSSES_KEPT`] of all projects, the newest
+    /// first.
+    pub fn losses(&self, project: &str) -> Vec<LostTo> {
+        let kept = self.losses.lock().expect("nothing panics under this lock");
+        let of_project = kept.iter().rev().filter(|lost| *lost.project == *project);
+        of_project.cloned().collect()
+    }
+
+    /// Keeps what is to be said of proposals that lost.
+    pub(crate) fn note_losses(&self, losses: impl IntoIterator<Item = LostTo>) {
+        let mut kept = self.losses.lock().expect("nothing panics under this lock");
+        kept.extend(losses);
+        let over = kept.len().saturating_sub(LOSSES_KEPT);
+        kept.drain(..over);
+    }
+
+    /// A proposal that this node refuses since it has lost already.
+    pub(crate) fn note_early_loss(&self, project: &Arc<str>, author: &Arc<str>, conflicts: &[Conflict]) {
+        let author_at = |seq| {
+            let state = self.state();
+            let found = state.colony.project(project)?.events().author_at(seq);
+            found.cloned()
+        };
+        let lost = LostTo::new(project, author, conflicts, author_at);
+        let cluster_ms = self.cluster_ms_estimate();
+        self.note_losses(lost.map(|lost| LostTo { cluster_ms, ..lost }));
     }
 
     /// The record of `key`, if this node has already seen a revision of it that is higher than `revision`: then a proposal

@@ -75,6 +75,10 @@ pub(super) async fn authorise(State(door): State<Door>, request: Request, next: 
 fn needed(method: &Method, path: Option<&str>) -> Option<Access> {
     // That there is no such route is told to those who may look.
     let Some(path) = path else { return Some(Access::Read) };
+    // And the page that asks for a token.
+    if path == "/ui" || path.starts_with("/ui/") {
+        return None;
+    }
     // And what nodes ask, who prove that they know the cookie of the cluster.
     if matches!(path, "/healthz" | "/readyz" | "/v1/nodes:ask") {
         return None;
@@ -159,7 +163,13 @@ mod tests {
             let (method, path) = line.split_once(' ').unwrap();
             assert_eq!(needed(&method.parse().unwrap(), Some(path)), access, "{line}");
         };
-        for free in ["GET /healthz", "GET /readyz", "POST /v1/nodes:ask"] {
+        for free in [
+            "GET /healthz",
+            "GET /readyz",
+            "POST /v1/nodes:ask",
+            "GET /ui",
+            "GET /ui/page.js",
+        ] {
             check(free, None);
         }
         for look in [
@@ -170,6 +180,7 @@ mod tests {
             "GET /v1/agents/{name}",
             "GET /v1/topics",
             "GET /v1/projects/{project}/export",
+            "GET /v1/overview",
             "POST /v1/reservations:check",
             "POST /v1/projects/{project}/reservations:check",
         ] {

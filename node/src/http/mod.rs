@@ -26,6 +26,8 @@
 //! | `POST`, `GET /v1/projects`, `GET`, `DELETE /v1/projects/{project}`, `PUT /v1/projects/{project}/limits` | make projects, list them; show one, destroy it, limit it |
 //! | `GET`, `PUT /v1/topology` | how the nodes are linked; link them in another way |
 //! | `GET /v1/events` | what happened after a cursor; waits for more if asked to, or streams it; the present state with its cursor |
+//! | `GET /v1/overview` | what the dashboard shows, as a stream: each part when it changes |
+//! | `GET /ui` | the dashboard: a page that loads without a token, and asks for one where the door does |
 //! | `POST /v1/topics/{topic}`, `GET /v1/topics` | publish a message, as raw bytes; follow what is published, as a stream |
 //! | `GET /v1/prime` | what an agent needs to know when it starts |
 //! | `POST`, `GET /v1/tokens`, `DELETE /v1/tokens/{name}` | make tokens that let callers in, list them, revoke one |
@@ -71,6 +73,7 @@ mod tests;
 mod tokens;
 mod topics;
 mod topology;
+mod ui;
 mod waiting;
 
 use std::io;
@@ -215,6 +218,8 @@ struct Door {
     followers: Arc<Semaphore>,
     /// True once the door is told to close.
     closing: watch::Receiver<bool>,
+    /// The cluster as it was looked at last, for all who look on.
+    samples: Arc<ui::Samples>,
 }
 
 impl Door {
@@ -229,6 +234,7 @@ impl Door {
             requests: Arc::new(Semaphore::new(limits.requests)),
             followers: Arc::new(Semaphore::new(limits.followers)),
             closing,
+            samples: Arc::default(),
         }
     }
 

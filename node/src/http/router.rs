@@ -9,7 +9,7 @@ use queenright_bench::client::wire::{Code, Problem};
 use super::problem::Refused;
 use super::{
     Door, access, agents, backups, budgets, events, export, guard, memory, nodes, pools, prime, projects, proposals,
-    rates, replay, reservations, sessions, status, tasks, tokens, topics, topology,
+    rates, replay, reservations, sessions, status, tasks, tokens, topics, topology, ui,
 };
 
 pub(super) fn router(door: Door) -> Router {
@@ -48,6 +48,8 @@ pub(super) fn router(door: Door) -> Router {
         // Watchdogs are answered also when the door is busy.
         .route("/healthz", get(status::alive))
         .route("/readyz", get(status::ready))
+        // The page and its parts are the same for everybody: what they show is asked for with a token.
+        .merge(ui::pages())
         .merge(node)
         .nest("/v1", of_project(&door))
         .nest("/v1/projects/{project}", of_project(&door))
@@ -101,6 +103,7 @@ fn of_project(door: &Door) -> Router<Door> {
         // Those who wait for tasks or events, or to be granted a reservation, are bounded by themselves.
         .route("/tasks:claim", post(tasks::claim))
         .route("/events", get(events::events))
+        .route("/overview", get(ui::overview))
         .route("/topics", get(topics::follow))
         .route("/reservations", post(reservations::acquire))
         .route("/reservations/{reservation}", get(reservations::show))

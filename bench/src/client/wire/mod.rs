@@ -6,6 +6,7 @@ mod event;
 mod export;
 mod memory;
 mod node;
+mod overview;
 mod pool;
 mod prime;
 mod problem;
@@ -33,6 +34,10 @@ pub use self::event::{EventCursor, EventPage, ParseCursorError, WireEvent, WireS
 pub use self::export::{EXPORT_FORMAT, ExportEnd, ExportHead, ExportLine, ExportedRecord, ExportedTask};
 pub use self::memory::{ChangeOp, ChangeRequest, Changed, KeyInfo, KeyList, RangeList};
 pub use self::node::{NodeAnswer, NodeQuestion, Sealed};
+pub use self::overview::{
+    OVERVIEW_TASKS_MAX, OverviewCluster, OverviewDoubt, OverviewLink, OverviewLoss, OverviewNode, OverviewSort,
+    OverviewTask, OverviewTraffic, OverviewWork, TrafficLink, TrafficNode,
+};
 pub use self::pool::{PoolChanged, PoolList, PoolNode, PoolStatus, SetPool, SetRecycle, WirePool};
 pub use self::prime::{Happening, Happenings, HeldReservation, HeldTask, Listed, NextCall, Pinned, Prime};
 pub use self::problem::{Code, Problem};

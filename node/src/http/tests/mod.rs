@@ -17,6 +17,7 @@ mod subscribers;
 mod tokens;
 mod topics;
 mod topology;
+mod ui;
 mod waiting;
 
 use std::sync::Arc;
