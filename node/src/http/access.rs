@@ -79,6 +79,10 @@ fn needed(method: &Method, path: Option<&str>) -> Option<Access> {
     if matches!(path, "/healthz" | "/readyz" | "/v1/nodes:ask") {
         return None;
     }
+    // Each call of a tool is asked for its own scope, where it comes to the route that it stands for.
+    if path == "/mcp" {
+        return Some(Access::Read);
+    }
     if path.starts_with("/v1/tokens") {
         return Some(Access::Admin);
     }
@@ -168,6 +172,7 @@ mod tests {
             "GET /v1/projects/{project}/events",
             "GET /v1/agents/{name}",
             "GET /v1/topics",
+            "POST /mcp",
             "POST /v1/reservations:check",
             "POST /v1/projects/{project}/reservations:check",
         ] {

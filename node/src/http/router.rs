@@ -8,7 +8,7 @@ use queenright_bench::client::wire::{Code, Problem};
 
 use super::problem::Refused;
 use super::{
-    Door, access, agents, budgets, events, guard, memory, nodes, pools, prime, projects, proposals, rates, replay,
+    Door, access, agents, budgets, events, guard, mcp, memory, nodes, pools, prime, projects, proposals, rates, replay,
     reservations, sessions, status, tasks, tokens, topics, topology,
 };
 
@@ -50,6 +50,7 @@ pub(super) fn router(door: Door) -> Router {
         .merge(node)
         .nest("/v1", of_project(&door))
         .nest("/v1/projects/{project}", of_project(&door))
+        .merge(mcp::routes(&door))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(from_fn_with_state(door.clone(), access::authorise))

@@ -5,6 +5,7 @@ mod events;
 mod following;
 mod form;
 mod guard;
+mod mcp;
 mod memory;
 mod pools;
 mod prime;
