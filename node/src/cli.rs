@@ -10,6 +10,7 @@ mod events;
 mod explore;
 mod guard;
 mod import;
+mod mcp;
 mod memory;
 mod node;
 mod pool;
@@ -47,6 +48,7 @@ pub use self::events::{EventsArgs, PrimeArgs};
 pub use self::explore::ExploreArgs;
 pub use self::guard::{Editor, GuardCheckArgs, GuardCommand, GuardInstallArgs, GuardUninstallArgs, GuardedArgs};
 pub use self::import::{ImportArgs, WatchArgs};
+pub use self::mcp::{McpArgs, Program, Scope, SetupArgs};
 pub use self::memory::{ConditionArgs, MemoryCommand};
 pub use self::node::{
     DrainArgs, JoinArgs, LeaveArgs, NodeArgs, NodeCommand, ProcessArgs, RemoveArgs, ReplaceArgs, UpArgs,
@@ -239,6 +241,10 @@ pub enum Command {
     /// Let the cluster start and stop agents by itself, as many as a queue of tasks needs
     #[command(subcommand)]
     Pool(PoolCommand),
+    /// Let models in by the Model Context Protocol, on stdin and stdout
+    Mcp(McpArgs),
+    /// Tell Claude Code, Codex, Gemini CLI or Cursor to start `queenright mcp`
+    Setup(SetupArgs),
     /// Make the certificates of a cluster, renew them, show them
     #[command(subcommand)]
     Tls(TlsCommand),

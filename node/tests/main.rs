@@ -28,6 +28,7 @@ mod joined;
 mod landing;
 mod leader_change;
 mod liveness;
+mod mcp;
 mod membership;
 mod overview;
 mod pools;

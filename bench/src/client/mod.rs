@@ -189,6 +189,14 @@ impl Client {
         client
     }
 
+    /// The same door and connections, another time that a request may take.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Client {
+        let mut client = self.clone();
+        client.options.timeout = timeout;
+        client
+    }
+
     /// The same door and connections, another agent.
     #[must_use]
     pub fn as_agent(&self, agent: &str) -> Client {

@@ -20,6 +20,7 @@ mod import;
 mod input;
 pub mod join;
 pub mod manual;
+pub mod mcp;
 pub mod memory;
 pub mod node;
 pub mod pool;
@@ -33,6 +34,7 @@ pub mod replay;
 pub mod reserve;
 pub mod run;
 pub mod session;
+pub mod setup;
 pub mod status;
 mod table;
 pub mod task;
@@ -92,6 +94,8 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Prime(args) => prime::run(args, context).await,
         Command::Agent(args) => agent::run(args, context).await,
         Command::Pool(command) => pool::run(command, context).await,
+        Command::Mcp(args) => mcp::run(args, context).await,
+        Command::Setup(args) => setup::run(args, context).await,
         Command::Tls(command) => tls::run(command, context).await,
         Command::Token(command) => token::run(command, context).await,
         Command::Replay(args) => replay::run(args, context).await,

@@ -83,6 +83,10 @@ fn needed(method: &Method, path: Option<&str>) -> Option<Access> {
     if matches!(path, "/healthz" | "/readyz" | "/v1/nodes:ask") {
         return None;
     }
+    // Each call of a tool is asked for its own scope, where it comes to the route that it stands for.
+    if path == "/mcp" {
+        return Some(Access::Read);
+    }
     // A backup holds all there is, the tokens' hashes too.
     if path.starts_with("/v1/tokens") || path == "/v1/backup" {
         return Some(Access::Admin);
@@ -181,6 +185,7 @@ mod tests {
             "GET /v1/topics",
             "GET /v1/projects/{project}/export",
             "GET /v1/overview",
+            "POST /mcp",
             "POST /v1/reservations:check",
             "POST /v1/projects/{project}/reservations:check",
         ] {

@@ -34,6 +34,7 @@
 //! | `GET /v1/pools`, `GET`, `PUT`, `DELETE /v1/pools/{name}` | agents that the cluster starts and stops by itself: all pools; one, with its agents on all nodes |
 //! | `POST /v1/pools/{name}/drain`, `/undrain`, `/recycle` | let a pool have no agents, let it have some again, replace them |
 //! | `POST`, `GET /v1/agents`, `GET`, `DELETE /v1/agents/{name}` | the agents of this node |
+//! | `POST /mcp` | the Model Context Protocol: see [`crate::mcp`] |
 //!
 //! Who writes under its own reservation shows its token in the header `queenright-token`.
 //!
@@ -52,6 +53,7 @@ mod export;
 mod guard;
 mod inside;
 mod listener;
+mod mcp;
 mod memory;
 mod nodes;
 mod piped;

@@ -8,8 +8,8 @@ use queenright_bench::client::wire::{Code, Problem};
 
 use super::problem::Refused;
 use super::{
-    Door, access, agents, backups, budgets, events, export, guard, memory, nodes, pools, prime, projects, proposals,
-    rates, replay, reservations, sessions, status, tasks, tokens, topics, topology, ui,
+    Door, access, agents, backups, budgets, events, export, guard, mcp, memory, nodes, pools, prime, projects,
+    proposals, rates, replay, reservations, sessions, status, tasks, tokens, topics, topology, ui,
 };
 
 pub(super) fn router(door: Door) -> Router {
@@ -53,6 +53,7 @@ pub(super) fn router(door: Door) -> Router {
         .merge(node)
         .nest("/v1", of_project(&door))
         .nest("/v1/projects/{project}", of_project(&door))
+        .merge(mcp::routes(&door))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(from_fn_with_state(door.clone(), access::authorise))

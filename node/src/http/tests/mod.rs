@@ -6,6 +6,7 @@ mod export;
 mod following;
 mod form;
 mod guard;
+mod mcp;
 mod memory;
 mod pools;
 mod prime;
