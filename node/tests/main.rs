@@ -29,6 +29,7 @@ mod landing;
 mod leader_change;
 mod liveness;
 mod membership;
+mod openapi;
 mod pools;
 mod processes;
 mod projects;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::AgentAccounts;
@@ -12,7 +13,7 @@ use super::AgentAccounts;
 pub const CHILDREN_SHOWN_MAX: usize = 100;
 
 /// How an agent is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentState {
     /// A generation of it is being started, or woken.
@@ -104,7 +105,7 @@ impl FromStr for AgentState {
 }
 
 /// The agents whose parent an agent is, that live.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AgentChildren {
     /// How many.
     pub total: u64,
@@ -113,7 +114,7 @@ pub struct AgentChildren {
 }
 
 /// An agent as its node sees it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AgentStatus {
     /// Its name.
     pub name: String,
