@@ -260,11 +260,21 @@ pub enum Command {
     /// Measure
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Print the OpenAPI document of the doors: what every route takes and answers
+    Openapi(OpenapiArgs),
     /// Print what a shell needs to complete the commands of this program
     Completions(CompletionsArgs),
     /// Write the manual, a page for each command
     Man(ManArgs),
 }
+
+/// `queenright openapi`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  queenright openapi > queenright.json                  what every door serves at /openapi.json
+  openapi-python-client generate --path queenright.json")]
+pub struct OpenapiArgs {}
 
 /// `queenright completions`
 #[derive(Args, Debug)]

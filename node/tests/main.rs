@@ -30,6 +30,7 @@ mod leader_change;
 mod liveness;
 mod mcp;
 mod membership;
+mod openapi;
 mod overview;
 mod pools;
 mod processes;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::AgentAccounts;
@@ -12,7 +13,7 @@ use super::AgentAccounts;
 pub const CHILDREN_SHOWN_MAX: usize = 100;
 
 /// How an agent is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentState {
     /// A generation of it is being started, or woken.
@@ -104,7 +105,7 @@ impl FromStr for AgentState {
 }
 
 /// The agents of a node by state, and those that are in trouble.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AgentSummary {
     /// How many are in each state; none where there is none.
     pub states: BTreeMap<AgentState, u64>,
@@ -122,7 +123,7 @@ impl AgentSummary {
 }
 
 /// An agent that has failed, or waits to be started again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TroubledAgent {
     /// Its name.
     pub name: String,
@@ -137,7 +138,7 @@ pub struct TroubledAgent {
 }
 
 /// The agents whose parent an agent is, that live.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AgentChildren {
     /// How many.
     pub total: u64,
@@ -146,7 +147,7 @@ pub struct AgentChildren {
 }
 
 /// An agent as its node sees it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AgentStatus {
     /// Its name.
     pub name: String,

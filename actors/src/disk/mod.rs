@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use queenright_protocol::colony::DiskLow;
 use queenright_protocol::id::NodeId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -54,7 +55,7 @@ pub(crate) struct DiskReport {
 }
 
 /// The disk of a node's data folder, as it shows in its status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DiskStatus {
     /// What is left, in bytes: beyond a ballast that is missing, and beyond what is still to be written behind.
     pub free_bytes: u64,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use queenright_protocol::colony::Epoch;
 use queenright_protocol::id::NodeId;
 use queenright_protocol::wire::{Kind, Lane};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Node;
@@ -22,7 +23,7 @@ use crate::store::StoreError;
 use crate::topic::TopicCounts;
 
 /// What a node does in consensus.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// It orders the rounds.
@@ -38,7 +39,7 @@ pub enum Role {
 }
 
 /// One node of the cluster, as the node that was asked sees it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeStatus {
     /// Its name.
     pub name: String,
@@ -89,7 +90,7 @@ pub struct NodeStatus {
 }
 
 /// What is to become of a member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
     /// It takes no new work.
@@ -136,7 +137,7 @@ impl NodeStatus {
 }
 
 /// What a link is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LinkRole {
     /// The node at the other end is a neighbour.
@@ -150,7 +151,7 @@ pub enum LinkRole {
 }
 
 /// One link of a node. What was sent was received, lost or is in doubt, or still waits.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LinkStatus {
     /// The name of the node at the other end.
     pub peer: String,
@@ -188,7 +189,7 @@ pub struct LinkStatus {
 /// What goes over the links of a node and through it. Of the signals of all agents, those sent are those delivered, those
 /// lost at an end, those lost in transit, and those lost or in doubt on links that broke; the same holds of copies of
 /// messages of topics, where an envelope that a link has lost may have been for several nodes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Traffic {
     /// Signals of its agents.
     pub signals: SignalCounts,
@@ -202,7 +203,7 @@ pub struct Traffic {
 }
 
 /// What one node thinks of another one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OpinionStatus {
     /// The name of the other one.
     pub node: String,
@@ -218,7 +219,7 @@ pub struct OpinionStatus {
 }
 
 /// The cluster, as the node that was asked sees it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterStatus {
     /// The name of the cluster.
     pub cluster: String,
@@ -248,7 +249,7 @@ pub struct ClusterStatus {
 }
 
 /// What one node counts and measures, since it started.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct NodeFigures {
     /// Log entries applied.
     pub entries: u64,

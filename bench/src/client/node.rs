@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use queenright_actors::link::Cookie;
 use reqwest::Method;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::request::path_of;
@@ -11,7 +12,7 @@ use super::wire::{NodeAnswer, NodeQuestion, Sealed};
 use super::{Client, ClientError};
 
 /// A member is otherwise, or will be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ChangedNode {
     /// Its name.
     pub node: String,

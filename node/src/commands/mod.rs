@@ -102,6 +102,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Demo(args) => demo::run(args, context).await,
         Command::Explore(args) => explore::run(*args, context).await,
         Command::Bench(args) => bench::run(args, context).await,
+        Command::Openapi(args) => manual::openapi(&args, context),
         Command::Completions(args) => manual::completions(&args, context),
         Command::Man(args) => manual::run(&args, context),
     }

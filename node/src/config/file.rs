@@ -101,6 +101,8 @@ pub(super) struct TlsSection {
 #[serde(deny_unknown_fields, expecting = "a section")]
 pub(super) struct DoorsSection {
     pub(super) auth: Option<String>,
+    pub(super) requests: Option<i64>,
+    pub(super) followers: Option<i64>,
 }
 
 #[derive(Debug, Default, DeriveDeserialize, Serialize)]
@@ -251,6 +253,8 @@ impl ClusterFile {
             }),
             doors: Some(DoorsSection {
                 auth: Some(config.auth.to_string()),
+                requests: Some(integer(config.doors.requests as u64)),
+                followers: Some(integer(config.doors.followers as u64)),
             }),
             agents: Some(AgentsSection {
                 commands: Some(config.agent_commands),

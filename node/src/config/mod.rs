@@ -4,6 +4,7 @@
 //! validated into a [`ClusterConfig`] (the meaning). Everything after this module works with the second one only.
 //! What a key may hold, its default and why stands beside the key: nodes here, timing in [`Consensus`], sizes in [`Limits`] and [`Log`].
 
+mod doors;
 mod error;
 mod exposure;
 mod file;
@@ -26,6 +27,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use doors::Doors;
 pub use error::ConfigError;
 pub use exposure::Auth;
 pub use limits::{Bound, Limits};
@@ -70,6 +72,8 @@ pub struct ClusterConfig {
     pub tls: Option<PathBuf>,
     /// `doors.auth`: who may use the doors.
     pub auth: Auth,
+    /// `[doors]`: how many a door answers at a time.
+    pub doors: Doors,
     /// `agents.commands`: whether hosted agents may run commands on the nodes: `exec` agents, and the checks of tasks. On by
     /// default: who may start agents is trusted with the cluster. A node that listens beyond loopback and asks for no tokens
     /// runs none, whatever this says.

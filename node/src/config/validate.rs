@@ -46,6 +46,7 @@ pub(super) fn cluster(file: &Path, raw: ClusterFile) -> Result<ClusterConfig, Co
         projects,
     } = raw.cluster;
     check.name("cluster.name", &name)?;
+    let doors = raw.doors.unwrap_or_default();
     let nodes = check.nodes(raw.nodes)?;
     Ok(ClusterConfig {
         file: file.to_path_buf(),
@@ -59,7 +60,8 @@ pub(super) fn cluster(file: &Path, raw: ClusterFile) -> Result<ClusterConfig, Co
         rounds: check.rounds(&raw.rounds.unwrap_or_default())?,
         log: check.log(&raw.log.unwrap_or_default())?,
         tls: raw.tls.map(|tls| check.tls(&tls)).transpose()?,
-        auth: check.auth(&raw.doors.unwrap_or_default())?,
+        auth: check.auth(&doors)?,
+        doors: check.doors(&doors)?,
         agent_commands: raw.agents.unwrap_or_default().commands.unwrap_or(true),
         pools: check.pools(raw.pools.unwrap_or_default())?,
     })
@@ -428,7 +430,7 @@ impl Check<'_> {
         })
     }
 
-    fn number(&self, key: &str, value: Option<i64>, bound: Bound) -> Result<u64, ConfigError> {
+    pub(super) fn number(&self, key: &str, value: Option<i64>, bound: Bound) -> Result<u64, ConfigError> {
         let Some(value) = value else { return Ok(bound.default) };
         match u64::try_from(value) {
             Ok(number) if (bound.min..=bound.max).contains(&number) => Ok(number),

@@ -72,15 +72,16 @@ pub(super) async fn authorise(State(door): State<Door>, request: Request, next: 
 }
 
 /// What a request needs; `None` for what watchdogs ask, who get no token: whether the node lives, and has a quorum.
-fn needed(method: &Method, path: Option<&str>) -> Option<Access> {
+pub(super) fn needed(method: &Method, path: Option<&str>) -> Option<Access> {
     // That there is no such route is told to those who may look.
     let Some(path) = path else { return Some(Access::Read) };
     // And the page that asks for a token.
     if path == "/ui" || path.starts_with("/ui/") {
         return None;
     }
-    // And what nodes ask, who prove that they know the cookie of the cluster.
-    if matches!(path, "/healthz" | "/readyz" | "/v1/nodes:ask") {
+    // And what nodes ask, who prove that they know the cookie of the cluster. The document of the door is the same for
+    // everybody who has this program, and who makes a client of it has no token yet.
+    if matches!(path, "/healthz" | "/readyz" | "/openapi.json" | "/v1/nodes:ask") {
         return None;
     }
     // Each call of a tool is asked for its own scope, where it comes to the route that it stands for.
@@ -170,6 +171,7 @@ mod tests {
         for free in [
             "GET /healthz",
             "GET /readyz",
+            "GET /openapi.json",
             "POST /v1/nodes:ask",
             "GET /ui",
             "GET /ui/page.js",

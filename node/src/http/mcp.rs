@@ -6,13 +6,11 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, OnceLock};
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequest as _, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
-use axum::routing::any;
 use futures::future::BoxFuture;
 use queenright_bench::client::{Client, ClientOptions, Within};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
@@ -20,6 +18,7 @@ use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 
 use super::call::Call;
 use super::problem::{Refused, invalid};
+use super::routes::{Routes, get};
 use super::{Door, Inside, router};
 use crate::mcp::{Failure, McpServer, Reach, ServerOptions, Toolsets};
 
@@ -32,13 +31,13 @@ const SESSION_TTL_MS: u64 = 600_000;
 const TOOLSETS_HEADER: &str = "queenright-toolsets";
 
 /// The route.
-pub(super) fn routes(door: &Door) -> Router<Door> {
+pub(super) fn routes(door: &Door) -> Routes {
     let mcp = Arc::new(Mcp::of(door));
     let answer = move |State(door): State<Door>, request: Request| {
         let mcp = mcp.clone();
         async move { mcp.answer(&door, request).await }
     };
-    Router::new().route("/mcp", any(answer))
+    Routes::new().route("/mcp", get(answer.clone()).post(answer.clone()).delete(answer))
 }
 
 /// The protocol over one door.

@@ -6,6 +6,7 @@
 //!
 //! | route | |
 //! |---|---|
+//! | `GET /openapi.json` | all of this for programs, by what `contract` says of it; without a token |
 //! | `GET /healthz`, `GET /readyz` | the process lives; it has a leader that a quorum follows |
 //! | `GET /v1/status`, `GET /v1/figures` | the cluster as this node sees it; what this node counts and measures |
 //! | `GET`, `PUT`, `DELETE /v1/memory/{key}` | the value of a key, as raw bytes; its revision is the `ETag` |
@@ -36,6 +37,8 @@
 //! | `POST`, `GET /v1/agents`, `GET`, `DELETE /v1/agents/{name}` | the agents of this node |
 //! | `POST /mcp` | the Model Context Protocol: see [`crate::mcp`] |
 //!
+//! Every answer has a `traceparent`: that of the caller's trace, or of one drawn for it.
+//!
 //! Who writes under its own reservation shows its token in the header `queenright-token`.
 //!
 //! Routes about a project take it from the query (`?project=`, else `default`), or from the path:
@@ -48,6 +51,7 @@ mod backups;
 mod budgets;
 mod call;
 mod connection;
+mod contract;
 mod events;
 mod export;
 mod guard;
@@ -56,6 +60,7 @@ mod listener;
 mod mcp;
 mod memory;
 mod nodes;
+mod once;
 mod piped;
 mod pools;
 mod prime;
@@ -66,6 +71,7 @@ mod rates;
 mod replay;
 mod reservations;
 mod router;
+mod routes;
 mod sessions;
 mod sse;
 mod status;
@@ -75,6 +81,7 @@ mod tests;
 mod tokens;
 mod topics;
 mod topology;
+mod traceparent;
 mod ui;
 mod waiting;
 
@@ -94,10 +101,12 @@ pub use self::access::DoorAccess;
 use self::backend::Backend;
 use self::call::Caller;
 use self::connection::{Ended, Switch};
+pub use self::contract::document;
 pub use self::inside::Inside;
 use self::listener::Doorway;
+use self::once::Once;
 use self::problem::Refused;
-use crate::config::Limits;
+use crate::config::ClusterConfig;
 
 /// How long requests at work may go on after the door was told to close.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -134,10 +143,12 @@ impl Default for DoorLimits {
 
 impl DoorLimits {
     /// As the cluster file has them.
-    pub fn of(limits: &Limits) -> DoorLimits {
+    pub fn of(config: &ClusterConfig) -> DoorLimits {
         DoorLimits {
-            value_bytes: limits.value_bytes,
-            body_bytes: limits.http_body_bytes,
+            value_bytes: config.limits.value_bytes,
+            body_bytes: config.limits.http_body_bytes,
+            requests: config.doors.requests,
+            followers: config.doors.followers,
             ..DoorLimits::default()
         }
     }
@@ -218,6 +229,8 @@ struct Door {
     access: Arc<DoorAccess>,
     requests: Arc<Semaphore>,
     followers: Arc<Semaphore>,
+    /// What was answered to calls that are no commands.
+    once: Arc<Once>,
     /// True once the door is told to close.
     closing: watch::Receiver<bool>,
     /// The cluster as it was looked at last, for all who look on.
@@ -235,6 +248,7 @@ impl Door {
             },
             requests: Arc::new(Semaphore::new(limits.requests)),
             followers: Arc::new(Semaphore::new(limits.followers)),
+            once: Arc::default(),
             closing,
             samples: Arc::default(),
         }

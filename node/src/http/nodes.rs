@@ -17,7 +17,7 @@ use super::problem::{Refused, invalid, no_answer};
 /// How long what a node asks is: names and addresses.
 const QUESTION_BYTES_MAX: usize = 16 << 10;
 /// How long a node that leaves may wait for its work to be done.
-const PATIENCE_MS_MAX: u64 = 100_000;
+pub(super) const PATIENCE_MS_MAX: u64 = 100_000;
 
 impl Door {
     /// The node, for what only one in a cluster can do.

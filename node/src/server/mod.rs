@@ -184,7 +184,7 @@ async fn run_node(
     };
     let closing = CancellationToken::new();
     let shutdown = closing.clone();
-    let limits = DoorLimits::of(&plan.config.limits);
+    let limits = DoorLimits::of(&plan.config);
     if let Some(tls) = &tls {
         tokio::spawn(certificates::follow(tls.clone(), closing.clone()));
     }

@@ -28,6 +28,7 @@ use std::sync::Arc;
 
 use queenright_actors::agent::AgentStatus;
 use queenright_protocol::colony::ContentHash;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::event::{EventCursor, EventPage, ParseCursorError, WireEvent, WireState, WireWhat};
@@ -97,8 +98,9 @@ impl BodyError {
 }
 
 /// The hash of a value, as 64 hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(into = "String", try_from = "String")]
+#[schemars(extend("pattern" = r"^[0-9a-fA-F]{64}$"))]
 pub struct HexHash(pub ContentHash);
 
 impl From<HexHash> for String {
@@ -148,7 +150,7 @@ pub fn sorted_tags<T: AsRef<str>>(tags: impl IntoIterator<Item = T>) -> Vec<Arc<
 }
 
 /// The answer to `GET /v1/agents`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AgentList {
     /// Agents of the node, by name.
     pub agents: Vec<AgentStatus>,

@@ -2,12 +2,13 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// What kind of error it is: stable words for programs. New ones may come; a client reads those that it does not know as
 /// [`Code::Other`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
     /// There is no such thing.
@@ -56,6 +57,7 @@ pub enum Code {
     Unauthorized,
     /// A code that this program does not know.
     #[serde(other)]
+    #[schemars(skip)]
     Other,
 }
 
@@ -125,7 +127,7 @@ impl fmt::Display for Code {
 }
 
 /// An error as a door answers it: `application/problem+json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// A URI that names the kind of error.
     #[serde(rename = "type")]

@@ -1,6 +1,7 @@
 //! The door over a colony without a cluster, called without a socket.
 
 mod alone;
+mod contract;
 mod events;
 mod export;
 mod following;
@@ -13,6 +14,7 @@ mod prime;
 mod projects;
 mod proposals;
 mod reservations;
+mod scopes;
 mod socket;
 mod subscribers;
 mod tokens;

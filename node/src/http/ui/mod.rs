@@ -12,4 +12,4 @@ mod stream;
 
 pub(super) use self::pages::pages;
 pub(super) use self::samples::Samples;
-pub(super) use self::stream::overview;
+pub(super) use self::stream::{STALLED_MS, overview};

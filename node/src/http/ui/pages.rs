@@ -1,11 +1,9 @@
 //! The page, its style and its script.
 
-use axum::Router;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::get;
 
-use crate::http::Door;
+use crate::http::routes::{Routes, get};
 
 const PAGE: &str = include_str!("page.html");
 /// The script, in parts that share one scope: a file for each subject.
@@ -33,8 +31,8 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 const REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 
 /// The routes of the page.
-pub(in crate::http) fn pages() -> Router<Door> {
-    Router::new()
+pub(in crate::http) fn pages() -> Routes {
+    Routes::new()
         .route("/ui", get(|| part("text/html; charset=utf-8", PAGE)))
         .route("/ui/", get(|| async { Redirect::permanent("/ui") }))
         .route("/ui/page.js", get(|| part("text/javascript; charset=utf-8", SCRIPT)))

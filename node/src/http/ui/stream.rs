@@ -41,7 +41,7 @@ use crate::http::sse::{End, Feed, KEEP_ALIVE, Outlet, respond};
 
 /// For how long an owner must have said nothing of a task for it to count as stalled, in milliseconds: what may be asked
 /// for, and what is unless something is.
-const STALLED_MS: (u64, u64, u64) = (1_000, 300_000, 86_400_000);
+pub(in crate::http) const STALLED_MS: (u64, u64, u64) = (1_000, 300_000, 86_400_000);
 /// How many tasks are looked at: those that nobody needs to look at cost time too.
 const LOOKED_AT_MAX: usize = 65_536;
 /// After so many looks at a state that stays the same its tasks are looked at again.
