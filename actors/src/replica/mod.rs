@@ -4,6 +4,7 @@
 mod apply;
 mod checkpoints;
 mod dirty;
+mod losses;
 mod passes;
 mod reservations;
 mod revisions;
@@ -18,8 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use openraft::type_config::alias::{LogIdOf, StoredMembershipOf, VoteOf};
 use queenright_protocol::colony::{
-    Answer, Claimable, Colony, Conflict, Digest, DoorTokens, Epoch, Key, LostTo, Pools, RULES, Record, ReservationId,
-    Serves, Session, TokenHash, Wait, WaitId,
+    Answer, Claimable, Colony, Digest, DoorTokens, Epoch, Key, LostTo, Pools, RULES, Record, ReservationId, Serves,
+    Session, TokenHash, Wait, WaitId,
 };
 use queenright_protocol::id::NodeId;
 use queenright_protocol::version::Versions;
@@ -32,6 +33,7 @@ use self::checkpoints::Checkpoints;
 pub(crate) use self::checkpoints::Difference;
 pub use self::dirty::{DIRTY_RECORDS_MAX, DIRTY_RECORDS_WANTED};
 use self::dirty::{Dirty, EventBlocks};
+pub use self::losses::LOSSES_KEPT;
 pub(crate) use self::passes::Flushed;
 pub use self::passes::RestoreError;
 use self::reservations::ReservationWaiters;
@@ -68,9 +70,6 @@ pub(crate) type LogFlushed = Box<dyn Fn() -> Option<(VoteOf<TypeConfig>, Option<
 
 /// Wakes the store thread.
 pub type StoreWaker = Box<dyn Fn(bool) + Send + Sync>;
-
-/// How many proposals that lost a node tells of.
-pub const LOSSES_KEPT: usize = 256;
 
 /// This node's copy of the colony.
 pub struct Replica {
@@ -323,34 +322,6 @@ impl Replica {
     /// Counts of what was applied since this node started.
     pub fn counts(&self) -> ApplyCounts {
         self.counts.lock().expect("nothing panics under this lock").clone()
-    }
-
-    /// The last proposals of a project that lost since this node started, at most [`LOSSES_KEPT`] of all projects, the newest
-    /// first.
-    pub fn losses(&self, project: &str) -> Vec<LostTo> {
-        let kept = self.losses.lock().expect("nothing panics under this lock");
-        let of_project = kept.iter().rev().filter(|lost| *lost.project == *project);
-        of_project.cloned().collect()
-    }
-
-    /// Keeps what is to be said of proposals that lost.
-    pub(crate) fn note_losses(&self, losses: impl IntoIterator<Item = LostTo>) {
-        let mut kept = self.losses.lock().expect("nothing panics under this lock");
-        kept.extend(losses);
-        let over = kept.len().saturating_sub(LOSSES_KEPT);
-        kept.drain(..over);
-    }
-
-    /// A proposal that this node refuses since it has lost already.
-    pub(crate) fn note_early_loss(&self, project: &Arc<str>, author: &Arc<str>, conflicts: &[Conflict]) {
-        let author_at = |seq| {
-            let state = self.state();
-            let found = state.colony.project(project)?.events().author_at(seq);
-            found.cloned()
-        };
-        let lost = LostTo::new(project, author, conflicts, author_at);
-        let cluster_ms = self.cluster_ms_estimate();
-        self.note_losses(lost.map(|lost| LostTo { cluster_ms, ..lost }));
     }
 
     /// The record of `key`, if this node has already seen a revision of it that is higher than `revision`: then a proposal
