@@ -6,6 +6,7 @@
 
 mod error;
 mod follow;
+mod log_level;
 mod memory;
 mod node;
 mod pool;

@@ -34,6 +34,7 @@ pub mod task;
 mod task_text;
 pub mod tls;
 pub mod token;
+pub mod top;
 pub mod topic;
 pub mod topology;
 pub mod up;
@@ -44,6 +45,7 @@ use std::path::PathBuf;
 
 pub use context::Context;
 pub use error::CliError;
+pub(crate) use table::shown;
 
 use crate::cli::{Cli, Command};
 use crate::exit::Exit;
@@ -63,6 +65,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Recover(args) => recover::run(args, context).await,
         Command::Config(args) => config::run(args, context).await,
         Command::Status(args) => status::run(args, context).await,
+        Command::Top(args) => top::run(args, context).await,
         Command::Topology(command) => topology::run(command, context).await,
         Command::Memory(args) => memory::run(args, context).await,
         Command::Task(command) => task::run(*command, context).await,

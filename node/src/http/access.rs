@@ -79,7 +79,8 @@ fn needed(method: &Method, path: Option<&str>) -> Option<Access> {
     if matches!(path, "/healthz" | "/readyz" | "/v1/nodes:ask") {
         return None;
     }
-    if path.starts_with("/v1/tokens") {
+    // And what tells how the program is made, at a cost.
+    if path.starts_with("/v1/tokens") || path.starts_with("/debug/") {
         return Some(Access::Admin);
     }
     let within = path
@@ -163,6 +164,9 @@ mod tests {
         }
         for look in [
             "GET /v1/status",
+            "GET /metrics",
+            "GET /v1/traces/{trace}",
+            "GET /v1/log-level",
             "HEAD /v1/memory/{*key}",
             "GET /v1/projects",
             "GET /v1/projects/{project}/events",
@@ -204,6 +208,8 @@ mod tests {
             "DELETE /v1/agents/{name}",
             "POST /v1/agents/{name}/pause",
             "GET /v1/tokens",
+            "GET /debug/profile",
+            "PUT /v1/log-level",
             "POST /v1/tokens",
             "DELETE /v1/tokens/{name}",
             "POST /v1/what-a-later-version-adds",

@@ -7,6 +7,8 @@
 //! | route | |
 //! |---|---|
 //! | `GET /healthz`, `GET /readyz` | the process lives; it has a leader that a quorum follows |
+//! | `GET /metrics` | the same as text for Prometheus, see [`crate::metrics`] |
+//! | `GET /debug/profile` | where the node spends its time for some seconds, as a flame graph |
 //! | `GET /v1/status`, `GET /v1/figures` | the cluster as this node sees it; what this node counts and measures |
 //! | `GET`, `PUT`, `DELETE /v1/memory/{key}` | the value of a key, as raw bytes; its revision is the `ETag` |
 //! | `GET /v1/memory` | keys by prefix |
@@ -24,6 +26,7 @@
 //! | `GET /v1/rates`, `GET`, `PUT`, `DELETE /v1/rates/{name}` | how many tasks that name a rate are begun in a time |
 //! | `GET /v1/usage`; `GET /v1/budgets`, `GET`, `PUT`, `DELETE /v1/budgets/{name}`, `POST /v1/budgets/{name}:reset` | what was used, by whom; how much may be used |
 //! | `POST`, `GET /v1/projects`, `GET`, `DELETE /v1/projects/{project}`, `PUT /v1/projects/{project}/limits` | make projects, list them; show one, destroy it, limit it |
+//! | `GET`, `PUT /v1/log-level` | what this node logs; more or less of it, until it ends |
 //! | `GET`, `PUT /v1/topology` | how the nodes are linked; link them in another way |
 //! | `GET /v1/events` | what happened after a cursor; waits for more if asked to, or streams it; the present state with its cursor |
 //! | `POST /v1/topics/{topic}`, `GET /v1/topics` | publish a message, as raw bytes; follow what is published, as a stream |
@@ -48,11 +51,14 @@ mod events;
 mod guard;
 mod inside;
 mod listener;
+mod log_level;
 mod memory;
+mod metrics;
 mod nodes;
 mod pools;
 mod prime;
 mod problem;
+mod profile;
 mod projects;
 mod proposals;
 mod rates;
@@ -90,6 +96,7 @@ pub use self::inside::Inside;
 use self::listener::Doorway;
 use self::problem::Refused;
 use crate::config::Limits;
+use crate::metrics::requests::Requests;
 
 /// How long requests at work may go on after the door was told to close.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -210,6 +217,8 @@ struct Door {
     access: Arc<DoorAccess>,
     requests: Arc<Semaphore>,
     followers: Arc<Semaphore>,
+    /// What was answered so far.
+    counted: Arc<Requests>,
     /// True once the door is told to close.
     closing: watch::Receiver<bool>,
 }
@@ -225,6 +234,7 @@ impl Door {
             },
             requests: Arc::new(Semaphore::new(limits.requests)),
             followers: Arc::new(Semaphore::new(limits.followers)),
+            counted: Arc::default(),
             closing,
         }
     }

@@ -8,8 +8,8 @@ use queenright_bench::client::wire::{Code, Problem};
 
 use super::problem::Refused;
 use super::{
-    Door, access, agents, budgets, events, guard, memory, nodes, pools, prime, projects, proposals, rates, replay,
-    reservations, sessions, status, tasks, tokens, topics, topology,
+    Door, access, agents, budgets, events, guard, log_level, memory, metrics, nodes, pools, prime, profile, projects,
+    proposals, rates, replay, reservations, sessions, status, tasks, tokens, topics, topology,
 };
 
 pub(super) fn router(door: Door) -> Router {
@@ -22,6 +22,7 @@ pub(super) fn router(door: Door) -> Router {
         .route("/v1/nodes/{name}/remove", post(nodes::remove))
         .route("/v1/nodes/{name}/leave", post(nodes::leave))
         .route("/v1/nodes:ask", post(nodes::ask))
+        .route("/v1/log-level", get(log_level::show).put(log_level::set))
         .route("/v1/topology", get(topology::show).put(topology::set))
         .route("/v1/agents", get(agents::list).post(agents::spawn))
         .route("/v1/agents/{name}", get(agents::show).delete(agents::stop))
@@ -47,6 +48,8 @@ pub(super) fn router(door: Door) -> Router {
         // Watchdogs are answered also when the door is busy.
         .route("/healthz", get(status::alive))
         .route("/readyz", get(status::ready))
+        .route("/metrics", get(metrics::show))
+        .route("/debug/profile", get(profile::profile))
         .merge(node)
         .nest("/v1", of_project(&door))
         .nest("/v1/projects/{project}", of_project(&door))
@@ -54,6 +57,7 @@ pub(super) fn router(door: Door) -> Router {
         .method_not_allowed_fallback(no_method)
         .layer(from_fn_with_state(door.clone(), access::authorise))
         .layer(from_fn_with_state(door.clone(), guard::named))
+        .layer(from_fn_with_state(door.clone(), metrics::count))
         .with_state(door)
 }
 

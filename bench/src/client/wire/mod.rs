@@ -3,6 +3,7 @@
 //! Unknown fields of a request are refused, unknown fields of an answer are ignored: a newer door may say more.
 
 mod event;
+mod log_level;
 mod memory;
 mod node;
 mod pool;
@@ -29,6 +30,7 @@ use queenright_protocol::colony::ContentHash;
 use serde::{Deserialize, Serialize};
 
 pub use self::event::{EventCursor, EventPage, ParseCursorError, WireEvent, WireState, WireWhat};
+pub use self::log_level::{LogLevel, SetLogLevel};
 pub use self::memory::{ChangeOp, ChangeRequest, Changed, KeyInfo, KeyList, RangeList};
 pub use self::node::{NodeAnswer, NodeQuestion, Sealed};
 pub use self::pool::{PoolChanged, PoolList, PoolNode, PoolStatus, SetPool, SetRecycle, WirePool};
