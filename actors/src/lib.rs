@@ -33,6 +33,7 @@
 //! | [`pool`] | as many agents of each pool as this node's share; the shares, while this node leads | start one that nobody's share says |
 //! | [`process`] | runs a command for a task, with a guard that leaves nothing of it behind | know what a task is |
 //! | [`disk`] | the room on the disks, and whether growing commands are admitted; the ballast | remove anything but the ballast |
+//! | [`memory`] | how much memory this process has, and whether it takes new work | stop what is under way |
 //! | `node::comparison` | what follows when the digest of this node is not the leader's | decide without a majority |
 //! | `founding` | the first start: one cluster id, a number for each node; new numbers for those who join later | found a second cluster |
 //! | `epochs` | the newest epoch that this node knows, whoever told it | take an older one |
@@ -45,6 +46,7 @@
 //! | `cuts` | which links the next epoch leads around | believe a node about the links of others |
 //! | `shape` | which links this node wants, by the epoch and by who is down | open or close one |
 //! | `liveness` | who is alive: SWIM over UDP, and what links read | decide what nodes must agree on |
+//! | [`latency`] | how long rounds, commits, claims, syncs and passes take | keep every measurement |
 //! | [`link`] | one connection for each neighbour: lanes, frames, credit, reconnecting | queue without a bound, repeat what was lost |
 //! | [`tls`] | the certificates of a node, for links and doors | issue one, or keep a key longer than a reload |
 //! | [`consensus`] | openraft: its log, network and state machine; read positions | change what an entry carries |
@@ -61,8 +63,10 @@ pub mod disk;
 mod epochs;
 pub mod explorer;
 mod founding;
+pub mod latency;
 pub mod link;
 mod liveness;
+pub mod memory;
 pub mod node;
 pub mod pool;
 pub mod process;

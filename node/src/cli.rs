@@ -26,6 +26,7 @@ mod takes;
 mod task;
 mod tls;
 mod token;
+mod top;
 mod topic;
 mod topology;
 mod value;
@@ -51,7 +52,7 @@ pub use self::import::{ImportArgs, WatchArgs};
 pub use self::mcp::{McpArgs, Program, Scope, SetupArgs};
 pub use self::memory::{ConditionArgs, MemoryCommand};
 pub use self::node::{
-    DrainArgs, JoinArgs, LeaveArgs, NodeArgs, NodeCommand, ProcessArgs, RemoveArgs, ReplaceArgs, UpArgs,
+    DrainArgs, JoinArgs, LeaveArgs, LogLevelArgs, NodeArgs, NodeCommand, ProcessArgs, RemoveArgs, ReplaceArgs, UpArgs,
 };
 pub use self::pool::{PoolCommand, SetPoolArgs};
 pub use self::project::{LimitArgs, LimitedArgs, ProjectCommand};
@@ -69,6 +70,7 @@ pub use self::task::{
 };
 pub use self::tls::{FolderArgs, IssueArgs, TlsCommand};
 pub use self::token::TokenCommand;
+pub use self::top::TopArgs;
 pub use self::topic::TopicCommand;
 pub use self::topology::TopologyCommand;
 
@@ -189,6 +191,8 @@ pub enum Command {
     Config(ConfigCommand),
     /// Show whether the cluster has a leader, and the state of each node
     Status(StatusArgs),
+    /// Show the cluster in the terminal, what needs somebody first
+    Top(TopArgs),
     /// Show how the nodes are linked, or link them in another way
     #[command(subcommand)]
     Topology(TopologyCommand),

@@ -47,15 +47,15 @@ impl RoundTrips {
         self.last
     }
 
-    /// An answer came. One that nobody waits for tells nothing.
-    pub(super) fn answered(&mut self, number: u32, now: Instant) {
-        let Some((_, left)) = self.asked.take_if(|(asked, _)| *asked == number) else {
-            return;
-        };
+    /// An answer came: how long it took. One that nobody waits for tells nothing.
+    pub(super) fn answered(&mut self, number: u32, now: Instant) -> Option<Duration> {
+        let (_, left) = self.asked.take_if(|(asked, _)| *asked == number)?;
         if self.samples.len() == SAMPLES {
             self.samples.pop_front();
         }
-        self.samples.push_back(now.saturating_duration_since(left));
+        let took = now.saturating_duration_since(left);
+        self.samples.push_back(took);
+        Some(took)
     }
 
     /// What was measured; nothing before the first answer.

@@ -10,13 +10,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Node;
+use super::health::Health;
 use super::inbox::Control;
 use super::subscribers::SubscriberCounts;
-use crate::agent::{AgentCounts, AgentSummary, SignalCounts};
+use crate::agent::{AgentCounts, SignalCounts};
 use crate::body::{decode, encode};
 use crate::consensus::Recovery;
 use crate::disk::DiskStatus;
-use crate::link::{BUILD, LaneStats, RefusedStats, RoundTrip};
+use crate::latency::Latencies;
+use crate::link::{BUILD, LaneStats, LinksStats, RefusedStats, RoundTrip};
 use crate::liveness::{DatagramCounts, View};
 use crate::router::TransitCounts;
 use crate::store::StoreError;
@@ -84,9 +86,10 @@ pub struct NodeStatus {
     /// What is to become of it, as the node that was asked knows it; absent for one that simply is a member.
     #[serde(default)]
     pub standing: Option<Standing>,
-    /// Its agents by state.
-    #[serde(default)]
-    pub agents_by_state: Option<AgentSummary>,
+    /// How it is besides. Left out where a node tells another one its status, which one of an earlier build could not read then:
+    /// it is asked for by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
 }
 
 /// What is to become of a member.
@@ -131,7 +134,7 @@ impl NodeStatus {
             datagrams: None,
             build: None,
             standing: None,
-            agents_by_state: None,
+            health: None,
         }
     }
 }
@@ -301,6 +304,9 @@ pub struct NodeFigures {
     /// Messages of topics.
     #[serde(default)]
     pub topics: TopicCounts,
+    /// How long what it does takes.
+    #[serde(default)]
+    pub latencies: Latencies,
 }
 
 /// How long a node waits for the status of another one.
@@ -312,15 +318,18 @@ impl Node {
     pub async fn cluster_status(&self) -> ClusterStatus {
         let others = self.router.members().into_iter().map(|number| async move {
             if number == self.router.me() {
-                return self.own_status();
+                return NodeStatus {
+                    health: Some(self.health()),
+                    ..self.own_status()
+                };
             }
             let question = encode(&Control::Status);
-            let answer = self
+            let asked = self
                 .router
-                .ask(number, Lane::Command, Kind::Control, question, STATUS_TIMEOUT)
-                .await;
-            let status = answer.ok().and_then(|body| decode(&body).ok());
-            status.unwrap_or_else(|| {
+                .ask(number, Lane::Command, Kind::Control, question, STATUS_TIMEOUT);
+            let (answer, health) = futures::join!(asked, self.health_of(number));
+            let status = answer.ok().and_then(|body| decode::<NodeStatus>(&body).ok());
+            status.map(|status| NodeStatus { health, ..status }).unwrap_or_else(|| {
                 let (name, http) = (
                     self.name_of(number).to_string(),
                     self.roster.of(number).map(|seat| seat.http).unwrap_or_default(),
@@ -371,7 +380,8 @@ impl Node {
         }
     }
 
-    pub(super) fn own_status(&self) -> NodeStatus {
+    /// This node alone, as it shows in the status of its cluster; asks nobody.
+    pub fn own_status(&self) -> NodeStatus {
         let (seq, applied, digest) = self.replica.digest();
         let me = self.router.me();
         NodeStatus {
@@ -393,8 +403,29 @@ impl Node {
             datagrams: Some(self.liveness.counts()),
             build: Some(BUILD.to_owned()),
             standing: None,
-            agents_by_state: Some(self.agents.summary()),
+            health: None,
         }
+    }
+
+    /// Whether this node knows a leader, and the term.
+    pub fn leader_and_term(&self) -> (bool, u64) {
+        let leadership = self.consensus.current();
+        (leadership.leader.is_some(), leadership.term)
+    }
+
+    /// The number of the epoch; 0 while there is none.
+    pub fn epoch(&self) -> u64 {
+        self.shaping.epochs.present().map_or(0, |epoch| epoch.number)
+    }
+
+    /// Whether the state of this node differs from what the leader logged, and that is not settled yet.
+    pub fn is_diverged(&self) -> bool {
+        self.replica.difference().is_some()
+    }
+
+    /// What the links of this node count, lane by lane.
+    pub fn link_stats(&self) -> LinksStats {
+        self.router.link_stats()
     }
 
     fn traffic(&self) -> Traffic {
@@ -483,6 +514,14 @@ impl Node {
             store_waits: self.replica.dirty_records() as u64,
             subscribers: self.subscribers.counts(),
             topics: self.topics.counts(),
+            latencies: Latencies {
+                commands: self.meters.commands.latency(),
+                claims: self.meters.claims.latency(),
+                rounds: self.meters.rounds.latency(),
+                commits: self.meters.commits.latency(),
+                log_syncs: self.log.sync_latency(),
+                store_passes: self.store.pass_latency(),
+            },
         })
     }
 }

@@ -7,6 +7,7 @@
 mod backup;
 mod error;
 mod follow;
+mod log_level;
 mod memory;
 mod node;
 mod pool;

@@ -164,7 +164,7 @@ fn of_process(args: &ShowConfigArgs, config: Option<&ClusterConfig>) -> Result<V
     }
     settings.push(match std::env::var("QUEENRIGHT_LOG") {
         Ok(filter) => Shown::new("node.log", filter, Origin::Environment, Some("QUEENRIGHT_LOG")),
-        Err(_) => Shown::new("node.log", super::node::LOG_DEFAULT, Origin::Default, None),
+        Err(_) => Shown::new("node.log", crate::logging::LogFilter::DEFAULT, Origin::Default, None),
     });
     let (node, ca, file) = (args.node.clone(), path(&args.access.ca), path(&args.access.token_file));
     settings.push(Shown::of_flag(

@@ -41,6 +41,7 @@ pub mod task;
 mod task_text;
 pub mod tls;
 pub mod token;
+pub mod top;
 pub mod topic;
 pub mod topology;
 pub mod up;
@@ -51,6 +52,7 @@ use std::path::PathBuf;
 
 pub use context::Context;
 pub use error::CliError;
+pub(crate) use table::shown;
 
 use crate::cli::{Cli, Command};
 use crate::exit::Exit;
@@ -75,6 +77,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Doctor(args) => doctor::run(args, context).await,
         Command::Config(args) => config::run(args, context).await,
         Command::Status(args) => status::run(args, context).await,
+        Command::Top(args) => top::run(args, context).await,
         Command::Topology(command) => topology::run(command, context).await,
         Command::Memory(args) => memory::run(args, context).await,
         Command::Task(command) => task::run(*command, context).await,

@@ -12,6 +12,7 @@ mod free_ports;
 mod limits;
 mod locate;
 mod log;
+mod logging;
 mod origin;
 mod pools;
 mod rounds;
@@ -32,6 +33,7 @@ pub use error::ConfigError;
 pub use exposure::Auth;
 pub use limits::{Bound, Limits};
 pub use log::Log;
+pub use logging::{LogFormat, Logging};
 pub use origin::Setting;
 pub use pools::PoolConfig;
 pub use rounds::Rounds;
@@ -67,6 +69,8 @@ pub struct ClusterConfig {
     pub rounds: Rounds,
     /// `[log]`: how much of the log is kept.
     pub log: Log,
+    /// `[logging]`: what the nodes write of themselves.
+    pub logging: Logging,
     /// `tls.dir`: the folder of the certificates, relative to the file; links and doors are in TLS if there is one.
     /// Absolute here.
     pub tls: Option<PathBuf>,

@@ -59,6 +59,7 @@ pub(super) fn cluster(file: &Path, raw: ClusterFile) -> Result<ClusterConfig, Co
         limits: check.limits(&raw.limits.unwrap_or_default())?,
         rounds: check.rounds(&raw.rounds.unwrap_or_default())?,
         log: check.log(&raw.log.unwrap_or_default())?,
+        logging: check.logging(&raw.logging.unwrap_or_default())?,
         tls: raw.tls.map(|tls| check.tls(&tls)).transpose()?,
         auth: check.auth(&doors)?,
         doors: check.doors(&doors)?,
@@ -387,6 +388,7 @@ impl Check<'_> {
                 Limits::DISK_WATERMARK_BYTES,
             )?,
             ballast_bytes: self.said_bytes("limits.ballast_bytes", &raw.ballast_bytes, Limits::BALLAST_BYTES)?,
+            memory_bytes: self.said_bytes("limits.memory_bytes", &raw.memory_bytes, Limits::MEMORY_BYTES)?,
         };
         let not_above = |key: &str, value: usize, other: &str, bound: usize| {
             if value <= bound {
@@ -438,7 +440,7 @@ impl Check<'_> {
         }
     }
 
-    fn bytes(&self, key: &str, amount: &Option<Amount>, bound: Bound) -> Result<usize, ConfigError> {
+    pub(super) fn bytes(&self, key: &str, amount: &Option<Amount>, bound: Bound) -> Result<usize, ConfigError> {
         let said = self.said_bytes(key, amount, bound.min..=bound.max)?;
         Ok(said.unwrap_or(bound.default) as usize)
     }

@@ -88,8 +88,8 @@ pub(super) fn needed(method: &Method, path: Option<&str>) -> Option<Access> {
     if path == "/mcp" {
         return Some(Access::Read);
     }
-    // A backup holds all there is, the tokens' hashes too.
-    if path.starts_with("/v1/tokens") || path == "/v1/backup" {
+    // A backup holds all there is, the tokens' hashes too; a profile tells how the program is made, at a cost.
+    if path.starts_with("/v1/tokens") || path == "/v1/backup" || path.starts_with("/debug/") {
         return Some(Access::Admin);
     }
     let within = path
@@ -180,6 +180,9 @@ mod tests {
         }
         for look in [
             "GET /v1/status",
+            "GET /metrics",
+            "GET /v1/traces/{trace}",
+            "GET /v1/log-level",
             "HEAD /v1/memory/{*key}",
             "GET /v1/projects",
             "GET /v1/projects/{project}/events",
@@ -225,6 +228,8 @@ mod tests {
             "POST /v1/agents/{name}/pause",
             "GET /v1/tokens",
             "GET /v1/backup",
+            "GET /debug/profile",
+            "PUT /v1/log-level",
             "POST /v1/tokens",
             "DELETE /v1/tokens/{name}",
             "POST /v1/what-a-later-version-adds",

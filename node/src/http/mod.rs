@@ -8,6 +8,8 @@
 //! |---|---|
 //! | `GET /openapi.json` | all of this for programs, by what `contract` says of it; without a token |
 //! | `GET /healthz`, `GET /readyz` | the process lives; it has a leader that a quorum follows |
+//! | `GET /metrics` | the same as text for Prometheus, see [`crate::metrics`] |
+//! | `GET /debug/profile` | where the node spends its time for some seconds, as a flame graph |
 //! | `GET /v1/status`, `GET /v1/figures` | the cluster as this node sees it; what this node counts and measures |
 //! | `GET`, `PUT`, `DELETE /v1/memory/{key}` | the value of a key, as raw bytes; its revision is the `ETag` |
 //! | `GET /v1/memory` | keys by prefix |
@@ -25,6 +27,7 @@
 //! | `GET /v1/rates`, `GET`, `PUT`, `DELETE /v1/rates/{name}` | how many tasks that name a rate are begun in a time |
 //! | `GET /v1/usage`; `GET /v1/budgets`, `GET`, `PUT`, `DELETE /v1/budgets/{name}`, `POST /v1/budgets/{name}:reset` | what was used, by whom; how much may be used |
 //! | `POST`, `GET /v1/projects`, `GET`, `DELETE /v1/projects/{project}`, `PUT /v1/projects/{project}/limits` | make projects, list them; show one, destroy it, limit it |
+//! | `GET`, `PUT /v1/log-level` | what this node logs; more or less of it, until it ends |
 //! | `GET`, `PUT /v1/topology` | how the nodes are linked; link them in another way |
 //! | `GET /v1/events` | what happened after a cursor; waits for more if asked to, or streams it; the present state with its cursor |
 //! | `GET /v1/overview` | what the dashboard shows, as a stream: each part when it changes |
@@ -57,14 +60,17 @@ mod export;
 mod guard;
 mod inside;
 mod listener;
+mod log_level;
 mod mcp;
 mod memory;
+mod metrics;
 mod nodes;
 mod once;
 mod piped;
 mod pools;
 mod prime;
 mod problem;
+mod profile;
 mod projects;
 mod proposals;
 mod rates;
@@ -107,6 +113,7 @@ use self::listener::Doorway;
 use self::once::Once;
 use self::problem::Refused;
 use crate::config::ClusterConfig;
+use crate::metrics::requests::Requests;
 
 /// How long requests at work may go on after the door was told to close.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -231,6 +238,8 @@ struct Door {
     followers: Arc<Semaphore>,
     /// What was answered to calls that are no commands.
     once: Arc<Once>,
+    /// What was answered so far.
+    counted: Arc<Requests>,
     /// True once the door is told to close.
     closing: watch::Receiver<bool>,
     /// The cluster as it was looked at last, for all who look on.
@@ -249,6 +258,7 @@ impl Door {
             requests: Arc::new(Semaphore::new(limits.requests)),
             followers: Arc::new(Semaphore::new(limits.followers)),
             once: Arc::default(),
+            counted: Arc::default(),
             closing,
             samples: Arc::default(),
         }

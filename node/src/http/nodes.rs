@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::Door;
 use super::call::Call;
-use super::problem::{Refused, invalid, no_answer};
+use super::problem::{Refused, invalid, memory_low, no_answer};
 
 /// How long what a node asks is: names and addresses.
 const QUESTION_BYTES_MAX: usize = 16 << 10;
@@ -33,7 +33,15 @@ impl Door {
                 let detail = format!("node {} is drained: it takes no new work; ask another one", node.name());
                 Err(Problem::new(Code::Unavailable, detail).into())
             }
-            _ => Ok(()),
+            _ => self.has_memory(),
+        }
+    }
+
+    /// Refuses new work at a node that has no memory left for it.
+    pub(super) fn has_memory(&self) -> Result<(), Refused> {
+        match self.backend.node().and_then(Node::memory_low) {
+            Some(low) => Err(memory_low(&low).into()),
+            None => Ok(()),
         }
     }
 }

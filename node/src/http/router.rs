@@ -8,9 +8,9 @@ use queenright_bench::client::wire::{Code, Problem};
 use super::problem::Refused;
 use super::routes::{Routes, delete, get, post, put};
 use super::{
-    Door, access, agents, backups, budgets, contract, events, export, guard, mcp, memory, nodes, once, pools, prime,
-    projects, proposals, rates, replay, reservations, sessions, status, tasks, tokens, topics, topology, traceparent,
-    ui,
+    Door, access, agents, backups, budgets, contract, events, export, guard, log_level, mcp, memory, metrics, nodes,
+    once, pools, prime, profile, projects, proposals, rates, replay, reservations, sessions, status, tasks, tokens,
+    topics, topology, traceparent, ui,
 };
 
 pub(super) fn router(door: Door) -> Router {
@@ -21,6 +21,7 @@ pub(super) fn router(door: Door) -> Router {
         .layer(from_fn_with_state(door.clone(), access::authorise))
         .layer(from_fn_with_state(door.clone(), guard::named))
         .layer(from_fn(traceparent::traced))
+        .layer(from_fn_with_state(door.clone(), metrics::count))
         .with_state(door)
 }
 
@@ -33,6 +34,7 @@ pub(super) fn routes(door: &Door) -> Routes {
         .route("/v1/nodes/{name}/undrain", post(nodes::undrain))
         .route("/v1/nodes/{name}/remove", post(nodes::remove))
         .route("/v1/nodes/{name}/leave", post(nodes::leave))
+        .route("/v1/log-level", get(log_level::show).put(log_level::set))
         .route("/v1/agents", get(agents::list).post(agents::spawn))
         .route("/v1/agents/{name}", get(agents::show).delete(agents::stop))
         .route("/v1/agents/{name}/pause", post(agents::pause))
@@ -66,6 +68,8 @@ pub(super) fn routes(door: &Door) -> Routes {
         // Watchdogs are answered also when the door is busy.
         .route("/healthz", get(status::alive))
         .route("/readyz", get(status::ready))
+        .route("/metrics", get(metrics::show))
+        .route("/debug/profile", get(profile::profile))
         // The page and its parts are the same for everybody: what they show is asked for with a token.
         .merge(ui::pages())
         .merge(node)

@@ -184,6 +184,7 @@ fn advice(code: Code) -> &'static str {
         }
         Code::Busy | Code::Quota | Code::SlowSubscriber => "call again after retry_after_ms, or else in some seconds",
         Code::DiskLow => "tell a person: the disks of the cluster are nearly full",
+        Code::MemoryLow => "call again after retry_after_ms, or at another node: this one is short of memory",
         Code::Invalid | Code::TooLarge | Code::WrongType | Code::MissingContent => {
             "correct the argument, then call again"
         }

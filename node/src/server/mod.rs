@@ -357,6 +357,7 @@ fn options(plan: &NodePlan, tls: Option<Arc<Tls>>, hosted: &Arc<Hosted>) -> Resu
             watermark_bytes: limits.disk_watermark_bytes,
             ballast_bytes: limits.ballast_bytes,
         },
+        memory_bytes: limits.memory_bytes,
         tls,
     })
 }

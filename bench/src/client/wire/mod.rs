@@ -4,6 +4,7 @@
 
 mod event;
 mod export;
+mod log_level;
 mod memory;
 mod node;
 mod overview;
@@ -33,6 +34,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::event::{EventCursor, EventPage, ParseCursorError, WireEvent, WireState, WireWhat};
 pub use self::export::{EXPORT_FORMAT, ExportEnd, ExportHead, ExportLine, ExportedRecord, ExportedTask};
+pub use self::log_level::{LogLevel, SetLogLevel};
 pub use self::memory::{ChangeOp, ChangeRequest, Changed, KeyInfo, KeyList, RangeList};
 pub use self::node::{NodeAnswer, NodeQuestion, Sealed};
 pub use self::overview::{

@@ -166,7 +166,7 @@ impl OverviewCluster {
             disk_low: node.disk.is_some_and(|disk| disk.low),
             recovery: node.recovery.clone(),
             agents: node.agents,
-            agents_by_state: node.agents_by_state.clone(),
+            agents_by_state: node.health.as_ref().map(|health| health.agents.clone()),
             doubts: doubts(&nodes, node.number),
         });
         OverviewCluster {

@@ -55,6 +55,8 @@ pub enum Code {
     SlowSubscriber,
     /// The request shows no token that is known.
     Unauthorized,
+    /// The node has no memory left for new work; nothing was changed.
+    MemoryLow,
     /// A code that this program does not know.
     #[serde(other)]
     #[schemars(skip)]
@@ -69,7 +71,7 @@ impl Code {
             Code::Conflict | Code::Fenced | Code::CursorAhead | Code::MissingContent => 409,
             Code::Held => 423,
             Code::CursorExpired => 410,
-            Code::Expired | Code::Unavailable | Code::Busy | Code::SlowSubscriber => 503,
+            Code::Expired | Code::Unavailable | Code::Busy | Code::SlowSubscriber | Code::MemoryLow => 503,
             Code::UnknownOutcome => 504,
             Code::Quota => 429,
             Code::DiskLow => 507,
@@ -98,6 +100,7 @@ impl Code {
             Code::Busy => "Busy",
             Code::Quota => "A limit is reached",
             Code::DiskLow => "Too little room on the disks",
+            Code::MemoryLow => "Too little memory",
             Code::Invalid => "The request is malformed",
             Code::TooLarge => "Too large",
             Code::WrongType => "The operation does not fit the value",
@@ -115,7 +118,13 @@ impl Code {
     pub fn retryable(self) -> bool {
         matches!(
             self,
-            Code::Expired | Code::Unavailable | Code::Busy | Code::Quota | Code::DiskLow | Code::SlowSubscriber
+            Code::Expired
+                | Code::Unavailable
+                | Code::Busy
+                | Code::Quota
+                | Code::DiskLow
+                | Code::MemoryLow
+                | Code::SlowSubscriber
         )
     }
 }

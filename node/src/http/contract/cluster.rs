@@ -5,9 +5,9 @@ use queenright_actors::agent::{AgentSpec, AgentState, AgentStatus, LIST_MAX};
 use queenright_actors::node::{ClusterStatus, NodeFigures};
 use queenright_bench::client::ChangedNode;
 use queenright_bench::client::wire::{
-    AgentList, Code, CreateProject, CreateToken, CreatedToken, DestroyedProject, PoolChanged, PoolList, PoolStatus,
-    ProjectList, ProjectSet, RevokedToken, Sealed, SetPool, SetTopology, TokenList, TopologySet, WireProject,
-    WireTopology,
+    AgentList, Code, CreateProject, CreateToken, CreatedToken, DestroyedProject, LogLevel, PoolChanged, PoolList,
+    PoolStatus, ProjectList, ProjectSet, RevokedToken, Sealed, SetLogLevel, SetPool, SetTopology, TokenList,
+    TopologySet, WireProject, WireTopology,
 };
 use queenright_protocol::colony::ProjectLimits;
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ pub(super) fn operations() -> Vec<Operation> {
     all
 }
 
-fn watched() -> [Operation; 8] {
+fn watched() -> [Operation; 10] {
     let given = |operation: Operation, schema: fn() -> Value| {
         operation.answers_with(StatusCode::OK, Some(Content::Given(schema)), [])
     };
@@ -64,6 +64,17 @@ fn watched() -> [Operation; 8] {
         given(get("/openapi.json", "openapi", "This document."), a_document),
         get("/v1/status", "status", "The cluster as this node sees it.").answers::<ClusterStatus>(StatusCode::OK),
         get("/v1/figures", "figures", "What this node counts and measures.").answers::<NodeFigures>(StatusCode::OK),
+        get("/v1/log-level", "log_level", "What this node logs.")
+            .answers::<LogLevel>(StatusCode::OK)
+            .refuses([Code::NotFound]),
+        put(
+            "/v1/log-level",
+            "log_level_set",
+            "Lets this node log more or less, until it ends.",
+        )
+        .json::<SetLogLevel>()
+        .answers::<LogLevel>(StatusCode::OK)
+        .refuses([Code::NotFound]),
         get(
             "/v1/backup",
             "backup",

@@ -19,8 +19,11 @@ const NODE: [(&str, &str); 12] = [
     ),
     // Each tool is asked for the scope of the route that it stands for.
     ("read", "GET /mcp, POST /mcp, DELETE /mcp"),
-    ("admin", "GET /v1/backup"),
-    ("read", "GET /v1/status, GET /v1/figures, GET /v1/topology"),
+    ("admin", "GET /v1/backup, GET /debug/profile, PUT /v1/log-level"),
+    (
+        "read",
+        "GET /v1/status, GET /v1/figures, GET /v1/topology, GET /metrics, GET /v1/log-level",
+    ),
     (
         "read",
         "GET /v1/agents, GET /v1/agents/{name}, GET /v1/projects, GET /v1/projects/{project}",
