@@ -78,7 +78,7 @@ fn it_says_how_a_cluster_is_and_what_is_wrong() {
     let mut bytes = fs::read(&chunks[0]).unwrap();
     bytes[50] ^= 1;
     fs::write(&chunks[0], bytes).unwrap();
-    let held = TcpListener::bind(colony.config().node("n1").unwrap().http).unwrap();
+    let held = TcpListener::bind(colony.config().node("n1").unwrap().links).unwrap();
     let report = doctor(&colony, &[]).with_code(1).json();
     assert_eq!(levels(&report, "doors").len(), 1, "{report}");
     assert_eq!(levels(&report, "data"), ["warning", "problem", "ok"], "{report}");
