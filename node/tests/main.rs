@@ -2,6 +2,7 @@
 
 mod acknowledged;
 mod agents;
+mod backups;
 mod bench;
 mod bench_drive;
 mod bench_results;
@@ -17,11 +18,14 @@ mod damage;
 mod demo;
 mod disturbed;
 mod divergence;
+mod doctor;
+mod dry_runs;
 mod edit_together;
 mod examples;
 mod explore;
 mod failures;
 mod git;
+mod guard;
 mod histories;
 mod hosted;
 mod joined;

@@ -249,7 +249,7 @@ fn done(args: &RestoreArgs, config: &ClusterConfig, name: &str, head: &Head, res
     let mut text = format!(
         "restored: {name} is number {} of cluster {} (id {}), with what {} had at seq {}; positions go on after seq {}\n\
          start it: queenright node --config {file} --name {name}{data}",
-        restored.number, config.name, restored.cluster, head.cluster, head.seq, restored.seq
+        restored.number.0, config.name, restored.cluster, head.cluster, head.seq, restored.seq
     );
     if !others.is_empty() {
         text += &format!(

@@ -75,15 +75,21 @@ fn open_files(node: &RunningNode) -> Option<Finding> {
     })
 }
 
-/// Whether a node has its ports, or could have them.
-pub(super) fn ports(node: &NodeConfig, runs: Option<&RunningNode>) -> Vec<Finding> {
+/// Whether a node has its ports, or could have them. One that is alone sends no datagrams.
+pub(super) fn ports(node: &NodeConfig, runs: Option<&RunningNode>, alone: bool) -> Vec<Finding> {
     let door = |address| TcpListener::bind(address).map(drop);
     let datagrams = |address| UdpSocket::bind(address).map(drop);
     let ours = |address: SocketAddr| runs.filter(|node| node.http == address || node.links == address);
     vec![
         port(node, "http", node.http, ours(node.http), door(node.http)),
         port(node, "links, TCP", node.links, ours(node.links), door(node.links)),
-        port(node, "links, UDP", node.links, ours(node.links), datagrams(node.links)),
+        port(
+            node,
+            "links, UDP",
+            node.links,
+            ours(node.links).filter(|_| !alone),
+            datagrams(node.links),
+        ),
     ]
 }
 
@@ -216,7 +222,7 @@ mod tests {
             free.local_addr().unwrap()
         };
         let node = node(links, http);
-        let found = ports(&node, None);
+        let found = ports(&node, None, false);
         assert_eq!(found[0].level, Level::Problem, "{:?}", found[0]);
         assert!(
             found[0]
@@ -225,7 +231,7 @@ mod tests {
         );
         assert_eq!((found[1].level, found[2].level), (Level::Ok, Level::Ok), "{found:?}");
         let running = RunningNode::this_process("c", "n1", http, links, "/data".into());
-        let found = ports(&node, Some(&running));
+        let found = ports(&node, Some(&running), false);
         assert_eq!(found[0].level, Level::Ok, "{:?}", found[0]);
         assert_eq!(found[1].level, Level::Warning, "a node that runs has its ports");
     }

@@ -224,7 +224,7 @@ impl Host {
             found.extend(exposure(config));
             found.extend(files::certificates(config, &self.local_nodes(config)));
             for node in self.local_nodes(config) {
-                found.extend(host::ports(node, self.runs(&node.name)));
+                found.extend(host::ports(node, self.runs(&node.name), config.nodes.len() == 1));
             }
         }
         for folder in self.disks() {
