@@ -22,8 +22,8 @@ use super::{Failure, Reach, Toolset, Toolsets, listed};
 
 /// What the definitions of the default tools may cost, in tokens.
 const TOKENS_MAX: usize = 5_000;
-/// How many bytes of JSON make a token at least: short words, quotes and braces make more tokens than prose, of which four
-/// bytes do. The o200k vocabulary makes one of BYTES_MEASURED here.
+/// How many bytes of JSON are counted as a token: short words, quotes and braces make more tokens than prose, of which four
+/// bytes do.
 const BYTES_PER_TOKEN: usize = 3;
 /// How many tools a client may be shown by default.
 const DEFAULT_MAX: usize = 15;
