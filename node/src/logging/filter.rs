@@ -53,8 +53,11 @@ impl LogFilter {
                 return refuse(format!("{:?} names no part of the program", target.unwrap_or_default()));
             }
         }
-        match EnvFilter::try_new(text) {
-            Ok(_) => Ok(LogFilter(text.to_owned())),
+        // The library takes no spaces between them.
+        let parts: Vec<&str> = text.split(',').map(str::trim).collect();
+        let filter = parts.join(",");
+        match EnvFilter::try_new(&filter) {
+            Ok(_) => Ok(LogFilter(filter)),
             Err(error) => refuse(error.to_string()),
         }
     }
@@ -87,11 +90,12 @@ mod tests {
             "info",
             "off",
             "warn,queenright=debug",
-            "info, openraft::core=TRACE",
+            "info,openraft::core=TRACE",
             LogFilter::DEFAULT,
         ] {
             assert_eq!(LogFilter::parse(good).unwrap().to_string(), good);
         }
+        assert_eq!(LogFilter::parse("info, a=warn").unwrap().to_string(), "info,a=warn");
         let check = |text: &str, problem: &str| {
             let error = LogFilter::parse(text).unwrap_err().to_string();
             assert!(error.contains(problem), "{error}");

@@ -378,7 +378,7 @@ async fn further_tools_are_there_on_request_only() {
 async fn resources_and_prompts_are_read() {
     let rig = Rig::new();
     let client = Client::of(&rig);
-    rig.put("plan/a b", "text").await;
+    rig.put("plan/a%20b", "text").await;
     let added = client.call("task_add", json!({ "tasks": [{ "title": "t" }] })).await;
     let listed = client.result("resources/list", json!({})).await;
     let uris: Vec<&str> = listed["resources"]
