@@ -33,17 +33,20 @@
 //! | [`pool`] | as many agents of each pool as this node's share; the shares, while this node leads | start one that nobody's share says |
 //! | [`process`] | runs a command for a task, with a guard that leaves nothing of it behind | know what a task is |
 //! | [`disk`] | the room on the disks, and whether growing commands are admitted; the ballast | remove anything but the ballast |
+//! | [`memory`] | how much memory this process has, and whether it takes new work | stop what is under way |
 //! | `node::comparison` | what follows when the digest of this node is not the leader's | decide without a majority |
 //! | `founding` | the first start: one cluster id, a number for each node; new numbers for those who join later | found a second cluster |
 //! | `epochs` | the newest epoch that this node knows, whoever told it | take an older one |
 //! | `roster` | where the nodes are, by the newest epoch and the cluster file | know a node that neither names |
 //! | `node::replacement` | who may join, and the steps from a learner to a voter | give a number out twice |
 //! | [`recover`] | a new cluster from what one node has, when a majority is lost for good; offline | change the folder of a node before all is made |
+//! | [`backup`] | the whole state as one stream of bytes, and a new cluster from it; the latter offline | take a stream that is not whole |
 //! | `transport` | the seam below the router: the gateways of the links, or the network of the simulator | promise more than a link does |
 //! | `router` | the next hop of an envelope, of this node or in transit; answers to questions | look into a body in transit, or wait there |
 //! | `cuts` | which links the next epoch leads around | believe a node about the links of others |
 //! | `shape` | which links this node wants, by the epoch and by who is down | open or close one |
 //! | `liveness` | who is alive: SWIM over UDP, and what links read | decide what nodes must agree on |
+//! | [`latency`] | how long rounds, commits, claims, syncs and passes take | keep every measurement |
 //! | [`link`] | one connection for each neighbour: lanes, frames, credit, reconnecting | queue without a bound, repeat what was lost |
 //! | [`tls`] | the certificates of a node, for links and doors | issue one, or keep a key longer than a reload |
 //! | [`consensus`] | openraft: its log, network and state machine; read positions | change what an entry carries |
@@ -52,6 +55,7 @@
 
 pub mod agent;
 mod background;
+pub mod backup;
 mod body;
 pub mod consensus;
 mod cuts;
@@ -59,8 +63,10 @@ pub mod disk;
 mod epochs;
 pub mod explorer;
 mod founding;
+pub mod latency;
 pub mod link;
 mod liveness;
+pub mod memory;
 pub mod node;
 pub mod pool;
 pub mod process;

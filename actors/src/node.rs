@@ -1,8 +1,10 @@
 //! A running node, as its doors see it.
 
 mod backlog;
+mod backup;
 mod comparison;
 mod detours;
+mod health;
 mod inbox;
 mod joins;
 mod leaving;
@@ -23,7 +25,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use queenright_protocol::colony::{
-    Body, Key, Outcome, Record, Refusal, SessionId, TokenHash, content_prefix, read_records, record_key,
+    Body, Key, Outcome, Record, Refusal, SessionId, TaskCommand, TokenHash, content_prefix, read_records, record_key,
 };
 use queenright_protocol::id::{ClusterId, NodeId};
 use queenright_protocol::topology;
@@ -37,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 use self::comparison::Judge;
 pub(crate) use self::comparison::noted as noted_difference;
 use self::detours::Detours;
+pub use self::health::Health;
 pub use self::joins::JoinError;
 use self::joins::Joins;
 use self::leaving::EndedSender;
@@ -57,8 +60,10 @@ use crate::consensus::{Consensus, LogStore};
 pub use crate::consensus::{RecoveredBy, Recovery};
 use crate::disk::Disk;
 pub use crate::founding::{Admission, FoundingError, attempt, come_in};
+use crate::latency::Meters;
 use crate::liveness::Liveness;
 pub use crate::liveness::{DatagramCounts, View};
+use crate::memory::{Memory, MemoryLow};
 use crate::pool::Hosting;
 use crate::queen::{QueenCounts, QueenMessage, Request, SubmitError};
 use crate::replica::{Replica, Snapshot};
@@ -119,11 +124,13 @@ pub struct Node {
     consensus: Arc<Consensus>,
     queen: ActorRef<QueenMessage>,
     queen_counts: Arc<QueenCounts>,
+    meters: Arc<Meters>,
     agents: Arc<Agents>,
     signals: Arc<Signals>,
     topics: Arc<Topics>,
     subscribers: Arc<Subscribers>,
     disk: Arc<Disk>,
+    memory: Arc<Memory>,
     liveness: Arc<Liveness>,
     judge: Arc<Judge>,
     steward: Arc<Steward>,
@@ -203,7 +210,15 @@ impl Node {
         // Any call with a token is a sign of life of its session.
         let token = request.body.token();
         let elsewhere = token.and_then(|token| self.keeper.heard(&request.project, token));
+        let claims = matches!(&request.body, Body::Task(TaskCommand::Claim(_)));
         let outcome = submit(&self.queen, request, deadline).await;
+        if outcome.is_ok() {
+            let took = asked.elapsed();
+            self.meters.commands.note(took);
+            if claims {
+                self.meters.claims.note(took);
+            }
+        }
         // A proposal that was found to have lost before the log was judged by this node alone.
         if matches!(&outcome, Ok(outcome) if !matches!(outcome, Outcome::Lost { seq: 0, .. })) {
             self.consensus.confirm(asked);
@@ -262,6 +277,11 @@ impl Node {
             });
         }
         Ok(self.replica.snapshot())
+    }
+
+    /// Why this node takes no new work for want of memory, if it does not; asked for by whoever brings some.
+    pub fn memory_low(&self) -> Option<MemoryLow> {
+        self.memory.refusal()
     }
 
     /// This node's copy of the colony.

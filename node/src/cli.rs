@@ -1,11 +1,16 @@
 //! The command line: names, types and help. Nothing is done here.
 
 mod agent;
+mod backup;
 mod bench;
 mod budget;
+mod config;
+mod doctor;
 mod events;
 mod explore;
+mod guard;
 mod import;
+mod mcp;
 mod memory;
 mod node;
 mod pool;
@@ -21,6 +26,7 @@ mod takes;
 mod task;
 mod tls;
 mod token;
+mod top;
 mod topic;
 mod topology;
 mod value;
@@ -31,17 +37,22 @@ use std::time::Duration;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 pub use self::agent::{AgentCommand, ExecArgs, HttpArgs, WorkerArgs};
+pub use self::backup::{BackupArgs, ExportArgs, ImportProjectArgs, RestoreArgs};
 pub use self::bench::{
     AbArgs, AllArgs, BenchCommand, ClaimsArgs, CompareArgs, DriveArgs, PageArgs, PeersArgs, PlaceArgs, RampArgs,
     ShapeArgs, StressArgs, TopologiesArgs, TrendArgs,
 };
 pub use self::budget::{BudgetCommand, SpentArgs, UsageArgs};
+pub use self::config::{ConfigCommand, ShowConfigArgs};
+pub use self::doctor::DoctorArgs;
 pub use self::events::{EventsArgs, PrimeArgs};
 pub use self::explore::ExploreArgs;
+pub use self::guard::{Editor, GuardCheckArgs, GuardCommand, GuardInstallArgs, GuardUninstallArgs, GuardedArgs};
 pub use self::import::{ImportArgs, WatchArgs};
+pub use self::mcp::{McpArgs, Program, Scope, SetupArgs};
 pub use self::memory::{ConditionArgs, MemoryCommand};
 pub use self::node::{
-    DrainArgs, JoinArgs, LeaveArgs, NodeArgs, NodeCommand, ProcessArgs, RemoveArgs, ReplaceArgs, UpArgs,
+    DrainArgs, JoinArgs, LeaveArgs, LogLevelArgs, NodeArgs, NodeCommand, ProcessArgs, RemoveArgs, ReplaceArgs, UpArgs,
 };
 pub use self::pool::{PoolCommand, SetPoolArgs};
 pub use self::project::{LimitArgs, LimitedArgs, ProjectCommand};
@@ -59,6 +70,7 @@ pub use self::task::{
 };
 pub use self::tls::{FolderArgs, IssueArgs, TlsCommand};
 pub use self::token::TokenCommand;
+pub use self::top::TopArgs;
 pub use self::topic::TopicCommand;
 pub use self::topology::TopologyCommand;
 
@@ -164,11 +176,23 @@ pub enum Command {
     Leave(LeaveArgs),
     /// Make a new cluster of what one node has, when a majority is lost for good; offline
     Recover(RecoverArgs),
+    /// Write the state of the whole cluster into a file
+    Backup(BackupArgs),
+    /// Begin a new cluster with what a backup holds; offline
+    Restore(RestoreArgs),
+    /// Write a project as lines of JSON
+    Export(ExportArgs),
+    /// Bring what an export holds into a project
+    Import(ImportProjectArgs),
+    /// Look for what may be wrong on this host and in its cluster, and what to do about it
+    Doctor(DoctorArgs),
     /// Look at cluster files
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Show whether the cluster has a leader, and the state of each node
     Status(StatusArgs),
+    /// Show the cluster in the terminal, what needs somebody first
+    Top(TopArgs),
     /// Show how the nodes are linked, or link them in another way
     #[command(subcommand)]
     Topology(TopologyCommand),
@@ -204,6 +228,9 @@ pub enum Command {
     /// Reserve files, keys and slots before work on them begins
     #[command(subcommand)]
     Reserve(ReserveCommand),
+    /// Refuse edits of what somebody else has reserved: hooks of git and of editors
+    #[command(subcommand)]
+    Guard(GuardCommand),
     /// Set how many tasks that name a rate are begun in a time, such as 50/min
     #[command(subcommand)]
     Rate(RateCommand),
@@ -218,6 +245,10 @@ pub enum Command {
     /// Let the cluster start and stop agents by itself, as many as a queue of tasks needs
     #[command(subcommand)]
     Pool(PoolCommand),
+    /// Let models in by the Model Context Protocol, on stdin and stdout
+    Mcp(McpArgs),
+    /// Tell Claude Code, Codex, Gemini CLI or Cursor to start `queenright mcp`
+    Setup(SetupArgs),
     /// Make the certificates of a cluster, renew them, show them
     #[command(subcommand)]
     Tls(TlsCommand),
@@ -233,11 +264,21 @@ pub enum Command {
     /// Measure
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Print the OpenAPI document of the doors: what every route takes and answers
+    Openapi(OpenapiArgs),
     /// Print what a shell needs to complete the commands of this program
     Completions(CompletionsArgs),
     /// Write the manual, a page for each command
     Man(ManArgs),
 }
+
+/// `queenright openapi`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  queenright openapi > queenright.json                  what every door serves at /openapi.json
+  openapi-python-client generate --path queenright.json")]
+pub struct OpenapiArgs {}
 
 /// `queenright completions`
 #[derive(Args, Debug)]
@@ -288,22 +329,6 @@ pub struct AccessArgs {
     /// in QUEENRIGHT_AUTH_TOKEN
     #[arg(long, value_name = "FILE", env = "QUEENRIGHT_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
-}
-
-/// `queenright config`
-#[derive(Debug, Subcommand)]
-#[command(after_help = "\
-Example:
-  queenright config check cluster-configs/mesh-3.toml")]
-pub enum ConfigCommand {
-    /// Check a cluster file: one line says what it describes, or what is wrong and where
-    Check {
-        /// The cluster file
-        file: PathBuf,
-        /// What others can reach may be open without TLS or tokens
-        #[arg(long)]
-        insecure: bool,
-    },
 }
 
 /// `queenright status`

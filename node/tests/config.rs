@@ -162,3 +162,39 @@ fn the_readme_lists_the_exit_codes_as_they_are() {
         );
     }
 }
+
+#[test]
+fn every_setting_is_shown_with_who_says_it() {
+    let (folder, _) = written(&(MESH.to_owned() + "[limits]\nvalue_bytes = \"1 MiB\"\n"));
+    let show = |flags: &[&str]| {
+        let mut command = queenright(folder.path());
+        command
+            .current_dir(folder.path())
+            .args(["config", "show", "c.toml"])
+            .args(flags);
+        let output = command.env("QUEENRIGHT_NODE", "10.0.0.1:7201").output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let shown: serde_json::Value = serde_json::from_str(&show(&["--json", "--data", "d"])).unwrap();
+    let check = |key: &str, origin: &str, by: Option<&str>| {
+        let settings = shown["settings"].as_array().unwrap();
+        let setting = settings.iter().find(|setting| setting["key"] == key).unwrap();
+        assert_eq!(
+            (setting["origin"].as_str(), setting["by"].as_str()),
+            (Some(origin), by),
+            "{setting}"
+        );
+    };
+    check("limits.value_bytes", "file", Some("c.toml"));
+    check("limits.command_bytes", "default", None);
+    check("consensus.voters", "default", None);
+    check("state.folder", "flag", Some("--data"));
+    check("command.node", "environment", Some("QUEENRIGHT_NODE"));
+    check("command.ca", "default", None);
+    assert!(show(&["--origin"]).contains("limits.value_bytes"));
+    // Without origins it is a file that says everything.
+    let whole = show(&[]);
+    queenright::config::ClusterConfig::parse(Path::new("c.toml"), &whole).unwrap();
+    assert!(whole.contains("command_bytes"));
+}

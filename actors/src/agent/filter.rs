@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use queenright_protocol::colony::Span;
 
 use super::entry::Entry;
-use super::{AgentState, AgentStatus};
+use super::{AgentState, AgentStatus, AgentSummary, TroubledAgent};
 
 /// How many agents one page may have.
 pub const LIST_MAX: usize = 10_000;
@@ -42,6 +42,44 @@ pub struct AgentPage {
     pub next: Option<String>,
 }
 
+/// Goes through the agents of a node by name, and says how many are in which state.
+pub(super) fn summary(by_name: &Mutex<BTreeMap<Arc<str>, Arc<Entry>>>) -> AgentSummary {
+    let mut summary = AgentSummary::default();
+    let mut after: Option<Arc<str>> = None;
+    for _ in 0..AgentSummary::LOOKED_AT_MAX.div_ceil(LOOK_AGENTS) {
+        let some = look(by_name, after.as_deref());
+        for entry in &some {
+            let state = entry.state();
+            *summary.states.entry(state).or_default() += 1;
+            let troubled = matches!(state, AgentState::Failed | AgentState::Recovering);
+            if troubled && summary.troubled.len() < AgentSummary::TROUBLED_MAX {
+                let status = entry.status();
+                summary.troubled.push(TroubledAgent {
+                    name: status.name,
+                    kind: status.kind,
+                    state,
+                    restarts: status.restarts,
+                    reason: status.reason,
+                });
+            }
+        }
+        after = some.last().map(|entry| entry.name.clone());
+        if some.len() < LOOK_AGENTS {
+            summary.complete = true;
+            break;
+        }
+    }
+    summary
+}
+
+/// Some agents behind a name.
+fn look(by_name: &Mutex<BTreeMap<Arc<str>, Arc<Entry>>>, after: Option<&str>) -> Vec<Arc<Entry>> {
+    let by_name = by_name.lock().expect("nothing panics under this lock");
+    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let behind = by_name.range::<str, _>((from, Bound::Unbounded));
+    behind.take(LOOK_AGENTS).map(|(_, entry)| entry.clone()).collect()
+}
+
 impl AgentFilter {
     fn fits_plan(&self, entry: &Entry) -> bool {
         let plan = &entry.plan;
@@ -62,12 +100,7 @@ impl AgentFilter {
         let mut agents = Vec::new();
         let mut after: Option<Arc<str>> = self.after.as_deref().map(Arc::from);
         loop {
-            let some: Vec<Arc<Entry>> = {
-                let by_name = by_name.lock().expect("nothing panics under this lock");
-                let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-                let behind = by_name.range::<str, _>((from, Bound::Unbounded));
-                behind.take(LOOK_AGENTS).map(|(_, entry)| entry.clone()).collect()
-            };
+            let some = look(by_name, after.as_deref());
             for entry in &some {
                 after = Some(entry.name.clone());
                 let fits = self.fits_plan(entry)

@@ -70,6 +70,6 @@ pub use self::restart::{
 pub use self::servants::SERVED_MAX;
 pub use self::signal::{AgentAddress, Signal, SignalCounts, Signals, TellError};
 pub use self::spec::{AgentSpec, LABEL_NAME_BYTES_MAX, LABEL_VALUE_BYTES_MAX, LABELS_MAX, PASSIVATE_AFTER_MS_MAX};
-pub use self::status::{AgentChildren, AgentState, AgentStatus, CHILDREN_SHOWN_MAX};
+pub use self::status::{AgentChildren, AgentState, AgentStatus, AgentSummary, CHILDREN_SHOWN_MAX, TroubledAgent};
 pub use crate::router::RouteError;
 pub use queenright_protocol::colony::Serves;

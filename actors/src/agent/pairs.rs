@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use queenright_protocol::id::NodeId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::signal::{AgentAddress, Signal};
@@ -21,7 +22,7 @@ pub const PAIRS_MAX: usize = 32;
 const BLOCK_ACCOUNTS: usize = 4;
 
 /// What an agent counts of its signals to another one, and of those from it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PairCounts {
     /// Taken from this agent for the other.
     pub sent: u64,
@@ -34,7 +35,7 @@ pub struct PairCounts {
 }
 
 /// An agent's account with another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AgentPair {
     /// The node of the other.
     pub node: NodeId,
@@ -46,7 +47,7 @@ pub struct AgentPair {
 }
 
 /// All accounts of an agent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AgentAccounts {
     /// With those it had to do with first.
     pub pairs: Vec<AgentPair>,

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::AgentError;
@@ -17,7 +18,7 @@ pub const AGENTS_PASSIVE_MAX: u64 = 1_000_000;
 pub const AGENTS_ENDED_MAX: usize = 20_000;
 
 /// How many agents of a node live.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AgentCounts {
     /// Actors: those at work, paused or starting; and those that wait to be started again.
     pub active: u64,

@@ -13,6 +13,7 @@ use ractor::{Actor, ActorId, ActorRef};
 use super::actor::{Agent, AgentMessage, AtWork, Start};
 use super::behaviour::{AgentContext, Behaviour, Kinds};
 use super::entry::{Entry, Phase, Said};
+use super::filter::summary;
 use super::generation::Generation;
 use super::kin::{ChildEnded, Kin};
 use super::plan::Plans;
@@ -21,7 +22,9 @@ use super::registration::Whose;
 use super::restart::{End, Verdict};
 use super::servants::Servants;
 use super::signal::Signals;
-use super::{AgentCounts, AgentError, AgentFilter, AgentOrder, AgentPage, AgentSpec, AgentState, AgentStatus};
+use super::{
+    AgentCounts, AgentError, AgentFilter, AgentOrder, AgentPage, AgentSpec, AgentState, AgentStatus, AgentSummary,
+};
 use crate::queen::QueenMessage;
 use crate::replica::Replica;
 use crate::topic::Topics;
@@ -438,6 +441,11 @@ impl Agents {
     /// A page of the agents that a filter chooses, by name, without their accounts. Takes long when there are many.
     pub(crate) fn page(&self, filter: &AgentFilter) -> AgentPage {
         filter.page(&self.by_name)
+    }
+
+    /// How many agents are in which state, and who is in trouble.
+    pub(crate) fn summary(&self) -> AgentSummary {
+        summary(&self.by_name)
     }
 
     pub(crate) fn counts(&self) -> AgentCounts {

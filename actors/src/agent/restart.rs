@@ -14,6 +14,7 @@
 
 use std::collections::VecDeque;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How many restarts a policy may allow within its span: the queen remembers the time of each.
@@ -24,7 +25,7 @@ pub const RESTART_SPAN_MS_MAX: u64 = 86_400_000;
 pub const BACKOFF_MS_MAX: u64 = 3_600_000;
 
 /// After which ends an agent is started again. The names are OTP's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RestartKind {
     /// After every end that nobody asked for.
@@ -37,7 +38,7 @@ pub enum RestartKind {
 }
 
 /// How an agent is started again, as it stands in its specification.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RestartPolicy {
     /// After which ends.

@@ -17,6 +17,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use imbl::OrdMap;
 use queenright_protocol::id::NodeId;
 use queenright_protocol::wire::{Envelope, Kind};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::actor::AgentMessage;
@@ -35,7 +36,7 @@ const TURNS_WAITED: u64 = 1_000;
 const WHILE: Duration = Duration::from_millis(1);
 
 /// Where signals reach an agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct AgentAddress {
     /// The node that hosts it.
     pub node: NodeId,
@@ -83,7 +84,7 @@ pub enum TellError {
 }
 
 /// Counts of signals on this node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SignalCounts {
     /// Taken from agents of this node.
     pub sent: u64,

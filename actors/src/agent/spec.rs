@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use queenright_protocol::colony::NAME_BYTES_MAX;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{AgentError, RestartPolicy};
@@ -17,7 +18,7 @@ pub const LABEL_VALUE_BYTES_MAX: usize = 256;
 pub const PASSIVATE_AFTER_MS_MAX: u64 = 86_400_000;
 
 /// What an agent is to be.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AgentSpec {
     /// Its name, unique among the agents of its node that live. It is the author of the agent's commands: 1 to

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::AgentAccounts;
@@ -12,7 +13,7 @@ use super::AgentAccounts;
 pub const CHILDREN_SHOWN_MAX: usize = 100;
 
 /// How an agent is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentState {
     /// A generation of it is being started, or woken.
@@ -103,8 +104,41 @@ impl FromStr for AgentState {
     }
 }
 
+/// The agents of a node by state, and those that are in trouble.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AgentSummary {
+    /// How many are in each state; none where there is none.
+    pub states: BTreeMap<AgentState, u64>,
+    /// Whether all were looked at: at most [`AgentSummary::LOOKED_AT_MAX`] are, by name.
+    pub complete: bool,
+    /// Those that have failed or wait to be started again, by name, at most [`AgentSummary::TROUBLED_MAX`].
+    pub troubled: Vec<TroubledAgent>,
+}
+
+impl AgentSummary {
+    /// How many agents are looked at: a node has a million of them at most.
+    pub const LOOKED_AT_MAX: usize = 10_000;
+    /// How many of those in trouble are named.
+    pub const TROUBLED_MAX: usize = 20;
+}
+
+/// An agent that has failed, or waits to be started again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TroubledAgent {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// How it is.
+    pub state: AgentState,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// Why its last generation ended.
+    pub reason: Option<String>,
+}
+
 /// The agents whose parent an agent is, that live.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AgentChildren {
     /// How many.
     pub total: u64,
@@ -113,7 +147,7 @@ pub struct AgentChildren {
 }
 
 /// An agent as its node sees it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AgentStatus {
     /// Its name.
     pub name: String,

@@ -52,6 +52,7 @@ pub use self::recover::LogError;
 use self::shared::{FlushState, Open, Shared, wait_for};
 use self::writer::{Pending, Tail};
 use super::types::TypeConfig;
+use crate::latency::Latency;
 
 /// Bytes that may wait for a sync before `append` itself waits: what memory a stalled disk may cost.
 const UNSYNCED_BYTES_MAX: usize = 64 << 20;
@@ -227,6 +228,11 @@ impl LogStore {
             sync_p50: percentile(50),
             sync_p99: percentile(99),
         })
+    }
+
+    /// How long writes of the log take that end with an fdatasync.
+    pub(crate) fn sync_latency(&self) -> Latency {
+        self.shared.flush.sync_meter.latency()
     }
 
     /// The index of the first entry, the one behind the last, and the size of all chunks in bytes.

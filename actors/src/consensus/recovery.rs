@@ -25,6 +25,7 @@ use openraft::type_config::alias::{LogIdOf, SnapshotMetaOf};
 use openraft::{RaftLogReader, storage::RaftLogStorage};
 use queenright_protocol::id::NodeId;
 use queenright_protocol::wire::{Kind, Lane};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -46,7 +47,7 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 const SAY_EVERY: Duration = Duration::from_secs(30);
 
 /// By which way a node has come back to what the others have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RecoveredBy {
     /// By the log, from where its store ends.
@@ -60,7 +61,7 @@ pub enum RecoveredBy {
 
 /// How a node came back. What happened last counts: a running node that falls behind the log of the others gets a
 /// snapshot as well.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Recovery {
     /// The way.
     pub by: RecoveredBy,

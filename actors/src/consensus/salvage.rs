@@ -18,7 +18,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use openraft::storage::RaftLogStorage;
-use openraft::type_config::alias::{LogIdOf, SnapshotMetaOf, StoredMembershipOf, VoteOf};
+use openraft::type_config::alias::{LeaderIdOf, LogIdOf, SnapshotMetaOf, StoredMembershipOf, VoteOf};
+use openraft::vote::RaftLeaderIdExt as _;
 use openraft::{EntryPayload, Membership, RaftLogReader};
 use queenright_protocol::colony::Colony;
 use queenright_protocol::id::NodeId;
@@ -45,6 +46,21 @@ pub(crate) struct Salvaged {
 }
 
 impl Salvaged {
+    /// What a backup holds: the state after an entry, given by its index and term.
+    pub(crate) fn of_backup(colony: Colony, (index, term): (u64, u64), certain: u64) -> Salvaged {
+        // Which node led is forgotten with the cluster; the first entry is that of the members.
+        let leader = LeaderIdOf::<TypeConfig>::new_committed(term.max(1), 0);
+        let last = LogIdOf::<TypeConfig>::new(leader, index.max(1));
+        Salvaged {
+            colony,
+            last,
+            term: term.max(1),
+            committed: last.index,
+            certain,
+            log_damage: None,
+        }
+    }
+
     /// The index and the term of the last entry.
     pub(crate) fn last(&self) -> (u64, u64) {
         (self.last.index, self.last.leader_id.term)

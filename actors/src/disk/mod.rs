@@ -20,6 +20,7 @@ mod room;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use queenright_protocol::colony::DiskLow;
 use queenright_protocol::id::NodeId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -53,7 +55,7 @@ pub(crate) struct DiskReport {
 }
 
 /// The disk of a node's data folder, as it shows in its status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DiskStatus {
     /// What is left, in bytes: beyond a ballast that is missing, and beyond what is still to be written behind.
     pub free_bytes: u64,
@@ -63,6 +65,16 @@ pub struct DiskStatus {
     pub ballast_bytes: u64,
     /// Whether it is low.
     pub low: bool,
+}
+
+/// What is free on the volume of a folder for a node with these limits, and its watermark, both in bytes. For those who look
+/// from outside; nothing is changed.
+///
+/// # Errors
+/// When the operating system refuses.
+pub fn room_of(folder: &Path, limits: DiskLimits) -> io::Result<(u64, u64)> {
+    let volume = ballast::volume(folder)?;
+    Ok((volume.free_bytes, limits.of_volume(volume.total_bytes).watermark_bytes))
 }
 
 /// The room on the disks, as one node knows it.

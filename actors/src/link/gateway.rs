@@ -119,6 +119,7 @@ impl Link {
             version: self.remote().map(|remote| remote.version),
             problem: self.sessions.problem(self.peer.index),
             round_trip: self.outbox.round_trip(),
+            round_trip_latency: self.outbox.round_trip_latency(),
             reconnects: get(&received.link_ups).saturating_sub(1),
             frames_sent,
             frame_bytes_sent,

@@ -18,6 +18,7 @@ use super::config::Compression;
 use super::lane_queue::{LaneQueue, Packing};
 use super::round_trip::{RoundTrip, RoundTrips};
 use super::stats::LaneStats;
+use crate::latency::{Latency, Meter};
 
 /// Bytes of handled items after which credit is sent even if no envelope carries it. Both ends rely on it: with
 /// less than this left unreturned a window of two frames is never stuck.
@@ -116,6 +117,8 @@ struct State {
     /// The next frame asks for the round trip.
     asks: bool,
     round_trips: RoundTrips,
+    /// How long all round trips took, of whatever connection.
+    round_trip_meter: Meter,
     /// The question of the peer that the next frame answers; 0 for none.
     echo: u32,
     counters: [LaneStats; Lane::COUNT],
@@ -160,6 +163,7 @@ impl Outbox {
             room_wanted: false,
             asks: false,
             round_trips: RoundTrips::default(),
+            round_trip_meter: Meter::default(),
             echo: 0,
             counters: Lane::ALL.map(LaneStats::new),
             frames_sent: 0,
@@ -337,13 +341,19 @@ impl Outbox {
         let now = Instant::now();
         let mut state = self.lock();
         if state.up && session == state.session {
-            state.round_trips.answered(number, now);
+            let took = state.round_trips.answered(number, now);
+            took.into_iter().for_each(|took| state.round_trip_meter.note(took));
         }
     }
 
     /// How long the other end took to answer.
     pub(super) fn round_trip(&self) -> Option<RoundTrip> {
         self.lock().round_trips.measured()
+    }
+
+    /// How long all of them took, of whatever connection.
+    pub(super) fn round_trip_latency(&self) -> Latency {
+        self.lock().round_trip_meter.latency()
     }
 
     pub(super) fn lane_stats(&self) -> [LaneStats; Lane::COUNT] {

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -11,7 +12,7 @@ use tokio::time::Instant;
 const SAMPLES: usize = 64;
 
 /// How long the other end took to answer, on the connection that stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RoundTrip {
     /// The last time, in microseconds.
     pub last_us: u64,
@@ -46,15 +47,15 @@ impl RoundTrips {
         self.last
     }
 
-    /// An answer came. One that nobody waits for tells nothing.
-    pub(super) fn answered(&mut self, number: u32, now: Instant) {
-        let Some((_, left)) = self.asked.take_if(|(asked, _)| *asked == number) else {
-            return;
-        };
+    /// An answer came: how long it took. One that nobody waits for tells nothing.
+    pub(super) fn answered(&mut self, number: u32, now: Instant) -> Option<Duration> {
+        let (_, left) = self.asked.take_if(|(asked, _)| *asked == number)?;
         if self.samples.len() == SAMPLES {
             self.samples.pop_front();
         }
-        self.samples.push_back(now.saturating_duration_since(left));
+        let took = now.saturating_duration_since(left);
+        self.samples.push_back(took);
+        Some(took)
     }
 
     /// What was measured; nothing before the first answer.

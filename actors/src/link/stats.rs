@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::refusals::RefusedStats;
 use super::round_trip::RoundTrip;
+use crate::latency::Latency;
 
 /// A snapshot of the counters of all links. Counters only grow, from the start of the process.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -35,6 +36,8 @@ pub struct LinkStats {
     pub problem: Option<String>,
     /// How long the other end takes to answer, on the connection that stands; nothing before its first answer.
     pub round_trip: Option<RoundTrip>,
+    /// How long it took since the start, on whatever connection.
+    pub round_trip_latency: Latency,
     /// How often the link has come up again after it was lost.
     pub reconnects: u64,
     /// Frames handed to ractor_cluster, credit alone included.

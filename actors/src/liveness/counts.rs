@@ -1,11 +1,12 @@
 //! What liveness counts.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::datagram::Refused;
 
 /// Datagrams of a node, since it started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DatagramCounts {
     /// Sent.
     pub sent: u64,

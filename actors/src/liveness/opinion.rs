@@ -9,6 +9,7 @@ use std::fmt;
 use std::mem;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::pace::Pace;
@@ -17,7 +18,7 @@ use super::pace::Pace;
 const FALLS_MAX: usize = 16;
 
 /// How a member is, as another one sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum View {
     /// It was heard of.

@@ -43,6 +43,8 @@ pub(super) enum Control {
     Change(Change),
     /// How are you, and your agents of pools?
     Pools,
+    /// How are you besides? One of an earlier build does not answer this, nor any that follows.
+    Health,
 }
 
 /// The parts that envelopes from other nodes reach; complete once the node is.
@@ -129,6 +131,7 @@ impl Node {
             Ok(Control::Cuts(report)) => encode(&self.detours.hear(envelope.from, report)),
             Ok(Control::Change(change)) => encode(&self.steward.carry_out(change, |node| self.answers(node)).await),
             Ok(Control::Pools) => encode(&self.hosting.report()),
+            Ok(Control::Health) => self.health().encode(),
             Ok(Control::Disk(report)) => encode(&self.disk.hear(envelope.from, report)),
             Err(_) => return,
         };

@@ -65,6 +65,8 @@ pub struct NodeOptions {
     pub labels: BTreeMap<String, String>,
     /// How much room it wants to have on its disk.
     pub disk: DiskLimits,
+    /// How much memory it may have, in bytes; what its control group or its host has if nobody says.
+    pub memory_bytes: Option<u64>,
     /// The certificates of its links; `None` for links in plain TCP.
     pub tls: Option<Arc<Tls>>,
 }

@@ -31,7 +31,9 @@ use crate::consensus::{Consensus, Library, LogStore, Snapshots, Timing, prepare}
 use crate::disk::{Disk, Looker};
 use crate::epochs::Epochs;
 use crate::founding::{AnsweringHello, FirstStart, Founded, left, store_members};
+use crate::latency::Meters;
 use crate::liveness::{Liveness, Pace, Shell, ShellOptions, Who};
+use crate::memory::Memory;
 use crate::pool::{Conducting, Hosting};
 use crate::queen::{Queen, QueenArguments, QueenCounts, QueenMessage, RoundLimits};
 use crate::replica::{Replica, RestoreError};
@@ -160,6 +162,8 @@ impl Node {
         let agents = Agents::new(options.kinds, replica.clone(), signals.clone(), topics.clone());
         let agents = Arc::new(agents);
         let queen_counts = Arc::new(QueenCounts::default());
+        let meters = Arc::new(Meters::default());
+        let memory = Arc::new(Memory::open(options.memory_bytes));
         let sharing = options.nodes.len().max(roster.seats().len()).max(NODES_SHARING);
         let arguments = QueenArguments {
             incarnation: folder.incarnation(),
@@ -174,6 +178,8 @@ impl Node {
             disk: disk.clone(),
             liveness: liveness.clone(),
             counts: queen_counts.clone(),
+            meters: meters.clone(),
+            memory: memory.clone(),
         };
         let (queen, _) = Actor::spawn(None, Queen, arguments).await.map_err(StartError::Queen)?;
         answer_through(&replica, &queen);
@@ -245,6 +251,10 @@ impl Node {
             log_end_of_hellos(hello, joins.clone(), outlived.clone(), inbox),
         )));
         tasks.extend(watch_disk(&disk, looker, &router, &replica, &store, &roster, &stop));
+        tasks.push(tokio::spawn(run_until(stop.clone(), {
+            let memory = memory.clone();
+            async move { memory.watch().await }
+        })));
         let folder = Arc::new(folder);
         tasks.push(tokio::spawn(follow_members(consensus.clone(), stop.clone(), {
             let (disk, folder, roster, me) = (disk.clone(), folder.clone(), roster.clone(), founded.me);
@@ -337,11 +347,13 @@ impl Node {
             consensus,
             queen,
             queen_counts,
+            meters,
             agents,
             signals,
             topics,
             subscribers: Arc::default(),
             disk,
+            memory,
             liveness,
             judge,
             steward,

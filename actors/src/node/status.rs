@@ -6,23 +6,26 @@ use std::time::Duration;
 use queenright_protocol::colony::Epoch;
 use queenright_protocol::id::NodeId;
 use queenright_protocol::wire::{Kind, Lane};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Node;
+use super::health::Health;
 use super::inbox::Control;
 use super::subscribers::SubscriberCounts;
 use crate::agent::{AgentCounts, SignalCounts};
 use crate::body::{decode, encode};
 use crate::consensus::Recovery;
 use crate::disk::DiskStatus;
-use crate::link::{BUILD, LaneStats, RefusedStats, RoundTrip};
+use crate::latency::Latencies;
+use crate::link::{BUILD, LaneStats, LinksStats, RefusedStats, RoundTrip};
 use crate::liveness::{DatagramCounts, View};
 use crate::router::TransitCounts;
 use crate::store::StoreError;
 use crate::topic::TopicCounts;
 
 /// What a node does in consensus.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// It orders the rounds.
@@ -38,7 +41,7 @@ pub enum Role {
 }
 
 /// One node of the cluster, as the node that was asked sees it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeStatus {
     /// Its name.
     pub name: String,
@@ -83,10 +86,14 @@ pub struct NodeStatus {
     /// What is to become of it, as the node that was asked knows it; absent for one that simply is a member.
     #[serde(default)]
     pub standing: Option<Standing>,
+    /// How it is besides. Left out where a node tells another one its status, which one of an earlier build could not read then:
+    /// it is asked for by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
 }
 
 /// What is to become of a member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
     /// It takes no new work.
@@ -127,12 +134,13 @@ impl NodeStatus {
             datagrams: None,
             build: None,
             standing: None,
+            health: None,
         }
     }
 }
 
 /// What a link is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LinkRole {
     /// The node at the other end is a neighbour.
@@ -146,7 +154,7 @@ pub enum LinkRole {
 }
 
 /// One link of a node. What was sent was received, lost or is in doubt, or still waits.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LinkStatus {
     /// The name of the node at the other end.
     pub peer: String,
@@ -184,7 +192,7 @@ pub struct LinkStatus {
 /// What goes over the links of a node and through it. Of the signals of all agents, those sent are those delivered, those
 /// lost at an end, those lost in transit, and those lost or in doubt on links that broke; the same holds of copies of
 /// messages of topics, where an envelope that a link has lost may have been for several nodes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Traffic {
     /// Signals of its agents.
     pub signals: SignalCounts,
@@ -198,7 +206,7 @@ pub struct Traffic {
 }
 
 /// What one node thinks of another one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OpinionStatus {
     /// The name of the other one.
     pub node: String,
@@ -214,7 +222,7 @@ pub struct OpinionStatus {
 }
 
 /// The cluster, as the node that was asked sees it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterStatus {
     /// The name of the cluster.
     pub cluster: String,
@@ -244,7 +252,7 @@ pub struct ClusterStatus {
 }
 
 /// What one node counts and measures, since it started.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct NodeFigures {
     /// Log entries applied.
     pub entries: u64,
@@ -296,6 +304,9 @@ pub struct NodeFigures {
     /// Messages of topics.
     #[serde(default)]
     pub topics: TopicCounts,
+    /// How long what it does takes.
+    #[serde(default)]
+    pub latencies: Latencies,
 }
 
 /// How long a node waits for the status of another one.
@@ -307,15 +318,18 @@ impl Node {
     pub async fn cluster_status(&self) -> ClusterStatus {
         let others = self.router.members().into_iter().map(|number| async move {
             if number == self.router.me() {
-                return self.own_status();
+                return NodeStatus {
+                    health: Some(self.health()),
+                    ..self.own_status()
+                };
             }
             let question = encode(&Control::Status);
-            let answer = self
+            let asked = self
                 .router
-                .ask(number, Lane::Command, Kind::Control, question, STATUS_TIMEOUT)
-                .await;
-            let status = answer.ok().and_then(|body| decode(&body).ok());
-            status.unwrap_or_else(|| {
+                .ask(number, Lane::Command, Kind::Control, question, STATUS_TIMEOUT);
+            let (answer, health) = futures::join!(asked, self.health_of(number));
+            let status = answer.ok().and_then(|body| decode::<NodeStatus>(&body).ok());
+            status.map(|status| NodeStatus { health, ..status }).unwrap_or_else(|| {
                 let (name, http) = (
                     self.name_of(number).to_string(),
                     self.roster.of(number).map(|seat| seat.http).unwrap_or_default(),
@@ -366,7 +380,8 @@ impl Node {
         }
     }
 
-    pub(super) fn own_status(&self) -> NodeStatus {
+    /// This node alone, as it shows in the status of its cluster; asks nobody.
+    pub fn own_status(&self) -> NodeStatus {
         let (seq, applied, digest) = self.replica.digest();
         let me = self.router.me();
         NodeStatus {
@@ -388,7 +403,29 @@ impl Node {
             datagrams: Some(self.liveness.counts()),
             build: Some(BUILD.to_owned()),
             standing: None,
+            health: None,
         }
+    }
+
+    /// Whether this node knows a leader, and the term.
+    pub fn leader_and_term(&self) -> (bool, u64) {
+        let leadership = self.consensus.current();
+        (leadership.leader.is_some(), leadership.term)
+    }
+
+    /// The number of the epoch; 0 while there is none.
+    pub fn epoch(&self) -> u64 {
+        self.shaping.epochs.present().map_or(0, |epoch| epoch.number)
+    }
+
+    /// Whether the state of this node differs from what the leader logged, and that is not settled yet.
+    pub fn is_diverged(&self) -> bool {
+        self.replica.difference().is_some()
+    }
+
+    /// What the links of this node count, lane by lane.
+    pub fn link_stats(&self) -> LinksStats {
+        self.router.link_stats()
     }
 
     fn traffic(&self) -> Traffic {
@@ -477,6 +514,14 @@ impl Node {
             store_waits: self.replica.dirty_records() as u64,
             subscribers: self.subscribers.counts(),
             topics: self.topics.counts(),
+            latencies: Latencies {
+                commands: self.meters.commands.latency(),
+                claims: self.meters.claims.latency(),
+                rounds: self.meters.rounds.latency(),
+                commits: self.meters.commits.latency(),
+                log_syncs: self.log.sync_latency(),
+                store_passes: self.store.pass_latency(),
+            },
         })
     }
 }

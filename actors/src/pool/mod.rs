@@ -41,6 +41,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use queenright_protocol::colony::PoolSettings;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::conductor::{Conducting, conduct};
@@ -77,7 +78,7 @@ impl HostReport {
 }
 
 /// The agents of a pool on a node, and what became of those before them since the node was started.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolFigures {
     /// How many there are to be, as far as the node knows.
     pub wanted: u32,
@@ -140,7 +141,7 @@ impl PoolFigures {
 }
 
 /// How many agents were replaced, by what for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Recycled {
     /// They had worked on as many tasks as they may.
     pub tasks: u64,

@@ -26,7 +26,9 @@ use crate::agent::{AgentError, AgentOrder, AgentSpec, AgentStatus, Agents};
 use crate::body::encode;
 use crate::consensus::{Consensus, Fate};
 use crate::disk::Disk;
+use crate::latency::Meters;
 use crate::liveness::Liveness;
+use crate::memory::Memory;
 use crate::replica::Replica;
 use crate::router::Router;
 
@@ -111,6 +113,8 @@ pub(crate) struct QueenArguments {
     pub(crate) disk: Arc<Disk>,
     pub(crate) liveness: Arc<Liveness>,
     pub(crate) counts: Arc<QueenCounts>,
+    pub(crate) meters: Arc<Meters>,
+    pub(crate) memory: Arc<Memory>,
 }
 
 /// What the queen counts.
@@ -133,6 +137,8 @@ pub(crate) struct QueenState {
     disk: Arc<Disk>,
     liveness: Arc<Liveness>,
     counts: Arc<QueenCounts>,
+    meters: Arc<Meters>,
+    memory: Arc<Memory>,
     started: Instant,
     /// Cluster time at the moment when this node began to lead, and that moment.
     clock: Option<(u64, Instant)>,
@@ -169,6 +175,8 @@ impl Actor for Queen {
             disk,
             liveness,
             counts,
+            meters,
+            memory,
         } = arguments;
         Ok(QueenState {
             incarnation,
@@ -180,6 +188,8 @@ impl Actor for Queen {
             disk,
             liveness,
             counts,
+            meters,
+            memory,
             started: Instant::now(),
             clock: None,
             in_time: false,
@@ -283,8 +293,12 @@ impl Actor for Queen {
 
 impl QueenState {
     fn step(&mut self, input: Input<Ticket>) {
-        let now_ms = self.started.elapsed().as_millis() as u64;
-        self.rounds.step(now_ms, input, &mut self.effects);
+        let now = self.started.elapsed();
+        self.rounds.measure_at(now.as_micros() as u64);
+        self.rounds.step(now.as_millis() as u64, input, &mut self.effects);
+        for took_us in self.rounds.measured_us() {
+            self.meters.rounds.note(Duration::from_micros(took_us));
+        }
     }
 
     fn submit(&mut self, request: Request, reply: Reply) {
@@ -305,6 +319,13 @@ impl QueenState {
         {
             self.counts.refused_early.fetch_add(1, Ordering::Relaxed);
             let _ = reply.send(Err(SubmitError::DiskLow(DiskLow::clone(&low))));
+            return;
+        }
+        if request.body.grows()
+            && let Some(low) = self.memory.refusal()
+        {
+            self.counts.refused_early.fetch_add(1, Ordering::Relaxed);
+            let _ = reply.send(Err(SubmitError::MemoryLow(low)));
             return;
         }
         let expires_ms = self.replica.cluster_ms_estimate() + COMMAND_LIFE_MS;
@@ -348,6 +369,8 @@ impl QueenState {
             })
             .collect();
         let total = conflicts.len() as u64;
+        self.replica
+            .note_early_loss(&request.project, &request.author, &conflicts);
         conflicts.truncate(CONFLICTS_LISTED_MAX);
         (total > 0).then_some(Outcome::Lost {
             seq: 0,
@@ -443,10 +466,13 @@ impl QueenState {
             checkpoint: self.replica.unlogged_checkpoint(),
         }
         .encode();
-        let queen = me.clone();
+        let (queen, meters, appended) = (me.clone(), self.meters.clone(), Instant::now());
         let done = move |fate| match fate {
             // A queen that has stopped appends nothing more.
-            Fate::Over => drop(queen.cast(done(fate))),
+            Fate::Over => {
+                meters.commits.note(appended.elapsed());
+                drop(queen.cast(done(fate)));
+            }
             Fate::NotTaken => drop(queen.send_after(NOT_TAKEN_PAUSE, move || done(fate))),
         };
         self.consensus.append(entry, done).await;

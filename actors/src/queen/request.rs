@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use queenright_protocol::colony::{Body, DiskLow};
 
+use crate::memory::MemoryLow;
+
 /// A command on its way to the queen; she gives it its number and its time to live.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
@@ -51,6 +53,10 @@ pub enum SubmitError {
     /// call. Deletions and reads go on. Try again when there is room.
     #[error("{0}")]
     DiskLow(DiskLow),
+    /// The command makes the state grow, and this node has no memory left for that; nothing was changed. Deletions and
+    /// reads go on. Try again later, or at another node.
+    #[error("{0}")]
+    MemoryLow(MemoryLow),
     /// The state of this node differs from what the leader logged; nothing was changed. Ask another node.
     #[error(
         "the state of this node is not the leader's after log entry {index}: it takes nothing until that is settled"

@@ -183,6 +183,8 @@ struct Flight {
     sends: u32,
     /// Whether the one it was sent to last does not lead.
     refused: bool,
+    /// When it was cut, by the clock that measures.
+    cut_us: u64,
 }
 
 /// The machine.
@@ -211,6 +213,10 @@ pub(crate) struct Rounds<T> {
     /// The bytes of the rounds in the entries under way, oldest first.
     entries: VecDeque<usize>,
     repeated: u64,
+    /// The time of this step by the clock that measures, in microseconds. Nothing is decided by it.
+    measuring_us: u64,
+    /// How long the rounds took that were over since somebody asked.
+    took_us: Vec<u64>,
 }
 
 impl<T> Rounds<T> {
@@ -241,7 +247,19 @@ impl<T> Rounds<T> {
             inbox_bytes: 0,
             entries: VecDeque::new(),
             repeated: 0,
+            measuring_us: 0,
+            took_us: Vec::new(),
         }
+    }
+
+    /// Says what the time is, in microseconds, for what is measured of the rounds of the next step.
+    pub(crate) fn measure_at(&mut self, now_us: u64) {
+        self.measuring_us = now_us;
+    }
+
+    /// How long the rounds took that are over since this was asked last, from the cut to the last outcome, in microseconds.
+    pub(crate) fn measured_us(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.took_us)
     }
 
     /// Takes an input at `now_ms`, any clock that does not go back, and adds what is to be done to `out`.
@@ -390,6 +408,7 @@ impl<T> Rounds<T> {
                 sent_ms: now_ms,
                 sends: 0,
                 refused: false,
+                cut_us: self.measuring_us,
             },
         );
         self.send_flight(first, now_ms, out);
@@ -516,6 +535,7 @@ impl<T> Rounds<T> {
             flight.open -= 1;
             if flight.open == 0 {
                 self.flight_bytes -= flight.bytes.len();
+                self.took_us.push(self.measuring_us.saturating_sub(flight.cut_us));
                 self.flights.remove(&first);
             }
         }

@@ -28,6 +28,7 @@ use queenright_protocol::colony::{ImageError, TooManyRecoveries, first_number, p
 use queenright_protocol::id::{ClusterId, NodeId};
 
 use self::folders::{Work, io_error, put_in_place};
+use crate::backup::{Head, Source};
 use crate::consensus::salvage::{self, Salvaged};
 use crate::consensus::{ConsensusError, Library, LogOptions, LogStore};
 use crate::founding::{FoundingError, begin_alone, stored_members};
@@ -227,6 +228,23 @@ impl Survivor {
     /// What was found.
     pub fn findings(&self) -> &Findings {
         &self.findings
+    }
+
+    /// What the node has, as a backup: all that a recovery from it would take.
+    pub fn backup(&self, cluster: &str, taken_ms: u64) -> Source {
+        let colony = self.salvaged.colony.clone();
+        let head = Head {
+            certain: self.findings.certain,
+            ..Head::of(&colony, self.findings.entry, taken_ms)
+        };
+        let head = Head {
+            cluster: cluster.to_owned(),
+            cluster_id: self.findings.cluster,
+            node: self.options.name.clone(),
+            number: self.findings.number,
+            ..head
+        };
+        Source::new(head, colony)
     }
 
     /// Makes the node the only voter of a new cluster. On disk when this returns.

@@ -205,6 +205,9 @@ impl Replica {
                 self.wake_if_settled(project, *reservation);
             }
         }
+        if !applied.losses.is_empty() {
+            self.note_losses(applied.losses);
+        }
         if let Some(epoch) = applied.epoch {
             self.epoch.send_replace(Some(epoch));
         }

@@ -4,6 +4,7 @@
 mod apply;
 mod checkpoints;
 mod dirty;
+mod losses;
 mod passes;
 mod reservations;
 mod revisions;
@@ -11,15 +12,15 @@ mod revisions;
 mod tests;
 mod waiters;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use openraft::type_config::alias::{LogIdOf, StoredMembershipOf, VoteOf};
 use queenright_protocol::colony::{
-    Answer, Claimable, Colony, Digest, DoorTokens, Epoch, Key, Pools, RULES, Record, ReservationId, Serves, Session,
-    TokenHash, Wait, WaitId,
+    Answer, Claimable, Colony, Digest, DoorTokens, Epoch, Key, LostTo, Pools, RULES, Record, ReservationId, Serves,
+    Session, TokenHash, Wait, WaitId,
 };
 use queenright_protocol::id::NodeId;
 use queenright_protocol::version::Versions;
@@ -32,6 +33,7 @@ use self::checkpoints::Checkpoints;
 pub(crate) use self::checkpoints::Difference;
 pub use self::dirty::{DIRTY_RECORDS_MAX, DIRTY_RECORDS_WANTED};
 use self::dirty::{Dirty, EventBlocks};
+pub use self::losses::LOSSES_KEPT;
 pub(crate) use self::passes::Flushed;
 pub use self::passes::RestoreError;
 use self::reservations::ReservationWaiters;
@@ -98,6 +100,9 @@ pub struct Replica {
     /// The callers of this node whose claims wait.
     claims: Waiters<(Arc<str>, WaitId)>,
     counts: Mutex<ApplyCounts>,
+    /// The proposals that lost of late. A mutex: noted by the writer and the queen, read by those who look on. Held for one
+    /// copy.
+    losses: Mutex<VecDeque<LostTo>>,
     answers: OnceLock<AnswerSink>,
     wake_store: OnceLock<StoreWaker>,
     /// Asked for the last vote and entry that the log has on disk.
@@ -172,6 +177,7 @@ impl Replica {
             reservation_waiters: ReservationWaiters::default(),
             claims: Waiters::default(),
             counts: Mutex::new(ApplyCounts::default()),
+            losses: Mutex::default(),
             answers: OnceLock::new(),
             wake_store: OnceLock::new(),
             log_flushed: OnceLock::new(),

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use queenright_protocol::id::NodeId;
 use queenright_protocol::wire::{Envelope, Kind};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::RouteError;
@@ -61,7 +62,7 @@ impl Notice {
 }
 
 /// Counts of what passed through a node, or should have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TransitCounts {
     /// Envelopes passed on.
     pub forwarded: u64,

@@ -35,6 +35,7 @@ pub mod record;
 mod tests;
 mod thread;
 
+use crate::latency::{Latency, Meter};
 pub use chunk::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use error::StoreError;
 pub(crate) use folder::sync_folder;
@@ -115,6 +116,7 @@ impl Store {
             hurried: AtomicBool::new(false),
             passes: watch::Sender::new(0),
             failure: watch::Sender::new(None),
+            pass_meter: Meter::default(),
         });
         let (worker, contents) = Worker::new(opened, sled_path.clone(), progress.clone());
         #[expect(
@@ -166,6 +168,11 @@ impl Store {
     /// Passes written since the store was opened.
     pub fn passes(&self) -> u64 {
         *self.shared.progress.passes.borrow()
+    }
+
+    /// How long passes take.
+    pub(crate) fn pass_latency(&self) -> Latency {
+        self.shared.progress.pass_meter.latency()
     }
 
     /// Waits until more than `passes` passes were written and returns their number. Wakes nobody, and waits

@@ -44,6 +44,10 @@ pub enum Kind {
     Synced = 6,
     /// The head of a snapshot file: see `consensus::snapshot`.
     Snapshot = 7,
+    /// The head of a backup: see `backup`.
+    Backup = 8,
+    /// The end of a backup.
+    BackupEnd = 9,
 }
 
 /// Why bytes are not the record that was expected.

@@ -17,6 +17,7 @@ use super::open::{META_SPACE, Opened, STATE_SPACE, panic_message, synced_path};
 use super::record::Kind;
 use super::{Pass, Records};
 use crate::background::{give_way, send_back};
+use crate::latency::Meter;
 
 /// How long the thread lets more get dirty before it writes a pass that nobody waits for. Long enough that a busy node
 /// writes a key that is changed again and again once in a while instead of once for each log entry; not longer, since what
@@ -57,6 +58,8 @@ pub(super) struct Progress {
     pub(super) hurried: AtomicBool,
     pub(super) passes: watch::Sender<u64>,
     pub(super) failure: watch::Sender<Option<Arc<str>>>,
+    /// How long passes take.
+    pub(super) pass_meter: Meter,
 }
 
 pub(super) struct Worker {
@@ -190,6 +193,7 @@ impl Worker {
     }
 
     fn write(&mut self, pass: Pass) -> Result<(), StoreError> {
+        let started = Instant::now();
         let mut rows = Rows::default();
         for (key, value) in &pass.changes {
             self.splitter.split(STATE_SPACE, key, value.as_deref(), &mut rows)?;
@@ -200,6 +204,7 @@ impl Worker {
         drop(pass);
         self.db.apply_batch(rows.0).map_err(|error| self.sled_error(error))?;
         self.pass_number = number;
+        self.progress.pass_meter.note(started.elapsed());
         self.progress.passes.send_modify(|passes| *passes += 1);
         Ok(())
     }

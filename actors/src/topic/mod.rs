@@ -43,6 +43,7 @@ use queenright_protocol::id::NodeId;
 use queenright_protocol::topic::{Pattern, Topic};
 use queenright_protocol::topology::{Branch, branches};
 use queenright_protocol::wire::{Envelope, Kind};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::follower::Queue;
@@ -91,7 +92,7 @@ pub enum SubscribeError {
 }
 
 /// What became of a message when it was published.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Published {
     /// How many other nodes it is for.
     pub nodes: u64,
@@ -102,7 +103,7 @@ pub struct Published {
 }
 
 /// Counts of messages on this node; the documentation of the module has the table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TopicCounts {
     /// Messages taken from agents of this node and callers of its door.
     pub published: u64,

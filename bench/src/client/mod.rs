@@ -4,8 +4,10 @@
 //! one project. A mutation whose outcome is unknown ([`ClientError::outcome_unknown`]) may be sent again only under the
 //! same idempotency key.
 
+mod backup;
 mod error;
 mod follow;
+mod log_level;
 mod memory;
 mod node;
 mod pool;
@@ -33,10 +35,11 @@ use std::time::Duration;
 use reqwest::Url;
 use rustls::ClientConfig;
 
+pub use self::backup::Pieces;
 pub use self::error::ClientError;
 pub use self::follow::{Filter, Watched};
 pub use self::memory::{Found, Guard, ListQuery, Lookup, PutOptions, decode_tags, encode_tags};
-pub use self::node::ChangedNode;
+pub use self::node::{ChangedNode, Health};
 pub use self::project::ProjectQuery;
 use self::request::unsendable;
 pub use self::reservation::{AcquireOutcome, ReservationQuery};
@@ -184,6 +187,14 @@ impl Client {
     pub fn with_token(&self, token: Option<&str>) -> Client {
         let mut client = self.clone();
         client.options.token = token.map(str::to_owned);
+        client
+    }
+
+    /// The same door and connections, another time that a request may take.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Client {
+        let mut client = self.clone();
+        client.options.timeout = timeout;
         client
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use queenright_actors::link::Cookie;
 use reqwest::Method;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::request::path_of;
@@ -11,7 +12,7 @@ use super::wire::{NodeAnswer, NodeQuestion, Sealed};
 use super::{Client, ClientError};
 
 /// A member is otherwise, or will be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ChangedNode {
     /// Its name.
     pub node: String,
@@ -19,7 +20,25 @@ pub struct ChangedNode {
     pub epoch: u64,
 }
 
+/// The answer to `GET /healthz`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Whether the process answers.
+    pub alive: bool,
+    /// What its wall clock shows, in milliseconds since 1970.
+    #[serde(default)]
+    pub wall_ms: Option<u64>,
+}
+
 impl Client {
+    /// Whether the process of the node answers. Needs no token.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn health(&self) -> Result<Health, ClientError> {
+        self.fetch(self.request(Method::GET, "/healthz")?).await
+    }
+
     /// Allows a node that has lost its disk to come back with an empty folder.
     ///
     /// # Errors

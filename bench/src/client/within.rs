@@ -36,6 +36,15 @@ impl Client {
         })
     }
 
+    /// The same client of another door that is in this process.
+    #[must_use]
+    pub fn at(&self, door: Arc<dyn Within>) -> Client {
+        Client {
+            within: Some(door),
+            ..self.clone()
+        }
+    }
+
     /// Lets the door answer, within the time of the request.
     pub(super) async fn send_within(
         &self,

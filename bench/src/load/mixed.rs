@@ -207,7 +207,12 @@ impl Mixed {
                 self.tally.add("unknown", 1);
                 Ok(Sent::Unknown)
             }
-            Err(SubmitError::Busy { .. } | SubmitError::NoQuorum { .. } | SubmitError::DiskLow(_)) => {
+            Err(
+                SubmitError::Busy { .. }
+                | SubmitError::NoQuorum { .. }
+                | SubmitError::DiskLow(_)
+                | SubmitError::MemoryLow(_),
+            ) => {
                 self.tally.add("refused", 1);
                 tokio::time::sleep(REFUSED_PAUSE).await;
                 Ok(Sent::NotTaken)

@@ -43,6 +43,7 @@ Examples:
   queenright node replace n2
   queenright node drain n2
   queenright node remove n2
+  queenright node log-level debug --node 127.0.0.1:7202
 
 QUEENRIGHT_LOG sets what is logged on stderr, for instance QUEENRIGHT_LOG=debug."
 )]
@@ -70,6 +71,9 @@ pub struct ProcessArgs {
     /// Open what others can reach without TLS or tokens all the same: for networks that you trust
     #[arg(long)]
     pub insecure: bool,
+    /// Log to FILE, which is rotated as [logging] of the cluster file says, instead of to stderr
+    #[arg(long, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
     /// End when stdin ends, and say on stdout in one line of JSON that the node is ready or why not
     #[arg(long, hide = true)]
     pub parent_pipe: bool,
@@ -87,6 +91,8 @@ pub enum NodeCommand {
     Drain(DrainArgs),
     /// Let a dead node go for good
     Remove(RemoveArgs),
+    /// Show what a node logs, or let it log more or less while it runs
+    LogLevel(LogLevelArgs),
 }
 
 /// `queenright node drain`
@@ -94,6 +100,7 @@ pub enum NodeCommand {
 #[command(after_help = "\
 Examples:
   queenright node drain n2
+  queenright node drain n2 --dry-run
   queenright node drain n2 --off
 
 Its door takes no claims, sessions and agents any more, and says so; claims that wait there are answered, and what it has \
@@ -106,6 +113,9 @@ pub struct DrainArgs {
     /// Let it take work again
     #[arg(long)]
     pub off: bool,
+    /// Say what would be done, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// A node, which is asked.
     #[command(flatten)]
     pub client: ClientArgs,
@@ -123,7 +133,33 @@ pub struct RemoveArgs {
     /// The node
     #[arg(value_name = "NAME")]
     pub name: String,
+    /// Say what would be done, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// Another node, which is asked.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `queenright node log-level`
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  queenright node log-level
+  queenright node log-level debug --node 127.0.0.1:7202
+  queenright node log-level info,queenright_actors::link=trace
+  queenright node log-level --reset
+
+It is changed at the node that is asked, and no other, until that ends: QUEENRIGHT_LOG says what is logged from the start on. \
+Levels are off, error, warn, info, debug and trace. At debug the libraries say much: name the parts that you mean.")]
+pub struct LogLevelArgs {
+    /// A level, or several with parts of the program: LEVEL,PART=LEVEL,…
+    #[arg(value_name = "FILTER", conflicts_with = "reset")]
+    pub filter: Option<String>,
+    /// Log what was logged at the start
+    #[arg(long)]
+    pub reset: bool,
+    /// The node, which is asked.
     #[command(flatten)]
     pub client: ClientArgs,
 }
@@ -175,6 +211,9 @@ pub struct LeaveArgs {
     /// How long the work of its sessions may take to be done, in seconds
     #[arg(long, value_name = "SECS", default_value = "10", value_parser = patience)]
     pub wait: Duration,
+    /// Say what would be done, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// The node that leaves.
     #[command(flatten)]
     pub client: ClientArgs,
@@ -203,6 +242,9 @@ pub struct ReplaceArgs {
     /// The cluster's state is in DIR instead of the user's state folder
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Say what would be done, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// Another node, which is asked.
     #[command(flatten)]
     pub client: ClientArgs,

@@ -68,6 +68,9 @@ Examples:
         /// Let it have agents again
         #[arg(long)]
         off: bool,
+        /// Say what would be done, and change nothing
+        #[arg(long)]
+        dry_run: bool,
         /// The node to ask.
         #[command(flatten)]
         client: ClientArgs,
@@ -79,6 +82,9 @@ Example:
     Recycle {
         /// Its name
         name: String,
+        /// Say what would be done, and change nothing
+        #[arg(long)]
+        dry_run: bool,
         /// The node to ask.
         #[command(flatten)]
         client: ClientArgs,
@@ -90,6 +96,9 @@ Example:
     Remove {
         /// Its name
         name: String,
+        /// Say what would be done, and change nothing
+        #[arg(long)]
+        dry_run: bool,
         /// The node to ask.
         #[command(flatten)]
         client: ClientArgs,
@@ -192,6 +201,9 @@ pub struct SetPoolArgs {
     /// Change nothing if there is a pool of this name
     #[arg(long)]
     pub if_absent: bool,
+    /// Say what would be done, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// The node to ask.
     #[command(flatten)]
     pub client: ClientArgs,

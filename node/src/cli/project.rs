@@ -78,6 +78,9 @@ It is gone at once for everybody. What it held is cleared away in the background
         /// Destroy it: nothing of it can be had back
         #[arg(long)]
         yes: bool,
+        /// Say what would be lost, which is what it does without --yes
+        #[arg(long, conflicts_with = "yes")]
+        dry_run: bool,
         /// The node to ask.
         #[command(flatten)]
         client: ClientArgs,
@@ -92,6 +95,9 @@ pub struct LimitedArgs {
     /// What it may have at most.
     #[command(flatten)]
     pub limits: LimitArgs,
+    /// Say what would be done, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// The node to ask.
     #[command(flatten)]
     pub client: ClientArgs,

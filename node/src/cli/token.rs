@@ -34,6 +34,9 @@ The secret stands alone on stdout; the cluster keeps only its SHA-256. Exit code
         /// In what time it ends, such as 12h or 30d; without it, when it is revoked
         #[arg(long, value_name = "TIME", value_parser = lifetime)]
         expires: Option<Duration>,
+        /// Say what would be done, and change nothing
+        #[arg(long)]
+        dry_run: bool,
         /// The node to ask.
         #[command(flatten)]
         client: ClientArgs,
@@ -59,6 +62,9 @@ Every node refuses it once it has applied this: at once, unless it has no contac
     Revoke {
         /// What it is called
         name: String,
+        /// Say what would be done, and change nothing
+        #[arg(long)]
+        dry_run: bool,
         /// The node to ask.
         #[command(flatten)]
         client: ClientArgs,

@@ -169,7 +169,7 @@ pub(super) fn exit_of(code: Code) -> Exit {
         Code::Fenced | Code::Expired | Code::CursorExpired => Exit::Fenced,
         Code::Forbidden | Code::Unauthorized => Exit::Unauthorized,
         Code::Unavailable => Exit::Unavailable,
-        Code::Busy | Code::Quota | Code::DiskLow | Code::SlowSubscriber => Exit::Temporary,
+        Code::Busy | Code::Quota | Code::DiskLow | Code::MemoryLow | Code::SlowSubscriber => Exit::Temporary,
         Code::UnknownOutcome => Exit::Timeout,
         Code::NotFound
         | Code::CursorAhead
@@ -203,6 +203,7 @@ mod tests {
         check(problem(Code::UnknownOutcome), Exit::Timeout, "UNKNOWN_OUTCOME");
         check(problem(Code::Busy), Exit::Temporary, "BUSY");
         check(problem(Code::DiskLow), Exit::Temporary, "DISK_LOW");
+        check(problem(Code::MemoryLow), Exit::Temporary, "MEMORY_LOW");
         check(problem(Code::NotFound), Exit::Error, "NOT_FOUND");
         check(problem(Code::Unauthorized), Exit::Unauthorized, "UNAUTHORIZED");
         check(problem(Code::Forbidden), Exit::Unauthorized, "FORBIDDEN");

@@ -20,9 +20,9 @@ use crate::exit::Exit;
 /// The longest line: a task with the longest payload, written with escapes.
 const LINE_BYTES_MAX: usize = 1 << 20;
 /// How many bytes of lines one command adds: well within what a command and a body may have.
-const BATCH_BYTES: usize = 2 << 20;
+pub(super) const BATCH_BYTES: usize = 2 << 20;
 /// How long is waited before a batch is sent again, at first and at most.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+pub(super) const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// What an import did.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
@@ -64,7 +64,7 @@ pub(super) async fn run(args: ImportArgs, context: &Context) -> Result<Exit, Cli
         let batch = tokio::task::block_in_place(|| lines.batch())?;
         let Some(batch) = batch else { break };
         let key = format!("{key}-{}", batch.first);
-        let added = add(&client, &batch, &key, args.target.client.timeout).await;
+        let added = add(&client, &batch.tasks, &key, args.target.client.timeout).await;
         let added = added.map_err(|error| refused(&error, &batch, &name, &imported))?;
         let existing = added.tasks.iter().filter(|task| task.existing).count() as u64;
         imported.tasks += added.tasks.len() as u64;
@@ -105,11 +105,16 @@ fn bar(context: &Context, bytes: Option<u64>) -> ProgressBar {
 }
 
 /// Sends a batch until it has an answer: a full queue is waited for, and an outcome that is unknown is asked for again.
-async fn add(client: &Client, batch: &Batch, key: &str, timeout: Duration) -> Result<AddedTasks, ClientError> {
+pub(super) async fn add(
+    client: &Client,
+    tasks: &[AddTask],
+    key: &str,
+    timeout: Duration,
+) -> Result<AddedTasks, ClientError> {
     let started = Instant::now();
     let mut pause = BACK_OFF.0;
     loop {
-        match client.add_tasks(batch.tasks.clone(), Some(key)).await {
+        match client.add_tasks(tasks.to_vec(), Some(key)).await {
             Err(error) if (error.is_temporary() || error.outcome_unknown()) && started.elapsed() < timeout => {
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(BACK_OFF.1);
@@ -218,7 +223,7 @@ impl Lines {
 }
 
 /// The parser counts lines too, but only within this one.
-fn without_place(error: &serde_json::Error) -> String {
+pub(super) fn without_place(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     match text.strip_suffix(&place) {

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::door::{Way, client};
 use super::node::{plan, tell_parent};
-use super::{CliError, Context};
+use super::{CliError, Context, dry};
 use crate::cli::{AccessArgs, JoinArgs, LeaveArgs};
 use crate::config::ClusterConfig;
 use crate::exit::Exit;
@@ -187,6 +187,9 @@ pub async fn leave(args: LeaveArgs, context: &Context) -> Result<Exit, CliError>
     let mut access = args.client.clone();
     access.timeout = access.timeout.max(args.wait + Duration::from_secs(15));
     let client = client(&access)?;
+    if args.dry_run {
+        return dry::leave(&client, context).await;
+    }
     let node = client.status().await?.node;
     context.note(format_args!(
         "node {node} takes no new work; waiting until what it has is done"

@@ -1,4 +1,5 @@
-//! `queenright completions` and `queenright man`: the command line, told to shells and to man.
+//! `queenright completions`, `queenright man` and `queenright openapi`: the command line, told to shells and to man, and the
+//! doors, told to those who make clients.
 
 use std::fs;
 use std::path::Path;
@@ -6,8 +7,9 @@ use std::path::Path;
 use serde_json::json;
 
 use super::{CliError, Context};
-use crate::cli::{Cli, CompletionsArgs, ManArgs};
+use crate::cli::{Cli, CompletionsArgs, ManArgs, OpenapiArgs};
 use crate::exit::Exit;
+use crate::http;
 
 const NAME: &str = "queenright";
 
@@ -19,6 +21,16 @@ pub fn completions(args: &CompletionsArgs, context: &Context) -> Result<Exit, Cl
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::definition(), NAME, &mut script);
     context.print_bytes(&script)?;
+    Ok(Exit::Ok)
+}
+
+/// Prints the OpenAPI document of the doors.
+///
+/// # Errors
+/// [`CliError::Stdout`].
+pub fn openapi(_: &OpenapiArgs, context: &Context) -> Result<Exit, CliError> {
+    let text = serde_json::to_string_pretty(&http::document()).expect("a JSON value is plain data");
+    context.print_bytes(format!("{text}\n").as_bytes())?;
     Ok(Exit::Ok)
 }
 

@@ -1,20 +1,26 @@
 //! One module for each command: it parses what is left to parse, calls the library, and prints.
 
 pub mod agent;
+pub mod backup;
 pub mod bench;
 mod branch;
 pub mod budget;
 pub mod config;
 mod context;
 pub mod demo;
+pub mod doctor;
 mod door;
+mod dry;
 mod error;
 pub mod events;
 pub mod explore;
+pub mod export;
+pub mod guard;
 mod import;
 mod input;
 pub mod join;
 pub mod manual;
+pub mod mcp;
 pub mod memory;
 pub mod node;
 pub mod pool;
@@ -28,12 +34,14 @@ pub mod replay;
 pub mod reserve;
 pub mod run;
 pub mod session;
+pub mod setup;
 pub mod status;
 mod table;
 pub mod task;
 mod task_text;
 pub mod tls;
 pub mod token;
+pub mod top;
 pub mod topic;
 pub mod topology;
 pub mod up;
@@ -44,6 +52,7 @@ use std::path::PathBuf;
 
 pub use context::Context;
 pub use error::CliError;
+pub(crate) use table::shown;
 
 use crate::cli::{Cli, Command};
 use crate::exit::Exit;
@@ -61,8 +70,14 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Join(args) => join::run(args, context).await,
         Command::Leave(args) => join::leave(args, context).await,
         Command::Recover(args) => recover::run(args, context).await,
+        Command::Backup(args) => backup::backup(args, context).await,
+        Command::Restore(args) => backup::restore(args, context).await,
+        Command::Export(args) => export::export(args, context).await,
+        Command::Import(args) => export::import(args, context).await,
+        Command::Doctor(args) => doctor::run(args, context).await,
         Command::Config(args) => config::run(args, context).await,
         Command::Status(args) => status::run(args, context).await,
+        Command::Top(args) => top::run(args, context).await,
         Command::Topology(command) => topology::run(command, context).await,
         Command::Memory(args) => memory::run(args, context).await,
         Command::Task(command) => task::run(*command, context).await,
@@ -72,6 +87,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Project(command) => project::run(command, context).await,
         Command::Session(command) => session::run(command, context).await,
         Command::Reserve(command) => reserve::run(command, context).await,
+        Command::Guard(command) => guard::run(command, context).await,
         Command::Rate(command) => rate::run(command, context).await,
         Command::Budget(command) => budget::run(command, context).await,
         Command::Usage(args) => budget::usage(args, context).await,
@@ -81,12 +97,15 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Prime(args) => prime::run(args, context).await,
         Command::Agent(args) => agent::run(args, context).await,
         Command::Pool(command) => pool::run(command, context).await,
+        Command::Mcp(args) => mcp::run(args, context).await,
+        Command::Setup(args) => setup::run(args, context).await,
         Command::Tls(command) => tls::run(command, context).await,
         Command::Token(command) => token::run(command, context).await,
         Command::Replay(args) => replay::run(args, context).await,
         Command::Demo(args) => demo::run(args, context).await,
         Command::Explore(args) => explore::run(*args, context).await,
         Command::Bench(args) => bench::run(args, context).await,
+        Command::Openapi(args) => manual::openapi(&args, context),
         Command::Completions(args) => manual::completions(&args, context),
         Command::Man(args) => manual::run(&args, context),
     }

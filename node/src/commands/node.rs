@@ -6,22 +6,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tracing_subscriber::EnvFilter;
-
 use serde_json::json;
 
 use super::door::client;
-use super::{CliError, Context};
-use crate::cli::{DrainArgs, NodeArgs, NodeCommand, ProcessArgs, RemoveArgs, ReplaceArgs};
+use super::{CliError, Context, dry};
+use crate::cli::{DrainArgs, LogLevelArgs, NodeArgs, NodeCommand, ProcessArgs, RemoveArgs, ReplaceArgs};
 use crate::config::{Auth, ClusterConfig};
 use crate::exit::Exit;
+use crate::logging::{self, LogFilter};
 use crate::server::{self, NodePlan};
 use crate::state::{Registry, StateFolders};
 use crate::up::{Announcement, StopSignals};
-
-/// What is logged unless QUEENRIGHT_LOG says otherwise: this program's own words, and the warnings of the libraries
-/// under it: at `info` each link tells its life, at `debug` ractor_cluster formats the content of every message.
-const LOG_DEFAULT: &str = "info,ractor=warn,ractor_cluster=warn,openraft=warn,sled=warn";
 
 /// How long `node remove` waits until the node is gone.
 const GONE_WITHIN: Duration = Duration::from_secs(60);
@@ -38,6 +33,7 @@ pub async fn run(mut args: NodeArgs, context: &Context) -> Result<Exit, CliError
         Some(NodeCommand::Replace(args)) => return replace(args, context).await,
         Some(NodeCommand::Drain(args)) => return drain(args, context).await,
         Some(NodeCommand::Remove(args)) => return remove(args, context).await,
+        Some(NodeCommand::LogLevel(args)) => return log_level(args, context).await,
     }
     let parent_pipe = args.run.parent_pipe;
     tell_parent(parent_pipe, run_node(args).await)
@@ -82,7 +78,7 @@ pub(super) fn plan(
         message: "cannot listen for signals".to_owned(),
         source: source.into(),
     })?;
-    start_log()?;
+    start_log(&config, run.log_file.as_deref())?;
     config.node(&name)?;
     for warning in config.check_exposure(run.insecure)? {
         tracing::warn!("{warning}");
@@ -122,6 +118,9 @@ pub(super) fn plan(
 /// Lets a node take no new work, or take some again.
 async fn drain(args: DrainArgs, context: &Context) -> Result<Exit, CliError> {
     let client = client(&args.client)?;
+    if args.dry_run {
+        return dry::drain(&client, &args.name, args.off, context).await;
+    }
     let (changed, text) = match args.off {
         false => (client.drain_node(&args.name).await?, "takes no new work"),
         true => (client.undrain_node(&args.name).await?, "takes work again"),
@@ -135,6 +134,9 @@ async fn drain(args: DrainArgs, context: &Context) -> Result<Exit, CliError> {
 /// Lets a dead node go for good, and waits until it is gone.
 async fn remove(args: RemoveArgs, context: &Context) -> Result<Exit, CliError> {
     let client = client(&args.client)?;
+    if args.dry_run {
+        return dry::remove(&client, &args.name, context).await;
+    }
     let changed = client.remove_node(&args.name).await?;
     let until = tokio::time::Instant::now() + GONE_WITHIN;
     loop {
@@ -167,6 +169,10 @@ async fn replace(args: ReplaceArgs, context: &Context) -> Result<Exit, CliError>
         .cluster
         .node(&args.name);
     refuse_running(&folder, &args.name)?;
+    if args.dry_run {
+        let aside = Some(&*folder).filter(|folder| holds_something(folder));
+        return dry::replace(&client, &args.name, aside, context).await;
+    }
     client.replace_node(&args.name).await?;
     let aside = set_aside(&folder).map_err(|source| CliError::Failed {
         message: format!("cannot set {} aside", folder.display()),
@@ -195,9 +201,13 @@ fn refuse_running(folder: &Path, name: &str) -> Result<(), CliError> {
     }
 }
 
+fn holds_something(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+}
+
 /// Renames the folder, if there is one with anything in it.
 fn set_aside(folder: &Path) -> io::Result<Option<PathBuf>> {
-    if !folder.is_dir() || fs::read_dir(folder)?.next().is_none() {
+    if !holds_something(folder) {
         return Ok(None);
     }
     let seconds = SystemTime::now()
@@ -216,16 +226,27 @@ fn set_aside(folder: &Path) -> io::Result<Option<PathBuf>> {
     Ok(Some(aside))
 }
 
-fn start_log() -> Result<(), CliError> {
-    let directives = std::env::var("QUEENRIGHT_LOG").unwrap_or_else(|_| LOG_DEFAULT.to_owned());
-    let filter = EnvFilter::try_new(&directives).map_err(|source| CliError::Failed {
-        message: format!("QUEENRIGHT_LOG: {directives:?} is no log filter"),
+/// Says what a node logs, after that was changed if it is to be.
+async fn log_level(args: LogLevelArgs, context: &Context) -> Result<Exit, CliError> {
+    let filter = args.filter.as_deref().map(LogFilter::parse).transpose();
+    let filter = filter.map_err(|error| CliError::Usage(format!("FILTER: {error}")))?;
+    let client = client(&args.client)?;
+    let level = match (filter, args.reset) {
+        (None, false) => client.log_level().await?,
+        (filter, _) => client.set_log_level(filter.map(|filter| filter.to_string())).await?,
+    };
+    let at_start = match level.filter == level.at_start {
+        true => String::new(),
+        false => format!("; at its start it was {}", level.at_start),
+    };
+    let text = format!("node {} logs {}{at_start}", level.node, level.filter);
+    context.answer(&level, text)?;
+    Ok(Exit::Ok)
+}
+
+fn start_log(config: &ClusterConfig, file: Option<&Path>) -> Result<(), CliError> {
+    logging::start(config.logging, file).map_err(|source| CliError::Failed {
+        message: "the log of this node does not start".to_owned(),
         source: source.into(),
-    })?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
-        .init();
-    Ok(())
+    })
 }

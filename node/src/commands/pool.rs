@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::agent::absolute;
 use super::door::{client, of_read};
 use super::table::{Table, shown};
-use super::{CliError, Context};
+use super::{CliError, Context, dry};
 use crate::cli::{PoolCommand, SetPoolArgs};
 use crate::exit::Exit;
 use crate::hosted::{exec, post};
@@ -23,7 +23,12 @@ pub async fn run(command: PoolCommand, context: &Context) -> Result<Exit, CliErr
     match command {
         PoolCommand::Set(args) => {
             let (name, client) = (args.name.clone(), client(&args.client)?);
-            let changed = client.set_pool(&name, &settings(*args)?).await?;
+            let (dry_run, if_absent) = (args.dry_run, args.if_absent);
+            let set = settings(*args)?;
+            if dry_run {
+                return dry::set_pool(&client, &name, &set, if_absent, context).await;
+            }
+            let changed = client.set_pool(&name, &set).await?;
             answer(&name, changed, "is set", "was so already", context)?;
         }
         PoolCommand::List {
@@ -44,8 +49,16 @@ pub async fn run(command: PoolCommand, context: &Context) -> Result<Exit, CliErr
         PoolCommand::Drain {
             name,
             off,
+            dry_run,
             client: args,
         } => {
+            if dry_run {
+                let would = match off {
+                    false => "would have none, once they have ended what they have in hand",
+                    true => "would have as many as its tasks need",
+                };
+                return dry::change_pool(&client(&args)?, &name, would, true, context).await;
+            }
             let changed = client(&args)?.drain_pool(&name, !off).await?;
             let (done, before) = match off {
                 false => (
@@ -56,11 +69,27 @@ pub async fn run(command: PoolCommand, context: &Context) -> Result<Exit, CliErr
             };
             answer(&name, changed, done, before, context)?;
         }
-        PoolCommand::Recycle { name, client: args } => {
+        PoolCommand::Recycle {
+            name,
+            dry_run,
+            client: args,
+        } => {
+            if dry_run {
+                let would = "would have each of them replaced";
+                return dry::change_pool(&client(&args)?, &name, would, true, context).await;
+            }
             let changed = client(&args)?.recycle_pool(&name).await?;
             answer(&name, changed, "replaces its agents", "has none", context)?;
         }
-        PoolCommand::Remove { name, client: args } => {
+        PoolCommand::Remove {
+            name,
+            dry_run,
+            client: args,
+        } => {
+            if dry_run {
+                let would = "would be gone, once they have ended what they have in hand";
+                return dry::change_pool(&client(&args)?, &name, would, false, context).await;
+            }
             let changed = client(&args)?.remove_pool(&name).await?;
             answer(
                 &name,

@@ -6,7 +6,7 @@ use queenright_protocol::colony::{Holdings, ProjectLimits};
 
 use super::door::{client, of_read};
 use super::table::{Table, or_dash, shown};
-use super::{CliError, Context};
+use super::{CliError, Context, dry};
 use crate::cli::{LimitedArgs, ProjectCommand};
 use crate::exit::Exit;
 
@@ -19,8 +19,12 @@ pub async fn run(command: ProjectCommand, context: &Context) -> Result<Exit, Cli
         ProjectCommand::Create(LimitedArgs {
             name,
             limits,
+            dry_run,
             client: args,
         }) => {
+            if dry_run {
+                return dry::create_project(&client(&args)?, &name, &limits.into(), context).await;
+            }
             let set = client(&args)?.create_project(&name, limits.into()).await?;
             let limits = limits_text(&set.limits);
             context.answer(&set, format!("project {} is there\n{limits}", shown(&name)))?;
@@ -51,14 +55,20 @@ pub async fn run(command: ProjectCommand, context: &Context) -> Result<Exit, Cli
         ProjectCommand::Limits(LimitedArgs {
             name,
             limits,
+            dry_run,
             client: args,
         }) => {
+            if dry_run {
+                return dry::limit_project(&client(&args)?, &name, &limits.into(), context).await;
+            }
             let set = client(&args)?.limit_project(&name, limits.into()).await?;
             context.answer(&set, limits_text(&set.limits))?;
         }
         ProjectCommand::Destroy {
             name,
             yes,
+            // Without --yes it is one.
+            dry_run: _,
             client: args,
         } => {
             let destroyed = client(&args)?.destroy_project(&name, !yes).await?;

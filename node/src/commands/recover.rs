@@ -63,7 +63,7 @@ pub async fn run(args: RecoverArgs, context: &Context) -> Result<Exit, CliError>
     Ok(Exit::Ok)
 }
 
-fn refused(error: RecoverError, name: &str) -> CliError {
+pub(super) fn refused(error: RecoverError, name: &str) -> CliError {
     match error {
         RecoverError::Store(StoreError::InUse { folder, holder }) => CliError::Refused {
             exit: Exit::Conflict,
@@ -74,7 +74,7 @@ fn refused(error: RecoverError, name: &str) -> CliError {
             ),
         },
         error => CliError::Failed {
-            message: format!("node {name} cannot be recovered from"),
+            message: format!("what node {name} has cannot be taken"),
             source: error.into(),
         },
     }

@@ -1,5 +1,6 @@
 //! `queenright status`: whether the cluster has a leader, and how its nodes are.
 
+use queenright_actors::memory::MemoryLevel;
 use queenright_actors::node::{ClusterStatus, NodeStatus, RecoveredBy, Recovery, Role, Standing};
 
 use super::door::{client, of_read};
@@ -47,6 +48,21 @@ fn text(status: &ClusterStatus) -> String {
             text.push_str(&format!(
                 "\n{name}: {free} B left on its disk, the watermark is {watermark} B"
             ));
+        }
+    }
+    for (node, memory) in status
+        .nodes
+        .iter()
+        .filter_map(|node| Some((node, node.health.as_ref()?.memory?)))
+    {
+        let (name, used, limit) = (&node.name, memory.used_bytes, memory.limit_bytes);
+        match memory.level {
+            MemoryLevel::Fine => {}
+            MemoryLevel::High => text.push_str(&format!("\n{name}: uses {used} B of {limit} B of memory")),
+            MemoryLevel::Full => text.push_str(&format!(
+                "\n{name}: uses {used} B of {limit} B of memory, refuses new work; {} refused so far",
+                memory.refused
+            )),
         }
     }
     for (node, counts) in status.nodes.iter().filter_map(|node| Some((node, node.subscribers?))) {

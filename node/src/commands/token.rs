@@ -3,10 +3,11 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use queenright_bench::client::wire::{TokenList, WireToken};
+use queenright_protocol::colony::Access;
 
 use super::door::{client, of_read};
 use super::table::{Table, shown};
-use super::{CliError, Context};
+use super::{CliError, Context, dry};
 use crate::cli::TokenCommand;
 use crate::exit::Exit;
 use crate::wall_time::rfc3339;
@@ -21,8 +22,12 @@ pub async fn run(command: TokenCommand, context: &Context) -> Result<Exit, CliEr
             name,
             scope,
             expires,
+            dry_run,
             client: args,
         } => {
+            if dry_run {
+                return dry::create_token(&client(&args)?, &name, Access::from(scope), context).await;
+            }
             let expires_s = expires.map(|expires| expires.as_secs());
             let created = client(&args)?.create_token(&name, scope.into(), expires_s).await?;
             context.answer(&created, &created.secret)?;
@@ -41,7 +46,14 @@ pub async fn run(command: TokenCommand, context: &Context) -> Result<Exit, CliEr
             let list = client(&args)?.tokens(consistency.into()).await.map_err(of_read)?;
             context.answer(&list, list_text(&list))?;
         }
-        TokenCommand::Revoke { name, client: args } => {
+        TokenCommand::Revoke {
+            name,
+            dry_run,
+            client: args,
+        } => {
+            if dry_run {
+                return dry::revoke_token(&client(&args)?, &name, context).await;
+            }
             let revoked = client(&args)?.revoke_token(&name).await?;
             context.answer(&revoked, format!("token {} is revoked", shown(&name)))?;
         }

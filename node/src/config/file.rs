@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::{Deserialize as DeriveDeserialize, Serialize, Serializer};
 
+use super::logging::LoggingSection;
 use super::pools::PoolSection;
 use super::{ClusterConfig, ConfigError, Limits, Topology, locate};
 
@@ -22,6 +23,7 @@ pub(super) struct ClusterFile {
     pub(super) limits: Option<LimitsSection>,
     pub(super) rounds: Option<RoundsSection>,
     pub(super) log: Option<LogSection>,
+    pub(super) logging: Option<LoggingSection>,
     pub(super) tls: Option<TlsSection>,
     pub(super) doors: Option<DoorsSection>,
     pub(super) agents: Option<AgentsSection>,
@@ -74,6 +76,7 @@ pub(super) struct LimitsSection {
     pub(super) outbox_bytes: Option<Amount>,
     pub(super) disk_watermark_bytes: Option<Amount>,
     pub(super) ballast_bytes: Option<Amount>,
+    pub(super) memory_bytes: Option<Amount>,
 }
 
 #[derive(Debug, Default, DeriveDeserialize, Serialize)]
@@ -101,6 +104,8 @@ pub(super) struct TlsSection {
 #[serde(deny_unknown_fields, expecting = "a section")]
 pub(super) struct DoorsSection {
     pub(super) auth: Option<String>,
+    pub(super) requests: Option<i64>,
+    pub(super) followers: Option<i64>,
 }
 
 #[derive(Debug, Default, DeriveDeserialize, Serialize)]
@@ -193,6 +198,7 @@ impl ClusterFile {
             outbox_bytes,
             disk_watermark_bytes,
             ballast_bytes,
+            memory_bytes,
         } = config.limits;
         let bytes = |bytes: usize| Some(Amount::Bytes(integer(bytes as u64)));
         let said = |bytes: Option<u64>| bytes.map(|bytes| Amount::Bytes(integer(bytes)));
@@ -236,6 +242,7 @@ impl ClusterFile {
                 outbox_bytes: bytes(outbox_bytes),
                 disk_watermark_bytes: said(disk_watermark_bytes),
                 ballast_bytes: said(ballast_bytes),
+                memory_bytes: said(memory_bytes),
             }),
             rounds: Some(RoundsSection {
                 max: Some(integer(config.rounds.max as u64)),
@@ -246,11 +253,14 @@ impl ClusterFile {
                 keep_bytes: Some(Amount::Bytes(integer(config.log.keep_bytes))),
                 sent_bytes_per_s: Some(Amount::Bytes(integer(config.log.sent_bytes_per_s))),
             }),
+            logging: Some(LoggingSection::of(&config.logging)),
             tls: config.tls.as_ref().map(|dir| TlsSection {
                 dir: dir.display().to_string(),
             }),
             doors: Some(DoorsSection {
                 auth: Some(config.auth.to_string()),
+                requests: Some(integer(config.doors.requests as u64)),
+                followers: Some(integer(config.doors.followers as u64)),
             }),
             agents: Some(AgentsSection {
                 commands: Some(config.agent_commands),

@@ -41,6 +41,9 @@ pub struct Limits {
     /// `ballast_bytes`: the size of a file that each node keeps to let go when its disk is nearly full; 0 for none. Unless
     /// it is said, a hundred and twenty-eighth of the volume, from 4 to 32 MiB.
     pub ballast_bytes: Option<u64>,
+    /// `memory_bytes`: how much memory the process of a node may have: it says so from 80 % on and refuses new work from 90 %
+    /// on. Unless it is said, what the control group of the process allows, or what the host has.
+    pub memory_bytes: Option<u64>,
 }
 
 impl Limits {
@@ -88,6 +91,8 @@ impl Limits {
 impl Limits {
     /// Below 1 MiB not even one round and its way into the store would have room.
     pub const DISK_WATERMARK_BYTES: RangeInclusive<u64> = MIB..=1024 * GIB;
+    /// Below 16 MiB no node has room for itself.
+    pub const MEMORY_BYTES: RangeInclusive<u64> = 16 * MIB..=1024 * 1024 * GIB;
     /// More than 64 GiB is a slip of the pen.
     pub const BALLAST_BYTES: RangeInclusive<u64> = 0..=64 * GIB;
 }
@@ -103,6 +108,7 @@ impl Default for Limits {
             outbox_bytes: Limits::OUTBOX_BYTES.default as usize,
             disk_watermark_bytes: None,
             ballast_bytes: None,
+            memory_bytes: None,
         }
     }
 }

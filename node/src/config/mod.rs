@@ -4,6 +4,7 @@
 //! validated into a [`ClusterConfig`] (the meaning). Everything after this module works with the second one only.
 //! What a key may hold, its default and why stands beside the key: nodes here, timing in [`Consensus`], sizes in [`Limits`] and [`Log`].
 
+mod doors;
 mod error;
 mod exposure;
 mod file;
@@ -11,6 +12,8 @@ mod free_ports;
 mod limits;
 mod locate;
 mod log;
+mod logging;
+mod origin;
 mod pools;
 mod rounds;
 #[cfg(test)]
@@ -25,10 +28,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use doors::Doors;
 pub use error::ConfigError;
 pub use exposure::Auth;
 pub use limits::{Bound, Limits};
 pub use log::Log;
+pub use logging::{LogFormat, Logging};
+pub use origin::Setting;
 pub use pools::PoolConfig;
 pub use rounds::Rounds;
 pub use validate::FAN_OUT_MAX;
@@ -63,11 +69,15 @@ pub struct ClusterConfig {
     pub rounds: Rounds,
     /// `[log]`: how much of the log is kept.
     pub log: Log,
+    /// `[logging]`: what the nodes write of themselves.
+    pub logging: Logging,
     /// `tls.dir`: the folder of the certificates, relative to the file; links and doors are in TLS if there is one.
     /// Absolute here.
     pub tls: Option<PathBuf>,
     /// `doors.auth`: who may use the doors.
     pub auth: Auth,
+    /// `[doors]`: how many a door answers at a time.
+    pub doors: Doors,
     /// `agents.commands`: whether hosted agents may run commands on the nodes: `exec` agents, and the checks of tasks. On by
     /// default: who may start agents is trusted with the cluster. A node that listens beyond loopback and asks for no tokens
     /// runs none, whatever this says.

@@ -46,6 +46,7 @@ pub(super) fn cluster(file: &Path, raw: ClusterFile) -> Result<ClusterConfig, Co
         projects,
     } = raw.cluster;
     check.name("cluster.name", &name)?;
+    let doors = raw.doors.unwrap_or_default();
     let nodes = check.nodes(raw.nodes)?;
     Ok(ClusterConfig {
         file: file.to_path_buf(),
@@ -58,8 +59,10 @@ pub(super) fn cluster(file: &Path, raw: ClusterFile) -> Result<ClusterConfig, Co
         limits: check.limits(&raw.limits.unwrap_or_default())?,
         rounds: check.rounds(&raw.rounds.unwrap_or_default())?,
         log: check.log(&raw.log.unwrap_or_default())?,
+        logging: check.logging(&raw.logging.unwrap_or_default())?,
         tls: raw.tls.map(|tls| check.tls(&tls)).transpose()?,
-        auth: check.auth(&raw.doors.unwrap_or_default())?,
+        auth: check.auth(&doors)?,
+        doors: check.doors(&doors)?,
         agent_commands: raw.agents.unwrap_or_default().commands.unwrap_or(true),
         pools: check.pools(raw.pools.unwrap_or_default())?,
     })
@@ -385,6 +388,7 @@ impl Check<'_> {
                 Limits::DISK_WATERMARK_BYTES,
             )?,
             ballast_bytes: self.said_bytes("limits.ballast_bytes", &raw.ballast_bytes, Limits::BALLAST_BYTES)?,
+            memory_bytes: self.said_bytes("limits.memory_bytes", &raw.memory_bytes, Limits::MEMORY_BYTES)?,
         };
         let not_above = |key: &str, value: usize, other: &str, bound: usize| {
             if value <= bound {
@@ -428,7 +432,7 @@ impl Check<'_> {
         })
     }
 
-    fn number(&self, key: &str, value: Option<i64>, bound: Bound) -> Result<u64, ConfigError> {
+    pub(super) fn number(&self, key: &str, value: Option<i64>, bound: Bound) -> Result<u64, ConfigError> {
         let Some(value) = value else { return Ok(bound.default) };
         match u64::try_from(value) {
             Ok(number) if (bound.min..=bound.max).contains(&number) => Ok(number),
@@ -436,7 +440,7 @@ impl Check<'_> {
         }
     }
 
-    fn bytes(&self, key: &str, amount: &Option<Amount>, bound: Bound) -> Result<usize, ConfigError> {
+    pub(super) fn bytes(&self, key: &str, amount: &Option<Amount>, bound: Bound) -> Result<usize, ConfigError> {
         let said = self.said_bytes(key, amount, bound.min..=bound.max)?;
         Ok(said.unwrap_or(bound.default) as usize)
     }

@@ -72,14 +72,24 @@ pub(super) async fn authorise(State(door): State<Door>, request: Request, next: 
 }
 
 /// What a request needs; `None` for what watchdogs ask, who get no token: whether the node lives, and has a quorum.
-fn needed(method: &Method, path: Option<&str>) -> Option<Access> {
+pub(super) fn needed(method: &Method, path: Option<&str>) -> Option<Access> {
     // That there is no such route is told to those who may look.
     let Some(path) = path else { return Some(Access::Read) };
-    // And what nodes ask, who prove that they know the cookie of the cluster.
-    if matches!(path, "/healthz" | "/readyz" | "/v1/nodes:ask") {
+    // And the page that asks for a token.
+    if path == "/ui" || path.starts_with("/ui/") {
         return None;
     }
-    if path.starts_with("/v1/tokens") {
+    // And what nodes ask, who prove that they know the cookie of the cluster. The document of the door is the same for
+    // everybody who has this program, and who makes a client of it has no token yet.
+    if matches!(path, "/healthz" | "/readyz" | "/openapi.json" | "/v1/nodes:ask") {
+        return None;
+    }
+    // Each call of a tool is asked for its own scope, where it comes to the route that it stands for.
+    if path == "/mcp" {
+        return Some(Access::Read);
+    }
+    // A backup holds all there is, the tokens' hashes too; a profile tells how the program is made, at a cost.
+    if path.starts_with("/v1/tokens") || path == "/v1/backup" || path.starts_with("/debug/") {
         return Some(Access::Admin);
     }
     let within = path
@@ -158,16 +168,29 @@ mod tests {
             let (method, path) = line.split_once(' ').unwrap();
             assert_eq!(needed(&method.parse().unwrap(), Some(path)), access, "{line}");
         };
-        for free in ["GET /healthz", "GET /readyz", "POST /v1/nodes:ask"] {
+        for free in [
+            "GET /healthz",
+            "GET /readyz",
+            "GET /openapi.json",
+            "POST /v1/nodes:ask",
+            "GET /ui",
+            "GET /ui/page.js",
+        ] {
             check(free, None);
         }
         for look in [
             "GET /v1/status",
+            "GET /metrics",
+            "GET /v1/traces/{trace}",
+            "GET /v1/log-level",
             "HEAD /v1/memory/{*key}",
             "GET /v1/projects",
             "GET /v1/projects/{project}/events",
             "GET /v1/agents/{name}",
             "GET /v1/topics",
+            "GET /v1/projects/{project}/export",
+            "GET /v1/overview",
+            "POST /mcp",
             "POST /v1/reservations:check",
             "POST /v1/projects/{project}/reservations:check",
         ] {
@@ -204,6 +227,9 @@ mod tests {
             "DELETE /v1/agents/{name}",
             "POST /v1/agents/{name}/pause",
             "GET /v1/tokens",
+            "GET /v1/backup",
+            "GET /debug/profile",
+            "PUT /v1/log-level",
             "POST /v1/tokens",
             "DELETE /v1/tokens/{name}",
             "POST /v1/what-a-later-version-adds",

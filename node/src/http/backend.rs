@@ -12,7 +12,9 @@ use queenright_actors::queen::{Request, SubmitError};
 use queenright_actors::replica::Snapshot;
 use queenright_actors::store::StoreError;
 use queenright_actors::topic::Topics;
-use queenright_protocol::colony::{DoorTokens, Outcome, Refusal, ReservationId, SessionId, TokenHash, Wait, WaitId};
+use queenright_protocol::colony::{
+    DoorTokens, LostTo, Outcome, Refusal, ReservationId, SessionId, TokenHash, Wait, WaitId,
+};
 use tokio::sync::watch;
 
 use crate::replay::tree::{self, StoredTree};
@@ -45,6 +47,7 @@ pub(super) trait Backend: Send + Sync + 'static {
     fn stop_agent<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), AgentError>>;
     fn order_agent<'a>(&'a self, name: &'a str, order: AgentOrder) -> BoxFuture<'a, Result<AgentStatus, AgentError>>;
     fn replace_node<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ReplaceError>>;
+    fn losses(&self, project: &str) -> Vec<LostTo>;
     /// The node itself, for what only one in a cluster can do.
     fn node(&self) -> Option<&Node> {
         None
@@ -138,6 +141,10 @@ impl Backend for Node {
 
     fn replace_node<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ReplaceError>> {
         Box::pin(Node::replace(self, name))
+    }
+
+    fn losses(&self, project: &str) -> Vec<LostTo> {
+        self.replica().losses(project)
     }
 
     fn node(&self) -> Option<&Node> {

@@ -25,6 +25,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use self::filter::Filter;
+pub(super) use self::state::KINDS as SNAPSHOT_KINDS;
 use self::state::StateQuery;
 use super::Door;
 use super::call::{Call, Caller};

@@ -67,6 +67,7 @@ impl Door {
 
     /// A place among those who wait.
     pub(super) fn place_to_wait(&self) -> Result<OwnedSemaphorePermit, Refused> {
+        self.has_memory()?;
         let permit = self.followers.clone().try_acquire_owned();
         permit.map_err(|_| busy("callers who wait", self.limits.followers))
     }

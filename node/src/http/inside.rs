@@ -14,7 +14,7 @@ use super::{Door, DoorAccess, router};
 
 /// The door of this process. Its bounds are those of the door: whoever comes by it is one of the requests at work.
 #[derive(Clone)]
-pub struct Inside(Router);
+pub struct Inside(pub(super) Router);
 
 impl Inside {
     pub(super) fn of(door: &Door) -> Inside {

@@ -24,7 +24,7 @@ use super::call::{Call, Caller};
 use super::problem::{Refused, invalid, misfit, of_submit, too_large};
 
 /// How many keys a list has at most, and unless the caller says otherwise.
-const LIST_KEYS: (u64, u64) = (10_000, 1_000);
+pub(super) const LIST_KEYS: (u64, u64) = (10_000, 1_000);
 /// How many keys a list looks at: deleted ones, which it leaves out, cost time too.
 const LOOKED_AT_MAX: usize = 100_000;
 

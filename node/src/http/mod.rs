@@ -6,7 +6,10 @@
 //!
 //! | route | |
 //! |---|---|
+//! | `GET /openapi.json` | all of this for programs, by what `contract` says of it; without a token |
 //! | `GET /healthz`, `GET /readyz` | the process lives; it has a leader that a quorum follows |
+//! | `GET /metrics` | the same as text for Prometheus, see [`crate::metrics`] |
+//! | `GET /debug/profile` | where the node spends its time for some seconds, as a flame graph |
 //! | `GET /v1/status`, `GET /v1/figures` | the cluster as this node sees it; what this node counts and measures |
 //! | `GET`, `PUT`, `DELETE /v1/memory/{key}` | the value of a key, as raw bytes; its revision is the `ETag` |
 //! | `GET /v1/memory` | keys by prefix |
@@ -24,14 +27,20 @@
 //! | `GET /v1/rates`, `GET`, `PUT`, `DELETE /v1/rates/{name}` | how many tasks that name a rate are begun in a time |
 //! | `GET /v1/usage`; `GET /v1/budgets`, `GET`, `PUT`, `DELETE /v1/budgets/{name}`, `POST /v1/budgets/{name}:reset` | what was used, by whom; how much may be used |
 //! | `POST`, `GET /v1/projects`, `GET`, `DELETE /v1/projects/{project}`, `PUT /v1/projects/{project}/limits` | make projects, list them; show one, destroy it, limit it |
+//! | `GET`, `PUT /v1/log-level` | what this node logs; more or less of it, until it ends |
 //! | `GET`, `PUT /v1/topology` | how the nodes are linked; link them in another way |
 //! | `GET /v1/events` | what happened after a cursor; waits for more if asked to, or streams it; the present state with its cursor |
+//! | `GET /v1/overview` | what the dashboard shows, as a stream: each part when it changes |
+//! | `GET /ui` | the dashboard: a page that loads without a token, and asks for one where the door does |
 //! | `POST /v1/topics/{topic}`, `GET /v1/topics` | publish a message, as raw bytes; follow what is published, as a stream |
 //! | `GET /v1/prime` | what an agent needs to know when it starts |
 //! | `POST`, `GET /v1/tokens`, `DELETE /v1/tokens/{name}` | make tokens that let callers in, list them, revoke one |
 //! | `GET /v1/pools`, `GET`, `PUT`, `DELETE /v1/pools/{name}` | agents that the cluster starts and stops by itself: all pools; one, with its agents on all nodes |
 //! | `POST /v1/pools/{name}/drain`, `/undrain`, `/recycle` | let a pool have no agents, let it have some again, replace them |
 //! | `POST`, `GET /v1/agents`, `GET`, `DELETE /v1/agents/{name}` | the agents of this node |
+//! | `POST /mcp` | the Model Context Protocol: see [`crate::mcp`] |
+//!
+//! Every answer has a `traceparent`: that of the caller's trace, or of one drawn for it.
 //!
 //! Who writes under its own reservation shows its token in the header `queenright-token`.
 //!
@@ -41,24 +50,34 @@
 mod access;
 mod agents;
 mod backend;
+mod backups;
 mod budgets;
 mod call;
 mod connection;
+mod contract;
 mod events;
+mod export;
 mod guard;
 mod inside;
 mod listener;
+mod log_level;
+mod mcp;
 mod memory;
+mod metrics;
 mod nodes;
+mod once;
+mod piped;
 mod pools;
 mod prime;
 mod problem;
+mod profile;
 mod projects;
 mod proposals;
 mod rates;
 mod replay;
 mod reservations;
 mod router;
+mod routes;
 mod sessions;
 mod sse;
 mod status;
@@ -68,6 +87,8 @@ mod tests;
 mod tokens;
 mod topics;
 mod topology;
+mod traceparent;
+mod ui;
 mod waiting;
 
 use std::io;
@@ -86,10 +107,13 @@ pub use self::access::DoorAccess;
 use self::backend::Backend;
 use self::call::Caller;
 use self::connection::{Ended, Switch};
+pub use self::contract::document;
 pub use self::inside::Inside;
 use self::listener::Doorway;
+use self::once::Once;
 use self::problem::Refused;
-use crate::config::Limits;
+use crate::config::ClusterConfig;
+use crate::metrics::requests::Requests;
 
 /// How long requests at work may go on after the door was told to close.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -126,10 +150,12 @@ impl Default for DoorLimits {
 
 impl DoorLimits {
     /// As the cluster file has them.
-    pub fn of(limits: &Limits) -> DoorLimits {
+    pub fn of(config: &ClusterConfig) -> DoorLimits {
         DoorLimits {
-            value_bytes: limits.value_bytes,
-            body_bytes: limits.http_body_bytes,
+            value_bytes: config.limits.value_bytes,
+            body_bytes: config.limits.http_body_bytes,
+            requests: config.doors.requests,
+            followers: config.doors.followers,
             ..DoorLimits::default()
         }
     }
@@ -210,8 +236,14 @@ struct Door {
     access: Arc<DoorAccess>,
     requests: Arc<Semaphore>,
     followers: Arc<Semaphore>,
+    /// What was answered to calls that are no commands.
+    once: Arc<Once>,
+    /// What was answered so far.
+    counted: Arc<Requests>,
     /// True once the door is told to close.
     closing: watch::Receiver<bool>,
+    /// The cluster as it was looked at last, for all who look on.
+    samples: Arc<ui::Samples>,
 }
 
 impl Door {
@@ -225,7 +257,10 @@ impl Door {
             },
             requests: Arc::new(Semaphore::new(limits.requests)),
             followers: Arc::new(Semaphore::new(limits.followers)),
+            once: Arc::default(),
+            counted: Arc::default(),
             closing,
+            samples: Arc::default(),
         }
     }
 

@@ -12,16 +12,16 @@ use serde_json::json;
 
 use super::Door;
 use super::call::Call;
-use super::problem::{Refused, invalid, no_answer};
+use super::problem::{Refused, invalid, memory_low, no_answer};
 
 /// How long what a node asks is: names and addresses.
 const QUESTION_BYTES_MAX: usize = 16 << 10;
 /// How long a node that leaves may wait for its work to be done.
-const PATIENCE_MS_MAX: u64 = 100_000;
+pub(super) const PATIENCE_MS_MAX: u64 = 100_000;
 
 impl Door {
     /// The node, for what only one in a cluster can do.
-    fn node(&self) -> Result<&Node, Refused> {
+    pub(super) fn node(&self) -> Result<&Node, Refused> {
         let alone = || Problem::new(Code::Unavailable, "this is no node of a cluster");
         Ok(self.backend.node().ok_or_else(alone)?)
     }
@@ -33,7 +33,15 @@ impl Door {
                 let detail = format!("node {} is drained: it takes no new work; ask another one", node.name());
                 Err(Problem::new(Code::Unavailable, detail).into())
             }
-            _ => Ok(()),
+            _ => self.has_memory(),
+        }
+    }
+
+    /// Refuses new work at a node that has no memory left for it.
+    pub(super) fn has_memory(&self) -> Result<(), Refused> {
+        match self.backend.node().and_then(Node::memory_low) {
+            Some(low) => Err(memory_low(&low).into()),
+            None => Ok(()),
         }
     }
 }

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use queenright_actors::agent::AgentError;
+use queenright_actors::memory::MemoryLow;
 use queenright_actors::node::{ChangeError, JoinError, ReadError, ReplaceError};
 use queenright_actors::queen::SubmitError;
 use queenright_actors::store::StoreError;
@@ -18,6 +19,8 @@ use serde_json::json;
 const BUSY_RETRY_MS: u64 = 50;
 /// When to try again if the disks are nearly full: nodes look at them and tell each other about every second.
 const DISK_LOW_RETRY_MS: u64 = 2_000;
+/// When to try again if a node has no memory for new work: it looks twice a second.
+const MEMORY_LOW_RETRY_MS: u64 = 1_000;
 /// When to try again while a project of this name is cleared away: some hundred thousand things take about as long.
 const CLEARING_RETRY_MS: u64 = 1_000;
 /// When to try again without a quorum: an election takes about this long.
@@ -127,6 +130,14 @@ fn disk_low(low: &DiskLow) -> Problem {
     Problem::new(Code::DiskLow, low.to_string())
         .with_details(details)
         .retry_after(DISK_LOW_RETRY_MS)
+}
+
+/// A node without memory for new work.
+pub(super) fn memory_low(low: &MemoryLow) -> Problem {
+    let details = serde_json::to_value(low).expect("two numbers");
+    Problem::new(Code::MemoryLow, low.to_string())
+        .with_details(details)
+        .retry_after(MEMORY_LOW_RETRY_MS)
 }
 
 /// What a refusal by the colony is to a caller.
@@ -278,6 +289,7 @@ pub(super) fn of_submit(error: &SubmitError, repeatable: bool) -> Refused {
         SubmitError::TooLarge { bytes, limit } => over_limit("command_bytes", *bytes, *limit, detail),
         SubmitError::OutcomeTooLarge { bytes, limit } => over_limit("outcome_bytes", *bytes, *limit, detail),
         SubmitError::DiskLow(low) => disk_low(low),
+        SubmitError::MemoryLow(low) => memory_low(low),
         SubmitError::Diverged { .. } => Problem::new(Code::Unavailable, detail),
         SubmitError::NoQuorum { .. } => Problem::new(Code::Unavailable, detail).retry_after(NO_QUORUM_RETRY_MS),
         SubmitError::Unknown { .. } => Problem {

@@ -17,7 +17,7 @@ use super::memory::consistency;
 use super::problem::{Refused, misfit};
 
 /// How many projects a list has at most, and unless the caller says otherwise.
-const LIST_PROJECTS: (u64, u64) = (1_000, 100);
+pub(super) const LIST_PROJECTS: (u64, u64) = (1_000, 100);
 
 /// `POST /v1/projects`
 pub(super) async fn create(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {

@@ -30,7 +30,7 @@ use super::problem::{Refused, invalid, misfit, of_refusal};
 use super::sessions::token_of;
 
 /// How many reservations a list has at most, and unless the caller says otherwise.
-const LIST_RESERVATIONS: (u64, u64) = (1_000, 100);
+pub(super) const LIST_RESERVATIONS: (u64, u64) = (1_000, 100);
 /// How many reservations a list looks at: those that the filter leaves out cost time too.
 const LOOKED_AT_MAX: usize = 20_000;
 /// How many slots a list has.

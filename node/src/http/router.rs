@@ -2,36 +2,57 @@
 
 use axum::Router;
 use axum::http::{Method, Uri};
-use axum::middleware::from_fn_with_state;
-use axum::routing::{delete, get, post, put};
+use axum::middleware::{from_fn, from_fn_with_state};
 use queenright_bench::client::wire::{Code, Problem};
 
 use super::problem::Refused;
+use super::routes::{Routes, delete, get, post, put};
 use super::{
-    Door, access, agents, budgets, events, guard, memory, nodes, pools, prime, projects, proposals, rates, replay,
-    reservations, sessions, status, tasks, tokens, topics, topology,
+    Door, access, agents, backups, budgets, contract, events, export, guard, log_level, mcp, memory, metrics, nodes,
+    once, pools, prime, profile, projects, proposals, rates, replay, reservations, sessions, status, tasks, tokens,
+    topics, topology, traceparent, ui,
 };
 
 pub(super) fn router(door: Door) -> Router {
-    let node = Router::new()
-        .route("/v1/status", get(status::status))
-        .route("/v1/figures", get(status::figures))
+    routes(&door)
+        .into_router()
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(from_fn_with_state(door.clone(), access::authorise))
+        .layer(from_fn_with_state(door.clone(), guard::named))
+        .layer(from_fn(traceparent::traced))
+        .layer(from_fn_with_state(door.clone(), metrics::count))
+        .with_state(door)
+}
+
+/// All routes, without what stands around them.
+pub(super) fn routes(door: &Door) -> Routes {
+    // What this node alone does: it remembers itself what it has done.
+    let own = Routes::new()
         .route("/v1/nodes/{name}/replace", post(nodes::replace))
         .route("/v1/nodes/{name}/drain", post(nodes::drain))
         .route("/v1/nodes/{name}/undrain", post(nodes::undrain))
         .route("/v1/nodes/{name}/remove", post(nodes::remove))
         .route("/v1/nodes/{name}/leave", post(nodes::leave))
-        .route("/v1/nodes:ask", post(nodes::ask))
-        .route("/v1/topology", get(topology::show).put(topology::set))
+        .route("/v1/log-level", get(log_level::show).put(log_level::set))
         .route("/v1/agents", get(agents::list).post(agents::spawn))
         .route("/v1/agents/{name}", get(agents::show).delete(agents::stop))
         .route("/v1/agents/{name}/pause", post(agents::pause))
         .route("/v1/agents/{name}/resume", post(agents::resume))
         .route("/v1/agents/{name}/restart", post(agents::restart))
         .route("/v1/agents/{name}/nudge", post(agents::nudge))
+        .route_layer(from_fn_with_state(door.clone(), once::remembered));
+    let node = Routes::new()
+        .merge(own)
+        .route("/openapi.json", get(contract::openapi))
+        .route("/v1/status", get(status::status))
+        .route("/v1/figures", get(status::figures))
+        .route("/v1/nodes:ask", post(nodes::ask))
+        .route("/v1/topology", get(topology::show).put(topology::set))
         .route("/v1/projects", get(projects::list).post(projects::create))
         .route("/v1/projects/{project}", get(projects::show).delete(projects::destroy))
         .route("/v1/projects/{project}/limits", put(projects::limit))
+        .route("/v1/backup", get(backups::backup))
         .route("/v1/pools", get(pools::list))
         .route(
             "/v1/pools/{name}",
@@ -43,22 +64,22 @@ pub(super) fn router(door: Door) -> Router {
         .route("/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/v1/tokens/{name}", delete(tokens::revoke))
         .route_layer(from_fn_with_state(door.clone(), guard::admit));
-    Router::new()
+    Routes::new()
         // Watchdogs are answered also when the door is busy.
         .route("/healthz", get(status::alive))
         .route("/readyz", get(status::ready))
+        .route("/metrics", get(metrics::show))
+        .route("/debug/profile", get(profile::profile))
+        // The page and its parts are the same for everybody: what they show is asked for with a token.
+        .merge(ui::pages())
         .merge(node)
-        .nest("/v1", of_project(&door))
-        .nest("/v1/projects/{project}", of_project(&door))
-        .fallback(no_route)
-        .method_not_allowed_fallback(no_method)
-        .layer(from_fn_with_state(door.clone(), access::authorise))
-        .layer(from_fn_with_state(door.clone(), guard::named))
-        .with_state(door)
+        .nest("/v1", of_project(door))
+        .nest("/v1/projects/{project}", of_project(door))
+        .merge(mcp::routes(door))
 }
 
-fn of_project(door: &Door) -> Router<Door> {
-    Router::new()
+fn of_project(door: &Door) -> Routes {
+    Routes::new()
         .route("/memory", get(memory::list))
         .route(
             "/memory/{*key}",
@@ -72,6 +93,7 @@ fn of_project(door: &Door) -> Router<Door> {
         .route("/sessions", get(sessions::list).post(sessions::open))
         .route("/sessions/{session}", get(sessions::show).post(sessions::act))
         .route("/prime", get(prime::prime))
+        .route("/export", get(export::export))
         .route("/queues", get(tasks::queues))
         .route("/queues/{queue}", post(tasks::change_queue))
         .route("/reservations", get(reservations::list))
@@ -94,11 +116,16 @@ fn of_project(door: &Door) -> Router<Door> {
         )
         .route("/proposals", post(proposals::propose))
         .route("/proposal-batches", post(proposals::propose_batch))
-        .route("/topics/{topic}", post(topics::publish))
+        .merge(
+            Routes::new()
+                .route("/topics/{topic}", post(topics::publish))
+                .route_layer(from_fn_with_state(door.clone(), once::remembered)),
+        )
         .route_layer(from_fn_with_state(door.clone(), guard::admit))
         // Those who wait for tasks or events, or to be granted a reservation, are bounded by themselves.
         .route("/tasks:claim", post(tasks::claim))
         .route("/events", get(events::events))
+        .route("/overview", get(ui::overview))
         .route("/topics", get(topics::follow))
         .route("/reservations", post(reservations::acquire))
         .route("/reservations/{reservation}", get(reservations::show))

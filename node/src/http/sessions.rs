@@ -18,7 +18,7 @@ use super::memory::consistency;
 use super::problem::{Refused, invalid, misfit, of_submit};
 
 /// How many sessions a list has at most, and unless the caller says otherwise.
-const LIST_SESSIONS: (u64, u64) = (1_000, 100);
+pub(super) const LIST_SESSIONS: (u64, u64) = (1_000, 100);
 /// How many sessions a list looks at: those that the filter leaves out cost time too.
 const LOOKED_AT_MAX: usize = 100_000;
 /// How much of what a session holds a heartbeat lists.

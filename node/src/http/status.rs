@@ -1,5 +1,7 @@
 //! How the node and the cluster are.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -10,9 +12,10 @@ use super::Door;
 use super::call::Call;
 use super::problem::{Refused, no_answer};
 
-/// `GET /healthz`: the process answers.
+/// `GET /healthz`: the process answers, and says what its clock shows.
 pub(super) async fn alive() -> Response {
-    Json(json!({ "alive": true })).into_response()
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Json(json!({ "alive": true, "wall_ms": now.as_millis() as u64 })).into_response()
 }
 
 /// `GET /readyz`: a leader that a quorum follows confirmed a read.

@@ -27,7 +27,7 @@ use super::sessions::token_of;
 use super::waiting::Waiter;
 
 /// How many tasks a list has at most, and unless the caller says otherwise.
-const LIST_TASKS: (u64, u64) = (1_000, 100);
+pub(super) const LIST_TASKS: (u64, u64) = (1_000, 100);
 /// How many tasks a list looks at: those that the filter leaves out cost time too.
 const LOOKED_AT_MAX: usize = 100_000;
 /// What can be done with a task.

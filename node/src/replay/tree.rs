@@ -5,13 +5,14 @@ use std::sync::Arc;
 use queenright_actors::node::Node;
 use queenright_actors::store::StoreError;
 use queenright_protocol::colony::{ContentHash, Key, Record};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::keys;
 use crate::git::{ObjectId, blob_id};
 
 /// One path of the tree that a node stores.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StoredPath {
     /// The key of the path.
     pub key: Arc<str>,
@@ -24,7 +25,7 @@ pub struct StoredPath {
 }
 
 /// The answer of a node: the tree that it stores.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StoredTree {
     /// The node.
     pub node: String,

@@ -184,7 +184,7 @@ async fn run_node(
     };
     let closing = CancellationToken::new();
     let shutdown = closing.clone();
-    let limits = DoorLimits::of(&plan.config.limits);
+    let limits = DoorLimits::of(&plan.config);
     if let Some(tls) = &tls {
         tokio::spawn(certificates::follow(tls.clone(), closing.clone()));
     }
@@ -357,6 +357,7 @@ fn options(plan: &NodePlan, tls: Option<Arc<Tls>>, hosted: &Arc<Hosted>) -> Resu
             watermark_bytes: limits.disk_watermark_bytes,
             ballast_bytes: limits.ballast_bytes,
         },
+        memory_bytes: limits.memory_bytes,
         tls,
     })
 }

@@ -29,7 +29,7 @@ pub use admin_token::AdminToken;
 pub use cookie::Cookie;
 pub use door::Door;
 pub use error::StateError;
-pub use registry::{Registration, Registry, RunningNode};
+pub use registry::{Recorded, Registration, Registry, RunningNode};
 
 /// Where the state of one cluster lies, and where its running nodes are recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -99,6 +99,17 @@ fn process_start(pid: u32) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
+/// What a file among the records is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// The record of a node that runs.
+    Running(Box<RunningNode>),
+    /// That of one whose process is gone.
+    Gone(Box<RunningNode>),
+    /// None, and why.
+    Broken(String),
+}
+
 /// The folder of the records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registry {
@@ -168,6 +179,30 @@ impl Registry {
         }
         nodes.sort_by(|a, b| (&a.cluster, &a.node).cmp(&(&b.cluster, &b.node)));
         Ok(nodes)
+    }
+
+    /// All records, as they are. Nothing is removed.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn look(&self) -> Result<Vec<(PathBuf, Recorded)>, StateError> {
+        let mut found = Vec::new();
+        for folder in entries(&self.folder)? {
+            for path in entries(&folder)? {
+                if path.extension().is_none_or(|extension| extension != "json") {
+                    continue;
+                }
+                let recorded = match read(&path) {
+                    Ok(Some(node)) if node.lives() => Recorded::Running(Box::new(node)),
+                    Ok(Some(node)) => Recorded::Gone(Box::new(node)),
+                    Ok(None) => continue,
+                    Err(StateError::BadRecord { source, .. }) => Recorded::Broken(source.to_string()),
+                    Err(error) => return Err(error),
+                };
+                found.push((path, recorded));
+            }
+        }
+        Ok(found)
     }
 
     /// The first node of the one cluster that runs.

@@ -1,25 +1,24 @@
-//! The log file of a node: one file that every start appends to.
+//! The log file of a node: one file that every start appends to. The node itself rotates it.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::SystemTime;
 
-use crate::config::NodeConfig;
+use crate::config::{Logging, NodeConfig};
+use crate::logging::set_aside;
 use crate::wall_time::rfc3339;
 
-/// A log longer than this at a start is set aside as `<node>.log.1`, in the place of the one before it.
-const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// How much of the end of a log is looked at for its last lines.
 const TAIL_BYTES: u64 = 8 * 1024;
 /// How many of its last lines are shown.
 const TAIL_LINES: usize = 10;
 const HEADER: &str = "--- queenright ";
 
-/// Opens the log for a new start and writes a line that says so.
-pub(super) fn open(path: &Path, node: &NodeConfig) -> io::Result<File> {
-    if fs::metadata(path).is_ok_and(|metadata| metadata.len() > LOG_BYTES_MAX) {
-        fs::rename(path, path.with_extension("log.1"))?;
+/// Opens the log for a new start and writes a line that says so. One that is long is set aside before.
+pub(super) fn open(path: &Path, node: &NodeConfig, logging: &Logging) -> io::Result<File> {
+    if fs::metadata(path).is_ok_and(|metadata| metadata.len() > logging.rotate_bytes) {
+        set_aside(path, logging.keep_files)?;
     }
     let mut log = File::options().append(true).create(true).open(path)?;
     let version = env!("CARGO_PKG_VERSION");
@@ -75,8 +74,8 @@ mod tests {
             labels: Default::default(),
         };
         assert!(tail(&path).is_empty());
-        writeln!(open(&path, &node).unwrap(), "first").unwrap();
-        let mut log = open(&path, &node).unwrap();
+        writeln!(open(&path, &node, &Logging::default()).unwrap(), "first").unwrap();
+        let mut log = open(&path, &node, &Logging::default()).unwrap();
         assert!(tail(&path).is_empty());
         (0..2000).for_each(|line| writeln!(log, "line {line}").unwrap());
         assert_eq!(tail(&path).len(), TAIL_LINES);
@@ -97,12 +96,15 @@ mod tests {
             advertise_http: None,
             labels: Default::default(),
         };
-        File::create(&path).unwrap().set_len(LOG_BYTES_MAX + 1).unwrap();
-        open(&path, &node).unwrap();
+        File::create(&path)
+            .unwrap()
+            .set_len(Logging::ROTATE_BYTES.default + 1)
+            .unwrap();
+        open(&path, &node, &Logging::default()).unwrap();
         assert!(fs::metadata(&path).unwrap().len() < 200);
         assert_eq!(
             fs::metadata(folder.path().join("n1.log.1")).unwrap().len(),
-            LOG_BYTES_MAX + 1
+            Logging::ROTATE_BYTES.default + 1
         );
     }
 }

@@ -15,6 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::command::{Outcome, Refusal};
@@ -30,7 +31,7 @@ pub const DOOR_TOKEN_NAME_BYTES_MAX: usize = 64;
 const DOOR_TOKEN_DIGEST: u8 = b'd';
 
 /// What a token allows. Each allows what those before it do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Access {
     /// To look.

@@ -542,6 +542,16 @@ impl Events {
         self.kept.back().map(|(event, _)| event)
     }
 
+    /// Who caused what happened at this position, if that is still kept.
+    pub fn author_at(&self, seq: u64) -> Option<&Arc<str>> {
+        let first = Cursor { seq, ordinal: 0 };
+        let place = match self.kept.binary_search_by(|(event, _)| event.cursor.cmp(&first)) {
+            Ok(place) | Err(place) => place,
+        };
+        let (event, _) = self.kept.get(place).filter(|(event, _)| event.cursor.seq == seq)?;
+        Some(&event.author)
+    }
+
     /// How often in a row the proposal had lost that lost at this position, if its author was this one and it is still
     /// known.
     pub(crate) fn losses(&self, seq: u64, author: &str) -> Option<u64> {

@@ -17,6 +17,7 @@ mod event;
 mod growth;
 mod hold;
 mod image;
+mod lost_to;
 mod memory;
 mod once;
 mod place;
@@ -69,6 +70,7 @@ pub use self::image::{
     reservation_settings_key, reservation_settings_pair, session_key, session_pair, task_key, task_pair, wait_key,
     wait_pair,
 };
+pub use self::lost_to::LostTo;
 use self::memory::malformed;
 pub use self::memory::{KEPT_BYTES_MIN, Kept, Memory, PINNED_TAG, Record, Value};
 use self::once::Seen;
@@ -242,6 +244,8 @@ pub struct Applied {
     pub pools: Vec<Arc<str>>,
     /// The new events, in order.
     pub events: Vec<(Arc<str>, Arc<Event>)>,
+    /// The proposals that lost, in order.
+    pub losses: Vec<LostTo>,
     /// The epoch that began last, if one did.
     pub epoch: Option<Epoch>,
     /// How many finished tasks were forgotten.

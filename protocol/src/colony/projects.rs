@@ -31,6 +31,7 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::agent::Agents;
@@ -63,7 +64,7 @@ pub enum ProjectCommand {
 }
 
 /// What a project may have at most; what is not said is bounded by the rules of the colony alone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProjectLimits {
     /// Open sessions, and hosted agents that hold something of it.
@@ -102,7 +103,7 @@ impl ProjectLimits {
 }
 
 /// What a project holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Holdings {
     /// Open sessions, and hosted agents that hold something of it.
     pub agents: u64,

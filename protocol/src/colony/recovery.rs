@@ -74,6 +74,18 @@ impl Colony {
         Ok(())
     }
 
+    /// Makes this the first state of the cluster `begun`, which is built from a backup of `ended` and may have other nodes in
+    /// other places: like [`Colony::recover`], and nothing is known of any node. The first leader names the members, and the
+    /// cluster file says how they are linked, as at the start of any cluster.
+    ///
+    /// # Errors
+    /// [`TooManyRecoveries`].
+    pub fn begin_anew(&mut self, ended: ClusterId, begun: ClusterId, certain: u64) -> Result<(), TooManyRecoveries> {
+        self.recover(ended, begun, certain)?;
+        self.epoch = None;
+        Ok(())
+    }
+
     /// No claim waits any more: as when all nodes had said one by one that they are lost.
     fn end_all_waits(&mut self) {
         let nodes: BTreeSet<NodeId> = self.agents.nodes_of_waits().collect();

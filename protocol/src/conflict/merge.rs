@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How many bytes base, ours and theirs may have each.
@@ -19,7 +20,7 @@ pub const HUNK_SIDE_BYTES_MAX: usize = 512;
 pub(crate) const MERGE_FAILURE_BYTES_MAX: usize = 32 + HUNKS_LISTED_MAX * (32 + 3 * HUNK_SIDE_BYTES_MAX);
 
 /// Why texts were not merged.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MergeFailure {
     /// One of them is no text: it has a NUL or is not UTF-8.
@@ -35,7 +36,7 @@ pub enum MergeFailure {
 }
 
 /// The places where both sides have changed the same lines.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Hunks {
     /// The first of them, at most [`HUNKS_LISTED_MAX`].
     pub listed: Vec<Hunk>,
@@ -44,7 +45,7 @@ pub struct Hunks {
 }
 
 /// One of them. Each side is cut to [`HUNK_SIDE_BYTES_MAX`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Hunk {
     /// Which line of ours it begins with, from 1.
     pub line: u64,

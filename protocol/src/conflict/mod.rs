@@ -41,6 +41,7 @@ mod verdict;
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::batch::{Batch, Operation, Role, WriteClass};
@@ -57,7 +58,8 @@ pub use self::verdict::{CLASHES_MAX, Clash, Verdict, Verdicts};
 /// Why a proposal cannot be committed as it is.
 ///
 /// [`detect`] finds `WriteWrite` and `ReadWrite`; the others are judged by the colony against its state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ConflictKind")]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A key that was read has changed since.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Kind;
@@ -19,7 +20,7 @@ use super::verdict::{Clash, Verdicts};
 /// | `merge` | as `first`, but two exclusive writes of one key that are the same change do not exclude each other |
 /// | `exclude` | it is in no conflict |
 /// | `reject` | nobody is in a conflict |
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Policy {
     /// The first of those in conflict wins, by priority and then by position.

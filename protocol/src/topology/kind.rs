@@ -3,13 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How the members of a cluster are linked.
 ///
 /// Its one written form, in configuration, on the command line, in epochs and in JSON, is its [`Display`](fmt::Display):
 /// `mesh`, `star`, `ring`, `hierarchical:3`. Reading also accepts `hierarchical`, which takes [`FanOut::DEFAULT`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "TopologyKind", extend("pattern" = r"^(mesh|star|ring|hierarchical(:[0-9]+)?)$"))]
 #[serde(try_from = "String", into = "String")]
 pub enum Kind {
     /// Every two members.

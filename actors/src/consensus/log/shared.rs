@@ -17,6 +17,7 @@ use super::state::{Place, Slot, State, follows};
 use super::writer::{Pending, Piece};
 use super::{LogOptions, record};
 use crate::consensus::types::TypeConfig;
+use crate::latency::Meter;
 
 /// How many of the latest syncs the figures are of.
 const SYNCS_KEPT: usize = 1024;
@@ -58,6 +59,8 @@ pub(super) struct FlushState {
     pub(super) failure: watch::Sender<Option<Arc<str>>>,
     /// How many syncs there were, and how long the latest took, in microseconds. A mutex: the writer and whoever asks.
     pub(super) syncs: Mutex<(u64, VecDeque<u32>)>,
+    /// How long writes with their sync take.
+    pub(super) sync_meter: Meter,
 }
 
 impl FlushState {
@@ -68,6 +71,7 @@ impl FlushState {
             room: Notify::new(),
             failure: watch::Sender::new(None),
             syncs: Mutex::default(),
+            sync_meter: Meter::default(),
         }
     }
 
@@ -94,6 +98,7 @@ impl FlushState {
     }
 
     pub(super) fn note_sync(&self, took: Duration) {
+        self.sync_meter.note(took);
         let mut syncs = self.syncs.lock().expect("nothing panics under this lock");
         syncs.0 += 1;
         if syncs.1.len() == SYNCS_KEPT {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use queenright_protocol::colony::{BudgetLimits, Cursor, Event, Mode, ProjectLimits, SessionEnd, StateName, What};
 use queenright_protocol::conflict::Kind;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::reservation::ends;
@@ -16,8 +17,9 @@ use super::{
 
 /// The place of an event, written `seq.ordinal`; a `seq` alone is the place behind all events of that command. Callers
 /// take it as it comes and give it back: what it is made of may grow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(into = "String", try_from = "String")]
+#[schemars(extend("pattern" = r"^[0-9]+([.][0-9]+)?$"))]
 pub struct EventCursor(pub Cursor);
 
 impl EventCursor {
@@ -82,7 +84,7 @@ pub struct ParseCursorError {
 }
 
 /// One event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WireEvent {
     /// Its place.
     pub cursor: EventCursor,
@@ -100,7 +102,7 @@ pub struct WireEvent {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum WireWhat {
     /// A key was changed.
@@ -530,7 +532,7 @@ impl From<&Event> for WireEvent {
 }
 
 /// The answer to `GET /v1/events`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EventPage {
     /// The events, oldest first.
     pub events: Vec<WireEvent>,
@@ -552,7 +554,7 @@ pub struct EventPage {
 }
 
 /// One thing of the present state.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::large_enum_variant, reason = "each is made, sent and printed once")]
 pub enum WireState {

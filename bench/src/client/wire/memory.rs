@@ -6,12 +6,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use queenright_protocol::colony::{Change, Condition, Content, Op};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{BodyError, HexHash, RangeRequest, is_false, sorted_tags};
 
 /// The answer to a change of one key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Changed {
     /// The position of the command in the order of all commands.
     pub seq: u64,
@@ -20,7 +21,7 @@ pub struct Changed {
 }
 
 /// The body of `POST /v1/memory:change`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeRequest {
     /// The key.
@@ -39,7 +40,7 @@ pub struct ChangeRequest {
 }
 
 /// What happens to a key, in a change. Each commutes with others of its kind.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeOp {
     /// The value, a whole number in decimal digits, grows by this much; an absent one counts as 0.
@@ -84,7 +85,7 @@ impl ChangeRequest {
 }
 
 /// The answer to `GET /v1/memory`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyList {
     /// The keys, in order.
     pub keys: Vec<KeyInfo>,
@@ -98,7 +99,7 @@ pub struct KeyList {
 }
 
 /// The answer to `GET /v1/memory-ranges`: what a range holds, and its keys as the same snapshot has them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RangeList {
     /// The range, in the form in which a proposal names it.
     pub range: RangeRequest,
@@ -110,7 +111,7 @@ pub struct RangeList {
 }
 
 /// One key of a list.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyInfo {
     /// The key.
     pub key: Arc<str>,

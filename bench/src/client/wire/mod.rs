@@ -3,8 +3,11 @@
 //! Unknown fields of a request are refused, unknown fields of an answer are ignored: a newer door may say more.
 
 mod event;
+mod export;
+mod log_level;
 mod memory;
 mod node;
+mod overview;
 mod pool;
 mod prime;
 mod problem;
@@ -26,11 +29,18 @@ use std::sync::Arc;
 
 use queenright_actors::agent::AgentStatus;
 use queenright_protocol::colony::ContentHash;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::event::{EventCursor, EventPage, ParseCursorError, WireEvent, WireState, WireWhat};
+pub use self::export::{EXPORT_FORMAT, ExportEnd, ExportHead, ExportLine, ExportedRecord, ExportedTask};
+pub use self::log_level::{LogLevel, SetLogLevel};
 pub use self::memory::{ChangeOp, ChangeRequest, Changed, KeyInfo, KeyList, RangeList};
 pub use self::node::{NodeAnswer, NodeQuestion, Sealed};
+pub use self::overview::{
+    OVERVIEW_TASKS_MAX, OverviewCluster, OverviewDoubt, OverviewLink, OverviewLoss, OverviewNode, OverviewSort,
+    OverviewTask, OverviewTraffic, OverviewWork, TrafficLink, TrafficNode,
+};
 pub use self::pool::{PoolChanged, PoolList, PoolNode, PoolStatus, SetPool, SetRecycle, WirePool};
 pub use self::prime::{Happening, Happenings, HeldReservation, HeldTask, Listed, NextCall, Pinned, Prime};
 pub use self::problem::{Code, Problem};
@@ -90,8 +100,9 @@ impl BodyError {
 }
 
 /// The hash of a value, as 64 hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(into = "String", try_from = "String")]
+#[schemars(extend("pattern" = r"^[0-9a-fA-F]{64}$"))]
 pub struct HexHash(pub ContentHash);
 
 impl From<HexHash> for String {
@@ -141,7 +152,7 @@ pub fn sorted_tags<T: AsRef<str>>(tags: impl IntoIterator<Item = T>) -> Vec<Arc<
 }
 
 /// The answer to `GET /v1/agents`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AgentList {
     /// Agents of the node, by name.
     pub agents: Vec<AgentStatus>,

@@ -3,12 +3,13 @@
 use queenright_actors::link::Cookie;
 use queenright_actors::node::{Admission, Fate};
 use queenright_protocol::id::{ClusterId, NodeId};
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The body of `POST /v1/nodes:ask`, and of its answer: text, and the proof that who said it knows the cookie of the
 /// cluster. The proof of an answer is over that of the question too, so that no other answer can take its place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sealed {
     /// JSON: a [`NodeQuestion`] or a [`NodeAnswer`].

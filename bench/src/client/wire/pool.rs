@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use queenright_actors::pool::PoolFigures;
 use queenright_protocol::colony::{POOL_AGENTS_MAX, Pool, PoolSettings, Recycle};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -16,7 +17,7 @@ const ENVIRONMENT: &str = "environment";
 const HIDDEN: &str = "…";
 
 /// The body of `PUT /v1/pools/{name}`, and an entry of `[[pools]]` in a cluster file but for its name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a pool")]
 pub struct SetPool {
     /// In which project its tasks are; `default` unless it says otherwise.
@@ -66,7 +67,7 @@ pub struct SetPool {
 }
 
 /// When an agent is replaced by another one: once it is over one of these.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "what agents are recycled after")]
 pub struct SetRecycle {
     /// After so many tasks.
@@ -156,7 +157,7 @@ impl From<&PoolSettings> for SetPool {
 }
 
 /// The answer to whatever changes a pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolChanged {
     /// The position of the command in the order of all commands.
     pub seq: u64,
@@ -165,7 +166,7 @@ pub struct PoolChanged {
 }
 
 /// A pool as it is to be.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WirePool {
     /// Its name.
     pub pool: Arc<str>,
@@ -197,14 +198,14 @@ impl WirePool {
 }
 
 /// The answer to `GET /v1/pools`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolList {
     /// All of them, by name.
     pub pools: Vec<WirePool>,
 }
 
 /// The answer to `GET /v1/pools/{name}`: a pool, the work that it has, and its agents.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolStatus {
     /// The pool.
     #[serde(flatten)]
@@ -218,7 +219,7 @@ pub struct PoolStatus {
 }
 
 /// The agents of a pool on a node.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolNode {
     /// The name of the node.
     pub node: Arc<str>,

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{EventCursor, WireHolder, WireReservationId, WireTaskId, WireWant, is_false};
 
 /// The answer to `GET /v1/prime`: as JSON no longer than was asked for. What has no room is counted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Prime {
     /// The project.
     pub project: Arc<str>,
@@ -28,7 +29,7 @@ pub struct Prime {
 }
 
 /// What had room, and how many had not.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Listed<T> {
     /// Those that had room.
     pub items: Vec<T>,
@@ -46,7 +47,7 @@ impl<T> Default for Listed<T> {
 }
 
 /// Something that the agent has reserved, or waits for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HeldReservation {
     /// Its id.
     pub reservation: WireReservationId,
@@ -66,7 +67,7 @@ pub struct HeldReservation {
 }
 
 /// A task that the agent holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HeldTask {
     /// Its id.
     pub task: WireTaskId,
@@ -93,7 +94,7 @@ pub struct HeldTask {
 }
 
 /// A pinned record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Pinned {
     /// The key.
     pub key: Arc<str>,
@@ -110,7 +111,7 @@ pub struct Pinned {
 }
 
 /// What happened, by type and subject.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Happenings {
     /// How many events there were that are kept and were looked at.
     pub events: u64,
@@ -124,7 +125,7 @@ pub struct Happenings {
 }
 
 /// Events of one type about one subject.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Happening {
     /// The type of the events.
     #[serde(rename = "type")]
@@ -141,7 +142,7 @@ pub struct Happening {
 }
 
 /// A call that makes sense next.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NextCall {
     /// On the command line.
     pub command: String,

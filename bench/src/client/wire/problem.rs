@@ -2,12 +2,13 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// What kind of error it is: stable words for programs. New ones may come; a client reads those that it does not know as
 /// [`Code::Other`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
     /// There is no such thing.
@@ -54,8 +55,11 @@ pub enum Code {
     SlowSubscriber,
     /// The request shows no token that is known.
     Unauthorized,
+    /// The node has no memory left for new work; nothing was changed.
+    MemoryLow,
     /// A code that this program does not know.
     #[serde(other)]
+    #[schemars(skip)]
     Other,
 }
 
@@ -67,7 +71,7 @@ impl Code {
             Code::Conflict | Code::Fenced | Code::CursorAhead | Code::MissingContent => 409,
             Code::Held => 423,
             Code::CursorExpired => 410,
-            Code::Expired | Code::Unavailable | Code::Busy | Code::SlowSubscriber => 503,
+            Code::Expired | Code::Unavailable | Code::Busy | Code::SlowSubscriber | Code::MemoryLow => 503,
             Code::UnknownOutcome => 504,
             Code::Quota => 429,
             Code::DiskLow => 507,
@@ -96,6 +100,7 @@ impl Code {
             Code::Busy => "Busy",
             Code::Quota => "A limit is reached",
             Code::DiskLow => "Too little room on the disks",
+            Code::MemoryLow => "Too little memory",
             Code::Invalid => "The request is malformed",
             Code::TooLarge => "Too large",
             Code::WrongType => "The operation does not fit the value",
@@ -113,7 +118,13 @@ impl Code {
     pub fn retryable(self) -> bool {
         matches!(
             self,
-            Code::Expired | Code::Unavailable | Code::Busy | Code::Quota | Code::DiskLow | Code::SlowSubscriber
+            Code::Expired
+                | Code::Unavailable
+                | Code::Busy
+                | Code::Quota
+                | Code::DiskLow
+                | Code::MemoryLow
+                | Code::SlowSubscriber
         )
     }
 }
@@ -125,7 +136,7 @@ impl fmt::Display for Code {
 }
 
 /// An error as a door answers it: `application/problem+json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// A URI that names the kind of error.
     #[serde(rename = "type")]

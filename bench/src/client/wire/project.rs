@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use queenright_protocol::colony::{Colony, Holdings, Project, ProjectLimits};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The body of `POST /v1/projects`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateProject {
     /// Its name.
@@ -18,7 +19,7 @@ pub struct CreateProject {
 }
 
 /// The answer to it, and to `PUT /v1/projects/{project}/limits`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProjectSet {
     /// The position of the command in the order of all commands.
     pub seq: u64,
@@ -29,7 +30,7 @@ pub struct ProjectSet {
 }
 
 /// The answer to `DELETE /v1/projects/{project}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DestroyedProject {
     /// The position of the command in the order of all commands.
     pub seq: u64,
@@ -42,7 +43,7 @@ pub struct DestroyedProject {
 }
 
 /// Whether a project is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProjectState {
     /// It is there.
@@ -61,7 +62,7 @@ impl fmt::Display for ProjectState {
 }
 
 /// A project as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WireProject {
     /// Its name.
     pub project: Arc<str>,
@@ -104,7 +105,7 @@ impl WireProject {
 }
 
 /// The answer to `GET /v1/projects`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProjectList {
     /// The projects, by name; those that are being cleared away too.
     pub projects: Vec<WireProject>,

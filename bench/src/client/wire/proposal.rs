@@ -8,13 +8,14 @@ use queenright_protocol::colony::{
     Read, Span, TaskFence, TokenHash, Write,
 };
 use queenright_protocol::conflict::{Kind, MergeFailure, Policy};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::memory::{from_base64, inline, text_or_base64};
 use super::{BodyError, Code, HexHash, WireHolder, WireTaskId, is_false, sorted_tags};
 
 /// The body of `POST /v1/proposals`: an atomic change of several keys.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProposalRequest {
     /// What was read, and must still hold.
@@ -41,7 +42,7 @@ pub struct ProposalRequest {
 }
 
 /// A range that was read, as `GET /v1/memory-ranges` tells of it. It has either `prefix` or `glob`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RangeRequest {
     /// All keys that begin with this: nothing, or a text that ends with a slash.
@@ -57,7 +58,7 @@ pub struct RangeRequest {
 }
 
 /// The lease of a task.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FenceRequest {
     /// The task.
@@ -69,7 +70,7 @@ pub struct FenceRequest {
 }
 
 /// A text to be merged, three-way, with what stands under the key.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MergeRequest {
     /// What the writer saw; without any `base` there was no value.
@@ -93,7 +94,7 @@ pub struct MergeRequest {
 }
 
 /// A key that was read.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReadRequest {
     /// The key.
@@ -110,7 +111,7 @@ pub struct ReadRequest {
 
 /// A key that is to be changed. Exactly one of `put`, `put_base64`, `put_kept`, `delete`, `increment`, `max`, `append`,
 /// `append_base64`, `set_add` and `merge` says how.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WriteRequest {
     /// The key.
@@ -154,7 +155,7 @@ pub struct WriteRequest {
 }
 
 /// The body of `POST /v1/proposal-batches`: proposals that are judged together against one state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BatchRequest {
     /// What becomes of those in conflict with one another.
@@ -414,7 +415,7 @@ impl From<&Write> for WriteRequest {
 }
 
 /// What became of a proposal. A door answers `Lost` as a problem with code `CONFLICT` whose details are the [`Loss`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum ProposalOutcome {
     /// It was committed; a dry run would have been.
@@ -432,7 +433,7 @@ pub enum ProposalOutcome {
 }
 
 /// Why a proposal lost.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Loss {
     /// The position of the command in the order of all commands; 0 for one that its node refused before it had any.
     pub seq: u64,
@@ -451,7 +452,7 @@ pub struct Loss {
 }
 
 /// One reason why a proposal lost.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WireConflict {
     /// What kind of conflict it is.
     pub kind: Kind,
@@ -475,7 +476,7 @@ pub struct WireConflict {
 }
 
 /// A key that must be read again, as it stood when the proposal lost.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reread {
     /// The key.
     pub key: Arc<str>,
@@ -536,7 +537,7 @@ impl From<&Conflict> for WireConflict {
 }
 
 /// The answer to a batch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BatchOutcome {
     /// The position of the command in the order of all commands.
     pub seq: u64,
@@ -547,7 +548,7 @@ pub struct BatchOutcome {
 }
 
 /// What became of one proposal of a batch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum BatchVerdict {
     /// It was committed.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use queenright_protocol::colony::{Mode, Rate, RateSettings, Tokens, Want};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::WireWant;
@@ -11,7 +12,7 @@ use super::WireWant;
 const RATE: &str = "rate:";
 
 /// The body of `PUT /v1/rates/{name}`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetRate {
     /// So many tokens, from 1 to 1,000,000 …
@@ -34,7 +35,7 @@ impl From<SetRate> for RateSettings {
 }
 
 /// A rate as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WireRate {
     /// Its name.
     pub rate: Arc<str>,
@@ -75,7 +76,7 @@ impl WireRate {
 }
 
 /// The answer to `GET /v1/rates`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RateList {
     /// The rates of the project, by name.
     pub rates: Vec<WireRate>,

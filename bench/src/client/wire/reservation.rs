@@ -8,13 +8,15 @@ use queenright_protocol::colony::{
     Blocker, Checked, Mode, RESERVATION_OF_LEASE_MS, Refusal, Reservation, ReservationId, ReservationIdError, Standing,
     Want,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{WireHolder, WireTaskId, is_false};
 
 /// The id of a reservation, written `r17-0`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(into = "String", try_from = "String")]
+#[schemars(extend("pattern" = r"^r[0-9]+-[0-9]+$"))]
 pub struct WireReservationId(pub ReservationId);
 
 impl fmt::Display for WireReservationId {
@@ -46,7 +48,7 @@ impl From<WireReservationId> for String {
 }
 
 /// A resource and how it is wanted, or held.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WireWant {
     /// `file:PATTERN`, `key:KEY`, `key:PREFIX/` or `slot:NAME`.
@@ -75,7 +77,7 @@ impl From<&Want> for WireWant {
 }
 
 /// The body of `POST /v1/reservations`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AcquireRequest {
     /// The resources: all of them or none, at most 64.
@@ -99,7 +101,7 @@ pub struct AcquireRequest {
 }
 
 /// The answer to it, and to `GET /v1/reservations/{id}`. Status 201 when it is granted, 202 while it waits.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Acquired {
     /// The position of the command in the order of all commands.
     pub seq: u64,
@@ -115,7 +117,7 @@ pub struct Acquired {
 }
 
 /// The body of `POST /v1/reservations:check`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CheckRequest {
     /// The resources.
@@ -126,7 +128,7 @@ pub struct CheckRequest {
 }
 
 /// What stands in the way of a request: the answer to a check, and the details of a problem with code `HELD`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Standings {
     /// What stands in its way, at most 16; nothing if it would be granted.
     pub conflicts: Vec<WireBlocker>,
@@ -141,7 +143,7 @@ pub struct Standings {
 }
 
 /// A reservation that stands in the way of a resource.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WireBlocker {
     /// The resource that was wanted; empty where a claim was refused, for its tasks name it.
     #[serde(default, skip_serializing_if = "str::is_empty")]
@@ -225,7 +227,7 @@ fn blockers(wanted: &[Want], found: &[Blocker]) -> Vec<WireBlocker> {
 }
 
 /// The body of `POST /v1/reservations:release`: exactly one of `ids`, `resources` and `all` says which.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReleaseRequest {
     /// The token of the owner.
@@ -242,7 +244,7 @@ pub struct ReleaseRequest {
 }
 
 /// The answer to it, and to a force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReleasedReservations {
     /// The position of the command in the order of all commands.
     pub seq: u64,
@@ -253,7 +255,7 @@ pub struct ReleasedReservations {
 }
 
 /// The body of `POST /v1/reservations/{id}:renew`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RenewRequest {
     /// The token of the owner.
@@ -264,7 +266,7 @@ pub struct RenewRequest {
 }
 
 /// The answer to it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RenewedReservation {
     /// The position of the command in the order of all commands.
     pub seq: u64,
@@ -274,7 +276,7 @@ pub struct RenewedReservation {
 }
 
 /// The body of `POST /v1/reservations/{id}:force`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForceRequest {
     /// Why: everybody can read it.
@@ -282,7 +284,7 @@ pub struct ForceRequest {
 }
 
 /// The body of `PUT /v1/slots/{name}`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SlotRequest {
     /// How many places it has, up to 1,024; 0 closes it.
@@ -290,7 +292,7 @@ pub struct SlotRequest {
 }
 
 /// The body of `PUT /v1/reservation-settings`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReservationSettingsRequest {
     /// Whether reservations leave the writes of others alone.
@@ -298,21 +300,21 @@ pub struct ReservationSettingsRequest {
 }
 
 /// The answer to a change of settings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SettingsChanged {
     /// The position of the command in the order of all commands.
     pub seq: u64,
 }
 
 /// The answer to `GET /v1/slots`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SlotList {
     /// The slots that are used or have another capacity than 1, by name; at most 1,000.
     pub slots: Vec<WireSlot>,
 }
 
 /// A slot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WireSlot {
     /// Its name.
     pub name: Arc<str>,
@@ -325,7 +327,7 @@ pub struct WireSlot {
 }
 
 /// The answer to `GET /v1/reservations`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReservationList {
     /// The reservations in the order of their requests.
     pub reservations: Vec<WireReservation>,
@@ -343,7 +345,7 @@ pub struct ReservationList {
 }
 
 /// How a reservation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WireStanding {
     /// Its owner has it.
@@ -353,7 +355,7 @@ pub enum WireStanding {
 }
 
 /// A reservation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WireReservation {
     /// Its id.
     pub reservation: WireReservationId,

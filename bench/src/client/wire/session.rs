@@ -7,13 +7,15 @@ use std::sync::Arc;
 use queenright_protocol::colony::{
     NewSession, SESSION_TTL_MS, Session, SessionEnd, SessionId, SessionIdError, Sessions, TokenHash,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{WireReservationId, WireTaskId, is_false, sorted_tags};
 
 /// The id of a session, written `s42`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(into = "String", try_from = "String")]
+#[schemars(extend("pattern" = r"^s[0-9]+$"))]
 pub struct WireSessionId(pub SessionId);
 
 impl fmt::Display for WireSessionId {
@@ -45,7 +47,7 @@ impl From<WireSessionId> for String {
 }
 
 /// The body of `POST /v1/sessions`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OpenSession {
     /// What it is called, for people; the author unless it says otherwise. Others may be called the same.
@@ -83,7 +85,7 @@ impl OpenSession {
 }
 
 /// The answer to it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OpenedSession {
     /// The position of the command in the order of all commands.
     pub seq: u64,
@@ -98,7 +100,7 @@ pub struct OpenedSession {
 }
 
 /// The body of `POST /v1/sessions/ID:heartbeat`, `:reopen` and `:close`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SessionToken {
     /// Its token.
@@ -106,7 +108,7 @@ pub struct SessionToken {
 }
 
 /// The answer to `POST /v1/sessions/ID:reopen`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReopenedSession {
     /// The position of the command in the order of all commands.
     pub seq: u64,
@@ -117,7 +119,7 @@ pub struct ReopenedSession {
 }
 
 /// The answer to `POST /v1/sessions/ID:close`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClosedSession {
     /// The position of the command in the order of all commands.
     pub seq: u64,
@@ -126,7 +128,7 @@ pub struct ClosedSession {
 }
 
 /// The answer to `POST /v1/sessions/ID:heartbeat`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Heartbeat {
     /// Its id.
     pub session: WireSessionId,
@@ -143,7 +145,7 @@ pub struct Heartbeat {
 }
 
 /// Something that a session holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum WireHeld {
     /// A task.
@@ -173,7 +175,7 @@ pub enum WireHeld {
 }
 
 /// How a session is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionState {
     /// It is open.
@@ -195,7 +197,7 @@ impl fmt::Display for SessionState {
 }
 
 /// A session as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WireSession {
     /// Its id.
     pub session: WireSessionId,
@@ -269,7 +271,7 @@ impl WireSession {
 }
 
 /// The answer to `GET /v1/sessions`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionList {
     /// The sessions, oldest first.
     pub sessions: Vec<WireSession>,

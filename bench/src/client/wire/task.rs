@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use queenright_protocol::colony::{Holder, Owner, TaskId, TaskIdError};
 use queenright_protocol::id::NodeId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -21,8 +22,9 @@ pub use self::shown::{TaskList, WireAttempt, WireClosed, WireFinished, WireLease
 use super::WireSessionId;
 
 /// The id of a task, written `17-0`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(into = "String", try_from = "String")]
+#[schemars(extend("pattern" = r"^[0-9]+-[0-9]+$"))]
 pub struct WireTaskId(pub TaskId);
 
 impl fmt::Display for WireTaskId {
@@ -54,7 +56,7 @@ impl From<WireTaskId> for String {
 }
 
 /// Who holds a task, or did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum WireHolder {
     /// A hosted agent.

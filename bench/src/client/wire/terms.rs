@@ -6,13 +6,14 @@ use queenright_protocol::colony::{
     Breaker, BreakerSettings, Distribution, Need, NewTask, Priority, Project, QUEUE_DEFAULT, Queue, QueueChange, Retry,
     Terms, Tier, Unmet,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{WireTaskId, WireWant, is_false, rate, to_bytes, waits_for};
 
 /// A task that is to be added.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddTask {
     /// What is to be done, for people.
@@ -75,7 +76,7 @@ pub struct AddTask {
 }
 
 /// What happens when an attempt does not finish its task.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WireRetry {
     /// After so many failures it is dead.
@@ -179,7 +180,7 @@ impl From<AddTask> for NewTask {
 }
 
 /// The terms of a task.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WireTerms {
     /// The queue in which it waits.
     pub queue: Arc<str>,
@@ -249,14 +250,14 @@ impl From<&Terms> for WireTerms {
 }
 
 /// The answer to `GET /v1/queues`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QueueList {
     /// The queues that have open tasks or settings, by name.
     pub queues: Vec<WireQueue>,
 }
 
 /// A queue.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WireQueue {
     /// Its name.
     pub queue: Arc<str>,
@@ -304,7 +305,7 @@ impl WireQueue {
 }
 
 /// How a breaker is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum WireBreaker {
     /// The queue hands out tasks.
@@ -337,7 +338,7 @@ impl From<Breaker> for WireBreaker {
 }
 
 /// The body of `POST /v1/queues/NAME`. What it does not say stays.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeQueue {
     /// Whether it hands out nothing until it is told to go on.
@@ -352,7 +353,7 @@ pub struct ChangeQueue {
 }
 
 /// When a breaker opens, and for how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeBreaker {
     /// After so many failures in a row; 0 for none.
@@ -378,7 +379,7 @@ impl ChangeQueue {
 }
 
 /// The answer to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QueueSet {
     /// The position of the command in the order of all commands.
     pub seq: u64,

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use queenright_protocol::colony::{Access, DoorToken};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The body of `POST /v1/tokens`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateToken {
     /// What it is called.
@@ -19,7 +20,7 @@ pub struct CreateToken {
 }
 
 /// The answer to it: the only place where the secret stands.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CreatedToken {
     /// The position of the command in the order of all commands.
     pub seq: u64,
@@ -41,7 +42,7 @@ impl std::fmt::Debug for CreatedToken {
 }
 
 /// The answer to `DELETE /v1/tokens/{name}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RevokedToken {
     /// The position of the command in the order of all commands.
     pub seq: u64,
@@ -50,7 +51,7 @@ pub struct RevokedToken {
 }
 
 /// A token as it is, without its secret, which nobody has any more.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WireToken {
     /// What it is called.
     pub name: Arc<str>,
@@ -82,7 +83,7 @@ impl WireToken {
 }
 
 /// The answer to `GET /v1/tokens`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenList {
     /// All of them, by name.
     pub tokens: Vec<WireToken>,

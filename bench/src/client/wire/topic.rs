@@ -4,10 +4,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use queenright_actors::agent::AgentAddress;
 use queenright_actors::topic::TopicMessage;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A message of a topic. Its payload is one of `payload`, if it is UTF-8, and `payload_base64`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WireMessage {
     /// What it is about.
     pub topic: String,

@@ -6,10 +6,11 @@ use queenright_actors::node::{ClusterStatus, LinkRole, NodeStatus, Role};
 use queenright_protocol::colony::Epoch;
 use queenright_protocol::id::NodeId;
 use queenright_protocol::topology::{self, Kind, Topology};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The body of `PUT /v1/topology`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetTopology {
     /// How the members are to be linked: `mesh`, `star`, `ring`, `hierarchical` or `hierarchical:FAN_OUT`.
@@ -20,7 +21,7 @@ pub struct SetTopology {
 }
 
 /// The answer to it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TopologySet {
     /// The number of the epoch; of the one that would begin, if it was only asked.
     pub epoch: u64,
@@ -65,7 +66,7 @@ impl TopologySet {
 }
 
 /// How a link is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LinkState {
     /// All ends that answer say that it is up.
@@ -79,7 +80,7 @@ pub enum LinkState {
 }
 
 /// A link between two nodes, as its ends see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WireLink {
     /// The name of the node with the smaller number.
     pub one: String,
@@ -104,7 +105,7 @@ pub struct WireLink {
 }
 
 /// A node of the topology.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WireMember {
     /// Its name.
     pub name: String,
@@ -115,7 +116,7 @@ pub struct WireMember {
 }
 
 /// The answer to `GET /v1/topology`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WireTopology {
     /// The cluster.
     pub cluster: String,

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use queenright_protocol::colony::{Account, AccountName, BudgetLimits, Project, Usage};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What was used in an account, and how much of it may be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WireAccount {
     /// Of what it is: `project`, `queue:NAME`, `agent:NAME`, or `rest`.
     pub account: String,
@@ -18,7 +19,7 @@ pub struct WireAccount {
 }
 
 /// A budget.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WireBudget {
     /// How much may be used.
     pub limits: BudgetLimits,
@@ -52,14 +53,14 @@ impl WireAccount {
 }
 
 /// The answer to `GET /v1/usage`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UsageList {
     /// The accounts of the project: its own, those of its queues, those of its agents, and what found no place.
     pub accounts: Vec<WireAccount>,
 }
 
 /// The answer to `GET /v1/budgets`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BudgetList {
     /// The accounts of the project that have a budget.
     pub budgets: Vec<WireAccount>,

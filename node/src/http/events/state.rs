@@ -19,7 +19,7 @@ use crate::http::memory::info;
 use crate::http::problem::{Refused, invalid};
 
 /// What may be asked for.
-const KINDS: [&str; 2] = ["memory", "tasks"];
+pub(in crate::http) const KINDS: [&str; 2] = ["memory", "tasks"];
 /// What a task counts towards the bytes of a page: a line of a list leaves payload and result out.
 const TASK_BYTES: u64 = 512;
 

@@ -16,7 +16,7 @@ use queenright_actors::replica::Snapshot;
 use queenright_actors::store::StoreError;
 use queenright_actors::topic::Topics;
 use queenright_protocol::colony::{
-    Body, Colony, Command, DoorTokens, Outcome, Refusal, ReservationId, Round, SESSION_TTL_MS, SessionCommand,
+    Body, Colony, Command, DoorTokens, LostTo, Outcome, Refusal, ReservationId, Round, SESSION_TTL_MS, SessionCommand,
     SessionId, TokenHash, Wait, WaitId,
 };
 use queenright_protocol::id::NodeId;
@@ -31,6 +31,7 @@ pub(super) struct Alone {
     // A mutex: the calls of a test may overlap. Held for one command.
     colony: Mutex<Colony>,
     agents: Mutex<BTreeMap<String, AgentStatus>>,
+    losses: Mutex<Vec<LostTo>>,
     seq: watch::Sender<u64>,
     subscribers: Arc<Subscribers>,
     topics: Arc<Topics>,
@@ -45,6 +46,7 @@ impl Default for Alone {
         Alone {
             colony: Mutex::default(),
             agents: Mutex::default(),
+            losses: Mutex::default(),
             seq: watch::Sender::new(0),
             subscribers: Arc::default(),
             topics: Arc::new(Topics::alone()),
@@ -75,6 +77,8 @@ impl Alone {
         let now_ms = number + self.ahead_ms.load(Ordering::SeqCst);
         let mut applied = colony.apply(now_ms, now_ms, &[round], ME);
         self.seq.send_replace(colony.seq());
+        let mut losses = self.losses.lock().expect("no test panics under this lock");
+        losses.append(&mut applied.losses);
         applied.outcomes.remove(0).outcome
     }
 }
@@ -134,6 +138,12 @@ impl Backend for Alone {
             }
         }
         .boxed()
+    }
+
+    fn losses(&self, project: &str) -> Vec<LostTo> {
+        let losses = self.losses.lock().expect("no test panics under this lock");
+        let of_project = losses.iter().rev().filter(|lost| *lost.project == *project);
+        of_project.cloned().collect()
     }
 
     fn read(&self, consistency: Consistency, deadline: Duration) -> BoxFuture<'_, Result<Arc<Snapshot>, ReadError>> {

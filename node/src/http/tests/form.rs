@@ -209,3 +209,53 @@ async fn agents_come_and_go() {
     assert_eq!(stopped.status, StatusCode::NO_CONTENT);
     rig.get("/v1/agents/a%20b").await.problem(404, "NOT_FOUND");
 }
+
+#[tokio::test]
+async fn what_one_node_does_alone_is_done_once_for_an_idempotency_key() {
+    let rig = Rig::new();
+    let follow = "idempotency-key: k";
+    let start = |name: &str| json!({ "name": name, "kind": "echo" }).to_string();
+    let first = rig.call("POST /v1/agents", &[follow], start("a")).await;
+    assert_eq!(first.status, StatusCode::CREATED, "{first:?}");
+    let again = rig.call("POST /v1/agents", &[follow], start("a")).await;
+    assert_eq!((again.status, &again.body), (first.status, &first.body));
+    assert_eq!(again.header("location"), first.header("location"));
+    rig.call("POST /v1/agents", &[], start("a"))
+        .await
+        .problem(409, "CONFLICT");
+    rig.call("POST /v1/agents", &[follow], start("b"))
+        .await
+        .problem(422, "IDEMPOTENCY_KEY_CONFLICT");
+    // Another caller's keys are others.
+    let other = rig
+        .call("POST /v1/agents", &[follow, "queenright-agent: ann"], start("b"))
+        .await;
+    assert_eq!(other.status, StatusCode::CREATED, "{other:?}");
+    let long = format!("idempotency-key: {}", "k".repeat(257));
+    rig.call("POST /v1/agents", &[&long], start("c"))
+        .await
+        .problem(413, "TOO_LARGE");
+}
+
+#[tokio::test]
+async fn every_answer_names_its_trace() {
+    let rig = Rig::new();
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let header = format!("traceparent: 00-{trace}-00f067aa0ba902b7-01");
+    for (line, status) in [("GET /healthz", 200), ("GET /v1/memory/none", 404), ("GET /v2", 404)] {
+        let reply = rig.call(line, &[&header], "").await;
+        assert_eq!(reply.status.as_u16(), status);
+        let answered = reply.header("traceparent");
+        assert!(
+            answered.starts_with(&format!("00-{trace}-")) && !answered.contains("00f067aa0ba902b7"),
+            "{answered}"
+        );
+    }
+    let drawn = rig.get("/healthz").await;
+    assert_eq!(drawn.header("traceparent").len(), 55);
+    let refused = rig.call("GET /healthz", &["host: evil.example"], "").await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.header("traceparent").len()),
+        (403, 55)
+    );
+}

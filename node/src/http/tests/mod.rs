@@ -1,21 +1,26 @@
 //! The door over a colony without a cluster, called without a socket.
 
 mod alone;
+mod contract;
 mod events;
+mod export;
 mod following;
 mod form;
 mod guard;
+mod mcp;
 mod memory;
 mod pools;
 mod prime;
 mod projects;
 mod proposals;
 mod reservations;
+mod scopes;
 mod socket;
 mod subscribers;
 mod tokens;
 mod topics;
 mod topology;
+mod ui;
 mod waiting;
 
 use std::sync::Arc;

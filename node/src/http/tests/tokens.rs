@@ -7,7 +7,7 @@ use super::*;
 use crate::state::{AdminToken, StateFolders};
 
 /// A door that asks for tokens, and the secret of the host's own.
-fn asking() -> (Rig, String) {
+pub(super) fn asking() -> (Rig, String) {
     let folder = tempfile::tempdir().unwrap();
     let cluster = StateFolders::find("c", Some(folder.path())).unwrap().cluster;
     let token: AdminToken = cluster.admin_token().unwrap();
@@ -19,12 +19,12 @@ fn asking() -> (Rig, String) {
     (Rig::with_access(DoorLimits::default(), access), secret)
 }
 
-async fn ask(rig: &Rig, line: &str, secret: &str, body: Value) -> Reply {
+pub(super) async fn ask(rig: &Rig, line: &str, secret: &str, body: Value) -> Reply {
     let header = format!("authorization: Bearer {secret}");
     rig.call(line, &[&header], body.to_string()).await
 }
 
-async fn make(rig: &Rig, admin: &str, name: &str, scope: Access) -> String {
+pub(super) async fn make(rig: &Rig, admin: &str, name: &str, scope: Access) -> String {
     let reply = ask(rig, "POST /v1/tokens", admin, json!({ "name": name, "scope": scope })).await;
     assert_eq!(reply.status, StatusCode::CREATED, "{reply:?}");
     reply.json()["secret"].as_str().unwrap().to_owned()

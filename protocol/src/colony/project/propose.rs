@@ -5,6 +5,7 @@ use crate::colony::agent::Timer;
 use crate::colony::command::{Outcome, Refusal};
 use crate::colony::event::What;
 use crate::colony::hold::{HOLD_AFTER_LOSSES, HOLD_MS, Hold};
+use crate::colony::lost_to::LostTo;
 use crate::colony::proposal::{CONFLICTS_LISTED_MAX, Conflict, Prepared, Proposal, Room, Stop, merged};
 use crate::colony::task::Caller;
 
@@ -102,6 +103,16 @@ impl Step<'_> {
         let reserved = conflicts.iter().any(|conflict| conflict.holder.is_some());
         let losses = before.unwrap_or(0) + u64::from(!reserved);
         self.end_own_hold(proposal);
+        let Project { events, .. } = &*self.project;
+        let lost = LostTo::new(self.scope.project, author, conflicts, |seq| {
+            events.author_at(seq).cloned()
+        });
+        self.applied.losses.extend(lost.map(|lost| LostTo {
+            seq,
+            cluster_ms,
+            wall_ms: self.scope.wall_ms,
+            ..lost
+        }));
         self.event(What::Lost {
             kind: conflicts[0].kind,
             conflicts: conflicts.len() as u64,

@@ -13,6 +13,7 @@
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{TASK_NAME_BYTES_MAX, TASK_RESOURCES_MAX, TaskId, check_text};
@@ -110,7 +111,7 @@ impl Default for Terms {
 }
 
 /// How much a task matters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
     /// Before everything else.
@@ -125,7 +126,7 @@ pub enum Priority {
 }
 
 /// Who waits for a task: it decides among those of one priority.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
     /// Somebody looks on.
@@ -156,7 +157,7 @@ impl fmt::Display for Need {
 }
 
 /// What happens to a task when one that it needs has failed, was cancelled, or is dead.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Unmet {
     /// It stays blocked, and shows by what: that one may be requeued.

@@ -35,6 +35,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::line::LineKey;
@@ -71,7 +72,7 @@ impl fmt::Display for WaitId {
 }
 
 /// Which of the claims that wait, and that a task fits, gets it. Among equals the oldest does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Distribution {
     /// The oldest.

@@ -212,3 +212,20 @@ fn of_two_that_follow_the_same_cluster_neither_takes_a_cursor_of_the_other() {
         assert!(low.seq() + commands < high.seq() + commands, "ahead of all that it has");
     }
 }
+
+#[test]
+fn one_that_begins_anew_knows_no_members() {
+    each_seed(7_300..7_310, |seed| {
+        let (recovered, mut colony) = {
+            let before = sequence(seed, 60).1;
+            let mut recovered = before.clone();
+            recovered.recover(OLD, NEW, before.seq()).unwrap();
+            (recovered, before)
+        };
+        colony.begin_anew(OLD, NEW, colony.seq()).unwrap();
+        assert_eq!((colony.seq(), colony.past()), (recovered.seq(), recovered.past()));
+        assert!(colony.epoch().is_none());
+        let restored = Colony::from_bytes(&colony.to_bytes()).unwrap();
+        assert_eq!(restored.digest(), colony.digest());
+    });
+}

@@ -38,6 +38,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::command::{NAME_BYTES_MAX, Refusal};
@@ -133,7 +134,7 @@ impl FromStr for AccountName {
 }
 
 /// What an owner says to have used since it said so last.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Spent {
     /// Tokens that models read.
@@ -159,7 +160,7 @@ impl Spent {
 }
 
 /// What was used in all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Usage {
     /// Tokens that models read.
     pub tokens_in: u64,
@@ -202,7 +203,7 @@ impl Add for Usage {
 }
 
 /// How much may be used; what is not said is not bounded, and something is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BudgetLimits {
     /// Tokens that models read and wrote, from 1 to [`USAGE_MAX`].

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use queenright_protocol::colony::{Ending, Failure, FinishWith, NewTask, Spent, StateName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -11,7 +12,7 @@ use crate::client::wire::terms::{AddTask, needs_of};
 use crate::client::wire::{ProposalRequest, WireReservationId, WireSessionId, WireWant, is_false};
 
 /// The body of `POST /v1/tasks`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddTasks {
     /// The tasks, at most 1,000.
@@ -19,7 +20,7 @@ pub struct AddTasks {
 }
 
 /// The answer to it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AddedTasks {
     /// The position of the command in the order of all commands.
     pub seq: u64,
@@ -28,7 +29,7 @@ pub struct AddedTasks {
 }
 
 /// A task that was to be added.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AddedTask {
     /// Its id.
     pub task: WireTaskId,
@@ -38,7 +39,7 @@ pub struct AddedTask {
 }
 
 /// The body of `POST /v1/tasks:claim`: either ids, or how many of which kinds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClaimTasks {
     /// These tasks: all of them or none.
@@ -74,7 +75,7 @@ pub struct ClaimTasks {
 }
 
 /// The answer to it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClaimedTasks {
     /// The position of the command in the order of all commands.
     pub seq: u64,
@@ -99,7 +100,7 @@ pub struct ClaimedTasks {
 }
 
 /// A task that was claimed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClaimedTask {
     /// Its id.
     pub task: WireTaskId,
@@ -134,7 +135,7 @@ pub struct ClaimedTask {
 }
 
 /// The body of `POST /v1/tasks/ID:accept`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AcceptTask {
     /// The fence of the claim.
@@ -144,7 +145,7 @@ pub struct AcceptTask {
 }
 
 /// The answer to it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AcceptedTask {
     /// The position of the command in the order of all commands.
     pub seq: u64,
@@ -158,7 +159,7 @@ pub struct AcceptedTask {
 }
 
 /// The body of `POST /v1/tasks/ID:update`. What it does not say stays as it was said last.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateTask {
     /// The fence of the claim.
@@ -183,7 +184,7 @@ pub struct UpdateTask {
 }
 
 /// The body of `POST /v1/tasks/ID:cancel` and the other verbs that need not come from the owner; may be empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ControlTask {
     /// Whether a leased task is taken from its owner, for `cancel`.
@@ -195,7 +196,7 @@ pub struct ControlTask {
 }
 
 /// The body of `POST /v1/tasks/ID:handoff`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HandOffTask {
     /// The fence of the claim.
@@ -208,7 +209,7 @@ pub struct HandOffTask {
 }
 
 /// The answer to these.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskNow {
     /// The position of the command in the order of all commands.
     pub seq: u64,
@@ -219,7 +220,7 @@ pub struct TaskNow {
 }
 
 /// How an owner ends its lease.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WireEnding {
     /// The task is done.
@@ -248,7 +249,7 @@ impl From<WireEnding> for Ending {
 }
 
 /// What went wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WireFailure {
     /// Whether the task is to be tried again, if its terms allow that.
@@ -277,7 +278,7 @@ impl From<WireFailure> for Failure {
 }
 
 /// The body of `POST /v1/tasks/ID:finish`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FinishTask {
     /// The fence of the claim.
@@ -323,7 +324,7 @@ impl FinishTask {
 }
 
 /// The answer to it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FinishedTask {
     /// The position of the command in the order of all commands.
     pub seq: u64,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use queenright_protocol::colony::{Attempt, Closed, Failure, Finished, Lease, Project, State, StateName, Task, Usage};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -12,7 +13,7 @@ use crate::client::wire::terms::WireTerms;
 use crate::client::wire::{WireReservationId, is_false, waits_for};
 
 /// A task as it is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WireTask {
     /// Its id.
     pub task: WireTaskId,
@@ -79,7 +80,7 @@ pub struct WireTask {
 }
 
 /// A task that another one needs, and how it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WireNeed {
     /// Its id.
     pub task: WireTaskId,
@@ -88,7 +89,7 @@ pub struct WireNeed {
 }
 
 /// How a task ended that nobody finished.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WireClosed {
     /// Who caused it.
     pub by: Arc<str>,
@@ -101,7 +102,7 @@ pub struct WireClosed {
 }
 
 /// A hold on a task.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WireLease {
     /// Who holds it.
     pub holder: WireHolder,
@@ -142,7 +143,7 @@ pub struct WireLease {
 }
 
 /// How a task was finished.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WireFinished {
     /// Who finished it.
     pub holder: WireHolder,
@@ -164,7 +165,7 @@ pub struct WireFinished {
 }
 
 /// An attempt that ended without a finish.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WireAttempt {
     /// Its number, from 1.
     pub attempt: u32,
@@ -187,7 +188,7 @@ pub struct WireAttempt {
 }
 
 /// The answer to `GET /v1/tasks`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskList {
     /// The tasks, oldest first.
     pub tasks: Vec<WireTask>,
