@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use queenright_actors::node::Role;
-use queenright_bench::client::wire::{LinkState, OverviewCluster, OverviewLoss, ProposalRequest};
+use queenright_bench::client::wire::{LinkState, OverviewCluster, OverviewLoss, ProposalOutcome, ProposalRequest};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -97,7 +97,11 @@ fn every_node_tells_of_a_dead_one_and_of_who_lost_to_whom() {
     for (agent, wins) in [("ann", true), ("ben", false)] {
         let client = colony.client("n2", agent);
         let proposed = colony.block_on(async { client.propose(&proposal, Some(agent)).await });
-        assert_eq!(proposed.is_ok(), wins, "{proposed:?}");
+        assert_eq!(
+            matches!(proposed, Ok(ProposalOutcome::Committed { .. })),
+            wins,
+            "{proposed:?}"
+        );
     }
     for onlooker in &mut onlookers {
         let losses: Vec<OverviewLoss> = onlooker.until("losses", |losses: &Vec<OverviewLoss>| !losses.is_empty());

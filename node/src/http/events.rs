@@ -68,7 +68,10 @@ pub(super) async fn events(State(door): State<Door>, mut call: Call) -> Result<R
         state.check_page(after)?;
     }
     let caller = call.caller()?;
-    let permit = door.place_to_wait()?;
+    let permit = match streams || wait_ms > Some(0) {
+        true => door.place_to_follow(),
+        false => door.place_to_wait(),
+    }?;
     let snapshot = door.look(consistency, &caller, after).await?;
     if streams {
         let subscriber = stream::Subscriber::new(&door, &caller, filter, state, permit, call.switch());

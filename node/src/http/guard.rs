@@ -65,9 +65,14 @@ impl Door {
         bare.parse::<IpAddr>().is_ok() || named.is_some_and(|name| name.eq_ignore_ascii_case(host))
     }
 
-    /// A place among those who wait.
-    pub(super) fn place_to_wait(&self) -> Result<OwnedSemaphorePermit, Refused> {
+    /// A place among those who wait for what may come, at a node that has memory for it.
+    pub(super) fn place_to_follow(&self) -> Result<OwnedSemaphorePermit, Refused> {
         self.has_memory()?;
+        self.place_to_wait()
+    }
+
+    /// A place among those who wait, or read much.
+    pub(super) fn place_to_wait(&self) -> Result<OwnedSemaphorePermit, Refused> {
         let permit = self.followers.clone().try_acquire_owned();
         permit.map_err(|_| busy("callers who wait", self.limits.followers))
     }

@@ -202,7 +202,7 @@ pub(super) async fn show(State(door): State<Door>, mut call: Call) -> Result<Res
     let mut snapshot = door.read(read, &caller).await?;
     let waits = find(&snapshot, &caller.project, id).is_some_and(Reservation::is_waiting);
     if waits && !wait.is_zero() {
-        let _place = door.place_to_wait()?;
+        let _place = door.place_to_follow()?;
         drop((snapshot, at_work));
         snapshot = door.settled(&caller, id, deadline).await;
     }

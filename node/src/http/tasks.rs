@@ -64,7 +64,7 @@ pub(super) async fn claim(State(door): State<Door>, mut call: Call) -> Result<Re
     let request: ClaimTasks = call.json(door.limits.body_bytes, caller.deadline).await?;
     let (token, owner) = claimant(&caller, &request)?;
     let wait_ms = request.wait_ms.filter(|wait_ms| *wait_ms > 0);
-    let place = wait_ms.map(|_| door.place_to_wait()).transpose()?;
+    let place = wait_ms.map(|_| door.place_to_follow()).transpose()?;
     let queue = match request.ids {
         Some(_) => None,
         None => Some(request.queue.clone().unwrap_or_else(|| QUEUE_DEFAULT.into())),

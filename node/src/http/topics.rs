@@ -46,7 +46,7 @@ pub(super) async fn follow(State(door): State<Door>, mut call: Call) -> Result<R
     let pattern = pattern.ok_or_else(|| invalid("pattern", "is needed, such as # for every topic"))?;
     let pattern = Pattern::new(&pattern)?;
     let caller = call.caller()?;
-    let permit = door.place_to_wait()?;
+    let permit = door.place_to_follow()?;
     let (topics, bytes) = (door.backend.topics(), door.limits.subscriber_bytes);
     let feeder = Feeder {
         follower: topics.follow(&caller.project, &pattern, bytes)?,

@@ -471,7 +471,7 @@ fn a_loser_under_first_takes_nobody_with_it() {
         writes("b", EXCLUSIVE),
     ];
     assert_eq!(committed(Policy::First, &proposals), [0, 2]);
-    assert_eq!(committed(Policy::Exclude, &proposals), []);
+    assert_eq!(committed(Policy::Exclude, &proposals), [0; 0]);
 }
 
 #[test]

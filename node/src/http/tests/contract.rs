@@ -236,7 +236,9 @@ async fn every_field_of_a_query_is_taken() {
                 "{method} {asked}: {detail}"
             );
             // What no sample can be: two that go together, and a place that a page has said.
-            let is_known = ["go", "what a page has said"].iter().any(|words| detail.contains(words));
+            let is_known = ["go", "what a page has said"]
+                .iter()
+                .any(|words| detail.contains(words));
             assert!(
                 !detail.starts_with(&format!("{name}: ")) || is_known,
                 "{method} {asked}: {detail}"
