@@ -135,6 +135,7 @@ fn options(data: &std::path::Path) -> Result<NodeOptions, Box<dyn Error>> {
             heartbeat: Duration::from_millis(100),
             election: (Duration::from_millis(300), Duration::from_millis(600)),
         },
+        memory_bytes: None,
         compaction: CompactionOptions::default(),
         rounds: RoundLimits::default(),
         links: LinkLimits::default(),

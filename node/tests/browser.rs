@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -66,7 +66,7 @@ impl Browser {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let (sender, from) = channel();
+        let (sender, from) = sync_channel(1_024);
         let mut answers = BufReader::new(child.stdout.take().unwrap());
         thread::spawn(move || {
             let mut message = Vec::new();

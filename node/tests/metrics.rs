@@ -10,13 +10,16 @@ use std::time::Duration;
 
 use crate::colony::{Colony, until};
 
+/// A name and its labels, in their order.
+type Series = (String, Vec<(String, String)>);
+
 /// The page of a node, taken apart; whatever Prometheus would refuse panics.
 #[derive(Debug, Default)]
 pub(crate) struct Page {
     /// Each family with its type.
     families: BTreeMap<String, String>,
     /// Each sample by its name and its labels as they stand.
-    samples: BTreeMap<(String, Vec<(String, String)>), f64>,
+    samples: BTreeMap<Series, f64>,
 }
 
 impl Page {
@@ -56,7 +59,7 @@ impl Page {
 
     /// Buckets only grow, and the last one counts all.
     fn check_histograms(&self) {
-        let mut last: BTreeMap<(String, Vec<(String, String)>), (f64, f64)> = BTreeMap::new();
+        let mut last: BTreeMap<Series, (f64, f64)> = BTreeMap::new();
         let mut buckets: Vec<_> = Vec::new();
         for ((name, labels), count) in &self.samples {
             let Some(family) = name.strip_suffix("_bucket") else {

@@ -282,6 +282,10 @@ fn paths(args: &GuardCheckArgs) -> Result<Vec<Looked>, CliError> {
     Ok(found)
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "names of files are read as git does: as seen from here"
+)]
 fn here() -> Result<PathBuf, CliError> {
     std::env::current_dir().map_err(|source| CliError::Failed {
         message: "this folder cannot be told".to_owned(),

@@ -53,7 +53,7 @@ impl ClusterConfig {
             value,
         });
         let mut settings: Vec<Setting> = settings.collect();
-        settings.sort_by(|a, b| natural(&a.key).cmp(&natural(&b.key)));
+        settings.sort_by_cached_key(|setting| natural(&setting.key));
         settings
     }
 }

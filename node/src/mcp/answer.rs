@@ -64,9 +64,9 @@ impl Answer {
 #[derive(Debug)]
 pub struct Failure {
     /// A stable word for programs, such as `HELD`.
-    pub code: String,
+    pub code: Box<str>,
     /// One line about this error, with values and limits.
-    pub message: String,
+    pub message: Box<str>,
     /// Whether the same call may succeed later without any change to it.
     pub retryable: bool,
     /// When, in milliseconds from now, if that is known.
@@ -74,7 +74,7 @@ pub struct Failure {
     /// Values of this error, for programs.
     pub details: Value,
     /// What to do next.
-    pub next: String,
+    pub next: Box<str>,
     /// Whether no node answered.
     pub unreached: bool,
 }
@@ -103,7 +103,7 @@ impl Failure {
     #[must_use]
     pub(super) fn with_next(self, next: impl Into<String>) -> Failure {
         Failure {
-            next: next.into(),
+            next: next.into().into(),
             ..self
         }
     }
@@ -136,9 +136,9 @@ impl Failure {
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Failure {
         Failure {
-            next: advice(problem.code).to_owned(),
-            code: problem.code.to_string(),
-            message: problem.detail,
+            next: advice(problem.code).into(),
+            code: problem.code.to_string().into(),
+            message: problem.detail.into(),
             retryable: problem.retryable,
             retry_after_ms: problem.retry_after_ms,
             details: problem.details,

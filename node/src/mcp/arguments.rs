@@ -95,7 +95,10 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named_with_its_place_and_null_is_nothing() {
-        let refused = |value: Value| arguments(value).rest::<AddTasks>().unwrap_err().message;
+        let refused = |value: Value| {
+            let refused = arguments(value).rest::<AddTasks>();
+            refused.unwrap_err().message.into_string()
+        };
         assert_eq!(
             refused(json!({ "tasks": [{ "title": "a" }, { "title": 5 }] })),
             "tasks[1].title: invalid type: integer `5`, expected a string"
@@ -105,7 +108,7 @@ mod tests {
         assert_eq!(refused(json!({ "tasks": null })), "arguments: missing field `tasks`");
         let long = "x".repeat(NAME_BYTES_MAX + 1);
         let refused = arguments(json!({ "project": long })).name("project").unwrap_err();
-        assert_eq!(refused.message, "project: 129 B is over the limit of 128");
+        assert_eq!(&*refused.message, "project: 129 B is over the limit of 128");
         assert_eq!(arguments(json!({ "project": null })).name("project").unwrap(), None);
     }
 }

@@ -6,12 +6,15 @@ use serde_json::Value;
 /// The longest argument of a prompt, in bytes: it is the name of something.
 const ARGUMENT_BYTES_MAX: usize = 1_024;
 
+/// What a caller gave for an argument, by its name.
+type Given<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
 struct Kind {
     name: &'static str,
     about: &'static str,
     /// Each argument, what it is, and whether it must be there.
     arguments: &'static [(&'static str, &'static str, bool)],
-    text: fn(&dyn Fn(&str) -> Option<String>) -> String,
+    text: fn(&Given) -> String,
 }
 
 const KINDS: [Kind; 3] = [
@@ -41,7 +44,7 @@ const KINDS: [Kind; 3] = [
     },
 ];
 
-fn start_work(argument: &dyn Fn(&str) -> Option<String>) -> String {
+fn start_work(argument: &Given) -> String {
     let queue = argument("queue")
         .map(|queue| format!(" with queue {queue:?}"))
         .unwrap_or_default();
@@ -62,7 +65,7 @@ fn start_work(argument: &dyn Fn(&str) -> Option<String>) -> String {
     )
 }
 
-fn hand_off(argument: &dyn Fn(&str) -> Option<String>) -> String {
+fn hand_off(argument: &Given) -> String {
     let task = argument("task").unwrap_or_default();
     let to = argument("to");
     let whom = to.as_deref().unwrap_or("whoever claims it next");
@@ -80,7 +83,7 @@ fn hand_off(argument: &dyn Fn(&str) -> Option<String>) -> String {
     )
 }
 
-fn resolve_conflict(argument: &dyn Fn(&str) -> Option<String>) -> String {
+fn resolve_conflict(argument: &Given) -> String {
     let what = argument("what").unwrap_or_default();
     format!(
         "Something of yours met the work of others: {what}\n\

@@ -231,8 +231,8 @@ impl ServerHandler for McpServer {
         let read = read.await;
         self.look_again_after(&read);
         read.map(Into::into).map_err(|failure| {
-            let (message, data) = (failure.message.clone(), Some(failure.as_json()));
-            match failure.code.as_str() {
+            let (message, data) = (String::from(failure.message.clone()), Some(failure.as_json()));
+            match &*failure.code {
                 "NOT_FOUND" => ErrorData::resource_not_found(message, data),
                 "INVALID" => ErrorData::invalid_params(message, data),
                 _ => ErrorData::internal_error(message, data),

@@ -205,7 +205,7 @@ async fn every_field_of_a_schema_is_one_that_its_tool_takes() {
         }
         let unknown = JsonObject::from_iter([("colour".to_owned(), "red".into())]);
         let failure = tried(name, unknown).await;
-        assert_eq!(failure.code, "INVALID", "{name}: {}", failure.message);
+        assert_eq!(&*failure.code, "INVALID", "{name}: {}", failure.message);
     }
 }
 
@@ -213,7 +213,7 @@ async fn every_field_of_a_schema_is_one_that_its_tool_takes() {
 async fn without_a_node_a_tool_says_so_and_what_to_do() {
     let failure = tried("task_get", JsonObject::new()).await;
     assert_eq!(
-        (failure.code.as_str(), failure.retryable, failure.unreached),
+        (&*failure.code, failure.retryable, failure.unreached),
         ("UNAVAILABLE", true, true)
     );
     let result = serde_json::to_value(failure.into_result()).unwrap();
@@ -238,7 +238,7 @@ async fn what_a_call_lacks_or_has_too_much_of_is_named() {
         };
         let kind = tools::named(name).unwrap();
         let ran = kind.run(&call(token), Arguments::new(Some(fields))).await;
-        ran.unwrap_err().message
+        ran.unwrap_err().message.into_string()
     };
     let line = refused("task_update", None, json!({ "task": "17-0", "fence": 3 })).await;
     assert!(line.starts_with("token: is missing"), "{line}");

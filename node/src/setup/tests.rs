@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use super::{Done, Entry, Format, Places, Plan, SetupError, State, state};
 use crate::cli::{Program, Scope};
 
+const NONE: [PathBuf; 0] = [];
+
 fn our() -> Entry {
     Entry {
         command: "queenright".to_owned(),
@@ -180,7 +182,7 @@ fn every_program_is_told_and_untold_and_a_second_time_changes_nothing() {
     {
         assert_eq!(rig.undo(program, scope), Done::Deleted);
     }
-    assert_eq!(rig.files(), [PathBuf::new(); 0]);
+    assert_eq!(rig.files(), NONE);
 }
 
 #[test]
@@ -219,7 +221,7 @@ fn a_plan_changes_nothing_and_a_bad_file_is_named() {
             .iter()
             .any(|line| line.contains("+ ") && line.contains("mcpServers"))
     );
-    assert_eq!(rig.files(), [PathBuf::new(); 0]);
+    assert_eq!(rig.files(), NONE);
 
     let file = rig.places.file(Program::Claude, Scope::Project).unwrap();
     fs::write(&file, "{").unwrap();
