@@ -71,7 +71,7 @@ pub struct ProcessArgs {
     /// Open what others can reach without TLS or tokens all the same: for networks that you trust
     #[arg(long)]
     pub insecure: bool,
-    /// Log to FILE, which is rotated as [logging] of the cluster file says, instead of to stderr
+    /// Log to FILE, which is rotated as `[logging]` of the cluster file says, instead of to stderr
     #[arg(long, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
     /// End when stdin ends, and say on stdout in one line of JSON that the node is ready or why not
