@@ -87,6 +87,17 @@ impl FromStr for Setting {
     }
 }
 
+impl Setting {
+    /// What a workload itself sets to a number.
+    pub(crate) fn of(section: &str, key: &str, value: u64) -> Setting {
+        Setting {
+            section: section.to_owned(),
+            key: key.to_owned(),
+            value: value.to_string(),
+        }
+    }
+}
+
 /// As it is written: `rounds.max=1`.
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -373,3 +373,15 @@ fn every_task_of_b21_is_finished_once_by_threads_and_by_nodes() {
     ];
     check("B21", &rows);
 }
+
+#[test]
+fn every_subscriber_of_b22_has_every_event_and_every_task_finds_a_claim_that_waits() {
+    let rows = [
+        "put latency, nobody follows",
+        "put latency, 64 subscribers follow",
+        "event latency",
+        "event latency of the last of all",
+        "task latency, from added to claimed",
+    ];
+    check("B22", &rows);
+}

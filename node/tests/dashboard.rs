@@ -137,6 +137,18 @@ fn a_dead_node_a_stalled_task_and_a_conflict_are_seen_and_clicked_through() {
     browser.click("#event-pause");
     browser.choose("#event-types", "");
 
+    // How long commands took, claims among them, and a commit.
+    for step in [
+        "Commands, from call to outcome",
+        "Claims of tasks",
+        "Commits of the leader",
+    ] {
+        browser.until(&format!(
+            "[...document.querySelectorAll('#figures-body figure')].some((one) => \
+             one.innerText.includes({step:?}) && /last minute: p50 .* of [1-9]/.test(one.innerText))"
+        ));
+    }
+
     // A node dies.
     colony.kill("n3");
     browser.says("#needs-list", "Node n3 is unreachable");

@@ -15,6 +15,7 @@ pub mod b19;
 pub mod b2;
 pub mod b20;
 pub mod b21;
+pub mod b22;
 pub mod b3;
 pub mod b4;
 pub mod b5;
@@ -184,6 +185,12 @@ pub fn workloads() -> &'static [Workload] {
             title: b21::TITLE,
             needs: Needs::Cluster,
             run: b21::run,
+        },
+        Workload {
+            id: b22::ID,
+            title: b22::TITLE,
+            needs: Needs::Cluster,
+            run: b22::run,
         },
     ]
 }

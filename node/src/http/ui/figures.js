@@ -56,6 +56,22 @@ function tripBuckets() {
   return buckets;
 }
 
+/** The steps that are measured, in the order in which a command takes them. */
+const STEPS = [["commands", "Commands, from call to outcome"], ["claims", "Claims of tasks"], ["rounds", "Rounds"], ["commits", "Commits of the leader"], ["log_syncs", "Syncs of the log"]];
+
+/** The times of a step: how many took how long, and the quantiles of the last minute or two. */
+function times(title, latency, bounds) {
+  const buckets = bounds.map((us, at) => [`to ${micros(us)}`, latency.within[at] - (latency.within[at - 1] || 0)]);
+  buckets.push([`over ${micros(bounds[bounds.length - 1])}`, latency.count - (latency.within[bounds.length - 1] || 0)]);
+  const shown = histogram(title, buckets, "time");
+  const { recent } = latency;
+  const lately = recent.count
+    ? `last minute: p50 ${micros(recent.p50_us)}, p90 ${micros(recent.p90_us)}, p99 ${micros(recent.p99_us)}, longest ${micros(recent.max_us)} of ${number(recent.count)}`
+    : latency.count ? "none in the last minute" : "";
+  if (lately) shown.append(h("p", { class: "dim" }, lately));
+  return shown;
+}
+
 function showFigures() {
   const { figures, cluster } = state.parts;
   if (!figures) return;
@@ -73,6 +89,7 @@ function showFigures() {
       tile("Refused early", number(figures.refused_early), `rounds sent again ${number(figures.rounds_repeated)}`),
       tile("Signals", number(figures.signals.sent), `lost ${number(figures.signals.lost)}, refused ${number(figures.signals.refused)}`)),
     h("div", { class: "histograms" },
+      STEPS.map(([name, title]) => times(title, figures.latencies[name], figures.latency_bounds_us)),
       histogram("Round trips of all links", tripBuckets(), "round trip"),
       histogram("Commands in a round", powers(figures.rounds_by_commands), "commands"),
       histogram("Commands in a log entry", powers(figures.entries_by_commands), "commands")),

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
+use queenright_actors::latency::BUCKETS_US;
 use queenright_actors::pool::PoolFigures;
 use queenright_bench::client::wire::{
     BudgetList, Code, OverviewCluster, OverviewLoss, OverviewTraffic, OverviewWork, PoolNode, PoolStatus, Problem,
@@ -29,7 +30,7 @@ use queenright_bench::client::wire::{
 };
 use queenright_protocol::colony::{Colony, Project};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -153,6 +154,7 @@ impl Feeder {
             // Those of all nodes stand in the traffic.
             if let Some(fields) = figures.as_object_mut() {
                 fields.remove("links");
+                fields.insert("latency_bounds_us".to_owned(), json!(BUCKETS_US));
             }
             self.tell(outlet, "figures", &figures).await?;
         }
