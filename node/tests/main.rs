@@ -19,6 +19,7 @@ mod demo;
 mod disturbed;
 mod divergence;
 mod doctor;
+mod documents;
 mod dry_runs;
 mod edit_together;
 mod examples;
