@@ -155,7 +155,7 @@ fn with_examples(command: clap::Command, path: &str) -> clap::Command {
 /// How to print; understood by every command.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct OutputArgs {
-    /// Print JSON: results on stdout, an error as one object {code, message} on stderr
+    /// Print JSON: results on stdout, an error as one object {code, message, next} on stderr
     #[arg(long, global = true)]
     pub json: bool,
     /// Print results and errors only, no progress and no notes
@@ -314,10 +314,16 @@ pub struct ClientArgs {
     /// How long to wait for the outcome, in seconds
     #[arg(long, value_name = "SECS", default_value = "30", value_parser = seconds)]
     pub timeout: Duration,
+    /// Who does it, for others to read: up to 128 bytes
+    #[arg(long = "as", value_name = "NAME", env = "QUEENRIGHT_AGENT", default_value = AUTHOR, value_parser = value::name)]
+    pub acts_as: String,
     /// What it trusts and shows.
     #[command(flatten)]
     pub access: AccessArgs,
 }
+
+/// Who does something that was done from the command line, unless it says otherwise.
+pub const AUTHOR: &str = "cli";
 
 /// How a command knows a node, and how a node knows it. For nodes of this host both are found beside their state.
 #[derive(Args, Clone, Debug, Default)]

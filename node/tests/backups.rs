@@ -226,6 +226,7 @@ fn a_project_goes_out_as_lines_and_comes_into_another_one_once() {
         .with_code(0)
         .json();
     let expected = serde_json::json!({
+        "settings": {"added": 0, "replaced": 0, "same": 0, "kept": 0},
         "memory": {"added": 1, "replaced": 0, "same": 0, "kept": 1},
         "tasks": {"added": 2, "existing": 0, "ended": 1, "needs_dropped": 0},
         "dry_run": false,
@@ -235,6 +236,7 @@ fn a_project_goes_out_as_lines_and_comes_into_another_one_once() {
         .with_code(0)
         .json();
     let expected = serde_json::json!({
+        "settings": {"added": 0, "replaced": 0, "same": 0, "kept": 0},
         "memory": {"added": 0, "replaced": 1, "same": 1, "kept": 0},
         "tasks": {"added": 0, "existing": 2, "ended": 1, "needs_dropped": 0},
         "dry_run": false,
@@ -245,4 +247,121 @@ fn a_project_goes_out_as_lines_and_comes_into_another_one_once() {
     assert_eq!((states("pending"), states("blocked")), (1, 1), "{list}");
     let keys = at(&["memory", "list", "--project", "q", "--json"]).with_code(0).json();
     assert_eq!(keys["keys"][0]["tags"][0], "t", "{keys}");
+}
+
+#[test]
+fn the_settings_of_a_project_go_along_and_start_nothing() {
+    let colony = Colony::start("settings-exported");
+    let at = |line: &[&str]| colony.at("n2", line);
+    let in_p = |line: &[&str]| at(&[line, &["--project", "p"]].concat()).with_code(0);
+    in_p(&["rate", "set", "claude", "50/min", "--burst", "9"]);
+    in_p(&["reserve", "slots", "gpu", "4"]);
+    in_p(&["budget", "set", "queue:review", "--tokens", "1000"]);
+    in_p(&[
+        "queue",
+        "set",
+        "review",
+        "--paused",
+        "true",
+        "--breaker-failures",
+        "3",
+        "--policy",
+        "least-loaded",
+    ]);
+    let needs_the_rate = [
+        "task",
+        "add",
+        "ask",
+        "--name",
+        "ask",
+        "--queue",
+        "review",
+        "--resource",
+        "rate:claude=2",
+    ];
+    in_p(&needs_the_rate);
+    let set = [
+        "pool",
+        "set",
+        "crew",
+        "--project",
+        "p",
+        "--queue",
+        "review",
+        "--max",
+        "2",
+        "--environment",
+        "KEY=secret",
+    ];
+    Ran::of(colony.command_at("n2", &set).args(["--", "true"])).with_code(0);
+
+    let file = colony.folder().join("p.jsonl");
+    let made = at(&["export", text(&file), "--project", "p", "--json"])
+        .with_code(0)
+        .json();
+    assert_eq!((&made["settings"], &made["tasks"]), (&5.into(), &1.into()), "{made}");
+    assert!(!fs::read_to_string(&file).unwrap().contains("secret"));
+
+    // Into a project that is not there, in a cluster where the pool works for the first one.
+    let import = ["import", text(&file), "--project", "q", "--json"];
+    let dry = at(&[&import[..], &["--dry-run"]].concat()).with_code(0).json();
+    let first = at(&import).with_code(0).json();
+    let expected = serde_json::json!({"added": 4, "replaced": 0, "same": 0, "kept": 1});
+    assert_eq!((&dry["settings"], &first["settings"]), (&expected, &expected));
+    assert_eq!(at(&import).with_code(0).json()["settings"]["same"], 4);
+    let back = colony.folder().join("q.jsonl");
+    at(&["export", text(&back), "--project", "q"]).with_code(0);
+    let settings = |file: &Path| {
+        let settings = lines(file)
+            .into_iter()
+            .filter(|line| line["type"] == "setting" && line["of"] != "pool");
+        settings.collect::<Vec<_>>()
+    };
+    assert_eq!(settings(&back), settings(&file));
+    at(&["task", "claim", "--queue", "review", "--project", "q"]).with_code(5);
+
+    // What is otherwise stays so, unless it is to be overwritten.
+    at(&["rate", "set", "claude", "2/s", "--project", "q"]).with_code(0);
+    assert_eq!(at(&import).with_code(0).json()["settings"]["kept"], 2);
+    let over = at(&[&import[..], &["--overwrite"]].concat()).with_code(0).json();
+    assert_eq!(
+        (&over["settings"]["replaced"], &over["settings"]["kept"]),
+        (&1.into(), &1.into())
+    );
+    let rate = at(&["rate", "show", "claude", "--project", "q", "--json"])
+        .with_code(0)
+        .json();
+    assert_eq!((&rate["tokens"], &rate["burst"]), (&50.into(), &9.into()));
+
+    // The pool comes too where its name is free: drained, and it says what is missing.
+    at(&["pool", "remove", "crew"]).with_code(0);
+    let said = at(&["import", text(&file), "--project", "q"]).with_code(0);
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert!(
+        said.contains("`queenright pool undrain crew`") && said.contains("environment"),
+        "{said}"
+    );
+    let pools = at(&["pool", "list", "--json"]).with_code(0).json();
+    let pool = &pools["pools"][0];
+    assert_eq!(
+        (&pool["drained"], &pool["settings"]["project"]),
+        (&true.into(), &"q".into()),
+        "{pools}"
+    );
+
+    // An export of the first format has no settings, and is read.
+    let old = colony.folder().join("old.jsonl");
+    let whole = fs::read_to_string(&file).unwrap();
+    let without = whole.lines().filter(|line| !line.contains("\"setting\""));
+    let without: Vec<String> = without
+        .map(|line| {
+            line.replace("\"format\":2", "\"format\":1")
+                .replace(",\"settings\":5", "")
+        })
+        .collect();
+    fs::write(&old, without.join("\n") + "\n").unwrap();
+    let again = at(&["import", text(&old), "--project", "q", "--json"])
+        .with_code(0)
+        .json();
+    assert_eq!(again["tasks"]["existing"], 1, "{again}");
 }

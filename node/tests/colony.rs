@@ -34,6 +34,7 @@ pub(crate) fn queenright(state: &Path) -> Command {
     command
         .env("XDG_STATE_HOME", state)
         .env_remove("QUEENRIGHT_NODE")
+        .env_remove("QUEENRIGHT_AGENT")
         .env_remove("QUEENRIGHT_CA")
         .env_remove("QUEENRIGHT_TOKEN_FILE")
         .env_remove("QUEENRIGHT_AUTH_TOKEN")

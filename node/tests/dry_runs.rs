@@ -84,6 +84,17 @@ fn a_dry_run_says_what_would_be_and_changes_nothing() {
     let pools = colony.at("n1", &["pool", "list", "--json"]).with_code(0).json();
     assert_eq!(pools["pools"].as_array().unwrap().len(), 0);
 
+    of_work(&colony, &|words, code| {
+        let value = dry(&colony, words, code);
+        match code {
+            0 => {
+                let (changes, text) = would(value);
+                (changes, text)
+            }
+            _ => (false, value.as_str().unwrap().to_owned()),
+        }
+    });
+
     // Of a node that is down.
     colony.kill("n3");
     crate::colony::until("n3 is missed", || {
@@ -110,4 +121,92 @@ fn a_dry_run_says_what_would_be_and_changes_nothing() {
         "{text}"
     );
     assert_eq!(colony.status("n1").unwrap().nodes.len(), 3);
+}
+
+/// Rates, budgets, queues, reservations, and the tasks of others.
+fn of_work(colony: &Colony, dry: &dyn Fn(&[&str], i32) -> (bool, String)) {
+    let at = |words: &[&str]| {
+        let ran = colony.at("n2", &[words, &["--json"]].concat());
+        ran.with_code(0).json()
+    };
+    let check = |words: &[&str], changes: bool, wanted: &str| {
+        let (found, text) = dry(words, 0);
+        assert!(found == changes && text.contains(wanted), "{words:?}: {found} {text}");
+    };
+    check(
+        &["rate", "set", "r", "5/s"],
+        true,
+        "would be made: 5/s, at most 5 at once",
+    );
+    dry(&["rate", "delete", "r"], 1);
+    at(&["rate", "set", "r", "5/s"]);
+    check(&["rate", "set", "r", "5/s"], false, "is 5/s, at most 5 at once already");
+    check(&["rate", "set", "r", "1/5s"], true, "instead of 5/s");
+    check(&["rate", "delete", "r"], true, "would be deleted");
+    assert_eq!(at(&["rate", "list"])["rates"][0]["tokens"], 5);
+
+    check(
+        &["budget", "set", "project", "--tokens", "9"],
+        true,
+        "would be set: 9 tokens",
+    );
+    dry(&["budget", "reset", "project"], 1);
+    at(&["budget", "set", "project", "--tokens", "9"]);
+    check(&["budget", "set", "project", "--tokens", "9"], false, "already");
+    check(
+        &["budget", "set", "project", "--time", "1h"],
+        true,
+        "instead of 9 tokens",
+    );
+    check(&["budget", "reset", "project"], true, "would count from 0");
+    check(&["budget", "remove", "project"], true, "would bound nothing");
+    assert_eq!(at(&["budget", "list"])["budgets"][0]["budget"]["limits"]["tokens"], 9);
+
+    check(&["queue", "set", "q", "--paused", "false"], false, "is so already");
+    let breaker = ["queue", "set", "q", "--breaker-failures", "2", "--policy", "random"];
+    check(
+        &breaker,
+        true,
+        "opens after 2 failures for 60000 ms, and hand out by random",
+    );
+    at(&breaker);
+    check(&breaker, false, "is so already");
+    check(&["queue", "set", "q", "--paused", "true"], true, "hand out nothing");
+    assert_eq!(at(&["queue", "list"])["queues"][0].get("paused_by"), None);
+
+    let held = at(&["reserve", "add", "src/**"]);
+    let held = held["reservation"].as_str().unwrap();
+    let force = ["reserve", "force", held, "--reason", "why"];
+    check(&force, true, "would be taken away: file:src/**");
+    dry(&["reserve", "force", "r999999-0", "--reason", "why"], 1);
+    check(&["reserve", "slots", "gpu", "1"], false, "already");
+    check(&["reserve", "slots", "gpu", "4"], true, "would have 4");
+    check(&["reserve", "advisory", "off"], false, "already");
+    check(&["reserve", "advisory", "on"], true, "would leave");
+    let list = at(&["reserve", "list"]);
+    assert_eq!((&list["total"], &list["advisory"]), (&1.into(), &false.into()));
+
+    let added = at(&["task", "add", "work"]);
+    let task = added["tasks"][0]["task"].as_str().unwrap();
+    check(&["task", "steal", task], true, "which nobody holds, would be claimed");
+    dry(&["task", "resume", task], 3);
+    check(&["task", "pause", task], true, "would wait until");
+    at(&["task", "claim", task]);
+    check(
+        &["task", "steal", task],
+        true,
+        "if nothing was heard of it for 15 minutes",
+    );
+    check(&["task", "cancel", task], true, "who would be told to cancel it");
+    check(&["task", "cancel", task, "--force"], true, "and cancelled");
+    for verb in ["pause", "approve", "requeue", "drop"] {
+        dry(&["task", verb, task], 3);
+    }
+    dry(&["dlq", "requeue", task], 3);
+    assert_eq!(at(&["task", "show", task])["state"], "leased");
+    at(&["task", "cancel", task, "--force"]);
+    check(&["task", "requeue", task], true, "would be done again");
+    check(&["task", "drop", task], true, "would be forgotten");
+    dry(&["task", "cancel", task], 3);
+    assert_eq!(at(&["task", "show", task])["state"], "cancelled");
 }

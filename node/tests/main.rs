@@ -63,3 +63,4 @@ mod topics;
 mod topologies;
 mod versions;
 mod waits;
+mod walks;

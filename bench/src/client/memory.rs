@@ -6,6 +6,7 @@ use bytes::Bytes;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use queenright_actors::node::Consistency;
 use queenright_protocol::colony::ContentHash;
+use queenright_protocol::conflict::Kind;
 use reqwest::header::{HeaderMap, IF_MATCH, IF_NONE_MATCH};
 use reqwest::{Method, RequestBuilder};
 use serde::Serialize;
@@ -19,6 +20,9 @@ use super::{AUTHOR_HEADER, Client, ClientError, HASH_HEADER, REVISION_HEADER, SE
 
 /// What a tag needs encoded in its header.
 const TAG: &AsciiSet = &CONTROLS.add(b',').add(b'%').add(b' ');
+
+/// Of how many conflicts it is looked up who has won: each costs a request.
+const WINNERS_MAX: usize = 8;
 
 /// What was found under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -188,6 +192,28 @@ impl Client {
     pub async fn range(&self, query: &ListQuery) -> Result<RangeList, ClientError> {
         let request = self.project_request(Method::GET, "/v1/memory-ranges")?.query(query);
         self.fetch(request).await
+    }
+
+    /// Looks up who has won against a proposal that lost, of its first eight conflicts: who changed the key, if
+    /// nobody has changed it again. What cannot be looked up stays unsaid.
+    pub async fn name_winners(&self, loss: &mut Loss) {
+        for conflict in loss.conflicts.iter_mut().take(WINNERS_MAX) {
+            if conflict.winner == 0 || conflict.holder.is_some() || conflict.kind == Kind::Phantom {
+                continue;
+            }
+            let query = ListQuery {
+                prefix: conflict.key.to_string(),
+                limit: Some(1),
+                deleted: true,
+                // Of the node that has judged it, or has learned of it.
+                consistency: Consistency::Local,
+                ..ListQuery::default()
+            };
+            let Ok(list) = self.list(&query).await else { return };
+            let found = list.keys.into_iter().next();
+            let found = found.filter(|key| key.key == conflict.key && key.seq == conflict.winner);
+            conflict.winner_author = found.map(|key| key.author);
+        }
     }
 
     /// Proposes an atomic change of several keys.

@@ -70,7 +70,8 @@ Examples:
   queenright export project.jsonl --project p
   queenright export - | jq 'select(.type == \"task\" and .state == \"dead\")'
 
-A line of JSON for each record of the memory and each task, all of one moment. The last line says how many there are.")]
+A line of JSON for each rate, slot, budget, queue and pool with settings, each record of the memory and each task, all of one \
+moment. The last line says how many there are. The environment of the agents of a pool is left out: there may be secrets in it.")]
 pub struct ExportArgs {
     /// The file to make, which must not be there, or - for stdout
     pub file: PathBuf,
@@ -91,12 +92,13 @@ Examples:
 
 What `queenright export` wrote. A key that has another value already keeps it, unless --overwrite says otherwise. Tasks that \
 are still to be done are added, under their names or names made of their ids, so that none is added twice; those that have \
-ended are not. A file that is not whole is refused before anything is written; an import that was interrupted goes on when \
+ended are not. Rates, slots, budgets, queues and pools that are otherwise already stay so too; pools come in drained, so that \
+nothing starts by an import, and a pool of the same name that works for another project stays. A file that is not whole is refused before anything is written; an import that was interrupted goes on when \
 it is run again. Tasks alone, without an export, come in by `queenright task import`.")]
 pub struct ImportProjectArgs {
     /// The file, or - for stdin
     pub file: PathBuf,
-    /// Replace other values
+    /// Replace other values and settings
     #[arg(long)]
     pub overwrite: bool,
     /// Say what would be written, and write nothing

@@ -30,6 +30,9 @@ pub enum BudgetCommand {
         /// How much may be used.
         #[command(flatten)]
         limits: LimitsArgs,
+        /// Say what would be done, and change nothing
+        #[arg(long)]
+        dry_run: bool,
         /// In which project.
         #[command(flatten)]
         target: TargetArgs,
@@ -61,6 +64,9 @@ pub enum BudgetCommand {
     Remove {
         /// Of what: project or queue:NAME
         name: AccountName,
+        /// Say what would be done, and change nothing
+        #[arg(long)]
+        dry_run: bool,
         /// In which project.
         #[command(flatten)]
         target: TargetArgs,
@@ -70,6 +76,9 @@ pub enum BudgetCommand {
     Reset {
         /// Of what: project or queue:NAME
         name: AccountName,
+        /// Say what would be done, and change nothing
+        #[arg(long)]
+        dry_run: bool,
         /// In which project.
         #[command(flatten)]
         target: TargetArgs,

@@ -71,7 +71,7 @@ What has no room is counted: of the tasks those with the highest ids, of what is
 last keys, of what happened the oldest. The answer names the cursor for the next call.")]
 pub struct PrimeArgs {
     /// Who asks: its tasks are shown
-    #[arg(long, value_name = "NAME", default_value = "cli")]
+    #[arg(long, value_name = "NAME", env = "QUEENRIGHT_AGENT", default_value = "cli")]
     pub agent: String,
     /// Only the tasks of the session with this token
     #[arg(long, value_name = "TOKEN", env = "QUEENRIGHT_TOKEN", hide_env_values = true)]

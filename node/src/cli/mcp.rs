@@ -28,7 +28,7 @@ pub struct McpArgs {
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub project: String,
     /// Who calls, where a call names nobody; else the name that the client gives itself
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", env = "QUEENRIGHT_AGENT")]
     pub agent: Option<String>,
     /// List the tools and end
     #[arg(long)]

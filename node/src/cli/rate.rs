@@ -32,6 +32,9 @@ pub enum RateCommand {
         /// How many tokens it may have at once, up to 1000000 [default: COUNT]
         #[arg(long, value_name = "N")]
         burst: Option<u32>,
+        /// Say what would be done, and change nothing
+        #[arg(long)]
+        dry_run: bool,
         /// In which project.
         #[command(flatten)]
         target: TargetArgs,
@@ -60,6 +63,9 @@ pub enum RateCommand {
     Delete {
         /// Its name
         name: String,
+        /// Say what would be done, and change nothing
+        #[arg(long)]
+        dry_run: bool,
         /// In which project.
         #[command(flatten)]
         target: TargetArgs,

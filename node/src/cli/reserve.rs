@@ -135,6 +135,9 @@ pub enum ReserveCommand {
         /// Why: everybody can read it
         #[arg(long)]
         reason: String,
+        /// Say what would be done, and change nothing
+        #[arg(long)]
+        dry_run: bool,
         /// In which project.
         #[command(flatten)]
         target: TargetArgs,
@@ -149,6 +152,9 @@ pub enum ReserveCommand {
         /// How fresh the answer must be
         #[arg(long, alias = "read", value_enum, default_value_t = ReadMode::Linearizable)]
         consistency: ReadMode,
+        /// Say what would be done, and change nothing
+        #[arg(long, requires = "capacity")]
+        dry_run: bool,
         /// In which project.
         #[command(flatten)]
         target: TargetArgs,
@@ -157,6 +163,9 @@ pub enum ReserveCommand {
     Advisory {
         /// Whether they do
         state: OnOff,
+        /// Say what would be done, and change nothing
+        #[arg(long)]
+        dry_run: bool,
         /// In which project.
         #[command(flatten)]
         target: TargetArgs,

@@ -108,6 +108,9 @@ pub enum TaskCommand {
         /// The token of an open session, instead of a new session
         #[arg(long, env = "QUEENRIGHT_TOKEN", hide_env_values = true)]
         token: Option<String>,
+        /// Say what would be done, and change nothing
+        #[arg(long)]
+        dry_run: bool,
         /// In which project.
         #[command(flatten)]
         target: TargetArgs,
@@ -343,7 +346,14 @@ pub enum DlqCommand {
         target: TargetArgs,
     },
     /// Show a dead task with every attempt that is kept
-    Show(ControlArgs),
+    Show {
+        /// Its id
+        #[arg(value_name = "ID")]
+        task: WireTaskId,
+        /// Of which project.
+        #[command(flatten)]
+        target: TargetArgs,
+    },
     /// Have a dead task done again: its failures are forgotten
     Requeue(ControlArgs),
     /// Forget a dead task
@@ -387,6 +397,9 @@ pub enum QueueCommand {
         /// Which of the claims that wait gets a task
         #[arg(long, value_enum)]
         policy: Option<PolicyArg>,
+        /// Say what would be done, and change nothing
+        #[arg(long)]
+        dry_run: bool,
         /// Of which project.
         #[command(flatten)]
         target: TargetArgs,
@@ -457,6 +470,9 @@ pub struct ControlArgs {
     /// A name for this command: repeated under the same name it takes effect once
     #[arg(long, value_name = "NAME")]
     pub idempotency_key: Option<String>,
+    /// Say what would be done, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// In which project.
     #[command(flatten)]
     pub target: TargetArgs,

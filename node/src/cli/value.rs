@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use queenright_protocol::colony::NAME_BYTES_MAX;
+
 /// The units of a time, longest first, in seconds.
 const UNITS: [(&str, f64); 7] = [
     ("d", 86_400.0),
@@ -95,6 +97,20 @@ pub(super) fn mebibytes(text: &str) -> Result<u64, String> {
     size.ok_or_else(|| "expected a size such as 512M, 2G or 1T".to_owned())
 }
 
+/// The name of an agent, as every door takes it.
+///
+/// # Errors
+/// How long it may be, or what it may not hold.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=NAME_BYTES_MAX if text.chars().any(char::is_control) => {
+            Err("has a control character, expected none".to_owned())
+        }
+        1..=NAME_BYTES_MAX => Ok(text.to_owned()),
+        bytes => Err(format!("{bytes} B, expected 1 to {NAME_BYTES_MAX}")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +160,13 @@ mod tests {
         for wrong in ["", "512", "M", "1.5G", "99999999999999999999T", "18446744073709551615T"] {
             assert!(mebibytes(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_name_is_neither_empty_nor_too_long() {
+        assert_eq!(name("ann"), Ok("ann".to_owned()));
+        assert_eq!(name(&"x".repeat(129)).unwrap_err(), "129 B, expected 1 to 128");
+        assert!(name("").is_err() && name("a\nb").is_err());
     }
 
     #[test]

@@ -59,7 +59,11 @@ pub(super) async fn run(args: &ProposeArgs, range: &str, client: &Client, contex
             context.note(format_args!("something else was committed meanwhile: checking again"));
             continue;
         }
-        return answer(&branch, attempt, attempts, context);
+        let (mut outcome, failed) = attempt;
+        if let (ProposalOutcome::Lost(loss), None) = (&mut outcome, &failed) {
+            client.name_winners(loss).await;
+        }
+        return answer(&branch, (outcome, failed), attempts, args.branch.merge, context);
     }
 }
 
@@ -67,6 +71,7 @@ fn answer(
     branch: &Branch,
     (outcome, failed): (ProposalOutcome, Option<CheckFailed>),
     attempts: u32,
+    merge: bool,
     context: &Context,
 ) -> Result<Exit, CliError> {
     let said = match &failed {
@@ -75,6 +80,10 @@ fn answer(
             format!("check failed, nothing was changed: {} ({how})\n\n{end}", shown(command))
         }
         None => match &outcome {
+            ProposalOutcome::Lost(loss) if !merge && !loss.reread.is_empty() => format!(
+                "{}; --merge takes in what others have changed in other lines",
+                loss_text(loss)
+            ),
             ProposalOutcome::Lost(loss) => loss_text(loss),
             committed => text(committed),
         },
@@ -162,6 +171,7 @@ fn check_loss(failed: &CheckFailed) -> Loss {
         revision: 0,
         hash: None::<HexHash>,
         winner: 0,
+        winner_author: None,
         merge: None,
         holder: None,
     };

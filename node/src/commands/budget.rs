@@ -5,7 +5,7 @@ use queenright_protocol::colony::{BudgetLimits, Usage};
 
 use super::door::{client_of_project, of_read};
 use super::table::{Table, or_dash, shown};
-use super::{CliError, Context};
+use super::{CliError, Context, dry};
 use crate::cli::{BudgetCommand, UsageArgs};
 use crate::exit::Exit;
 
@@ -15,8 +15,16 @@ use crate::exit::Exit;
 /// [`CliError`], such as a budget that is not there.
 pub async fn run(command: BudgetCommand, context: &Context) -> Result<Exit, CliError> {
     match command {
-        BudgetCommand::Set { name, limits, target } => {
+        BudgetCommand::Set {
+            name,
+            limits,
+            dry_run,
+            target,
+        } => {
             let limits = limits.into();
+            if dry_run {
+                return dry::work::set_budget(&client_of_project(&target)?, &name, &limits, context).await;
+            }
             let set = client_of_project(&target)?.set_budget(&name, &limits).await?;
             let name = shown(&name.to_string());
             context.answer(&set, format!("budget {name}: {}", limits_text(&limits)))?;
@@ -35,11 +43,19 @@ pub async fn run(command: BudgetCommand, context: &Context) -> Result<Exit, CliE
             let budget = budget.map_err(of_read)?;
             context.answer(&budget, budgets_text(std::slice::from_ref(&budget)))?;
         }
-        BudgetCommand::Remove { name, target } => {
+        BudgetCommand::Remove { name, dry_run, target } => {
+            if dry_run {
+                let would = "would bound nothing any more";
+                return dry::work::change_budget(&client_of_project(&target)?, &name, would, context).await;
+            }
             let removed = client_of_project(&target)?.remove_budget(&name).await?;
             context.answer(&removed, format!("budget {} is removed", shown(&name.to_string())))?;
         }
-        BudgetCommand::Reset { name, target } => {
+        BudgetCommand::Reset { name, dry_run, target } => {
+            if dry_run {
+                let would = "would count from 0";
+                return dry::work::change_budget(&client_of_project(&target)?, &name, would, context).await;
+            }
             let reset = client_of_project(&target)?.reset_budget(&name).await?;
             context.answer(&reset, format!("budget {} counts from 0", shown(&name.to_string())))?;
         }

@@ -9,14 +9,11 @@ use queenright_bench::client::wire::Code;
 use queenright_bench::client::{Bearer, Client, ClientError, ClientOptions};
 use tokio_rustls::rustls::ClientConfig;
 
-use super::CliError;
+use super::{CliError, advice};
 use crate::cli::{AccessArgs, ClientArgs, ReadMode, TargetArgs};
 use crate::config::ClusterConfig;
 use crate::exit::Exit;
 use crate::state::{Door, Registry, RunningNode};
-
-/// Who changes something, if it was changed from the command line.
-const AUTHOR: &str = "cli";
 
 /// The environment variable with a token for doors. Not QUEENRIGHT_TOKEN, which has that of a session.
 const AUTH_TOKEN: &str = "QUEENRIGHT_AUTH_TOKEN";
@@ -25,7 +22,7 @@ const AUTH_TOKEN: &str = "QUEENRIGHT_AUTH_TOKEN";
 pub(super) fn client(args: &ClientArgs) -> Result<Client, CliError> {
     let (door, way) = find(args)?;
     let options = ClientOptions {
-        agent: AUTHOR.to_owned(),
+        agent: args.acts_as.clone(),
         timeout: args.timeout,
         ..ClientOptions::default()
     };
@@ -142,10 +139,11 @@ pub(super) fn of_error(error: &ClientError) -> (Exit, String) {
 impl From<ClientError> for CliError {
     fn from(error: ClientError) -> CliError {
         let (exit, code) = of_error(&error);
-        CliError::Refused {
+        CliError::Door {
             exit,
             code,
             message: error.to_string(),
+            next: advice::next(&error),
         }
     }
 }
@@ -153,11 +151,21 @@ impl From<ClientError> for CliError {
 /// As `From`, for a request that changes nothing: it has no outcome that could be unknown.
 pub(super) fn of_read(error: ClientError) -> CliError {
     match error {
-        ClientError::Lost { .. } => CliError::Refused {
+        ClientError::Lost { .. } => CliError::Door {
             exit: Exit::Unavailable,
             code: Code::Unavailable.to_string(),
             message: error.to_string(),
+            next: advice::of_code(Code::Unavailable),
         },
+        ClientError::Timeout { .. } => {
+            let (exit, code) = of_error(&error);
+            CliError::Door {
+                exit,
+                code,
+                message: error.to_string(),
+                next: advice::of_code(Code::Unavailable),
+            }
+        }
         error => error.into(),
     }
 }

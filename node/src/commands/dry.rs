@@ -1,6 +1,8 @@
 //! `--dry-run` of the commands that change the administration of a cluster: what they would change, from what there is now. A
 //! command that would be refused for what can be seen is refused the same way.
 
+pub(super) mod work;
+
 use std::fmt::Display;
 
 use queenright_actors::node::{ClusterStatus, Consistency, NodeStatus, Role, Standing};

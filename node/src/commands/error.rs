@@ -49,6 +49,18 @@ pub enum CliError {
         /// One line for people.
         message: String,
     },
+    /// A refusal by a node, or that none answers, with what to do next.
+    #[error("{message}")]
+    Door {
+        /// The exit code.
+        exit: Exit,
+        /// A stable word for programs, such as `HELD`.
+        code: String,
+        /// One line for people.
+        message: String,
+        /// What helps, if anything is known.
+        next: Option<&'static str>,
+    },
     /// Anything else, with its cause.
     #[error("{message}")]
     Failed {
@@ -86,7 +98,7 @@ impl CliError {
             CliError::Usage(_) | CliError::Tree(TreeError::Prefix { .. }) => Exit::Usage,
             CliError::Tree(TreeError::Restless { .. }) => Exit::Temporary,
             CliError::Tree(TreeError::NotEmpty { .. } | TreeError::InTheWay { .. }) => Exit::Conflict,
-            CliError::Refused { exit, .. } => *exit,
+            CliError::Refused { exit, .. } | CliError::Door { exit, .. } => *exit,
             CliError::State(error) => match error {
                 StateError::NothingRunning => Exit::Unavailable,
                 StateError::BadDoor { .. } => Exit::Usage,
@@ -120,7 +132,7 @@ impl CliError {
             CliError::Tree(_) => "TREE",
             CliError::Up(_) | CliError::Server(_) => "START_FAILED",
             CliError::AllEnded { .. } => "ALL_ENDED",
-            CliError::Refused { code, .. } => code,
+            CliError::Refused { code, .. } | CliError::Door { code, .. } => code,
             CliError::Failed { .. } => "FAILED",
             CliError::Stdout(_) => "STDOUT",
             CliError::NotYet { .. } => "NOT_YET",
@@ -142,19 +154,28 @@ impl CliError {
     /// What is printed on stderr: a line for people, or an object for programs.
     pub fn report(&self, json: bool) -> String {
         let line = self.line();
-        if json {
-            error_json(self.code(), &line)
-        } else {
-            format!("error: {line}")
+        match (json, self.next()) {
+            (true, next) => error_json(self.code(), &line, next),
+            (false, Some(next)) => format!("error: {line}; next: {next}"),
+            (false, None) => format!("error: {line}"),
+        }
+    }
+
+    fn next(&self) -> Option<&'static str> {
+        match self {
+            CliError::Door { next, .. } => *next,
+            _ => None,
         }
     }
 }
 
-fn error_json(code: &str, message: &str) -> String {
+fn error_json(code: &str, message: &str, next: Option<&str>) -> String {
     #[derive(Serialize)]
     struct ErrorObject<'a> {
         code: &'a str,
         message: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        next: Option<&'a str>,
     }
-    serde_json::to_string(&ErrorObject { code, message }).expect("two strings are always JSON")
+    serde_json::to_string(&ErrorObject { code, message, next }).expect("strings are always JSON")
 }

@@ -1,6 +1,7 @@
 //! `queenright export` and `queenright import`: a project as lines of JSON.
 
 mod plan;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,6 +20,7 @@ use queenright_protocol::colony::ADD_TASKS_MAX;
 use serde::Serialize;
 
 use self::plan::{Plan, PlannedRecord};
+use self::settings::BroughtSettings;
 use super::backup::{Unfinished, bytes_bar, cannot};
 use super::door::{client_of_project, of_error, of_read};
 use super::import::{BACK_OFF, BATCH_BYTES, add};
@@ -42,6 +44,7 @@ struct Exported<'a> {
     bytes: u64,
     memory: u64,
     tasks: u64,
+    settings: u64,
 }
 
 /// Writes a project into a file, or to stdout.
@@ -75,16 +78,21 @@ pub async fn export(args: ExportArgs, context: &Context) -> Result<Exit, CliErro
     })
     .await?;
     bar.finish_and_clear();
-    let ExportEnd { memory, tasks } = tail.end(&name_of(&args.file))?;
+    let ExportEnd {
+        memory,
+        tasks,
+        settings,
+    } = tail.end(&name_of(&args.file))?;
     let exported = Exported {
         file: &args.file,
         project: &args.target.project,
         bytes: out.finish()?,
         memory,
         tasks,
+        settings,
     };
     let text = format!(
-        "{}: {memory} records and {tasks} tasks of project {}, {} B",
+        "{}: {settings} settings, {memory} records and {tasks} tasks of project {}, {} B",
         args.file.display(),
         args.target.project,
         exported.bytes
@@ -122,6 +130,7 @@ impl Tail {
 /// What an import did.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 struct Brought {
+    settings: BroughtSettings,
     memory: BroughtMemory,
     tasks: BroughtTasks,
     dry_run: bool,
@@ -168,7 +177,10 @@ pub async fn import(args: ImportProjectArgs, context: &Context) -> Result<Exit, 
         dry_run: args.dry_run,
         ..Brought::default()
     };
-    let bar = steps_bar(context, (plan.records.len() + plan.tasks.len()) as u64);
+    let bar = steps_bar(
+        context,
+        (plan.settings.len() + plan.records.len() + plan.tasks.len()) as u64,
+    );
     let work = Work {
         client: &client,
         file: &file,
@@ -177,8 +189,10 @@ pub async fn import(args: ImportProjectArgs, context: &Context) -> Result<Exit, 
         timeout: args.target.client.timeout,
         dry_run: args.dry_run,
     };
-    work.memory(&plan, &present, args.overwrite, &mut brought.memory)
+    let (project, overwrite) = (&args.target.project, args.overwrite);
+    work.settings(&plan.settings, project, overwrite, &mut brought.settings)
         .await?;
+    work.memory(&plan, &present, overwrite, &mut brought.memory).await?;
     work.tasks(plan, &mut brought.tasks).await?;
     bar.finish_and_clear();
     context.answer(&brought, text(&brought, &args.target.project))?;
@@ -186,7 +200,12 @@ pub async fn import(args: ImportProjectArgs, context: &Context) -> Result<Exit, 
 }
 
 fn text(brought: &Brought, project: &str) -> String {
-    let Brought { memory, tasks, dry_run } = brought;
+    let Brought {
+        settings,
+        memory,
+        tasks,
+        dry_run,
+    } = brought;
     let mut text = format!(
         "memory: {} added, {} replaced, {} the same already, {} have another value and keep it\ntasks: {} added, {} there \
          already, {} have ended and were left out",
@@ -195,6 +214,9 @@ fn text(brought: &Brought, project: &str) -> String {
     if tasks.needs_dropped > 0 {
         let dropped = tasks.needs_dropped;
         text += &format!("; {dropped} needs of tasks that ended otherwise than done were dropped");
+    }
+    if *settings != BroughtSettings::default() {
+        text = format!("{text}\n{}", settings::text(settings));
     }
     if *dry_run {
         text += &format!("\na dry run: nothing was written into project {project}");

@@ -13,7 +13,9 @@ use serde_json::json;
 use super::door::{client, of_read};
 use super::table::shown;
 use super::{CliError, Context};
-use crate::cli::{ClientArgs, Editor, GuardCheckArgs, GuardCommand, GuardInstallArgs, GuardUninstallArgs, GuardedArgs};
+use crate::cli::{
+    AUTHOR, ClientArgs, Editor, GuardCheckArgs, GuardCommand, GuardInstallArgs, GuardUninstallArgs, GuardedArgs,
+};
 use crate::exit::Exit;
 use crate::guard::{
     Asked, Change, GuardError, Hooks, Pushed, Settings, below, denied, pushed, resource_of, resource_of_folder, staged,
@@ -315,6 +317,7 @@ async fn ask(args: &GuardCheckArgs, paths: &[Looked]) -> Result<Vec<Held>, CliEr
     let client = client(&ClientArgs {
         node: node.clone(),
         timeout: *timeout,
+        acts_as: AUTHOR.to_owned(),
         access: access.clone(),
     })?;
     let client = client.in_project(project);

@@ -1,5 +1,6 @@
 //! One module for each command: it parses what is left to parse, calls the library, and prints.
 
+mod advice;
 pub mod agent;
 pub mod backup;
 pub mod bench;

@@ -19,6 +19,9 @@ use crate::exit::Exit;
 /// The largest file that is read: as large as a door's largest body may be configured to be.
 const FILE_BYTES_MAX: usize = 256 << 20;
 
+/// How many keys to read again are named; --json has them all.
+const REREAD_SHOWN_MAX: usize = 5;
+
 /// Proposes; exit code 3 if something lost.
 ///
 /// # Errors
@@ -34,7 +37,10 @@ pub async fn run(args: ProposeArgs, context: &Context) -> Result<Exit, CliError>
     let key = args.idempotency_key.as_deref();
     match request {
         Request::One(proposal) => {
-            let outcome = client.propose(&proposal, key).await?;
+            let mut outcome = client.propose(&proposal, key).await?;
+            if let ProposalOutcome::Lost(loss) = &mut outcome {
+                client.name_winners(loss).await;
+            }
             context.answer(&outcome, text(&outcome))?;
             Ok(match outcome {
                 ProposalOutcome::Committed { .. } => Exit::Ok,
@@ -131,21 +137,43 @@ pub(super) fn text(outcome: &ProposalOutcome) -> String {
 
 /// What was lost, and to whom.
 pub(super) fn loss_text(loss: &Loss) -> String {
-    let mut table = Table::new(["KIND", "EXPECTED", "FOUND", "CHANGED BY SEQ", "KEY"]);
+    let mut table = Table::new(["KIND", "EXPECTED", "FOUND", "CHANGED BY SEQ", "BY", "KEY"]);
     for conflict in &loss.conflicts {
         table.row([
             conflict.kind.to_string(),
             conflict.expected.to_string(),
             conflict.revision.to_string(),
             or_dash(Some(conflict.winner).filter(|winner| *winner > 0)),
+            or_dash(conflict.winner_author.as_deref().map(shown)),
             shown(&conflict.key),
         ]);
     }
     // One that its node refused at once has no place in the order.
     let at = Some(loss.seq).filter(|seq| *seq > 0);
     let at = at.map(|seq| format!(" at seq {seq}")).unwrap_or_default();
-    let (more, holders, hunks) = (more(loss), holders(loss), hunks(loss));
-    format!("lost{at}, nothing was changed{more}\n\n{table}{holders}{hunks}")
+    let (more, holders, hunks, reread) = (more(loss), holders(loss), hunks(loss), reread(loss));
+    format!("lost{at}, nothing was changed{more}\n\n{table}{holders}{hunks}{reread}")
+}
+
+/// What to read again before it is proposed anew.
+fn reread(loss: &Loss) -> String {
+    let keys = loss
+        .reread
+        .iter()
+        .map(|key| format!("{} (revision {})", shown(&key.key), key.revision));
+    let ranges = loss.reread_ranges.iter().map(|range| shown(range));
+    let all: Vec<String> = keys.chain(ranges).collect();
+    match all.len() {
+        0 => String::new(),
+        count => {
+            let more = match count.saturating_sub(REREAD_SHOWN_MAX) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let first = all[..count.min(REREAD_SHOWN_MAX)].join(", ");
+            format!("\n\nnext: read again {first}{more}, then propose anew")
+        }
+    }
 }
 
 /// Who has reserved what was to be written.
@@ -245,7 +273,7 @@ fn batch_exit(outcome: &BatchOutcome) -> Exit {
 
 #[cfg(test)]
 mod tests {
-    use queenright_bench::client::wire::WireConflict;
+    use queenright_bench::client::wire::{Reread, WireConflict};
     use queenright_protocol::conflict::Kind;
 
     use super::*;
@@ -275,6 +303,7 @@ mod tests {
             revision: 2,
             hash: None,
             winner: 40,
+            winner_author: Some("ann".into()),
             merge: None,
             holder: None,
         };
@@ -291,9 +320,20 @@ mod tests {
         let expected = "\
 lost at seq 41, nothing was changed (1 of 9 conflicts listed)
 
-KIND        EXPECTED  FOUND  CHANGED BY SEQ  KEY
-stale_read  1         2      40              plan";
-        assert_eq!(text(&ProposalOutcome::Lost(loss(9))), expected);
+KIND        EXPECTED  FOUND  CHANGED BY SEQ  BY   KEY
+stale_read  1         2      40              ann  plan
+
+next: read again plan (revision 2), then propose anew";
+        let reread = Reread {
+            key: "plan".into(),
+            revision: 2,
+            hash: None,
+        };
+        let lost = Loss {
+            reread: vec![reread],
+            ..loss(9)
+        };
+        assert_eq!(text(&ProposalOutcome::Lost(lost)), expected);
         let at_once = Loss { seq: 0, ..loss(1) };
         assert!(text(&ProposalOutcome::Lost(at_once)).starts_with("lost, nothing was changed\n"));
     }

@@ -5,7 +5,7 @@ use queenright_protocol::colony::Distribution;
 
 use super::door::{client_of_project, of_read};
 use super::table::{Table, or_dash, shown};
-use super::{CliError, Context};
+use super::{CliError, Context, dry};
 use crate::cli::{PolicyArg, QueueCommand, ReadMode};
 use crate::exit::Exit;
 
@@ -26,6 +26,7 @@ pub async fn run(command: QueueCommand, context: &Context) -> Result<Exit, CliEr
             breaker_failures,
             breaker_pause,
             policy,
+            dry_run,
             target,
         } => {
             let change = ChangeQueue {
@@ -36,6 +37,9 @@ pub async fn run(command: QueueCommand, context: &Context) -> Result<Exit, CliEr
                 }),
                 policy: policy.map(Into::into),
             };
+            if dry_run {
+                return dry::work::set_queue(&client_of_project(&target)?, &queue, &change, context).await;
+            }
             let set = client_of_project(&target)?.change_queue(&queue, &change).await?;
             context.answer(&set, format!("queue {} changed at seq {}", shown(&queue), set.seq))?;
         }

@@ -4,7 +4,7 @@ use queenright_bench::client::wire::{RateList, SetRate, WireRate};
 
 use super::door::{client_of_project, of_read};
 use super::table::{Table, or_dash, shown};
-use super::{CliError, Context};
+use super::{CliError, Context, dry};
 use crate::cli::{Pace, RateCommand};
 use crate::exit::Exit;
 
@@ -18,6 +18,7 @@ pub async fn run(command: RateCommand, context: &Context) -> Result<Exit, CliErr
             name,
             rate: Pace { tokens, interval_ms },
             burst,
+            dry_run,
             target,
         } => {
             let set = SetRate {
@@ -25,6 +26,9 @@ pub async fn run(command: RateCommand, context: &Context) -> Result<Exit, CliErr
                 interval_ms,
                 burst,
             };
+            if dry_run {
+                return dry::work::set_rate(&client_of_project(&target)?, &name, set, context).await;
+            }
             let changed = client_of_project(&target)?.set_rate(&name, &set).await?;
             let pace = pace_text(tokens, interval_ms);
             let burst = burst.unwrap_or(tokens);
@@ -46,7 +50,10 @@ pub async fn run(command: RateCommand, context: &Context) -> Result<Exit, CliErr
             let rates = vec![rate.clone()];
             context.answer(&rate, list_text(&RateList { rates }))?;
         }
-        RateCommand::Delete { name, target } => {
+        RateCommand::Delete { name, dry_run, target } => {
+            if dry_run {
+                return dry::work::delete_rate(&client_of_project(&target)?, &name, context).await;
+            }
             let deleted = client_of_project(&target)?.delete_rate(&name).await?;
             context.answer(&deleted, format!("rate {} is deleted", shown(&name)))?;
         }
@@ -77,7 +84,7 @@ fn list_text(list: &RateList) -> String {
 }
 
 /// As it may be given to `rate set`.
-fn pace_text(tokens: u32, interval_ms: u64) -> String {
+pub(super) fn pace_text(tokens: u32, interval_ms: u64) -> String {
     let units = [
         (86_400_000, "d"),
         (3_600_000, "h"),

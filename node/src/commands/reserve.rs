@@ -11,7 +11,7 @@ use queenright_protocol::colony::Mode;
 
 use super::door::{client_of_project, of_read};
 use super::table::{Table, or_dash, shown};
-use super::{CliError, Context};
+use super::{CliError, Context, dry};
 use crate::cli::{ModeArgs, OnOff, ReserveCommand};
 use crate::exit::Exit;
 
@@ -131,8 +131,12 @@ pub async fn run(command: ReserveCommand, context: &Context) -> Result<Exit, Cli
         ReserveCommand::Force {
             reservation,
             reason,
+            dry_run,
             target,
         } => {
+            if dry_run {
+                return dry::work::force_reservation(&client_of_project(&target)?, reservation, context).await;
+            }
             let request = ForceRequest { reason: reason.into() };
             let client = client_of_project(&target)?;
             let forced = client.force_reservation(reservation.0, &request, None).await?;
@@ -143,10 +147,14 @@ pub async fn run(command: ReserveCommand, context: &Context) -> Result<Exit, Cli
             name,
             capacity,
             consistency,
+            dry_run,
             target,
         } => {
             let client = client_of_project(&target)?;
             match name.zip(capacity) {
+                Some((name, capacity)) if dry_run => {
+                    return dry::work::set_slot(&client, &name, capacity, context).await;
+                }
                 Some((name, capacity)) => {
                     let changed = client.set_slot(&name, capacity).await?;
                     context.answer(&changed, format!("slot {} has {capacity} places", shown(&name)))?;
@@ -158,7 +166,10 @@ pub async fn run(command: ReserveCommand, context: &Context) -> Result<Exit, Cli
             }
             Ok(Exit::Ok)
         }
-        ReserveCommand::Advisory { state, target } => {
+        ReserveCommand::Advisory { state, dry_run, target } => {
+            if dry_run {
+                return dry::work::set_advisory(&client_of_project(&target)?, state == OnOff::On, context).await;
+            }
             let changed = client_of_project(&target)?.set_advisory(state == OnOff::On).await?;
             let text = match state {
                 OnOff::On => "reservations leave writes alone",
@@ -254,7 +265,10 @@ fn acquired_text(outcome: &AcquireOutcome) -> String {
             "{} is yours until {} ms of cluster time\ntoken {}",
             acquired.reservation, acquired.until_ms, acquired.token
         ),
-        AcquireOutcome::Held(standings) => format!("not reserved\n\n{}", standings_text(standings)),
+        AcquireOutcome::Held(standings) => format!(
+            "not reserved\n\n{}\n\nnext: reserve what is free, wait in line with --wait 60, or ask the holder",
+            standings_text(standings)
+        ),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use queenright_bench::client::wire::{
     AcceptTask, AddTask, ClaimTasks, ClaimedTasks, Code, ControlTask, FinishTask, HandOffTask, ProposalRequest,
-    UpdateTask, WireEnding, WireFailure, WireTask, WireWant,
+    UpdateTask, WireEnding, WireFailure, WireTask, WireTaskId, WireWant,
 };
 use queenright_bench::client::{Client, FinishOutcome, TaskQuery};
 use queenright_protocol::colony::{Mode, Priority, StateName, Tier, Unmet};
@@ -17,7 +17,7 @@ use super::input::{name_of, read};
 use super::propose::loss_text;
 use super::reserve::resource_of;
 use super::task_text::{added_text, claimed_text, graph_text, list_text, task_text};
-use super::{CliError, Context, import, watch};
+use super::{CliError, Context, dry, import, watch};
 use crate::cli::{
     ControlArgs, DlqCommand, Ending, HeldArgs, PriorityArg, ReadMode, StateArg, TargetArgs, TaskCommand, TermsArgs,
     TierArg,
@@ -99,8 +99,12 @@ pub async fn run(command: TaskCommand, context: &Context) -> Result<Exit, CliErr
             ids,
             lease,
             token,
+            dry_run,
             target,
         } => {
+            if dry_run {
+                return dry::work::steal(&client_of_project(&target)?, &ids, context).await;
+            }
             let claim = ClaimTasks {
                 ids: Some(ids),
                 ttl_ms: lease.map(|lease| lease.as_millis() as u64),
@@ -246,9 +250,12 @@ pub async fn run(command: TaskCommand, context: &Context) -> Result<Exit, CliErr
                 usage: used.spent(),
             };
             let client = client_of_project(&target)?;
-            let finished = client
+            let mut finished = client
                 .finish_task(held.task.0, &finish, idempotency_key.as_deref())
                 .await?;
+            if let FinishOutcome::Lost(loss) = &mut finished {
+                client.name_winners(loss).await;
+            }
             match &finished {
                 FinishOutcome::Finished(done) => {
                     let word = match outcome {
@@ -357,27 +364,27 @@ pub async fn dlq(command: DlqCommand, context: &Context) -> Result<Exit, CliErro
                 false => Exit::Ok,
             })
         }
-        DlqCommand::Show(control) => {
-            let task = dead(&control).await?;
+        DlqCommand::Show { task, target } => {
+            let task = dead(task, &target).await?;
             context.answer(&task, task_text(&task))?;
             Ok(Exit::Ok)
         }
         DlqCommand::Requeue(control) => {
-            dead(&control).await?;
+            dead(control.task, &control.target).await?;
             act(context, &control, "requeue", ControlTask::default()).await
         }
         DlqCommand::Drop(control) => {
-            dead(&control).await?;
+            dead(control.task, &control.target).await?;
             act(context, &control, "drop", ControlTask::default()).await
         }
     }
 }
 
 /// A task that is dead.
-async fn dead(control: &ControlArgs) -> Result<WireTask, CliError> {
-    let client = client_of_project(&control.target)?;
+async fn dead(id: WireTaskId, target: &TargetArgs) -> Result<WireTask, CliError> {
+    let client = client_of_project(target)?;
     let task = client
-        .task(control.task.0, ReadMode::Linearizable.into())
+        .task(id.0, ReadMode::Linearizable.into())
         .await
         .map_err(of_read)?;
     match task.state {
@@ -385,13 +392,16 @@ async fn dead(control: &ControlArgs) -> Result<WireTask, CliError> {
         state => Err(CliError::Refused {
             exit: Exit::Conflict,
             code: Code::Conflict.to_string(),
-            message: format!("task {} is {state}, and not on the dead-letter list", control.task),
+            message: format!("task {id} is {state}, and not on the dead-letter list"),
         }),
     }
 }
 
 async fn act(context: &Context, control: &ControlArgs, verb: &str, body: ControlTask) -> Result<Exit, CliError> {
     let client = client_of_project(&control.target)?;
+    if control.dry_run {
+        return dry::work::control(&client, control.task, verb, body.force, context).await;
+    }
     let key = control.idempotency_key.as_deref();
     let now = client.control_task(control.task.0, verb, &body, key).await?;
     let text = match (verb, now.state) {

@@ -24,7 +24,8 @@ pub(super) fn claimed_text(claimed: &ClaimedTasks) -> String {
     if claimed.tasks.is_empty() {
         return match &claimed.waits_for {
             Some(budget) => format!("no task is to be had: the queue waits for {}", shown(budget)),
-            None => "no task is ready".to_owned(),
+            None => "no task is ready; next: --wait waits for one, `queenright task list` shows what others wait for"
+                .to_owned(),
         };
     }
     let mut table = Table::new(["TASK", "ATTEMPT", "FENCE", "KIND", "TITLE", "PAYLOAD"]);
@@ -152,6 +153,17 @@ pub(super) fn task_text(task: &WireTask) -> String {
                 until.unwrap_or_default()
             ),
         );
+    }
+    if let Some(lease) = &task.lease {
+        let progress = lease.progress.map(|progress| format!("{progress} %"));
+        let said = progress.into_iter().chain(lease.note.as_deref().map(shown));
+        let said: Vec<String> = said.collect();
+        if !said.is_empty() {
+            line("progress", said.join(", "));
+        }
+        if let Some(to) = &lease.hand_off {
+            line("offered to", shown(to));
+        }
     }
     if let Some(finished) = &task.finished {
         line(

@@ -33,7 +33,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::event::{EventCursor, EventPage, ParseCursorError, WireEvent, WireState, WireWhat};
-pub use self::export::{EXPORT_FORMAT, ExportEnd, ExportHead, ExportLine, ExportedRecord, ExportedTask};
+pub use self::export::{
+    EXPORT_FORMAT, EXPORT_FORMAT_OLDEST, ExportEnd, ExportHead, ExportLine, ExportedRecord, ExportedSetting,
+    ExportedTask,
+};
 pub use self::log_level::{LogLevel, SetLogLevel};
 pub use self::memory::{ChangeOp, ChangeRequest, Changed, KeyInfo, KeyList, RangeList};
 pub use self::node::{NodeAnswer, NodeQuestion, Sealed};

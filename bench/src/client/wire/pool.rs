@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::terms::sorted;
 
 /// The argument of agents whose values nobody is shown: what an environment holds may be secret.
-const ENVIRONMENT: &str = "environment";
+pub(super) const ENVIRONMENT: &str = "environment";
 /// What stands in the place of such a value.
 const HIDDEN: &str = "…";
 

@@ -467,6 +467,9 @@ pub struct WireConflict {
     /// Who won: the position of the command that changed the key last (0 when nobody did), or inside a batch the place
     /// of the winning proposal. For a reservation the position of the command that asked for it.
     pub winner: u64,
+    /// Who that was, if it was looked up and nobody has changed the key since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub winner_author: Option<Arc<str>>,
     /// Why a text could not be merged, and at which lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merge: Option<MergeFailure>,
@@ -530,6 +533,7 @@ impl From<&Conflict> for WireConflict {
             revision: conflict.revision,
             hash: conflict.hash.map(HexHash),
             winner: conflict.winner,
+            winner_author: None,
             merge: conflict.merge.clone(),
             holder: conflict.holder.as_deref().map(WireHolder::from),
         }

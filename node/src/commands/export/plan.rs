@@ -10,7 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use queenright_bench::client::wire::{
-    AddTask, Code, EXPORT_FORMAT, ExportEnd, ExportHead, ExportLine, ExportedRecord, ExportedTask, HexHash,
+    AddTask, Code, EXPORT_FORMAT, EXPORT_FORMAT_OLDEST, ExportEnd, ExportHead, ExportLine, ExportedRecord,
+    ExportedSetting, ExportedTask, HexHash,
 };
 use queenright_protocol::colony::{ContentHash, StateName, VALUE_BYTES_MAX};
 
@@ -24,6 +25,7 @@ const LINE_BYTES_MAX: usize = 6 * VALUE_BYTES_MAX + (1 << 20);
 /// An export that is whole.
 pub(super) struct Plan {
     head: ExportHead,
+    pub(super) settings: Vec<ExportedSetting>,
     pub(super) records: Vec<PlannedRecord>,
     pub(super) tasks: Vec<ExportedTask>,
 }
@@ -178,6 +180,7 @@ fn is_open(state: StateName) -> bool {
 #[derive(Default)]
 struct Reading {
     head: Option<ExportHead>,
+    settings: Vec<ExportedSetting>,
     records: Vec<PlannedRecord>,
     tasks: Vec<ExportedTask>,
     end: Option<ExportEnd>,
@@ -192,9 +195,9 @@ impl Reading {
             return Err("the first line, and it alone, is of type \"export\"".to_owned());
         }
         match line {
-            ExportLine::Export(head) if head.format != EXPORT_FORMAT => {
+            ExportLine::Export(head) if !(EXPORT_FORMAT_OLDEST..=EXPORT_FORMAT).contains(&head.format) => {
                 return Err(format!(
-                    "format: {} is not {EXPORT_FORMAT}, which this program knows",
+                    "format: {} is not one of {EXPORT_FORMAT_OLDEST} to {EXPORT_FORMAT}, which this program knows",
                     head.format
                 ));
             }
@@ -214,6 +217,7 @@ impl Reading {
                     line: at,
                 });
             }
+            ExportLine::Setting(setting) => self.settings.push(setting),
             ExportLine::Task(task) => self.tasks.push(*task),
             ExportLine::End(end) => self.end = Some(end),
         }
@@ -223,6 +227,7 @@ impl Reading {
     fn finish(self) -> Result<Plan, String> {
         let Reading {
             head: Some(head),
+            settings,
             records,
             tasks,
             end: Some(end),
@@ -233,14 +238,20 @@ impl Reading {
         let found = ExportEnd {
             memory: records.len() as u64,
             tasks: tasks.len() as u64,
+            settings: settings.len() as u64,
         };
         if found != end {
             return Err(format!(
-                "it is not whole: {} records and {} tasks of {} and {} are there",
-                found.memory, found.tasks, end.memory, end.tasks
+                "it is not whole: {} settings, {} records and {} tasks of {}, {} and {} are there",
+                found.settings, found.memory, found.tasks, end.settings, end.memory, end.tasks
             ));
         }
-        Ok(Plan { head, records, tasks })
+        Ok(Plan {
+            head,
+            settings,
+            records,
+            tasks,
+        })
     }
 }
 
@@ -295,11 +306,27 @@ mod tests {
             );
         };
         check(&[HEAD, &record], "its last line is not of type \"end\"");
-        check(&[HEAD, end], "0 records and 0 tasks of 1 and 0 are there");
+        check(
+            &[HEAD, end],
+            "0 settings, 0 records and 0 tasks of 0, 1 and 0 are there",
+        );
         check(&[&record, end], "line 1: the first line");
         check(&[HEAD, HEAD], "line 2: the first line");
         check(&[HEAD, &record, end, &record], "line 4: follows the end");
-        check(&[&HEAD.replace(":1,", ":7,")], "line 1: format: 7 is not 1");
+        let setting = r#"{"type":"setting","of":"rate","name":"r","tokens":5,"interval_ms":1000,"burst":5}"#;
+        check(
+            &[HEAD, setting, &record, end],
+            "1 settings, 1 records and 0 tasks of 0, 1 and 0",
+        );
+        let counted = r#"{"type":"end","memory":1,"tasks":0,"settings":1}"#;
+        let newer = HEAD.replace(":1,", ":2,");
+        assert_eq!(read(&[&newer, setting, &record, counted]).unwrap().settings.len(), 1);
+        check(
+            &[HEAD, &setting.replace("rate", "pace")],
+            "line 2: unknown variant `pace`",
+        );
+        check(&[HEAD, &setting.replace("burst", "most")], "line 2: ");
+        check(&[&HEAD.replace(":1,", ":7,")], "line 1: format: 7 is not one of 1 to 2");
         let other = record.replace("\"v\"", "\"w\"");
         check(&[HEAD, &other, end], "line 2: hash: ");
         check(&[HEAD, "{\"type\":\"memory\"}"], "line 2: missing field");

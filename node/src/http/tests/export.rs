@@ -2,7 +2,7 @@
 
 use futures::TryStreamExt as _;
 use queenright_actors::node::Consistency;
-use queenright_bench::client::wire::{AddTask, ExportEnd, ExportLine};
+use queenright_bench::client::wire::{AddTask, EXPORT_FORMAT, ExportEnd, ExportLine, ExportedSetting};
 use queenright_bench::client::{ClientError, PutOptions};
 use queenright_protocol::colony::VALUE_BYTES_MAX;
 
@@ -27,6 +27,7 @@ async fn a_project_comes_as_lines_of_one_moment() {
         ..AddTask::default()
     };
     client.add_tasks(vec![task.clone()], None).await.unwrap();
+    client.set_slot("gpu", 3).await.unwrap();
     let pieces: Vec<_> = client
         .export(Consistency::Local)
         .await
@@ -39,6 +40,7 @@ async fn a_project_comes_as_lines_of_one_moment() {
     let lines: Vec<ExportLine> = lines.map(|line| serde_json::from_slice(line).unwrap()).collect();
     let [
         ExportLine::Export(head),
+        ExportLine::Setting(ExportedSetting::Slot { name, capacity: 3 }),
         ExportLine::Memory(binary),
         ExportLine::Memory(text),
         ExportLine::Task(exported),
@@ -47,11 +49,19 @@ async fn a_project_comes_as_lines_of_one_moment() {
     else {
         panic!("{} lines", lines.len())
     };
-    assert_eq!((&*head.project, head.format), ("default", 1));
+    assert_eq!(&**name, "gpu");
+    assert_eq!((&*head.project, head.format), ("default", EXPORT_FORMAT));
     assert_eq!((&*binary.key, binary.value_base64.as_deref()), ("binary", Some("/w==")));
     assert_eq!(text.value.as_ref().map(String::len), Some(large.len()));
     assert_eq!((&exported.add.title, &exported.add.name), (&task.title, &task.name));
-    assert_eq!(*end, ExportEnd { memory: 2, tasks: 1 });
+    assert_eq!(
+        *end,
+        ExportEnd {
+            memory: 2,
+            tasks: 1,
+            settings: 1
+        }
+    );
 
     let refused = client.in_project("none").export(Consistency::Local).await;
     let error = refused.map(|_| ()).unwrap_err();

@@ -1,5 +1,6 @@
 //! Atomic changes of several keys.
 
+use queenright_bench::client::Client;
 use queenright_bench::client::wire::{Code, Loss, ProposalOutcome, ProposalRequest};
 use serde_json::json;
 
@@ -57,21 +58,29 @@ async fn propose(call: &Call, mut arguments: Arguments) -> Result<Answer, Failur
     let proposal: ProposalRequest = arguments.rest()?;
     match call.client.propose(&proposal, call.key()).await? {
         ProposalOutcome::Lost(loss) => Err(lost(
-            &loss,
+            &call.client,
+            loss,
             "read the keys in details.reread again, then propose anew with follows",
-        )),
+        )
+        .await),
         committed => Ok(Answer::of(&committed)),
     }
 }
 
 /// A proposal that lost, as an error that says what to read again.
-pub(super) fn lost(loss: &Loss, next: &str) -> Failure {
+pub(super) async fn lost(client: &Client, mut loss: Loss, next: &str) -> Failure {
+    client.name_winners(&mut loss).await;
     let first = loss.conflicts.first();
-    let first = first.map(|conflict| format!(": {} at {}", conflict.kind, conflict.key));
+    let first = first.map(|conflict| {
+        let by = conflict.winner_author.as_ref().map(|by| format!(", changed by {by}"));
+        format!(": {} at {}{}", conflict.kind, conflict.key, by.unwrap_or_default())
+    });
     let message = format!(
         "the proposal lost by {} conflicts{}",
         loss.total,
         first.unwrap_or_default()
     );
-    Failure::new(Code::Conflict, message).with_details(loss).with_next(next)
+    Failure::new(Code::Conflict, message)
+        .with_details(&loss)
+        .with_next(next)
 }

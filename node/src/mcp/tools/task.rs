@@ -242,9 +242,11 @@ async fn finish(call: &Call, mut arguments: Arguments) -> Result<Answer, Failure
     match call.client.finish_task(task.0, &finish, call.key()).await? {
         FinishOutcome::Finished(finished) => Ok(Answer::of(&finished).next("task_claim takes the next task")),
         FinishOutcome::Lost(loss) => Err(lost(
-            &loss,
+            &call.client,
+            loss,
             "the proposal lost, and the task is still yours: read again what details name, then task_finish anew",
-        )),
+        )
+        .await),
     }
 }
 
