@@ -62,3 +62,4 @@ mod topics;
 mod topologies;
 mod versions;
 mod waits;
+mod webhooks;
