@@ -191,7 +191,7 @@ async fn run_node(
         tokio::spawn(certificates::follow(tls.clone(), closing.clone()));
     }
     let cookie = LinkCookie::new(plan.cookie.as_hex())?;
-    let (tell_opened, opened) = watch::channel(false);
+    let (tell_opened, opened) = watch::channel(None);
     let serving = http::serve(
         listener,
         node.clone(),
@@ -200,8 +200,9 @@ async fn run_node(
         {
             let hosted = hosted.clone();
             move |inside| {
+                let webhooks = inside.webhooks();
                 hosted.open(inside);
-                tell_opened.send_replace(true);
+                tell_opened.send_replace(Some(webhooks));
             }
         },
         async move { shutdown.cancelled().await },

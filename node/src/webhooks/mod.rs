@@ -28,6 +28,7 @@ mod message;
 mod post;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use queenright_actors::node::Consistency;
@@ -35,6 +36,7 @@ use queenright_bench::client::wire::{Code, EventCursor, Problem, WireEvent, Wire
 use queenright_bench::client::{Client, ClientError, Filter, Lookup, PutOptions};
 use queenright_protocol::colony::Cursor;
 use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use self::hold::Hold;
@@ -42,6 +44,7 @@ use self::message::Message;
 pub use self::message::{Secret, SecretError};
 use self::post::Poster;
 use crate::config::WebhookConfig;
+use crate::metrics::webhooks::{Posted, Webhooks};
 use crate::worker::{PostError, jittered, with_causes};
 
 /// Below which keys the cursors stand.
@@ -102,13 +105,14 @@ enum Turned {
     State { key: String, problem: String },
 }
 
-/// Sends what a webhook wants, for ever: while this node is the one that does.
-pub async fn run(webhook: WebhookConfig, node: String, client: Client) {
+/// Sends what a webhook wants, for ever: while this node is the one that does. What is posted is counted.
+pub async fn run(webhook: WebhookConfig, node: String, client: Client, counted: Arc<Webhooks>) {
+    counted.add(&webhook.name);
     let client = client
         .in_project(&webhook.project)
         .as_agent(&format!("webhook:{}", webhook.name));
     loop {
-        let turned = match turn(&webhook, &node, &client).await {
+        let turned = match turn(&webhook, &node, &client, &counted).await {
             Ok(never) => match never {},
             Err(turned) => turned,
         };
@@ -119,21 +123,34 @@ pub async fn run(webhook: WebhookConfig, node: String, client: Client) {
 }
 
 /// One turn: waits to be the one that sends, and sends.
-async fn turn(webhook: &WebhookConfig, node: &str, client: &Client) -> Result<Infallible, Turned> {
+async fn turn(
+    webhook: &WebhookConfig,
+    node: &str,
+    client: &Client,
+    counted: &Arc<Webhooks>,
+) -> Result<Infallible, Turned> {
     // Before anybody waits for it: a node that cannot sign must not keep others from sending.
-    let poster = Poster::open(webhook)?;
+    let opened = webhook.clone();
+    let poster = spawn_blocking(move || Poster::open(&opened)).await;
+    let poster = poster.expect("reading files does not panic")?;
     let hold = Hold::open(client, &webhook.name).await?;
     tokio::select! {
         beaten = hold.beat() => Err(beaten),
-        sent = send(webhook, node, &hold, poster) => sent,
+        sent = send(webhook, node, &hold, (poster, counted)) => sent,
     }
 }
 
 /// Waits for the key, and sends while it is held.
-async fn send(webhook: &WebhookConfig, node: &str, hold: &Hold<'_>, poster: Poster) -> Result<Infallible, Turned> {
+async fn send(
+    webhook: &WebhookConfig,
+    node: &str,
+    hold: &Hold<'_>,
+    (poster, counted): (Poster, &Arc<Webhooks>),
+) -> Result<Infallible, Turned> {
     hold.granted().await?;
+    let _sends = counted.sends(&webhook.name);
     tracing::info!(webhook = %webhook.name, "this node sends a webhook");
-    let mut sender = Sender::begin(webhook, node, hold.writer(), poster).await?;
+    let mut sender = Sender::begin(webhook, node, hold.writer(), (poster, counted)).await?;
     loop {
         sender.page().await?;
     }
@@ -144,6 +161,7 @@ struct Sender<'a> {
     webhook: &'a WebhookConfig,
     client: Client,
     poster: Poster,
+    counted: &'a Webhooks,
     key: String,
     filter: Filter,
     state: State,
@@ -158,7 +176,7 @@ impl Sender<'_> {
         webhook: &'a WebhookConfig,
         node: &str,
         client: Client,
-        poster: Poster,
+        (poster, counted): (Poster, &'a Webhooks),
     ) -> Result<Sender<'a>, Turned> {
         let key = format!("{KEYS}{}", webhook.name);
         let state = match client.get(&key, Consistency::Linearizable).await? {
@@ -181,6 +199,7 @@ impl Sender<'_> {
             webhook,
             client,
             poster,
+            counted,
             key,
             unsaved: 0,
             saved_seq: 0,
@@ -258,6 +277,7 @@ impl Sender<'_> {
                 Ok(()) => break,
                 Err(failed) => failed,
             };
+            self.counted.note(&self.webhook.name, failed.posted);
             tracing::debug!(webhook = %self.webhook.name, tries, error = %failed.error, "not acknowledged");
             let known = self.state.failing.as_ref().map(|failing| &failing.error);
             if tries >= TOLD_AFTER && known != Some(&failed.error) {
@@ -273,6 +293,7 @@ impl Sender<'_> {
             tokio::time::sleep_until(wake).await;
             pause = (pause * 2).min(BACK_OFF.1);
         }
+        self.counted.note(&self.webhook.name, Posted::Acknowledged);
         self.state.sent += 1;
         self.unsaved += 1;
         if self.state.failing.take().is_some() {

@@ -8,6 +8,7 @@ use reqwest::{Client, Url};
 use super::Turned;
 use super::message::{Message, Secret};
 use crate::config::WebhookConfig;
+use crate::metrics::webhooks::Posted;
 use crate::worker::{http_client, retry_after, with_causes};
 
 /// The longest pause that a receiver can ask for.
@@ -24,11 +25,14 @@ pub(super) struct Poster {
 /// A message was not acknowledged.
 pub(super) struct Failed {
     pub(super) error: String,
+    /// What it counts as.
+    pub(super) posted: Posted,
     /// For how long the receiver wants to be left alone.
     pub(super) pause: Duration,
 }
 
 impl Poster {
+    /// Blocks: files are read.
     pub(super) fn open(webhook: &WebhookConfig) -> Result<Poster, Turned> {
         Ok(Poster {
             secret: Secret::read(&webhook.secret_file)?,
@@ -55,11 +59,13 @@ impl Poster {
             Ok(response) if response.status().is_success() => Ok(()),
             Ok(response) => Err(Failed {
                 error: format!("status {}", response.status().as_u16()),
+                posted: Posted::Refused,
                 pause: retry_after(response.headers()).min(PAUSE_MAX),
             }),
             // What it names besides, such as the query of the URL, may be secret.
             Err(error) => Err(Failed {
                 error: with_causes(&error.without_url()),
+                posted: Posted::Unanswered,
                 pause: Duration::ZERO,
             }),
         }
