@@ -29,6 +29,7 @@ mod guard;
 mod histories;
 mod hosted;
 mod joined;
+mod json_shapes;
 mod landing;
 mod leader_change;
 mod liveness;
