@@ -23,4 +23,5 @@ pub mod top;
 pub mod tree;
 pub mod up;
 pub mod wall_time;
+pub mod webhooks;
 pub mod worker;

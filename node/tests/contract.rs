@@ -56,7 +56,7 @@ fn schemathesis_finds_no_error_of_a_node_and_no_breach_of_the_document() {
     let (colony, secret) = with_tokens("schemathesis");
     let folder = colony.folder().to_path_buf();
     // A caller who gives a request one millisecond is told that its outcome is unknown, which is no fault of the node.
-    let config = "[parameters]\n\"query.timeout_ms\" = 30000\n\"header.x-request-timeout-ms\" = 30000\n";
+    let config = "[parameters]\n\"query.timeout_ms\" = 30000\n\"header.x-request-timeout-ms\" = \"30000\"\n";
     fs::write(folder.join("schemathesis.toml"), config).unwrap();
     let examples = std::env::var("QUEENRIGHT_EXAMPLES").unwrap_or_else(|_| EXAMPLES.to_owned());
     for (place, node) in NODES.into_iter().enumerate() {
@@ -107,9 +107,20 @@ fn a_generated_client_adds_claims_and_finishes_a_task() {
     let folder = colony.folder().to_path_buf();
     let printed = colony.command().arg("openapi").output().unwrap();
     fs::write(folder.join("openapi.json"), &printed.stdout).unwrap();
+    // An export is many lines of JSON: bytes, for a generator that knows JSON alone.
+    let config = "content_type_overrides:\n  application/jsonl: application/octet-stream\n";
+    fs::write(folder.join("generator.yaml"), config).unwrap();
     succeeds(
         Command::new("openapi-python-client")
-            .args(["generate", "--path", "openapi.json", "--meta", "none"])
+            .args([
+                "generate",
+                "--path",
+                "openapi.json",
+                "--meta",
+                "none",
+                "--fail-on-warning",
+            ])
+            .args(["--config", "generator.yaml"])
             .args(["--output-path", "queenright_client"])
             .current_dir(&folder),
     );

@@ -36,7 +36,11 @@ pub async fn run(args: DoctorArgs, context: &Context) -> Result<Exit, CliError> 
     let host = Host::new(config, cluster, registry)?;
     let mut checks = tokio::task::block_in_place(|| host.look());
     checks.extend(host.look_at_data().await);
-    checks.extend(doors(&host, &args)?.look().await);
+    let doors = doors(&host, &args)?;
+    checks.extend(doors.look().await);
+    if let Some(config) = &host.config {
+        checks.extend(doors.look_at_webhooks(&config.webhooks).await);
+    }
     if args.fix && !args.dry_run {
         for finding in &mut checks {
             let fix = finding.fix.clone();

@@ -10,6 +10,7 @@ use serde::{Deserialize as DeriveDeserialize, Serialize, Serializer};
 
 use super::logging::LoggingSection;
 use super::pools::PoolSection;
+use super::webhooks::WebhookSection;
 use super::{ClusterConfig, ConfigError, Limits, Topology, locate};
 
 /// A cluster file as written.
@@ -28,6 +29,7 @@ pub(super) struct ClusterFile {
     pub(super) doors: Option<DoorsSection>,
     pub(super) agents: Option<AgentsSection>,
     pub(super) pools: Option<Vec<PoolSection>>,
+    pub(super) webhooks: Option<Vec<WebhookSection>>,
 }
 
 #[derive(Debug, DeriveDeserialize, Serialize)]
@@ -266,6 +268,8 @@ impl ClusterFile {
                 commands: Some(config.agent_commands),
             }),
             pools: Some(config.pools.iter().map(PoolSection::of).collect::<Vec<_>>()).filter(|pools| !pools.is_empty()),
+            webhooks: Some(config.webhooks.iter().map(WebhookSection::of).collect::<Vec<_>>())
+                .filter(|webhooks| !webhooks.is_empty()),
         }
     }
 

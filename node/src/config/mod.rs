@@ -19,6 +19,7 @@ mod rounds;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,6 +39,7 @@ pub use origin::Setting;
 pub use pools::PoolConfig;
 pub use rounds::Rounds;
 pub use validate::FAN_OUT_MAX;
+pub use webhooks::WebhookConfig;
 
 /// Most nodes that one cluster file may list. Topologies are tested up to this size.
 pub const NODES_MAX: usize = 64;
@@ -84,6 +86,8 @@ pub struct ClusterConfig {
     pub agent_commands: bool,
     /// `[[pools]]`: the pools that there are from the start on.
     pub pools: Vec<PoolConfig>,
+    /// `[[webhooks]]`: who is told of what happens.
+    pub webhooks: Vec<WebhookConfig>,
 }
 
 /// How projects begin.

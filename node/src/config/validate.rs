@@ -65,6 +65,7 @@ pub(super) fn cluster(file: &Path, raw: ClusterFile) -> Result<ClusterConfig, Co
         doors: check.doors(&doors)?,
         agent_commands: raw.agents.unwrap_or_default().commands.unwrap_or(true),
         pools: check.pools(raw.pools.unwrap_or_default())?,
+        webhooks: check.webhooks(raw.webhooks.unwrap_or_default())?,
     })
 }
 
@@ -87,7 +88,7 @@ impl Check<'_> {
         }
     }
 
-    fn name(&self, key: &str, name: &str) -> Result<(), ConfigError> {
+    pub(super) fn name(&self, key: &str, name: &str) -> Result<(), ConfigError> {
         let refuse = |problem: String| Err(self.refuse(key, format!("{name:?}"), problem));
         if !(1..=NAME_CHARS_MAX).contains(&name.chars().count()) {
             return refuse(format!(
@@ -280,6 +281,15 @@ impl Check<'_> {
         let folder = self.file.parent().unwrap_or(Path::new("")).join(&raw.dir);
         // Without a current folder a relative path means nothing, and reading the files will say so.
         Ok(std::path::absolute(&folder).unwrap_or(folder))
+    }
+
+    /// The path of a file, relative to the cluster file. Absolute here.
+    pub(super) fn beside(&self, key: &str, path: &str) -> Result<PathBuf, ConfigError> {
+        if path.is_empty() {
+            return Err(self.refuse(key, "\"\"", "names no file"));
+        }
+        let file = self.file.parent().unwrap_or(Path::new("")).join(path);
+        Ok(std::path::absolute(&file).unwrap_or(file))
     }
 
     fn auth(&self, raw: &DoorsSection) -> Result<Auth, ConfigError> {

@@ -27,6 +27,7 @@ pub(super) fn rights(cluster: &ClusterFolder, config: Option<&ClusterConfig>) ->
     let mut folders = vec![cluster.path().to_owned()];
     if let Some(config) = config {
         folders.extend(config.nodes.iter().map(|node| cluster.node(&node.name)));
+        secrets.extend(config.webhooks.iter().map(|webhook| webhook.secret_file.clone()));
         if let Some(tls) = &config.tls {
             folders.push(tls.clone());
             secrets.push(tls.join(Cookie::FILE));

@@ -6,6 +6,7 @@
 //! | `files` | rights of folders and secrets, certificates, records of running nodes, leftovers |
 //! | `data` | the data of nodes that do not run: who holds it, whether all of it can be read |
 //! | `cluster` | through the doors: who answers, quorum, clocks, versions, links, disks of the others |
+//! | `webhooks` | whether this host can sign and send them, and what keeps them |
 //!
 //! Looking changes nothing but a file that is written to measure syncs and removed. What can be put right without losing
 //! anything has a [`Fix`], which [`Finding::put_right`] carries out.
@@ -14,6 +15,7 @@ mod cluster;
 mod data;
 mod files;
 mod host;
+mod webhooks;
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -223,6 +225,7 @@ impl Host {
         if let Some(config) = &self.config {
             found.extend(exposure(config));
             found.extend(files::certificates(config, &self.local_nodes(config)));
+            found.extend(config.webhooks.iter().map(webhooks::of_host));
             for node in self.local_nodes(config) {
                 found.extend(host::ports(node, self.runs(&node.name), config.nodes.len() == 1));
             }

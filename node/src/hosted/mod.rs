@@ -110,13 +110,23 @@ impl Hosted {
 
     /// The door, for one worker.
     fn client(&self, plan: &Plan) -> Result<Client, BehaviourError> {
+        self.inside(ClientOptions {
+            project: plan.project.clone(),
+            agent: plan.name.clone(),
+            ..ClientOptions::default()
+        })
+    }
+
+    /// The door, for those who work in this process.
+    ///
+    /// # Errors
+    /// While it is not open yet.
+    pub fn inside(&self, options: ClientOptions) -> Result<Client, BehaviourError> {
         let door = self.door.get();
         let door = door.ok_or_else(|| BehaviourError("the door of this node is not open yet".to_owned()))?;
         let options = ClientOptions {
-            project: plan.project.clone(),
-            agent: plan.name.clone(),
             timeout: REQUEST_TIMEOUT,
-            ..ClientOptions::default()
+            ..options
         };
         Client::within(&self.url, options, Arc::new(door.clone())).map_err(|error| BehaviourError(error.to_string()))
     }

@@ -42,12 +42,13 @@ pub(super) fn plan(spec: &AgentSpec, forbidden: Option<&str>) -> Result<Plan, Be
     let Some(url) = arguments.text("url")? else {
         return Err(wrong("url", "missing"));
     };
+    let url = checked_url(&url).map_err(|problem| wrong("url", problem))?;
     let deadline = arguments.seconds("deadline_s", DEADLINE_SECONDS)?;
     let retries = arguments.number("retries", 0..=RETRIES_MAX)?.unwrap_or(RETRIES_DEFAULT);
     let secret_file = file(&mut arguments, "secret_file")?;
     let ca_file = file(&mut arguments, "ca_file")?;
     let within = (deadline.unwrap_or(DEADLINE_DEFAULT), retries as u32);
-    let post = Post::new(checked(&url)?, within, secret_file, ca_file);
+    let post = Post::new(url, within, secret_file, ca_file);
     let commands = Commands {
         checks,
         ..exec::commands(&mut arguments)?
@@ -57,31 +58,26 @@ pub(super) fn plan(spec: &AgentSpec, forbidden: Option<&str>) -> Result<Plan, Be
     Ok(plan)
 }
 
-fn checked(text: &str) -> Result<Url, BehaviourError> {
+/// Where something is posted. Any host is good, of this network or beyond: who says it is trusted with the cluster.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn checked_url(text: &str) -> Result<Url, String> {
     if text.len() > URL_BYTES_MAX {
         let bytes = text.len();
-        return Err(wrong(
-            "url",
-            format_args!("{bytes} bytes are over the limit of {URL_BYTES_MAX}"),
-        ));
+        return Err(format!("{bytes} bytes are over the limit of {URL_BYTES_MAX}"));
     }
-    let url = Url::parse(text).map_err(|error| wrong("url", format_args!("{text:?}: {error}")))?;
+    let url = Url::parse(text).map_err(|error| format!("{text:?}: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(wrong("url", format_args!("{text:?} is neither http nor https")));
+        return Err(format!("{text:?} is neither http nor https"));
     }
     // What it names is not shown.
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(wrong(
-            "url",
-            "has a user or a password, which would be sent with each task (expected none)",
-        ));
+        return Err("has a user or a password, which would be sent with each task (expected none)".to_owned());
     }
     match url.fragment() {
         None => Ok(url),
-        Some(_) => Err(wrong(
-            "url",
-            format_args!("{text:?} has a fragment, which is never sent"),
-        )),
+        Some(_) => Err(format!("{text:?} has a fragment, which is never sent")),
     }
 }
 

@@ -115,6 +115,36 @@ impl Call {
         self.path.get(name).expect("the route names this part of the path")
     }
 
+    /// A part of the path that says what is done with something, such as `s42:close`: the thing and the verb.
+    ///
+    /// # Errors
+    /// When no verb stands behind it: a thing alone has other methods.
+    pub(super) fn thing_and_verb(&self, name: &str) -> Result<(&str, &str), Refused> {
+        let path = self.path(name);
+        path.rsplit_once(':').ok_or_else(|| {
+            let detail =
+                format!("{name} {path:?} does not have the method POST: what is done with it stands behind a colon");
+            Problem::new(Code::MethodNotAllowed, detail).into()
+        })
+    }
+
+    /// A part of the path that is an id alone. Verbs behind it, with or without their colon, have the method POST.
+    ///
+    /// # Errors
+    /// When one of the verbs stands behind an id.
+    pub(super) fn thing<T: FromStr>(&self, name: &str, verbs: &[&str]) -> Result<&str, Refused> {
+        let path = self.path(name);
+        match path.rsplit_once(':') {
+            Some((id, verb))
+                if id.parse::<T>().is_ok() && verbs.iter().any(|known| known.trim_start_matches(':') == verb) =>
+            {
+                let detail = format!("{name} {path:?} has the method POST only");
+                Err(Problem::new(Code::MethodNotAllowed, detail).into())
+            }
+            _ => Ok(path),
+        }
+    }
+
     /// Takes a field out of the query.
     pub(super) fn take(&mut self, name: &str) -> Option<String> {
         self.query.remove(name)

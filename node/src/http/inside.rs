@@ -11,10 +11,14 @@ use queenright_bench::client::Within;
 use tower::ServiceExt as _;
 
 use super::{Door, DoorAccess, router};
+use crate::metrics::webhooks::Webhooks;
 
 /// The door of this process. Its bounds are those of the door: whoever comes by it is one of the requests at work.
 #[derive(Clone)]
-pub struct Inside(pub(super) Router);
+pub struct Inside {
+    router: Router,
+    webhooks: Arc<Webhooks>,
+}
 
 impl Inside {
     pub(super) fn of(door: &Door) -> Inside {
@@ -23,10 +27,23 @@ impl Inside {
             tokens: None,
             ..DoorAccess::clone(&door.access)
         };
-        Inside(router::router(Door {
+        Inside::as_is(&Door {
             access: Arc::new(access),
             ..door.clone()
-        }))
+        })
+    }
+
+    /// The same, which asks for tokens if the door does.
+    pub(super) fn as_is(door: &Door) -> Inside {
+        Inside {
+            router: router::router(door.clone()),
+            webhooks: door.webhooks.clone(),
+        }
+    }
+
+    /// Where those who post to receivers count what they do, for the metrics of this door.
+    pub fn webhooks(&self) -> Arc<Webhooks> {
+        self.webhooks.clone()
     }
 }
 
@@ -38,7 +55,7 @@ impl fmt::Debug for Inside {
 
 impl Within for Inside {
     fn answer(&self, request: reqwest::Request) -> BoxFuture<'static, reqwest::Response> {
-        let router = self.0.clone();
+        let router = self.router.clone();
         Box::pin(async move {
             let response = match Request::<reqwest::Body>::try_from(request) {
                 Ok(request) => {

@@ -19,7 +19,7 @@ use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use super::call::Call;
 use super::problem::{Refused, invalid};
 use super::routes::{Routes, get};
-use super::{Door, Inside, router};
+use super::{Door, Inside};
 use crate::mcp::{Failure, McpServer, Reach, ServerOptions, Toolsets};
 
 /// Where the door is to itself; nothing is sent there.
@@ -117,7 +117,7 @@ impl Reach for Here {
         let (client, router) = match self.router.get() {
             Some(made) => made,
             None => {
-                let router = Inside(router::router(self.door.clone()));
+                let router = Inside::as_is(&self.door);
                 let client = Client::within(HERE, ClientOptions::default(), Arc::new(router.clone()))?;
                 self.router.get_or_init(|| (client, router))
             }

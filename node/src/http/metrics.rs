@@ -22,6 +22,7 @@ pub(super) async fn show(State(door): State<Door>, mut call: Call) -> Result<Res
     }
     colony::write(&door.backend.snapshot(), &mut page);
     door.counted.write(&mut page);
+    door.webhooks.write(&mut page);
     process::write(&mut page);
     Ok(([(header::CONTENT_TYPE, MEDIA_TYPE)], page.into_text()).into_response())
 }

@@ -114,6 +114,7 @@ use self::once::Once;
 use self::problem::Refused;
 use crate::config::ClusterConfig;
 use crate::metrics::requests::Requests;
+use crate::metrics::webhooks::Webhooks;
 
 /// How long requests at work may go on after the door was told to close.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -240,6 +241,8 @@ struct Door {
     once: Arc<Once>,
     /// What was answered so far.
     counted: Arc<Requests>,
+    /// What was posted to receivers so far.
+    webhooks: Arc<Webhooks>,
     /// True once the door is told to close.
     closing: watch::Receiver<bool>,
     /// The cluster as it was looked at last, for all who look on.
@@ -259,6 +262,7 @@ impl Door {
             followers: Arc::new(Semaphore::new(limits.followers)),
             once: Arc::default(),
             counted: Arc::default(),
+            webhooks: Arc::default(),
             closing,
             samples: Arc::default(),
         }

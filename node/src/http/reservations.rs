@@ -192,11 +192,12 @@ pub(super) async fn check(State(door): State<Door>, mut call: Call) -> Result<Re
 
 /// `GET /v1/reservations/{reservation}`
 pub(super) async fn show(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
+    let id = id(call.thing::<ReservationId>("reservation", &["renew", "force"])?);
     let at_work = door.at_work()?;
     let read = consistency(&mut call)?;
     let wait_ms = call.number("wait_ms", 0..=EVENTS_WAIT_MAX.as_millis() as u64)?;
     let caller = call.caller()?;
-    let id = id(call.path("reservation"))?;
+    let id = id?;
     let wait = Duration::from_millis(wait_ms.unwrap_or_default());
     let deadline = (Instant::now() + wait).min(caller.deadline - ANSWER_TIME.min(caller.timeout / 2));
     let mut snapshot = door.read(read, &caller).await?;
@@ -317,10 +318,10 @@ impl Door {
 
 /// `POST /v1/reservations/{reservation}:renew`, `POST /v1/reservations/{reservation}:force`
 pub(super) async fn act(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
+    let (reservation, verb) = call.thing_and_verb("reservation")?;
+    let (reservation, verb) = (id(reservation), verb.to_owned());
     let caller = call.caller()?;
-    let path = call.path("reservation");
-    let (reservation, verb) = path.rsplit_once(':').unwrap_or((path, ""));
-    let (reservation, verb) = (id(reservation)?, verb.to_owned());
+    let reservation = reservation?;
     match verb.as_str() {
         "renew" => {
             let RenewRequest { token, ttl_ms } = call.json(door.limits.body_bytes, caller.deadline).await?;

@@ -17,6 +17,8 @@ use super::call::{Call, Caller};
 use super::memory::consistency;
 use super::problem::{Refused, invalid, misfit, of_submit};
 
+/// What is done with a session.
+const VERBS: [&str; 3] = ["heartbeat", "reopen", "close"];
 /// How many sessions a list has at most, and unless the caller says otherwise.
 pub(super) const LIST_SESSIONS: (u64, u64) = (1_000, 100);
 /// How many sessions a list looks at: those that the filter leaves out cost time too.
@@ -69,11 +71,11 @@ pub(super) async fn open(State(door): State<Door>, mut call: Call) -> Result<Res
 
 /// `POST /v1/sessions/{session}:heartbeat`, `:reopen`, `:close`
 pub(super) async fn act(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
+    let (session, verb) = call.thing_and_verb("session")?;
+    let (session, verb) = (id(session), verb.to_owned());
     let caller = call.caller()?;
-    let path = call.path("session");
-    let (session, verb) = path.rsplit_once(':').unwrap_or((path, ""));
-    let (session, verb) = (id(session)?, verb.to_owned());
-    if !["heartbeat", "reopen", "close"].contains(&verb.as_str()) {
+    let session = session?;
+    if !VERBS.contains(&verb.as_str()) {
         let detail = format!("a session has no {verb:?}; it has :heartbeat, :reopen and :close");
         return Err(Problem::new(Code::NotFound, detail).into());
     }
@@ -171,9 +173,10 @@ fn id(text: &str) -> Result<SessionId, Refused> {
 
 /// `GET /v1/sessions/{session}`
 pub(super) async fn show(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
+    let session = id(call.thing::<SessionId>("session", &VERBS)?);
     let read = consistency(&mut call)?;
     let caller = call.caller()?;
-    let session = id(call.path("session"))?;
+    let session = session?;
     let snapshot = door.read(read, &caller).await?;
     let colony = &snapshot.colony;
     let found = colony

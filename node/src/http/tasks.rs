@@ -228,9 +228,10 @@ impl Door {
 
 /// `POST /v1/tasks/{task}:accept` and the other verbs
 pub(super) async fn act(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
+    let (task, verb) = call.thing_and_verb("task")?;
+    let (task, verb) = (id(task), verb.to_owned());
     let caller = call.caller()?;
-    let (task, verb) = call.path("task").rsplit_once(':').unwrap_or((call.path("task"), ""));
-    let (task, verb) = (id(task)?, verb.to_owned());
+    let task = task?;
     match verb.as_str() {
         "accept" => accept(&door, &caller, task, call).await,
         "update" => update(&door, &caller, task, call).await,
@@ -400,9 +401,10 @@ fn id(text: &str) -> Result<TaskId, Refused> {
 
 /// `GET /v1/tasks/{task}`
 pub(super) async fn show(State(door): State<Door>, mut call: Call) -> Result<Response, Refused> {
+    let task = id(call.thing::<TaskId>("task", &VERBS)?);
     let read = consistency(&mut call)?;
     let caller = call.caller()?;
-    let task = id(call.path("task"))?;
+    let task = task?;
     let snapshot = door.read(read, &caller).await?;
     let project = snapshot.colony.project(&caller.project);
     match project.and_then(|project| Some((project.tasks().get(task)?, project))) {

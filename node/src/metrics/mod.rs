@@ -11,6 +11,7 @@
 //! | [`node`] | `queenright_…` of consensus, rounds, latencies, log, store, disk, agents, links, liveness |
 //! | [`colony`] | `queenright_tasks`, `queenright_queues`, … : what the state holds |
 //! | [`requests`] | `queenright_http_…`: what the door answered |
+//! | [`webhooks`] | `queenright_webhook_…`: what this node posts |
 //! | [`process`] | `process_…`: memory, time on cores, file descriptors |
 
 pub mod colony;
@@ -18,3 +19,4 @@ pub mod node;
 pub mod process;
 pub mod requests;
 pub mod text;
+pub mod webhooks;

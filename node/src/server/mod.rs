@@ -4,6 +4,7 @@ mod certificates;
 mod fate;
 mod pools;
 mod progress;
+mod webhooks;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use queenright_actors::tls::{AUTHORITY_FILE, Tls, TlsError};
 use queenright_protocol::topology::{self, FanOut};
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -189,6 +191,7 @@ async fn run_node(
         tokio::spawn(certificates::follow(tls.clone(), closing.clone()));
     }
     let cookie = LinkCookie::new(plan.cookie.as_hex())?;
+    let (tell_opened, opened) = watch::channel(None);
     let serving = http::serve(
         listener,
         node.clone(),
@@ -196,7 +199,11 @@ async fn run_node(
         door_access(&plan, tls, cookie.clone()),
         {
             let hosted = hosted.clone();
-            move |inside| hosted.open(inside)
+            move |inside| {
+                let webhooks = inside.webhooks();
+                hosted.open(inside);
+                tell_opened.send_replace(Some(webhooks));
+            }
         },
         async move { shutdown.cancelled().await },
     );
@@ -207,6 +214,7 @@ async fn run_node(
     // From here on what agents do has a door.
     node.host_pools();
     beside.spawn(pools::begin(node.clone(), plan.config.pools.clone()));
+    webhooks::begin(&mut beside, &plan, &hosted, &opened);
     let config = plan.config.clone();
     let result = tokio::select! {
         () = fate::watch(node.clone(), &config, cookie) => unreachable!("it watches for ever"),

@@ -111,7 +111,7 @@ fn says_nothing(error: &ClientError) -> bool {
 }
 
 /// Between half of it and all of it: those who wait for the same thing do not come back together.
-pub(super) fn jittered(pause: Duration) -> Duration {
+pub(crate) fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(rand::rng().random_range(0.5..=1.0))
 }
 

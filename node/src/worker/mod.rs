@@ -43,11 +43,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 
 pub use self::doors::Doors;
+pub(crate) use self::doors::jittered;
 pub use self::envelope::{EXIT_RELEASED, STDOUT_BYTES_MAX};
 pub use self::hold::ENVIRONMENT;
 use self::hold::Session;
 pub use self::hold::Wanted;
 pub use self::post::{Post, PostError};
+pub(crate) use self::post::{http_client, retry_after, with_causes};
 use self::run::Run;
 pub use self::worktree::{WORKTREE, WorktreeError, Worktrees};
 

@@ -158,18 +158,7 @@ impl Post {
     /// [`PostError`].
     pub fn open(&mut self) -> Result<(), PostError> {
         let secret = self.secret_file.as_deref().map(secret).transpose()?;
-        let tls = match &self.ca_file {
-            Some(file) => tls::client_config(file)?,
-            None => trusts(self.url.scheme() == "https").map_err(PostError::System)?,
-        };
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            // What is posted goes where it is said, whatever the environment of the node says.
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .build()
-            .map_err(PostError::Client)?;
+        let client = http_client(&self.url, self.ca_file.as_deref())?;
         self.ready = Some(Arc::new(Ready { client, secret }));
         Ok(())
     }
@@ -307,6 +296,25 @@ impl Tried {
     }
 }
 
+/// A client that posts there: what it trusts stands in a file, or is what the system trusts. Blocks.
+///
+/// # Errors
+/// [`PostError`].
+pub(crate) fn http_client(url: &Url, ca_file: Option<&Path>) -> Result<reqwest::Client, PostError> {
+    let tls = match ca_file {
+        Some(file) => tls::client_config(file)?,
+        None => trusts(url.scheme() == "https").map_err(PostError::System)?,
+    };
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        // What is posted goes where it is said, whatever the environment of the node says.
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .build()
+        .map_err(PostError::Client)
+}
+
 /// What says which attempt it is.
 fn headers(held: &Held, project: &str) -> HeaderMap {
     let task = &held.task;
@@ -374,16 +382,16 @@ fn is_temporary(status: StatusCode) -> bool {
 }
 
 /// `Retry-After` in seconds; a date is not understood.
-fn retry_after(headers: &HeaderMap) -> Duration {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Duration {
     let seconds = headers
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok()?.parse().ok());
     seconds.map_or(Duration::ZERO, |seconds: u32| Duration::from_secs(seconds.into()))
 }
 
-fn with_causes(error: &reqwest::Error) -> String {
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
+    let mut cause = error.source();
     while let Some(error) = cause {
         let _ = write!(text, ": {error}");
         cause = error.source();

@@ -249,7 +249,7 @@ fn responses(
         problems.entry(name).or_insert_with(|| {
             let about: Vec<String> = codes.iter().map(|code| format!("{code}: {}.", code.title())).collect();
             let schema = json!({
-                "allOf": [problem, { "properties": { "code": { "enum": words }, "status": { "const": status } } }],
+                "allOf": [problem, { "properties": { "code": { "enum": words }, "status": { "type": "integer", "enum": [status] } } }],
             });
             json!({
                 "description": about.join(" "),

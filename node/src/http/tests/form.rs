@@ -20,6 +20,20 @@ async fn unknown_routes_and_methods_are_problems() {
 }
 
 #[tokio::test]
+async fn a_verb_behind_an_id_has_post_only_and_an_id_alone_has_not() {
+    let rig = Rig::new();
+    for verb in ["sessions/s1:close", "tasks/1-0:finish", "reservations/r1-0:renew"] {
+        rig.get(&format!("/v1/{verb}")).await.problem(405, "METHOD_NOT_ALLOWED");
+        let (alone, _) = verb.split_once(':').unwrap();
+        let reply = rig.call(&format!("POST /v1/{alone}"), &[], "{}").await;
+        reply.problem(405, "METHOD_NOT_ALLOWED");
+    }
+    rig.get("/v1/sessions/s1:dance").await.problem(400, "INVALID");
+    let reply = rig.call("POST /v1/sessions/s1:dance", &[], "{}").await;
+    reply.problem(404, "NOT_FOUND");
+}
+
+#[tokio::test]
 async fn unknown_fields_of_a_query_are_named() {
     let rig = Rig::new();
     let check = async |path: &str, expected: &str| {
