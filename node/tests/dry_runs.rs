@@ -123,8 +123,11 @@ fn a_dry_run_says_what_would_be_and_changes_nothing() {
     assert_eq!(colony.status("n1").unwrap().nodes.len(), 3);
 }
 
+/// Runs a command dry: whether it would do what it is for, and what it says.
+type Dry<'a> = dyn Fn(&[&str], i32) -> (bool, String) + 'a;
+
 /// Rates, budgets, queues, reservations, and the tasks of others.
-fn of_work(colony: &Colony, dry: &dyn Fn(&[&str], i32) -> (bool, String)) {
+fn of_work(colony: &Colony, dry: &Dry) {
     let at = |words: &[&str]| {
         let ran = colony.at("n2", &[words, &["--json"]].concat());
         ran.with_code(0).json()
