@@ -1,6 +1,7 @@
 //! The dashboard in a headless Chromium, clicked through against a cluster in which a node dies, a task stalls and a proposal
 //! loses. It needs `chromium-headless-shell`, or another Chromium, and reads /proc: on Linux, by name, with
-//! `cargo test -p queenright --test dashboard -- --nocapture`. Pictures stand in `target/dashboard/`.
+//! `cargo test -p queenright --test dashboard -- --nocapture`. Pictures stand in `target/dashboard/`. What an open page costs is
+//! measured with `--release`.
 
 mod browser;
 #[allow(dead_code, reason = "other tests use the rest of it")]
@@ -8,11 +9,12 @@ mod colony;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use queenright::config::Auth;
-use queenright_bench::client::wire::ProposalRequest;
+use queenright_bench::client::wire::{ProposalOutcome, ProposalRequest};
 use rustix::process::Pid;
 use serde_json::{Value, json};
 
@@ -23,6 +25,12 @@ use colony::Colony;
 const MEASURED: Duration = Duration::from_secs(30);
 /// How much of one core an open page may cost its node, in hundredths.
 const COST_PERCENT_MAX: f64 = 1.0;
+
+/// One test at a time: what one costs is measured.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn picture(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../dashboard");
@@ -58,11 +66,13 @@ fn propose(colony: &Colony, agent: &str, revision: u64) -> bool {
     }))
     .unwrap();
     let client = colony.client("n1", agent);
-    colony.block_on(async { client.propose(&proposal, None).await.is_ok() })
+    let proposed = colony.block_on(async { client.propose(&proposal, None).await });
+    matches!(proposed, Ok(ProposalOutcome::Committed { .. }))
 }
 
 #[test]
 fn a_dead_node_a_stalled_task_and_a_conflict_are_seen_and_clicked_through() {
+    let _alone = alone();
     let mut colony = Colony::start("dashboard");
     colony.leader_at("n1", None);
     let mut browser = Browser::start();
@@ -189,6 +199,7 @@ fn a_dead_node_a_stalled_task_and_a_conflict_are_seen_and_clicked_through() {
 
 #[test]
 fn a_door_that_asks_for_a_token_shows_its_data_to_who_has_one_and_the_token_stays_in_the_tab() {
+    let _alone = alone();
     let colony = Colony::start_prepared("dashboard-token", |config, _| config.auth = Auth::Token);
     let made = colony.block_on(async {
         let client = colony.client("n1", "test");
@@ -244,7 +255,12 @@ fn percent_of_a_core(pid: Pid) -> f64 {
 }
 
 #[test]
+#[cfg_attr(
+    debug_assertions,
+    ignore = "it is a figure of a release build: run it with --release"
+)]
 fn an_open_page_costs_its_node_less_than_a_hundredth_of_a_core() {
+    let _alone = alone();
     let colony = Colony::start("dashboard-idle");
     colony.leader_at("n1", None);
     let closed = percent_of_a_core(colony.pid("n1"));

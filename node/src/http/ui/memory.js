@@ -90,13 +90,17 @@ function asText(value) {
 
 /** A key that is looked at has changed: the list and the value are shown anew, not more than once a second. */
 let again = null;
+let shownChanged = false;
 function keyChanged(key) {
-  if (!key.startsWith(browse.prefix) || again) return;
+  if (key === browse.shown) shownChanged = true;
+  if (again || !(shownChanged || key.startsWith(browse.prefix))) return;
   again = setTimeout(() => {
     again = null;
+    // The list is empty while it is fetched.
+    const shown = browse.keys.find((one) => one.key === browse.shown) || { key: browse.shown };
+    if (shownChanged) showValue(shown);
+    shownChanged = false;
     showKeys(browse.prefix);
-    const found = browse.keys.find((one) => one.key === browse.shown);
-    if (found && browse.shown === key) showValue(found);
   }, 1000);
 }
 
