@@ -26,9 +26,9 @@ def field(result, *names):
     return next(getattr(result, name) for name in names if hasattr(result, name))
 
 
-async def said(session, tool, **arguments):
+async def said(client, tool, /, **arguments):
     called.add(tool)
-    result = await session.call_tool(tool, {"project": PROJECT, **arguments})
+    result = await client.call_tool(tool, {"project": PROJECT, **arguments})
     structured = field(result, "structuredContent", "structured_content")
     assert structured is not None, f"{tool}: {result}"
     assert structured["ok"] == (not field(result, "isError", "is_error")), f"{tool}: {result}"
@@ -36,14 +36,14 @@ async def said(session, tool, **arguments):
     return structured
 
 
-async def call(session, tool, **arguments):
-    answer = await said(session, tool, **arguments)
+async def call(client, tool, /, **arguments):
+    answer = await said(client, tool, **arguments)
     assert answer["ok"], f"{tool}: {answer}"
     return answer["data"]
 
 
-async def refused(session, code, tool, **arguments):
-    answer = await said(session, tool, **arguments)
+async def refused(client, code, tool, /, **arguments):
+    answer = await said(client, tool, **arguments)
     assert not answer["ok"] and answer["error"]["code"] == code, f"{tool}: {answer}"
     assert answer["next"], f"{tool}: {answer}"
 
