@@ -31,6 +31,7 @@
 //! | [`explorer`] | active inference: minds with beliefs and plans, worlds for them, the agents that have them | decide anything for a colony |
 //! | [`topic`] | who has subscribed to which topics here; messages along the tree of a broadcast | send one twice to a node, or keep one for later |
 //! | [`pool`] | as many agents of each pool as this node's share; the shares, while this node leads | start one that nobody's share says |
+//! | [`trace`] | when each node had the commands of a request that is followed | make a command carry anything |
 //! | [`process`] | runs a command for a task, with a guard that leaves nothing of it behind | know what a task is |
 //! | [`disk`] | the room on the disks, and whether growing commands are admitted; the ballast | remove anything but the ballast |
 //! | [`memory`] | how much memory this process has, and whether it takes new work | stop what is under way |
@@ -81,6 +82,7 @@ mod sim;
 pub mod store;
 pub mod tls;
 pub mod topic;
+pub mod trace;
 mod transport;
 #[cfg(feature = "waste")]
 mod waste;

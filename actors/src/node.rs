@@ -18,6 +18,7 @@ mod start;
 mod status;
 mod subscribers;
 mod tasks;
+mod traces;
 mod vigil;
 
 use std::sync::Arc;
@@ -55,7 +56,9 @@ pub use self::status::{
 };
 pub use self::subscribers::{SubscriberCounts, Subscribers, Subscription};
 use self::tasks::{Outlived, outlived};
-use crate::agent::{AgentError, AgentFilter, AgentOrder, AgentPage, AgentSpec, AgentStatus, Agents, Signals, submit};
+use crate::agent::{
+    AgentError, AgentFilter, AgentOrder, AgentPage, AgentSpec, AgentStatus, Agents, Signals, submit_followed,
+};
 use crate::consensus::{Consensus, LogStore};
 pub use crate::consensus::{RecoveredBy, Recovery};
 use crate::disk::Disk;
@@ -72,6 +75,7 @@ use crate::router::Router;
 pub use crate::router::{Loss, TransitCounts};
 use crate::store::{DataFolder, Store, StoreError};
 use crate::topic::Topics;
+use crate::trace::{Traces, active};
 
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,6 +135,7 @@ pub struct Node {
     subscribers: Arc<Subscribers>,
     disk: Arc<Disk>,
     memory: Arc<Memory>,
+    traces: Arc<Traces>,
     liveness: Arc<Liveness>,
     judge: Arc<Judge>,
     steward: Arc<Steward>,
@@ -211,7 +216,11 @@ impl Node {
         let token = request.body.token();
         let elsewhere = token.and_then(|token| self.keeper.heard(&request.project, token));
         let claims = matches!(&request.body, Body::Task(TaskCommand::Claim(_)));
-        let outcome = submit(&self.queen, request, deadline).await;
+        let followed = active().and_then(|trace| trace.command(&request.body));
+        let outcome = submit_followed(&self.queen, request, followed.clone(), deadline).await;
+        if let Some(followed) = followed {
+            followed.end(&outcome);
+        }
         if outcome.is_ok() {
             let took = asked.elapsed();
             self.meters.commands.note(took);

@@ -29,6 +29,7 @@ mod token;
 mod top;
 mod topic;
 mod topology;
+mod trace;
 mod value;
 
 use std::path::PathBuf;
@@ -73,6 +74,7 @@ pub use self::token::TokenCommand;
 pub use self::top::TopArgs;
 pub use self::topic::TopicCommand;
 pub use self::topology::TopologyCommand;
+pub use self::trace::TraceArgs;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -193,6 +195,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Show the cluster in the terminal, what needs somebody first
     Top(TopArgs),
+    /// Show how long a request took in each part of each node that had a share in it
+    Trace(TraceArgs),
     /// Show how the nodes are linked, or link them in another way
     #[command(subcommand)]
     Topology(TopologyCommand),

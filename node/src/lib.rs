@@ -19,6 +19,7 @@ pub mod secret;
 pub mod server;
 pub mod setup;
 pub mod state;
+pub mod telemetry;
 pub mod top;
 pub mod tree;
 pub mod up;

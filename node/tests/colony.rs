@@ -38,6 +38,7 @@ pub(crate) fn queenright(state: &Path) -> Command {
         .env_remove("QUEENRIGHT_CA")
         .env_remove("QUEENRIGHT_TOKEN_FILE")
         .env_remove("QUEENRIGHT_AUTH_TOKEN")
+        .env_remove("TRACEPARENT")
         .env_remove("QUEENRIGHT_LOG");
     command
 }

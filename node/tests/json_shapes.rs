@@ -147,7 +147,8 @@ bench claims
 ";
 
 /// Verbs whose JSON is pinned elsewhere, or that have none.
-const ELSEWHERE: [(&str, &str); 19] = [
+const ELSEWHERE: [(&str, &str); 20] = [
+    ("trace", "needs a request that was followed: tests of traces"),
     ("bench", "reports, whose form `bench compare` reads: tests of bench"),
     ("completions", "what a shell reads"),
     ("man", "files"),

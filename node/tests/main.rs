@@ -62,6 +62,7 @@ mod supervision;
 mod tasks;
 mod topics;
 mod topologies;
+mod traces;
 mod versions;
 mod waits;
 mod walks;

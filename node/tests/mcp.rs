@@ -26,6 +26,16 @@ fn a_model_works_through_a_task_over_stdio_and_another_node_sees_it() {
         "task_add",
         json!({ "tasks": [{ "title": "edit", "name": "edit", "resources": [{ "resource": "file:src/**" }] }] }),
     );
+    // A call belongs to the trace that its `_meta` names.
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let meta = json!({ "traceparent": format!("00-{trace}-b7ad6b7169203331-01") });
+    let arguments = json!({ "op": "put", "key": "traced", "value": "value" });
+    let params = json!({ "name": "memory", "arguments": arguments, "_meta": meta });
+    let put = ann.ask("tools/call", params)["result"]["structuredContent"].clone();
+    assert_eq!(put["ok"], true, "{put}");
+    let found = colony.at("n2", &["trace", trace, "--json"]).with_code(0).json();
+    assert_eq!(found["requests"][0]["name"], "PUT /v1/memory/{*key}", "{found}");
+    assert_eq!(found["requests"][0]["parent"], "b7ad6b7169203331", "{found}");
     let claimed = ann.call("task_claim", json!({ "token": token }));
     let (task, fence) = (
         claimed["tasks"][0]["task"].clone(),

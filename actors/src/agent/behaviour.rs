@@ -22,6 +22,7 @@ use super::{AgentError, AgentSpec, AgentStatus};
 use crate::queen::{QueenMessage, Request, SubmitError};
 use crate::replica::Replica;
 use crate::topic::{Heard, Publication, PublishError, Published, SubscribeError, Topics};
+use crate::trace::CommandTrace;
 
 /// What an agent does after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -367,10 +368,23 @@ pub(crate) async fn submit(
     request: Request,
     deadline: Duration,
 ) -> Result<Outcome, SubmitError> {
+    submit_followed(queen, request, None, deadline).await
+}
+
+/// The same, for a request that may be followed.
+pub(crate) async fn submit_followed(
+    queen: &ractor::ActorRef<QueenMessage>,
+    request: Request,
+    followed: Option<Arc<CommandTrace>>,
+    deadline: Duration,
+) -> Result<Outcome, SubmitError> {
     let (ticket, outcome) = oneshot::channel();
     let asked = Instant::now();
     queen
-        .cast(QueenMessage::Submit(request, ticket))
+        .cast(match followed {
+            None => QueenMessage::Submit(request, ticket),
+            Some(followed) => QueenMessage::SubmitFollowed(request, ticket, followed),
+        })
         .map_err(|_| SubmitError::Stopping)?;
     match tokio::time::timeout(deadline, outcome).await {
         Ok(Ok(outcome)) => outcome,

@@ -52,8 +52,8 @@ mod tests;
 
 pub(crate) use self::actor::AgentMessage;
 pub use self::ask::{ASKS_MAX, AskError};
-pub(crate) use self::behaviour::submit;
 pub use self::behaviour::{AgentContext, Behaviour, BehaviourError, Kinds, Make, Step, WaitError};
+pub(crate) use self::behaviour::{submit, submit_followed};
 pub use self::error::AgentError;
 pub use self::filter::{AgentFilter, AgentPage, LIST_MAX};
 pub(crate) use self::generation::Generation;

@@ -12,6 +12,7 @@ use super::Node;
 use super::comparison::Compare;
 use super::leaving::Change;
 use super::status::STATUS_TIMEOUT;
+use super::traces::by_names;
 use crate::agent::Signals;
 use crate::body::{decode, encode};
 use crate::consensus::Consensus;
@@ -21,6 +22,7 @@ use crate::founding::Join;
 use crate::queen::QueenMessage;
 use crate::router::{Notice, Services};
 use crate::topic::Topics;
+use crate::trace::{CommandId, TraceId};
 
 /// What one node asks of another.
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,6 +47,12 @@ pub(super) enum Control {
     Pools,
     /// How are you besides? One of an earlier build does not answer this, nor any that follows.
     Health,
+    /// When did you have these commands?
+    Times(Vec<CommandId>),
+    /// What do you have of this trace?
+    Trace(TraceId),
+    /// Which were your last traces, so many of them?
+    Traces(u64),
 }
 
 /// The parts that envelopes from other nodes reach; complete once the node is.
@@ -132,6 +140,9 @@ impl Node {
             Ok(Control::Change(change)) => encode(&self.steward.carry_out(change, |node| self.answers(node)).await),
             Ok(Control::Pools) => encode(&self.hosting.report()),
             Ok(Control::Health) => self.health().encode(),
+            Ok(Control::Times(commands)) => by_names(&self.times_of(&commands)),
+            Ok(Control::Trace(trace)) => by_names(&self.own_trace(trace).await),
+            Ok(Control::Traces(limit)) => by_names(&self.own_traces(limit)),
             Ok(Control::Disk(report)) => encode(&self.disk.hear(envelope.from, report)),
             Err(_) => return,
         };

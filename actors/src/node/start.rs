@@ -24,6 +24,7 @@ use super::shaping::{Shaping, keep_epoch};
 use super::tasks::{
     compare_with_others, follow_leader, log_end_of_hellos, run_until, tell_recovered, wake_for_tasks, watch_disk,
 };
+use super::traces::complete;
 use super::{Node, comparison};
 use crate::agent::{Agents, Signals};
 use crate::background::promptly;
@@ -354,6 +355,7 @@ impl Node {
             subscribers: Arc::default(),
             disk,
             memory,
+            traces: Arc::default(),
             liveness,
             judge,
             steward,
@@ -367,6 +369,14 @@ impl Node {
             tasks: std::sync::Mutex::new(tasks),
         });
         assert!(services.node.set(Arc::downgrade(&node)).is_ok(), "it was just made");
+        let completing = run_until(node.stop.clone(), {
+            let node = Arc::downgrade(&node);
+            async move { complete(&node).await }
+        });
+        node.tasks
+            .lock()
+            .expect("nothing panics under this lock")
+            .push(tokio::spawn(completing));
         Ok(node)
     }
 }

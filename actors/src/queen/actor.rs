@@ -3,6 +3,7 @@
 
 mod backlog;
 mod due;
+mod followed;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -31,6 +32,7 @@ use crate::liveness::Liveness;
 use crate::memory::Memory;
 use crate::replica::Replica;
 use crate::router::Router;
+use crate::trace::CommandTrace;
 
 /// How long a command may be on its way before `apply` refuses it, in milliseconds of cluster time. Shorter than any
 /// memory of outcomes.
@@ -49,12 +51,16 @@ struct Ticket {
     reply: Reply,
     /// What was asked, while this node cannot know cluster time: it has applied nothing since it started.
     again: Option<Request>,
+    /// What is noted of it, if its request is followed.
+    followed: Option<Arc<CommandTrace>>,
 }
 
 /// What the queen is told. Local only: no other node can send these.
 pub(crate) enum QueenMessage {
     /// From an agent or a door; answered by the ticket.
     Submit(Request, Reply),
+    /// The same, of a request that is followed.
+    SubmitFollowed(Request, Reply, Arc<CommandTrace>),
     /// From herself: everything that was in her mailbox has been taken in.
     Drain,
     /// From the replica: outcomes of this node's commands.
@@ -139,6 +145,10 @@ pub(crate) struct QueenState {
     counts: Arc<QueenCounts>,
     meters: Arc<Meters>,
     memory: Arc<Memory>,
+    /// How many commands that are followed wait for a round.
+    followed: usize,
+    /// Room for the rounds that a step has cut.
+    cuts: Vec<(u64, u64)>,
     started: Instant,
     /// Cluster time at the moment when this node began to lead, and that moment.
     clock: Option<(u64, Instant)>,
@@ -190,6 +200,8 @@ impl Actor for Queen {
             counts,
             meters,
             memory,
+            followed: 0,
+            cuts: Vec::new(),
             started: Instant::now(),
             clock: None,
             in_time: false,
@@ -207,7 +219,8 @@ impl Actor for Queen {
         state: &mut QueenState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            QueenMessage::Submit(request, reply) => state.submit(request, reply),
+            QueenMessage::Submit(request, reply) => state.submit(request, reply, None),
+            QueenMessage::SubmitFollowed(request, reply, followed) => state.submit(request, reply, Some(followed)),
             QueenMessage::Drain => {
                 state.draining = false;
                 state.step(Input::Drain);
@@ -221,7 +234,10 @@ impl Actor for Queen {
                 state.duties_of(leader == Some(state.router.me()), &me);
                 state.look_at_due(&me).await;
             }
-            QueenMessage::Round { from, bytes } => state.step(Input::Round { from, bytes }),
+            QueenMessage::Round { from, bytes } => {
+                state.note_arrival(&bytes);
+                state.step(Input::Round { from, bytes });
+            }
             QueenMessage::RoundRefused(from) => state.step(Input::Refused { from }),
             QueenMessage::EntryApplied => {
                 match state.commanded() {
@@ -299,9 +315,10 @@ impl QueenState {
         for took_us in self.rounds.measured_us() {
             self.meters.rounds.note(Duration::from_micros(took_us));
         }
+        self.note_cuts();
     }
 
-    fn submit(&mut self, request: Request, reply: Reply) {
+    fn submit(&mut self, request: Request, reply: Reply, followed: Option<Arc<CommandTrace>>) {
         if let Some(lost) = self.pre_check(&request) {
             self.counts.refused_early.fetch_add(1, Ordering::Relaxed);
             // A caller that went away needs no outcome.
@@ -329,9 +346,10 @@ impl QueenState {
             return;
         }
         let expires_ms = self.replica.cluster_ms_estimate() + COMMAND_LIFE_MS;
+        self.followed += usize::from(followed.is_some());
         let again = (!self.in_time).then(|| request.clone());
         self.step(Input::Submit {
-            ticket: Ticket { reply, again },
+            ticket: Ticket { reply, again, followed },
             request,
             expires_ms,
         });
@@ -396,15 +414,18 @@ impl QueenState {
         while !self.effects.is_empty() {
             for effect in std::mem::take(&mut self.effects) {
                 match effect {
-                    Effect::Answer { ticket, outcome } => match (ticket.again, &outcome) {
-                        // While nothing was commanded cluster time went on unseen: what was given its time to live by what the
-                        // store says may have come too late at once. It was not carried out; now the time is known.
-                        (Some(request), Ok(Outcome::Refused(Refusal::Expired { .. }))) => {
-                            self.submit(request, ticket.reply)
+                    Effect::Answer { ticket, outcome } => {
+                        self.note_answer(&ticket);
+                        match (ticket.again, &outcome) {
+                            // While nothing was commanded cluster time went on unseen: what was given its time to live by what the
+                            // store says may have come too late at once. It was not carried out; now the time is known.
+                            (Some(request), Ok(Outcome::Refused(Refusal::Expired { .. }))) => {
+                                self.submit(request, ticket.reply, None)
+                            }
+                            // A caller whose deadline has passed does not listen any more.
+                            _ => drop(ticket.reply.send(outcome)),
                         }
-                        // A caller whose deadline has passed does not listen any more.
-                        _ => drop(ticket.reply.send(outcome)),
-                    },
+                    }
                     Effect::Send { to, first, bytes } => {
                         if let Err(error) = self.router.send(to, Lane::Command, Kind::Round, 0, bytes) {
                             tracing::debug!(%to, %error, "a round was not sent");
@@ -417,6 +438,7 @@ impl QueenState {
                     }
                     Effect::Append { rounds } => {
                         let again = rounds.clone();
+                        self.note_appended(&rounds);
                         let done = |fate| match fate {
                             Fate::Over => QueenMessage::EntryApplied,
                             Fate::NotTaken => QueenMessage::EntryNotTaken(again),

@@ -217,6 +217,8 @@ pub(crate) struct Rounds<T> {
     measuring_us: u64,
     /// How long the rounds took that were over since somebody asked.
     took_us: Vec<u64>,
+    /// The rounds that were cut since somebody asked: the number of the first command, and how many they have.
+    cut: Vec<(u64, u64)>,
 }
 
 impl<T> Rounds<T> {
@@ -249,12 +251,23 @@ impl<T> Rounds<T> {
             repeated: 0,
             measuring_us: 0,
             took_us: Vec::new(),
+            cut: Vec::new(),
         }
     }
 
     /// Says what the time is, in microseconds, for what is measured of the rounds of the next step.
     pub(crate) fn measure_at(&mut self, now_us: u64) {
         self.measuring_us = now_us;
+    }
+
+    /// Adds the rounds that were cut since this was asked last: the number of the first command, and how many they have.
+    pub(crate) fn take_cuts(&mut self, cuts: &mut Vec<(u64, u64)>) {
+        cuts.append(&mut self.cut);
+    }
+
+    /// By which the caller of a command under way gets its outcome.
+    pub(crate) fn ticket(&self, number: u64) -> Option<&T> {
+        self.tickets.get(&number)
     }
 
     /// How long the rounds took that are over since this was asked last, from the cut to the last outcome, in microseconds.
@@ -392,6 +405,7 @@ impl<T> Rounds<T> {
             commands.push(self.number(next));
         }
         let open = commands.len();
+        self.cut.push((first, open as u64));
         let bytes = Round {
             node: self.me,
             incarnation: self.incarnation,

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::checkpoints::{Checkpoints, Difference};
 use super::dirty::DIRTY_RECORDS_WANTED;
 use super::{LogId, Membership, Replica};
+use crate::trace::{AppliedTimes, RoundHead, now_us};
 
 /// Counts of what was applied since this node started.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -96,6 +97,7 @@ impl Replica {
             }
             Payload::Blank | Payload::Membership(_) => None,
         };
+        let begin_us = now_us();
         let (applied, seq, cluster_ms, checkpoint, dirty) = {
             let mut state = self.state();
             if let Some(((_, rounds), _)) = &decoded {
@@ -131,6 +133,14 @@ impl Replica {
             decoded.as_ref().and_then(|((batch, _), _)| batch.checkpoint),
         );
         if let (Some(applied), Some(((_, rounds), bytes))) = (applied, decoded) {
+            let times = AppliedTimes {
+                index,
+                begin_us,
+                end_us: now_us(),
+            };
+            for head in rounds.iter().filter_map(RoundHead::of) {
+                self.journal.applied(head, times);
+            }
             // Not the time in the entry: that of a leader whose clock is behind does not count.
             *self.clock.lock().expect("nothing panics under this lock") = (cluster_ms, Instant::now());
             self.count(&rounds, applied.commands, bytes);

@@ -40,6 +40,7 @@ use self::reservations::ReservationWaiters;
 use self::revisions::RevisionTable;
 use self::waiters::Waiters;
 use crate::consensus::types::TypeConfig;
+use crate::trace::Journal;
 
 type LogId = LogIdOf<TypeConfig>;
 type Membership = StoredMembershipOf<TypeConfig>;
@@ -120,6 +121,8 @@ pub struct Replica {
     pools: watch::Sender<Pools>,
     /// What the store has not taken yet, in steps of [`dirty::BACKLOG_STEP`].
     backlog: watch::Sender<usize>,
+    /// When the rounds of the last moments were here.
+    journal: Journal,
 }
 
 impl Replica {
@@ -186,7 +189,13 @@ impl Replica {
             checkpoints: Mutex::new(Checkpoints::default()),
             difference: watch::Sender::new(None),
             backlog: watch::Sender::new(0),
+            journal: Journal::default(),
         })
+    }
+
+    /// When the rounds of the last moments were here.
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// Says where the outcomes of this node's commands go.

@@ -25,6 +25,7 @@ mod tests;
 mod token;
 mod topic;
 mod topology;
+mod trace;
 mod usage;
 pub mod wire;
 mod within;
@@ -61,6 +62,8 @@ pub const CLAIM_WAIT_SLACK: Duration = Duration::from_secs(5);
 pub const EVENTS_LIMIT_MAX: u64 = 10_000;
 /// The header that says who wants something.
 pub const AGENT_HEADER: &str = "queenright-agent";
+/// The header that says which trace a request belongs to, as W3C Trace Context has it.
+pub const TRACE_HEADER: &str = "traceparent";
 /// The header that bounds a request, in milliseconds.
 pub const TIMEOUT_HEADER: &str = "x-request-timeout-ms";
 /// The header that names a command, so that a repeat is answered with the first outcome.
@@ -101,6 +104,8 @@ pub struct ClientOptions {
     pub tls: Option<Arc<ClientConfig>>,
     /// What it shows to doors that ask for a token.
     pub bearer: Option<Bearer>,
+    /// The trace that its requests belong to, as the header `traceparent` has it.
+    pub traceparent: Option<String>,
 }
 
 impl Default for ClientOptions {
@@ -112,6 +117,7 @@ impl Default for ClientOptions {
             token: None,
             tls: None,
             bearer: None,
+            traceparent: None,
         }
     }
 }
@@ -195,6 +201,14 @@ impl Client {
     pub fn with_timeout(&self, timeout: Duration) -> Client {
         let mut client = self.clone();
         client.options.timeout = timeout;
+        client
+    }
+
+    /// The same door and connections, for requests of a trace, as the header `traceparent` has it.
+    #[must_use]
+    pub fn in_trace(&self, traceparent: &str) -> Client {
+        let mut client = self.clone();
+        client.options.traceparent = Some(traceparent.to_owned());
         client
     }
 

@@ -11,7 +11,7 @@ use super::secure::problem_of_tls;
 use super::wire::Problem;
 use super::{
     AGENT_HEADER, Client, ClientError, IDEMPOTENCY_HEADER, REQUEST_TIMEOUT_MAX, TIMEOUT_GRACE, TIMEOUT_HEADER,
-    TOKEN_HEADER,
+    TOKEN_HEADER, TRACE_HEADER,
 };
 
 /// What stands in one segment of a path as it is: RFC 3986's unreserved characters. A slash is encoded, so that no
@@ -23,12 +23,16 @@ impl Client {
     pub(super) fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, ClientError> {
         let timeout = self.options.timeout.min(REQUEST_TIMEOUT_MAX);
         let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(1);
-        Ok(self
+        let request = self
             .http
             .request(method, format!("{}{path}", self.base))
             .header(AGENT_HEADER, header_value("the agent", &self.options.agent)?)
             .header(TIMEOUT_HEADER, millis)
-            .timeout(timeout + TIMEOUT_GRACE))
+            .timeout(timeout + TIMEOUT_GRACE);
+        Ok(match &self.options.traceparent {
+            Some(parent) => request.header(TRACE_HEADER, header_value("the trace", parent)?),
+            None => request,
+        })
     }
 
     /// A request about the project.

@@ -15,6 +15,9 @@ use crate::config::ClusterConfig;
 use crate::exit::Exit;
 use crate::state::{Door, Registry, RunningNode};
 
+/// The environment variable with the trace that a command belongs to, as other programs have it.
+const TRACE_PARENT: &str = "TRACEPARENT";
+
 /// The environment variable with a token for doors. Not QUEENRIGHT_TOKEN, which has that of a session.
 const AUTH_TOKEN: &str = "QUEENRIGHT_AUTH_TOKEN";
 
@@ -24,6 +27,8 @@ pub(super) fn client(args: &ClientArgs) -> Result<Client, CliError> {
     let options = ClientOptions {
         agent: args.acts_as.clone(),
         timeout: args.timeout,
+        // What is no trace is none to the door either.
+        traceparent: std::env::var(TRACE_PARENT).ok(),
         ..ClientOptions::default()
     };
     Ok(Client::new(&door.url(""), way.options(options))?)

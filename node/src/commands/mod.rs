@@ -45,6 +45,7 @@ pub mod token;
 pub mod top;
 pub mod topic;
 pub mod topology;
+pub mod trace;
 pub mod up;
 mod views;
 mod watch;
@@ -79,6 +80,7 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Config(args) => config::run(args, context).await,
         Command::Status(args) => status::run(args, context).await,
         Command::Top(args) => top::run(args, context).await,
+        Command::Trace(args) => trace::run(args, context).await,
         Command::Topology(command) => topology::run(command, context).await,
         Command::Memory(args) => memory::run(args, context).await,
         Command::Task(command) => task::run(*command, context).await,

@@ -10,6 +10,7 @@ use serde::{Deserialize as DeriveDeserialize, Serialize, Serializer};
 
 use super::logging::LoggingSection;
 use super::pools::PoolSection;
+use super::tracing::TracingSection;
 use super::webhooks::WebhookSection;
 use super::{ClusterConfig, ConfigError, Limits, Topology, locate};
 
@@ -25,6 +26,7 @@ pub(super) struct ClusterFile {
     pub(super) rounds: Option<RoundsSection>,
     pub(super) log: Option<LogSection>,
     pub(super) logging: Option<LoggingSection>,
+    pub(super) tracing: Option<TracingSection>,
     pub(super) tls: Option<TlsSection>,
     pub(super) doors: Option<DoorsSection>,
     pub(super) agents: Option<AgentsSection>,
@@ -256,6 +258,7 @@ impl ClusterFile {
                 sent_bytes_per_s: Some(Amount::Bytes(integer(config.log.sent_bytes_per_s))),
             }),
             logging: Some(LoggingSection::of(&config.logging)),
+            tracing: Some(TracingSection::of(&config.tracing)),
             tls: config.tls.as_ref().map(|dir| TlsSection {
                 dir: dir.display().to_string(),
             }),

@@ -18,6 +18,7 @@ mod pools;
 mod rounds;
 #[cfg(test)]
 mod tests;
+mod tracing;
 mod validate;
 mod webhooks;
 
@@ -29,6 +30,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use self::tracing::Tracing;
 pub use doors::Doors;
 pub use error::ConfigError;
 pub use exposure::Auth;
@@ -73,6 +75,8 @@ pub struct ClusterConfig {
     pub log: Log,
     /// `[logging]`: what the nodes write of themselves.
     pub logging: Logging,
+    /// `[tracing]`: which requests are followed.
+    pub tracing: Tracing,
     /// `tls.dir`: the folder of the certificates, relative to the file; links and doors are in TLS if there is one.
     /// Absolute here.
     pub tls: Option<PathBuf>,

@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use super::ClusterConfig;
 
 /// What is so unless the file says otherwise, and has no value that could stand there.
-const UNSAID: [(&str, &str); 4] = [
+const UNSAID: [(&str, &str); 5] = [
     ("consensus.voters", "5 from five nodes on, 3 of three or four, else all"),
     (
         "limits.ballast_bytes",
@@ -18,6 +18,7 @@ const UNSAID: [(&str, &str); 4] = [
         "a sixteenth of the volume, from 32 to 256 MiB",
     ),
     ("tls.dir", "none: no TLS"),
+    ("tracing.otlp", "none: no collector is told"),
 ];
 
 /// A setting of a cluster file.

@@ -424,6 +424,40 @@ fn limits_have_bounds_and_fit_each_other() {
 }
 
 #[test]
+fn tracing_follows_a_part_and_tells_a_collector_by_http_alone() {
+    let tracing =
+        |text: &str, line: &str| refused_with(&format!("[tracing]\n{text}"), &format!("c.toml: tracing.{line}"));
+    tracing("ratio = 1.5", "ratio: 1.5 is out of range (0 to 1)");
+    tracing("ratio = -1", "ratio: -1 is out of range (0 to 1)");
+    tracing("ratio = nan", "ratio: NaN is out of range (0 to 1)");
+    tracing(
+        "otlp = \"127.0.0.1\"",
+        "otlp: \"127.0.0.1\" is no URL: relative URL without a base",
+    );
+    tracing(
+        "otlp = \"grpc://127.0.0.1:4317\"",
+        "otlp: \"grpc://127.0.0.1:4317\" is neither http nor https (OTLP goes by HTTP here)",
+    );
+    tracing(
+        "otlp = \"https://me:secret@traces.example\"",
+        "otlp: (not shown) has a user or a password, which would stand in the file",
+    );
+    let read = |text: &str| {
+        let config = parse(&format!("{MESH}[tracing]\n{text}")).unwrap();
+        (config.tracing.ratio, config.tracing.otlp.map(|url| url.to_string()))
+    };
+    assert_eq!(read(""), (0.01, None));
+    assert_eq!(
+        read("ratio = 1\notlp = \"http://127.0.0.1:4318\""),
+        (1.0, Some("http://127.0.0.1:4318/v1/traces".to_owned()))
+    );
+    assert_eq!(
+        read("otlp = \"https://traces.example/otlp/v1/traces\"").1.as_deref(),
+        Some("https://traces.example/otlp/v1/traces")
+    );
+}
+
+#[test]
 fn what_is_kept_of_the_log_has_bounds() {
     let log = |text: &str, line: &str| refused_with(&format!("[log]\n{text}"), &format!("c.toml: log.{line}"));
     log(

@@ -60,6 +60,7 @@ pub(super) fn cluster(file: &Path, raw: ClusterFile) -> Result<ClusterConfig, Co
         rounds: check.rounds(&raw.rounds.unwrap_or_default())?,
         log: check.log(&raw.log.unwrap_or_default())?,
         logging: check.logging(&raw.logging.unwrap_or_default())?,
+        tracing: check.tracing(&raw.tracing.unwrap_or_default())?,
         tls: raw.tls.map(|tls| check.tls(&tls)).transpose()?,
         auth: check.auth(&doors)?,
         doors: check.doors(&doors)?,

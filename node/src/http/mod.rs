@@ -27,6 +27,7 @@
 //! | `GET /v1/rates`, `GET`, `PUT`, `DELETE /v1/rates/{name}` | how many tasks that name a rate are begun in a time |
 //! | `GET /v1/usage`; `GET /v1/budgets`, `GET`, `PUT`, `DELETE /v1/budgets/{name}`, `POST /v1/budgets/{name}:reset` | what was used, by whom; how much may be used |
 //! | `POST`, `GET /v1/projects`, `GET`, `DELETE /v1/projects/{project}`, `PUT /v1/projects/{project}/limits` | make projects, list them; show one, destroy it, limit it |
+//! | `GET /v1/traces`, `GET /v1/traces/{trace}` | the last requests that were followed; what all nodes have of one |
 //! | `GET`, `PUT /v1/log-level` | what this node logs; more or less of it, until it ends |
 //! | `GET`, `PUT /v1/topology` | how the nodes are linked; link them in another way |
 //! | `GET /v1/events` | what happened after a cursor; waits for more if asked to, or streams it; the present state with its cursor |
@@ -40,7 +41,7 @@
 //! | `POST`, `GET /v1/agents`, `GET`, `DELETE /v1/agents/{name}` | the agents of this node |
 //! | `POST /mcp` | the Model Context Protocol: see [`crate::mcp`] |
 //!
-//! Every answer has a `traceparent`: that of the caller's trace, or of one drawn for it.
+//! Every answer has a `traceparent`: that of the caller's trace, or of one drawn for it; its flag says whether the request is kept.
 //!
 //! Who writes under its own reservation shows its token in the header `queenright-token`.
 //!
@@ -87,7 +88,7 @@ mod tests;
 mod tokens;
 mod topics;
 mod topology;
-mod traceparent;
+mod traces;
 mod ui;
 mod waiting;
 
@@ -115,6 +116,7 @@ use self::problem::Refused;
 use crate::config::ClusterConfig;
 use crate::metrics::requests::Requests;
 use crate::metrics::webhooks::Webhooks;
+use crate::telemetry::Sampler;
 
 /// How long requests at work may go on after the door was told to close.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -134,6 +136,8 @@ pub struct DoorLimits {
     pub subscriber_bytes: usize,
     /// How long a subscriber whose buffer is full may take nothing from it.
     pub subscriber_stalled: Duration,
+    /// Which part of the requests is followed whose callers say nothing about it, from 0 to 1.
+    pub traced: f64,
 }
 
 impl Default for DoorLimits {
@@ -145,6 +149,7 @@ impl Default for DoorLimits {
             followers: 1024,
             subscriber_bytes: 256 << 10,
             subscriber_stalled: Duration::from_secs(10),
+            traced: 0.0,
         }
     }
 }
@@ -157,6 +162,7 @@ impl DoorLimits {
             body_bytes: config.limits.http_body_bytes,
             requests: config.doors.requests,
             followers: config.doors.followers,
+            traced: config.tracing.ratio,
             ..DoorLimits::default()
         }
     }
@@ -239,6 +245,8 @@ struct Door {
     followers: Arc<Semaphore>,
     /// What was answered to calls that are no commands.
     once: Arc<Once>,
+    /// Which requests are followed.
+    sampler: Sampler,
     /// What was answered so far.
     counted: Arc<Requests>,
     /// What was posted to receivers so far.
@@ -261,6 +269,7 @@ impl Door {
             requests: Arc::new(Semaphore::new(limits.requests)),
             followers: Arc::new(Semaphore::new(limits.followers)),
             once: Arc::default(),
+            sampler: Sampler::new(limits.traced),
             counted: Arc::default(),
             webhooks: Arc::default(),
             closing,

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::http::{Method, Uri};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use queenright_bench::client::wire::{Code, Problem};
 
 use super::problem::Refused;
@@ -10,7 +10,7 @@ use super::routes::{Routes, delete, get, post, put};
 use super::{
     Door, access, agents, backups, budgets, contract, events, export, guard, log_level, mcp, memory, metrics, nodes,
     once, pools, prime, profile, projects, proposals, rates, replay, reservations, sessions, status, tasks, tokens,
-    topics, topology, traceparent, ui,
+    topics, topology, traces, ui,
 };
 
 pub(super) fn router(door: Door) -> Router {
@@ -20,7 +20,7 @@ pub(super) fn router(door: Door) -> Router {
         .method_not_allowed_fallback(no_method)
         .layer(from_fn_with_state(door.clone(), access::authorise))
         .layer(from_fn_with_state(door.clone(), guard::named))
-        .layer(from_fn(traceparent::traced))
+        .layer(from_fn_with_state(door.clone(), traces::follow))
         .layer(from_fn_with_state(door.clone(), metrics::count))
         .with_state(door)
 }
@@ -47,6 +47,8 @@ pub(super) fn routes(door: &Door) -> Routes {
         .route("/openapi.json", get(contract::openapi))
         .route("/v1/status", get(status::status))
         .route("/v1/figures", get(status::figures))
+        .route("/v1/traces", get(traces::list))
+        .route("/v1/traces/{trace}", get(traces::show))
         .route("/v1/nodes:ask", post(nodes::ask))
         .route("/v1/topology", get(topology::show).put(topology::set))
         .route("/v1/projects", get(projects::list).post(projects::create))

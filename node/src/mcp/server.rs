@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::http::request::Parts;
-use queenright_bench::client::AGENT_HEADER;
+use queenright_actors::trace::TraceParent;
+use queenright_bench::client::{AGENT_HEADER, TRACE_HEADER};
 use queenright_protocol::colony::NAME_BYTES_MAX;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, ErrorData, GetPromptRequestParams, GetPromptResponse, Implementation,
@@ -83,10 +84,13 @@ impl McpServer {
         let token = if takes("token") { arguments.text("token")? } else { None };
         let idempotency_key = named(arguments, "idempotency_key")?;
         let client = self.options.reach.client(request(context))?;
-        let client = client
+        let mut client = client
             .in_project(&project)
             .as_agent(&agent)
             .with_token(token.as_deref());
+        if let Some(parent) = traceparent(context) {
+            client = client.in_trace(&parent);
+        }
         Ok(Call {
             client,
             project,
@@ -137,6 +141,15 @@ impl McpServer {
 /// The request by which a call came, if it came over HTTP.
 fn request(context: &RequestContext<RoleServer>) -> Option<&Parts> {
     context.extensions.get::<Parts>()
+}
+
+/// The trace that a call belongs to: as its `_meta` says, or the request by which it came.
+fn traceparent(context: &RequestContext<RoleServer>) -> Option<String> {
+    let said = context.meta.get(TRACE_HEADER).and_then(|said| said.as_str());
+    let header = || request(context)?.headers.get(TRACE_HEADER)?.to_str().ok();
+    // What is none goes into no header.
+    let parent = said.or_else(header).and_then(TraceParent::parse)?;
+    Some(parent.to_string())
 }
 
 fn unknown_tool(name: &str) -> ErrorData {

@@ -8,7 +8,7 @@
 //!
 //! | part | families |
 //! |---|---|
-//! | [`node`] | `queenright_…` of consensus, rounds, latencies, log, store, disk, agents, links, liveness |
+//! | [`node`] | `queenright_…` of consensus, rounds, latencies, log, store, disk, agents, links, liveness, traces |
 //! | [`colony`] | `queenright_tasks`, `queenright_queues`, … : what the state holds |
 //! | [`requests`] | `queenright_http_…`: what the door answered |
 //! | [`webhooks`] | `queenright_webhook_…`: what this node posts |
@@ -19,4 +19,5 @@ pub mod node;
 pub mod process;
 pub mod requests;
 pub mod text;
+mod traces;
 pub mod webhooks;

@@ -7,6 +7,7 @@ use queenright_actors::node::{Node, NodeFigures, NodeStatus, Role, Traffic, View
 use queenright_actors::store::StoreError;
 
 use super::text::{Kind, Page};
+use super::traces;
 
 /// Writes all of it.
 ///
@@ -20,6 +21,7 @@ pub async fn write(node: &Node, page: &mut Page) -> Result<(), StoreError> {
     latencies(&figures, page);
     kept(&figures, &status, node.health().memory, page);
     agents(&figures, page);
+    traces::write(node.trace_counts(), page);
     links(&node.link_stats(), page);
     if let Some(traffic) = &status.traffic {
         transit(traffic, page);

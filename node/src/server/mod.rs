@@ -32,6 +32,7 @@ use crate::hosted::Hosted;
 use crate::http::{self, DoorAccess, DoorError, DoorLimits};
 use crate::replay;
 use crate::state::{AdminToken, Cookie, Door, Registration, Registry, RunningNode, StateError};
+use crate::telemetry::{ExportError, Exporter};
 use crate::up::{Announcement, StopSignals, service};
 
 /// How long the door may take to close.
@@ -137,6 +138,9 @@ pub enum ServerError {
     /// The link settings make no sense together.
     #[error(transparent)]
     Links(#[from] LinkError),
+    /// The collector of traces cannot be told.
+    #[error("tracing.otlp")]
+    Export(#[from] ExportError),
     /// It cannot go on: its disk or consensus has failed. What was acknowledged is on disk.
     #[error("the node cannot go on: {0}")]
     Failed(String),
@@ -189,6 +193,12 @@ async fn run_node(
     let limits = DoorLimits::of(&plan.config);
     if let Some(tls) = &tls {
         tokio::spawn(certificates::follow(tls.clone(), closing.clone()));
+    }
+    if let Some(url) = plan.config.tracing.otlp.clone() {
+        let (exporter, sink) = Exporter::new(url, &plan.config.name)?;
+        node.export_traces(sink);
+        let closing = closing.clone();
+        tokio::spawn(async move { closing.run_until_cancelled(exporter.run()).await });
     }
     let cookie = LinkCookie::new(plan.cookie.as_hex())?;
     let (tell_opened, opened) = watch::channel(None);

@@ -365,7 +365,7 @@ fn secret(file: &Path) -> Result<hmac::Key, PostError> {
 }
 
 /// What is trusted: the authorities of the system, or nobody, where there is no TLS.
-fn trusts(system: bool) -> Result<ClientConfig, rustls::Error> {
+pub(crate) fn trusts(system: bool) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(match system {

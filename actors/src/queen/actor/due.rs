@@ -184,7 +184,7 @@ impl QueenState {
         };
         // Nobody waits for the outcome: what it did not change is found again.
         let (reply, _) = oneshot::channel();
-        self.submit(request, reply);
+        self.submit(request, reply, None);
     }
 }
 

@@ -21,6 +21,7 @@ mod terms;
 mod token;
 mod topic;
 mod topology;
+mod trace;
 mod usage;
 
 use std::fmt;
@@ -74,6 +75,7 @@ pub use self::terms::{
 pub use self::token::{CreateToken, CreatedToken, RevokedToken, TokenList, WireToken};
 pub use self::topic::WireMessage;
 pub use self::topology::{LinkState, SetTopology, TopologySet, WireLink, WireMember, WireTopology};
+pub use self::trace::{TraceFound, TraceList};
 pub use self::usage::{BudgetList, UsageList, WireAccount, WireBudget, waits_for};
 
 /// A body that parses but says something that no command can be made of. Nothing was changed.

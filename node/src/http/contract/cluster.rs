@@ -7,7 +7,7 @@ use queenright_bench::client::ChangedNode;
 use queenright_bench::client::wire::{
     AgentList, Code, CreateProject, CreateToken, CreatedToken, DestroyedProject, LogLevel, PoolChanged, PoolList,
     PoolStatus, ProjectList, ProjectSet, RevokedToken, Sealed, SetLogLevel, SetPool, SetTopology, TokenList,
-    TopologySet, WireProject, WireTopology,
+    TopologySet, TraceFound, TraceList, WireProject, WireTopology,
 };
 use queenright_protocol::colony::ProjectLimits;
 use serde_json::{Value, json};
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::operation::{Content, Field, Operation, delete, get, post, put};
 use crate::http::nodes::PATIENCE_MS_MAX;
 use crate::http::projects::LIST_PROJECTS;
+use crate::http::traces::LIST_TRACES;
 
 fn is_alive() -> Value {
     json!({ "type": "object", "required": ["alive"], "properties": { "alive": { "type": "boolean" } } })
@@ -51,7 +52,7 @@ pub(super) fn operations() -> Vec<Operation> {
     all
 }
 
-fn watched() -> [Operation; 10] {
+fn watched() -> [Operation; 12] {
     let given = |operation: Operation, schema: fn() -> Value| {
         operation.answers_with(StatusCode::OK, Some(Content::Given(schema)), [])
     };
@@ -64,6 +65,20 @@ fn watched() -> [Operation; 10] {
         given(get("/openapi.json", "openapi", "This document."), a_document),
         get("/v1/status", "status", "The cluster as this node sees it.").answers::<ClusterStatus>(StatusCode::OK),
         get("/v1/figures", "figures", "What this node counts and measures.").answers::<NodeFigures>(StatusCode::OK),
+        get(
+            "/v1/traces",
+            "traces",
+            "The last requests that were followed, on all nodes, the newest first.",
+        )
+        .query([Field::number("limit", "How many are listed.", 1..=LIST_TRACES.0)])
+        .answers::<TraceList>(StatusCode::OK),
+        get(
+            "/v1/traces/{trace}",
+            "trace",
+            "What all nodes have of a trace: its requests, their commands, and when each node had them.",
+        )
+        .answers::<TraceFound>(StatusCode::OK)
+        .refuses([Code::NotFound]),
         get("/v1/log-level", "log_level", "What this node logs.")
             .answers::<LogLevel>(StatusCode::OK)
             .refuses([Code::NotFound]),

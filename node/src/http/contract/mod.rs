@@ -35,7 +35,7 @@ Any node answers any request. Errors are problem details (RFC 9457) whose `code`
 same request may be sent again. A command with an idempotency key is carried out once, however often and at whichever node it is sent; what one node does \
 alone, such as starting an agent, once by that node within ten minutes. What \
 belongs to a project is called by two paths: with the project in the query (`default` if it is not named) or in the path. \
-Every answer has a `traceparent` (W3C Trace Context): of the caller's trace if it names one. A slash in a key of the memory is percent-encoded. New fields of answers and new codes may come.";
+Every answer has a `traceparent` (W3C Trace Context): of the caller's trace if it names one; its flag 01 says that `/v1/traces/{trace}` knows of the call. A slash in a key of the memory is percent-encoded. New fields of answers and new codes may come.";
 /// What every operation may be refused with.
 const ALWAYS: [Code; 5] = [
     Code::Invalid,

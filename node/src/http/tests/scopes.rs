@@ -22,7 +22,8 @@ const NODE: [(&str, &str); 12] = [
     ("admin", "GET /v1/backup, GET /debug/profile, PUT /v1/log-level"),
     (
         "read",
-        "GET /v1/status, GET /v1/figures, GET /v1/topology, GET /metrics, GET /v1/log-level",
+        "GET /v1/status, GET /v1/figures, GET /v1/topology, GET /metrics, GET /v1/log-level, \
+         GET /v1/traces, GET /v1/traces/{trace}",
     ),
     (
         "read",
