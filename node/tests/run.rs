@@ -152,7 +152,7 @@ fn the_exit_code_of_a_command_ends_its_task_and_its_output_is_kept() {
     let script = r#"input=$(cat); printf '%s' "$input" > "$QUEENRIGHT_TASK.json"
 case "$input" in
 *'"well"'*) echo '{"n": 1}'; echo log >&2;;
-*'"text"'*) echo moved;;
+*'"text"'*) echo "moved by $QUEENRIGHT_AGENT";;
 *'"ill"'*) seq 1 100000 >&2; echo half; exit 3;;
 *'"again"'*) if [ "$QUEENRIGHT_ATTEMPT" = 1 ]; then exit 75; fi; echo "$QUEENRIGHT_FENCE";;
 *'"much"'*) head -c 60000 /dev/zero | tr '\0' x;;
@@ -198,7 +198,7 @@ esac"#;
         result(&well),
         done(json!({"exit": 0, "result": {"n": 1}, "log": "log\n"}))
     );
-    assert_eq!(result(&text), done(json!({"exit": 0, "result": "moved"})));
+    assert_eq!(result(&text), done(json!({"exit": 0, "result": "moved by run"})));
     let (state, failed) = result(&ill);
     assert_eq!(
         (state, &failed["exit"], &failed["result"]),

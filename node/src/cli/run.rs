@@ -18,7 +18,8 @@ Examples:
 
 The command is started once for each task, in a process group of its own. It reads the task on stdin as one JSON object \
 {task, attempt, fence, title, kind, payload, project}; its environment has QUEENRIGHT_TASK, QUEENRIGHT_ATTEMPT, \
-QUEENRIGHT_FENCE, QUEENRIGHT_KIND, QUEENRIGHT_PROJECT, QUEENRIGHT_NODE and QUEENRIGHT_TOKEN.
+QUEENRIGHT_FENCE, QUEENRIGHT_KIND, QUEENRIGHT_PROJECT, QUEENRIGHT_NODE, QUEENRIGHT_TOKEN and QUEENRIGHT_AGENT, the \
+worker's name.
 
 Exit code 0 of the command: the task is done, and what it printed on stdout is the result, JSON or else text, up to 48 KiB. \
 Exit code 75: the task is given back for another try. Any other, a signal, or a time limit: the task has failed, for good, \

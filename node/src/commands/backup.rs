@@ -209,7 +209,8 @@ fn told(head: &Head) -> String {
         projects,
         ..
     } = head;
-    let mut text = format!("{cluster} at seq {seq} (log entry {index}), {projects} projects, from node {node}");
+    let plural = if *projects == 1 { "" } else { "s" };
+    let mut text = format!("{cluster} at seq {seq} (log entry {index}), {projects} project{plural}, from node {node}");
     if let Some(taken) = at(head.taken_ms) {
         text += &format!(" at {taken}");
     }

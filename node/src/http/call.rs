@@ -10,7 +10,7 @@ use axum::Json;
 use axum::RequestExt as _;
 use axum::body::Body;
 use axum::extract::rejection::{JsonRejection, RawPathParamsRejection};
-use axum::extract::{ConnectInfo, FromRequest, Query, RawPathParams, Request};
+use axum::extract::{FromRequest, Query, RawPathParams, Request};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::connection::Switch;
-use super::problem::{Refused, invalid, too_large};
+use super::problem::{Refused, invalid, no_method, too_large};
 
 /// How long a request may take unless it says otherwise.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
@@ -94,9 +94,8 @@ impl<S: Send + Sync> FromRequest<S> for Call {
             query.insert(name, value);
         }
         let (parts, body) = request.into_parts();
-        let connection = parts.extensions.get::<ConnectInfo<Switch>>();
         Ok(Call {
-            switch: connection.map(|ConnectInfo(switch)| switch.clone()),
+            switch: parts.extensions.get::<Switch>().cloned(),
             path,
             query,
             headers: parts.headers,
@@ -124,7 +123,7 @@ impl Call {
         path.rsplit_once(':').ok_or_else(|| {
             let detail =
                 format!("{name} {path:?} does not have the method POST: what is done with it stands behind a colon");
-            Problem::new(Code::MethodNotAllowed, detail).into()
+            no_method(detail, "GET,HEAD")
         })
     }
 
@@ -139,7 +138,7 @@ impl Call {
                 if id.parse::<T>().is_ok() && verbs.iter().any(|known| known.trim_start_matches(':') == verb) =>
             {
                 let detail = format!("{name} {path:?} has the method POST only");
-                Err(Problem::new(Code::MethodNotAllowed, detail).into())
+                Err(no_method(detail, "POST"))
             }
             _ => Ok(path),
         }

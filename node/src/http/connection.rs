@@ -1,17 +1,33 @@
-//! Connections that the door can end: a subscriber that reads nothing would otherwise keep its place for ever, since
-//! nobody asks for the rest of an answer while the beginning cannot be written.
+//! The connections of callers, each served by a task of its own, and how they end.
+//!
+//! A subscriber that reads nothing would keep its place for ever, since nobody asks for the rest of an answer while the
+//! beginning cannot be written: each connection has a [`Switch`]. A caller who never sends the whole head of a request
+//! has [`HEAD_WITHIN`].
 
 use std::future::Future as _;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tower::ServiceExt as _;
 
-use super::listener::Carrier;
+use super::listener::{Carrier, Doorway};
+
+/// How long a connection may be without the whole head of a request, from when it was made or its last request was
+/// answered. Longer than clients keep a connection that is not in use (90 s), so that none is ended while a request is
+/// on its way.
+pub(super) const HEAD_WITHIN: Duration = Duration::from_secs(120);
 
 /// Ends one connection, from wherever.
 #[derive(Clone, Debug)]
@@ -24,39 +40,59 @@ impl Switch {
     }
 }
 
-/// A listener whose connections have a switch.
-pub(super) struct Ended<L>(pub(super) L);
-
-impl<L: Listener<Io = Carrier>> Listener for Ended<L> {
-    type Io = Connection;
-    type Addr = L::Addr;
-
-    async fn accept(&mut self) -> (Connection, L::Addr) {
-        let (stream, address) = self.0.accept().await;
-        let token = CancellationToken::new();
-        let connection = Connection {
-            stream,
-            ended: Box::pin(token.clone().cancelled_owned()),
-            switch: Switch(token),
-        };
-        (connection, address)
+/// Serves whoever comes until the door closes; then returns when the last request is answered. Whoever drops this ends
+/// all connections. A request finds the [`Switch`] of its connection among its extensions.
+pub(super) async fn serve(mut doorway: Doorway, router: Router, closing: watch::Receiver<bool>) {
+    let mut connections = JoinSet::new();
+    let mut over = pin!(closed(closing.clone()));
+    loop {
+        tokio::select! {
+            () = &mut over => break,
+            carrier = doorway.accept() => drop(connections.spawn(serve_one(carrier, router.clone(), closing.clone()))),
+            Some(_) = connections.join_next() => {}
+        }
     }
-
-    fn local_addr(&self) -> io::Result<L::Addr> {
-        self.0.local_addr()
-    }
+    drop(doorway);
+    while connections.join_next().await.is_some() {}
 }
 
-impl<L: Listener<Io = Carrier>> Connected<IncomingStream<'_, Ended<L>>> for Switch {
-    fn connect_info(stream: IncomingStream<'_, Ended<L>>) -> Switch {
-        stream.io().switch.clone()
+/// Completes when the door closes.
+async fn closed(mut closing: watch::Receiver<bool>) {
+    // An error says that the sender is gone, with the door.
+    let _ = closing.wait_for(|closing| *closing).await;
+}
+
+async fn serve_one(stream: Carrier, router: Router, closing: watch::Receiver<bool>) {
+    let switch = Switch(CancellationToken::new());
+    let connection = Connection {
+        stream,
+        ended: Box::pin(switch.0.clone().cancelled_owned()),
+    };
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(switch.clone());
+        router.clone().oneshot(request)
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .serve_connection(TokioIo::new(connection), service);
+    let mut served = pin!(served);
+    let outcome = tokio::select! {
+        outcome = &mut served => outcome,
+        () = closed(closing) => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "a connection at the door has ended");
     }
 }
 
 /// A connection that its switch ends.
-pub(super) struct Connection {
+struct Connection {
     stream: Carrier,
-    switch: Switch,
     ended: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 

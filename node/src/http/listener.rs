@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::serve::Listener;
 use queenright_actors::tls::Tls;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -37,8 +36,7 @@ pub(super) enum Carrier {
 pub(super) enum Doorway {
     Plain(TcpListener),
     Tls {
-        address: SocketAddr,
-        ready: mpsc::Receiver<(Carrier, SocketAddr)>,
+        ready: mpsc::Receiver<Carrier>,
         /// Ends the loop with this.
         _accepting: JoinSet<()>,
     },
@@ -46,23 +44,33 @@ pub(super) enum Doorway {
 
 impl Doorway {
     /// Takes over a listener.
-    pub(super) fn open(listener: TcpListener, tls: Option<Arc<Tls>>) -> io::Result<Doorway> {
+    pub(super) fn open(listener: TcpListener, tls: Option<Arc<Tls>>) -> Doorway {
         let Some(tls) = tls else {
-            return Ok(Doorway::Plain(listener));
+            return Doorway::Plain(listener);
         };
-        let address = listener.local_addr()?;
         let (sender, ready) = mpsc::channel(READY_MAX);
         let mut accepting = JoinSet::new();
         accepting.spawn(accept_all(listener, tls, sender));
-        Ok(Doorway::Tls {
-            address,
+        Doorway::Tls {
             ready,
             _accepting: accepting,
-        })
+        }
+    }
+
+    /// The next connection.
+    pub(super) async fn accept(&mut self) -> Carrier {
+        match self {
+            Doorway::Plain(listener) => Carrier::Plain(accept(listener).await.0),
+            Doorway::Tls { ready, .. } => match ready.recv().await {
+                Some(accepted) => accepted,
+                // The loop lives as long as this.
+                None => std::future::pending().await,
+            },
+        }
     }
 }
 
-async fn accept_all(listener: TcpListener, tls: Arc<Tls>, ready: mpsc::Sender<(Carrier, SocketAddr)>) {
+async fn accept_all(listener: TcpListener, tls: Arc<Tls>, ready: mpsc::Sender<Carrier>) {
     let slots = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     let mut handshakes = JoinSet::new();
     loop {
@@ -76,7 +84,7 @@ async fn accept_all(listener: TcpListener, tls: Arc<Tls>, ready: mpsc::Sender<(C
         handshakes.spawn(async move {
             match timeout(HANDSHAKE, acceptor.accept(tcp)).await {
                 // An error says that the door is gone.
-                Ok(Ok(stream)) => drop(ready.send((Carrier::Tls(Box::new(stream)), address)).await),
+                Ok(Ok(stream)) => drop(ready.send(Carrier::Tls(Box::new(stream))).await),
                 Ok(Err(error)) => tracing::debug!(%address, %error, "no TLS at the door"),
                 Err(elapsed) => tracing::debug!(%address, %elapsed, "no TLS at the door"),
             }
@@ -99,32 +107,6 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
                 tracing::debug!(%error, "cannot accept");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
-        }
-    }
-}
-
-impl Listener for Doorway {
-    type Io = Carrier;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Carrier, SocketAddr) {
-        match self {
-            Doorway::Plain(listener) => {
-                let (tcp, address) = accept(listener).await;
-                (Carrier::Plain(tcp), address)
-            }
-            Doorway::Tls { ready, .. } => match ready.recv().await {
-                Some(accepted) => accepted,
-                // The loop lives as long as this.
-                None => std::future::pending().await,
-            },
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        match self {
-            Doorway::Plain(listener) => listener.local_addr(),
-            Doorway::Tls { address, .. } => Ok(*address),
         }
     }
 }

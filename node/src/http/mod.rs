@@ -94,7 +94,6 @@ mod waiting;
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -107,7 +106,6 @@ use tokio::sync::{Semaphore, watch};
 pub use self::access::DoorAccess;
 use self::backend::Backend;
 use self::call::Caller;
-use self::connection::{Ended, Switch};
 pub use self::contract::document;
 pub use self::inside::Inside;
 use self::listener::Doorway;
@@ -210,29 +208,22 @@ async fn serve_backend(
     if !address.ip().is_loopback() && !access.beyond_loopback {
         return Err(DoorError::NotLoopback { address });
     }
-    let (close, mut closing) = watch::channel(false);
-    let listener = Doorway::open(listener, access.tls.clone())?;
+    let (close, closing) = watch::channel(false);
+    let doorway = Doorway::open(listener, access.tls.clone());
     let door = Door::new(backend, limits, access, closing.clone());
     opened(Inside::of(&door));
-    let router = router::router(door);
-    let service = router.into_make_service_with_connect_info::<Switch>();
-    let server = axum::serve(Ended(listener), service).with_graceful_shutdown(async move {
-        // An error says that the sender is gone, with the door.
-        let _ = closing.wait_for(|closing| *closing).await;
-    });
-    let mut server = pin!(server.into_future());
+    let closed = async {
+        shutdown.await;
+        close.send_replace(true);
+        tokio::time::sleep(CLOSING).await;
+    };
     tokio::select! {
-        served = &mut server => return Ok(served?),
-        () = shutdown => {}
-    }
-    close.send_replace(true);
-    match tokio::time::timeout(CLOSING, server).await {
-        Ok(served) => Ok(served?),
-        Err(_) => {
+        () = connection::serve(doorway, router::router(door), closing) => {}
+        () = closed => {
             tracing::warn!("requests were still at work {CLOSING:?} after the door was told to close");
-            Ok(())
         }
     }
+    Ok(())
 }
 
 /// What every handler gets.

@@ -240,11 +240,11 @@ mod tests {
         let once = Arc::new(Once::default());
         let begin = |key: &str, asked: u8| once.begin(name(key), [asked; 32]);
         let mut first = begin("a", 1).unwrap().at_work();
-        assert_eq!(begin("a", 1).err().unwrap().0.code, Code::Conflict);
+        assert_eq!(begin("a", 1).err().unwrap().problem.code, Code::Conflict);
         first.answer(&answer("one"));
         drop(first);
         assert_eq!(begin("a", 1).unwrap().answer(), "one");
-        assert_eq!(begin("a", 2).err().unwrap().0.code, Code::IdempotencyKeyConflict);
+        assert_eq!(begin("a", 2).err().unwrap().problem.code, Code::IdempotencyKeyConflict);
         // One that was not answered is as if it had not been.
         drop(begin("b", 1).unwrap().at_work());
         drop(begin("b", 2).unwrap().at_work());

@@ -28,17 +28,24 @@ const NO_QUORUM_RETRY_MS: u64 = 500;
 
 /// An error on its way to the caller.
 #[derive(Debug)]
-pub(super) struct Refused(pub(super) Box<Problem>);
+pub(super) struct Refused {
+    pub(super) problem: Box<Problem>,
+    /// The methods that there are, where that one is not (RFC 9110, section 15.5.6).
+    allow: Option<&'static str>,
+}
 
 impl From<Problem> for Refused {
     fn from(problem: Problem) -> Refused {
-        Refused(Box::new(problem))
+        Refused {
+            problem: Box::new(problem),
+            allow: None,
+        }
     }
 }
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let problem = self.0;
+        let problem = self.problem;
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(&problem)).into_response();
         let headers = response.headers_mut();
@@ -50,7 +57,18 @@ impl IntoResponse for Refused {
             // The header counts whole seconds.
             headers.insert(header::RETRY_AFTER, retry_after_ms.div_ceil(1000).into());
         }
+        if let Some(allow) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
         response
+    }
+}
+
+/// A method that there is not, and those that there are.
+pub(super) fn no_method(detail: String, allow: &'static str) -> Refused {
+    Refused {
+        problem: Box::new(Problem::new(Code::MethodNotAllowed, detail)),
+        allow: Some(allow),
     }
 }
 

@@ -111,7 +111,7 @@ async fn part<F: Feed>(
             door.backend.subscribers().slow();
             slow(door, F::AGAIN)
         }
-        End::Refused(Refused(problem)) => {
+        End::Refused(Refused { problem, .. }) => {
             if problem.code == Code::CursorExpired {
                 door.backend.subscribers().expired();
             }

@@ -85,7 +85,7 @@ impl Drop for Waiter {
         runtime.spawn(async move {
             // A session that has ended waits no more either.
             if let Err(refused) = door.submit(&caller, body).await {
-                tracing::debug!(problem = %refused.0.detail, "a claim that waited was not left");
+                tracing::debug!(problem = %refused.problem.detail, "a claim that waited was not left");
             }
         });
     }

@@ -37,7 +37,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 const CROWDED_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the environment of every command has, by which it finds its task, and speaks to the colony about it.
-pub const ENVIRONMENT: [&str; 7] = [
+pub const ENVIRONMENT: [&str; 8] = [
     "QUEENRIGHT_TASK",
     "QUEENRIGHT_ATTEMPT",
     "QUEENRIGHT_FENCE",
@@ -45,6 +45,7 @@ pub const ENVIRONMENT: [&str; 7] = [
     "QUEENRIGHT_PROJECT",
     "QUEENRIGHT_NODE",
     "QUEENRIGHT_TOKEN",
+    "QUEENRIGHT_AGENT",
 ];
 
 /// [`MARGIN`], or less where a session lives for a short time.
@@ -94,6 +95,7 @@ pub(super) enum Patience {
 #[derive(Debug)]
 pub(super) struct Session {
     id: SessionId,
+    name: String,
     token: String,
     /// Begins the idempotency keys; says nothing about the token.
     keys: String,
@@ -170,6 +172,7 @@ impl Session {
         let beating = tokio::spawn(beat_on(doors.clone(), id, token.clone(), ttl, tell)).abort_handle();
         Ok(Session {
             id,
+            name: plan.name.clone(),
             token,
             keys,
             claims: AtomicU64::new(1),
@@ -361,6 +364,7 @@ impl Held {
             project.to_owned(),
             node.to_owned(),
             self.session.token.clone(),
+            self.session.name.clone(),
         ];
         ENVIRONMENT.into_iter().map(str::to_owned).zip(values).collect()
     }

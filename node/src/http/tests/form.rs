@@ -23,10 +23,13 @@ async fn unknown_routes_and_methods_are_problems() {
 async fn a_verb_behind_an_id_has_post_only_and_an_id_alone_has_not() {
     let rig = Rig::new();
     for verb in ["sessions/s1:close", "tasks/1-0:finish", "reservations/r1-0:renew"] {
-        rig.get(&format!("/v1/{verb}")).await.problem(405, "METHOD_NOT_ALLOWED");
+        let reply = rig.get(&format!("/v1/{verb}")).await;
+        reply.problem(405, "METHOD_NOT_ALLOWED");
+        assert_eq!(reply.header("allow"), "POST", "{verb}");
         let (alone, _) = verb.split_once(':').unwrap();
         let reply = rig.call(&format!("POST /v1/{alone}"), &[], "{}").await;
         reply.problem(405, "METHOD_NOT_ALLOWED");
+        assert_eq!(reply.header("allow"), "GET,HEAD", "{alone}");
     }
     rig.get("/v1/sessions/s1:dance").await.problem(400, "INVALID");
     let reply = rig.call("POST /v1/sessions/s1:dance", &[], "{}").await;

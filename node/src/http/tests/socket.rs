@@ -1,5 +1,7 @@
 //! Client and door over a real socket.
 
+use std::time::Duration;
+
 use futures::StreamExt as _;
 use queenright_actors::agent::{AgentFilter, AgentOrder, AgentSpec, AgentState, RestartPolicy};
 use queenright_actors::node::Consistency;
@@ -9,11 +11,14 @@ use queenright_bench::client::wire::{
 };
 use queenright_bench::client::{Client, ClientError, ClientOptions, Filter, Guard, ListQuery, Lookup, PutOptions};
 use queenright_protocol::conflict::Policy;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::*;
+use crate::http::connection::HEAD_WITHIN;
 use crate::http::{DoorError, serve_backend};
 
 pub(super) struct Served {
@@ -250,4 +255,29 @@ async fn an_address_that_others_can_reach_is_not_served() {
     );
     let error = served.await.unwrap_err();
     assert!(matches!(error, DoorError::NotLoopback { .. }), "{error}");
+}
+
+/// Time goes on by itself when nothing else does.
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_the_whole_head_of_a_request_is_ended_and_one_that_waits_for_its_answer_is_not() {
+    let Served { client, .. } = served(DoorLimits::default()).await;
+    let address = client.base_url().strip_prefix("http://").unwrap();
+    let ended_after = async |sent: &str| {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let begun = Instant::now();
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        // Whether by an end or by a reset.
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+        begun.elapsed()
+    };
+    let bound = HEAD_WITHIN..HEAD_WITHIN + Duration::from_secs(1);
+    let silent = ended_after("").await;
+    assert!(bound.contains(&silent), "{silent:?}");
+    let half = ended_after("GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n").await;
+    assert!(bound.contains(&half), "{half:?}");
+    let idle = ended_after("GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").await;
+    assert!(bound.contains(&idle), "{idle:?}");
+    let followed = "GET /v1/events HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: text/event-stream\r\n\r\n";
+    let followed = tokio::time::timeout(HEAD_WITHIN * 3, ended_after(followed)).await;
+    assert!(followed.is_err(), "{followed:?}");
 }

@@ -1,6 +1,6 @@
 // What this node counts and measures, and how it goes.
 
-/** How many samples of figures are kept: one a second. */
+/** How many samples of figures are kept: one a second while commands are committed. */
 const KEPT = 300;
 const series = { at: [], rounds: [], commands: [], syncs: [], trips: [] };
 
@@ -90,9 +90,15 @@ function showFigures() {
       tile("Signals", number(figures.signals.sent), `lost ${number(figures.signals.lost)}, refused ${number(figures.signals.refused)}`)),
     h("div", { class: "histograms" },
       STEPS.map(([name, title]) => times(title, figures.latencies[name], figures.latency_bounds_us)),
-      histogram("Round trips of all links", tripBuckets(), "round trip"),
+      h("div", { id: "trips" }),
       histogram("Commands in a round", powers(figures.rounds_by_commands), "commands"),
       histogram("Commands in a log entry", powers(figures.entries_by_commands), "commands")),
-    h("p", { class: "dim" }, "Round trips: medians of the last 64 of each link, one a second since this page opened."));
+    h("p", { class: "dim" }, "Round trips: medians of the last 64 of each link, one for each look at the cluster since this page opened."));
   $("figures-body").replaceChildren(body);
+  showTrips();
+}
+
+/** Told more often than the other figures. */
+function showTrips() {
+  if ($("trips")) $("trips").replaceChildren(histogram("Round trips of all links", tripBuckets(), "round trip"));
 }

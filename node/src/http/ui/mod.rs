@@ -3,7 +3,7 @@
 //! | part | what |
 //! |---|---|
 //! | `pages` | the page, its style and its script, with a policy that lets them load nothing else |
-//! | `samples` | the cluster, looked at once a second for all who look on, and not at all while nobody does |
+//! | `samples` | the cluster, looked at once a second, or more rarely at rest, for all who look on, and not at all while nobody does |
 //! | `stream` | `GET /v1/overview`: server-sent events, each part of the overview when it has changed |
 
 mod pages;

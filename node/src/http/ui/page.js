@@ -12,7 +12,7 @@ const SHOWS = {
   losses: ["needs", "losses"],
   projects: ["projects"],
 };
-const PANELS = { standing: showStanding, needs: showNeeds, topology: showTopology, flow: showFlow, nodes: showNodes, agents: showAgents, work: showWork, losses: showLosses, figures: showFigures, events: showEvents, projects: showProjects };
+const PANELS = { standing: showStanding, needs: showNeeds, topology: showTopology, flow: showFlow, nodes: showNodes, agents: showAgents, work: showWork, losses: showLosses, figures: showFigures, trips: showTrips, events: showEvents, projects: showProjects };
 const dirty = new Set();
 let overview = null;
 let hiddenFor = null;
@@ -45,7 +45,7 @@ function follow() {
       state.parts[part] = said;
       if (part === "traffic") { noteTraffic(said); noteTrips(said); }
       if (part === "figures") noteFigures(said);
-      if (part === "traffic") soon("figures");
+      if (part === "traffic") soon("trips");
       soon(...(SHOWS[part] || []));
     },
     up: () => lost(null),

@@ -1,5 +1,5 @@
-//! The cluster as it was looked at last. A task looks once a second while anybody looks on, whoever many they are, and rests
-//! while nobody does.
+//! The cluster as it was looked at last. While anybody looks on, however many they are, a task looks once a second as long as
+//! commands are committed, and more rarely when none are: a page that is only open costs next to nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +13,10 @@ use tokio::time::Instant;
 
 use crate::http::Door;
 
-/// How often the cluster is looked at. Rates of links are taken over this time.
+/// How often the cluster is looked at while commands are committed. Rates of links are taken over the time between two looks.
 const EVERY: Duration = Duration::from_secs(1);
+/// After how long it is looked at if none are.
+const AT_REST: Duration = Duration::from_secs(4);
 
 /// The cluster at one moment.
 pub(super) struct Sample {
@@ -57,11 +59,18 @@ impl Samples {
 async fn keep(door: Door) {
     let (samples, began) = (door.samples.clone(), Instant::now());
     let mut closing = door.closing.clone();
+    let mut seq = door.backend.follow_seq();
     loop {
+        seq.mark_unchanged();
         let sample = Sample::take(&door, began.elapsed()).await;
         samples.last.send_replace(Some(Arc::new(sample)));
+        let next = async {
+            tokio::time::sleep(EVERY).await;
+            // Whether a command or the time has come, the cluster is looked at.
+            let _ = tokio::time::timeout(AT_REST - EVERY, seq.changed()).await;
+        };
         tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
+            () = next => {}
             // An error says that the sender is gone, with the door.
             _ = closing.wait_for(|closing| *closing) => return,
         }
