@@ -38,6 +38,31 @@ fn a_dry_run_says_what_would_be_and_changes_nothing() {
     dry(&colony, &["node", "replace", "n2"], 3);
     assert!(would(dry(&colony, &["leave"], 0)).1.contains("node n1"));
 
+    let spawn = ["agent", "exec", "hand", "--queue", "none", "--", "true"];
+    colony.at("n1", &spawn).with_code(0);
+    for (verb, changes, text) in [
+        ("pause", true, "would do nothing"),
+        ("resume", false, "is not paused"),
+        ("restart", true, "its next generation"),
+        ("stop", true, "its 0 children would be stopped"),
+    ] {
+        let said = would(dry(&colony, &["agent", verb, "hand"], 0));
+        assert!(said.0 == changes && said.1.contains(text), "{verb}: {said:?}");
+        dry(&colony, &["agent", verb, "nobody"], 1);
+    }
+    let hand = colony
+        .at("n1", &["agent", "show", "hand", "--json"])
+        .with_code(0)
+        .json();
+    assert_eq!(
+        (&hand["generation"], hand["state"] == "paused"),
+        (&1.into(), false),
+        "{hand}"
+    );
+    colony.at("n1", &["agent", "stop", "hand"]).with_code(0);
+    dry(&colony, &["agent", "pause", "hand"], 3);
+    assert!(!would(dry(&colony, &["agent", "stop", "hand"], 0)).0);
+
     assert!(would(dry(&colony, &["token", "create", "--name", "t", "--scope", "read"], 0)).0);
     dry(&colony, &["token", "revoke", "t"], 1);
     let list = colony.at("n1", &["token", "list", "--json"]).with_code(0).json();

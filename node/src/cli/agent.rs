@@ -86,6 +86,9 @@ pub enum AgentCommand {
     Pause {
         /// Its name
         name: String,
+        /// Say what would be done, and change nothing
+        #[arg(long)]
+        dry_run: bool,
         /// The node to ask.
         #[command(flatten)]
         client: ClientArgs,
@@ -94,6 +97,9 @@ pub enum AgentCommand {
     Resume {
         /// Its name
         name: String,
+        /// Say what would be done, and change nothing
+        #[arg(long)]
+        dry_run: bool,
         /// The node to ask.
         #[command(flatten)]
         client: ClientArgs,
@@ -102,6 +108,9 @@ pub enum AgentCommand {
     Restart {
         /// Its name
         name: String,
+        /// Say what would be done, and change nothing
+        #[arg(long)]
+        dry_run: bool,
         /// The node to ask.
         #[command(flatten)]
         client: ClientArgs,
@@ -118,6 +127,9 @@ pub enum AgentCommand {
     Stop {
         /// Its name
         name: String,
+        /// Say what would be done, and change nothing
+        #[arg(long)]
+        dry_run: bool,
         /// The node to ask.
         #[command(flatten)]
         client: ClientArgs,

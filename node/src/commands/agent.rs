@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::door::{client, of_read};
 use super::table::{Table, shown};
-use super::{CliError, Context};
+use super::{CliError, Context, dry};
 use crate::cli::{AgentCommand, ClientArgs, ExecArgs, HttpArgs, WorkerArgs};
 use crate::exit::Exit;
 use crate::hosted::{exec, post};
@@ -65,11 +65,31 @@ pub async fn run(command: AgentCommand, context: &Context) -> Result<Exit, CliEr
             let status = client.spawn_agent(&http_spec(*args)?).await?;
             context.answer(&status, text(&status))?;
         }
-        AgentCommand::Pause { name, client: args } => order(&name, AgentOrder::Pause, &args, context).await?,
-        AgentCommand::Resume { name, client: args } => order(&name, AgentOrder::Resume, &args, context).await?,
-        AgentCommand::Restart { name, client: args } => order(&name, AgentOrder::Restart, &args, context).await?,
+        AgentCommand::Pause {
+            name,
+            dry_run: true,
+            client: args,
+        } => return dry::order_agent(&client(&args)?, &name, AgentOrder::Pause, context).await,
+        AgentCommand::Resume {
+            name,
+            dry_run: true,
+            client: args,
+        } => return dry::order_agent(&client(&args)?, &name, AgentOrder::Resume, context).await,
+        AgentCommand::Restart {
+            name,
+            dry_run: true,
+            client: args,
+        } => return dry::order_agent(&client(&args)?, &name, AgentOrder::Restart, context).await,
+        AgentCommand::Stop {
+            name,
+            dry_run: true,
+            client: args,
+        } => return dry::stop_agent(&client(&args)?, &name, context).await,
+        AgentCommand::Pause { name, client: args, .. } => order(&name, AgentOrder::Pause, &args, context).await?,
+        AgentCommand::Resume { name, client: args, .. } => order(&name, AgentOrder::Resume, &args, context).await?,
+        AgentCommand::Restart { name, client: args, .. } => order(&name, AgentOrder::Restart, &args, context).await?,
         AgentCommand::Nudge { name, client: args } => order(&name, AgentOrder::Nudge, &args, context).await?,
-        AgentCommand::Stop { name, client: args } => {
+        AgentCommand::Stop { name, client: args, .. } => {
             client(&args)?.stop_agent(&name).await?;
             let stopped = serde_json::json!({ "name": name, "state": AgentState::Stopped });
             context.answer(&stopped, format!("{} is stopped", shown(&name)))?;

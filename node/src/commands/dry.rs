@@ -5,6 +5,7 @@ pub(super) mod work;
 
 use std::fmt::Display;
 
+use queenright_actors::agent::{AgentError, AgentOrder, AgentState};
 use queenright_actors::node::{ClusterStatus, Consistency, NodeStatus, Role, Standing};
 use queenright_bench::client::wire::{Code, PoolStatus, Problem, SetPool, WireProject};
 use queenright_bench::client::{Client, ClientError};
@@ -121,6 +122,50 @@ pub(super) async fn leave(client: &Client, context: &Context) -> Result<Exit, Cl
     let (name, agents) = (&node.name, node.agents.unwrap_or_default());
     let would = format!("node {name}, with {agents} agents, would leave the cluster for good, and its process end");
     say(context, node, true, would)
+}
+
+/// `agent pause`, `resume` and `restart`.
+pub(super) async fn order_agent(
+    client: &Client,
+    name: &str,
+    order: AgentOrder,
+    context: &Context,
+) -> Result<Exit, CliError> {
+    let agent = client.agent(name).await.map_err(of_read)?;
+    let state = agent.state;
+    let (changes, would) = match (order, state) {
+        (AgentOrder::Restart, _) => (true, "would begin again, as its next generation".to_owned()),
+        (_, state) if !state.is_live() => {
+            let name = name.to_owned();
+            return Err(refused(
+                Code::Conflict,
+                AgentError::NotLive { name, state, order }.to_string(),
+            ));
+        }
+        (AgentOrder::Pause, AgentState::Paused) => (false, "is paused already".to_owned()),
+        (AgentOrder::Pause, _) => (true, "would do nothing until it is resumed".to_owned()),
+        (AgentOrder::Resume, AgentState::Paused) => (true, "would go on".to_owned()),
+        (AgentOrder::Resume, _) => (false, "is not paused".to_owned()),
+        (AgentOrder::Nudge, _) => (true, "would take a step".to_owned()),
+    };
+    let would = format!("agent {}, which is {state}, {would}", shown(name));
+    say(context, agent, changes, would)
+}
+
+/// `agent stop`.
+pub(super) async fn stop_agent(client: &Client, name: &str, context: &Context) -> Result<Exit, CliError> {
+    let agent = client.agent(name).await.map_err(of_read)?;
+    let changes = agent.state.is_live();
+    let children = agent.children.as_ref().map_or(0, |children| children.total);
+    let would = match changes {
+        true => format!(
+            "agent {}, which is {}, and its {children} children would be stopped",
+            shown(name),
+            agent.state
+        ),
+        false => format!("agent {} is {} already", shown(name), agent.state),
+    };
+    say(context, agent, changes, would)
 }
 
 /// `token create`.
