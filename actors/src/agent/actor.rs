@@ -6,6 +6,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::OptionFuture;
 use ractor::{Actor, ActorProcessingErr, ActorRef, MessagingErr};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -101,7 +103,8 @@ impl Actor for Agent {
         Ok(at_work)
     }
 
-    // No `async fn`: the runtime keeps room for this future in several places of each actor, so a message does not lie in it.
+    // No `async fn`, and a step in a box: the runtime keeps room for this future in several places of each actor, whether
+    // it does anything or not.
     fn handle(
         &self,
         me: ActorRef<AgentMessage>,
@@ -112,12 +115,8 @@ impl Actor for Agent {
             Some(message) => at_work.take(message, &me),
             None => false,
         };
-        async move {
-            if steps {
-                at_work.step(&me).await;
-            }
-            Ok(())
-        }
+        let step = steps.then(|| async move { at_work.step(&me).await }.boxed());
+        OptionFuture::from(step).map(|_| Ok(()))
     }
 }
 

@@ -46,6 +46,9 @@ pub(super) struct SpawnerArguments {
     /// How many a second, at most.
     #[serde(default)]
     per_second: Option<u64>,
+    /// Whose children they are.
+    #[serde(default)]
+    parent: Option<String>,
 }
 
 /// Starts agents. Reports how many it has `spawned`, how often the node was `full`, the `number` of the first, `micros`
@@ -79,6 +82,7 @@ impl Spawner {
             arguments: self.arguments.arguments.clone(),
             restart: RestartPolicy::never(),
             labels: labelled.into_iter().collect(),
+            parent: self.arguments.parent.clone(),
             ..AgentSpec::default()
         }
     }

@@ -5,6 +5,7 @@
 //! | [`Curves`] | with one [`at`](crate::report::Row::at) number that differs | the value against that number, a line for each other point |
 //! | [`Bars`] | of one measure whose points differ in words only | the value of each |
 //! | [`Spreads`] | with percentiles | p50 to the greatest, by the logarithm |
+//! | [`Bars`] | with a histogram, one each | the samples of each bin |
 //!
 //! Rows that carry a `topology` are small multiples: a figure for each topology, all with the same axes.
 
@@ -128,6 +129,13 @@ pub(super) fn figures(report: &Report) -> Vec<Group> {
     for (unit, rows) in gathered(report.rows.iter().filter(spread), |row| row.unit.clone()) {
         groups.extend(spreads(&unit, &rows));
     }
+    groups.extend(
+        report
+            .rows
+            .iter()
+            .filter(|row| !row.histogram.is_empty())
+            .map(histogram),
+    );
     groups
 }
 
@@ -316,6 +324,26 @@ fn spreads(unit: &str, rows: &[&Row]) -> Vec<Group> {
     }]
 }
 
+/// The samples of a row in its bins.
+fn histogram(row: &Row) -> Group {
+    let bars: Vec<(String, f64)> = row
+        .histogram
+        .iter()
+        .map(|bin| (format!("up to {} {}", bin.up_to, row.unit), bin.count as f64))
+        .collect();
+    Group {
+        title: format!("{}: samples", row.name),
+        figures: vec![Figure {
+            title: String::new(),
+            drawing: Drawing::Bars(Bars {
+                unit: "samples".to_owned(),
+                x: Scale::linear(bars.iter().map(|(_, samples)| *samples)),
+                bars,
+            }),
+        }],
+    }
+}
+
 fn part_title(topology: &str, part: usize, parts: usize) -> String {
     match (topology, parts) {
         (topology, 1) => topology.to_owned(),
@@ -327,7 +355,7 @@ fn part_title(topology: &str, part: usize, parts: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Bars, Curves, Drawing, Group, figures};
-    use crate::report::{Percentiles, Report, Row};
+    use crate::report::{Bin, Percentiles, Report, Row};
 
     fn of(rows: Vec<Row>) -> Vec<Group> {
         let mut report = Report::begin("B0", "nothing", std::env::temp_dir().as_path());
@@ -400,6 +428,22 @@ mod tests {
             panic!("{groups:?}")
         };
         assert_eq!(*bars, [("mesh".to_owned(), 5.0), ("star".to_owned(), 3.0)]);
+    }
+
+    #[test]
+    fn a_histogram_is_bars_of_its_samples() {
+        let bins = [(64.0, 7), (128.0, 2)].map(|(up_to, count)| Bin { up_to, count });
+        let groups = of(vec![Row::new("sync", 60.0, "µs", 9).histogram(bins.into())]);
+        let [group] = &groups[..] else { panic!("{groups:?}") };
+        assert_eq!(group.title, "sync: samples");
+        let Drawing::Bars(Bars { bars, unit, .. }) = &group.figures[0].drawing else {
+            panic!("{groups:?}")
+        };
+        assert_eq!(unit, "samples");
+        assert_eq!(
+            *bars,
+            [("up to 64 µs".to_owned(), 7.0), ("up to 128 µs".to_owned(), 2.0)]
+        );
     }
 
     #[test]

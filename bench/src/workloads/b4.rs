@@ -34,6 +34,8 @@ const BRIEF_MAX: u64 = 200_000;
 const STAGE_WITHIN: Duration = Duration::from_secs(1_200);
 /// How long the memory of a node is left alone before it is read.
 const QUIET: Duration = Duration::from_secs(1);
+/// With whom those end that are started to be ended.
+const PARENT: &str = "b4.parent";
 /// How often is looked.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -84,7 +86,11 @@ async fn active(options: &Options) -> Result<Vec<Row>, BenchError> {
     let (mut there, mut last) = (0, before);
     let mut members = (0, 0);
     for agents in stages.chain([options.active_agents]) {
-        let spawner = spawn(&node, "active", (there, agents - there), "load-member", false).await?;
+        let crowd = Crowd {
+            first: there,
+            ..Crowd::of("active", agents - there)
+        };
+        let spawner = crowd.spawn(&node).await?;
         // Those of one stage have numbers in a row: nobody else starts agents meanwhile.
         members = (reported(&spawner, "number")?, agents - there);
         last = resident(&node).await?;
@@ -116,8 +122,12 @@ async fn passive(options: &Options) -> Result<Vec<Row>, BenchError> {
     let (rig, node) = start(options).await?;
     let before = resident(&node).await?;
     let agents = options.passive_agents;
-    let spawner = spawn(&node, "passive", (0, agents), "load-member", true).await?;
-    until_passive(&node, agents).await?;
+    let crowd = Crowd {
+        rests: true,
+        ..Crowd::of("passive", agents)
+    };
+    let spawner = crowd.spawn(&node).await?;
+    until(&node, (0, agents)).await?;
     let after = resident(&node).await?;
     let each = (after - before) * 1_024.0 * 1_024.0 / agents as f64;
     let mut rows = vec![
@@ -141,7 +151,7 @@ async fn passive(options: &Options) -> Result<Vec<Row>, BenchError> {
         )
         .await?,
     );
-    until_passive(&node, agents).await?;
+    until(&node, (0, agents)).await?;
     rows.extend(lists(&node, "passive", agents).await?);
     rig.stop().await?;
     Ok(rows)
@@ -169,7 +179,11 @@ async fn churn(options: &Options) -> Result<Vec<Row>, BenchError> {
     };
     BenchError::unless_equal(ID, "short-lived agents", reported(&spawner, "spawned")?, count)?;
     let mut rows = vec![rate_row("short-lived agents", count, &spawner)?];
-    let brief = spawn(&node, "at-once", (0, count.min(BRIEF_MAX)), "load-brief", false).await?;
+    let brief = Crowd {
+        kind: "load-brief",
+        ..Crowd::of("at-once", count.min(BRIEF_MAX))
+    };
+    let brief = brief.spawn(&node).await?;
     rows.push(
         rate_row("short-lived agents, as fast as they come", count.min(BRIEF_MAX), &brief)?
             .note("each is started as an actor, takes one step and ends; their memory is used again"),
@@ -191,39 +205,85 @@ async fn churn(options: &Options) -> Result<Vec<Row>, BenchError> {
             place as f64 / memory.len() as f64 * started.elapsed().as_secs_f64()
         )));
     }
+    rows.push(again(&node, options.active_agents - 1).await?);
     rig.stop().await?;
     Ok(rows)
 }
 
-/// Starts agents by one that does only that.
-async fn spawn(
-    node: &RigNode,
-    prefix: &str,
-    (first, count): (u64, u64),
-    kind: &str,
-    rests: bool,
-) -> Result<AgentStatus, BenchError> {
-    let name = format!("b4.{prefix}.{first}");
-    let arguments = json!({
-        "prefix": prefix, "kind": kind, "arguments": { "rests": rests }, "first": first, "count": count,
-        "at_once": AT_ONCE,
-    });
-    node.spawn(&name, "load-spawner", arguments).await?;
-    let status = node.done(&name, STAGE_WITHIN).await?;
-    BenchError::unless_equal(ID, "agents that were started", reported(&status, "spawned")?, count)?;
-    Ok(status)
+/// Starts as many active agents as a node has, ends them, and starts as many again.
+async fn again(node: &RigNode, agents: u64) -> Result<Row, BenchError> {
+    node.spawn(PARENT, "load-member", json!({ "rests": false })).await?;
+    let children = Crowd {
+        parent: Some(PARENT),
+        ..Crowd::of("before", agents)
+    };
+    children.spawn(node).await?;
+    let stopped = node.client.stop_agent(PARENT).await;
+    stopped.map_err(|error| door("stop an agent", error))?;
+    until(node, (0, 0)).await?;
+    let spawner = Crowd::of("again", agents).spawn(node).await?;
+    Ok(rate_row("spawn rate, active, again", agents, &spawner)?
+        .note("as many ended just before: on memory that the process had used"))
 }
 
-async fn until_passive(node: &RigNode, agents: u64) -> Result<(), BenchError> {
+/// Agents that are started one after the other.
+struct Crowd<'a> {
+    prefix: &'a str,
+    first: u64,
+    count: u64,
+    kind: &'a str,
+    rests: bool,
+    parent: Option<&'a str>,
+}
+
+impl<'a> Crowd<'a> {
+    /// Members that stay active, from the first number on.
+    fn of(prefix: &'a str, count: u64) -> Crowd<'a> {
+        let (first, kind, rests, parent) = (0, "load-member", false, None);
+        Crowd {
+            prefix,
+            first,
+            count,
+            kind,
+            rests,
+            parent,
+        }
+    }
+
+    /// Starts them by an agent that does only that.
+    async fn spawn(self, node: &RigNode) -> Result<AgentStatus, BenchError> {
+        let name = format!("b4.{}.{}", self.prefix, self.first);
+        let arguments = json!({
+            "prefix": self.prefix, "kind": self.kind, "arguments": { "rests": self.rests }, "parent": self.parent,
+            "first": self.first, "count": self.count, "at_once": AT_ONCE,
+        });
+        node.spawn(&name, "load-spawner", arguments).await?;
+        let status = node.done(&name, STAGE_WITHIN).await?;
+        BenchError::unless_equal(
+            ID,
+            "agents that were started",
+            reported(&status, "spawned")?,
+            self.count,
+        )?;
+        Ok(status)
+    }
+}
+
+/// Waits until so many agents are active and so many passive.
+async fn until(node: &RigNode, wanted: (u64, u64)) -> Result<(), BenchError> {
     let started = Instant::now();
     while started.elapsed() < STAGE_WITHIN {
         let counts = node.figures().await?.agents;
-        if (counts.active, counts.passive) == (0, agents) {
+        if (counts.active, counts.passive) == wanted {
             return Ok(());
         }
         tokio::time::sleep(POLL).await;
     }
-    Err(late(format!("not all of {agents} agents are passive"), started))
+    let (active, passive) = wanted;
+    Err(late(
+        format!("not {active} agents are active and {passive} passive"),
+        started,
+    ))
 }
 
 /// The resident memory of a node that does nothing, in MiB.

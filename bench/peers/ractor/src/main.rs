@@ -7,7 +7,8 @@
 //! actor. 20,000 calls of one caller, 200,000 of 100, then 500,000 messages one way by 1 sender and by 8, to the one actor;
 //! a message counts when the actor has taken it. Nothing bounds what is on its way: `rss` is the memory of the client then.
 //! `spawn` starts COUNT actors, one after the other, as a supervisor does, and says how much memory each has: the growth of the
-//! resident memory; then 1,000 tokens go round among them, each passed on 1,000 times. Every figure is one line: `METRIC ractor_cluster NAME VALUE UNIT PARAMETERS`.
+//! resident memory; then 1,000 tokens go round among them, each passed on 1,000 times; then they are ended, and as many are
+//! started `again`. Every figure is one line: `METRIC ractor_cluster NAME VALUE UNIT PARAMETERS`.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -300,6 +301,16 @@ async fn spawn(count: usize) -> Result<(), Failure> {
     }
     let signals = (TOKENS * HOPS) as f64;
     metric("token.rate", signals / begun.elapsed().as_secs_f64(), "per_s", &parameters);
+
+    for actor in crowd.members.get().ok_or("nobody is there")? {
+        actor.stop_and_wait(None, None).await?;
+    }
+    let begun = Instant::now();
+    let mut actors = Vec::with_capacity(count);
+    for _ in 0..count {
+        actors.push(Actor::spawn_linked(None, Member, crowd.clone(), supervisor.get_cell()).await?.0);
+    }
+    metric("spawn.again", count as f64 / begun.elapsed().as_secs_f64(), "per_s", &parameters);
     Ok(())
 }
 
