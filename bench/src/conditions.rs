@@ -184,7 +184,7 @@ fn field(text: &str, name: &str) -> Option<String> {
 fn commit() -> Option<String> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR"));
     let commit = git(source, &["rev-parse", "HEAD"])?;
-    let clean = git(source, &["status", "--porcelain"])?.is_empty();
+    let clean = is_clean(source)?;
     let committed: u64 = git(source, &["log", "-1", "--format=%ct"])?.parse().ok()?;
     let built = std::env::current_exe().ok()?.metadata().ok()?.modified().ok()?;
     let is_earlier = built < UNIX_EPOCH + Duration::from_secs(committed);
@@ -193,6 +193,12 @@ fn commit() -> Option<String> {
         (false, true) => commit,
         (false, false) => format!("{commit}-dirty"),
     })
+}
+
+/// Whether a tree is as its commit says. Kept results are no sources: a sitting writes them while it measures.
+fn is_clean(tree: &Path) -> Option<bool> {
+    let sources = ["status", "--porcelain", "--", ":/", ":(top,exclude)bench/results"];
+    Some(git(tree, &sources)?.is_empty())
 }
 
 fn git(tree: &Path, arguments: &[&str]) -> Option<String> {
@@ -267,7 +273,19 @@ impl fmt::Display for Durability {
 
 #[cfg(test)]
 mod tests {
-    use super::{Conditions, Durability};
+    use super::{Conditions, Durability, git, is_clean};
+
+    #[test]
+    fn results_that_are_being_written_make_a_tree_no_other_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (tree, results) = (folder.path(), folder.path().join("bench/results"));
+        git(tree, &["init", "--quiet"]).unwrap();
+        std::fs::create_dir_all(&results).unwrap();
+        std::fs::write(results.join("2c.json"), "{}").unwrap();
+        assert_eq!(is_clean(tree), Some(true));
+        std::fs::write(tree.join("bench/lib.rs"), "").unwrap();
+        assert_eq!(is_clean(tree), Some(false));
+    }
 
     #[test]
     fn conditions_name_the_machine_and_what_a_sync_reaches() {
