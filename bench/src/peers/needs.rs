@@ -86,7 +86,8 @@ fn is_built(peers: &Peers, peer: Peer) -> bool {
     super::run::driver(peers, peer).is_some_and(|program| program.is_file())
 }
 
-fn is_installed(program: &str) -> bool {
+/// Whether a program is on the path.
+pub(super) fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }

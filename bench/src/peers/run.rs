@@ -78,11 +78,16 @@ impl Peers {
             left_out.push((peer, why));
         };
         for peer in ready.clone() {
-            if driver(self, peer).is_some_and(|program| !program.is_file()) {
+            let Some(program) = driver(self, peer) else { continue };
+            // One that is there may be of an earlier source; without cargo it has to do.
+            if program.is_file() && !needs::is_installed("cargo") {
+                continue;
+            }
+            if !program.is_file() {
                 say(&format!("{peer}: its driver is built in {}", self.target.display()));
-                if let Err(why) = block_on(self.build(peer))? {
-                    leave_out(ready, peer, why, say);
-                }
+            }
+            if let Err(why) = block_on(self.build(peer))? {
+                leave_out(ready, peer, why, say);
             }
         }
         for round in 1..=self.rounds {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use ractor::rpc::CallResult;
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, pg};
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent, pg};
 use ractor_cluster::node::NodeConnectionMode;
 use ractor_cluster::{IncomingEncryptionMode, NodeServer, NodeServerMessage, RactorClusterMessage};
 use tokio::sync::mpsc;
@@ -260,6 +260,16 @@ impl Actor for Member {
             0 => crowd.home.send(())?,
             _ => pass(token, crowd)?,
         }
+        Ok(())
+    }
+
+    /// Who supervises stays when others end.
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<Token>,
+        _: SupervisionEvent,
+        _: &mut Arc<Crowd>,
+    ) -> Result<(), ActorProcessingErr> {
         Ok(())
     }
 }
