@@ -3,7 +3,6 @@
 //! so.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -17,8 +16,6 @@ use super::entry::Said;
 use super::kin::ChildEnded;
 use super::mailbox::Delivery;
 use super::passive::PASSIVE_BYTES_MAX;
-use super::population::Population;
-use super::servants::Servants;
 use super::signal::Signal;
 use crate::topic::Heard;
 
@@ -62,10 +59,6 @@ pub(super) struct AtWork {
     pub(super) behaviour: Box<dyn Behaviour>,
     pub(super) context: AgentContext,
     pub(super) start: Start,
-    /// After how long without anything to do it becomes passive.
-    pub(super) passivate_after: Option<Duration>,
-    pub(super) population: Arc<Population>,
-    pub(super) servants: Arc<Servants>,
     /// Whether a step is in the mailbox already.
     stepping: bool,
     /// What came while it was paused, first come first.
@@ -121,23 +114,21 @@ impl Actor for Agent {
 }
 
 impl AtWork {
-    pub(super) fn new(
-        (behaviour, start): (Box<dyn Behaviour>, Start),
-        context: AgentContext,
-        (population, servants): (Arc<Population>, Arc<Servants>),
-    ) -> Box<AtWork> {
+    pub(super) fn new((behaviour, start): (Box<dyn Behaviour>, Start), context: AgentContext) -> Box<AtWork> {
         Box::new(AtWork {
             behaviour,
             start,
-            passivate_after: context.entry.plan.passivate_after_ms.map(Duration::from_millis),
             context,
-            population,
-            servants,
             stepping: false,
             kept_back: VecDeque::new(),
             active_at: Instant::now(),
             idle: None,
         })
+    }
+
+    /// After how long without anything to do it becomes passive.
+    fn passivate_after(&self) -> Option<Duration> {
+        self.context.entry.plan.passivate_after_ms.map(Duration::from_millis)
     }
 
     /// The message whose turn it is, if any is: while it is paused all are kept back, and afterwards those that came first
@@ -224,7 +215,7 @@ impl AtWork {
             // An actor that has ended keeps nothing back.
             let _ = me.cast(AgentMessage::Resume);
         }
-        if let Some(after) = self.passivate_after.filter(|_| self.idle.is_none()) {
+        if let Some(after) = self.passivate_after().filter(|_| self.idle.is_none()) {
             let left = after.saturating_sub(self.active_at.elapsed());
             // One that could not become passive when it was time tries again as much later.
             let left = if left.is_zero() { after } else { left };
@@ -235,7 +226,7 @@ impl AtWork {
     /// Its timer has fired.
     fn idle_for_long(&mut self) -> Result<Step, BehaviourError> {
         self.idle = None;
-        let after = self.passivate_after.expect("only such an agent has a timer");
+        let after = self.passivate_after().expect("only such an agent has a timer");
         match self.active_at.elapsed() >= after {
             true => Ok(Step::Passivate),
             false => Ok(Step::Wait),
@@ -244,11 +235,11 @@ impl AtWork {
 
     /// Becomes passive, if its behaviour can and nothing waits for it.
     fn rest(&mut self) -> Option<Said> {
-        if self.stepping || !self.kept_back.is_empty() || !self.population.has_room_for_passive() {
+        if self.stepping || !self.kept_back.is_empty() || !self.context.home.population.has_room_for_passive() {
             return None;
         }
         let serves = match self.behaviour.serves() {
-            Some(serves) => Some(self.servants.admit(serves)?),
+            Some(serves) => Some(self.context.home.servants.admit(serves)?),
             None => None,
         };
         let state = self.behaviour.passivate()?;

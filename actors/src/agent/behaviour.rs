@@ -15,13 +15,14 @@ use tokio::sync::{oneshot, watch};
 use super::ask::AskError;
 use super::entry::Entry;
 use super::generation::Generation;
+use super::home::Home;
 use super::kin::ChildEnded;
 use super::registration::{Whose, claims_for_agent};
-use super::signal::{AgentAddress, Signal, Signals, TellError};
+use super::signal::{AgentAddress, Signal, TellError};
 use super::{AgentError, AgentSpec, AgentStatus};
 use crate::queen::{QueenMessage, Request, SubmitError};
 use crate::replica::Replica;
-use crate::topic::{Heard, Publication, PublishError, Published, SubscribeError, Topics};
+use crate::topic::{Heard, Publication, PublishError, Published, SubscribeError};
 use crate::trace::CommandTrace;
 
 /// What an agent does after a step.
@@ -150,10 +151,7 @@ pub enum WaitError {
 pub struct AgentContext {
     pub(super) entry: Arc<Entry>,
     pub(super) generation: Arc<Generation>,
-    pub(super) queen: ractor::ActorRef<QueenMessage>,
-    pub(super) replica: Arc<Replica>,
-    pub(super) signals: Arc<Signals>,
-    pub(super) topics: Arc<Topics>,
+    pub(super) home: Arc<Home>,
 }
 
 impl AgentContext {
@@ -165,7 +163,7 @@ impl AgentContext {
     /// Where signals reach this agent.
     pub fn address(&self) -> AgentAddress {
         AgentAddress {
-            node: self.signals.me(),
+            node: self.home.signals.me(),
             number: self.entry.number,
             generation: self.generation.number,
         }
@@ -194,7 +192,7 @@ impl AgentContext {
         let mut left = deadline;
         if claims_for_agent(&request.body) {
             let asked = Instant::now();
-            let whose = || Whose::of(&self.entry, &self.generation, &self.queen);
+            let whose = || Whose::of(&self.entry, &self.generation, &self.generation.queen);
             let begun = self.generation.registration.begin(whose);
             let begun = tokio::time::timeout(deadline, begun).await;
             let waited_ms = deadline.as_millis() as u64;
@@ -203,7 +201,7 @@ impl AgentContext {
             }
             left = deadline.saturating_sub(asked.elapsed());
         }
-        submit(&self.queen, request, left).await
+        submit(&self.generation.queen, request, left).await
     }
 
     /// Whether somebody has paused the agent, now and from now on. A step that goes on for long follows it: while its agent
@@ -220,7 +218,7 @@ impl AgentContext {
 
     /// This node's copy of the colony.
     pub fn replica(&self) -> &Arc<Replica> {
-        &self.replica
+        &self.home.replica
     }
 
     /// Waits for the event that brings `key` to `revision` here.
@@ -235,7 +233,7 @@ impl AgentContext {
         deadline: Duration,
     ) -> Result<u64, WaitError> {
         let _waits = self.generation.waits();
-        let reached = self.replica.wait_revision(project, key, revision);
+        let reached = self.home.replica.wait_revision(project, key, revision);
         let waited_ms = deadline.as_millis() as u64;
         match tokio::time::timeout(deadline, reached).await {
             Ok(Ok(found)) => Ok(found),
@@ -252,7 +250,7 @@ impl AgentContext {
     /// # Errors
     /// When it was not taken: nothing was sent.
     pub fn tell(&self, to: AgentAddress, payload: &[u8]) -> Result<(), TellError> {
-        let told = self.signals.tell(self.address(), to, payload);
+        let told = self.home.signals.tell(self.address(), to, payload);
         self.told(to, told)
     }
 
@@ -267,7 +265,7 @@ impl AgentContext {
     /// # Errors
     /// When there is no such agent, or no way to its node: nothing was sent.
     pub async fn tell_waiting(&self, to: AgentAddress, payload: &[u8]) -> Result<(), TellError> {
-        let told = self.signals.tell_waiting(self.address(), to, payload).await;
+        let told = self.home.signals.tell_waiting(self.address(), to, payload).await;
         self.told(to, told)
     }
 
@@ -280,7 +278,7 @@ impl AgentContext {
     pub async fn ask(&self, to: AgentAddress, payload: &[u8], deadline: Duration) -> Result<Bytes, AskError> {
         let asker = (self.address(), &self.generation);
         let _waits = self.generation.waits();
-        self.signals.ask(asker, to, payload, deadline).await
+        self.home.signals.ask(asker, to, payload, deadline).await
     }
 
     /// Answers a question: a signal whose number of a question is not 0. Once: the second answer is nobody's.
@@ -288,7 +286,7 @@ impl AgentContext {
     /// # Errors
     /// When it was not taken, or the signal was no question.
     pub fn answer(&self, question: &Signal, payload: &[u8]) -> Result<(), TellError> {
-        let told = self.signals.answer(self.address(), question, payload);
+        let told = self.home.signals.answer(self.address(), question, payload);
         match told {
             Err(TellError::NotAsked { .. }) => told,
             told => self.told(question.from, told),
@@ -302,13 +300,13 @@ impl AgentContext {
     /// When the agent, or its node, has as many subscriptions as it may, or the project cannot be one.
     pub fn subscribe(&self, project: &str, pattern: &Pattern) -> Result<bool, SubscribeError> {
         let agent = (self.entry.number, &self.generation);
-        self.topics.subscribe(agent, project, pattern)
+        self.home.topics.subscribe(agent, project, pattern)
     }
 
     /// Ends a subscription. `false` if there was none. What lies in the mailbox already still comes.
     pub fn unsubscribe(&self, project: &str, pattern: &Pattern) -> bool {
         let agent = (self.entry.number, self.generation.number);
-        self.topics.unsubscribe(agent, project, pattern)
+        self.home.topics.unsubscribe(agent, project, pattern)
     }
 
     /// Publishes a message to all who have subscribed to its topic, on all nodes. At most once; in order for each publisher
@@ -317,7 +315,7 @@ impl AgentContext {
     /// # Errors
     /// When too much waits on a link of this node already, or the message is too large: nobody gets it.
     pub fn publish(&self, project: &str, topic: &Topic, payload: &[u8]) -> Result<Published, PublishError> {
-        self.topics.publish(&self.publication(project, topic, payload))
+        self.home.topics.publish(&self.publication(project, topic, payload))
     }
 
     /// Like [`AgentContext::publish`], but waits while too much waits already.
@@ -331,7 +329,7 @@ impl AgentContext {
         payload: &[u8],
     ) -> Result<Published, PublishError> {
         let publication = self.publication(project, topic, payload);
-        self.topics.publish_waiting(&publication).await
+        self.home.topics.publish_waiting(&publication).await
     }
 
     fn publication<'a>(&'a self, project: &'a str, topic: &'a Topic, payload: &'a [u8]) -> Publication<'a> {
@@ -350,7 +348,8 @@ impl AgentContext {
     /// When its kind is unknown, its name is taken, its arguments do not fit or the node has no room for it.
     pub async fn spawn(&self, spec: AgentSpec) -> Result<AgentStatus, AgentError> {
         let (reply, answer) = oneshot::channel();
-        self.queen
+        self.generation
+            .queen
             .cast(QueenMessage::SpawnAgent(spec, reply))
             .map_err(|_| AgentError::Stopping)?;
         answer.await.unwrap_or(Err(AgentError::Stopping))

@@ -33,8 +33,8 @@ pub(crate) struct Generation {
     pub(crate) number: u64,
     /// The number of its agent.
     agent: u64,
-    /// Who wakes it.
-    queen: ActorRef<QueenMessage>,
+    /// Who wakes it, and takes what it wants.
+    pub(super) queen: ActorRef<QueenMessage>,
     actor: ArcSwapOption<ActorRef<AgentMessage>>,
     /// Letters that wait, and [`HELD`].
     waiting: AtomicUsize,

@@ -32,6 +32,7 @@ mod entry;
 mod error;
 mod filter;
 mod generation;
+mod home;
 mod kin;
 mod mailbox;
 mod order;

@@ -32,7 +32,7 @@ impl Agents {
         queen: &ActorRef<QueenMessage>,
     ) {
         entry.rest(state, serves);
-        self.population.passivated();
+        self.home.population.passivated();
         self.list(entry);
         let waited_for = entry.present().as_ref().is_some_and(|present| present.rest());
         if waited_for {
@@ -43,7 +43,7 @@ impl Agents {
 
     /// Something waits for the agent with this number: wakes it, unless it is paused or there is no room.
     pub(crate) async fn wake(&self, number: u64, queen: &ActorRef<QueenMessage>) {
-        let present = self.signals.entry(number).and_then(|entry| {
+        let present = self.home.signals.entry(number).and_then(|entry| {
             let generation = entry.present().as_ref().cloned()?;
             Some((entry, generation))
         });
@@ -55,7 +55,7 @@ impl Agents {
             self.wake_next(queen);
             return;
         };
-        if !self.population.woken(number) {
+        if !self.home.population.woken(number) {
             return;
         }
         self.unlist(&entry);
@@ -79,20 +79,20 @@ impl Agents {
             .as_ref()
             .filter(|_| life.phase == Phase::Passive && !life.paused)
         {
-            self.servants.insert(serves, entry.number);
+            self.home.servants.insert(serves, entry.number);
         }
     }
 
     /// No task wakes it, for now.
     pub(super) fn unlist(&self, entry: &Entry) {
         if let Some(serves) = &entry.life().serves {
-            self.servants.remove(serves, entry.number);
+            self.home.servants.remove(serves, entry.number);
         }
     }
 
     /// There may be room for one of those that stand in line.
     pub(super) fn wake_next(&self, queen: &ActorRef<QueenMessage>) {
-        if let Some(next) = self.population.next_wake() {
+        if let Some(next) = self.home.population.next_wake() {
             self.wake_later(next, queen);
         }
     }

@@ -15,6 +15,7 @@ use super::behaviour::{AgentContext, Behaviour, Kinds};
 use super::entry::{Entry, Phase, Said};
 use super::filter::summary;
 use super::generation::Generation;
+use super::home::Home;
 use super::kin::{ChildEnded, Kin};
 use super::plan::Plans;
 use super::population::Population;
@@ -35,35 +36,35 @@ const RESTARTED: &str = "was restarted";
 /// The agents of a node.
 pub(crate) struct Agents {
     kinds: Kinds,
-    pub(super) replica: Arc<Replica>,
-    pub(super) signals: Arc<Signals>,
-    topics: Arc<Topics>,
+    pub(super) home: Arc<Home>,
     started: Instant,
     next_number: AtomicU64,
     /// No agent whose name is forgotten had a later generation: a generation of a name never comes twice.
     generation_floor: AtomicU64,
-    pub(super) population: Arc<Population>,
-    pub(super) servants: Arc<Servants>,
     plans: Plans,
     kin: Kin,
     // A mutex: the queen writes, doors read. Held for a look-up, or to note some of the agents that there are.
     by_name: Mutex<BTreeMap<Arc<str>, Arc<Entry>>>,
-    // A mutex: only the queen comes here, one message at a time. Held for a look-up.
-    by_actor: Mutex<HashMap<ActorId, Arc<Entry>>>,
+    // A mutex: only the queen comes here, one message at a time. Held for a look-up. All actors are of this node, so their
+    // numbers tell them apart.
+    by_actor: Mutex<HashMap<u64, Arc<Entry>>>,
 }
 
 impl Agents {
     pub(crate) fn new(kinds: Kinds, replica: Arc<Replica>, signals: Arc<Signals>, topics: Arc<Topics>) -> Agents {
-        Agents {
-            kinds,
+        let home = Home {
             replica,
             signals,
             topics,
+            population: Population::default(),
+            servants: Servants::default(),
+        };
+        Agents {
+            kinds,
+            home: Arc::new(home),
             started: Instant::now(),
             next_number: AtomicU64::new(1),
             generation_floor: AtomicU64::new(0),
-            population: Arc::default(),
-            servants: Arc::default(),
             plans: Plans::default(),
             kin: Kin::default(),
             by_name: Mutex::new(BTreeMap::new()),
@@ -75,7 +76,7 @@ impl Agents {
         self.by_name.lock().expect("nothing panics under this lock")
     }
 
-    fn by_actor(&self) -> MutexGuard<'_, HashMap<ActorId, Arc<Entry>>> {
+    fn by_actor(&self) -> MutexGuard<'_, HashMap<u64, Arc<Entry>>> {
         self.by_actor.lock().expect("nothing panics under this lock")
     }
 
@@ -87,7 +88,7 @@ impl Agents {
     ) -> Result<AgentStatus, AgentError> {
         let behaviour = self.made(&spec)?;
         let entry = self.enter(spec)?;
-        self.signals.add(entry.clone());
+        self.home.signals.add(entry.clone());
         self.kin.born(&entry);
         self.launch(&entry, behaviour, queen).await;
         Ok(entry.status())
@@ -139,7 +140,7 @@ impl Agents {
         };
         let floor = self.generation_floor.load(Ordering::Relaxed);
         let generation = before.map_or(floor, |entry| entry.life().generation);
-        self.population.enter()?;
+        self.home.population.enter()?;
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let entry = Arc::new(Entry::new(self.plans.take(spec), (number, parent), generation));
         by_name.insert(entry.name.clone(), entry.clone());
@@ -163,16 +164,13 @@ impl Agents {
         let context = AgentContext {
             entry: entry.clone(),
             generation,
-            queen: queen.clone(),
-            replica: self.replica.clone(),
-            signals: self.signals.clone(),
-            topics: self.topics.clone(),
+            home: self.home.clone(),
         };
-        let at_work = AtWork::new(behaviour, context, (self.population.clone(), self.servants.clone()));
+        let at_work = AtWork::new(behaviour, context);
         // Its end comes to the queen as a message, after this: she finds the agent by its actor then.
         match Actor::spawn_linked(None, Agent, at_work, queen.get_cell()).await {
             Ok((actor, _)) => {
-                self.by_actor().insert(actor.get_id(), entry.clone());
+                self.by_actor().insert(actor.get_id().pid(), entry.clone());
                 entry.works();
             }
             Err(error) => {
@@ -185,7 +183,7 @@ impl Agents {
 
     /// The back-off of an agent is over: starts its next generation, unless it was stopped meanwhile.
     pub(crate) async fn restart(&self, number: u64, queen: &ActorRef<QueenMessage>) {
-        let Some(entry) = self.signals.entry(number) else {
+        let Some(entry) = self.home.signals.entry(number) else {
             return;
         };
         if entry.life().phase != Phase::Recovering {
@@ -199,7 +197,7 @@ impl Agents {
 
     /// An agent's actor has ended: with what it said when it panicked.
     pub(crate) fn ended(&self, actor: ActorId, panic: Option<String>, queen: &ActorRef<QueenMessage>) {
-        let Some(entry) = self.by_actor().remove(&actor) else {
+        let Some(entry) = self.by_actor().remove(&actor.pid()) else {
             return;
         };
         let (said, again) = entry.hear();
@@ -217,7 +215,7 @@ impl Agents {
         };
         self.end_generation(&entry, &reason, queen);
         match (stopped, again) {
-            (true, _) => self.signals.remove(entry.number),
+            (true, _) => self.home.signals.remove(entry.number),
             (false, true) => self.recover_now(&entry, queen),
             (false, false) => self.judge(&entry, end, reason, queen),
         }
@@ -227,7 +225,7 @@ impl Agents {
     pub(super) fn end_generation(&self, entry: &Entry, reason: &str, queen: &ActorRef<QueenMessage>) {
         let Some(generation) = entry.close() else { return };
         generation.close();
-        self.topics.forget(entry.number, generation.number);
+        self.home.topics.forget(entry.number, generation.number);
         let whose = Whose::of(entry, &generation, queen);
         generation.registration.end(whose, reason);
         self.stop_children(entry, queen);
@@ -267,7 +265,7 @@ impl Agents {
             if before == Phase::Passive {
                 self.end_generation(entry, AGENT_STOPPED, queen);
             }
-            self.population.leave(before);
+            self.home.population.leave(before);
             self.kin.gone(entry);
             self.tell_parent(entry);
             self.forget_for(entry);
@@ -275,13 +273,13 @@ impl Agents {
         }
         // An actor that still runs takes no more signals once it has ended.
         if entry.present().is_none() {
-            self.signals.remove(entry.number);
+            self.home.signals.remove(entry.number);
         }
     }
 
     /// Forgets the agent that ended longest ago, if too many are remembered now.
     fn forget_for(&self, entry: &Entry) {
-        let Some((name, number)) = self.population.ended(entry.name.clone(), entry.number) else {
+        let Some((name, number)) = self.home.population.ended(entry.name.clone(), entry.number) else {
             return;
         };
         let mut by_name = self.by_name();
@@ -296,7 +294,7 @@ impl Agents {
         let Some(parent) = Some(child.parent).filter(|parent| *parent != 0) else {
             return;
         };
-        let parent = self.signals.entry(parent).filter(|parent| parent.is_live());
+        let parent = self.home.signals.entry(parent).filter(|parent| parent.is_live());
         let Some(present) = parent.and_then(|parent| parent.present().clone()) else {
             return;
         };
@@ -400,9 +398,9 @@ impl Agents {
         let phase = entry.life().phase;
         match phase {
             Phase::Passive => {
-                self.population.enter()?;
+                self.home.population.enter()?;
                 self.unlist(entry);
-                self.population.leave(Phase::Passive);
+                self.home.population.leave(Phase::Passive);
                 self.end_generation(entry, RESTARTED, queen);
                 self.recover_now(entry, queen);
             }
@@ -449,7 +447,7 @@ impl Agents {
     }
 
     pub(crate) fn counts(&self) -> AgentCounts {
-        self.population.counts()
+        self.home.population.counts()
     }
 
     /// How many agents live: work, or will again.

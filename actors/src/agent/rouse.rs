@@ -96,18 +96,18 @@ fn drawn(task: TaskId, node: NodeId) -> u64 {
 impl Agents {
     /// Wakes passive agents for tasks, until the node stops. `members` says which nodes there are.
     pub(crate) async fn rouse_for_tasks(&self, me: NodeId, members: impl Fn() -> BTreeSet<NodeId>) {
-        let (mut index, mut rouser, started) = (self.replica.follow_index(), Rouser::default(), Instant::now());
+        let (mut index, mut rouser, started) = (self.home.replica.follow_index(), Rouser::default(), Instant::now());
         loop {
             index.borrow_and_update();
             let now_ms = started.elapsed().as_millis() as u64;
             let next = self.look_for_tasks(&mut rouser, (me, &members), now_ms);
             let Some(next) = next else {
                 // Nobody takes tasks: nothing that is applied matters.
-                self.servants.came().await;
+                self.home.servants.came().await;
                 continue;
             };
             tokio::select! {
-                () = self.servants.came() => {}
+                () = self.home.servants.came() => {}
                 () = sleep(next) => {}
                 Ok(()) = index.changed() => sleep(LOOK_PAUSE).await,
             }
@@ -122,14 +122,14 @@ impl Agents {
         (me, members): (NodeId, impl Fn() -> BTreeSet<NodeId>),
         now_ms: u64,
     ) -> Option<Duration> {
-        let served = self.servants.served();
+        let served = self.home.servants.served();
         let members = (!served.is_empty()).then(members)?;
-        let (cluster_ms, rung) = (self.replica.cluster_ms_estimate(), rouser.rung_count());
+        let (cluster_ms, rung) = (self.home.replica.cluster_ms_estimate(), rouser.rung_count());
         let (mut found, mut next) = (BTreeSet::new(), LOOK_AGAIN_MAX);
         for (serves, passive) in served {
             // Those for which agents were woken may be ready yet, and stand before the others.
             let most = (passive + rung).min(LOOKED_AT_MAX);
-            let claimable = self.replica.claimable(&serves, cluster_ms, most);
+            let claimable = self.home.replica.claimable(&serves, cluster_ms, most);
             for task in claimable.tasks {
                 let task = (serves.project.clone(), task);
                 let in_ms = rouser.due_in_ms(&task, turn(task.1, &members, me), now_ms);
@@ -153,8 +153,8 @@ impl Agents {
 
     /// Wakes one of the passive agents that take these tasks.
     pub(super) fn rouse(&self, serves: &Arc<Serves>) -> bool {
-        while let Some(number) = self.servants.take(serves) {
-            let entry = self.signals.entry(number).filter(|entry| entry.is_to_be_woken());
+        while let Some(number) = self.home.servants.take(serves) {
+            let entry = self.home.signals.entry(number).filter(|entry| entry.is_to_be_woken());
             let present = entry.and_then(|entry| entry.present().clone());
             if present.is_some_and(|present| present.post_one(AgentMessage::Nudge)) {
                 return true;

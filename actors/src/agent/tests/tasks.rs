@@ -86,7 +86,7 @@ impl Rig {
             checkpoint: None,
         };
         let log_id = LogIdOf::<TypeConfig>::new(LeaderIdOf::<TypeConfig>::new_committed(1, 1), index);
-        let applied = self.agents.replica.apply(log_id, Payload::Rounds(&batch.encode()));
+        let applied = self.agents.home.replica.apply(log_id, Payload::Rounds(&batch.encode()));
         applied.unwrap();
     }
 
