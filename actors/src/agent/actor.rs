@@ -61,11 +61,23 @@ pub(super) struct AtWork {
     pub(super) start: Start,
     /// Whether a step is in the mailbox already.
     stepping: bool,
-    /// What came while it was paused, first come first.
-    kept_back: VecDeque<AgentMessage>,
+    /// What came while it was paused, if it was.
+    kept_back: Option<Box<KeptBack>>,
+    /// If it becomes passive when it has had nothing to do for long.
+    idleness: Option<Box<Idleness>>,
+}
+
+/// Messages, first come first. Boxed: most agents are never paused.
+#[derive(Default)]
+struct KeptBack(VecDeque<AgentMessage>);
+
+/// How long an agent has had nothing to do. Boxed: many agents have none.
+struct Idleness {
+    /// After how long it becomes passive.
+    after: Duration,
     /// When it last had something to do.
     active_at: Instant,
-    idle: Option<IdleTimer>,
+    timer: Option<IdleTimer>,
 }
 
 /// A timer that does not outlive its agent.
@@ -74,6 +86,26 @@ struct IdleTimer(JoinHandle<Result<(), MessagingErr<AgentMessage>>>);
 impl Drop for IdleTimer {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+impl Idleness {
+    fn new(after_ms: u64) -> Box<Idleness> {
+        Box::new(Idleness {
+            after: Duration::from_millis(after_ms),
+            active_at: Instant::now(),
+            timer: None,
+        })
+    }
+
+    /// Looks again when it may have been long enough, unless it will anyway.
+    fn watch(&mut self, me: &ActorRef<AgentMessage>) {
+        if self.timer.is_none() {
+            let left = self.after.saturating_sub(self.active_at.elapsed());
+            // One that could not become passive when it was time tries again as much later.
+            let left = if left.is_zero() { self.after } else { left };
+            self.timer = Some(IdleTimer(me.send_after(left, || AgentMessage::Idle)));
+        }
     }
 }
 
@@ -115,20 +147,26 @@ impl Actor for Agent {
 
 impl AtWork {
     pub(super) fn new((behaviour, start): (Box<dyn Behaviour>, Start), context: AgentContext) -> Box<AtWork> {
+        let idleness = context.entry.plan.passivate_after_ms.map(Idleness::new);
         Box::new(AtWork {
             behaviour,
             start,
             context,
             stepping: false,
-            kept_back: VecDeque::new(),
-            active_at: Instant::now(),
-            idle: None,
+            kept_back: None,
+            idleness,
         })
     }
 
-    /// After how long without anything to do it becomes passive.
-    fn passivate_after(&self) -> Option<Duration> {
-        self.context.entry.plan.passivate_after_ms.map(Duration::from_millis)
+    /// It has had something to do.
+    fn was_active(&mut self) {
+        if let Some(idleness) = &mut self.idleness {
+            idleness.active_at = Instant::now();
+        }
+    }
+
+    fn keeps_back(&self) -> bool {
+        self.kept_back.as_ref().is_some_and(|kept| !kept.0.is_empty())
     }
 
     /// The message whose turn it is, if any is: while it is paused all are kept back, and afterwards those that came first
@@ -137,9 +175,9 @@ impl AtWork {
         let paused = self.context.generation.is_paused();
         match message {
             AgentMessage::Resume if paused => None,
-            AgentMessage::Resume => self.kept_back.pop_front(),
-            message if paused || !self.kept_back.is_empty() => {
-                self.kept_back.push_back(message);
+            AgentMessage::Resume => self.kept_back.as_mut()?.0.pop_front(),
+            message if paused || self.keeps_back() => {
+                self.kept_back.get_or_insert_default().0.push_back(message);
                 None
             }
             message => Some(message),
@@ -169,7 +207,7 @@ impl AtWork {
         };
         drop(busy);
         if !timer {
-            self.active_at = Instant::now();
+            self.was_active();
         }
         self.follow(next, me);
         false
@@ -180,7 +218,7 @@ impl AtWork {
         let busy = generation.busy();
         let next = self.behaviour.step(&self.context).await;
         drop(busy);
-        self.active_at = Instant::now();
+        self.was_active();
         self.follow(next, me);
     }
 
@@ -211,23 +249,20 @@ impl AtWork {
             me.stop(None);
             return;
         }
-        if !self.kept_back.is_empty() {
+        if self.keeps_back() {
             // An actor that has ended keeps nothing back.
             let _ = me.cast(AgentMessage::Resume);
         }
-        if let Some(after) = self.passivate_after().filter(|_| self.idle.is_none()) {
-            let left = after.saturating_sub(self.active_at.elapsed());
-            // One that could not become passive when it was time tries again as much later.
-            let left = if left.is_zero() { after } else { left };
-            self.idle = Some(IdleTimer(me.send_after(left, || AgentMessage::Idle)));
+        if let Some(idleness) = &mut self.idleness {
+            idleness.watch(me);
         }
     }
 
     /// Its timer has fired.
     fn idle_for_long(&mut self) -> Result<Step, BehaviourError> {
-        self.idle = None;
-        let after = self.passivate_after().expect("only such an agent has a timer");
-        match self.active_at.elapsed() >= after {
+        let idleness = self.idleness.as_mut().expect("only such an agent has a timer");
+        idleness.timer = None;
+        match idleness.active_at.elapsed() >= idleness.after {
             true => Ok(Step::Passivate),
             false => Ok(Step::Wait),
         }
@@ -235,7 +270,7 @@ impl AtWork {
 
     /// Becomes passive, if its behaviour can and nothing waits for it.
     fn rest(&mut self) -> Option<Said> {
-        if self.stepping || !self.kept_back.is_empty() || !self.context.home.population.has_room_for_passive() {
+        if self.stepping || self.keeps_back() || !self.context.home.population.has_room_for_passive() {
             return None;
         }
         let serves = match self.behaviour.serves() {

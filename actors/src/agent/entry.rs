@@ -71,11 +71,17 @@ pub(super) struct Life {
     pub(super) paused: bool,
     /// The number of the last generation.
     pub(super) generation: u64,
-    /// While it is passive: its state.
-    kept: Box<[u8]>,
-    /// While it is passive: which tasks wake it.
-    pub(super) serves: Option<Arc<Serves>>,
+    /// Since it became passive, until it is woken.
+    kept: Option<Box<Kept>>,
     more: Option<Box<More>>,
+}
+
+/// What active agents do not have.
+struct Kept {
+    /// What its next actor is given.
+    state: Box<[u8]>,
+    /// Which tasks wake it.
+    serves: Option<Arc<Serves>>,
 }
 
 /// What most passive agents do not have.
@@ -99,6 +105,18 @@ impl Life {
 
     pub(super) fn restarts(&mut self) -> &mut Restarts {
         &mut self.more().restarts
+    }
+
+    /// Which tasks wake it, since it became passive.
+    pub(super) fn serves(&self) -> Option<&Arc<Serves>> {
+        self.kept.as_ref()?.serves.as_ref()
+    }
+
+    /// Nothing will be given its state.
+    fn forget_state(&mut self) {
+        if let Some(kept) = &mut self.kept {
+            kept.state = Box::default();
+        }
     }
 
     fn state(&self, present: Option<&Generation>) -> AgentState {
@@ -127,8 +145,7 @@ impl Entry {
                 phase: Phase::Starting,
                 paused: false,
                 generation,
-                kept: Box::default(),
-                serves: None,
+                kept: None,
                 more: None,
             }),
             present: ArcSwapOption::empty(),
@@ -185,8 +202,7 @@ impl Entry {
     pub(super) fn rest(&self, state: Box<[u8]>, serves: Option<Arc<Serves>>) {
         let mut life = self.life();
         life.phase = Phase::Passive;
-        life.kept = state;
-        life.serves = serves;
+        life.kept = Some(Box::new(Kept { state, serves }));
         let nothing = |more: &More| more.restarts.total() == 0 && more.reason.is_none() && more.report.is_empty();
         if life.more.as_deref().is_some_and(nothing) {
             life.more = None;
@@ -197,7 +213,7 @@ impl Entry {
     pub(super) fn wake(&self) -> Box<[u8]> {
         let mut life = self.life();
         life.phase = Phase::Starting;
-        std::mem::take(&mut life.kept)
+        life.kept.take().map(|kept| kept.state).unwrap_or_default()
     }
 
     /// Waits for a restart.
@@ -212,7 +228,7 @@ impl Entry {
     pub(super) fn recover_now(&self) {
         let mut life = self.life();
         life.phase = Phase::Recovering;
-        life.kept = Box::default();
+        life.forget_state();
         if let Some((_, timer)) = life.more.as_mut().and_then(|more| more.next.take()) {
             timer.abort();
         }
@@ -228,7 +244,7 @@ impl Entry {
         let mut life = self.life();
         let before = Some(life.phase).filter(|phase| phase.is_live())?;
         life.phase = phase;
-        life.kept = Box::default();
+        life.forget_state();
         if let Some(reason) = reason {
             life.more().reason = Some(cut(reason));
         }

@@ -1,18 +1,16 @@
 //! Which agents of a node are asked for, and a page of them.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use queenright_protocol::colony::Span;
 
 use super::entry::Entry;
+use super::names::{LOOK_AGENTS, Names};
 use super::{AgentState, AgentStatus, AgentSummary, TroubledAgent};
 
 /// How many agents one page may have.
 pub const LIST_MAX: usize = 10_000;
-/// So many agents are looked at before the lock on them is given up for others.
-const LOOK_AGENTS: usize = 1_024;
 
 /// Which agents are asked for: those that all of it fits.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,11 +41,11 @@ pub struct AgentPage {
 }
 
 /// Goes through the agents of a node by name, and says how many are in which state.
-pub(super) fn summary(by_name: &Mutex<BTreeMap<Arc<str>, Arc<Entry>>>) -> AgentSummary {
+pub(super) fn summary(names: &Names) -> AgentSummary {
     let mut summary = AgentSummary::default();
     let mut after: Option<Arc<str>> = None;
     for _ in 0..AgentSummary::LOOKED_AT_MAX.div_ceil(LOOK_AGENTS) {
-        let some = look(by_name, after.as_deref());
+        let some = names.look(after.as_deref());
         for entry in &some {
             let state = entry.state();
             *summary.states.entry(state).or_default() += 1;
@@ -72,14 +70,6 @@ pub(super) fn summary(by_name: &Mutex<BTreeMap<Arc<str>, Arc<Entry>>>) -> AgentS
     summary
 }
 
-/// Some agents behind a name.
-fn look(by_name: &Mutex<BTreeMap<Arc<str>, Arc<Entry>>>, after: Option<&str>) -> Vec<Arc<Entry>> {
-    let by_name = by_name.lock().expect("nothing panics under this lock");
-    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-    let behind = by_name.range::<str, _>((from, Bound::Unbounded));
-    behind.take(LOOK_AGENTS).map(|(_, entry)| entry.clone()).collect()
-}
-
 impl AgentFilter {
     fn fits_plan(&self, entry: &Entry) -> bool {
         let plan = &entry.plan;
@@ -94,13 +84,13 @@ impl AgentFilter {
     }
 
     /// Goes through the agents of a node by name. One that comes or goes meanwhile is in the page or not.
-    pub(super) fn page(&self, by_name: &Mutex<BTreeMap<Arc<str>, Arc<Entry>>>) -> AgentPage {
+    pub(super) fn page(&self, names: &Names) -> AgentPage {
         let limit = self.limit.unwrap_or(LIST_MAX).clamp(1, LIST_MAX);
         let glob = self.name.clone().map(Span::Glob);
         let mut agents = Vec::new();
         let mut after: Option<Arc<str>> = self.after.as_deref().map(Arc::from);
         loop {
-            let some = look(by_name, after.as_deref());
+            let some = names.look(after.as_deref());
             for entry in &some {
                 after = Some(entry.name.clone());
                 let fits = self.fits_plan(entry)

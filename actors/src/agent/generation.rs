@@ -5,10 +5,11 @@
 //! for "held". The actor can set the bit only while no letter waits, so whatever was admitted before is taken out before;
 //! whoever sees the bit takes the lock and looks again. The next actor is given what was held before the bit goes.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwapOption;
+use once_cell::race::OnceBox;
 use ractor::{ActorRef, MessagingErr};
 use tokio::sync::watch;
 
@@ -19,9 +20,9 @@ use super::registration::Registration;
 use crate::queen::QueenMessage;
 
 /// How many signals and messages of topics may wait in one agent's mailbox.
-const MAILBOX_LETTERS_MAX: usize = 65_536;
+const MAILBOX_LETTERS_MAX: u32 = 65_536;
 /// What comes is held, not in the mailbox of an actor.
-const HELD: usize = 1 << (usize::BITS - 1);
+const HELD: u32 = 1 << (u32::BITS - 1);
 
 const IDLE: u8 = 0;
 const BUSY: u8 = 1;
@@ -37,13 +38,13 @@ pub(crate) struct Generation {
     pub(super) queen: ActorRef<QueenMessage>,
     actor: ArcSwapOption<ActorRef<AgentMessage>>,
     /// Letters that wait, and [`HELD`].
-    waiting: AtomicUsize,
+    waiting: AtomicU32,
     // A mutex: whoever sends to an agent that is passive, and its queen. Held for a place of the list, or to hand it over.
     held: Mutex<Option<Box<Held>>>,
     activity: AtomicU8,
     paused: AtomicBool,
     /// Tells of pauses whoever has asked.
-    pauses: OnceLock<watch::Sender<bool>>,
+    pauses: OnceBox<watch::Sender<bool>>,
     pub(super) registration: Registration,
     /// The accounts of its agent.
     pub(super) pairs: Arc<Pairs>,
@@ -68,11 +69,11 @@ impl Generation {
             agent,
             queen,
             actor: ArcSwapOption::empty(),
-            waiting: AtomicUsize::new(0),
+            waiting: AtomicU32::new(0),
             held: Mutex::default(),
             activity: AtomicU8::new(IDLE),
             paused: AtomicBool::new(paused),
-            pauses: OnceLock::new(),
+            pauses: OnceBox::new(),
             registration: Registration::default(),
             pairs,
         }
@@ -134,22 +135,24 @@ impl Generation {
 
     /// Makes room in the count of the mailbox for as many letters as fit. Says how many, and whether they are held.
     pub(super) fn admit(&self, letters: usize) -> (usize, bool) {
+        // No more than that have room, so all the count can be is far from its bit, however many threads come here at once.
+        let letters = letters.min(MAILBOX_LETTERS_MAX as usize) as u32;
         let before = self.waiting.fetch_add(letters, Ordering::AcqRel);
         let room = MAILBOX_LETTERS_MAX.saturating_sub(before & !HELD).min(letters);
         if room < letters {
             self.waiting.fetch_sub(letters - room, Ordering::AcqRel);
         }
-        (room, before & HELD != 0)
+        (room as usize, before & HELD != 0)
     }
 
-    /// Letters have left the mailbox.
+    /// Letters have left the mailbox, as many as were admitted before.
     pub(super) fn taken(&self, letters: usize) {
-        self.waiting.fetch_sub(letters, Ordering::AcqRel);
+        self.waiting.fetch_sub(letters as u32, Ordering::AcqRel);
     }
 
     /// Letters that wait.
     pub(super) fn letters(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed) & !HELD
+        (self.waiting.load(Ordering::Relaxed) & !HELD) as usize
     }
 
     /// Puts a message in whose letters were admitted; gives it back when it has ended.
@@ -200,7 +203,10 @@ impl Generation {
 
     /// Whether it is paused, now and from now on.
     pub(super) fn pauses(&self) -> watch::Receiver<bool> {
-        let pauses = self.pauses.get_or_init(|| watch::Sender::new(false)).subscribe();
+        let pauses = self
+            .pauses
+            .get_or_init(|| Box::new(watch::Sender::new(false)))
+            .subscribe();
         self.tell_of_pauses();
         pauses
     }

@@ -35,6 +35,7 @@ mod generation;
 mod home;
 mod kin;
 mod mailbox;
+mod names;
 mod order;
 mod pairs;
 mod passive;

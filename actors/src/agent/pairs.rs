@@ -10,6 +10,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use once_cell::race::OnceBox;
 use queenright_protocol::id::NodeId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -58,15 +59,15 @@ pub struct AgentAccounts {
 /// The accounts while they are kept. Without a lock: every signal counts in them, on whichever thread it is.
 #[derive(Debug, Default)]
 pub(super) struct Pairs {
-    first: OnceLock<Box<Block>>,
-    others: OnceLock<Box<Counts>>,
+    first: OnceBox<Block>,
+    others: OnceBox<Counts>,
 }
 
 /// Some accounts, in the order in which they were begun, and those begun after them.
 #[derive(Debug, Default)]
 struct Block {
     accounts: [OnceLock<Account>; BLOCK_ACCOUNTS],
-    next: OnceLock<Box<Block>>,
+    next: OnceBox<Block>,
 }
 
 #[derive(Debug)]
@@ -121,7 +122,7 @@ impl Pairs {
     pub(super) fn with(&self, other: AgentAddress) -> &Counts {
         let mut block = &self.first;
         for _ in 0..PAIRS_MAX / BLOCK_ACCOUNTS {
-            let Block { accounts, next } = &**block.get_or_init(Box::default);
+            let Block { accounts, next } = block.get_or_init(Box::default);
             for account in accounts {
                 // Of two that begin their first account here at once, one finds the other's and goes on.
                 let account = account.get_or_init(|| Account {

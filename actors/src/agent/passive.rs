@@ -74,18 +74,14 @@ impl Agents {
     /// A passive agent that nobody has paused is woken by tasks, if it takes some.
     pub(super) fn list(&self, entry: &Entry) {
         let life = entry.life();
-        if let Some(serves) = life
-            .serves
-            .as_ref()
-            .filter(|_| life.phase == Phase::Passive && !life.paused)
-        {
+        if let Some(serves) = life.serves().filter(|_| life.phase == Phase::Passive && !life.paused) {
             self.home.servants.insert(serves, entry.number);
         }
     }
 
     /// No task wakes it, for now.
     pub(super) fn unlist(&self, entry: &Entry) {
-        if let Some(serves) = &entry.life().serves {
+        if let Some(serves) = entry.life().serves() {
             self.home.servants.remove(serves, entry.number);
         }
     }

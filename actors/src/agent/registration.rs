@@ -8,6 +8,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use once_cell::race::OnceBox;
 use queenright_protocol::colony::{
     AGENT_REASON_BYTES_MAX, Acquire, AgentCommand, Body, Caller, Claim, Outcome, Refusal, ReservationCommand,
     TaskCommand,
@@ -33,8 +34,8 @@ type Begun = watch::Receiver<Option<Result<(), Refusal>>>;
 /// Whether the colony was told that a generation lives.
 #[derive(Default)]
 pub(super) struct Registration {
-    // A mutex: its agent begins it, the queen ends it. Held to look and to note.
-    begun: Mutex<Option<Box<Begun>>>,
+    // A mutex: its agent begins it, the queen ends it. Held to look and to note. Boxed: most agents never claim.
+    begun: OnceBox<Mutex<Option<Begun>>>,
 }
 
 /// Whose life it is, and who carries the word.
@@ -52,12 +53,11 @@ impl Registration {
     /// [`SubmitError::Stopping`] when the node stops. The caller gives up waiting by dropping this.
     pub(super) async fn begin(&self, whose: impl FnOnce() -> Whose) -> Result<Result<(), Refusal>, SubmitError> {
         let mut begun = {
-            let mut begun = self.begun.lock().expect("nothing panics under this lock");
+            let begun = self.begun.get_or_init(Box::default);
+            let mut begun = begun.lock().expect("nothing panics under this lock");
             // One that was refused, for want of room, is tried again.
             let known = begun.take().filter(|begun| !matches!(&*begun.borrow(), Some(Err(_))));
-            begun
-                .insert(known.unwrap_or_else(|| Box::new(whose().tell_start())))
-                .clone()
+            begun.insert(known.unwrap_or_else(|| whose().tell_start())).clone()
         };
         let outcome = begun
             .wait_for(Option::is_some)
@@ -68,8 +68,10 @@ impl Registration {
 
     /// Tells the colony that this life has ended, if it knows of it.
     pub(super) fn end(&self, whose: Whose, reason: &str) {
-        let begun = self.begun.lock().expect("nothing panics under this lock").take();
-        let Some(mut begun) = begun else { return };
+        let begun = |begun: &Mutex<Option<Begun>>| begun.lock().expect("nothing panics under this lock").take();
+        let Some(mut begun) = self.begun.get().and_then(begun) else {
+            return;
+        };
         let reason = &reason[..reason.floor_char_boundary(AGENT_REASON_BYTES_MAX)];
         let command = AgentCommand::Ended {
             name: whose.name.clone(),

@@ -1,7 +1,7 @@
 //! The agents of a node, as the queen keeps them and the doors see them.
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,6 +17,7 @@ use super::filter::summary;
 use super::generation::Generation;
 use super::home::Home;
 use super::kin::{ChildEnded, Kin};
+use super::names::{Named, Names};
 use super::plan::Plans;
 use super::population::Population;
 use super::registration::Whose;
@@ -43,8 +44,7 @@ pub(crate) struct Agents {
     generation_floor: AtomicU64,
     plans: Plans,
     kin: Kin,
-    // A mutex: the queen writes, doors read. Held for a look-up, or to note some of the agents that there are.
-    by_name: Mutex<BTreeMap<Arc<str>, Arc<Entry>>>,
+    names: Names,
     // A mutex: only the queen comes here, one message at a time. Held for a look-up. All actors are of this node, so their
     // numbers tell them apart.
     by_actor: Mutex<HashMap<u64, Arc<Entry>>>,
@@ -67,13 +67,9 @@ impl Agents {
             generation_floor: AtomicU64::new(0),
             plans: Plans::default(),
             kin: Kin::default(),
-            by_name: Mutex::new(BTreeMap::new()),
+            names: Names::default(),
             by_actor: Mutex::new(HashMap::new()),
         }
-    }
-
-    fn by_name(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Arc<Entry>>> {
-        self.by_name.lock().expect("nothing panics under this lock")
     }
 
     fn by_actor(&self) -> MutexGuard<'_, HashMap<u64, Arc<Entry>>> {
@@ -126,16 +122,16 @@ impl Agents {
     }
 
     fn enter(&self, spec: AgentSpec) -> Result<Arc<Entry>, AgentError> {
-        let mut by_name = self.by_name();
-        let before = by_name.get(&*spec.name);
+        let mut names = self.names.lock();
+        let before = names.get(&*spec.name).map(|Named(entry)| entry);
         if before.is_some_and(|entry| entry.is_live()) {
             return Err(AgentError::NameTaken { name: spec.name });
         }
         let parent = match &spec.parent {
             None => 0,
-            Some(parent) => match by_name.get(&**parent).filter(|entry| entry.is_live()) {
-                Some(entry) => entry.number,
-                None => return Err(AgentError::NoParent { parent: parent.clone() }),
+            Some(parent) => match names.get(&**parent) {
+                Some(Named(entry)) if entry.is_live() => entry.number,
+                _ => return Err(AgentError::NoParent { parent: parent.clone() }),
             },
         };
         let floor = self.generation_floor.load(Ordering::Relaxed);
@@ -143,7 +139,7 @@ impl Agents {
         self.home.population.enter()?;
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let entry = Arc::new(Entry::new(self.plans.take(spec), (number, parent), generation));
-        by_name.insert(entry.name.clone(), entry.clone());
+        names.replace(Named(entry.clone()));
         Ok(entry)
     }
 
@@ -282,11 +278,11 @@ impl Agents {
         let Some((name, number)) = self.home.population.ended(entry.name.clone(), entry.number) else {
             return;
         };
-        let mut by_name = self.by_name();
-        if let Some(old) = by_name.get(&name).filter(|old| old.number == number) {
+        let mut names = self.names.lock();
+        if let Some(Named(old)) = names.get(&*name).filter(|Named(old)| old.number == number) {
             let generation = old.life().generation;
             self.generation_floor.fetch_max(generation, Ordering::Relaxed);
-            by_name.remove(&name);
+            names.remove(&*name);
         }
     }
 
@@ -324,7 +320,7 @@ impl Agents {
     }
 
     pub(crate) fn stop_all(&self, queen: &ActorRef<QueenMessage>) {
-        let mut entries: Vec<_> = self.by_name().values().cloned().collect();
+        let mut entries: Vec<_> = self.names.lock().iter().map(|Named(entry)| entry.clone()).collect();
         // Children have larger numbers than their parents.
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.number));
         entries.iter().for_each(|entry| self.stop_alone(entry, queen));
@@ -420,9 +416,8 @@ impl Agents {
     }
 
     fn entry(&self, name: &str) -> Result<Arc<Entry>, AgentError> {
-        self.by_name()
+        self.names
             .get(name)
-            .cloned()
             .ok_or_else(|| AgentError::NotFound { name: name.to_string() })
     }
 
@@ -438,12 +433,12 @@ impl Agents {
 
     /// A page of the agents that a filter chooses, by name, without their accounts. Takes long when there are many.
     pub(crate) fn page(&self, filter: &AgentFilter) -> AgentPage {
-        filter.page(&self.by_name)
+        filter.page(&self.names)
     }
 
     /// How many agents are in which state, and who is in trouble.
     pub(crate) fn summary(&self) -> AgentSummary {
-        summary(&self.by_name)
+        summary(&self.names)
     }
 
     pub(crate) fn counts(&self) -> AgentCounts {

@@ -13,26 +13,17 @@
 //! | [`Input::EntryNotTaken`] | consensus | its rounds go again, if this node leads |
 //! | [`Input::Tick`] | a timer, while rounds are under way | rounds without outcome are sent again |
 
+mod limits;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use queenright_protocol::colony::{Answer, Command, Outcome, ROUND_BYTES_MAX, ROUND_VERSION, Round};
+use queenright_protocol::colony::{Answer, Command, Outcome, ROUND_VERSION, Round};
 use queenright_protocol::id::NodeId;
 
+pub use self::limits::RoundLimits;
+use self::limits::{LENGTH_BYTES, ROUND_ALONE_BYTES_MAX, encoded_bytes, outcome_bytes_max};
 use super::request::{Request, SubmitError};
-
-/// An encoded round without its commands, or an entry without its rounds and its checkpoint, in bytes: version, two numbers,
-/// and a count.
-const ROUND_HEAD_BYTES: usize = 1 + 8 + 8 + 8;
-/// An encoded command without its texts and its body, in bytes: three numbers, two lengths, whether there is a key, and
-/// whether its project must be there.
-const COMMAND_HEAD_BYTES: usize = 3 * 8 + 2 * 8 + 2;
-/// An encoded length, in bytes.
-const LENGTH_BYTES: usize = 8;
-/// An encoded checkpoint, in bytes: whether there is one, its index and its digest.
-const CHECKPOINT_BYTES: usize = 1 + 8 + 16;
-/// The largest round that fits an entry when it is the only one there.
-const ROUND_ALONE_BYTES_MAX: usize = ROUND_BYTES_MAX as usize - ROUND_HEAD_BYTES - LENGTH_BYTES - CHECKPOINT_BYTES;
 
 /// While rounds or entries are under way, the next one goes when this many times what it holds is what they hold together.
 /// Each costs every node some tenths of a millisecond, whatever it holds: without this the next would go for the first
@@ -40,50 +31,6 @@ const ROUND_ALONE_BYTES_MAX: usize = ROUND_BYTES_MAX as usize - ROUND_HEAD_BYTES
 const WORTH_MORE: usize = 2;
 /// How often a round was sent that still goes again at once when it was refused by who does not lead.
 pub(super) const SENT_SOON_MAX: u32 = 8;
-
-/// Bounds of the machine.
-#[derive(Clone, Copy, Debug)]
-pub struct RoundLimits {
-    /// How many rounds of this node may be under way. Trials favour 2 to 4 over 1.
-    pub rounds_in_flight: usize,
-    /// How many entries a leader may have under way.
-    pub entries_in_flight: usize,
-    /// How many bytes of commands a round gathers, and of rounds an entry; a larger command goes alone.
-    pub round_bytes: usize,
-    /// How many commands a round gathers, at least 1. An entry joins rounds up to their bytes, however many commands they have.
-    pub round_commands: usize,
-    /// The largest command, in bytes, with all that stands beside its body.
-    pub command_bytes: usize,
-    /// How many commands may wait or be under way.
-    pub commands: usize,
-    /// How many bytes of commands may wait or be under way, and of rounds wait for an entry.
-    pub waiting_bytes: usize,
-    /// How many bytes the outcomes may have that all nodes keep because they do not know yet that this one has them.
-    /// Counted as the most that each may be, from the cut of its round until every command before it has an outcome as
-    /// well. At this bound no round is cut; a command whose outcome alone could be larger is refused.
-    pub outcome_bytes: usize,
-    /// After how many milliseconds a round without outcome is sent again; doubles with each time, up to eight times.
-    pub repeat_ms: u64,
-    /// Whether the projects of its commands must have been created before: a use does not make one.
-    pub listed: bool,
-}
-
-impl Default for RoundLimits {
-    fn default() -> RoundLimits {
-        RoundLimits {
-            rounds_in_flight: 4,
-            entries_in_flight: 4,
-            round_bytes: 1 << 20,
-            round_commands: 65_536,
-            command_bytes: 16 << 20,
-            commands: 65_536,
-            waiting_bytes: 256 << 20,
-            outcome_bytes: 16 << 20,
-            repeat_ms: 500,
-            listed: false,
-        }
-    }
-}
 
 /// What happens to the machine. `T` is the ticket by which a caller gets its outcome.
 #[derive(Debug)]
@@ -224,13 +171,7 @@ pub(crate) struct Rounds<T> {
 impl<T> Rounds<T> {
     /// A machine for this start of the node.
     pub(crate) fn new(me: NodeId, incarnation: u64, limits: RoundLimits) -> Rounds<T> {
-        // Whatever is configured: a round that no node decodes must not come into being.
-        let commands_max = ROUND_ALONE_BYTES_MAX - ROUND_HEAD_BYTES;
-        let limits = RoundLimits {
-            round_bytes: limits.round_bytes.min(commands_max),
-            command_bytes: limits.command_bytes.min(commands_max),
-            ..limits
-        };
+        let limits = limits.encodable();
         Rounds {
             me,
             incarnation,
@@ -619,19 +560,4 @@ impl<T> Rounds<T> {
             self.send_flight(first, now_ms, out);
         }
     }
-}
-
-/// The bytes of a command in a round.
-fn encoded_bytes(request: &Request) -> usize {
-    let key = request
-        .idempotency_key
-        .as_ref()
-        .map_or(0, |key| LENGTH_BYTES + key.len());
-    COMMAND_HEAD_BYTES + request.project.len() + request.author.len() + key + request.body.encoded_bytes()
-}
-
-/// The most bytes of its outcome as it is kept, with its number and an idempotency key that it may name.
-fn outcome_bytes_max(request: &Request) -> usize {
-    let key = request.idempotency_key.as_ref().map_or(0, |key| key.len());
-    8 + key + request.body.outcome_bytes_max()
 }

@@ -11,6 +11,7 @@ use queenright_actors::agent::{AgentContext, Behaviour, BehaviourError, Step};
 use queenright_actors::queen::Request;
 use queenright_actors::replica::{Replica, Snapshot};
 use queenright_protocol::colony::{Body, Change, Condition, Content, Op, Outcome};
+use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
@@ -43,7 +44,7 @@ pub(super) struct ReadsArguments {
 }
 
 /// Starts readers and writes one key until they are done. Reports `batches` and `batch_ns`, which is what each thousand reads
-/// of one task took; `age_ns`, how old the newest put was that a reader saw after each batch; `stale`, how often one saw less
+/// of one task took; `batch_cpu_ns`, the time of a processor in it, without that of others who took it meanwhile; `age_ns`, how old the newest put was that a reader saw after each batch; `stale`, how often one saw less
 /// than had been acknowledged before; and of the writer `puts` and their `latency_ns`.
 pub struct Reads {
     arguments: ReadsArguments,
@@ -69,6 +70,7 @@ struct Threads {
 #[derive(Default)]
 struct Seen {
     batch_ns: Vec<u64>,
+    batch_cpu_ns: Vec<u64>,
     age_us: Vec<u64>,
     stale: u64,
 }
@@ -114,17 +116,19 @@ impl Reads {
             }
         }
         shared.over.store(true, Ordering::Release);
-        let (mut batches, mut ages) = (super::histogram(), super::histogram());
+        let (mut batches, mut on_cpu, mut ages) = (super::histogram(), super::histogram(), super::histogram());
         let mut stale = 0;
         while let Some(seen) = readers.join_next().await {
             let seen = seen.map_err(|error| BehaviourError(format!("a reader has failed: {error}")))?;
             record(&mut batches, seen.batch_ns.into_iter());
+            record(&mut on_cpu, seen.batch_cpu_ns.into_iter());
             record(&mut ages, seen.age_us.into_iter().map(|us| us * 1_000));
             stale += seen.stale;
         }
         drop(threads);
         context.report("batches", batches.len());
         context.report("batch_ns", super::to_report(&batches));
+        context.report("batch_cpu_ns", super::to_report(&on_cpu));
         context.report("age_ns", super::to_report(&ages));
         context.report("stale", stale);
         context.report("puts", puts);
@@ -185,21 +189,28 @@ impl Shared {
     }
 }
 
+/// The time of a processor that this thread has had, in nanoseconds.
+fn thread_cpu_ns() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    (time.tv_sec as u64) * 1_000_000_000 + time.tv_nsec as u64
+}
+
 async fn read(shared: Arc<Shared>) -> Seen {
     let mut seen = Seen::default();
     while !shared.over.load(Ordering::Acquire) {
-        let asked = Instant::now();
+        let (asked, asked_cpu) = (Instant::now(), thread_cpu_ns());
         let mut indices = 0_u64;
         for _ in 0..BATCH_READS {
             indices = indices.wrapping_add(shared.replica.snapshot().index);
         }
         std::hint::black_box(indices);
-        let took = asked.elapsed();
+        let (took, took_cpu) = (asked.elapsed(), thread_cpu_ns().saturating_sub(asked_cpu));
         let acknowledged = shared.acknowledged.load(Ordering::Acquire);
         let newest = shared.newest(&shared.replica.snapshot());
         seen.stale += u64::from(newest.map_or(0, |(number, _)| number) < acknowledged);
         if asked >= shared.measured_from() {
             seen.batch_ns.push(took.as_nanos() as u64);
+            seen.batch_cpu_ns.push(took_cpu);
             // The clock of a host may be set back.
             seen.age_us
                 .extend(newest.map(|(_, sent_us)| unix_us().saturating_sub(sent_us)));

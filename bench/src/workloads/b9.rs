@@ -77,13 +77,13 @@ async fn cluster(options: &Options) -> Result<Vec<Row>, BenchError> {
     let mut rows = Vec::new();
     for readers in READERS {
         let quiet = reads(options, leader, "quiet", (readers, false)).await?;
-        rows.push(batch_row(&format!("read, {readers} readers, nobody writes"), &quiet)?);
+        rows.extend(batch_rows(&format!("read, {readers} readers, nobody writes"), &quiet)?);
         let written = reads(options, leader, "written", (readers, true)).await?;
         let seconds = reported(&written, "micros")?.max(1) as f64 / 1e6;
         let puts = reported(&written, "puts")? as f64 / seconds;
-        let row = batch_row(&format!("read, {readers} readers, a writer commits"), &written)?;
-        let note = row.note.clone().unwrap_or_default();
-        rows.push(row.note(format!("{note}; {puts:.0} puts/s beside them")));
+        let [whole, on_cpu] = batch_rows(&format!("read, {readers} readers, a writer commits"), &written)?;
+        let note = whole.note.clone().unwrap_or_default();
+        rows.extend([whole.note(format!("{note}; {puts:.0} puts/s beside them")), on_cpu]);
         rows.push(latency_row(
             &format!("put beside {readers} readers"),
             &written,
@@ -127,15 +127,20 @@ async fn reads(
     Ok(status)
 }
 
-/// The mean of a read in each batch, in nanoseconds.
-fn batch_row(name: &str, status: &AgentStatus) -> Result<Row, BenchError> {
-    let batches = latencies(slice::from_ref(status), "batch_ns")?;
-    let percentiles = Percentiles::of(&batches, BATCH_READS as f64);
-    Ok(Row::new(name, percentiles.p50, "ns", batches.len())
-        .percentiles(percentiles)
-        .note(format!(
-            "mean of a read in each batch of {BATCH_READS}, over all batches of all readers"
-        )))
+/// The mean of a read in each batch, in nanoseconds: by the clock, and by what the reader had of a processor.
+fn batch_rows(name: &str, status: &AgentStatus) -> Result<[Row; 2], BenchError> {
+    let row = |name: &str, what: &str, note: &str| {
+        let batches = latencies(slice::from_ref(status), what)?;
+        let percentiles = Percentiles::of(&batches, BATCH_READS as f64);
+        let row = Row::new(name, percentiles.p50, "ns", batches.len()).percentiles(percentiles);
+        Ok::<Row, BenchError>(row.note(note))
+    };
+    let mean = format!("mean of a read in each batch of {BATCH_READS}, over all batches of all readers");
+    let without = "the same, without the time in which a batch had no processor";
+    Ok([
+        row(name, "batch_ns", &mean)?,
+        row(&format!("{name}: processor time"), "batch_cpu_ns", without)?,
+    ])
 }
 
 fn latency_row(name: &str, status: &AgentStatus, what: &str) -> Result<Row, BenchError> {

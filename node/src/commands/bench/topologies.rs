@@ -1,6 +1,6 @@
 //! `queenright bench topologies`: the same loads over each topology, measured or simulated.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use queenright_bench::Options;
@@ -12,8 +12,8 @@ use queenright_bench::topologies::table::SideBySide;
 use queenright_bench::topologies::{ID, Plan, PlanError, Progress, compare};
 
 use super::super::replay::stop_signals;
-use super::super::{CliError, Context, build_folder};
-use super::failed;
+use super::super::{CliError, Context};
+use super::{data_folder, failed};
 use crate::cli::TopologiesArgs;
 use crate::exit::Exit;
 
@@ -88,7 +88,7 @@ async fn measured(args: &TopologiesArgs, context: &Context) -> Result<Option<Rep
             source: source.into(),
         })?;
     }
-    let folder = folder(args.data.as_deref())?;
+    let folder = data_folder(args.data.clone())?;
     let options = Options {
         seed: plan.seed,
         ..Options::full(folder.clone())
@@ -119,19 +119,6 @@ pub(super) fn usage(error: &PlanError) -> CliError {
         _ => return CliError::Usage(format!("--{error}")),
     };
     CliError::Usage(format!("{flag}: {error}"))
-}
-
-/// The folder for clusters, made if it is not there.
-fn folder(named: Option<&Path>) -> Result<PathBuf, CliError> {
-    let folder = match named {
-        Some(folder) => folder.to_owned(),
-        None => build_folder()?.join("queenright-bench"),
-    };
-    std::fs::create_dir_all(&folder).map_err(|source| CliError::Failed {
-        message: format!("cannot create {}", folder.display()),
-        source: source.into(),
-    })?;
-    Ok(folder)
 }
 
 /// Writes a report to a file of results.
