@@ -192,7 +192,7 @@ impl AgentContext {
         let mut left = deadline;
         if claims_for_agent(&request.body) {
             let asked = Instant::now();
-            let whose = || Whose::of(&self.entry, &self.generation, &self.generation.queen);
+            let whose = || Whose::of(&self.entry, &self.generation);
             let begun = self.generation.registration.begin(whose);
             let begun = tokio::time::timeout(deadline, begun).await;
             let waited_ms = deadline.as_millis() as u64;

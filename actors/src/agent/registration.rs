@@ -88,9 +88,9 @@ impl Registration {
 }
 
 impl Whose {
-    pub(super) fn of(entry: &Entry, generation: &Generation, queen: &ActorRef<QueenMessage>) -> Whose {
+    pub(super) fn of(entry: &Entry, generation: &Generation) -> Whose {
         Whose {
-            queen: queen.clone(),
+            queen: generation.queen.clone(),
             name: entry.name.clone(),
             generation: generation.number,
         }

@@ -222,8 +222,7 @@ impl Agents {
         let Some(generation) = entry.close() else { return };
         generation.close();
         self.home.topics.forget(entry.number, generation.number);
-        let whose = Whose::of(entry, &generation, queen);
-        generation.registration.end(whose, reason);
+        generation.registration.end(Whose::of(entry, &generation), reason);
         self.stop_children(entry, queen);
     }
 

@@ -1,5 +1,7 @@
+mod config;
 mod far;
 mod processes;
+mod strangers;
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -10,9 +12,6 @@ use queenright_protocol::wire::{
 
 use super::inbox::{Arrival, Fault, Inbox};
 use super::outbox::{CREDIT_FRAMES, Outbox};
-use super::refusals::{Refusals, Why};
-use super::sessions::full_name;
-use super::stream::Connection;
 use super::*;
 
 const OUTBOX_BYTES: usize = 1024 * 1024;
@@ -498,128 +497,4 @@ fn an_outbox_does_not_look_into_what_it_carries() {
     let items: Vec<_> = frame.collect();
     assert_eq!(items, [Ok(Item::Envelope(Lane::Urgent, signal))]);
     assert!(pipe.drain().is_empty());
-}
-
-fn config() -> LinkConfig {
-    let peer = |name: &str, index| PeerConfig {
-        name: name.into(),
-        index,
-        address: "127.0.0.1:1".into(),
-    };
-    LinkConfig {
-        name: "alpha".into(),
-        index: 0,
-        listen: "127.0.0.1:0".parse().expect("an address"),
-        peers: vec![peer("beta", 1), peer("gamma", 2)],
-        wanted: None,
-        cookie: Cookie::new("a secret of at least thirty-two bytes").expect("long enough"),
-        limits: LinkLimits::default(),
-        speaks: SPOKEN,
-        tls: None,
-    }
-}
-
-#[test]
-fn a_wrong_configuration_is_refused_with_name_value_and_bound() {
-    let refused = |change: fn(&mut LinkConfig)| {
-        let mut config = config();
-        change(&mut config);
-        config.validate().expect_err("refused").to_string()
-    };
-    assert!(config().validate().is_ok());
-    let expected = "node name \"a/b\": expected 1 to 64 letters, digits, '_', '.' or '-'";
-    assert_eq!(refused(|config| config.peers[0].name = "a/b".into()), expected);
-    let expected = "node \"gamma\" with index 0: name and index must differ from those of all other nodes";
-    assert_eq!(refused(|config| config.peers[1].index = 0), expected);
-    assert_eq!(
-        refused(|config| config.limits.window_bytes = 1),
-        "window_bytes = 1: expected at least 131072"
-    );
-    assert_eq!(
-        refused(|config| config.limits.idle_timeout = std::time::Duration::from_secs(2)),
-        "idle_timeout = 2s: expected at least 6s"
-    );
-    assert_eq!(
-        Cookie::new("short").expect_err("short").to_string(),
-        "cookie of 5 B: expected at least 32"
-    );
-}
-
-#[test]
-fn a_cookie_is_never_shown() {
-    assert!(!format!("{:?}", config()).contains("secret"), "{:?}", config());
-}
-
-struct Nobody;
-
-impl Deliver for Nobody {
-    fn envelopes(&self, _: &Peer, _: Vec<Envelope>) {}
-    fn link_up(&self, _: &Peer) {}
-    fn link_down(&self, _: &Peer) {}
-}
-
-#[tokio::test]
-async fn a_port_in_use_is_an_error_that_names_it() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = taken.local_addr().expect("bound");
-    let config = LinkConfig {
-        listen: address,
-        ..config()
-    };
-    let error = Links::start(config, Arc::new(Nobody)).await.err().expect("taken");
-    assert_eq!(error.to_string(), format!("cannot listen on {address}"));
-    assert!(std::error::Error::source(&error).is_some(), "the reason of the system");
-}
-
-#[test]
-fn a_session_is_that_of_the_node_that_the_certificate_is_for() {
-    let peers = [("alpha", 1), ("beta", 2)];
-    let sessions = Sessions::new(peers.into_iter().map(|(name, index)| (name.to_owned(), index)), SPOKEN);
-    let by =
-        |certified: Option<&str>| Connection::new("c".to_owned(), certified.map(Into::into), PROTOCOL_VERSION, None);
-    let check = |name: &str, certified| sessions.check(&full_name(name), Some(&by(certified)));
-    assert_eq!(check("alpha", Some("alpha")), Ok(1));
-    assert_eq!(
-        check("beta", None),
-        Ok(2),
-        "without TLS the cookie is all that is known"
-    );
-    assert_eq!(check("beta", Some("alpha")), Err(Why::Name));
-    assert_eq!(check("gamma", None), Err(Why::Stranger));
-    assert_eq!(check("gamma", Some("gamma")), Err(Why::Stranger));
-    // By the listener of ractor_cluster itself.
-    assert_eq!(sessions.check(&full_name("alpha"), None), Err(Why::Stranger));
-}
-
-#[test]
-fn every_refusal_is_counted_by_its_reason() {
-    let refusals = Refusals::default();
-    for why in [Why::Flood, Why::Flood, Why::Expired, Why::ByPeer] {
-        refusals.note(why, "c", "as the test wants");
-    }
-    let stats = refusals.stats();
-    assert_eq!((stats.flood, stats.expired, stats.by_peer, stats.total()), (2, 1, 1, 4));
-    assert_eq!(stats.named().iter().map(|(_, count)| count).sum::<u64>(), 4);
-}
-
-#[test]
-fn what_tls_says_tells_one_stranger_from_another() {
-    use rustls::{AlertDescription, CertificateError, Error};
-    let why = |error: Error| Why::of_tls(&std::io::Error::new(std::io::ErrorKind::InvalidData, error));
-    assert_eq!(why(Error::NoCertificatesPresented), Why::NoCertificate);
-    assert_eq!(
-        why(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
-        Why::Authority
-    );
-    assert_eq!(why(Error::InvalidCertificate(CertificateError::Expired)), Why::Expired);
-    assert_eq!(
-        why(Error::InvalidCertificate(CertificateError::NotValidForName)),
-        Why::Name
-    );
-    assert_eq!(
-        why(Error::AlertReceived(AlertDescription::CertificateExpired)),
-        Why::ByPeer
-    );
-    assert_eq!(why(Error::AlertReceived(AlertDescription::DecodeError)), Why::Tls);
-    assert_eq!(Why::of_tls(&std::io::ErrorKind::TimedOut.into()), Why::Tls);
 }

@@ -80,9 +80,10 @@ fn a_token_is_never_shown() {
 
 #[tokio::test]
 async fn nobody_there_is_unreachable_and_changed_nothing() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    // Held, so that no other test listens there meanwhile.
+    let nobody = tokio::net::TcpSocket::new_v4().unwrap();
+    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = nobody.local_addr().unwrap();
     let client = Client::new(&format!("http://{address}"), ClientOptions::default()).unwrap();
     let error = client.status().await.unwrap_err();
     assert!(matches!(error, ClientError::Unreachable { .. }), "{error}");

@@ -71,16 +71,12 @@ pub async fn run(command: BenchCommand, context: &Context) -> Result<Exit, CliEr
 
 /// Where clusters keep their state and workloads measure the disk: there from now on. Results name it, so it is named from
 /// the working folder where it lies below that.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "it is where it was, with the shorter of its names"
-)]
 fn data_folder(data: Option<PathBuf>) -> Result<PathBuf, CliError> {
-    let folder = match (data, std::env::current_dir()) {
-        (Some(folder), _) => folder,
-        (None, here) => {
+    let folder = match data {
+        Some(folder) => folder,
+        None => {
             let folder = super::build_folder()?.join("queenright-bench");
-            let below = here
+            let below = super::here()
                 .ok()
                 .and_then(|here| folder.strip_prefix(here).ok().map(PathBuf::from));
             below.unwrap_or(folder)

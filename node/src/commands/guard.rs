@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::door::{client, of_read};
 use super::table::shown;
-use super::{CliError, Context};
+use super::{CliError, Context, here};
 use crate::cli::{
     AUTHOR, ClientArgs, Editor, GuardCheckArgs, GuardCommand, GuardInstallArgs, GuardUninstallArgs, GuardedArgs,
 };
@@ -282,17 +282,6 @@ fn paths(args: &GuardCheckArgs) -> Result<Vec<Looked>, CliError> {
         });
     }
     Ok(found)
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "names of files are read as git does: as seen from here"
-)]
-fn here() -> Result<PathBuf, CliError> {
-    std::env::current_dir().map_err(|source| CliError::Failed {
-        message: "this folder cannot be told".to_owned(),
-        source: source.into(),
-    })
 }
 
 fn top_of(repo: Option<&Path>) -> Result<PathBuf, CliError> {

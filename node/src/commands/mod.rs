@@ -114,6 +114,18 @@ pub async fn run(cli: Cli) -> Result<Exit, CliError> {
     }
 }
 
+/// The working folder.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "names of files are read as git does, and shown: as seen from here"
+)]
+fn here() -> Result<PathBuf, CliError> {
+    std::env::current_dir().map_err(|source| CliError::Failed {
+        message: "this folder cannot be told".to_owned(),
+        source: source.into(),
+    })
+}
+
 /// Where commands that start clusters of their own keep state unless told otherwise: the build folder that this program
 /// lies in (a disk, and gone with `cargo clean`), or else the user's state folder.
 ///

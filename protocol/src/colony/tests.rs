@@ -1,4 +1,5 @@
-//! Promises of the colony. The parts: `random` makes sequences of commands, `model` says what must come of them.
+//! Promises of the colony. The parts: `random` makes sequences of commands, `model` says what must come of them, `plain` puts
+//! the two beside each other.
 
 mod batches;
 mod claimable;
@@ -10,6 +11,7 @@ mod growth;
 mod image;
 mod memory;
 mod model;
+mod plain;
 mod pools;
 mod projects;
 mod proposals;
